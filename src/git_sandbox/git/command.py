@@ -1,0 +1,109 @@
+"""The only place that runs git.
+
+Git runs on the user's own repository and on directories made by us, never inside a tree a guest can write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox import process
+from git_sandbox.errors import RepositoryError
+from git_sandbox.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MINIMUM_VERSION = (2, 39, 4)  # upload-pack, clone and config fixes of May 2024 (CVE-2024-32002, -32004, -32465)
+TIMEOUT = 600.0  # seconds; a git that takes longer hangs on a lock, a FIFO or a network
+
+# No hooks, no fsmonitor daemon, no automatic gc or maintenance, no submodule recursion, no prompts: plumbing only does
+# what it is told. Each has bitten somebody (facts: `git fetch` ran a submodule fetch, `merge` ran a tracked hook).
+_QUIET_CONFIG = (
+    "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.quotePath=true", "gc.auto=0", "maintenance.auto=false",
+    "submodule.recurse=false", "advice.addEmbeddedRepo=false", "core.splitIndex=false", "color.ui=false",
+    "core.pager=cat", "log.showSignature=false", "diff.external=", "core.safecrlf=false",
+)  # fmt: skip
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_ADVICE": "0",
+}
+# Nothing of the user's configuration reaches a repository that is ours alone (quarantine, staging).
+HERMETIC = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1"}
+
+
+@dataclass(frozen=True)
+class Git:
+    """A git repository as git sees it, and the way to run commands in it.
+
+    `git_dir` is always passed explicitly, so discovery never wanders into a directory we did not choose.
+    """
+
+    git_dir: Path
+    worktree: Path | None = None
+    env: tuple[tuple[str, str], ...] = ()
+
+    def with_env(self, **extra: str) -> Git:
+        """The same repository with more environment variables, e.g. GIT_INDEX_FILE."""
+        return Git(self.git_dir, self.worktree, (*self.env, *extra.items()))
+
+    def argv(self, *args: str) -> list[str]:
+        config = [word for item in _QUIET_CONFIG for word in ("-c", item)]
+        place = [f"--git-dir={self.git_dir}"] + ([f"--work-tree={self.worktree}"] if self.worktree else [])
+        return ["git", *place, *config, *args]
+
+    def environment(self) -> dict[str, str]:
+        return process.environment(_ENVIRONMENT | dict(self.env))
+
+    def try_run(
+        self,
+        *args: str,
+        input: bytes | None = None,
+        feed: Iterable[bytes] | None = None,
+        timeout: float = TIMEOUT,
+        limits: process.Limits = process.NO_LIMITS,
+    ) -> process.Completed:
+        """Run and return, whatever the exit status."""
+        return process.run(
+            self.argv(*args),
+            cwd=self.worktree or self.git_dir,
+            env=self.environment(),
+            input=input,
+            feed=feed,
+            timeout=timeout,
+            limits=limits,
+        )
+
+    def run(
+        self, *args: str, input: bytes | None = None, ok: tuple[int, ...] = (0,), timeout: float = TIMEOUT
+    ) -> bytes:
+        """Standard output; RepositoryError when git ends with a status not in `ok`."""
+        done = self.try_run(*args, input=input, timeout=timeout)
+        if done.returncode not in ok:
+            raise RepositoryError(f"git {args[0]} failed", cause=printable(done.complaint, limit=2000))
+        return done.stdout
+
+    def line(self, *args: str, input: bytes | None = None) -> str:
+        """Standard output as text without its last newline."""
+        return self.run(*args, input=input).decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def test(self, *args: str) -> bool:
+        """True for exit status 0, False for 1; RepositoryError otherwise."""
+        done = self.try_run(*args)
+        if done.returncode not in (0, 1):
+            raise RepositoryError(f"git {args[0]} failed", cause=printable(done.complaint, limit=2000))
+        return done.returncode == 0
+
+
+def discover(start: Path, *args: str, env: Mapping[str, str] | None = None) -> process.Completed:
+    """`git -C start …` with discovery: only for finding the user's repository from where they stand."""
+    return process.run(
+        ["git", "-C", str(start), *args], env=process.environment(_ENVIRONMENT | dict(env or {})), timeout=60
+    )

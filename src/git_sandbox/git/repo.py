@@ -1,0 +1,107 @@
+"""The user's repository: where it is, what HEAD says, which refs it has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.errors import RepositoryError, RequirementError
+from git_sandbox.git import command
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, RefName, oid
+from git_sandbox.text import printable
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where HEAD points: `symref` (full name) unless detached, `commit` unless unborn."""
+
+    symref: str | None
+    commit: Oid | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A worktree of the user's with its repository. `git_dir` differs from `common_dir` in a linked worktree."""
+
+    worktree: Path
+    git_dir: Path
+    common_dir: Path
+    object_format: str
+
+    @property
+    def git(self) -> Git:
+        return Git(self.git_dir, self.worktree)
+
+    @property
+    def linked(self) -> bool:
+        return self.git_dir != self.common_dir
+
+    def head(self) -> Head:
+        symbolic = self.git.try_run("symbolic-ref", "-q", "HEAD")
+        commit = self.git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
+        return Head(
+            symbolic.text.strip() or None if symbolic.returncode == 0 else None,
+            oid(commit.text.strip()) if commit.returncode == 0 else None,
+        )
+
+    def refs(self, *patterns: str) -> dict[RefName, Oid]:
+        """Full ref names and what they point at, below `patterns` (all without)."""
+        output = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", *patterns).decode(
+            "utf-8", "surrogateescape"
+        )
+        rows = (line.split(" ", 1) for line in output.splitlines())
+        return {RefName(name): oid(value) for value, name in rows}
+
+    def resolve(self, name: str) -> Oid | None:
+        """The object `name` stands for, or None."""
+        done = self.git.try_run("rev-parse", "-q", "--verify", "--end-of-options", name)
+        return oid(done.text.strip()) if done.returncode == 0 else None
+
+
+def discover(start: Path) -> Repository:
+    """The repository around `start`.
+
+    Raises RepositoryError when there is none, when it is bare, or when git refuses it (its message says why);
+    RequirementError when the host's git is older than `command.MINIMUM_VERSION`.
+    """
+    require_version()
+    asked = command.discover(
+        start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
+        "--git-dir", "--git-common-dir", "--show-object-format",
+    )  # fmt: skip
+    if asked.returncode != 0:
+        complaint = printable(asked.complaint, limit=500).removeprefix("fatal: ")
+        raise RepositoryError(
+            f"{start} is not in a git repository", cause=complaint, hint="go to one, or run `git init` first"
+        )
+    bare, inside, git_dir, common_dir, object_format = asked.text.split("\n")[:5]
+    if bare == "true" or inside == "true":
+        raise RepositoryError(
+            f"{start} is a bare repository or inside a .git directory: there is no worktree to take along",
+            hint="go to a checkout, or make one with `git worktree add ../work`",
+        )
+    top = command.discover(start, "rev-parse", "--path-format=absolute", "--show-toplevel")
+    return Repository(
+        worktree=Path(top.text.removesuffix("\n")),
+        git_dir=Path(git_dir),
+        common_dir=Path(common_dir),
+        object_format=object_format,
+    )
+
+
+def require_version() -> None:
+    version = host_version()
+    if version < command.MINIMUM_VERSION:
+        wanted = ".".join(map(str, command.MINIMUM_VERSION))
+        raise RequirementError(
+            f"git {'.'.join(map(str, version))} is too old: {wanted} or newer is needed",
+            cause="older versions can be attacked through repositories they read (CVE-2024-32002 and others)",
+            hint="upgrade git, e.g. `sudo apt-get install git`",
+        )
+
+
+def host_version() -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", command.discover(Path("/"), "version").text)
+    return tuple(int(part) for part in found.groups()) if found else (0, 0, 0)

@@ -1,0 +1,120 @@
+"""Every name the tool gives to something on disk. `docs/reference/state.md` describes the same names.
+
+Nothing here creates a directory except `private_directory`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from git_sandbox.errors import HostResourceError
+
+APP = "git-sandbox"
+
+
+def state_root() -> Path:
+    return platformdirs.user_state_path(APP)
+
+
+def cache_root() -> Path:
+    return platformdirs.user_cache_path(APP)
+
+
+def config_file() -> Path:
+    return platformdirs.user_config_path(APP) / "config.toml"
+
+
+def runtime_root() -> Path:
+    """Where sockets live. Short, because a unix socket's path may have 107 bytes at most (unix(7)).
+
+    Not platformdirs: without XDG_RUNTIME_DIR it answers a directory that need not exist.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if given and os.access(given, os.W_OK) and len(given) <= 40:  # noqa: PLR2004 - leaves room for our part of 107 bytes
+        return Path(given) / APP
+    return Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
+
+
+def repository_key(common_dir: Path) -> str:
+    """A readable and unique directory name for one repository: its folder's name and a hash of its `.git` path."""
+    worktree = common_dir.parent if common_dir.name == ".git" else common_dir
+    slug = re.sub(r"[^a-z0-9]+", "-", worktree.name.lower()).strip("-")[:24] or "repo"
+    return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
+
+
+@dataclass(frozen=True)
+class SandboxDir:
+    """What one sandbox keeps on disk, below `state_root()/<repository key>/<id>`."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        return self.root / "record.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock(2) by the process that supervises the machine: held means running."""
+        return self.root / "lock"
+
+    @property
+    def disk(self) -> Path:
+        return self.root / "workspace.ext4"
+
+    @property
+    def staging(self) -> Path:
+        """The copy of the repository from which the disk is made; gone once the disk exists."""
+        return self.root / "staging"
+
+    @property
+    def initrd(self) -> Path:
+        return self.root / "initrd"
+
+    @property
+    def console(self) -> Path:
+        return self.root / "console.log"
+
+    @property
+    def vmm_log(self) -> Path:
+        return self.root / "vmm.log"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def sockets(self) -> Path:
+        """A short private directory for this sandbox's sockets, outside the state directory."""
+        return runtime_root() / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+
+
+def private_directory(path: Path) -> Path:
+    """Create `path` (and parents) for this user only.
+
+    Raises HostResourceError when it cannot be created or belongs to somebody else: under /tmp another
+    user could have made it first.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seen = path.lstat()
+    except OSError as error:
+        raise HostResourceError(
+            f"cannot create the directory {path}",
+            cause=error.strerror or str(error),
+            hint="set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write",
+        ) from error
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+        raise HostResourceError(f"{path} is not a directory of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+    return path

@@ -1,0 +1,277 @@
+"""The only module that starts programs.
+
+Every child gets a curated environment, no standard input unless given one, and a way to die: `spawn` stops what
+it started when its block ends, and the kernel does it (PR_SET_PDEATHSIG, through setpriv(1)) when we are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from git_sandbox.errors import HostResourceError, Interrupted, RequirementError, SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+# What a child may inherit. Everything else (GIT_*, LD_*, PYTHON*, secrets in CI variables) stays here.
+_INHERITED = (
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
+)  # fmt: skip
+STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
+
+
+@dataclass(frozen=True)
+class Completed:
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    @property
+    def complaint(self) -> str:
+        """The end of standard error, for error messages. Not sanitised: see `text.printable`."""
+        return self.stderr[-STDERR_LIMIT:].decode("utf-8", "replace").strip()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1)."""
+
+    address_space: int | None = None  # bytes
+    file_size: int | None = None  # bytes
+    cpu: int | None = None  # seconds
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        options = [
+            f"--{name}={value}:{value}"
+            for name, value in (("as", self.address_space), ("fsize", self.file_size), ("cpu", self.cpu))
+            if value is not None
+        ]
+        return ["prlimit", *options, "--", *argv] if options else list(argv)
+
+
+NO_LIMITS = Limits()
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The curated environment for a child, with `extra` on top."""
+    return {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(extra or {})
+
+
+def which(program: str) -> str | None:
+    """Full path of `program`, looking also where Debian keeps mke2fs and friends for users without sbin on PATH."""
+    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def _resolve(argv: Sequence[str]) -> list[str]:
+    found = which(argv[0])
+    if found is None:
+        raise RequirementError(
+            f"the program `{argv[0]}` is not installed", hint="run `sandbox doctor` for how to get it"
+        )
+    return [found, *argv[1:]]
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,
+    feed: Iterable[bytes] | None = None,
+    timeout: float | None = None,
+    limits: Limits = NO_LIMITS,
+) -> Completed:
+    """Run a program to its end and return what it said, whatever its exit status.
+
+    `feed` streams standard input from an iterator; an exception raised by it kills the child and propagates.
+    `timeout` (seconds) kills the child's whole process group and raises SandboxError.
+    """
+    full = _resolve(limits.wrap(_resolve(argv)))
+    with _popen(
+        full,
+        cwd=cwd,
+        env=environment() if env is None else dict(env),
+        stdin=subprocess.PIPE if feed is not None or input is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        try:
+            stdout, stderr = _communicate(child, input, feed, timeout)
+        except subprocess.TimeoutExpired:
+            kill_group(child.pid)
+            raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
+        except BaseException:
+            kill_group(child.pid)
+            raise
+    return Completed(tuple(argv), child.returncode, stdout, stderr)
+
+
+def _popen(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(argv, **options)  # type: ignore[call-overload,no-any-return]
+    except OSError as error:
+        raise HostResourceError(f"cannot start `{argv[0]}`", cause=error.strerror or str(error)) from error
+
+
+def _communicate(
+    child: subprocess.Popen[bytes], data: bytes | None, feed: Iterable[bytes] | None, timeout: float | None
+) -> tuple[bytes, bytes]:
+    if feed is None:
+        return child.communicate(data, timeout)
+    outputs: dict[str, bytes] = {}
+
+    def drain(name: str, stream: IO[bytes]) -> None:
+        outputs[name] = stream.read()
+
+    assert child.stdin is not None  # noqa: S101 - for the type checker: feed implies PIPE
+    assert child.stdout is not None  # noqa: S101
+    assert child.stderr is not None  # noqa: S101
+    readers = [
+        threading.Thread(target=drain, args=(name, stream), daemon=True)
+        for name, stream in (("out", child.stdout), ("err", child.stderr))
+    ]
+    for reader in readers:
+        reader.start()
+    watchdog = threading.Timer(timeout, kill_group, (child.pid,)) if timeout else None
+    if watchdog:
+        watchdog.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):  # the child has seen enough; its exit status says why
+            for chunk in feed:
+                child.stdin.write(chunk)
+            child.stdin.close()
+        child.wait()
+    finally:
+        if watchdog:
+            watchdog.cancel()
+    for reader in readers:
+        reader.join()
+    return outputs["out"], outputs["err"]
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to the process group of `pid`; nothing happens when it is already gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass
+class Child:
+    """A program that runs beside us. Made by `spawn`."""
+
+    argv: tuple[str, ...]
+    popen: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.popen.stdout is not None  # noqa: S101 - spawned with stdout=PIPE
+        return self.popen.stdout
+
+    def poll(self) -> int | None:
+        return self.popen.poll()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Exit status, or None when it still runs after `timeout` seconds."""
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, grace: float = STOP_GRACE) -> int:
+        """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""
+        if self.popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.popen.terminate()
+            if self.wait(grace) is None:
+                kill_group(self.pid)
+        return self.popen.wait()
+
+
+@contextlib.contextmanager
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+    foreground: bool = False,
+    grace: float = STOP_GRACE,
+) -> Iterator[Child]:
+    """Start a program that lives as long as the block (or shorter) and dies with this process.
+
+    It runs in a session of its own, so that Ctrl-C on the terminal reaches us and not it; `foreground` keeps it in
+    ours, for programs that own the terminal (ssh, a pager). Must be entered in the main thread: PDEATHSIG is tied
+    to the thread that forked (prctl(2)).
+    """
+    wrapped = _resolve(["setpriv", "--pdeathsig", "KILL", "--", *_resolve(argv)])
+    popen = _popen(
+        wrapped,
+        cwd=cwd,
+        env=environment() if env is None else dict(env),
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.DEVNULL if stderr is None else stderr,
+        pass_fds=tuple(pass_fds),
+        start_new_session=not foreground,
+    )
+    child = Child(tuple(argv), popen)
+    try:
+        yield child
+    finally:
+        child.stop(grace)
+        for stream in (popen.stdin, popen.stdout, popen.stderr):
+            if stream is not None:
+                stream.close()
+
+
+PIPE = subprocess.PIPE
+STDOUT = subprocess.STDOUT
+DEVNULL = subprocess.DEVNULL
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` in the main thread, so that every `with` unwinds.
+
+    Further signals while unwinding are ignored: cleaning up is bounded in time by its own timeouts, and a second
+    Ctrl-C in the middle of it would leave half-written state behind.
+    """
+
+    def handler(signum: int, _frame: FrameType | None) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    for each in caught:
+        before[each] = signal.signal(each, handler)
+    try:
+        yield
+    finally:
+        for each, previous in before.items():
+            signal.signal(each, previous)
