@@ -1,0 +1,100 @@
+"""The state of a worktree as a git tree, taken without touching the index, HEAD or any file.
+
+`git stash create` cannot do this: it leaves out untracked files, and fails on an unborn HEAD, during a conflict
+and with an intent-to-add entry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, oid
+from git_sandbox.text import printable
+
+_US = "git-sandbox"
+_IDENTITY = {
+    f"GIT_{role}_{part}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for part, value in (("NAME", _US), ("EMAIL", "git-sandbox@localhost"))
+}
+# A copied file keeps size and modification time but not inode and change time: without these two settings git
+# would read every file of the copy again.
+_BELIEVE_COPIED_STAT = {
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "core.checkStat",
+    "GIT_CONFIG_VALUE_0": "minimal",
+    "GIT_CONFIG_KEY_1": "core.trustctime",
+    "GIT_CONFIG_VALUE_1": "false",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`tree`: what the worktree holds, untracked files included, ignored ones not. `index_tree`: what is staged;
+    None while paths are unmerged, because a tree cannot say that.
+    """
+
+    tree: Oid
+    index_tree: Oid | None
+
+
+def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snapshot:
+    """Write the worktree of `git` as a tree into its object store.
+
+    `index` may be absent (nothing staged yet). `scratch` is a directory of ours for the temporary index. `copied`
+    says that the worktree is a file-level copy of the one `index` was made for. A file that cannot be read keeps
+    what the index says about it. Raises RepositoryError when git cannot read the index or write objects.
+    """
+    private = git.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)), **(_BELIEVE_COPIED_STAT if copied else {}))
+    staged = None if private.run("ls-files", "-u", "-z") else _write_tree(private)
+    _unhide(private)
+    # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
+    done = private.try_run("add", "-A", "--sparse", "--ignore-errors")
+    if done.returncode not in (0, 1):
+        raise RepositoryError("the worktree could not be captured", cause=printable(done.complaint, limit=2000))
+    return Snapshot(_write_tree(private), staged)
+
+
+def commit(git: Git, snapshot: Snapshot, parents: Sequence[Oid], message: str) -> Oid:
+    """A commit of the snapshot's tree by the tool itself; no hook, no signature."""
+    return commit_tree(git, snapshot.tree, parents, message)
+
+
+def commit_tree(git: Git, tree: Oid, parents: Sequence[Oid], message: str) -> Oid:
+    """A commit of `tree` by the tool itself; no hook, no signature."""
+    words = [word for parent in parents for word in ("-p", parent)]
+    return oid(git.with_env(**_IDENTITY).line("commit-tree", tree, *words, input=message.encode()))
+
+
+def _copy(index: Path, scratch: Path) -> Path:
+    target = scratch / "snapshot-index"
+    target.unlink(missing_ok=True)
+    if index.exists():
+        shutil.copy2(index, target)  # with its time: git compares it with the files' times to find racy edits
+    return target
+
+
+def _write_tree(git: Git) -> Oid:
+    # --missing-ok: a partial clone lacks blobs that nobody changed, and must not go to the network for them.
+    return oid(git.line("write-tree", "--missing-ok"))
+
+
+def _unhide(git: Git) -> None:
+    """Make `add` look at files the user told git to look away from: their content is state all the same."""
+    assumed, skipped = [], []
+    top = git.worktree or git.git_dir
+    for item in git.run("ls-files", "-v", "-z").split(b"\0")[:-1]:
+        tag, path = item[:1], item[2:]
+        if tag.islower():
+            assumed.append(path)
+        if tag in b"Ss" and os.path.lexists(top / os.fsdecode(path)):
+            skipped.append(path)
+    for flag, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
+        if paths:
+            git.run("update-index", flag, "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
