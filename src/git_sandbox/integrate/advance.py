@@ -1,0 +1,216 @@
+"""Moves HEAD, index and worktree together from one commit to another, or not at all.
+
+Plain `git merge` cannot: it refuses while the user still has the dirty files the sandbox started from, silently
+overwrites ignored files, and runs hooks out of the new tree.
+
+What a crash (kill -9, power loss) leaves, step by step. The backup ref exists before `execute` starts.
+1. lock taken, private index built: a stale index.lock that the next merge recognises as ours and takes over.
+2. worktree half moved: index and HEAD say the old state, every old file is in the backup, every new one in the
+   target; merging again finds each path either moved or not, and goes on.
+3. index published: everything shows as staged; merging again, or `git commit`, completes it.
+4. HEAD moved: done; only the lock is left.
+Any exception, Ctrl-C included, instead of a crash puts the old state back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.errors import IntegrateError
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Head, Repository
+from git_sandbox.integrate.host import Checkout
+from git_sandbox.integrate.trees import Entry, empty_tree, overlay, set_entries, staged
+from git_sandbox.text import printable
+
+_LOCK_MARK = b"git-sandbox holds this lock\n"
+
+
+@dataclass(frozen=True)
+class Move:
+    """From `before` to `after` (None: back to an unborn HEAD). The three maps have the same paths: what is on disk,
+    what shall be there, and what the index shall say. No other path is touched.
+    """
+
+    before: Head
+    after: Oid | None
+    disk: Mapping[bytes, Entry | None]
+    worktree: Mapping[bytes, Entry | None]
+    index: Mapping[bytes, Entry | None]
+    log: str  # for the reflog
+
+
+@contextlib.contextmanager
+def locked(repo: Repository) -> Iterator[None]:
+    """Hold git's own lock on the index, so that no other git changes it meanwhile.
+
+    Raises IntegrateError when somebody has it. A lock left by a crash of ours is told by its text and by nobody
+    holding flock(2) on it, and taken over.
+    """
+    path = repo.git_dir / "index.lock"
+    descriptor = _open_lock(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _LOCK_MARK, 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.pread(descriptor, len(_LOCK_MARK) + 1, 0) == _LOCK_MARK
+            if ours and os.fstat(descriptor).st_ino == path.lstat().st_ino:
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise IntegrateError(
+        "another git command is at work in this checkout",
+        cause=f"{path} exists",
+        hint="wait for it to end; if none runs, remove that file",
+    )
+
+
+def execute(repo: Repository, move: Move, scratch: Path) -> None:
+    """Make the move. The caller holds the lock and has written the backup.
+
+    Raises IntegrateError, with nothing changed, when the worktree no longer holds what `move.disk` says.
+    """
+    index = repo.git_dir / "index"
+    private = _private_index(repo)
+    git = repo.git.with_env(GIT_INDEX_FILE=str(private))
+    width = len(move.after or move.before.commit or empty_tree(git))
+    source, target = _trees(git, move, scratch)
+    _align(git, move, source, width)
+    _check(git, source, target)
+    _check_head(repo, move.before)
+    with _rolled_back(repo, move, source, index, scratch):
+        git.run("read-tree", "-m", "-u", source, target)
+        kept = {path: entry for path, entry in move.index.items() if entry != move.worktree[path]}
+        if kept:
+            set_entries(git, kept, width)
+            git.run("update-index", "-q", "--refresh", ok=(0, 1))
+        _publish(private, index)
+        _move_head(repo, move, width)
+
+
+def _private_index(repo: Repository) -> Path:
+    """A copy of the index beside it (the rename at the end must not cross file systems)."""
+    private = repo.git_dir / "sandbox-index"
+    for stale in (private, repo.git_dir / "sandbox-index.lock"):
+        stale.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(repo.git_dir / "index", private)
+    return private
+
+
+def _trees(git: Git, move: Move, scratch: Path) -> tuple[Oid, Oid]:
+    """Trees of the touched paths alone. Paths in neither tree keep their index entry: git's two-tree rule."""
+    nothing = empty_tree(git)
+    return overlay(git, nothing, move.disk, scratch), overlay(git, nothing, move.worktree, scratch)
+
+
+def _align(git: Git, move: Move, source: Oid, width: int) -> None:
+    """Make the private index say what is on disk, so that git sees unmodified files where we know better."""
+    # What agrees already keeps its stat data and its flags (skip-worktree). An empty entry may be intent-to-add,
+    # which looks the same and must become a real entry.
+    other = staged(git, source).keys() & move.disk.keys()
+    other |= {path for path, entry in move.disk.items() if entry and entry.empty}
+    set_entries(git, {path: move.disk[path] for path in other}, width)
+    git.run("update-index", "-q", "--refresh", ok=(0, 1))
+
+
+def _check(git: Git, source: Oid, target: Oid) -> None:
+    done = git.try_run("read-tree", "-m", "-u", "-n", source, target)
+    if done.returncode != 0:
+        raise IntegrateError(
+            "the checkout changed while it was being merged, or holds something git will not overwrite",
+            cause=printable(done.complaint, limit=2000),
+            hint="nothing was changed; look at the files named, then retry",
+        )
+
+
+def _check_head(repo: Repository, before: Head) -> None:
+    if repo.head() != before:
+        raise IntegrateError("HEAD moved while the merge was being prepared", hint="nothing was changed; retry")
+
+
+def _publish(private: Path, index: Path) -> None:
+    private.replace(index)
+
+
+def _move_head(repo: Repository, move: Move, width: int) -> None:
+    before = move.before.commit or "0" * width
+    if move.after is None:
+        repo.git.run("update-ref", "-m", move.log, "-d", "HEAD", before)
+    else:
+        repo.git.run("update-ref", "-m", move.log, "HEAD", move.after, before)
+
+
+@contextlib.contextmanager
+def _rolled_back(repo: Repository, move: Move, source: Oid, index: Path, scratch: Path) -> Iterator[None]:
+    """Put worktree and index back when the block fails, whatever the reason."""
+    checkout = Checkout.of(repo.git)
+    present = [path for path, entry in move.disk.items() if entry and checkout.exists(path)]
+    absent = [path for path, entry in move.disk.items() if entry is None and not checkout.exists(path)]
+    missing = _missing_directories(checkout, absent)
+    old = scratch / "old-index"
+    if index.exists():
+        shutil.copy2(index, old)
+    try:
+        yield
+    except BaseException:
+        _remove(checkout, absent, missing)
+        _restore(repo.git, source, present, scratch)
+        _restore_index(repo, old, index)
+        raise
+
+
+def _missing_directories(checkout: Checkout, paths: list[bytes]) -> list[Path]:
+    """Directories that do not exist yet and would come with `paths`, deepest first."""
+    above = {folder for path in paths for folder in checkout.at(path).parents if checkout.root in folder.parents}
+    return sorted((folder for folder in above if not folder.is_dir()), key=lambda it: len(it.parts), reverse=True)
+
+
+def _remove(checkout: Checkout, paths: list[bytes], directories: list[Path]) -> None:
+    for path in paths:
+        if checkout.exists(path):
+            with contextlib.suppress(OSError):
+                checkout.at(path).unlink()
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _restore(git: Git, source: Oid, paths: list[bytes], scratch: Path) -> None:
+    private = git.with_env(GIT_INDEX_FILE=str(scratch / "rollback-index"))
+    private.run("read-tree", source)
+    private.run("update-index", "-q", "--refresh", ok=(0, 1))  # what is still right is not written again
+    private.run("checkout-index", "-f", "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
+
+
+def _restore_index(repo: Repository, old: Path, index: Path) -> None:
+    private = repo.git_dir / "sandbox-index"
+    if not old.exists():
+        index.unlink(missing_ok=True)
+    elif not index.exists() or old.read_bytes() != index.read_bytes():
+        shutil.copy2(old, private)
+        private.replace(index)
+    private.unlink(missing_ok=True)
