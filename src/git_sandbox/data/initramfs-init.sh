@@ -1,0 +1,45 @@
+#!/bin/busybox sh
+# First process of the machine: load modules, mount the root image and the workspace disk, hand over to init.py.
+# Disks are found by their serial numbers, which every VMM here can set or whose order is root, workspace.
+bb=/bin/busybox
+$bb mkdir -p /proc /sys /dev /image /disk /root
+$bb mount -t proc proc /proc
+$bb mount -t sysfs sysfs /sys
+$bb mount -t devtmpfs devtmpfs /dev
+die() { $bb echo "git-sandbox: $*" > /dev/console; $bb sync; $bb poweroff -f; }
+read -r cmdline < /proc/cmdline
+word() { for each in $cmdline; do case $each in "$1"=*) $bb echo "${each#*=}"; return ;; esac; done; }
+
+# The positive token of the accelerator probe: user space runs.
+mode=$(word sandbox.mode)
+if [ "$mode" = probe ]; then
+  $bb echo "git-sandbox: user space reached $(word sandbox.token)" > /dev/console
+  $bb poweroff -f
+fi
+
+while read -r module; do $bb insmod "/modules/$module" 2>/dev/null; done < /modules/order
+waited=0
+until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
+  [ $waited -lt 100 ] || die "the disks did not appear"
+  $bb sleep 0.1
+  waited=$((waited + 1))
+done
+$bb mount -t ext4 -o ro,noload /dev/vda /image || die "cannot mount the root image"
+$bb mount -t ext4 -o noatime /dev/vdb /disk || die "cannot mount the workspace disk"
+if [ "$mode" = rescue ]; then
+  # Nothing the guest left on its disk runs here: the changes it made to its system stay unused.
+  $bb mkdir -p /scratch
+  $bb mount -t tmpfs tmpfs /scratch
+  system=/scratch
+else
+  system=/disk/system
+fi
+$bb mkdir -p "$system/upper" "$system/work"
+$bb mount -t overlay -o "lowerdir=/image,upperdir=$system/upper,workdir=$system/work" overlay /root \
+  || die "cannot join root image and overlay"
+for each in proc sys dev; do $bb mount --move /$each /root/$each; done
+$bb mount -t tmpfs -o mode=0755 tmpfs /root/run
+$bb mkdir -p /root/run/git-sandbox/disk
+$bb cp -a /sandbox/. /root/run/git-sandbox/
+$bb mount --move /disk /root/run/git-sandbox/disk
+exec $bb switch_root /root /usr/bin/python3 -I -S /run/git-sandbox/init.py

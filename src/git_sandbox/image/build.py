@@ -1,0 +1,133 @@
+"""Build a guest image without root: mmdebstrap makes the tree, mke2fs the file system, fakeroot keeps the owners."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import HostResourceError, ImageError
+from git_sandbox.image import cache
+from git_sandbox.image.cache import Image, ImageInfo
+from git_sandbox.image.spec import ImageSpec, data
+from git_sandbox.text import one_line, printable
+
+NEEDED_SPACE = 3 * 1024**3  # bytes: the packed tree, the unpacked tree and the image side by side
+TIMEOUT = 3600.0  # seconds
+Progress = Callable[[str], None]
+
+
+def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image:
+    """The image for `spec`, built first when it is not there yet (or `force`).
+
+    Raises ImageError with the tail of the build log; nothing half-built stays behind.
+    """
+    found = cache.find(spec.key)
+    if found and not force:
+        return found
+    with cache.building() as place:
+        found = cache.find(spec.key)  # somebody else may have built it while we waited for the lock
+        if found and not force:
+            return found
+        return _build(spec, place, progress)
+
+
+def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
+    free = shutil.disk_usage(place).free
+    if free < NEEDED_SPACE:
+        raise HostResourceError(
+            f"building an image needs {NEEDED_SPACE >> 30} GiB below {cache.images_root()}, {free >> 20} MiB are free",
+            hint="free some space, or set XDG_CACHE_HOME to a larger disk",
+        )
+    progress(f"fetching and unpacking Debian {spec.suite} (about {spec.download_mib} MiB)")
+    tree = place / "rootfs.tar"
+    _logged(mmdebstrap(spec, tree, place), place, progress)
+    progress("packing the root file system")
+    _logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
+    boot = place / "sandbox-boot"
+    for name in ("kernel", "initramfs"):
+        (boot / name).rename(place / name)
+    boot.rmdir()
+    tree.unlink()
+    shutil.rmtree(place / "tree")
+    info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
+    return cache.publish(place, info)
+
+
+def mmdebstrap(spec: ImageSpec, tree: Path, place: Path) -> list[str]:
+    """The command that makes `tree` (a tar file) and `place`/sandbox-boot (kernel and initramfs)."""
+    excluded = ("doc", "man", "info", "locale")
+    boot = shlex.join(["sh", "/tmp/boot.sh", *spec.modules])  # noqa: S108 - inside the new root
+    return [
+        "mmdebstrap",
+        "--variant=apt",
+        f"--components={spec.components}",
+        f"--include={','.join((*spec.packages, spec.kernel_package))}",
+        '--aptopt=Acquire::Languages "none"',
+        '--aptopt=Acquire::Retries "3"',
+        *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in excluded),
+        f"--customize-hook=upload {shlex.quote(str(data('initramfs-init.sh')))} /tmp/initramfs-init",
+        f"--customize-hook=upload {shlex.quote(str(data('boot.sh')))} /tmp/boot.sh",
+        f'--customize-hook=chroot "$1" {boot}',
+        f"--customize-hook=copy-out /sandbox-boot {shlex.quote(str(place))}",
+        '--customize-hook=rm -rf "$1"/sandbox-boot "$1"/tmp/*',
+        spec.suite,
+        str(tree),
+        *([spec.mirror] if spec.mirror else []),
+    ]
+
+
+def pack(tree: Path, target: Path, size: int) -> list[str]:
+    """The command that turns the tar file into an ext4 image of `size` bytes.
+
+    In two steps because mke2fs reads tar files only since 1.47.1 (Debian 12 has 1.47.0); under fakeroot because
+    that is how an ordinary user keeps root's files root's. No journal: the image is only ever read.
+    """
+    unpacked = tree.parent / "tree"
+    make = "mke2fs -q -F -t ext4 -O ^has_journal,^resize_inode -m 0 -b 4096 -i 16384 -L sandbox-root"
+    script = f'mkdir "$1" && tar -C "$1" --exclude="./dev/*" -xf "$0" && exec {make} -d "$1" "$2" "$3"'
+    return ["fakeroot", "--", "sh", "-c", script, str(tree), str(unpacked), str(target), f"{size >> 10}k"]
+
+
+def _size(tree: Path) -> int:
+    """Bytes for a file system that holds the tar file's content: whole blocks, inodes, and some slack."""
+    with tarfile.open(tree) as archive:
+        sizes = [member.size for member in archive]
+    used = sum(-(-size // 4096) * 4096 for size in sizes) + len(sizes) * 512
+    return int(used * 1.08) + (32 << 20)
+
+
+def _logged(argv: list[str], place: Path, progress: Progress) -> None:
+    """Run with output to `build.log`, its noteworthy lines as progress; ImageError with the log's tail on failure."""
+    log = place / "build.log"
+    env = process.environment({"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()})
+    with process.spawn(argv, env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place) as child:
+        with log.open("ab") as handle:
+            for line in child.stdout:
+                handle.write(line)
+                if line.startswith(b"I: "):
+                    progress(one_line(line[3:]))
+        status = child.wait()
+    if status != 0:
+        tail = printable(b"\n".join(log.read_bytes().splitlines()[-15:]))
+        raise ImageError(f"`{argv[0]}` failed with status {status}", cause=tail, hint=_hint(tail))
+    log.unlink()
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def _hint(tail: str) -> str:
+    if "newuidmap" in tail or "unshare" in tail or "subuid" in tail:
+        return "an ordinary user needs the package uidmap and a line of their own in /etc/subuid and /etc/subgid"
+    if "Temporary failure resolving" in tail or "Could not connect" in tail:
+        return "check the network, or name another `mirror` in the image spec"
+    if "No space left" in tail:
+        return "free some space below TMPDIR and XDG_CACHE_HOME"
+    return "run `sandbox doctor`; the lines above are the end of the build's log"

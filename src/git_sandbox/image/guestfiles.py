@@ -1,0 +1,73 @@
+"""The files of our own that a guest boots with: its init and helpers, its configuration, its keys."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox.image.initrd import GuestFile
+
+_PROGRAMS = ("init.py", "exporter.py", "describe.py", "sandbox", "sshd_config")
+_ZONEINFO = "/zoneinfo/"
+
+
+class GuestUser(msgspec.Struct, frozen=True):
+    name: str
+    uid: int
+    gid: int
+    group: str
+    full_name: str
+
+    @classmethod
+    def current(cls) -> GuestUser:
+        """The user who runs this process; unnamed ids (containers) get the name `user`."""
+        uid, gid = os.getuid(), os.getgid()
+        try:
+            entry = pwd.getpwuid(uid)
+            name, full_name = entry.pw_name, entry.pw_gecos.split(",")[0]
+        except KeyError:
+            name, full_name = "user", ""
+        try:
+            group = grp.getgrgid(gid).gr_name
+        except KeyError:
+            group = name
+        return cls(name, uid, gid, group, full_name.replace(":", " "))
+
+
+class GuestConfig(msgspec.Struct, frozen=True):
+    """`config.json`, read by `guest/init.py`."""
+
+    hostname: str
+    mode: str  # run | rescue
+    user: GuestUser
+    host_path: str
+    timezone: str
+    net: str
+    dns: str
+    etc: dict[str, str]  # file name below /etc -> content
+    shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
+
+
+def files(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:
+    guest = resources.files("git_sandbox") / "guest"
+    programs = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
+    return programs | {
+        "config.json": GuestFile(msgspec.json.encode(config)),
+        "host_key": GuestFile(host_key, 0o600),
+        "authorized_keys": GuestFile(authorized_keys),
+    }
+
+
+def timezone(given: str = "") -> str:
+    """The host's time zone by name (`given`: the TZ variable), or nothing when it has no name."""
+    if given:
+        return given.lstrip(":")
+    target = os.path.realpath("/etc/localtime")
+    return target.split(_ZONEINFO, 1)[1] if _ZONEINFO in target else Path("/etc/timezone").read_text().strip() if Path(
+        "/etc/timezone"
+    ).is_file() else ""

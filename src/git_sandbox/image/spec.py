@@ -1,0 +1,79 @@
+"""What a guest image consists of, as data. Its key is the hash of all that goes in."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox.errors import ImageError
+
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
+
+
+class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One guest image. `data/image.toml` holds the default; see `docs/how-to/image.md` for extending it."""
+
+    suite: str
+    packages: tuple[str, ...]
+    kernel: dict[str, str]  # machine (uname -m) -> kernel package
+    modules: tuple[str, ...]
+    components: str = "main"
+    mirror: str = ""
+    download_mib: int = 0  # MiB fetched by a build, roughly
+
+    def __post_init__(self) -> None:
+        for name in (*self.packages, *self.kernel.values(), self.suite):
+            if not _PACKAGE.fullmatch(name):
+                raise ValueError(f"`{name}` is not a package or suite name")
+
+    @property
+    def kernel_package(self) -> str:
+        machine = platform.machine()
+        if machine not in self.kernel:
+            raise ImageError(
+                f"the image spec names no kernel package for {machine}", hint=f"add one: kernel.{machine} = …"
+            )
+        return self.kernel[machine]
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that change with anything that changes the built image, the build scripts included.
+
+        What the archive offers on the day of the build is not part of it: `sandbox image build --force` refreshes.
+        """
+        digest = hashlib.sha256(msgspec.json.encode([platform.machine(), self], order="sorted"))
+        for script in ("boot.sh", "initramfs-init.sh"):
+            digest.update(data(script).read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def data(name: str) -> Path:
+    """A file shipped inside the package."""
+    return Path(str(resources.files("git_sandbox") / "data" / name))
+
+
+def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec:
+    """The default spec, replaced key by key by the TOML file `extra`, with `packages` (and the file's) added.
+
+    Raises ImageError for a file that cannot be read or has keys that do not exist.
+    """
+    base = msgspec.toml.decode(data("image.toml").read_bytes())
+    if extra is not None:
+        try:
+            given = msgspec.toml.decode(extra.read_bytes())
+        except (OSError, msgspec.DecodeError) as error:
+            raise ImageError(f"cannot read the image spec {extra}", cause=str(error)) from error
+        packages = (*packages, *given.pop("extra_packages", ()))
+        base |= given
+    base["packages"] = sorted({*base["packages"], *packages})
+    try:
+        return msgspec.convert(base, ImageSpec)
+    except msgspec.ValidationError as error:
+        raise ImageError(
+            "the image spec is not valid", cause=str(error), hint="compare with `sandbox image spec`"
+        ) from error

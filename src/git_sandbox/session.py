@@ -1,0 +1,174 @@
+"""A session in the running guest: OpenSSH over one channel, one connection shared by everything (ControlMaster)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import SessionError
+from git_sandbox.text import printable
+from git_sandbox.vmm.machine import Attachment
+
+READY = b"git-sandbox-session-ready"
+SSH_FAILED = 255  # ssh's own status when the connection, and not the command, failed
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key files of one sandbox: ours to log in with, the guest's to be recognised by."""
+
+    root: Path
+
+    @property
+    def login(self) -> Path:
+        return self.root / "login"
+
+    @property
+    def host(self) -> Path:
+        return self.root / "host"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.root / "known_hosts"
+
+
+def make_keys(root: Path, name: str) -> Keys:
+    """Fresh ed25519 keys for one sandbox. They never leave this machine and its guest."""
+    root.mkdir(mode=0o700)
+    keys = Keys(root)
+    for path in (keys.login, keys.host):
+        done = process.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"git-sandbox {name}", "-f", str(path)]
+        )
+        if done.returncode != 0:
+            raise SessionError("cannot make ssh keys", cause=printable(done.complaint, limit=500))
+    public = keys.host.with_suffix(".pub").read_text()
+    keys.known_hosts.write_text(f"sandbox-{name} {public}")
+    return keys
+
+
+def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path) -> str:
+    """An ssh_config(5) file for one sandbox. Nothing of the user's own ssh configuration or agent takes part."""
+    proxy = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).parent / "transport" / "proxy.py")])
+    rows = {
+        "HostName": f"sandbox-{name}",
+        "User": user,
+        "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)}".replace("%", "%%"),
+        "ProxyUseFdpass": "yes",
+        "ControlPath": f'"{control}"',
+        "IdentityFile": f'"{keys.login}"',
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "UserKnownHostsFile": f'"{keys.known_hosts}"',
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "PreferredAuthentications": "publickey",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "EscapeChar": "none",
+        "LogLevel": "ERROR",
+        "SendEnv": "LANG COLORTERM SANDBOX_* GIT_AUTHOR_* GIT_COMMITTER_*",
+    }
+    return f"Host sandbox-{name}\n" + "".join(f"  {key} {value}\n" for key, value in rows.items())
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open connection. Commands start without another handshake."""
+
+    name: str
+    config: Path
+    master: process.Child
+
+    def argv(self, *words: str, tty: bool) -> list[str]:
+        return ["ssh", "-F", str(self.config), "-t" if tty else "-T", f"sandbox-{self.name}", *words]
+
+    def shell(self, directory: str) -> int:
+        """An interactive login shell on our own terminal; its exit status."""
+        command = f"cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
+        with _terminal_restored():
+            return self._foreground(self.argv(command, tty=True))
+
+    def run(self, command: Sequence[str], directory: str) -> int:
+        """A command with our standard streams, byte for byte; its exit status, 128 + n when signal n killed it."""
+        # `; exit $?` keeps bash from replacing itself by the command: it turns a killing signal into 128 + n, where
+        # ssh would only say 255.
+        return self._foreground(self.argv(f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?", tty=False))
+
+    def _foreground(self, argv: list[str]) -> int:
+        env = process.environment({"LANG": "C.UTF-8", **_sent()})
+        with process.spawn(argv, env=env, stdin=0, stdout=1, stderr=2, foreground=True) as child:
+            status = child.wait()
+        if status == SSH_FAILED and self.master.wait(1.0) is not None:
+            raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
+        return 128 - status if status is not None and status < 0 else status or 0
+
+
+def _sent() -> dict[str, str]:
+    prefixes = ("SANDBOX_", "GIT_AUTHOR_", "GIT_COMMITTER_", "COLORTERM")
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
+@contextlib.contextmanager
+def _terminal_restored() -> Iterator[None]:
+    """Put the terminal back as it was, also when ssh was killed while it had it in raw mode."""
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def connect(
+    name: str, user: str, keys: Keys, channel: Attachment, runtime: Path, *, alive: Callable[[], bool], timeout: float
+) -> Iterator[Session]:
+    """An open session. The guest may still be booting: ssh waits in the channel until sshd answers.
+
+    `timeout`: seconds until sshd must have answered. Raises SessionError when it did not, or the machine died.
+    """
+    path, control = runtime / "ssh_config", runtime / "master"
+    path.write_text(config(name, user, keys, channel, control))
+    argv = [
+        "ssh", "-F", str(path), "-M", "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}",
+        f"sandbox-{name}",
+    ]  # fmt: skip
+    log = runtime / "ssh.log"
+    with contextlib.ExitStack() as stack:
+        stack.callback(control.unlink, missing_ok=True)
+        complaints = stack.enter_context(log.open("wb"))
+        env = process.environment({"SHELL": "/bin/sh", **_sent()})
+        master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
+        _wait_ready(master, alive, timeout, log)
+        yield Session(name, path, master)
+
+
+def _wait_ready(master: process.Child, alive: Callable[[], bool], timeout: float, log: Path) -> None:
+    deadline = time.monotonic() + timeout
+    received = b""
+    while READY not in received:
+        left = deadline - time.monotonic()
+        if left <= 0 or not alive():
+            why = "the machine ended before its shell answered" if left > 0 else f"no answer within {timeout:g} s"
+            raise SessionError("cannot get a shell in the sandbox", cause=why, hint="the console log may say more")
+        if select.select([master.stdout], [], [], min(left, 1.0))[0]:
+            chunk = os.read(master.stdout.fileno(), 4096)
+            if not chunk:
+                raise SessionError(
+                    "cannot get a shell in the sandbox", cause=printable(log.read_bytes()[-2000:]).strip()
+                )
+            received += chunk

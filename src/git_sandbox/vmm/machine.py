@@ -1,0 +1,124 @@
+"""What a machine is, as data, and what every backend must be able to do with it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+SSH = "ssh"  # channel: OpenSSH, one connection at a time
+CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
+CHANNELS = (SSH, CONTROL)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A raw disk image. Order matters: the first disk of a machine is its root image, the second the workspace."""
+
+    path: Path
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    name: str
+    kernel: Path
+    initrd: Path
+    cmdline: tuple[str, ...]
+    disks: tuple[Disk, ...] = ()
+    cpus: int = 1
+    memory: int = 1024  # MiB
+    channels: tuple[str, ...] = ()
+    net: str = "none"  # none | nat
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """How the host reaches one channel of a machine. Plain words, so that a helper process can be told in JSON."""
+
+    kind: str  # unix: a socket that is the channel
+    path: str
+
+    def connect(self, timeout: float | None = None) -> socket.socket:
+        """Raises OSError when nobody listens."""
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(timeout)
+        try:
+            made.connect(self.path)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; callers ask these, never for a backend's name."""
+
+    emulation: bool  # runs where KVM does not
+    nat: bool
+    disk_formats: tuple[str, ...] = ("raw",)
+
+
+class Running(Protocol):
+    """A machine that has been started."""
+
+    def attachment(self, channel: str) -> Attachment: ...
+
+    def alive(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """True once the machine has ended, False when `timeout` (seconds) passed first."""
+        ...
+
+    def diagnosis(self) -> str:
+        """Why it does not run (any more), for an error message: the VMM's last words and the console's."""
+        ...
+
+
+class Backend(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> contextlib.AbstractContextManager[Running]:
+        """Start the machine; leaving the block ends it for certain, kills and reaps what is left of it.
+
+        `runtime`: an empty private directory with a short path, for sockets. Raises MachineError, RequirementError.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MachineLogs:
+    console: Path
+    vmm: Path
+
+
+@dataclass
+class Cleanup:
+    """Sockets of a machine, removed however its block ends."""
+
+    made: list[Path] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def listener(self, path: Path) -> Iterator[socket.socket]:
+        """A listening unix socket whose descriptor a VMM can inherit: nobody has to wait for it to appear."""
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            path.unlink(missing_ok=True)
+            listening.bind(str(path))
+            self.made.append(path)
+            listening.listen(8)
+            yield listening
+        finally:
+            listening.close()
+
+    def remove(self) -> None:
+        for path in self.made:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""A way out for a guest, without root: passt(1), which turns its packets into sockets of this user."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import RequirementError
+
+# passt answers DNS at this address and asks the host's first resolver, also one that listens on loopback only
+# (systemd-resolved). From the documentation prefix of RFC 5737, so it is nobody's real address.
+DNS_ADDRESS = "198.51.100.53"
+
+
+def argv(descriptor: int) -> list[str]:
+    """Passt for one guest. `--no-map-gw`: the gateway address must not lead to the host's loopback (the default).
+
+    No ports are forwarded into the guest (`-t none -u none`). Started by root, passt makes itself `nobody`.
+    """
+    return [
+        "passt", "--foreground", "--quiet", "--fd", str(descriptor), "--no-map-gw", "--dns-forward", DNS_ADDRESS,
+        "-t", "none", "-u", "none",
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def nat(log: Path) -> Iterator[socket.socket]:
+    """A running passt; the VMM's end of the connection to it. passt ends when that closes.
+
+    A connected pair rather than a path: nothing to wait for, nothing to clean up, and the passt of Debian 12 ends by
+    itself when told to listen for one client. Raises RequirementError when passt is missing.
+    """
+    if process.which("passt") is None:
+        raise RequirementError("`--net nat` needs passt", hint="install the package `passt`, or use `--net none`")
+    ours, theirs = socket.socketpair()
+    with ours, log.open("ab") as complaints:
+        with theirs:
+            running = process.spawn(
+                argv(theirs.fileno()), stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()]
+            )
+            child = contextlib.ExitStack()
+            child.enter_context(running)
+        with child:
+            yield ours

@@ -1,0 +1,192 @@
+"""QEMU: the default backend. It runs with KVM, and without it by software emulation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, ClassVar
+
+import msgspec
+
+from git_sandbox import process
+from git_sandbox.errors import MachineError, RequirementError
+from git_sandbox.text import printable
+from git_sandbox.vmm import net
+from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
+from git_sandbox.vmm.qmp import Qmp
+
+CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
+PORT_PREFIX = "org.git-sandbox."
+
+# q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
+# the boots; q35 never did in 200 (docs/explanation/boots.md). What no guest of ours needs is off, which saves probing.
+_MACHINE = {"x86_64": "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off", "aarch64": "virt"}
+_CONSOLE = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+
+
+def binary(machine: str | None = None) -> str:
+    return f"qemu-system-{machine or platform.machine()}"
+
+
+def console_device() -> str:
+    return _CONSOLE.get(platform.machine(), "ttyS0")
+
+
+def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int]) -> list[str]:
+    """The command line. `descriptors`: listening sockets by channel name, and `qmp`; `net`: connected to passt.
+
+    Pure: nothing is looked up.
+    """
+    machine = platform.machine()
+    words = [
+        binary(machine),
+        "-name", spec.name.replace(",", ",,"),
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", _MACHINE.get(machine, _MACHINE["x86_64"]),
+        "-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi",
+        "-cpu", "host" if accelerator == "kvm" else "max",
+        "-smp", str(spec.cpus),
+        "-m", f"{spec.memory}M",
+        "-kernel", str(spec.kernel),
+        "-initrd", str(spec.initrd),
+        "-append", " ".join((f"console={console_device()}", *spec.cmdline)),
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-chardev", f"socket,id=qmp,fd={descriptors['qmp']},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
+        "-device", "virtio-rng-pci",
+    ]  # fmt: skip
+    for number, disk in enumerate(spec.disks):
+        words += _disk(number, disk)
+    if spec.channels:
+        words += ["-device", f"virtio-serial-pci,max_ports={len(spec.channels) + 1}"]
+    for number, channel in enumerate(spec.channels, start=1):
+        words += [
+            "-chardev", f"socket,id={channel},fd={descriptors[channel]},server=on,wait=off",
+            "-device", f"virtserialport,chardev={channel},name={PORT_PREFIX}{channel},nr={number}",
+        ]  # fmt: skip
+    if "net" in descriptors:
+        words += ["-netdev", f"stream,id=net,server=off,addr.type=fd,addr.str={descriptors['net']}"]
+        words += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    return words
+
+
+def _disk(number: int, disk: Disk) -> list[str]:
+    # JSON, because a path may hold commas. `discard`: what the guest trims leaves the host's disk, too.
+    node = {
+        "driver": "raw", "node-name": f"disk{number}", "read-only": disk.readonly,
+        "file": {"driver": "file", "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
+    }  # fmt: skip
+    device = f"virtio-blk-pci,drive=disk{number}" + ("" if disk.readonly else ",werror=report,rerror=report")
+    return ["-blockdev", msgspec.json.encode(node).decode(), "-device", device]
+
+
+@dataclass
+class RunningQemu:
+    child: process.Child
+    sockets: dict[str, Path]
+    logs: MachineLogs
+    _console: threading.Thread | None = field(default=None, repr=False)
+
+    def attachment(self, channel: str) -> Attachment:
+        return Attachment("unix", str(self.sockets[channel]))
+
+    def alive(self) -> bool:
+        return self.child.poll() is None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.child.wait(timeout) is not None
+
+    def monitor(self) -> Qmp:
+        return Qmp(self.sockets["qmp"])
+
+    def diagnosis(self) -> str:
+        parts = [_tail(self.logs.vmm, "QEMU"), _tail(self.logs.console, "console")]
+        return "\n".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """`accelerator`: kvm (only after it has been proved, see `host.accelerator`) or tcg."""
+
+    accelerator: str = "tcg"
+    name: str = "qemu"
+    capabilities: ClassVar[Capabilities] = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"))
+
+    @contextlib.contextmanager
+    def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
+        with contextlib.ExitStack() as stack:
+            cleanup = Cleanup()
+            stack.callback(cleanup.remove)
+            sockets = {name: runtime / name for name in (*spec.channels, "qmp")}
+            listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
+            if spec.net == "nat":
+                listeners["net"] = stack.enter_context(net.nat(logs.vmm))
+            descriptors = {name: listener.fileno() for name, listener in listeners.items()}
+            complaints = stack.enter_context(logs.vmm.open("ab"))
+            child = stack.enter_context(
+                process.spawn(
+                    argv(spec, accelerator=self.accelerator, descriptors=descriptors),
+                    stdout=process.PIPE,
+                    stderr=complaints,
+                    pass_fds=list(descriptors.values()),
+                )
+            )
+            reader = threading.Thread(target=keep_console, args=(child.stdout, logs.console), daemon=True)
+            reader.start()
+            stack.callback(reader.join, 5.0)
+            stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output
+            for listener in listeners.values():
+                listener.close()  # QEMU has its own copies; with ours open a dead QEMU would seem to listen
+            running = RunningQemu(child, sockets, logs)
+            _check_started(running)
+            yield running
+
+
+def _check_started(running: RunningQemu) -> None:
+    """QEMU answers its monitor once every option was accepted; otherwise it ends at once and says why."""
+    try:
+        running.monitor().__exit__()
+    except (MachineError, OSError) as error:
+        running.child.stop()
+        cause = running.diagnosis() or str(error)
+        raise MachineError("QEMU did not start", cause=cause, hint="run `sandbox doctor`") from error
+
+
+def keep_console(stream: IO[bytes], path: Path) -> None:
+    """Write the console's output to `path`, its beginning and its end, never more than CONSOLE_LIMIT bytes.
+
+    Always reads: a VMM whose console nobody reads stops the guest.
+    """
+    half = CONSOLE_LIMIT // 2
+    written, tail = 0, b""
+    with path.open("wb", buffering=0) as log:
+        while chunk := os.read(stream.fileno(), 65536):
+            head = chunk[: max(0, half - written)]
+            if head:
+                log.write(head)
+                written += len(head)
+            tail = (tail + chunk[len(head) :])[-half:]
+        if tail:
+            log.write(b"\n[... output left out ...]\n" + tail)
+
+
+def _tail(path: Path, label: str) -> str:
+    with contextlib.suppress(OSError):
+        text = printable(path.read_bytes()[-4000:]).strip()
+        return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
+    return ""
+
+
+def version() -> tuple[int, ...]:
+    """QEMU's version. Raises RequirementError when it is not installed."""
+    said = process.run([binary(), "--version"], timeout=20).text
+    words = said.split("version ", 1)
+    if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
+        raise RequirementError("QEMU does not tell its version", cause=printable(said, limit=200))
+    digits = words[1].split()[0].split("(")[0].split(".")
+    return tuple(int(part) for part in digits if part.isdigit())

@@ -1,0 +1,53 @@
+"""The few words of QMP we speak (QEMU's docs/interop/qmp-spec): connect, capabilities, execute."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from git_sandbox.errors import MachineError
+
+MAX_LINE = 1 << 20  # bytes; QEMU's answers to our commands are far shorter
+
+
+class Qmp:
+    """One monitor connection. QEMU serves one client at a time."""
+
+    def __init__(self, path: Path, timeout: float = 10.0) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+            self._lines = self._socket.makefile("rb")
+            self._read()  # the greeting
+            self.execute("qmp_capabilities")
+        except OSError as error:
+            self._socket.close()
+            raise MachineError("QEMU's monitor does not answer", cause=str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """The command's `return` value. Raises MachineError for QMP errors, OSError when the connection breaks."""
+        request = {"execute": command} | ({"arguments": arguments} if arguments else {})
+        self._socket.sendall(msgspec.json.encode(request) + b"\n")
+        while True:
+            reply = self._read()
+            if "return" in reply:
+                return reply["return"]
+            if "error" in reply:
+                raise MachineError(f"QEMU refused `{command}`", cause=str(reply["error"].get("desc", "")))
+
+    def _read(self) -> dict[str, Any]:
+        line = self._lines.readline(MAX_LINE)
+        if not line:
+            raise ConnectionResetError("QEMU closed its monitor")
+        return msgspec.json.decode(line, type=dict[str, Any])
