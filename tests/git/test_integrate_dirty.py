@@ -11,23 +11,7 @@ import pytest
 from git_sandbox.errors import IntegrateError
 from git_sandbox.integrate import Relation, plan
 from support.gitrepo import GitRepo
-from support.sandboxed import Trip, everything
-
-LINES = "".join(f"line {n}\n" for n in range(1, 30))
-
-
-def dirty(repo: GitRepo) -> GitRepo:
-    """One entry of every kind: staged, unstaged, both, deleted, untracked."""
-    repo.commit("more", {"staged": "1\n", "edited": LINES, "both": LINES, "deleted": "1\n", "mine": "1\n"})
-    repo.write("staged", "2\n")
-    repo.git("add", "staged")
-    repo.write("edited", LINES.replace("line 3\n", "line three\n"))
-    repo.write("both", LINES.replace("line 3\n", "staged three\n"))
-    repo.git("add", "both")
-    repo.write("both", LINES.replace("line 3\n", "staged three\n").replace("line 9\n", "edited nine\n"))
-    (repo.path / "deleted").unlink()
-    repo.write("untracked", "new\n")
-    return repo
+from support.sandboxed import Trip, dirty, everything
 
 
 def refused(trip: Trip, *words: str) -> IntegrateError:

@@ -17,6 +17,7 @@ from git_sandbox.integrate import BaseRecord, Merged, Mode, Request, merge
 from support.gitrepo import GitRepo
 
 ID = sandbox_id("vm-1")
+LINES = "".join(f"line {n}\n" for n in range(1, 30))
 
 
 def capture(host: GitRepo) -> Snapshot:
@@ -86,3 +87,17 @@ def everything(host: GitRepo) -> tuple[object, ...]:
         refs,
         sorted(each.name for each in git_dir.iterdir() if "lock" in each.name or each.name.startswith("sandbox")),
     )
+
+
+def dirty(repo: GitRepo) -> GitRepo:
+    """One entry of every kind: staged, unstaged, both, deleted, untracked."""
+    repo.commit("more", {"staged": "1\n", "edited": LINES, "both": LINES, "deleted": "1\n", "mine": "1\n"})
+    repo.write("staged", "2\n")
+    repo.git("add", "staged")
+    repo.write("edited", LINES.replace("line 3\n", "line three\n"))
+    repo.write("both", LINES.replace("line 3\n", "staged three\n"))
+    repo.git("add", "both")
+    repo.write("both", LINES.replace("line 3\n", "staged three\n").replace("line 9\n", "edited nine\n"))
+    (repo.path / "deleted").unlink()
+    repo.write("untracked", "new\n")
+    return repo

@@ -22,14 +22,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.errors import IntegrateError
+from git_sandbox.errors import IntegrateError, RepositoryError, SandboxError
 from git_sandbox.git.command import Git
-from git_sandbox.git.names import Oid
+from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Head, Repository
 from git_sandbox.integrate.host import Checkout
 from git_sandbox.integrate.trees import Entry, empty_tree, overlay, set_entries, staged
 from git_sandbox.text import printable
 
+_PRIVATE = "sandbox-index"
 _LOCK_MARK = b"git-sandbox holds this lock\n"
 
 
@@ -45,6 +46,7 @@ class Move:
     worktree: Mapping[bytes, Entry | None]
     index: Mapping[bytes, Entry | None]
     log: str  # for the reflog
+    backup: RefName  # named to the user should putting back fail
 
 
 @contextlib.contextmanager
@@ -93,32 +95,41 @@ def execute(repo: Repository, move: Move, scratch: Path) -> None:
 
     Raises IntegrateError, with nothing changed, when the worktree no longer holds what `move.disk` says.
     """
-    index = repo.git_dir / "index"
-    private = _private_index(repo)
-    git = repo.git.with_env(GIT_INDEX_FILE=str(private))
-    width = len(move.after or move.before.commit or empty_tree(git))
-    source, target = _trees(git, move, scratch)
-    _align(git, move, source, width)
-    _check(git, source, target)
-    _check_head(repo, move.before)
-    with _rolled_back(repo, move, source, index, scratch):
+    with _private_index(repo) as private:
+        git = repo.git.with_env(GIT_INDEX_FILE=str(private))
+        source, target = _trees(git, move, scratch)
+        _align(git, move, source)
+        _check(git, source, target)
+        _check_head(repo, move.before)
+        _carry_out(repo, git, move, (source, target), scratch)
+
+
+def _carry_out(repo: Repository, git: Git, move: Move, trees: tuple[Oid, Oid], scratch: Path) -> None:
+    source, target = trees
+    with _rolled_back(repo, move, source, scratch):
         git.run("read-tree", "-m", "-u", source, target)
         kept = {path: entry for path, entry in move.index.items() if entry != move.worktree[path]}
         if kept:
-            set_entries(git, kept, width)
+            set_entries(git, kept, len(source))
             git.run("update-index", "-q", "--refresh", ok=(0, 1))
-        _publish(private, index)
-        _move_head(repo, move, width)
+        _publish(repo)
+        _move_head(repo, move)
 
 
-def _private_index(repo: Repository) -> Path:
-    """A copy of the index beside it (the rename at the end must not cross file systems)."""
-    private = repo.git_dir / "sandbox-index"
-    for stale in (private, repo.git_dir / "sandbox-index.lock"):
-        stale.unlink(missing_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.copy2(repo.git_dir / "index", private)
-    return private
+@contextlib.contextmanager
+def _private_index(repo: Repository) -> Iterator[Path]:
+    """A copy of the index beside it: the rename at the end must not cross file systems."""
+    private = repo.git_dir / _PRIVATE
+    leftovers = (private, private.with_name(f"{_PRIVATE}.lock"))
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(repo.git_dir / "index", private)
+        yield private
+    finally:
+        for path in leftovers:
+            path.unlink(missing_ok=True)
 
 
 def _trees(git: Git, move: Move, scratch: Path) -> tuple[Oid, Oid]:
@@ -127,13 +138,13 @@ def _trees(git: Git, move: Move, scratch: Path) -> tuple[Oid, Oid]:
     return overlay(git, nothing, move.disk, scratch), overlay(git, nothing, move.worktree, scratch)
 
 
-def _align(git: Git, move: Move, source: Oid, width: int) -> None:
+def _align(git: Git, move: Move, source: Oid) -> None:
     """Make the private index say what is on disk, so that git sees unmodified files where we know better."""
     # What agrees already keeps its stat data and its flags (skip-worktree). An empty entry may be intent-to-add,
     # which looks the same and must become a real entry.
     other = staged(git, source).keys() & move.disk.keys()
     other |= {path for path, entry in move.disk.items() if entry and entry.empty}
-    set_entries(git, {path: move.disk[path] for path in other}, width)
+    set_entries(git, {path: move.disk[path] for path in other}, len(source))
     git.run("update-index", "-q", "--refresh", ok=(0, 1))
 
 
@@ -152,12 +163,12 @@ def _check_head(repo: Repository, before: Head) -> None:
         raise IntegrateError("HEAD moved while the merge was being prepared", hint="nothing was changed; retry")
 
 
-def _publish(private: Path, index: Path) -> None:
-    private.replace(index)
+def _publish(repo: Repository) -> None:
+    (repo.git_dir / _PRIVATE).replace(repo.git_dir / "index")
 
 
-def _move_head(repo: Repository, move: Move, width: int) -> None:
-    before = move.before.commit or "0" * width
+def _move_head(repo: Repository, move: Move) -> None:
+    before = move.before.commit or "0" * len(move.after or "")
     if move.after is None:
         repo.git.run("update-ref", "-m", move.log, "-d", "HEAD", before)
     else:
@@ -165,22 +176,41 @@ def _move_head(repo: Repository, move: Move, width: int) -> None:
 
 
 @contextlib.contextmanager
-def _rolled_back(repo: Repository, move: Move, source: Oid, index: Path, scratch: Path) -> Iterator[None]:
+def _rolled_back(repo: Repository, move: Move, source: Oid, scratch: Path) -> Iterator[None]:
     """Put worktree and index back when the block fails, whatever the reason."""
     checkout = Checkout.of(repo.git)
     present = [path for path, entry in move.disk.items() if entry and checkout.exists(path)]
     absent = [path for path, entry in move.disk.items() if entry is None and not checkout.exists(path)]
     missing = _missing_directories(checkout, absent)
-    old = scratch / "old-index"
+    old, index = scratch / "old-index", repo.git_dir / "index"
     if index.exists():
         shutil.copy2(index, old)
     try:
         yield
-    except BaseException:
-        _remove(checkout, absent, missing)
-        _restore(repo.git, source, present, scratch)
-        _restore_index(repo, old, index)
+    except BaseException as error:
+        with _told_where(move.backup):
+            _remove(checkout, absent, missing)
+            _restore(repo.git, source, present, scratch)
+            _restore_index(repo, old, index)
+        if isinstance(error, RepositoryError):
+            raise IntegrateError(
+                "the new files could not be put in place",
+                cause=error.cause,
+                hint="everything is as it was; remove the cause and retry",
+            ) from error
         raise
+
+
+@contextlib.contextmanager
+def _told_where(backup: RefName) -> Iterator[None]:
+    try:
+        yield
+    except (SandboxError, OSError) as error:
+        raise IntegrateError(
+            "the merge failed half-way, and the checkout could not be put back completely",
+            cause=str(error),
+            hint=f"your files are in `{backup}`: `git restore --source={backup} -- PATH`",
+        ) from error
 
 
 def _missing_directories(checkout: Checkout, paths: list[bytes]) -> list[Path]:
@@ -207,10 +237,8 @@ def _restore(git: Git, source: Oid, paths: list[bytes], scratch: Path) -> None:
 
 
 def _restore_index(repo: Repository, old: Path, index: Path) -> None:
-    private = repo.git_dir / "sandbox-index"
     if not old.exists():
         index.unlink(missing_ok=True)
     elif not index.exists() or old.read_bytes() != index.read_bytes():
-        shutil.copy2(old, private)
-        private.replace(index)
-    private.unlink(missing_ok=True)
+        shutil.copy2(old, repo.git_dir / _PRIVATE)
+        _publish(repo)

@@ -67,7 +67,7 @@ def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool
         )
         index = {path: change.after for path, change in decision.paths.items()}
         log = f"sandbox merge {request.sandbox}: {relation}"
-        execute(repo, Move(head, outcome.commit, decision.disk, decision.worktree, index, log), scratch)
+        execute(repo, Move(head, outcome.commit, decision.disk, decision.worktree, index, log, name), scratch)
         return Merged(
             relation,
             request.mode,

@@ -67,7 +67,7 @@ def _move_back(repo: Repository, sandbox: SandboxId, name: RefName, old: Backup,
     # A submodule's checkout was not touched by the merge and is not touched now.
     worktree |= {path: entry for path, entry in disk.items() if entry and entry.mode == GITLINK and worktree[path]}
     head = repo.head()
-    return Move(head, old.before.commit, disk, worktree, index, f"sandbox undo {sandbox}")
+    return Move(head, old.before.commit, disk, worktree, index, f"sandbox undo {sandbox}", name)
 
 
 def _at(delta: Mapping[bytes, Change], path: bytes, otherwise: Entry | None) -> Entry | None:
