@@ -75,6 +75,11 @@ class SandboxDir:
         return self.root / "staging"
 
     @property
+    def config(self) -> Path:
+        """What the guest is told about itself (`image/guestfiles.GuestConfig`)."""
+        return self.root / "config.json"
+
+    @property
     def initrd(self) -> Path:
         return self.root / "initrd"
 

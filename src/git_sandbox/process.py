@@ -13,12 +13,13 @@ import signal
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 from git_sandbox.errors import HostResourceError, Interrupted, RequirementError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -262,16 +263,27 @@ def signals_raise() -> Iterator[None]:
     """
 
     def handler(signum: int, _frame: FrameType | None) -> None:
-        for each in caught:
+        for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(signum)
 
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-    for each in caught:
+    for each in _SIGNALS:
         before[each] = signal.signal(each, handler)
+    _rearm.append(lambda: [signal.signal(each, handler) for each in _SIGNALS])
     try:
         yield
     finally:
+        _rearm.pop()
         for each, previous in before.items():
             signal.signal(each, previous)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_rearm: list[Callable[[], object]] = []
+
+
+def listen_again() -> None:
+    """After an `Interrupted` that was caught: the next signal raises again, instead of being ignored."""
+    if _rearm:
+        _rearm[-1]()

@@ -6,6 +6,7 @@ keys, fresh at every boot and out of reach of what an earlier boot left on the d
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import fcntl
@@ -135,10 +136,10 @@ def write_etc(config: Config) -> None:
     etc = config["etc"]
     assert isinstance(etc, dict)  # noqa: S101 - written by our own host side
     for name, content in etc.items():
-        target = Path("/etc") / str(name)
+        target = Path(str(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        target.write_text(str(content))
+        target.write_bytes(base64.b64decode(str(content)))
     zone = Path("/usr/share/zoneinfo") / str(config["timezone"])
     if config["timezone"] and zone.is_file():
         Path("/etc/localtime").unlink(missing_ok=True)

@@ -49,7 +49,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     timezone: str
     net: str
     dns: str
-    etc: dict[str, str]  # file name below /etc -> content
+    etc: dict[str, bytes]  # absolute path -> content
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
 
 
@@ -68,6 +68,10 @@ def timezone(given: str = "") -> str:
     if given:
         return given.lstrip(":")
     target = os.path.realpath("/etc/localtime")
-    return target.split(_ZONEINFO, 1)[1] if _ZONEINFO in target else Path("/etc/timezone").read_text().strip() if Path(
-        "/etc/timezone"
-    ).is_file() else ""
+    return (
+        target.split(_ZONEINFO, 1)[1]
+        if _ZONEINFO in target
+        else Path("/etc/timezone").read_text().strip()
+        if Path("/etc/timezone").is_file()
+        else ""
+    )

@@ -1,0 +1,110 @@
+"""After the work came home: uncommitted work first, then the merge, each by policy, asking only where one can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from git_sandbox import integrate
+from git_sandbox.errors import IntegrateError
+from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import BaseRecord, Merged, Plan, Relation, Request
+from git_sandbox.sandbox.home import Home
+from git_sandbox.store import Record
+
+ASKED_DIRTY = ("keep", "commit", "stash", "discard")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """How to ask the user. None: there is nobody to ask, which never means yes."""
+
+    merge: Callable[[Plan], bool] | None = None
+    dirty: Callable[[Oid], str] | None = None  # one of ASKED_DIRTY
+
+
+@dataclass(frozen=True)
+class Settled:
+    """`target`: what there is to merge, None when nothing. `merged` None: it was left in its ref; `reason` says why."""
+
+    target: Oid | None
+    plan: Plan | None = None
+    merged: Merged | None = None
+    reason: str = ""
+    dirty: str = ""  # what became of uncommitted work: "" when there was none
+
+
+def base_of(record: Record) -> BaseRecord:
+    index = Oid(record.index_tree) if record.index_tree else None
+    return BaseRecord(Oid(record.base) if record.base else None, Oid(record.snapshot), index)
+
+
+def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
+    """Decide about uncommitted work and the merge. Never raises for a merge that cannot be: it is left for later."""
+    name = SandboxId(record.id)
+    target, done = _dirty(repo, record, home, questions, dirty)
+    if target is None or target == record.base:
+        return Settled(None, dirty=done)
+    try:
+        found = integrate.plan(repo, base_of(record), Request(name, target))
+    except IntegrateError as error:
+        return Settled(target, reason=error.message, dirty=done)
+    if found.relation is Relation.UP_TO_DATE:
+        return Settled(None, found, dirty=done)
+    agreed, reason = _agreed(found, questions, on_exit, same_branch=_same_branch(repo, record, home))
+    if not agreed:
+        return Settled(target, found, reason=reason, dirty=done)
+    try:
+        merged = integrate.merge(repo, base_of(record), Request(name, target))
+    except IntegrateError as error:
+        return Settled(target, found, reason=error.message, dirty=done)
+    return Settled(target, found, merged, dirty=done)
+
+
+def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:
+    if on_exit == "keep" or (on_exit != "merge" and questions.merge is None):
+        return False, ""
+    if not found.possible:
+        return False, why_not(found)
+    if on_exit == "merge":
+        return True, ""
+    plain = found.relation is Relation.FAST_FORWARD and same_branch and not found.risky and not found.late
+    if on_exit == "auto" and plain:
+        return True, ""
+    return (questions.merge is not None and questions.merge(found)), "not merged"
+
+
+def why_not(found: Plan) -> str:
+    if found.busy:
+        return found.busy
+    if found.conflicts:
+        return f"it conflicts with HEAD in {len(found.conflicts)} file(s)"
+    return f"{len(found.blocked)} file(s) of yours are in the way"
+
+
+def _same_branch(repo: Repository, record: Record, home: Home) -> bool:
+    """Whether guest and host are both still on the branch the sandbox started from."""
+    return home.manifest.head.symref == record.base_symref == repo.head().symref
+
+
+def _dirty(repo: Repository, record: Record, home: Home, questions: Questions, policy: str) -> tuple[Oid | None, str]:
+    """What to merge, and what became of uncommitted work. It is in `refs/sandbox-wip/<id>` whatever is chosen."""
+    head, wip = home.collected.head, home.collected.wip
+    if wip is None:
+        return head, ""
+    choice = policy if policy != "ask" else questions.dirty(wip) if questions.dirty else "keep"
+    if choice == "commit":
+        return commit_wip(repo, SandboxId(record.id), head, wip), choice
+    if choice == "stash":
+        repo.git.run("stash", "store", "-m", f"sandbox {record.id}: uncommitted work", wip)
+    return head, choice
+
+
+def commit_wip(repo: Repository, name: SandboxId, head: Oid | None, wip: Oid) -> Oid:
+    """A commit of the uncommitted work on top of the sandbox's HEAD, as the user; `refs/sandbox/<id>` moves to it."""
+    parents = ["-p", head] if head else []
+    message = f"Uncommitted work of sandbox {name}\n"
+    made = Oid(repo.git.line("commit-tree", f"{wip}^{{tree}}", *parents, input=message.encode()))
+    repo.git.run("update-ref", "-m", "sandbox: commit uncommitted work", SandboxRefs(name).head, made)
+    return made

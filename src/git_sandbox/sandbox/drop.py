@@ -1,0 +1,73 @@
+"""Removing sandboxes, and bringing home what one left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from git_sandbox import store
+from git_sandbox.errors import StateError
+from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import review
+from git_sandbox.sandbox import home, inspect
+from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.store import Record, State
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """`tips`: what the refs pointed at; git keeps the objects for some weeks (gc.pruneExpire)."""
+
+    id: str
+    tips: dict[str, Oid]
+    unmerged: tuple[Oid, ...]
+
+
+def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
+    """Delete the refs and the directory of a sandbox that does not run.
+
+    Raises StateError without `force` when commits or uncommitted work exist nowhere else.
+    """
+    with store.open_existing(repo, name) as (box, entry):
+        lost = tuple(review.unmerged(repo, inspect.tips(entry)))
+        if not force:
+            _refuse(name, entry.state, lost)
+        home.remove(box)
+        return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
+
+
+def _refuse(name: str, state: State, lost: tuple[Oid, ...]) -> None:
+    if state is State.RECOVERABLE:
+        raise StateError(
+            f"the work on the disk of sandbox `{name}` has not been brought home",
+            hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` throws it away",
+        )
+    if lost:
+        shown = ", ".join(each[:12] for each in lost[:5]) + (" …" if len(lost) > 5 else "")  # noqa: PLR2004 - enough to see
+        raise StateError(
+            f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours: {shown}",
+            hint=f"`sandbox merge {name}`, or keep them with `git branch NAME sandbox/{name}`, or `drop --force`",
+        )
+
+
+@dataclass(frozen=True)
+class Recovered:
+    id: str
+    record: Record
+    home: Home
+
+
+def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
+    """Bring home what is on the disk of a sandbox that does not run (any more), even if that was done before."""
+    with store.open_existing(repo, name) as (box, entry):
+        if entry.record is None:
+            raise StateError(f"the record of sandbox `{name}` cannot be read", hint=f"look into {entry.directory.root}")
+        brought = home.rescue(box, entry.record, progress)
+        # Unlike a normal end this never removes the sandbox: whoever recovers wants to look at it.
+        home.note(box, entry.record, entry.record.exit_code)
+        return Recovered(entry.id, entry.record, brought)
+
+
+def recoverable(repo: Repository) -> list[str]:
+    return [entry.id for entry in store.entries(repo) if entry.state is State.RECOVERABLE]

@@ -1,0 +1,148 @@
+"""Bringing home: ask the guest for everything, import it, note that it is safe. Also from a disk nobody runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from git_sandbox import store
+from git_sandbox.collect import Collected, collect, known_objects
+from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
+from git_sandbox.image import cache
+from git_sandbox.sandbox import machines
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.store import Box, Record
+from git_sandbox.transport import manifest, stream
+from git_sandbox.transport.manifest import Manifest
+from git_sandbox.vmm.machine import CONTROL, Running
+
+ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
+POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
+OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
+
+
+@dataclass(frozen=True)
+class Home:
+    """What a sandbox brought back. `changed` is False when it ended exactly as it began."""
+
+    collected: Collected
+    manifest: Manifest
+    changed: bool
+    rescued: bool = False
+
+
+def bring_home(box: Box, record: Record, running: Running, progress: Progress) -> Home:
+    """Export from the running machine and collect. Raises CollectError; the machine and its disk are as before."""
+    with _control(running) as channel:
+        stream.call(channel, "status", limits=ALIVE)
+        return _import(box, record, channel, progress)
+
+
+def power_off(running: Running) -> None:
+    """Ask nicely; whoever started the machine ends it for certain afterwards."""
+    with contextlib.suppress(SandboxError, OSError), _control(running) as channel:
+        stream.call(channel, "poweroff", limits=POWER_OFF)
+    running.wait(OFF_WITHIN)
+
+
+def rescue(box: Box, record: Record, progress: Progress) -> Home:
+    """Bring home what is on the disk of a machine that ended without doing so itself.
+
+    A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
+    system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image).
+    """
+    if not box.directory.disk.exists():
+        raise StateError(f"sandbox `{box.id}` has no disk to recover from", hint="what is in its refs is all there is")
+    ready = cache.find(record.image)
+    if ready is None:
+        raise StateError(
+            f"the image {record.image} of sandbox `{box.id}` is gone", hint="`sandbox image build`, then try again"
+        )
+    progress("Starting a rescue machine for the disk")
+    with machines.started(box, record, ready, "rescue", progress) as running:
+        with _control(running) as channel:
+            home = _import(box, record, channel, progress)
+        power_off(running)
+    return dataclasses.replace(home, rescued=True)
+
+
+@contextlib.contextmanager
+def _control(running: Running) -> Iterator[socket.socket]:
+    try:
+        channel = running.attachment(CONTROL).connect(timeout=10)
+    except OSError as error:
+        raise MachineError("the machine does not answer any more", cause=str(error)) from error
+    with channel:
+        yield channel
+
+
+def _import(box: Box, record: Record, channel: socket.socket, progress: Progress) -> Home:
+    progress("Collecting commits and uncommitted work")
+    known = [*known_objects(box.repo, box.refs), *record.stash]
+    reply = stream.request(channel, "export", known=known)
+    told = manifest.parse(reply.header, object_format=record.object_format)
+    took = collect(
+        box.repo,
+        box.refs,
+        _without_what_went_in(told, record),
+        reply.chunks,
+        quarantine=box.directory.quarantine,
+        given=record.refs,
+    )
+    return Home(took, told, changed=_changed(took, told, record))
+
+
+def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
+    """Without stashes and uncommitted work that the host has in the same form: they would only be noise in refs."""
+    wip = told.wip
+    if wip and (told.worktree_tree, wip.index_tree) == (record.snapshot, record.index_tree):
+        wip = None
+    stash = tuple(entry for entry in told.stash if entry.oid not in record.stash)
+    return dataclasses.replace(told, wip=wip, stash=stash)
+
+
+def _changed(took: Collected, told: Manifest, record: Record) -> bool:
+    same_head = told.head.oid == record.base and told.head.symref == record.base_symref
+    refs = {ref.name: ref.oid for ref in told.refs} != record.refs
+    stash = tuple(entry.oid for entry in told.stash) != record.stash
+    return not same_head or refs or stash or took.wip is not None
+
+
+def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
+    """Note that everything is home; remove a sandbox that changed nothing. True when it is still there."""
+    if home.changed:
+        note(box, record, exit_code)
+        return True
+    remove(box)
+    return False
+
+
+def note(box: Box, record: Record, exit_code: int | None) -> None:
+    box.save(msgspec.structs.replace(record, brought_home=time.time(), exit_code=exit_code))
+
+
+def remove(box: Box) -> None:
+    """Delete the sandbox's refs and its directory."""
+    repo = box.repo
+    refs = repo.refs(*box.refs.patterns)
+    if refs:
+        store.unpin(repo.git, refs)
+    if box.directory.root.is_dir():
+        box.directory.disk.unlink(missing_ok=True)
+        shutil.rmtree(box.directory.root, ignore_errors=True)
+
+
+def why(error: SandboxError, box: Box) -> CollectError:
+    """The error for work that did not come home, saying where it is."""
+    return CollectError(
+        f"the work in sandbox `{box.id}` is not home yet: {error.message}",
+        cause=error.cause,
+        hint=f"nothing is lost, it is on the sandbox's disk: `sandbox recover {box.id}`",
+    )

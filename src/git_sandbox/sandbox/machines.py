@@ -1,0 +1,59 @@
+"""From a record to a running machine: which backend, which accelerator, where its sockets are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from git_sandbox import paths
+from git_sandbox.errors import HostResourceError
+from git_sandbox.image import cache
+from git_sandbox.image.cache import Image
+from git_sandbox.sandbox import prepare
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.settings import Settings, resolve
+from git_sandbox.store import Box, Record
+from git_sandbox.vmm import host
+from git_sandbox.vmm.machine import Backend, MachineLogs, Running
+from git_sandbox.vmm.qemu import Qemu
+
+MAX_SOCKET_PATH = 107  # bytes, unix(7)
+
+
+def backend(settings: Settings, ready: Image, progress: Progress, name: str | None = None) -> Backend:
+    """The backend to use; the accelerator is proved on the way when that has not been done since the host booted."""
+    del name  # one backend so far; the next ones are chosen here
+    progress("Checking the accelerator")
+    proof = host.accelerator(host.BootFiles(ready.kernel, ready.initramfs), wanted=settings.accelerator)
+    return Qemu(proof.accelerator)
+
+
+@contextlib.contextmanager
+def started(box: Box, record: Record, ready: Image, mode: str, progress: Progress) -> Iterator[Running]:
+    """A machine for the sandbox, booting. It is gone, with its sockets, when the block ends."""
+    settings, _ = resolve({"backend": record.backend})
+    chosen = backend(settings, ready, progress)
+    spec = prepare.boot(box, record, ready, mode)
+    with runtime(box) as sockets, cache.use(ready):
+        progress("Starting the machine")
+        logs = MachineLogs(box.directory.console, box.directory.vmm_log)
+        with chosen.start(spec, sockets, logs) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def runtime(box: Box) -> Iterator[Path]:
+    """A fresh private directory for sockets, removed at the end."""
+    place = box.directory.sockets
+    paths.private_directory(place.parent)
+    shutil.rmtree(place, ignore_errors=True)  # of a supervisor that was killed; we hold the sandbox's lock
+    paths.private_directory(place)
+    if len(os.fsencode(place)) > MAX_SOCKET_PATH - 20:
+        raise HostResourceError(f"{place} is too long for a socket's path", hint="set XDG_RUNTIME_DIR to a shorter one")
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

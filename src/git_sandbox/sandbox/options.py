@@ -1,0 +1,21 @@
+"""What a caller wants of a sandbox, and how it hears about progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from git_sandbox.settings import Settings
+
+Progress = Callable[[str], None]  # one short line about what is being done now
+
+
+@dataclass(frozen=True)
+class Options:
+    """`command` None means an interactive shell; `subdirectory` is where in the worktree it starts."""
+
+    settings: Settings
+    name: str | None = None
+    command: tuple[str, ...] | None = None
+    subdirectory: str = ""
+    skip_unreadable: bool = False

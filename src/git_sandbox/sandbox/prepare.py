@@ -1,0 +1,169 @@
+"""Everything before the machine starts: copy the repository, take the snapshot, make disk, keys and initrd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import session, store
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git import guestconfig, snapshot
+from git_sandbox.git.capture import Captured, capture
+from git_sandbox.git.command import Git
+from git_sandbox.git.repo import Repository
+from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.image import build, guestfiles, initrd, spec
+from git_sandbox.image.cache import Image
+from git_sandbox.image.guestfiles import GuestConfig, GuestUser
+from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.settings import Settings, environment
+from git_sandbox.store import Box, Record
+from git_sandbox.transport import disk
+from git_sandbox.vmm import net
+from git_sandbox.vmm.machine import CHANNELS, CONTROL, Disk, MachineSpec
+
+RESERVE = 256  # MiB of memory left to the host
+
+
+@dataclass(frozen=True)
+class Prepared:
+    record: Record
+    image: Image
+    warnings: tuple[str, ...]
+
+
+def image(settings: Settings, progress: Progress) -> Image:
+    """The image these settings ask for, built when it is not there yet."""
+    extra = Path(settings.image) if settings.image else None
+    return build.ensure(spec.load(extra, settings.packages), progress)
+
+
+def require_memory(settings: Settings) -> None:
+    """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(rows["MemAvailable"].split()[0]) // 1024
+    if available < settings.memory + RESERVE:
+        raise HostResourceError(
+            f"the machine wants {settings.memory} MiB of memory, {available} MiB are available on this host",
+            hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
+        )
+
+
+def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Progress) -> Prepared:
+    """Leave in `box` a disk with the repository, and the record that says what went in."""
+    repo, settings = box.repo, options.settings
+    policy = CapturePolicy("none" if settings.ignored == "none" else "all", options.skip_unreadable)
+    place = disk.staging_layout(box.directory.staging)
+    try:
+        captured = capture(repo, place, policy, progress=progress)
+        progress("Recording the starting point")
+        taken = _snapshot(repo, place, captured)
+        record = _record(box, options, captured, taken, ready, backend=backend)
+        progress("Making the workspace disk")
+        size = int(captured.bytes * 1.15) + captured.inodes * 512 + (settings.disk << 20)
+        disk.make(box.directory.staging, box.directory.disk, inodes=captured.inodes, size=size)
+    finally:
+        _remove_tree(box.directory.staging)
+    try:
+        _pin(box, record, captured, taken)
+        session.make_keys(box.directory.keys, box.id)
+        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record)))
+        box.save(record)
+    except BaseException:
+        box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
+        store.unpin(repo.git, repo.refs(*box.refs.patterns))
+        raise
+    return Prepared(record, ready, captured.warnings)
+
+
+def _snapshot(repo: Repository, place: Path, captured: Captured) -> Snapshot:
+    # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        git = Git(repo.git_dir, place)
+        return snapshot.take(git, captured.index, Path(scratch), copied=True)
+
+
+def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
+    settings, repo = options.settings, box.repo
+    refs = repo.refs("refs/heads", "refs/tags", "refs/notes")
+    stash = repo.git.try_run("rev-list", "-g", "refs/stash").text.split()
+    return Record(
+        id=box.id,
+        worktree=os.fspath(repo.worktree),
+        git_dir=os.fspath(repo.git_dir),
+        common_dir=os.fspath(repo.common_dir),
+        object_format=repo.object_format,
+        created=time.time(),
+        base=captured.head.commit,
+        base_symref=captured.head.symref,
+        snapshot=taken.tree,
+        index_tree=taken.index_tree,
+        backend=backend,
+        image=ready.root.name,
+        cpus=settings.cpus,
+        memory=settings.memory,
+        net=settings.net,
+        refs={str(name): str(value) for name, value in refs.items()},
+        stash=tuple(stash),
+        pid=os.getpid(),
+        command=options.command or (),
+    )
+
+
+def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
+    parents = [captured.head.commit] if captured.head.commit else []
+    base = snapshot.commit(box.repo.git, taken, parents, f"sandbox {box.id}: the worktree when it started\n")
+    store.pin(box, record, base)
+
+
+def _guest_config(box: Box, record: Record) -> GuestConfig:
+    return GuestConfig(
+        hostname=box.id,
+        mode="run",
+        user=GuestUser.current(),
+        host_path=record.worktree,
+        timezone=guestfiles.timezone(environment().get("TZ", "")),
+        net=record.net,
+        dns=net.DNS_ADDRESS,
+        etc=guestconfig.effective(box.repo, environment()).files(),
+    )
+
+
+def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
+    """Write the initrd and describe the machine. `mode`: run, or rescue for one that only exports."""
+    directory = box.directory
+    config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
+    config = msgspec.structs.replace(config, mode=mode, net=record.net if mode == "run" else "none")
+    keys = session.Keys(directory.keys)
+    files = guestfiles.files(
+        config,
+        host_key=keys.host.read_bytes() if mode == "run" else b"",
+        authorized_keys=keys.login.with_suffix(".pub").read_bytes() if mode == "run" else b"",
+    )
+    initrd.write(directory.initrd, ready.initramfs, files)
+    return MachineSpec(
+        name=f"sandbox-{box.id}",
+        kernel=ready.kernel,
+        initrd=directory.initrd,
+        cmdline=("quiet", "loglevel=3", "panic=-1", f"sandbox.mode={mode}"),
+        disks=(Disk(ready.rootfs, readonly=True), Disk(directory.disk)),
+        cpus=record.cpus if mode == "run" else 1,
+        memory=record.memory if mode == "run" else min(record.memory, 1024),
+        channels=CHANNELS if mode == "run" else (CONTROL,),
+        net=config.net,
+    )
+
+
+def _remove_tree(path: Path) -> None:
+    """Also directories without write permission, as a repository may have them (a Go module cache, for one)."""
+    for directory, _, _ in os.walk(path):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            Path(directory).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)

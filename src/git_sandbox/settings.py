@@ -1,0 +1,153 @@
+"""Settings: one row each gives the default, the key in config.toml, the environment variable and the help text.
+
+Precedence: command line, environment (`SANDBOX_<NAME>`), configuration file, default. Only this module reads
+configuration from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from git_sandbox import paths
+from git_sandbox.errors import UsageError
+
+_SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+    kind: str = "text"  # text | count | mebibytes | seconds | list
+
+
+ROWS = (
+    Row("backend", AUTO, "virtual machine monitor", (AUTO, "qemu")),
+    Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
+    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count"),
+    Row("memory", "2G", "memory of the machine", kind="mebibytes"),
+    Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
+    Row("net", "none", "network of the guest", ("none", "nat")),
+    Row("image", "", "image spec (TOML) instead of the default one"),
+    Row("packages", "", "more Debian packages for the guest image", kind="list"),
+    Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep")),
+    Row("dirty", "ask", "what happens with uncommitted work at exit", ("ask", "commit", "stash", "keep", "discard")),
+    Row("ignored", "all", "ignored files that go in: all, or none but those in .worktreeinclude", ("all", "none")),
+    Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds"),
+)
+BY_NAME = {row.name: row for row in ROWS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Effective values; field names are those of `ROWS`."""
+
+    backend: str
+    accelerator: str
+    cpus: int
+    memory: int  # MiB
+    disk: int  # MiB
+    net: str
+    image: str
+    packages: tuple[str, ...]
+    on_exit: str
+    dirty: str
+    ignored: str
+    boot_timeout: int  # seconds
+
+
+@dataclass(frozen=True)
+class Value:
+    """One setting as given, and where it came from."""
+
+    name: str
+    text: str
+    source: str  # default | environment | the configuration file's path | command line
+
+
+def environment() -> Mapping[str, str]:
+    """The user's environment, for the few who need more of it than a setting (git identity, time zone)."""
+    return os.environ
+
+
+def resolve(given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:
+    """The effective settings and the origin of each. `given`: from the command line, None meaning not given.
+
+    Raises UsageError naming the source of a value that cannot work.
+    """
+    configured = _config_file()
+    values = [_find(row, given or {}, configured) for row in ROWS]
+    parsed: dict[str, Any] = {value.name: _parse(BY_NAME[value.name], value) for value in values}
+    return Settings(**{field.name: parsed[field.name] for field in fields(Settings)}), values
+
+
+def _find(row: Row, given: Mapping[str, object], configured: Mapping[str, object]) -> Value:
+    if given.get(row.name) not in (None, ()):
+        return Value(row.name, _text(given[row.name]), "command line")
+    variable = f"SANDBOX_{row.name.upper()}"
+    if os.environ.get(variable):
+        return Value(row.name, os.environ[variable], f"environment ({variable})")
+    if row.name in configured:
+        return Value(row.name, _text(configured[row.name]), str(paths.config_file()))
+    return Value(row.name, row.default, "default")
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _config_file() -> dict[str, object]:
+    path = paths.config_file()
+    try:
+        content = msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"cannot read {path}", cause=str(error)) from error
+    content = {name.replace("-", "_"): value for name, value in content.items()}
+    unknown = sorted(set(content) - set(BY_NAME))
+    if unknown:
+        raise UsageError(f"{path}: unknown setting `{unknown[0]}`", hint=f"known: {', '.join(BY_NAME)}")
+    return content
+
+
+def _parse(row: Row, value: Value) -> object:
+    text = value.text.strip()
+    if row.choices and text not in row.choices:
+        raise _bad(value, f"use one of {', '.join(row.choices)}")
+    match row.kind:
+        case "mebibytes":
+            return _mebibytes(value)
+        case "count" if text == AUTO:
+            return min(len(os.sched_getaffinity(0)), 4)
+        case "count" | "seconds":
+            if not text.isdecimal() or not 0 < int(text) <= 100_000:  # noqa: PLR2004 - beyond any machine or patience
+                raise _bad(value, "use a whole number above 0")
+            return int(text)
+        case "list":
+            return tuple(text.replace(",", " ").split())
+        case _:
+            return str(Path(text).expanduser()) if row.name == "image" and text else text
+
+
+def _mebibytes(value: Value) -> int:
+    found = _SIZE.fullmatch(value.text.strip())
+    size = int(found[1]) * (1024 if (found[2] or "M").upper() == "G" else 1) if found else 0
+    if size < 128:  # noqa: PLR2004 - MiB; no guest boots with less
+        raise _bad(value, "use a size such as 512M or 4G, at least 128M")
+    return size
+
+
+def _bad(value: Value, hint: str) -> UsageError:
+    option = value.name.replace("_", "-")
+    return UsageError(f"`{value.text}` does not work for {option} ({value.source})", hint=hint)

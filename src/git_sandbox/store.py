@@ -1,0 +1,251 @@
+"""What is kept of each sandbox, and what its state is. The state is derived, never stored.
+
+A sandbox is a directory (`paths.SandboxDir`) and refs in the repository; each of the two can exist without the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import paths
+from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid, sandbox_id
+from git_sandbox.git.repo import Repository
+from git_sandbox.paths import SandboxDir
+
+SCHEMA = 1
+
+
+class State(StrEnum):
+    RUNNING = "running"  # somebody holds its lock
+    RECOVERABLE = "recoverable"  # a disk whose content has not been brought home
+    STOPPED = "stopped"  # brought home; the disk is kept until `drop`
+    REFS = "refs"  # only refs are left
+    BROKEN = "broken"  # a directory whose record cannot be read
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`record.json`. Written by us only; a guest never sees it."""
+
+    id: str
+    worktree: str
+    git_dir: str
+    common_dir: str
+    object_format: str
+    created: float  # seconds since the epoch
+    base: str | None  # commit HEAD was at, None when unborn
+    base_symref: str | None  # branch HEAD was on, None when detached
+    snapshot: str  # tree W0: what the worktree held
+    index_tree: str | None  # what was staged, None while paths were unmerged
+    backend: str
+    image: str  # key of the guest image
+    cpus: int
+    memory: int  # MiB
+    net: str
+    refs: dict[str, str] = {}  # branches, tags and notes when it was taken
+    stash: tuple[str, ...] = ()
+    pid: int = 0  # who supervises the machine; only meaningful while the lock is held
+    brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
+    exit_code: int | None = None
+    command: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Entry:
+    id: SandboxId
+    state: State
+    record: Record | None
+    directory: SandboxDir
+    refs: dict[RefName, Oid]
+
+    @property
+    def disk_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            return self.directory.disk.stat().st_blocks * 512
+        return 0
+
+
+@dataclass
+class Box:
+    """A sandbox of ours: its directory with the lock held."""
+
+    repo: Repository
+    id: SandboxId
+    directory: SandboxDir
+
+    @property
+    def refs(self) -> SandboxRefs:
+        return SandboxRefs(self.id)
+
+    def save(self, record: Record) -> Record:
+        """Write the record durably, and a copy of it into the repository (`refs/sandbox-meta/<id>`)."""
+        encoded = msgspec.json.format(msgspec.json.encode(record))
+        fresh = self.directory.record.with_suffix(".new")
+        try:
+            with fresh.open("wb") as out:
+                out.write(encoded)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(self.directory.record)
+        except OSError as error:
+            raise HostResourceError(f"cannot write {self.directory.record}", cause=str(error)) from error
+        return record
+
+
+def repository_root(repo: Repository) -> Path:
+    return paths.state_root() / paths.repository_key(repo.common_dir)
+
+
+@contextlib.contextmanager
+def create(repo: Repository, name: str | None) -> Iterator[Box]:
+    """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends."""
+    root = paths.private_directory(repository_root(repo))
+    taken = set(ref_ids(repo))
+    directory = SandboxDir(_claim(root, name, taken))
+    box = Box(repo, SandboxId(directory.root.name), directory)
+    with _lock(directory):
+        try:
+            yield box
+        finally:
+            if not directory.disk.exists():
+                shutil.rmtree(directory.root, ignore_errors=True)
+
+
+def _claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
+    """Mkdir decides who gets a name: it cannot be made twice."""
+    if name is not None:
+        wanted = sandbox_id(name)
+        if wanted not in taken and _mkdir(root / wanted):
+            return root / wanted
+        raise StateError(f"a sandbox named `{name}` exists already", hint=f"use another name, or `sandbox drop {name}`")
+    number = 1
+    while SandboxId(f"vm-{number}") in taken or not _mkdir(root / f"vm-{number}"):
+        number += 1
+    return root / f"vm-{number}"
+
+
+def _mkdir(path: Path) -> bool:
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
+    return True
+
+
+@contextlib.contextmanager
+def _lock(directory: SandboxDir) -> Iterator[None]:
+    with directory.lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends") from None
+        yield
+
+
+@contextlib.contextmanager
+def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
+    """An existing sandbox with its lock held. Raises StateError when it runs, or does not exist."""
+    entry = find(repo, name)
+    if not entry.directory.root.is_dir():
+        yield Box(repo, entry.id, entry.directory), entry
+        return
+    with _lock(entry.directory):
+        yield Box(repo, entry.id, entry.directory), entry
+
+
+def find(repo: Repository, name: str) -> Entry:
+    wanted = sandbox_id(name)
+    for entry in entries(repo):
+        if entry.id == wanted:
+            return entry
+    known = ", ".join(entry.id for entry in entries(repo)) or "none"
+    raise StateError(f"no sandbox named `{name}` in this repository", hint=f"there are: {known}")
+
+
+def entries(repo: Repository) -> list[Entry]:
+    """Every sandbox of the repository, oldest first. A damaged one is listed as broken and disturbs no other."""
+    root = repository_root(repo)
+    names = {each.name for each in root.iterdir() if each.is_dir()} if root.is_dir() else set()
+    refs = _refs_by_id(repo)
+    ids = [SandboxId(name) for name in {*names, *refs}]
+    found = [_entry(SandboxDir(root / name), name, refs.get(name, {})) for name in ids]
+    return sorted(found, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
+
+
+def _entry(directory: SandboxDir, name: SandboxId, refs: dict[RefName, Oid]) -> Entry:
+    record = _load(directory)
+    return Entry(name, _state(directory, record), record, directory, refs)
+
+
+def _load(directory: SandboxDir) -> Record | None:
+    try:
+        return decode(directory.record.read_bytes())
+    except OSError:
+        return None
+
+
+def decode(encoded: bytes) -> Record | None:
+    """A record from its JSON, None when it is damaged."""
+    try:
+        return msgspec.json.decode(encoded, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _state(directory: SandboxDir, record: Record | None) -> State:
+    if not directory.root.is_dir():
+        return State.REFS
+    if _held(directory):
+        return State.RUNNING
+    if record is None:
+        return State.BROKEN
+    return State.STOPPED if record.brought_home is not None else State.RECOVERABLE
+
+
+def _held(directory: SandboxDir) -> bool:
+    with contextlib.suppress(FileNotFoundError), directory.lock.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def ref_ids(repo: Repository) -> set[SandboxId]:
+    return set(_refs_by_id(repo))
+
+
+def _refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
+    found: dict[SandboxId, dict[RefName, Oid]] = {}
+    for name, value in repo.refs(*(root.rstrip("/") for root in SandboxRefs.ROOTS)).items():
+        found.setdefault(SandboxId(name.split("/")[2]), {})[name] = value
+    return found
+
+
+def pin(box: Box, record: Record, base: Oid) -> None:
+    """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository."""
+    git = box.repo.git
+    message = msgspec.json.format(msgspec.json.encode(record)).decode()
+    tag = f"object {base}\ntype commit\ntag sandbox-{box.id}\ntagger git-sandbox <git-sandbox@localhost> 0 +0000\n\n"
+    meta = oid(git.line("mktag", input=f"{tag}{message}\n".encode()))
+    lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"
+    git.run("update-ref", "--stdin", input=lines.encode())
+
+
+def unpin(git: Git, refs: Mapping[RefName, Oid]) -> None:
+    """Delete `refs` in one transaction, each only while it still points where it is believed to."""
+    lines = "".join(f"delete {name} {value}\n" for name, value in sorted(refs.items()))
+    git.run("update-ref", "--stdin", input=lines.encode("utf-8", "surrogateescape"))
