@@ -1,0 +1,185 @@
+"""A throw-away bare repository in which a guest's pack is unpacked and examined.
+
+It borrows the user's objects (alternates), so a thin pack can be completed and links can be followed; nothing is
+written to the user's repository before `deliver`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.collect.litter import sweep
+from git_sandbox.errors import CollectError, HostResourceError
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.names import Oid, RefName
+from git_sandbox.git.repo import Repository
+from git_sandbox.text import printable
+
+_PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
+_PACK_VERSIONS = (2, 3)
+_IDX_NAMES = 8 + 256 * 4  # where the sorted object names begin in a version 2 index (gitformat-pack(5))
+_THREADS = 2  # each may hold a few objects of `alloc` bytes
+_HINT = "nothing was imported; the sandbox's disk is kept"
+
+
+@dataclass(frozen=True)
+class CollectLimits:
+    """What one import may cost. Sizes in bytes, times in seconds."""
+
+    pack: int = 8 << 30  # as transferred
+    objects: int = 10_000_000
+    alloc: int = 1 << 30  # one allocation of git's: a delta of a few bytes can stand for any size
+    memory: int = 4 << 30  # address space of one git process
+    cpu: int = 3600
+    time: float = 2 * 3600.0
+    blob: int = 4 << 30
+    tree: int = 64 << 20
+    message: int = 16 << 20  # a commit or tag object
+    paths: int = 5_000_000  # files in one tree, all levels: a pack of 1 KB can describe 10^10
+    depth: int = 1024  # directories in directories; git 2.39 crashes at some ten thousand
+    entry_name: int = 4096
+
+    def for_child(self) -> process.Limits:
+        # Completing a thin pack appends objects of the user's to it: twice the size is ample, and a last line only.
+        return process.Limits(address_space=self.memory, file_size=2 * self.pack + (1 << 30), cpu=self.cpu)
+
+
+class Quarantine:
+    def __init__(self, repo: Repository, path: Path, limits: CollectLimits) -> None:
+        self.repo = repo
+        self.path = path
+        self.limits = limits
+        self.promisor = repo.git.test("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
+        env = {**HERMETIC, "GIT_ALLOC_LIMIT": str(limits.alloc), "GIT_CEILING_DIRECTORIES": str(path.parent)}
+        self._git = Git(path).with_env(**env)
+
+    def run(self, *args: str, input: bytes | None = None, feed: Iterable[bytes] | None = None) -> bytes:
+        """Standard output of git in the quarantine, under all limits. Raises CollectError when git says no."""
+        config = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
+        promisor = ("-c", "remote.quarantine.promisor=true") if self.promisor else ()
+        done = self._git.try_run(
+            *config, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
+        )
+        if done.returncode != 0:
+            why = printable(done.complaint, limit=1000) or f"git {args[0]} ended with {done.returncode}"
+            raise CollectError("what the guest sent was refused", cause=why, hint=_HINT)
+        return done.stdout
+
+    def take(self, pack: Iterable[bytes]) -> None:
+        """Read `pack` to its end and unpack it. An empty one is fine: nothing is new."""
+        chunks = (chunk for chunk in pack if chunk)
+        begin = _beginning(chunks, self.limits.objects)
+        if not begin:
+            return
+        # A partial clone lacks objects it may refer to, so there links are checked by `check_connected` alone.
+        strict = "--fsck-objects" if self.promisor else "--strict"
+        size = f"--max-input-size={self.limits.pack}"
+        self.run(
+            "index-pack", "--stdin", "--fix-thin", strict, size, f"--threads={_THREADS}",
+            feed=itertools.chain([begin], chunks),
+        )  # fmt: skip
+        if next(chunks, None) is not None:  # reading on also hears the guest's last word
+            raise CollectError("what the guest sent was refused", cause="data follows the end of the pack", hint=_HINT)
+
+    def new_objects(self) -> Iterator[str]:
+        """Names of the objects in the pack (and the few of the user's that complete it)."""
+        for index in (self.path / "objects/pack").glob("*.idx"):
+            data = memoryview(index.read_bytes())
+            width = 32 if self.repo.object_format == "sha256" else 20
+            count = struct.unpack(">I", data[_IDX_NAMES - 4 : _IDX_NAMES])[0]
+            for at in range(_IDX_NAMES, _IDX_NAMES + count * width, width):
+                yield data[at : at + width].hex()
+
+    def check_connected(self, tips: Iterable[Oid], have: Iterable[Oid]) -> None:
+        """All history of `tips` is here or reachable from `have`: what `fetch` would find out too late.
+
+        (`fetch` checks after it has stored the pack in the user's repository.)
+        """
+        lines = [*tips, *(f"^{name}" for name in have)]  # git 2.39 knows no --not on standard input
+        options = ("--exclude-promisor-objects",) if self.promisor else ()
+        asked = "".join(f"{line}\n" for line in lines).encode()
+        self.run("rev-list", "--objects", "--quiet", "--stdin", *options, input=asked)
+
+    def deliver(self, targets: Mapping[RefName, Oid]) -> None:
+        """Set the user's refs `targets`, all or none, and bring the objects along."""
+        sources = {value: f"refs/in/{number}" for number, value in enumerate(dict.fromkeys(targets.values()))}
+        self.run("update-ref", "--stdin", input="".join(f"create {n} {oid}\n" for oid, n in sources.items()).encode())
+        specs = "".join(f"+{sources[value]}:{name}\n" for name, value in targets.items())
+        with sweep(self.repo.common_dir / "objects/pack"):
+            done = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.limits.alloc)).try_run(
+                *_FETCH, str(self.path), input=specs.encode(), timeout=self.limits.time
+            )
+            if done.returncode != 0:
+                raise CollectError(
+                    "the commits could not be stored in your repository",
+                    cause=printable(done.complaint, limit=1000),
+                    hint="the sandbox's disk is kept; mend the cause, then run `sandbox recover`",
+                )
+
+
+# Each of these has its reason in a default or a user's setting that did harm: tags were followed into refs/tags,
+# fetch.prune deleted refs, on-demand recursion contacted a submodule's remote, hooks ran.
+_FETCH = (
+    "-c", "fetch.unpackLimit=1", "-c", "fetch.writeCommitGraph=false", "-c", "protocol.allow=never",
+    "-c", "protocol.file.allow=always", "-c", "core.logAllRefUpdates=always", "-c", "fetch.fsckObjects=false",
+    "-c", "fetch.negotiationAlgorithm=default",
+    "fetch", "-q", "--atomic", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+    "--no-auto-maintenance", "--no-prune", "--stdin",
+)  # fmt: skip
+
+
+def _beginning(chunks: Iterator[bytes], most: int) -> bytes:
+    """The first bytes of the pack, looked at: how many objects it claims decides how much memory it costs."""
+    begin = b""
+    while len(begin) < _PACK_HEADER.size and (chunk := next(chunks, b"")):
+        begin += chunk
+    if not begin:
+        return begin
+    magic, version, count = _PACK_HEADER.unpack_from(begin.ljust(_PACK_HEADER.size, b"\0"))
+    if magic != b"PACK" or version not in _PACK_VERSIONS:
+        raise CollectError("what the guest sent was refused", cause="it is not a pack", hint=_HINT)
+    if count > most:
+        cause = f"the pack claims {count} objects, the limit is {most}"
+        raise CollectError("what the guest sent was refused", cause=cause, hint=_HINT)
+    return begin
+
+
+def _quoted(path: Path) -> str:
+    """A path for `objects/info/alternates`, in C style: it may hold any byte."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"\n'
+
+
+@contextlib.contextmanager
+def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator[Quarantine]:
+    """A fresh quarantine at `path`, which must not exist; gone at the end of the block, whatever happens.
+
+    Raises HostResourceError when it cannot be made.
+    """
+    made = Quarantine(repo, path, limits)
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
+    try:
+        _set_up(made)
+        yield made
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _set_up(made: Quarantine) -> None:
+    common = made.repo.common_dir
+    made.run("init", "-q", "--bare", "--template=", f"--object-format={made.repo.object_format}")
+    info = made.path / "objects/info"
+    info.mkdir(exist_ok=True)
+    info.joinpath("alternates").write_text(_quoted(common / "objects"), "utf-8", "surrogateescape")
+    if common.joinpath("shallow").exists():
+        shutil.copyfile(common / "shallow", made.path / "shallow")

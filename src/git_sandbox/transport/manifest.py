@@ -1,0 +1,203 @@
+"""What the guest says it has. Everything in here was written by the guest and is checked before anyone reads it.
+
+Checked means: well-formed, bounded, in the repository's object format, without duplicates. It does not mean true:
+whether the named objects exist and are what they should be is for `collect` to find out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from git_sandbox.errors import CollectError
+from git_sandbox.text import one_line
+
+MAX_JSON = 32 << 20  # bytes
+MAX_REFS = 100_000  # branches, tags and notes together; and as many stash entries
+MAX_NAME = 4096  # bytes of a ref name
+MAX_MESSAGE = 4096  # characters
+MAX_WARNINGS = 10_000
+# Every ref and every stash entry is one JSON object. More brackets than this only serve to fill our memory.
+_MAX_CONTAINERS = 4 * MAX_REFS
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|\.\.|//|/\Z")
+_HEX_DIGITS = {"sha1": 40, "sha256": 64}
+
+Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect"]
+
+
+@dataclass(frozen=True)
+class GuestRef:
+    """`name` is the full name in the guest; bytes that are not UTF-8 are in it as surrogate escapes."""
+
+    name: str
+    oid: str
+
+
+@dataclass(frozen=True)
+class GuestHead:
+    """`symref` unless detached, `oid` unless unborn."""
+
+    symref: str | None
+    oid: str | None
+
+
+@dataclass(frozen=True)
+class StashEntry:
+    oid: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Wip:
+    """Uncommitted work as a commit. With a HEAD: parents HEAD and (if the index could be written) a commit of it."""
+
+    oid: str
+    tree: str
+    index_tree: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`stash` is newest first; `wip` is None when index and worktree equal HEAD; all oids have the right length."""
+
+    object_format: Literal["sha1", "sha256"]
+    head: GuestHead
+    refs: tuple[GuestRef, ...]
+    stash: tuple[StashEntry, ...]
+    worktree_tree: str | None
+    wip: Wip | None
+    operation: Operation | None
+    warnings: tuple[str, ...]
+
+
+_Oid = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+_Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Head(_Strict, frozen=True):
+    symref: _Name | None
+    oid: _Oid | None
+
+
+class _Ref(_Strict, frozen=True):
+    name: _Name
+    oid: _Oid
+
+
+class _Stash(_Strict, frozen=True):
+    oid: _Oid
+    message: _Text
+
+
+class _Wip(_Strict, frozen=True):
+    oid: _Oid
+    tree: _Oid
+    index_tree: _Oid | None
+
+
+class _Wire(_Strict, frozen=True):
+    version: Literal[1]
+    object_format: Literal["sha1", "sha256"]
+    head: _Head
+    refs: Annotated[list[_Ref], Meta(max_length=MAX_REFS)]
+    stash: Annotated[list[_Stash], Meta(max_length=MAX_REFS)]
+    worktree_tree: _Oid | None
+    wip: _Wip | None
+    operation: Operation | None
+    warnings: Annotated[list[_Text], Meta(max_length=MAX_WARNINGS)]
+
+
+def parse(data: bytes, *, object_format: str) -> Manifest:
+    """The manifest of a guest whose repository uses `object_format`.
+
+    Raises CollectError when the guest reports a failure, or when anything in `data` is not as the protocol says.
+    """
+    raw = _decode(data)
+    if isinstance(raw, dict) and isinstance(raw.get("error"), str):
+        raise CollectError("the guest could not export the repository", cause=one_line(raw["error"]))
+    try:
+        wire = msgspec.convert(raw, _Wire, strict=True)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _refused(str(error)) from None
+    if wire.object_format != object_format:
+        raise _refused(f"its object format is {wire.object_format}, here it is {object_format}")
+    _check_oids(wire)
+    _check_names(wire)
+    return _build(wire)
+
+
+def _refused(why: str) -> CollectError:
+    return CollectError(
+        "the guest's list of refs was refused",
+        cause=one_line(why),
+        hint="nothing was imported; the sandbox's disk is kept",
+    )
+
+
+def _decode(data: bytes) -> Any:
+    # Not msgspec.json: it refuses lone surrogates, which is how bytes that are not UTF-8 travel.
+    if len(data) > MAX_JSON:
+        raise _refused(f"it is longer than {MAX_JSON} bytes")
+    if data.count(b"{") + data.count(b"[") > _MAX_CONTAINERS:
+        raise _refused("it has too many entries")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"it is not JSON ({error})") from None
+
+
+def _check_oids(wire: _Wire) -> None:
+    wip = (wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else ()
+    rows = (*(ref.oid for ref in wire.refs), *(entry.oid for entry in wire.stash))
+    digits = _HEX_DIGITS[wire.object_format]
+    for value in (wire.head.oid, wire.worktree_tree, *wip, *rows):
+        if value is not None and len(value) != digits:
+            raise _refused(f"{value} is not a {wire.object_format} object name")
+
+
+def _check_names(wire: _Wire) -> None:
+    seen = set()
+    for ref in wire.refs:
+        if ref.name in seen:
+            raise _refused(f"{ref.name} is in it twice")
+        seen.add(ref.name)
+        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/"))
+    if wire.head.symref is not None:
+        _check_name(wire.head.symref, ("refs/",))
+
+
+def _check_name(name: str, roots: tuple[str, ...]) -> None:
+    root = next((root for root in roots if name.startswith(root)), None)
+    if root is None or len(name) == len(root):
+        raise _refused(f"{name} is not a branch, tag or note")
+    if _FORBIDDEN.search(name):
+        raise _refused(f"{name} is not a ref name")
+    try:
+        too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_NAME
+    except UnicodeEncodeError:
+        raise _refused(f"{name} is not text") from None
+    if too_long:
+        raise _refused(f"a ref name is longer than {MAX_NAME} bytes")
+
+
+def _build(wire: _Wire) -> Manifest:
+    return Manifest(
+        object_format=wire.object_format,
+        head=GuestHead(wire.head.symref, wire.head.oid),
+        refs=tuple(GuestRef(ref.name, ref.oid) for ref in wire.refs),
+        stash=tuple(StashEntry(entry.oid, entry.message) for entry in wire.stash),
+        worktree_tree=wire.worktree_tree,
+        wip=Wip(wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else None,
+        operation=wire.operation,
+        warnings=tuple(wire.warnings),
+    )

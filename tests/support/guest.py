@@ -1,0 +1,100 @@
+"""A guest without a machine: the exporter as a program of its own, on a file-level copy of a repository."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import git_sandbox.guest
+from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
+from git_sandbox.git.names import SandboxRefs, sandbox_id
+from git_sandbox.git.repo import Repository, discover
+from git_sandbox.transport import manifest, stream
+from support.gitrepo import GitRepo
+
+EXPORTER = Path(git_sandbox.guest.__file__).with_name("exporter.py")
+LIMITS = stream.StreamLimits(idle=60, overall=120)
+
+
+@contextlib.contextmanager
+def exporter(repo: Path) -> Iterator[socket.socket]:
+    """The host's end of a connection to an exporter on `repo`."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-S", EXPORTER, repo], stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
+        try:
+            yield ours
+        finally:
+            ours.close()
+            child.wait(30)
+
+
+@dataclass(frozen=True)
+class Exported:
+    manifest: manifest.Manifest
+    pack: bytes
+
+
+def export(repo: GitRepo, known: Iterable[str] = (), *, object_format: str = "sha1") -> Exported:
+    with exporter(repo.path) as sock:
+        reply = stream.request(sock, "export", known=known, limits=LIMITS)
+        return Exported(manifest.parse(reply.header, object_format=object_format), b"".join(reply.chunks))
+
+
+@dataclass(frozen=True)
+class Host:
+    """The user's side: a repository, and what collecting into it needs."""
+
+    repo: GitRepo
+    quarantine: Path
+    name: str = "vm-1"
+
+    @property
+    def repository(self) -> Repository:
+        return discover(self.repo.path)
+
+    @property
+    def refs(self) -> SandboxRefs:
+        return SandboxRefs(sandbox_id(self.name))
+
+    def bring_home(self, guest: GitRepo, *, given: Mapping[str, str] | None = None) -> Collected:
+        """All of the way home, over a socket."""
+        repository = self.repository
+        with exporter(guest.path) as sock:
+            known = known_objects(repository, self.refs)
+            reply = stream.request(sock, "export", known=known, limits=LIMITS)
+            said = manifest.parse(reply.header, object_format=repository.object_format)
+            return collect(repository, self.refs, said, reply.chunks, quarantine=self.quarantine, given=given or {})
+
+    def take(
+        self, said: manifest.Manifest, pack: bytes | Iterable[bytes], limits: CollectLimits | None = None
+    ) -> Collected:
+        chunks = [pack] if isinstance(pack, bytes) else pack
+        return collect(
+            self.repository, self.refs, said, chunks, quarantine=self.quarantine, limits=limits or CollectLimits()
+        )
+
+    def sandbox_refs(self) -> dict[str, str]:
+        return {name: value for name, value in self.repo.refs().items() if name.startswith("refs/sandbox")}
+
+
+def fingerprint(root: Path) -> dict[str, str]:
+    """Every file below `root` with a hash of its content, every directory and link."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = os.fsdecode(os.fsencode(path.relative_to(root)))
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "directory"
+    return found
