@@ -104,3 +104,17 @@ def test_undo_refuses_when_something_was_built_on_it(repo: GitRepo) -> None:
 def test_undo_without_a_merge(repo: GitRepo) -> None:
     with pytest.raises(IntegrateError, match="nothing of"):
         undo(Trip.spawn(repo).repo, ID)
+
+
+def test_undo_of_a_deletion_where_the_user_put_something_else(repo: GitRepo) -> None:
+    repo.commit("more", {"d/x": "1\n"})
+    trip = Trip.spawn(repo)
+    trip.guest.git("rm", "-q", "d/x")
+    trip.guest.commit("agent")
+    (repo.path / "d/x").unlink()
+    (repo.path / "d").rmdir()
+    repo.write("d", "a file now\n")
+    before = seen(repo)
+    trip.merge()
+    undo(trip.repo, ID)
+    assert seen(repo) == before

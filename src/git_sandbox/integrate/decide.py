@@ -15,7 +15,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.integrate.host import Checkout, Obstacle
-from git_sandbox.integrate.trees import GITLINK, Change, Entry, changes, empty_tree, merge_trees, overlay, staged
+from git_sandbox.integrate.trees import Change, Entry, both_gitlinks, changes, empty_tree, merge_trees, overlay, staged
 
 LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
 STAGED = "staged here since the sandbox started"
@@ -81,12 +81,18 @@ def decide(git: Git, base: BaseRecord, snapshot: Snapshot, *, head_tree: Oid, ta
     blocked: dict[bytes, str] = {}
     late: list[bytes] = []
     for path in view.paths:
-        found = current(checkout, view.paths, view.now, path, view.accepted(path))
+        found = checkout.current(
+            path,
+            captured=view.at(view.now, path),
+            wanted=view.target(path),
+            touched=view.paths.keys(),
+            candidates=view.accepted(path),
+        )
         if isinstance(found, Obstacle):
             blocked[path] = found.reason
             continue
         disk[path] = found
-        if found in view.accepted(path) or _both_gitlinks(found, view.target(path)):
+        if found in view.accepted(path) or both_gitlinks(found, view.target(path)):
             continue
         if found is not None and view.at(view.now, path) is None:
             blocked[path] = IGNORED
@@ -95,31 +101,9 @@ def decide(git: Git, base: BaseRecord, snapshot: Snapshot, *, head_tree: Oid, ta
     blocked |= _staged_since(git, base, view, head_tree, disk)
     merged, conflicts = _merge_late(git, view, disk, late, scratch)
     blocked |= dict.fromkeys(conflicts, LATE)
-    keep = {path: disk[path] for path in disk if _both_gitlinks(disk[path], view.target(path))}
+    keep = {path: disk[path] for path in disk if both_gitlinks(disk[path], view.target(path))}
     worktree = {path: change.after for path, change in view.paths.items()} | keep | merged
     return Decision(view.paths, disk, worktree, tuple(late), blocked)
-
-
-def current(
-    checkout: Checkout,
-    paths: Mapping[bytes, Change],
-    now: Mapping[bytes, Change],
-    path: bytes,
-    candidates: tuple[Entry | None, ...],
-) -> Entry | Obstacle | None:
-    """What the worktree holds at `path`. `now` is the difference from HEAD to the snapshot of the worktree."""
-    wanted = paths[path].after
-    captured = now[path].after if path in now else paths[path].before
-    if captured is None:
-        return checkout.unknown(path, wanted, paths.keys(), candidates)
-    if captured.mode == GITLINK and wanted and wanted.mode != GITLINK and checkout.populated(path):
-        return Obstacle("a repository is checked out here")
-    return captured
-
-
-def _both_gitlinks(one: Entry | None, other: Entry | None) -> bool:
-    # A submodule's checkout is never touched, so a different commit in it is no obstacle: it stays as it is.
-    return one is not None and other is not None and one.mode == other.mode == GITLINK
 
 
 def _staged_since(
@@ -134,7 +118,7 @@ def _staged_since(
         for path, change in index.items()
         if path in disk
         and change.after not in (*view.accepted(path), disk[path], view.at(then, path))
-        and not _both_gitlinks(change.after, view.target(path))
+        and not both_gitlinks(change.after, view.target(path))
         and not _intent_to_add(change.after, disk[path])
     }
 

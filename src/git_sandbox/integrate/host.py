@@ -75,14 +75,30 @@ class Checkout:
         """Whether a repository (submodule or embedded) is checked out at `path`."""
         return os.path.lexists(self.at(path) / ".git")
 
-    def unknown(
+    def current(
+        self,
+        path: bytes,
+        *,
+        captured: Entry | None,
+        wanted: Entry | None,
+        touched: Collection[bytes],
+        candidates: Collection[Entry | None],
+    ) -> Entry | Obstacle | None:
+        """What is at `path`: an entry, nothing, or something that must not be overwritten.
+
+        `captured` is what the snapshot of the worktree has there, `wanted` what shall come there, `touched` all paths
+        of the whole move; `candidates` are the entries the caller could accept.
+        """
+        if captured is None:
+            return self._unknown(path, wanted, touched, candidates)
+        if captured.mode == GITLINK and wanted and wanted.mode != GITLINK and self.populated(path):
+            return Obstacle("a repository is checked out here")
+        return captured
+
+    def _unknown(
         self, path: bytes, wanted: Entry | None, touched: Collection[bytes], candidates: Collection[Entry | None]
     ) -> Entry | Obstacle | None:
-        """What is at a `path` that the snapshot does not have: nothing, something ignored, or an obstacle.
-
-        `wanted` is what shall come there, `touched` all paths of the whole move; `candidates` are the entries the
-        caller could accept.
-        """
+        """A path that the snapshot does not have: it is absent, ignored, or an obstacle."""
         obstacle = self._ancestor(path, touched)
         if obstacle is not None:
             return obstacle if wanted and obstacle.reason else None

@@ -43,6 +43,11 @@ class Change(NamedTuple):
 Entries = Mapping[bytes, Entry | None]
 
 
+def both_gitlinks(one: Entry | None, other: Entry | None) -> bool:
+    """A submodule on both sides: its checkout is never touched, so a different commit in it is no obstacle."""
+    return one is not None and other is not None and one.mode == other.mode == GITLINK
+
+
 def text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 

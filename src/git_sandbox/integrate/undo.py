@@ -9,13 +9,24 @@ from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git import snapshot
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId
 from git_sandbox.git.repo import Repository
+from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.integrate import host
 from git_sandbox.integrate.advance import Move, execute, locked
 from git_sandbox.integrate.backup import Backup, saved
-from git_sandbox.integrate.decide import current
-from git_sandbox.integrate.trees import GITLINK, Change, Entry, changes, empty_tree, shown, staged, text, tree_of
+from git_sandbox.integrate.trees import (
+    Change,
+    Entries,
+    Entry,
+    both_gitlinks,
+    changes,
+    empty_tree,
+    shown,
+    staged,
+    tree_of,
+)
 from git_sandbox.text import printable
 
 
@@ -54,52 +65,66 @@ def _last(repo: Repository, sandbox: SandboxId) -> tuple[RefName, Backup]:
     )
 
 
-def _move_back(repo: Repository, sandbox: SandboxId, name: RefName, old: Backup, scratch: Path) -> Move:
-    git, nothing = repo.git, empty_tree(repo.git)
+@dataclass(frozen=True)
+class _States:
+    """The touched paths: as the merge left them, and as worktree and index had them before it."""
+
+    paths: Mapping[bytes, Change]  # from the merge's result back to what HEAD was
+    left: Entries
+    worktree: Entries
+    index: Entries
+
+
+def _states(git: Git, old: Backup) -> _States:
     before = tree_of(git, old.before.commit)
     paths = changes(git, tree_of(git, old.result), before)
-    left = {path: _at(changes(git, nothing, old.left), path, None) for path in paths}
-    disk = _unedited(repo, name, paths, left, result=old.result, scratch=scratch)
-    worktree, index = (
-        {path: _at(delta, path, change.after) for path, change in paths.items()}
-        for delta in (changes(git, before, old.disk), changes(git, before, old.index))
+    left = changes(git, empty_tree(git), old.left)
+    worktree, index = changes(git, before, old.disk), changes(git, before, old.index)
+    return _States(
+        paths,
+        {path: _at(left, path, None) for path in paths},
+        {path: _at(worktree, path, change.after) for path, change in paths.items()},
+        {path: _at(index, path, change.after) for path, change in paths.items()},
     )
-    # A submodule's checkout was not touched by the merge and is not touched now.
-    worktree |= {path: entry for path, entry in disk.items() if entry and entry.mode == GITLINK and worktree[path]}
-    head = repo.head()
-    return Move(head, old.before.commit, disk, worktree, index, f"sandbox undo {sandbox}", name)
 
 
 def _at(delta: Mapping[bytes, Change], path: bytes, otherwise: Entry | None) -> Entry | None:
     return delta[path].after if path in delta else otherwise
 
 
-def _unedited(
-    repo: Repository,
-    name: RefName,
-    paths: Mapping[bytes, Change],
-    left: Mapping[bytes, Entry | None],
-    *,
-    result: Oid,
-    scratch: Path,
-) -> dict[bytes, Entry | None]:
-    """What is on disk at `paths`. Raises IntegrateError unless the merge left it so."""
-    git = repo.git
-    state = snapshot.take(git, repo.git_dir / "index", scratch)
-    now, index = changes(git, result, state.tree), staged(git, tree_of(git, result))
-    checkout = host.Checkout.of(git)
-    found = {path: current(checkout, paths, now, path, (left[path],)) for path in paths}
-    disk = {path: entry for path, entry in found.items() if not isinstance(entry, host.Obstacle)}
-    edited = {path for path in paths if path not in disk or not _same(disk[path], left[path])}
-    edited |= {path for path in paths if path in index and index[path].after not in (disk.get(path), left[path])}
+def _move_back(repo: Repository, sandbox: SandboxId, name: RefName, old: Backup, scratch: Path) -> Move:
+    states = _states(repo.git, old)
+    now = snapshot.take(repo.git, repo.git_dir / "index", scratch)
+    disk = _unedited(repo.git, name, old, states, now)
+    # A submodule's checkout was not touched by the merge and is not touched now.
+    keep = {path: entry for path, entry in disk.items() if both_gitlinks(entry, states.worktree[path])}
+    log = f"sandbox undo {sandbox}"
+    return Move(repo.head(), old.before.commit, disk, {**states.worktree, **keep}, states.index, log, name)
+
+
+def _unedited(git: Git, name: RefName, old: Backup, states: _States, now: Snapshot) -> dict[bytes, Entry | None]:
+    """What is on disk at the touched paths. Raises IntegrateError unless disk and index are as the merge left them."""
+    result = tree_of(git, old.result)
+    worktree, index = changes(git, result, now.tree), staged(git, result)
+    checkout, disk, edited = host.Checkout.of(git), {}, []
+    for path, change in states.paths.items():
+        left = states.left[path]
+        found = checkout.current(
+            path,
+            captured=_at(worktree, path, change.before),
+            wanted=states.worktree[path],
+            touched=states.paths.keys(),
+            candidates=(left,),
+        )
+        moved = path in index and index[path].after != left
+        if isinstance(found, host.Obstacle) or moved or not (found == left or both_gitlinks(found, left)):
+            edited.append(path)
+        else:
+            disk[path] = found
     if edited:
         raise IntegrateError(
             f"{len(edited)} path(s) of the merge were edited since",
-            cause="\n".join(printable(text(path)) for path in sorted(edited)[:10]),
+            cause="\n".join(printable(path) for path in edited[:10]),
             hint=f"nothing was changed; `{name}` holds the checkout before the merge",
         )
     return disk
-
-
-def _same(now: Entry | None, left: Entry | None) -> bool:
-    return now == left or (now is not None and left is not None and now.mode == left.mode == GITLINK)
