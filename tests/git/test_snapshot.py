@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.errors import RepositoryError
 from git_sandbox.git import snapshot
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
@@ -138,6 +139,16 @@ def test_hooks_do_not_run_and_the_author_is_the_tool(repo: GitRepo, tmp_path: Pa
     assert repo.git("show", "-s", "--format=%an <%ae> %s|%T", oid(made)) == (
         f"git-sandbox <git-sandbox@localhost> kept|{taken.tree}"
     )
+
+
+def test_an_object_store_that_cannot_be_written_is_no_empty_success(repo: GitRepo, tmp_path: Path) -> None:
+    capture(repo)
+    repo.write("new", "precious\n")
+    git = Git(repo.path / ".git", repo.path).with_env(
+        GIT_OBJECT_DIRECTORY="/proc", GIT_ALTERNATE_OBJECT_DIRECTORIES=str(repo.path / ".git/objects")
+    )
+    with pytest.raises(RepositoryError, match="could not be captured"):
+        snapshot.take(git, repo.path / ".git/index", tmp_path)
 
 
 def test_sha256(tmp_path: Path) -> None:

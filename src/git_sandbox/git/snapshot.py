@@ -32,6 +32,11 @@ _BELIEVE_COPIED_STAT = {
     "GIT_CONFIG_KEY_1": "core.trustctime",
     "GIT_CONFIG_VALUE_1": "false",
 }
+# With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
+_CANNOT_WRITE = (
+    b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
+    b"Read-only file system", b"failed to insert",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     _unhide(private)
     # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
     done = private.try_run("add", "-A", "--sparse", "--ignore-errors")
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or any(sign in done.stderr for sign in _CANNOT_WRITE):
         raise RepositoryError("the worktree could not be captured", cause=printable(done.complaint, limit=2000))
     return Snapshot(_write_tree(private), staged)
 

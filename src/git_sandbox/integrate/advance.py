@@ -233,7 +233,9 @@ def _restore(git: Git, source: Oid, paths: list[bytes], scratch: Path) -> None:
     private = git.with_env(GIT_INDEX_FILE=str(scratch / "rollback-index"))
     private.run("read-tree", source)
     private.run("update-index", "-q", "--refresh", ok=(0, 1))  # what is still right is not written again
-    private.run("checkout-index", "-f", "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
+    attributes = [path for path in paths if path.rsplit(b"/", 1)[-1] == b".gitattributes"]
+    for group in (attributes, paths):  # they say how the others are written
+        private.run("checkout-index", "-f", "-z", "--stdin", input=b"".join(path + b"\0" for path in group))
 
 
 def _restore_index(repo: Repository, old: Path, index: Path) -> None:

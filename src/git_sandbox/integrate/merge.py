@@ -19,8 +19,8 @@ from git_sandbox.integrate.backup import Backup
 from git_sandbox.integrate.decide import BaseRecord, Decision, decide
 from git_sandbox.integrate.modes import Mode, Relation, Request, combine, relate
 from git_sandbox.integrate.plan import Plan, plan
-from git_sandbox.integrate.trees import empty_tree, overlay, shown, tree_of
-from git_sandbox.text import printable
+from git_sandbox.integrate.trees import empty_tree, overlay, shown, text, tree_of
+from git_sandbox.text import one_line, printable
 
 _NAMED = 10  # paths named in an error message; the plan has them all
 
@@ -101,7 +101,7 @@ def _raw(path: str) -> bytes:
 
 
 def _listed(paths: Mapping[bytes, str]) -> str:
-    lines = [f"{printable(path)}: {why}" if why else printable(path) for path, why in sorted(paths.items())]
+    lines = [one_line(f"{text(path)}: {why}" if why else path) for path, why in sorted(paths.items())]
     more = len(lines) - _NAMED
     return "\n".join(lines[:_NAMED] + ([f"and {more} more"] if more > 0 else []))
 

@@ -15,6 +15,7 @@ from git_sandbox.integrate.decide import BaseRecord
 from git_sandbox.integrate.trees import empty_tree
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")
+_MAX_TEXT = 500  # characters of a name or subject; a guest writes megabytes if it likes
 _MAX_TIME = 2**40  # seconds since 1970; a guest writes whatever it likes
 
 
@@ -87,11 +88,11 @@ def _commit(words: Sequence[bytes]) -> CommitInfo:
     return CommitInfo(
         oid(name),
         tuple(oid(parent) for parent in parents.split()),
-        author,
-        email,
+        author[:_MAX_TEXT],
+        email[:_MAX_TEXT],
         _seconds(authored),
         _seconds(committed),
-        subject,
+        subject[:_MAX_TEXT],
     )
 
 

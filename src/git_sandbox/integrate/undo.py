@@ -27,7 +27,7 @@ from git_sandbox.integrate.trees import (
     staged,
     tree_of,
 )
-from git_sandbox.text import printable
+from git_sandbox.text import one_line
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _unedited(git: Git, name: RefName, old: Backup, states: _States, now: Snapsh
     if edited:
         raise IntegrateError(
             f"{len(edited)} path(s) of the merge were edited since",
-            cause="\n".join(printable(path) for path in edited[:10]),
+            cause="\n".join(one_line(path) for path in edited[:10]),
             hint=f"nothing was changed; `{name}` holds the checkout before the merge",
         )
     return disk
