@@ -98,15 +98,16 @@ class Session:
         with _terminal_restored():
             return self._foreground(self.argv(command, tty=True))
 
-    def run(self, command: Sequence[str], directory: str) -> int:
+    def run(self, command: Sequence[str], directory: str, *, stdout: int = 1) -> int:
         """A command with our standard streams, byte for byte; its exit status, 128 + n when signal n killed it."""
         # `; exit $?` keeps bash from replacing itself by the command: it turns a killing signal into 128 + n, where
         # ssh would only say 255.
-        return self._foreground(self.argv(f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?", tty=False))
+        line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
+        return self._foreground(self.argv(line, tty=False), stdout)
 
-    def _foreground(self, argv: list[str]) -> int:
+    def _foreground(self, argv: list[str], stdout: int = 1) -> int:
         env = process.environment({"LANG": "C.UTF-8", **_sent()})
-        with process.spawn(argv, env=env, stdin=0, stdout=1, stderr=2, foreground=True) as child:
+        with process.spawn(argv, env=env, stdin=0, stdout=stdout, stderr=2, foreground=True) as child:
             status = child.wait()
         if status == SSH_FAILED and self.master.wait(1.0) is not None:
             raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")

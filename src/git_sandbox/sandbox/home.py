@@ -102,7 +102,8 @@ def _import(box: Box, record: Record, channel: socket.socket, progress: Progress
 def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
     """Without stashes and uncommitted work that the host has in the same form: they would only be noise in refs."""
     wip = told.wip
-    if wip and (told.worktree_tree, wip.index_tree) == (record.snapshot, record.index_tree):
+    went_in = (record.base, record.snapshot, record.index_tree)
+    if wip and (told.head.oid, told.worktree_tree, wip.index_tree) == went_in:
         wip = None
     stash = tuple(entry for entry in told.stash if entry.oid not in record.stash)
     return dataclasses.replace(told, wip=wip, stash=stash)

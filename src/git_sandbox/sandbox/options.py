@@ -19,3 +19,4 @@ class Options:
     command: tuple[str, ...] | None = None
     subdirectory: str = ""
     skip_unreadable: bool = False
+    stdout: int = 1  # descriptor for the command's standard output

@@ -115,4 +115,4 @@ def _work(opened: Session, options: Options) -> int:
     directory = f"/workspace/{options.subdirectory}".rstrip("/")
     if options.command is None:
         return opened.shell(directory)
-    return opened.run(options.command, directory)
+    return opened.run(options.command, directory, stdout=options.stdout)

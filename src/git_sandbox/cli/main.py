@@ -1,0 +1,136 @@
+"""The command line: finds the verb, runs it, prints its result, ends with its exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from git_sandbox import __version__
+from git_sandbox.cli import result
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import HostResourceError, Interrupted, SandboxError, UsageError
+
+# verb -> one line of help; each lives in `cli/<verb>.py` and is imported only when it is used.
+VERBS = {
+    "spawn": "Open a shell in a new sandbox of this repository (the default).",
+    "run": "Run a command in a new sandbox; its exit code is ours.",
+    "ls": "List the sandboxes of this repository.",
+    "log": "Show the commits that came home from a sandbox.",
+    "diff": "Show what a sandbox changed.",
+    "merge": "Merge a sandbox's commits into the current branch.",
+    "drop": "Remove a sandbox, its refs and its disk.",
+    "recover": "Bring home what is on the disk of a sandbox that ended badly.",
+    "image": "Build, list and remove guest images.",
+    "doctor": "Check what this machine has and say what is missing.",
+    "config": "Show every setting and where its value comes from.",
+    "completion": "Print the completion script for a shell.",
+}
+
+
+class Verbs(click.Group):
+    """Verbs are imported lazily; without one, or with options only, `spawn` is meant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"git_sandbox.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["spawn", *args]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"did you mean `sandbox {near[0]}`?" if near else "see `sandbox --help`"
+            raise UsageError(f"there is no command `{args[0]}`", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="sandbox")
+def cli() -> None:
+    """A real Linux microVM around your git repository; the commits come home.
+
+    Without a command, `sandbox` opens a shell in a new sandbox that holds this repository exactly as it stands. Work
+    and commit as usual; at `exit` your commits are in this repository under refs/sandbox/ID, with the same SHAs.
+
+    \b
+    Examples:
+      sandbox                          a shell in a new sandbox
+      sandbox run -- make test         one command, its exit code
+      sandbox --net nat --name try     with a way out, under a name of yours
+      sandbox ls                       what there is
+      sandbox merge try                bring its commits into this branch
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code. Entry point of `sandbox` and `git-sandbox`."""
+    from git_sandbox import process
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if word in VERBS), "spawn")
+    as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
+    try:
+        with process.signals_raise():
+            code = _run(words, as_json=as_json)
+    except SandboxError as error:
+        result.fail(command, error, as_json=as_json)
+        code = error.exit_code
+    except Interrupted as signal:
+        click.echo("", err=True)
+        code = signal.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has seen enough
+        code = 141
+    except OSError as error:
+        result.fail(command, _resource(error), as_json=as_json)
+        code = HostResourceError.exit_code
+    if argv is None:
+        sys.exit(code)
+    return code
+
+
+def _run(words: list[str], *, as_json: bool) -> int:
+    try:
+        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False)
+    except click.UsageError as error:
+        hint = error.ctx.command_path if error.ctx else "sandbox"
+        raise UsageError(error.format_message().rstrip("."), hint=f"see `{hint} --help`") from error
+    except click.ClickException as error:
+        raise SandboxError(error.format_message()) from error
+    except click.Abort:
+        return 130
+    if isinstance(answer, Result):
+        result.show(answer, as_json=as_json)
+        return answer.exit_code
+    return answer if isinstance(answer, int) else 0
+
+
+def _resource(error: OSError) -> HostResourceError:
+    place = f" ({error.filename})" if error.filename else ""
+    return HostResourceError(
+        f"{error.strerror or error}{place}", hint="`sandbox doctor` checks disk space and directories"
+    )

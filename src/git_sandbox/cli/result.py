@@ -1,0 +1,62 @@
+"""What a verb returns, and the one place that prints it: for people, or as a versioned JSON envelope.
+
+Envelope: `{"schema": 1, "command": …, "status": "ok"|"error", "data": …, "errors": [{kind, message, cause, hint,
+exit_code}]}`, one line on standard output, also for failures before a verb ran.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import msgspec
+
+from git_sandbox.errors import SandboxError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """`data`: plain values, dataclasses or msgspec structs. `text`: the same for people. `notes` go to stderr."""
+
+    command: str
+    data: Any = None
+    text: str = ""
+    notes: tuple[str, ...] = field(default=())
+    exit_code: int = 0
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        _envelope(result.command, "ok", result.data, [])
+        return
+    for note in result.notes:
+        click.echo(note, err=True)
+    if result.text:
+        click.echo(result.text)
+
+
+def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
+    """Message, cause and next step on stderr, or the envelope on stdout."""
+    if as_json:
+        row = {
+            "kind": error.kind, "message": error.message, "cause": error.cause, "hint": error.hint,
+            "exit_code": error.exit_code,
+        }  # fmt: skip
+        _envelope(command, "error", None, [row])
+        return
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    for line in error.cause.splitlines():
+        click.echo(f"  {line}", err=True)
+    if error.hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+
+
+def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:
+    body = {"schema": SCHEMA, "command": command, "status": status, "data": data, "errors": errors}
+    raw = msgspec.json.encode(body, enc_hook=str)
+    sys.stdout.write(raw.decode("utf-8") + "\n")
+    sys.stdout.flush()

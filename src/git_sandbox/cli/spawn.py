@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from git_sandbox.cli import life
+from git_sandbox.cli.result import Result
+
+
+@click.command("spawn")
+@life.options
+def command(**given: Any) -> Result:
+    """Open a shell in a new sandbox of this repository.
+
+    The sandbox is a virtual machine with your repository at /workspace: all of it, with what is staged, changed,
+    untracked or in the middle of a rebase. When the shell ends, commits, branches, tags, stashes and uncommitted work
+    come home into refs/sandbox*/ID, and a fast-forward is merged unless --on-exit says otherwise. The exit code is
+    that of the shell.
+
+    \b
+    Examples:
+      sandbox
+      sandbox --name fix-login --memory 4G
+      sandbox --net nat --on-exit ask
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    return life.live("spawn", None, given)

@@ -1,0 +1,123 @@
+"""What is said at the end of a sandbox, and the same as data. Everything of the guest's is made printable here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from git_sandbox.cli import common
+from git_sandbox.collect import Collected
+from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.image import cache, spec
+from git_sandbox.integrate import review
+from git_sandbox.integrate.review import CommitInfo
+from git_sandbox.sandbox.after import Settled, why_not
+from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.sandbox.story import Finished
+from git_sandbox.settings import Settings
+from git_sandbox.store import Record
+from git_sandbox.text import one_line
+
+SHOWN = 20  # commits listed at exit; `sandbox log` has them all
+
+
+def first_use(wanted: Settings, say: Progress) -> None:
+    """Before the first image build: what will happen, and how much is fetched."""
+    from pathlib import Path
+
+    asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
+    if cache.find(asked.key) is None:
+        say("")
+        click.echo(
+            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch).",
+            err=True,
+        )
+
+
+def commit_line(commit: CommitInfo) -> str:
+    mark = click.style(commit.oid[:10], fg="yellow")
+    who = one_line(commit.author_name, limit=30)
+    return f"{mark} {one_line(commit.subject, limit=100)} ({who}, {common.age(commit.authored)} ago)"
+
+
+def commits(repo: Repository, record: Record, collected: Collected) -> list[CommitInfo]:
+    roots = ("refs/sandbox/", "refs/sandbox-heads/")
+    tips = [new for name, (_, new) in collected.updated.items() if name.startswith(roots)]
+    return review.log(repo, tips, Oid(record.base) if record.base else None)
+
+
+def story(repo: Repository, finished: Finished, settled: Settled) -> tuple[str, ...]:
+    """Lines for stderr: warnings, commits, uncommitted work, the merge or how to get it."""
+    lines = [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in finished.warnings]
+    if finished.home.rescued:
+        lines.append("The machine ended by itself; its disk was read by a rescue machine.")
+    if not finished.home.changed:
+        return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
+    lines += homecoming(repo, finished.record, finished.home)
+    lines += _dirty(finished, settled)
+    return (*lines, *_merge(finished, settled))
+
+
+def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
+    found = commits(repo, record, home.collected)
+    lines = []
+    if found:
+        ref = SandboxRefs(SandboxId(record.id)).head
+        lines.append(f"{_count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")
+        lines += [f"  {commit_line(commit)}" for commit in found[:SHOWN]]
+        if len(found) > SHOWN:
+            lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
+    others = [name for name in home.collected.updated if name.startswith(("refs/sandbox-stash/", "refs/sandbox-tags/"))]
+    lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
+    return lines
+
+
+def _dirty(finished: Finished, settled: Settled) -> list[str]:
+    if finished.home.collected.wip is None:
+        return []
+    ref = f"refs/sandbox-wip/{finished.id}"
+    done = {
+        "commit": "was committed on top",
+        "stash": "is in `git stash list`",
+        "discard": "is discarded",
+    }.get(settled.dirty, f"is kept: see `sandbox diff --wip {finished.id}`")
+    return [f"Uncommitted work {done} ({ref})."]
+
+
+def _merge(finished: Finished, settled: Settled) -> list[str]:
+    if settled.target is None:
+        return []
+    if settled.merged is not None and settled.merged.after is not None:
+        before = settled.merged.before[:10] if settled.merged.before else "nothing"
+        how = f"{settled.merged.relation.value} {before}..{settled.merged.after[:10]}"
+        return [f"Merged into your branch ({how}). Undo: `sandbox merge --undo {finished.id}`"]
+    reason = settled.reason or (why_not(settled.plan) if settled.plan and not settled.plan.possible else "")
+    said = f"Not merged: {one_line(reason, limit=300)}. " if reason else ""
+    return [f"{said}Look: `sandbox diff {finished.id}`. Merge: `sandbox merge {finished.id}`"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def data(finished: Finished, settled: Settled) -> dict[str, Any]:
+    """The result of `spawn` and `run` for `--json`."""
+    collected = finished.home.collected
+    return {
+        "id": finished.id,
+        "exit_code": finished.exit_code,
+        "changed": finished.home.changed,
+        "rescued": finished.home.rescued,
+        "base": finished.record.base,
+        "head": collected.head,
+        "head_ref": collected.head_symref,
+        "wip": collected.wip,
+        "refs": {name: new for name, (_, new) in collected.updated.items()},
+        "merged": settled.merged,
+        "reason": settled.reason,
+        "dirty": settled.dirty,
+        "warnings": list(finished.warnings),
+    }

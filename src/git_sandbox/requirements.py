@@ -1,0 +1,193 @@
+"""What this host must have, as rows of check, result and next step. `sandbox doctor` prints them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from git_sandbox import paths, process
+from git_sandbox.errors import SandboxError
+from git_sandbox.git import command
+from git_sandbox.git import repo as repos
+from git_sandbox.image import cache
+from git_sandbox.image.spec import ImageSpec
+from git_sandbox.vmm import host, qemu
+
+MINIMUM_QEMU = (7, 2)  # `-netdev stream`, and what is tested
+MINIMUM_FREE = 4 << 30  # bytes for an image build and a first sandbox
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    NOTE = "note"  # works, but something optional is missing
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    verdict: Verdict
+    result: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    program: str
+    package: str  # Debian and Ubuntu
+    purpose: str
+    version: tuple[str, ...] = ("--version",)
+    optional: bool = False
+
+
+TOOLS = (
+    Tool("mke2fs", "e2fsprogs", "makes disks", ("-V",)),
+    Tool("ssh", "openssh-client", "sessions", ("-V",)),
+    Tool("ssh-keygen", "openssh-client", "keys of a sandbox", ()),
+    Tool("setpriv", "util-linux", "no left-over processes"),
+    Tool("prlimit", "util-linux", "limits for reading guest data"),
+    Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
+    Tool("fakeroot", "fakeroot", "builds the guest image"),
+    Tool("passt", "passt", "`--net nat`", (), optional=True),
+)
+
+
+def checks(spec: ImageSpec, *, accelerator: str) -> Iterator[Check]:
+    """Every check in turn; none of them raises. `accelerator`: the setting of that name."""
+    named: tuple[tuple[str, Callable[[], Check]], ...] = (
+        ("git", _git),
+        ("qemu", _qemu),
+        *((tool.program, _tool(tool)) for tool in TOOLS),
+        ("user namespaces", _namespaces),
+        ("image", lambda: _image(spec)),
+        ("accelerator", lambda: _accelerator(spec, accelerator)),
+        ("vsock", _vsock),
+        ("disk space", _space),
+        ("directories", _directories),
+    )
+    for name, check in named:
+        try:
+            yield check()
+        except (SandboxError, OSError) as error:
+            hint = error.hint if isinstance(error, SandboxError) else ""
+            yield Check(name, Verdict.MISSING, str(error), hint)
+
+
+def _git() -> Check:
+    version = repos.host_version()
+    shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
+    if version < command.MINIMUM_VERSION:
+        return Check("git", Verdict.MISSING, shown, f"{wanted} or newer is needed: `sudo apt-get install git`")
+    return Check("git", Verdict.OK, shown)
+
+
+def _qemu() -> Check:
+    program = qemu.binary()
+    if process.which(program) is None:
+        return Check("qemu", Verdict.MISSING, f"no {program}", "`sudo apt-get install qemu-system-x86`")
+    version = qemu.version()
+    if version < MINIMUM_QEMU:
+        return Check("qemu", Verdict.MISSING, _dotted(version), f"{_dotted(MINIMUM_QEMU)} or newer is needed")
+    return Check("qemu", Verdict.OK, _dotted(version))
+
+
+def _tool(tool: Tool) -> Callable[[], Check]:
+    def check() -> Check:
+        found = process.which(tool.program)
+        if found is None:
+            verdict = Verdict.NOTE if tool.optional else Verdict.MISSING
+            hint = f"`sudo apt-get install {tool.package}`"
+            return Check(tool.program, verdict, f"not installed ({tool.purpose})", hint)
+        return Check(tool.program, Verdict.OK, _version(tool) or found)
+
+    return check
+
+
+def _version(tool: Tool) -> str:
+    if not tool.version:
+        return ""
+    done = process.run([tool.program, *tool.version], timeout=20)
+    found = re.search(r"\d+\.\d[\w.+~-]*", (done.stdout + done.stderr).decode("utf-8", "replace"))
+    return found[0].rstrip(".,") if found else ""
+
+
+def _namespaces() -> Check:
+    """An ordinary user builds an image inside a user namespace with subordinate ids; root needs neither."""
+    name = "user namespaces"
+    if os.getuid() == 0:
+        return Check(name, Verdict.OK, "not needed by root")
+    if process.which("newuidmap") is None:
+        return Check(name, Verdict.MISSING, "no newuidmap (builds the guest image)", "`sudo apt-get install uidmap`")
+    user = _user()
+    for table in ("/etc/subuid", "/etc/subgid"):
+        lines = Path(table).read_text().splitlines() if Path(table).exists() else []
+        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
+            hint = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+            return Check(name, Verdict.MISSING, f"{table} has no line for {user}", hint)
+    done = process.run(["unshare", "--user", "--map-root-user", "true"], timeout=20)
+    if done.returncode != 0:
+        hint = "allow them: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu"
+        return Check(name, Verdict.NOTE, "the kernel refuses them to programs without a profile", hint)
+    return Check(name, Verdict.OK, "allowed, with subordinate ids")
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _image(spec: ImageSpec) -> Check:
+    found = cache.find(spec.key)
+    if found is None:
+        size = f"about {spec.download_mib} MiB to fetch"
+        return Check("image", Verdict.NOTE, f"not built yet ({size})", "`sandbox image build`; first use does it, too")
+    return Check("image", Verdict.OK, f"{spec.key} ({found.size >> 20} MiB)")
+
+
+def _accelerator(spec: ImageSpec, wanted: str) -> Check:
+    found = cache.find(spec.key)
+    if found is None:
+        return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs the image")
+    files = host.BootFiles(found.kernel, found.initramfs)
+    proof = host.accelerator(files, wanted=wanted, fresh=wanted == "auto")
+    if proof.accelerator == "kvm":
+        return Check("accelerator", Verdict.OK, f"kvm: {proof.reason} in {proof.seconds:g} s")
+    return Check("accelerator", Verdict.NOTE, f"software emulation: {proof.reason}", "everything works, slower")
+
+
+def _vsock() -> Check:
+    if Path("/dev/vhost-vsock").exists():
+        return Check("vsock", Verdict.OK, "/dev/vhost-vsock is there; sessions use virtio-serial all the same so far")
+    return Check("vsock", Verdict.OK, "no /dev/vhost-vsock: sessions use virtio-serial")
+
+
+def _space() -> Check:
+    root = next(each for each in (paths.state_root(), *paths.state_root().parents) if each.exists())
+    free = shutil.disk_usage(root).free
+    result = f"{free >> 30} GiB free for {paths.state_root()}"
+    if free < MINIMUM_FREE:
+        hint = "free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME"
+        return Check("disk space", Verdict.MISSING, result, hint)
+    return Check("disk space", Verdict.OK, result)
+
+
+def _directories() -> Check:
+    for path in (paths.state_root(), paths.cache_root(), paths.runtime_root()):
+        existing = next(each for each in (path, *path.parents) if each.exists())
+        if not os.access(existing, os.W_OK):
+            hint = "set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write"
+            return Check("directories", Verdict.MISSING, f"{existing} cannot be written", hint)
+    return Check("directories", Verdict.OK, "state, cache and runtime directory can be written")
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
