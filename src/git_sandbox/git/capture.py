@@ -1,0 +1,168 @@
+"""A consistent copy of a worktree and everything git keeps for it, made of files and nothing else.
+
+Only files carry the whole state: a clone has no index, no stash, no reflog, no half-finished rebase. The source is
+only read; the copy shares no inode with it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox.errors import HostResourceError, RepositoryError
+from git_sandbox.git import configcopy, filecopy
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.gitcopy import GitDirCopy
+from git_sandbox.git.names import oid
+from git_sandbox.git.repo import Head
+from git_sandbox.git.survey import CapturePolicy, Survey, listed, survey
+from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from git_sandbox.git.gitdirs import GitDir
+    from git_sandbox.git.repo import Repository
+
+SPARE = 16 * 1024 * 1024  # bytes beyond the counted ones: directories of the copy, files that grow meanwhile
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What was copied. `skipped` are paths left behind although they belong to the worktree (unreadable, devices).
+
+    `bytes` and `inodes` are those of the survey just before: what an ext4 image must hold. `settings_left_out` names
+    git settings (never values) that did not come along.
+    """
+
+    head: Head
+    index: Path
+    skipped: tuple[str, ...]
+    warnings: tuple[str, ...]
+    settings_left_out: tuple[str, ...]
+    bytes: int
+    inodes: int
+
+
+def capture(
+    repo: Repository, target: Path, policy: CapturePolicy, *, progress: Callable[[str], None] | None = None
+) -> Captured:
+    """Copy the worktree of `repo` to the new directory `target`, with one real `.git` inside.
+
+    Raises RepositoryError for what cannot be read and for a repository that never holds still, HostResourceError
+    when the disk is too small or fills up. `target` may exist if it is empty; after an error it may hold a part.
+    """
+    say = progress or _silent
+    target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
+    policy = replace(policy, leave_out=(*policy.leave_out, target))
+    say("Looking at the worktree")
+    found = survey(repo, policy)
+    _prepare(target)
+    _require_space(repo, target, found)
+    warnings = [*found.warnings]
+    for git_dir in found.git_dirs:
+        say(f"Copying {one_line(git_dir.target)}")
+        copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say)
+        copy.run()
+        warnings += copy.warnings
+    say("Copying the worktree")
+    denied = _copy_worktree(repo.worktree, target, found, policy)
+    settings = _adapt(found.git_dirs, repo, target)
+    filecopy.clone_directory(repo.worktree, target)
+    if found.special:
+        warnings.append(f"devices were not copied: {listed(found.special)}")
+    return Captured(
+        head=_head(target),
+        index=target / ".git" / "index",
+        skipped=(*found.unreadable, *found.special, *denied),
+        warnings=tuple(warnings),
+        settings_left_out=settings,
+        bytes=found.bytes,
+        inodes=found.inodes,
+    )
+
+
+def _silent(_text: str) -> None:
+    pass
+
+
+def _prepare(target: Path) -> None:
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        occupied = any(target.iterdir())
+    except OSError as error:
+        raise HostResourceError(f"cannot create {target}", cause=error.strerror or str(error)) from error
+    if occupied:
+        raise HostResourceError(f"{target} is not empty", hint="remove it: it is the rest of an interrupted copy")
+
+
+def _require_space(repo: Repository, target: Path, found: Survey) -> None:
+    file_system = os.statvfs(target)
+    free = file_system.f_bavail * file_system.f_frsize
+    if found.bytes + SPARE > free and not filecopy.can_reflink(repo.git_dir / "HEAD", target):
+        raise HostResourceError(
+            f"the copy needs {_mib(found.bytes + SPARE)} MiB, and {_mib(free)} MiB are free at {target}",
+            hint="free some space, leave ignored files behind, or set XDG_STATE_HOME to a larger disk",
+        )
+    if file_system.f_files and found.inodes > file_system.f_favail:  # file systems without a fixed number say 0
+        raise HostResourceError(f"the copy has {found.inodes} files, and {target} has room for {file_system.f_favail}")
+
+
+def _mib(size: int) -> int:
+    return -(-size // (1024 * 1024))
+
+
+def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy) -> tuple[str, ...]:
+    """What vanishes or changes meanwhile is no error: the user goes on working."""
+    outcome = filecopy.copy(root, target, found.selection.entries(root))
+    if outcome.denied and not policy.skip_unreadable:
+        raise RepositoryError(
+            f"cannot read everything in {root}",
+            cause=one_line(outcome.denied[0]),
+            hint="make it readable, or leave it behind with --skip-unreadable",
+        )
+    for directory in reversed(found.selection.bare_directories(root)):
+        (target / directory).mkdir(parents=True, exist_ok=True)
+        filecopy.clone_directory(root / directory, target / directory)
+    return outcome.denied
+
+
+def _adapt(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tuple[str, ...]:
+    """Make the copies find each other, and take from their configuration what must stay here."""
+    settings: dict[str, None] = {}
+    roots = _roots(git_dirs, repo, target)
+    for git_dir in git_dirs:
+        settings |= dict.fromkeys(configcopy.adapt(git_dir, target, roots))
+        if git_dir.checkout and not git_dir.target.endswith("/.git"):
+            _point(target / git_dir.checkout / ".git", target / git_dir.target)
+    return tuple(settings)
+
+
+def _roots(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tuple[tuple[Path, Path], ...]:
+    """Host directories and where they went; the innermost first, so that a git directory beats its worktree."""
+    places = {repo.worktree: target}
+    for git_dir in git_dirs:
+        places |= {git_dir.common: target / git_dir.target, git_dir.private: target / git_dir.target}
+    return tuple(sorted(places.items(), key=lambda place: len(place[0].parts), reverse=True))
+
+
+def _point(gitfile: Path, git_dir: Path) -> None:
+    """A submodule's `.git` file names its git directory, absolutely or from where it was: here, from where it is."""
+    wanted = os.fsencode(f"gitdir: {os.path.relpath(git_dir, gitfile.parent)}\n")
+    if not gitfile.parent.is_dir():  # the submodule vanished meanwhile
+        return
+    if gitfile.is_symlink() or not gitfile.is_file() or gitfile.read_bytes() != wanted:
+        gitfile.unlink(missing_ok=True)
+        gitfile.write_bytes(wanted)
+
+
+def _head(target: Path) -> Head:
+    git = Git(target / ".git", target, tuple(HERMETIC.items()))
+    symbolic = git.try_run("symbolic-ref", "-q", "HEAD")
+    commit = git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
+    return Head(
+        symbolic.text.strip() if symbolic.returncode == 0 else None,
+        oid(commit.text.strip()) if commit.returncode == 0 else None,
+    )

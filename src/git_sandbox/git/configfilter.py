@@ -1,0 +1,146 @@
+"""A repository's own configuration, without secrets and without what only works on the host.
+
+Left out, because it is a secret or leads to one:
+    credential.*, and every variable whose name ends in pass, password, passphrase, token, secret, apiKey, privateKey
+        (sendemail.smtpPass, github.token)
+    http.extraHeader, cookieFile, saveCookies, sslKey, sslCert, proxySSLKey, proxySSLCert, also per URL
+    user.signingKey, gpg.*, commit.gpgSign, tag.gpgSign, tag.forceSignAnnotated, push.gpgSign: keys never go along
+    a key with a secret URL in its middle, e.g. url.https://token@host/.insteadOf
+    comments: nobody can tell what they hold
+Changed:
+    URLs in values (remote.*.url, pushurl, http.proxy) lose their userinfo; ssh://git@host keeps the name, which is
+        no secret there, while a web URL's can be a token
+    core.fsmonitor=false: it names a host program, or a daemon that knows the host's files
+    core.bare=false where there is a worktree: the repository of linked worktrees is often bare
+    core.worktree: only submodules get one, anew
+Paths (include.path, includeIf.*.path, core.hooksPath, excludesFile, attributesFile, commit.template,
+    blame.ignoreRevsFile, lfs.storage):
+    inside the repository they stay, absolute ones made relative; outside they are left out, because a missing file
+        is an error or silently changes what git does. What is harmless of an include from outside, `guestconfig` takes.
+    files in the git directory that are included are filtered like the rest
+Left out, because it runs a host program: core.sshCommand, askPass, editor, pager, gitProxy, alternateRefsCommand,
+    sequence.editor. The guest has its own.
+Kept: aliases, also those with `!`; filter, diff and merge drivers; hooks. They run in the guest only, and without
+    its drivers a file looks modified.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox.git.configtext import split_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from git_sandbox.git.configtext import Pair
+
+_DROPPED_SECTIONS = frozenset({"credential", "gpg"})
+_DROPPED = frozenset({
+    "core.askpass", "core.editor", "core.pager", "core.sshcommand", "core.gitproxy", "core.alternaterefscommand",
+    "core.worktree", "sequence.editor", "user.signingkey", "commit.gpgsign", "tag.gpgsign", "tag.forcesignannotated",
+    "push.gpgsign", "http.extraheader", "http.cookiefile", "http.savecookies", "http.sslkey", "http.sslcert",
+    "http.proxysslkey", "http.proxysslcert", "receive.certnonceseed",
+})  # fmt: skip
+_FROM_FILE = frozenset({"include.path", "includeif.path", "lfs.storage"})  # relative to the file that names them
+_FROM_WORKTREE = frozenset({
+    "core.hookspath", "core.excludesfile", "core.attributesfile", "commit.template", "blame.ignorerevsfile",
+})  # fmt: skip
+_SECRET_NAME = re.compile(r"(?:pass|passwd|password|passphrase|token|secret|apikey|privatekey)\Z", re.IGNORECASE)
+# The authority of a URL ends at the first slash; everything up to its last @ is userinfo (RFC 3986).
+_WEB_USERINFO = re.compile(r"(?P<scheme>\b(?:https?|ftps?)://)[^/?#\s]*@", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^/?#\s:@]*):[^/?#\s]*@", re.IGNORECASE)
+
+
+def without_userinfo(text: str) -> str:
+    """`text` with no password in any URL of it, and no user name in those of the web, where it can be a token."""
+    return _PASSWORD.sub(r"\g<scheme>\g<user>@", _WEB_USERINFO.sub(r"\g<scheme>", text))
+
+
+def holds_secret(text: str) -> bool:
+    return without_userinfo(text) != text
+
+
+def secret_key(key: str) -> bool:
+    """Does the name of a setting say that its value is secret, or hold a secret itself?"""
+    section, _, name = split_key(key)
+    return (
+        section.lower() in _DROPPED_SECTIONS
+        or f"{section}.{name}".lower() in _DROPPED
+        or bool(_SECRET_NAME.search(name))
+        or holds_secret(key)
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a configuration file was and what it governed: decides which paths are inside the repository.
+
+    `file` is the file on the host; `roots` are host directories that come along, with where each goes, both
+    absolute; `base` is where relative settings are looked up on the host (the worktree, for hooks).
+    """
+
+    file: Path
+    base: Path
+    roots: tuple[tuple[Path, Path], ...]
+
+    def find(self, value: str, base: Path) -> Path | None:
+        """Where in the copy the host's path `value` is, or None when it does not come along."""
+        path = Path(os.path.realpath(base / os.path.expanduser(value)))  # noqa: PTH111 - a value, `~` as git reads it
+        for root, target in self.roots:
+            if path.is_relative_to(root):
+                return target / path.relative_to(root)
+        return None
+
+
+@dataclass(frozen=True)
+class Filtered:
+    pairs: tuple[Pair, ...]
+    dropped: tuple[str, ...]  # `section.variable` of what was left out or changed; never a value
+
+
+def filtered(pairs: Iterable[Pair], place: Place, *, bare: bool) -> Filtered:
+    """The settings for the copy. `bare` keeps core.bare as it is, for a repository without a worktree here."""
+    kept: list[Pair] = []
+    dropped: dict[str, None] = {}
+    for pair in pairs:
+        result = _decide(pair, place, bare=bare)
+        if result is not None:
+            kept.append(result)
+        section, _, name = split_key(pair[0])
+        if result != pair and f"{section}.{name}" not in ("core.worktree", "core.bare"):
+            dropped[f"{section}.{name}"] = None
+    return Filtered(tuple(kept), tuple(dropped))
+
+
+def _decide(pair: Pair, place: Place, *, bare: bool) -> Pair | None:
+    key, value = pair
+    section, _, name = split_key(key)
+    short = f"{section}.{name}".lower()
+    if secret_key(key):
+        return None
+    if short == "core.fsmonitor" or (short == "core.bare" and not bare):
+        return key, "false"
+    if value is None:
+        return pair
+    if short in _FROM_FILE:
+        return _path(key, value, place, place.file.parent)
+    if short in _FROM_WORKTREE:
+        return _path(key, value, place, place.base)
+    return key, without_userinfo(value)
+
+
+def _path(key: str, value: str, place: Place, base: Path) -> Pair | None:
+    """A path that is looked up from `base`: as it stands, made relative, or nothing when it leads out of the copy."""
+    base_in_copy, in_copy = place.find("", base), place.find(value, base)
+    if base_in_copy is None or in_copy is None:
+        return None
+    return (key, os.path.relpath(in_copy, base_in_copy)) if _absolute(value) else (key, value)
+
+
+def _absolute(value: str) -> bool:
+    return value.startswith(("/", "~"))

@@ -1,0 +1,202 @@
+"""Copying one git directory, perhaps in use, to one real `.git` that depends on nothing outside itself.
+
+Order makes the copy consistent without stopping anybody: loose refs before packed ones, all refs, index and logs
+before any object (objects only grow while nothing collects garbage), loose objects before packs. What order cannot
+guarantee is noticed: refs, index or packs that differ before and after. Then the phase runs again, and in the end
+git proves that every object is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git import filecopy, flatten, gitdirs
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from git_sandbox.git.flatten import Stamp
+    from git_sandbox.git.gitdirs import GitDir
+
+ATTEMPTS = 3
+POLL = 0.05  # seconds between looks at a lock
+GC_FORGOTTEN = 12 * 3600  # seconds after which git itself ignores a gc.pid
+
+
+@dataclass
+class GitDirCopy:
+    """The copy of one git directory, at `target`. `run` makes it; `warnings` tell what was not perfect."""
+
+    source: GitDir
+    target: Path
+    patience: float  # seconds
+    say: Callable[[str], None]
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Raises RepositoryError when the repository changes faster than it can be copied."""
+        if self.source.linked and (self.source.common / "reftable").is_dir():
+            raise RepositoryError(
+                "a linked worktree of a repository with reftable refs cannot be taken along",
+                cause="its HEAD is in a table of its own that only git can merge into the other one",
+                hint="start from the main worktree",
+            )
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.say("The repository was rewritten meanwhile, copying it again")
+            if self._once():
+                return
+        self._give_up()
+
+    def _once(self) -> bool:
+        """One copy in the right order; False when objects are missing from it."""
+        stamp = self._copy_state()
+        raced = False
+        for name in flatten.STORES:
+            if (self.source.common / name).is_dir():
+                raced |= _copy_objects(self.source.common / name, self.target / name)
+        raced |= self._copy_alternates()
+        raced |= stamp != flatten.state_stamp(self.source)
+        for each in list(flatten.litter(self.target)):
+            remove_tree(each)
+        filecopy.clone_directory(self.source.common, self.target)
+        return not raced or self._complete()
+
+    def _copy_state(self) -> Stamp:
+        """Refs, HEAD, index, logs, operations, as they were when they had the stamp that is returned."""
+        for _ in range(ATTEMPTS):
+            self._wait()
+            remove_tree(self.target)
+            (self.target / "refs").mkdir(parents=True)  # git asks for both, even empty
+            (self.target / "objects").mkdir()
+            stamp = flatten.state_stamp(self.source)
+            for lot in flatten.state_lots(self.source):
+                _refuse(filecopy.copy(lot.root, self.target, lot.entries, *lot.options), lot.root)
+            if stamp == flatten.state_stamp(self.source):
+                break
+        return stamp
+
+    def _copy_alternates(self) -> bool:
+        """Borrowed objects to `alt/N`, all named in one place, so that no chain has to be followed."""
+        borrowed = gitdirs.alternates(self.source.common)
+        for each in borrowed.missing:
+            self._warn(f"the alternate object directory {one_line(os.fspath(each))} is missing")
+        raced = False
+        for number, objects in enumerate(borrowed.found):
+            place = self.target / "alt" / str(number)
+            raced |= _copy_objects(objects, place)
+            (place / "info" / "alternates").unlink(missing_ok=True)
+        listing = self.target / "objects" / "info" / "alternates"
+        listing.unlink(missing_ok=True)
+        if borrowed.found:
+            listing.parent.mkdir(exist_ok=True)
+            listing.write_text("".join(f"../alt/{number}\n" for number in range(len(borrowed.found))))
+        return raced
+
+    def _wait(self) -> None:
+        """Until no git holds the index or collects garbage here, or patience is at its end."""
+        deadline = time.monotonic() + self.patience
+        told = False
+        while (holder := self._holder()) and time.monotonic() < deadline:
+            if not told:
+                self.say(f"Waiting for another git to finish ({holder})")
+                told = True
+            time.sleep(POLL)
+        if holder == "index.lock":
+            lock = one_line(os.fspath(self.source.private / holder))
+            self._warn(f"{lock} is still there: the index was copied as it was before that command")
+
+    def _holder(self) -> str:
+        if (self.source.private / "index.lock").exists():
+            return "index.lock"
+        return "gc.pid" if gc_runs(self.source.common / "gc.pid") else ""
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def _complete(self) -> bool:
+        """Has the copy every object that its refs, reflogs and index name?"""
+        for objects in (self.target / "objects", *(self.target / "alt").glob("*")):
+            for cache in (objects / "pack").glob("multi-pack-index*"):
+                cache.unlink()  # names packs that may have gone since
+        self.say("The repository was in use meanwhile, checking the copy")
+        return connected(self.target)
+
+    def _give_up(self) -> None:
+        place = one_line(os.fspath(self.source.common))
+        if connected(self.source.private):
+            raise RepositoryError(
+                f"{place} changed each time while it was copied",
+                cause="some git keeps repacking or rewriting it",
+                hint="wait for it to finish (`git gc`, an IDE, a backup), then try again",
+            )
+        self._warn(f"{place} lacks objects: see `git fsck`")
+
+
+def connected(git_dir: Path) -> bool:
+    # A worktree is named only so that a submodule's core.worktree, which need not exist yet, is not looked at.
+    git = Git(git_dir, git_dir, tuple(HERMETIC.items()))
+    checked = git.try_run(
+        "rev-list", "--objects", "--all", "--reflog", "--indexed-objects", "--quiet", "--missing=allow-promisor"
+    )
+    return checked.returncode == 0
+
+
+def _copy_objects(source: Path, target: Path) -> bool:
+    """A directory of objects; True when it was being repacked meanwhile."""
+    target.mkdir(parents=True, exist_ok=True)
+    for attempt in range(ATTEMPTS):
+        before = flatten.pack_stamp(source)
+        # -u: the second time only what is new. -H: `objects/pack` may be a link to a larger disk.
+        outcome = filecopy.copy(source, target, flatten.object_entries(source), "-H", "-u")
+        _refuse(outcome, source)
+        if not outcome.vanished and before == flatten.pack_stamp(source):
+            filecopy.clone_directory(source, target)
+            return attempt > 0
+    return True
+
+
+def _refuse(outcome: filecopy.Outcome, place: Path) -> None:
+    if outcome.denied:
+        raise RepositoryError(
+            f"cannot read everything in {one_line(os.fspath(place))}",
+            cause=one_line(outcome.denied[0]),
+            hint="make it yours again, e.g. `sudo chown -R $USER .git`",
+        )
+
+
+def gc_runs(pid_file: Path) -> bool:
+    """Does the process in a `gc.pid` ("pid host") live? One on another host does, until git forgets it too."""
+    try:
+        with pid_file.open("rb") as file:
+            pid, _, host = file.read(1024).decode("utf-8", "replace").strip().partition(" ")
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+        if age > GC_FORGOTTEN:
+            return False
+        if host == socket.gethostname():
+            os.kill(int(pid), 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or directory of ours, also below directories that were copied read-only."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for directory, _, _ in os.walk(path):
+        os.chmod(directory, 0o700)  # noqa: PTH101 - os.walk gives strings
+    shutil.rmtree(path)

@@ -1,0 +1,139 @@
+"""Which git directories a worktree has, where they are on the host and where they go in the copy.
+
+One worktree can bring many: its own (perhaps a linked worktree's, `--separate-git-dir` or a symlink), absorbed
+submodules in `modules/`, and repositories nested in the worktree, each with its own index, refs and secrets.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox.git.command import Git
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from git_sandbox.git.repo import Repository
+
+MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
+
+
+@dataclass(frozen=True)
+class GitDir:
+    """A repository to take along. `private` (HEAD, index) and `common` (objects, refs) differ in a linked worktree.
+
+    `target` is where it goes and `checkout` where its worktree will be, both relative to the copy; `worktree` is
+    where that is now. The latter two are None for a submodule that is not checked out.
+    """
+
+    common: Path
+    private: Path
+    target: str
+    worktree: Path | None
+    checkout: str | None
+
+    @property
+    def linked(self) -> bool:
+        return self.private != self.common
+
+    @property
+    def git(self) -> Git:
+        return Git(self.private, self.worktree)
+
+
+def main(repo: Repository) -> GitDir:
+    return GitDir(_real(repo.common_dir), _real(repo.git_dir), ".git", repo.worktree, "")
+
+
+def modules(outer: GitDir) -> list[GitDir]:
+    """Absorbed submodules of `outer` and theirs: those of its own worktree before those of the main one."""
+    found: dict[str, GitDir] = {}
+    for base in dict.fromkeys((outer.private, outer.common)):
+        for path in _git_dirs_below(base / "modules"):
+            target = os.path.join(outer.target, os.fspath(path.relative_to(base)))  # noqa: PTH118
+            found.setdefault(target, GitDir(path, path, target, None, None))
+    return [each for module in found.values() for each in (module, *modules(module))]
+
+
+def _git_dirs_below(directory: Path) -> Iterator[Path]:
+    """A submodule named `a/b` has its git directory in `modules/a/b`, so look until one is found."""
+    if not directory.is_dir():
+        return
+    for child in sorted(directory.iterdir()):
+        if is_git_dir(child):
+            yield child
+        elif child.is_dir() and not child.is_symlink():
+            yield from _git_dirs_below(child)
+
+
+def is_git_dir(path: Path) -> bool:
+    """What git itself asks of a git directory that is not a linked worktree's."""
+    return os.path.lexists(path / "HEAD") and (path / "objects").is_dir() and (path / "refs").is_dir()
+
+
+def pointed(gitfile: Path) -> Path | None:
+    """Where a `.git` file (or symlink, or directory) leads, or None when it is no such thing."""
+    if gitfile.is_dir():
+        return _real(gitfile)
+    try:
+        with gitfile.open("rb") as file:
+            text = file.read(MAX_POINTER)
+    except OSError:
+        return None
+    if not text.startswith(b"gitdir: "):
+        return None
+    return _real(gitfile.parent / os.fsdecode(text.removeprefix(b"gitdir: ").rstrip(b"\r\n")))
+
+
+def is_linked(git_dir: Path) -> bool:
+    return (git_dir / "commondir").is_file()
+
+
+@dataclass(frozen=True)
+class Alternates:
+    """Object directories outside a repository that it borrows from, directly or through another, and lost ones."""
+
+    found: tuple[Path, ...]
+    missing: tuple[Path, ...]
+
+
+def alternates(common: Path) -> Alternates:
+    found: dict[Path, None] = {}
+    missing: dict[Path, None] = {}
+    own = _real(common / "objects")
+    todo = [own]
+    while todo:
+        objects = todo.pop(0)
+        for each in _listed(objects):
+            if each == own or each in found:
+                continue
+            if not each.is_dir():
+                missing[each] = None
+                continue
+            found[each] = None
+            todo.append(each)
+    return Alternates(tuple(found), tuple(missing))
+
+
+def _listed(objects: Path) -> Iterator[Path]:
+    try:
+        text = (objects / "info" / "alternates").read_bytes()
+    except OSError:
+        return
+    for line in text.split(b"\n"):
+        if line and not line.startswith(b"#"):
+            yield _real(objects / os.fsdecode(_unquoted(line)))
+
+
+def _unquoted(line: bytes) -> bytes:
+    """Git quotes a path in `alternates` like C when it must (a leading double quote says so)."""
+    if not (line.startswith(b'"') and line.endswith(b'"') and len(line) > 1):
+        return line
+    return line[1:-1].decode("latin-1").encode("latin-1").decode("unicode_escape").encode("latin-1")
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))

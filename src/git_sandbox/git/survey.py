@@ -1,0 +1,171 @@
+"""One look at everything that would be copied, before a byte is: how much, what cannot be read, which repositories."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from git_sandbox import paths
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git import gitdirs
+from git_sandbox.git.census import Census
+from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.git.selection import Selection, ignored
+from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from git_sandbox.git.repo import Repository
+
+SHOWN = 5  # entries a message names before it says how many more there are
+DROPPED_DIRECTORIES = ("worktrees", "alt")  # other checkouts of the user's; alternates are copied there anew
+
+
+def _own_directories() -> tuple[Path, ...]:
+    return (paths.state_root(), paths.cache_root(), paths.runtime_root())
+
+
+@dataclass(frozen=True)
+class CapturePolicy:
+    """What comes along. `leave_out` (absolute) defaults to our own state, for those whose home is a worktree.
+
+    `patience`: seconds to wait for a running git to let go of the repository.
+    """
+
+    ignored: Literal["all", "none"] = "all"
+    skip_unreadable: bool = False
+    patience: float = 10.0
+    leave_out: tuple[Path, ...] = field(default_factory=_own_directories)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a capture will take. Paths are relative to the worktree.
+
+    `bytes` counts blocks of 4 KiB as ext4 will need them, hard links once and holes not at all.
+    """
+
+    bytes: int
+    inodes: int
+    unreadable: tuple[str, ...]
+    special: tuple[str, ...]  # devices: not copied
+    mounts: tuple[str, ...]  # other file systems inside: copied like everything else
+    selection: Selection
+    git_dirs: tuple[GitDir, ...]
+    warnings: tuple[str, ...]
+
+
+def survey(repo: Repository, policy: CapturePolicy) -> Survey:
+    """Walk the worktree and its git directories once.
+
+    Raises RepositoryError when entries cannot be read and the policy does not skip them, or when a git directory
+    has such entries: without them the copy would be damaged.
+    """
+    found = _Worktree(repo, policy)
+    found.walk()
+    repositories = _git_census(found.repositories)
+    _refuse_unreadable(found.census.unreadable, repositories.unreadable, policy)
+    return Survey(
+        bytes=found.census.bytes + repositories.bytes,
+        inodes=found.census.inodes + repositories.inodes,
+        unreadable=tuple(found.census.unreadable),
+        special=tuple(found.census.devices),
+        mounts=tuple(found.census.mounts),
+        selection=Selection(
+            frozenset([*found.without, *found.census.unreadable, *found.census.devices]), frozenset(found.within)
+        ),
+        git_dirs=tuple(found.repositories.values()),
+        warnings=tuple(found.warnings),
+    )
+
+
+class _Worktree:
+    """The walk of the worktree. What is left out grows while it goes on: each repository inside has its own rules."""
+
+    def __init__(self, repo: Repository, policy: CapturePolicy) -> None:
+        self.root = repo.worktree
+        self.policy = policy
+        self.census = Census()
+        self.warnings: list[str] = []
+        self.without = set(_inside(self.root, policy.leave_out))
+        self.within: set[str] = set()
+        self.repositories: dict[Path, GitDir] = {}
+        self._register(gitdirs.main(repo))
+
+    def walk(self) -> None:
+        self.census.walk(self.root, wanted=self._wanted)
+        for path in sorted(self.within):
+            self.census.walk(self.root, path, wanted=self._wanted)
+
+    def _wanted(self, path: str, seen: os.stat_result) -> bool:
+        if path in self.without:
+            return False
+        if stat.S_ISDIR(seen.st_mode):
+            self._meet(path)
+        return True
+
+    def _meet(self, path: str) -> None:
+        """A directory: does a repository's worktree begin here?"""
+        dot_git = self.root / path / ".git"
+        if not os.path.lexists(dot_git) or (pointed := gitdirs.pointed(dot_git)) is None:
+            return
+        if pointed in self.repositories:
+            module = replace(self.repositories[pointed], worktree=self.root / path, checkout=path)
+            self.repositories[pointed] = module
+            self._leave_ignored(module)
+        elif gitdirs.is_linked(pointed):
+            self.warnings.append(
+                f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it comes as plain files"
+            )
+        elif gitdirs.is_git_dir(pointed):
+            self._register(GitDir(pointed, pointed, f"{path}/.git", self.root / path, path))
+
+    def _register(self, git_dir: GitDir) -> None:
+        self.without.add(git_dir.target)
+        for each in (git_dir, *gitdirs.modules(git_dir)):
+            self.repositories[each.private] = each
+        self._leave_ignored(git_dir)
+
+    def _leave_ignored(self, git_dir: GitDir) -> None:
+        if self.policy.ignored == "none" and git_dir.checkout is not None:
+            chosen = ignored(git_dir.git, git_dir.checkout)
+            self.without |= chosen.without
+            self.within |= chosen.within
+
+
+def _inside(root: Path, others: tuple[Path, ...]) -> list[str]:
+    real = Path(os.path.realpath(root))
+    resolved = [Path(os.path.realpath(each)) for each in others]
+    return [os.fspath(each.relative_to(real)) for each in resolved if each != real and each.is_relative_to(real)]
+
+
+def _git_census(repositories: dict[Path, GitDir]) -> Census:
+    census = Census()
+    for git_dir in repositories.values():
+        left_out = {*DROPPED_DIRECTORIES, "modules"}
+        for root in dict.fromkeys((git_dir.common, git_dir.private)):
+            census.walk(root, wanted=lambda path, _seen: path not in left_out)  # noqa: B023 - used at once
+        for objects in gitdirs.alternates(git_dir.common).found:
+            census.walk(objects)
+    return census
+
+
+def _refuse_unreadable(files: list[str], git_files: list[str], policy: CapturePolicy) -> None:
+    if git_files:
+        raise RepositoryError(
+            f"cannot read {listed(git_files)} in the git directory",
+            hint="make it yours again, e.g. `sudo chown -R $USER .git`",
+        )
+    if files and not policy.skip_unreadable:
+        raise RepositoryError(
+            f"cannot read {listed(files)}",
+            hint="make it readable, or leave it behind with --skip-unreadable",
+        )
+
+
+def listed(names: list[str] | tuple[str, ...]) -> str:
+    """The first few names, and how many more there are, in one line that is safe to show."""
+    shown = ", ".join(one_line(name) for name in names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
