@@ -101,12 +101,10 @@ def _import(box: Box, record: Record, channel: socket.socket, progress: Progress
 
 def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
     """Without stashes and uncommitted work that the host has in the same form: they would only be noise in refs."""
-    wip = told.wip
     went_in = (record.base, record.snapshot, record.index_tree)
-    if wip and (told.head.oid, told.worktree_tree, wip.index_tree) == went_in:
-        wip = None
-    stash = tuple(entry for entry in told.stash if entry.oid not in record.stash)
-    return dataclasses.replace(told, wip=wip, stash=stash)
+    if told.wip and (told.head.oid, told.worktree_tree, told.wip.index_tree) == went_in:
+        told = dataclasses.replace(told, wip=None, worktree_tree=None)
+    return dataclasses.replace(told, stash=tuple(each for each in told.stash if each.oid not in record.stash))
 
 
 def _changed(took: Collected, told: Manifest, record: Record) -> bool:
