@@ -12,8 +12,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass, field
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from git_sandbox.errors import HostResourceError, Interrupted, RequirementError, SandboxError
@@ -150,21 +150,39 @@ def _communicate(
     ]
     for reader in readers:
         reader.start()
-    watchdog = threading.Timer(timeout, kill_group, (child.pid,)) if timeout else None
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        kill_group(child.pid)
+
+    watchdog = threading.Timer(timeout, expire) if timeout else None
     if watchdog:
         watchdog.start()
     try:
-        with contextlib.suppress(BrokenPipeError):  # the child has seen enough; its exit status says why
-            for chunk in feed:
-                child.stdin.write(chunk)
-            child.stdin.close()
+        _feed(child.stdin, feed)
         child.wait()
+    except BaseException:
+        kill_group(child.pid)  # before the pipe closes: the child must not take a broken feed for a finished one
+        raise
     finally:
         if watchdog:
             watchdog.cancel()
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
     for reader in readers:
         reader.join()
+    if expired.is_set():
+        raise subprocess.TimeoutExpired(child.args, timeout or 0)
     return outputs["out"], outputs["err"]
+
+
+def _feed(stdin: IO[bytes], feed: Iterable[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the child has seen enough; its exit status says why
+        for chunk in feed:
+            stdin.write(chunk)
+            stdin.flush()  # else a dead child goes unnoticed until a trickle of chunks has filled the buffer
+        stdin.close()
 
 
 def kill_group(pid: int) -> None:

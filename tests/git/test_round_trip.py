@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -508,3 +509,11 @@ def test_a_sparse_checkout_loses_nothing(host: Host, guest: GitRepo) -> None:
     guest.write("out/new", "outside the cone\n")
     host.bring_home(guest)
     assert set(tree_of(host.repo, "refs/sandbox-wip/vm-1")) == {"README", "in/a", "out/b", "out/new"}
+
+
+def test_a_caller_may_leave_the_uncommitted_work_out(host: Host, guest: GitRepo) -> None:
+    guest.write("new", "as it was at the start\n")
+    exported = export(guest)
+    done = host.take(dataclasses.replace(exported.manifest, wip=None), exported.pack)
+    assert done.wip is None
+    assert "refs/sandbox-wip/vm-1" not in host.sandbox_refs()

@@ -174,9 +174,6 @@ def _check_uncommitted(
     empty = hashlib.new(manifest.object_format, b"tree 0\0", usedforsecurity=False).hexdigest()
     wip = manifest.wip
     if wip is None:
-        clean = place.run("rev-parse", f"{base[0]}^{{tree}}").decode().strip() if base else empty
-        if manifest.worktree_tree not in (None, clean):
-            raise refused("it has no uncommitted work, and yet a tree that differs from HEAD")
         return
     shape = _shape(place, wip.oid, base)
     implied = () if base else (wip.tree, empty)  # an unborn HEAD's index is kept only where it says something new

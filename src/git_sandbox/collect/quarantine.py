@@ -7,6 +7,7 @@ written to the user's repository before `deliver`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import shutil
 import struct
@@ -26,6 +27,7 @@ _PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
 _PACK_VERSIONS = (2, 3)
 _IDX_NAMES = 8 + 256 * 4  # where the sorted object names begin in a version 2 index (gitformat-pack(5))
 _THREADS = 2  # each may hold a few objects of `alloc` bytes
+_LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
 _HINT = "nothing was imported; the sandbox's disk is kept"
 
 
@@ -85,7 +87,9 @@ class Quarantine:
             "index-pack", "--stdin", "--fix-thin", strict, size, f"--threads={_THREADS}",
             feed=itertools.chain([begin], chunks),
         )  # fmt: skip
-        if next(chunks, None) is not None:  # reading on also hears the guest's last word
+        if (
+            next(chunks, None) is not None
+        ):  # git stops reading at the end of the pack; the guest's last word comes later
             raise CollectError("what the guest sent was refused", cause="data follows the end of the pack", hint=_HINT)
 
     def new_objects(self) -> Iterator[str]:
@@ -159,20 +163,31 @@ def _quoted(path: Path) -> str:
 
 @contextlib.contextmanager
 def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator[Quarantine]:
-    """A fresh quarantine at `path`, which must not exist; gone at the end of the block, whatever happens.
+    """A fresh quarantine at `path`, gone at the end of the block, whatever happens.
 
-    Raises HostResourceError when it cannot be made.
+    `path` must not exist, unless an import that was killed left it. Raises HostResourceError when it cannot be made.
     """
-    made = Quarantine(repo, path, limits)
     try:
+        _clear(path)
         path.mkdir(mode=0o700)
+        lock = path.joinpath(_LOCK).open("wb")
     except OSError as error:
         raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
     try:
-        _set_up(made)
-        yield made
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = Quarantine(repo, path, limits)
+            _set_up(made)
+            yield made
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a killed import left: it is ours if our lock file is in it, and dead if nobody holds that."""
+    with contextlib.suppress(FileNotFoundError), path.joinpath(_LOCK).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path)
 
 
 def _set_up(made: Quarantine) -> None:

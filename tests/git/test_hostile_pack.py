@@ -1,0 +1,401 @@
+"""What a hostile guest sends is refused, and the user's repository is as it was, to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_sandbox.collect import CollectLimits
+from git_sandbox.errors import CollectError, HostResourceError
+from git_sandbox.transport.manifest import GuestHead, GuestRef, Manifest, StashEntry, Wip
+from support.gitrepo import GitRepo
+from support.guest import Host, fingerprint
+from support.packs import Object, blob, commit, delta_bomb, pack, tag, tree, tree_bomb
+
+FILE = b"100644"
+LINK = b"120000"
+LEAF = blob(b"leaf\n")
+SECONDS = 30.0  # generous: an attack that works takes for ever
+
+
+@pytest.fixture
+def host(repo: GitRepo, tmp_path: Path) -> Host:
+    repo.commit("second", {"dir/file": "x\n"})
+    return Host(repo, tmp_path / "quarantine")
+
+
+def says(tip: str | None, **changes: object) -> Manifest:
+    values: dict[str, object] = {
+        "object_format": "sha1", "head": GuestHead("refs/heads/main", tip), "refs": (), "stash": (),
+        "worktree_tree": None, "wip": None, "operation": None, "warnings": (),
+    }  # fmt: skip
+    return Manifest(**(values | changes))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def refusal(host: Host, match: str = "") -> Iterator[None]:
+    before = fingerprint(host.repo.path / ".git")
+    start = time.monotonic()
+    with pytest.raises(CollectError) as caught:
+        yield
+    assert time.monotonic() - start < SECONDS
+    assert fingerprint(host.repo.path / ".git") == before
+    assert not host.quarantine.exists()
+    told = f"{caught.value.message}: {caught.value.cause}"
+    assert match in told
+    assert told.replace("\n", "").isprintable()
+
+
+def import_tree(host: Host, top: Object, *others: Object, limits: CollectLimits | None = None) -> None:
+    tip = commit(top)
+    host.take(says(tip.oid), pack(tip, top, *others), limits)
+
+
+REFUSED_TREES = {
+    "dot-git": tree((FILE, b".git", LEAF)),
+    "dot-GiT": tree((FILE, b".GiT", LEAF)),
+    "git~1": tree((FILE, b"git~1", LEAF)),
+    "dot-dot": tree((b"40000", b"..", tree((FILE, b"a", LEAF)))),
+    "slash": tree((FILE, b"a/b", LEAF)),
+    "duplicate": tree((FILE, b"a", LEAF), (FILE, b"a", LEAF)),
+    "unsorted": tree((FILE, b"b", LEAF), (FILE, b"a", LEAF)),
+    "zero-padded": tree((b"0100644", b"a", LEAF)),
+    "empty-name": tree((FILE, b"", LEAF)),
+    "truncated": Object("tree", b"100644 a\0short"),
+    "not-a-tree": Object("tree", b"nonsense"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_TREES)
+def test_trees_that_git_cannot_check_out_safely(host: Host, name: str) -> None:
+    with refusal(host):
+        import_tree(host, REFUSED_TREES[name], LEAF, tree((FILE, b"a", LEAF)))
+
+
+GITMODULES = {
+    "name": b'[submodule "../../x"]\n\tpath = a\n\turl = https://example.com/a\n',
+    "url": b'[submodule "a"]\n\tpath = a\n\turl = -u./payload\n',
+    "path": b'[submodule "a"]\n\tpath = -x\n\turl = https://example.com/a\n',
+    "update": b'[submodule "a"]\n\tpath = a\n\turl = https://example.com/a\n\tupdate = !touch /tmp/owned\n',
+}
+
+
+@pytest.mark.parametrize("name", GITMODULES)
+def test_gitmodules_that_run_things(host: Host, name: str) -> None:
+    config = blob(GITMODULES[name])
+    with refusal(host):
+        import_tree(host, tree((FILE, b".gitmodules", config)), config)
+
+
+def test_gitmodules_as_a_link(host: Host) -> None:
+    with refusal(host):
+        import_tree(host, tree((LINK, b".gitmodules", LEAF)), LEAF)
+
+
+STRANGE_COMMITS: dict[str, dict[str, bytes]] = {
+    "nul in the message": {"message": b"a\0b\n"},
+    "date overflow": {"who": b"A <a@example.com> 18446744073709551617 +0000"},
+    "no e-mail": {"who": b"A U Thor 1700000000 +0000"},
+    "zero-padded date": {"who": b"A <a@example.com> 01700000000 +0000"},
+}
+
+
+@pytest.mark.parametrize("name", STRANGE_COMMITS)
+def test_malformed_commits(host: Host, name: str) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top, **STRANGE_COMMITS[name])  # type: ignore[arg-type]
+    with refusal(host):
+        host.take(says(tip.oid), pack(tip, top, LEAF))
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        tree((FILE, b"\x1b[31m\x07", LEAF)),
+        tree((b"104755", b"a", LEAF)),
+        tree((LINK, b".gitattributes", LEAF)),
+        tree((LINK, b"a", blob(b"/etc/passwd"))),
+    ],
+    ids=["escape", "setuid", "linked-attributes", "link-out"],
+)
+def test_what_is_only_strange_is_imported_as_data(host: Host, top: Object) -> None:
+    """git takes these from anybody; they do nothing until checked out, and `integrate` looks at links."""
+    import_tree(host, top, LEAF, blob(b"/etc/passwd"))
+    assert host.repo.git("rev-parse", "refs/sandbox/vm-1^{tree}") == top.oid
+
+
+# --- bombs ------------------------------------------------------------------------------------------------------------
+
+
+def test_delta_bomb(host: Host) -> None:
+    base = blob(bytes(8 << 20))
+    top = tree((FILE, b"a", base))
+    tip = commit(top)
+    bomb = pack(tip, top, base, delta_bomb(base, 1 << 30))
+    assert len(bomb) < 100_000
+    with refusal(host, "limit"):
+        host.take(says(tip.oid), bomb, CollectLimits(alloc=64 << 20))
+
+
+def test_memory_limit_holds_without_the_alloc_limit(host: Host) -> None:
+    base = blob(bytes(8 << 20))
+    top = tree((FILE, b"a", base))
+    tip = commit(top)
+    with refusal(host):
+        host.take(says(tip.oid), pack(tip, top, base, delta_bomb(base, 1 << 30)), CollectLimits(memory=512 << 20))
+
+
+def test_a_huge_file_of_zeros(host: Host) -> None:
+    zeros = blob(bytes(64 << 20))
+    with refusal(host, "limit"):
+        import_tree(host, tree((FILE, b"a", zeros)), zeros, limits=CollectLimits(blob=32 << 20))
+
+
+def test_a_huge_commit_message(host: Host) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top, message=b"x" * (17 << 20))
+    with refusal(host, "limit"):
+        host.take(says(tip.oid), pack(tip, top, LEAF))
+
+
+def test_a_huge_tree(host: Host) -> None:
+    top = tree(*((FILE, b"%09d" % number, LEAF) for number in range(50_000)))
+    with refusal(host, "limit"):
+        import_tree(host, top, LEAF, limits=CollectLimits(tree=1 << 20))
+
+
+def test_tree_bomb(host: Host) -> None:
+    objects = tree_bomb(levels=10, width=10)
+    tip = commit(objects[-1])
+    bomb = pack(tip, *objects)
+    assert len(bomb) < 2000
+    with refusal(host, "files in all"):
+        host.take(says(tip.oid), bomb)
+
+
+def test_a_tree_bomb_made_of_the_users_own_trees(host: Host) -> None:
+    host.repo.commit("wide", {f"wide/{number}": "x\n" for number in range(100)})
+    own = host.repo.git("rev-parse", "HEAD:wide")
+    middle = tree(*((b"40000", b"%05d" % number, own) for number in range(100)))
+    top = tree(*((b"40000", b"%05d" % number, middle) for number in range(100)))
+    with refusal(host, "files in all"):
+        import_tree(host, top, middle, limits=CollectLimits(paths=900_000))
+    import_tree(host, top, middle, limits=CollectLimits(paths=1_100_000))
+
+
+def test_depth_bomb(host: Host) -> None:
+    objects = tree_bomb(levels=3000, width=1)
+    tip = commit(objects[-1])
+    with refusal(host, "levels deep"):
+        host.take(says(tip.oid), pack(tip, *objects))
+
+
+def test_a_bomb_in_an_unreferenced_tree_is_found_too(host: Host) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top)
+    with refusal(host, "files in all"):
+        host.take(says(tip.oid), pack(tip, top, *tree_bomb(levels=10, width=10)))
+
+
+def test_a_long_file_name(host: Host) -> None:
+    with refusal(host, "file name"):
+        import_tree(host, tree((FILE, b"n" * 5000, LEAF)), LEAF)
+
+
+def test_more_bytes_than_the_limit(host: Host) -> None:
+    noise = blob(os.urandom(20 << 20))
+    top = tree((FILE, b"a", noise))
+    tip = commit(top)
+    whole = pack(tip, top, noise)
+    pieces = (whole[at : at + (1 << 20)] for at in range(0, len(whole), 1 << 20))
+    with refusal(host):
+        host.take(says(tip.oid), pieces, CollectLimits(pack=1 << 20))
+
+
+def test_a_header_that_claims_four_billion_objects(host: Host) -> None:
+    with refusal(host, "claims"):
+        host.take(says(LEAF.oid), pack(LEAF, count=0xFFFFFFFF))
+
+
+def test_time_limit(host: Host) -> None:
+    def trickle() -> Iterator[bytes]:
+        yield pack(LEAF, count=1000)[:40]
+        while True:
+            time.sleep(0.05)
+            yield b"\0"
+
+    with refusal(host):
+        host.take(says(LEAF.oid), trickle(), CollectLimits(time=1.0))
+
+
+# --- broken packs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 11, 12, 30, -21, -1])
+def test_a_truncated_pack(host: Host, cut: int) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top)
+    with refusal(host):
+        host.take(says(tip.oid), pack(tip, top, LEAF)[:cut])
+
+
+@pytest.mark.parametrize("noise", [b"garbage", b"PACK", b"\0" * 100, os.urandom(5000)], ids=len)
+def test_garbage(host: Host, noise: bytes) -> None:
+    with refusal(host):
+        host.take(says(LEAF.oid), noise)
+
+
+def test_a_flipped_bit(host: Host) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top)
+    whole = bytearray(pack(tip, top, LEAF))
+    whole[40] ^= 1
+    with refusal(host):
+        host.take(says(tip.oid), bytes(whole))
+
+
+def test_data_after_the_pack_is_never_stored(host: Host) -> None:
+    """git stops reading at the end of the pack: what shares its last piece is dropped, more pieces are refused."""
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top)
+    extra = os.urandom(1 << 20)
+    with refusal(host, "data follows"):
+        host.take(says(tip.oid), [pack(tip, top, LEAF), *[extra] * 8])
+    host.take(says(tip.oid), pack(tip, top, LEAF) + b"x" * 100)
+    stored = sum(path.stat().st_size for path in (host.repo.path / ".git/objects/pack").iterdir())
+    assert stored < 10_000
+
+
+def test_an_error_in_the_middle_of_the_stream(host: Host) -> None:
+    def fails() -> Iterator[bytes]:
+        yield pack(LEAF, count=2)
+        raise CollectError("the guest reports a failure")
+
+    with refusal(host, "the guest reports a failure"):
+        host.take(says(LEAF.oid), fails())
+
+
+def test_an_error_after_a_whole_pack(host: Host) -> None:
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top)
+
+    def fails() -> Iterator[bytes]:
+        yield pack(tip, top, LEAF)
+        raise CollectError("the guest reports a failure")
+
+    with refusal(host, "the guest reports a failure"):
+        host.take(says(tip.oid), fails())
+
+
+MISSING = "1" * 40
+
+
+def test_links_to_what_is_not_there(host: Host) -> None:
+    top = tree((FILE, b"a", LEAF))
+    orphan = commit(top, [MISSING])
+    with refusal(host):
+        host.take(says(orphan.oid), pack(orphan, top, LEAF))
+    holed = tree((FILE, b"a", MISSING))
+    tip = commit(holed)
+    with refusal(host):
+        host.take(says(tip.oid), pack(tip, holed))
+
+
+def test_a_delta_against_nothing(host: Host) -> None:
+    with refusal(host):
+        host.take(says(LEAF.oid), pack(delta_bomb(blob(b"never sent"), 100)))
+
+
+# --- a manifest that lies ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def good(host: Host) -> tuple[str, bytes]:
+    """A commit on top of the user's, and its pack."""
+    top = tree((FILE, b"a", LEAF))
+    tip = commit(top, [host.repo.git("rev-parse", "HEAD")])
+    return tip.oid, pack(tip, top, LEAF, tag(LEAF.oid, "blob"), tag(tip.oid))
+
+
+LIES: dict[str, dict[str, object]] = {
+    "head absent": {"head": GuestHead(None, MISSING)},
+    "head is a blob": {"head": GuestHead(None, LEAF.oid)},
+    "head is a tag": {"head": GuestHead(None, tag(LEAF.oid, "blob").oid)},
+    "branch absent": {"refs": (GuestRef("refs/heads/a", MISSING),)},
+    "branch is a blob": {"refs": (GuestRef("refs/heads/a", LEAF.oid),)},
+    "note is a blob": {"refs": (GuestRef("refs/notes/a", LEAF.oid),)},
+    "tag absent": {"refs": (GuestRef("refs/tags/a", MISSING),)},
+    "stash absent": {"stash": (StashEntry(MISSING, ""),)},
+    "stash is a blob": {"stash": (StashEntry(LEAF.oid, ""),)},
+    "wip absent": {"wip": Wip(MISSING, LEAF.oid, None)},
+    "other format": {"object_format": "sha256"},
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_lies(host: Host, good: tuple[str, bytes], name: str) -> None:
+    with refusal(host):
+        host.take(says(good[0], **LIES[name]), good[1])
+
+
+def test_a_wip_that_is_not_what_it_says(host: Host, good: tuple[str, bytes]) -> None:
+    own = host.repo.git("rev-parse", "HEAD")
+    own_tree = host.repo.git("rev-parse", "HEAD^{tree}")
+    for wip, worktree in (
+        (Wip(own, own_tree, None), own_tree),  # does not stand on the guest's HEAD
+        (Wip(good[0], own_tree, None), own_tree),
+    ):
+        with refusal(host, "uncommitted"):
+            host.take(says(good[0], wip=wip, worktree_tree=worktree), good[1])
+
+
+def test_names_that_exclude_each_other_are_all_kept(host: Host, good: tuple[str, bytes]) -> None:
+    names = ("refs/heads/a", "refs/heads/a/b", "refs/heads/a/b/c", "refs/heads/" + "d/" * 1500 + "e")
+    done = host.take(says(good[0], refs=tuple(GuestRef(name, good[0]) for name in names)), good[1])
+    assert len(set(done.names.values())) == len(names)
+    assert {host.sandbox_refs()[name] for name in done.names.values()} == {good[0]}
+
+
+def test_many_refs(host: Host, good: tuple[str, bytes]) -> None:
+    refs = tuple(GuestRef(f"refs/heads/{number}", good[0]) for number in range(2000))
+    assert len(host.take(says(good[0], refs=refs), good[1]).names) == 2000
+
+
+def test_a_tag_of_a_blob_does_not_stop_the_rest(host: Host, good: tuple[str, bytes]) -> None:
+    refs = (GuestRef("refs/tags/b", tag(LEAF.oid, "blob").oid), GuestRef("refs/tags/c", tag(good[0]).oid))
+    done = host.take(says(good[0], refs=refs), good[1])
+    assert done.names.keys() == {"refs/tags/c"}
+    assert len(done.warnings) == 1
+
+
+def test_nothing_runs_from_the_users_hooks_and_a_locked_ref_is_told(host: Host, good: tuple[str, bytes]) -> None:
+    host.repo.write(".git/refs/sandbox/vm-1.lock", "")
+    before = host.repo.refs()
+    with pytest.raises(CollectError, match="could not be stored"):
+        host.take(says(good[0], refs=(GuestRef("refs/heads/a", good[0]),)), good[1])
+    assert host.repo.refs() == before
+    assert not list((host.repo.path / ".git/objects/pack").glob("tmp_*"))
+
+
+def test_the_quarantine_must_be_new(host: Host, good: tuple[str, bytes]) -> None:
+    host.quarantine.mkdir()
+    (host.quarantine / "mine").write_text("x")
+    with pytest.raises(HostResourceError, match="cannot create"):
+        host.take(says(good[0]), good[1])
+    assert (host.quarantine / "mine").exists()
+
+
+def test_what_a_killed_import_left_is_cleared_and_a_running_one_respected(host: Host, good: tuple[str, bytes]) -> None:
+    host.quarantine.mkdir()
+    with (host.quarantine / "git-sandbox.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(HostResourceError, match="cannot create"):
+            host.take(says(good[0]), good[1])
+    assert host.take(says(good[0]), good[1]).head == good[0]
+    assert not host.quarantine.exists()
