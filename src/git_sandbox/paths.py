@@ -92,12 +92,37 @@ class SandboxDir:
         return self.root / "vmm.log"
 
     @property
+    def supervisor_log(self) -> Path:
+        """What a detached supervisor had to say."""
+        return self.root / "supervisor.log"
+
+    @property
+    def output(self) -> Path:
+        """Output of a command that runs detached."""
+        return self.root / "output.log"
+
+    @property
+    def control_lock(self) -> Path:
+        """Held with flock(2) while somebody talks to the guest's init."""
+        return self.root / "control.lock"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 
     @property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
+
+    @property
+    def ssh_config(self) -> Path:
+        """Exists while a session is open; `ssh -F` with it reaches the guest."""
+        return self.sockets / "ssh_config"
+
+    @property
+    def channels(self) -> Path:
+        """How to reach each channel of the running machine (JSON)."""
+        return self.sockets / "channels.json"
 
     @property
     def sockets(self) -> Path:

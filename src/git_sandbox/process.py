@@ -267,6 +267,24 @@ def spawn(
                 stream.close()
 
 
+def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[int] = ()) -> int:
+    """Start a program that outlives us and our terminal, with all of our environment; its process id.
+
+    It gets `data` on standard input; what it prints goes to `log`.
+    """
+    with log.open("ab") as out:
+        child = _popen(
+            _resolve(argv), stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )  # fmt: skip
+    with contextlib.suppress(BrokenPipeError):
+        assert child.stdin is not None  # noqa: S101 - for the type checker
+        child.stdin.write(data)
+        child.stdin.close()
+    child.returncode = 0  # it is nobody's to wait for: keeps Popen from warning about a child that still runs
+    return child.pid
+
+
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL

@@ -87,7 +87,7 @@ class Session:
 
     name: str
     config: Path
-    master: process.Child
+    broken: Callable[[], bool]  # whether the connection is known to be gone
 
     def argv(self, *words: str, tty: bool) -> list[str]:
         return ["ssh", "-F", str(self.config), "-t" if tty else "-T", f"sandbox-{self.name}", *words]
@@ -109,7 +109,7 @@ class Session:
         env = process.environment({"LANG": "C.UTF-8", **_sent()})
         with process.spawn(argv, env=env, stdin=0, stdout=stdout, stderr=2, foreground=True) as child:
             status = child.wait()
-        if status == SSH_FAILED and self.master.wait(1.0) is not None:
+        if status == SSH_FAILED and self.broken():
             raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
         return 128 - status if status is not None and status < 0 else status or 0
 
@@ -134,6 +134,14 @@ def _terminal_restored() -> Iterator[None]:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
+def shared(name: str, config: Path) -> Session:
+    """The connection another process holds open. Raises SessionError when there is none."""
+    done = process.run(["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"], timeout=20)
+    if done.returncode != 0:
+        raise SessionError(f"no session can be had in sandbox `{name}`", hint="it may still be starting: try again")
+    return Session(name, config, lambda: not config.exists())
+
+
 @contextlib.contextmanager
 def connect(
     name: str, user: str, keys: Keys, channel: Attachment, runtime: Path, *, alive: Callable[[], bool], timeout: float
@@ -155,7 +163,7 @@ def connect(
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
         master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
         _wait_ready(master, alive, timeout, log)
-        yield Session(name, path, master)
+        yield Session(name, path, lambda: master.wait(1.0) is not None)
 
 
 def _wait_ready(master: process.Child, alive: Callable[[], bool], timeout: float, log: Path) -> None:

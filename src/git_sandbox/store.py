@@ -103,6 +103,13 @@ class Box:
         return record
 
 
+def reopened(box: Box, entry: Entry) -> Record:
+    """Note that a stopped sandbox runs again, by us. Raises StateError when its record is damaged."""
+    if entry.record is None:
+        raise StateError(f"the record of sandbox `{box.id}` cannot be read", hint=f"look into {entry.directory.root}")
+    return box.save(msgspec.structs.replace(entry.record, pid=os.getpid(), brought_home=None, exit_code=None))
+
+
 def repository_root(repo: Repository) -> Path:
     return paths.state_root() / paths.repository_key(repo.common_dir)
 

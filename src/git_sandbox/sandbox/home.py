@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import shutil
 import socket
 import time
@@ -16,6 +17,8 @@ from git_sandbox import store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
 from git_sandbox.image import cache
+from git_sandbox.image.cache import Image
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import machines
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
@@ -38,16 +41,19 @@ class Home:
     rescued: bool = False
 
 
-def bring_home(box: Box, record: Record, running: Running, progress: Progress) -> Home:
-    """Export from the running machine and collect. Raises CollectError; the machine and its disk are as before."""
-    with _control(running) as channel:
+def bring_home(box: Box, record: Record, progress: Progress) -> Home:
+    """Export from a machine that runs, in this process or another, and collect. Moves only what is new.
+
+    Raises CollectError, MachineError; the machine and its disk are as before.
+    """
+    with control(box.directory) as channel:
         stream.call(channel, "status", limits=ALIVE)
         return _import(box, record, channel, progress)
 
 
-def power_off(running: Running) -> None:
+def power_off(box: Box, running: Running) -> None:
     """Ask nicely; whoever started the machine ends it for certain afterwards."""
-    with contextlib.suppress(SandboxError, OSError), _control(running) as channel:
+    with contextlib.suppress(SandboxError, OSError), control(box.directory) as channel:
         stream.call(channel, "poweroff", limits=POWER_OFF)
     running.wait(OFF_WITHIN)
 
@@ -58,29 +64,26 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
     system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image).
     """
-    if not box.directory.disk.exists():
-        raise StateError(f"sandbox `{box.id}` has no disk to recover from", hint="what is in its refs is all there is")
-    ready = cache.find(record.image)
-    if ready is None:
-        raise StateError(
-            f"the image {record.image} of sandbox `{box.id}` is gone", hint="`sandbox image build`, then try again"
-        )
+    ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
-        with _control(running) as channel:
+        with control(box.directory) as channel:
             home = _import(box, record, channel, progress)
-        power_off(running)
+        power_off(box, running)
     return dataclasses.replace(home, rescued=True)
 
 
 @contextlib.contextmanager
-def _control(running: Running) -> Iterator[socket.socket]:
-    try:
-        channel = running.attachment(CONTROL).connect(timeout=10)
-    except OSError as error:
-        raise MachineError("the machine does not answer any more", cause=str(error)) from error
-    with channel:
-        yield channel
+def control(directory: SandboxDir) -> Iterator[socket.socket]:
+    """The channel to the guest's init, for us alone: it carries one conversation at a time."""
+    with directory.control_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            channel = machines.attachment(directory, CONTROL).connect(timeout=10)
+        except OSError as error:
+            raise MachineError("the machine does not answer any more", cause=str(error)) from error
+        with channel:
+            yield channel
 
 
 def _import(box: Box, record: Record, channel: socket.socket, progress: Progress) -> Home:
@@ -112,6 +115,16 @@ def _changed(took: Collected, told: Manifest, record: Record) -> bool:
     refs = {ref.name: ref.oid for ref in told.refs} != record.refs
     stash = tuple(entry.oid for entry in told.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None
+
+
+def image_of(box: Box, record: Record | None) -> Image:
+    """The image a stopped sandbox can be started with. Raises StateError when it, or the disk, is gone."""
+    if record is None or not box.directory.disk.exists():
+        raise StateError(f"sandbox `{box.id}` has no disk any more", hint="what is in its refs is all there is")
+    found = cache.find(record.image)
+    if found is None:
+        raise StateError(f"the image {record.image} of sandbox `{box.id}` is gone", hint="`sandbox image build`")
+    return found
 
 
 def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:

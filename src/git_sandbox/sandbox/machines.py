@@ -8,16 +8,19 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from git_sandbox import paths
-from git_sandbox.errors import HostResourceError
+from git_sandbox.errors import HostResourceError, MachineError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import prepare
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import host
-from git_sandbox.vmm.machine import Backend, MachineLogs, Running
+from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
 from git_sandbox.vmm.qemu import Qemu
 
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
@@ -41,7 +44,20 @@ def started(box: Box, record: Record, ready: Image, mode: str, progress: Progres
         progress("Starting the machine")
         logs = MachineLogs(box.directory.console, box.directory.vmm_log)
         with chosen.start(spec, sockets, logs) as running:
+            channels = {name: running.attachment(name) for name in spec.channels}
+            box.directory.channels.write_bytes(msgspec.json.encode(channels))
             yield running
+
+
+def attachment(directory: SandboxDir, channel: str) -> Attachment:
+    """How to reach a channel of a machine that another process runs. Raises MachineError when there is none."""
+    try:
+        known = msgspec.json.decode(directory.channels.read_bytes(), type=dict[str, Attachment])
+        return known[channel]
+    except (OSError, msgspec.DecodeError, KeyError) as error:
+        raise MachineError(
+            f"the machine of sandbox `{directory.root.name}` cannot be reached", cause=str(error)
+        ) from error
 
 
 @contextlib.contextmanager

@@ -20,3 +20,4 @@ class Options:
     subdirectory: str = ""
     skip_unreadable: bool = False
     stdout: int = 1  # descriptor for the command's standard output
+    detached: bool = False  # nobody is at the terminal: without a command, run until stopped

@@ -45,13 +45,13 @@ def image(settings: Settings, progress: Progress) -> Image:
     return build.ensure(spec.load(extra, settings.packages), progress)
 
 
-def require_memory(settings: Settings) -> None:
+def require_memory(wanted: int) -> None:
     """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
     rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(rows["MemAvailable"].split()[0]) // 1024
-    if available < settings.memory + RESERVE:
+    if available < wanted + RESERVE:
         raise HostResourceError(
-            f"the machine wants {settings.memory} MiB of memory, {available} MiB are available on this host",
+            f"the machine wants {wanted} MiB of memory, {available} MiB are available on this host",
             hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
         )
 

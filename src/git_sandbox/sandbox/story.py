@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from git_sandbox import process, store
@@ -30,89 +31,113 @@ class Finished:
     interrupted: int = 0  # number of the signal that ended the session
 
 
-def spawn(repo: Repository, options: Options, progress: Progress) -> Finished:
+Ready = Callable[[str], None]  # told the sandbox's id once its session is open
+
+
+def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready = lambda _name: None) -> Finished:
     """Run a shell or a command in a new sandbox of `repo` and bring home what came of it.
 
     Whatever goes wrong once the machine runs, its disk stays and `sandbox recover` can read it. Raises SandboxError
-    of the kind that fits, and Interrupted after a signal, when the work could be brought home nevertheless.
+    of the kind that fits, and Interrupted for a signal before the session began.
     """
     settings = options.settings
-    ready = prepare.image(settings, progress)
-    prepare.require_memory(settings)
+    image = prepare.image(settings, progress)
+    prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
-        backend = machines.backend(settings, ready, progress)
-        made = prepare.prepare(box, options, ready, backend.name, progress)
-        lived, brought = _live(box, made.record, ready, options, progress)
-        kept = home.settle(box, made.record, brought, lived.exit_code)
-    warnings = (*made.warnings, *brought.collected.warnings)
-    return Finished(box.id, made.record, lived.exit_code, brought, kept, warnings, lived.interrupted)
+        backend = machines.backend(settings, image, progress)
+        made = prepare.prepare(box, options, image, backend.name, progress)
+        life = _Life(box, made.record, image, options, progress, ready)
+        try:
+            brought = life.live()
+        except BaseException:
+            if not life.began:
+                home.remove(box)  # nothing of the user's has happened in it
+            raise
+        kept = home.settle(box, made.record, brought, life.exit_code)
+    return life.finished(brought, kept=kept, warnings=made.warnings)
+
+
+def resume(
+    repo: Repository, name: str, options: Options, progress: Progress, ready: Ready = lambda _name: None
+) -> Finished:
+    """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
+    with store.open_existing(repo, name) as (box, entry):
+        image = home.image_of(box, entry.record)
+        record = store.reopened(box, entry)
+        prepare.require_memory(record.memory)
+        life = _Life(box, record, image, options, progress, ready)
+        brought = life.live()
+        home.note(box, record, life.exit_code)
+    return life.finished(brought, kept=True, warnings=())
 
 
 @dataclass
-class _Lived:
-    """What is known so far. `began`: a session was open, so there may be work of the user's on the disk."""
+class _Life:
+    """One run of a machine. `began`: a session was open, so there may be work of the user's on the disk."""
 
+    box: Box
+    record: Record
+    image: Image
+    options: Options
+    progress: Progress
+    ready: Ready
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
     problem: SandboxError | None = None
-    home: Home | None = None
 
+    def live(self) -> Home:
+        """Session, then home. When the live machine cannot export (any more), a rescue machine reads its disk."""
+        brought: Home | None = None
+        with machines.started(self.box, self.record, self.image, "run", self.progress) as running:
+            self._session(running)
+            try:
+                brought = home.bring_home(self.box, self.record, self.progress)
+            except SandboxError as error:
+                self.problem = self.problem or error
+            self.progress("Stopping the machine")
+            home.power_off(self.box, running)
+        if brought is None:
+            return self._rescued()
+        if self.problem is not None:
+            home.note(self.box, self.record, self.problem.exit_code)
+            raise self.problem
+        return brought
 
-def _live(box: Box, record: Record, ready: Image, options: Options, progress: Progress) -> tuple[_Lived, Home]:
-    """Session, then home. When the live machine cannot export (any more), a rescue machine reads its disk."""
-    lived = _Lived()
-    try:
-        with machines.started(box, record, ready, "run", progress) as running:
-            _session(box, running, options, lived, progress)
-            _home(box, record, running, lived, progress)
-    except BaseException:
-        if not lived.began:
-            home.remove(box)
-        raise
-    brought = lived.home or _rescued(box, record, progress)
-    if lived.problem is not None and lived.home is not None:
-        home.settle(box, record, brought, lived.problem.exit_code)
-        raise lived.problem
-    return lived, brought
+    def _session(self, running: Running) -> None:
+        self.progress("Waiting for the shell")
+        directory = self.box.directory
+        with connect(
+            self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
+            alive=running.alive, timeout=self.options.settings.boot_timeout,
+        ) as opened:  # fmt: skip
+            self.began = True
+            self.progress("")
+            self.ready(self.box.id)
+            try:
+                self.exit_code = self._work(opened, running)
+            except SandboxError as error:
+                self.problem = error
+            except Interrupted as signal:
+                self.interrupted, self.exit_code = signal.signum, signal.exit_code
+                process.listen_again()
+                self.progress("Interrupted: bringing your work home first (once more: leave it on the disk)")
 
-
-def _session(box: Box, running: Running, options: Options, lived: _Lived, progress: Progress) -> None:
-    progress("Waiting for the shell")
-    with connect(
-        box.id, GuestUser.current().name, Keys(box.directory.keys), running.attachment(SSH), box.directory.sockets,
-        alive=running.alive, timeout=options.settings.boot_timeout,
-    ) as opened:  # fmt: skip
-        lived.began = True
-        progress("")
-        try:
-            lived.exit_code = _work(opened, options)
-        except SandboxError as error:
-            lived.problem = error
-        except Interrupted as signal:
-            lived.interrupted, lived.exit_code = signal.signum, signal.exit_code
-            process.listen_again()
-            progress("Interrupted: bringing your work home first (once more: leave it on the disk)")
-
-
-def _home(box: Box, record: Record, running: Running, lived: _Lived, progress: Progress) -> None:
-    try:
-        lived.home = home.bring_home(box, record, running, progress)
-    except SandboxError as error:
-        lived.problem = lived.problem or error
-    progress("Stopping the machine")
-    home.power_off(running)
-
-
-def _rescued(box: Box, record: Record, progress: Progress) -> Home:
-    try:
-        return home.rescue(box, record, progress)
-    except SandboxError as error:
-        raise home.why(error, box) from error
-
-
-def _work(opened: Session, options: Options) -> int:
-    directory = f"/workspace/{options.subdirectory}".rstrip("/")
-    if options.command is None:
+    def _work(self, opened: Session, running: Running) -> int:
+        directory = f"/workspace/{self.options.subdirectory}".rstrip("/")
+        if self.options.command is not None:
+            return opened.run(self.options.command, directory, stdout=self.options.stdout)
+        if self.options.detached:
+            running.wait()
+            return 0
         return opened.shell(directory)
-    return opened.run(options.command, directory, stdout=options.stdout)
+
+    def _rescued(self) -> Home:
+        try:
+            return home.rescue(self.box, self.record, self.progress)
+        except SandboxError as error:
+            raise home.why(error, self.box) from error
+
+    def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
+        told = (*warnings, *brought.collected.warnings)
+        return Finished(self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)
