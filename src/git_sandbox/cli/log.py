@@ -6,7 +6,7 @@ from git_sandbox.cli import common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate import review
-from git_sandbox.sandbox import inspect
+from git_sandbox.sandbox import inspect, uncommitted
 from git_sandbox.text import one_line
 
 
@@ -30,7 +30,7 @@ def command(name: str, limit: int, as_json: bool) -> Result:
     where = one_line((found.record.base_symref or "detached HEAD").removeprefix("refs/heads/"))
     lines = [f"base {(base or 'none (unborn)')[:10]} on {where}"]
     lines += [words.commit_line(commit) for commit in commits] or ["no commits beyond the base"]
-    if found.wip:
+    if found.wip and uncommitted.new_work(repo, found.base, found.head, found.wip):
         lines.append(f"uncommitted work: {found.wip[:10]} (`sandbox diff --wip {name}`)")
     data = {"id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits}
     return Result("log", data, text="\n".join(lines))

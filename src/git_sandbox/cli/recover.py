@@ -4,7 +4,8 @@ import click
 
 from git_sandbox.cli import common, progress, words
 from git_sandbox.cli.result import Result
-from git_sandbox.sandbox import drop
+from git_sandbox.sandbox import drop, uncommitted
+from git_sandbox.sandbox.after import base_of
 
 
 @click.command("recover")
@@ -24,7 +25,8 @@ def command(name: str | None, as_json: bool) -> Result:
             found = drop.recover(repo, each, say)
         data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
         lines += words.homecoming(repo, found.record, found.home) or [f"Sandbox {each}: no new commits."]
-        if found.home.collected.wip:
+        took = found.home.collected
+        if uncommitted.new_work(repo, base_of(found.record), took.head, took.wip):
             lines.append(f"Uncommitted work is in refs/sandbox-wip/{each}: `sandbox diff --wip {each}`")
         lines += [f"warning: {text}" for text in found.home.collected.warnings]
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")

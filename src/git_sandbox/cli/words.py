@@ -76,7 +76,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
 
 
 def _dirty(finished: Finished, settled: Settled) -> list[str]:
-    if finished.home.collected.wip is None:
+    if not settled.dirty:
         return []
     ref = f"refs/sandbox-wip/{finished.id}"
     done = {

@@ -11,6 +11,7 @@ from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import BaseRecord, Merged, Plan, Relation, Request
 from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record
 
 ASKED_DIRTY = ("keep", "commit", "stash", "discard")
@@ -91,7 +92,7 @@ def _same_branch(repo: Repository, record: Record, home: Home) -> bool:
 def _dirty(repo: Repository, record: Record, home: Home, questions: Questions, policy: str) -> tuple[Oid | None, str]:
     """What to merge, and what became of uncommitted work. It is in `refs/sandbox-wip/<id>` whatever is chosen."""
     head, wip = home.collected.head, home.collected.wip
-    if wip is None:
+    if wip is None or not new_work(repo, base_of(record), head, wip):
         return head, ""
     choice = policy if policy != "ask" else questions.dirty(wip) if questions.dirty else "keep"
     if choice == "commit":

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from git_sandbox import store
 from git_sandbox.errors import StateError
-from git_sandbox.git.names import Oid
+from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
-from git_sandbox.sandbox import home, inspect
+from git_sandbox.sandbox import home, inspect, uncommitted
+from git_sandbox.sandbox.after import base_of
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
-from git_sandbox.store import Record, State
+from git_sandbox.store import Entry, Record, State
+
+SHOWN = 5  # commits named in a refusal
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,37 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
     with store.open_existing(repo, name) as (box, entry):
         lost = tuple(review.unmerged(repo, inspect.tips(entry)))
         if not force:
-            _refuse(name, entry.state, lost)
+            _refuse_recoverable(name, entry.state)
+            _refuse_commits(name, lost)
+            _refuse_work(repo, entry)
         home.remove(box)
         return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
 
 
-def _refuse(name: str, state: State, lost: tuple[Oid, ...]) -> None:
+def _refuse_recoverable(name: str, state: State) -> None:
     if state is State.RECOVERABLE:
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",
             hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` throws it away",
         )
+
+
+def _refuse_commits(name: str, lost: tuple[Oid, ...]) -> None:
     if lost:
-        shown = ", ".join(each[:12] for each in lost[:5]) + (" …" if len(lost) > 5 else "")  # noqa: PLR2004 - enough to see
+        shown = ", ".join(each[:12] for each in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
         raise StateError(
             f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours: {shown}",
             hint=f"`sandbox merge {name}`, or keep them with `git branch NAME sandbox/{name}`, or `drop --force`",
+        )
+
+
+def _refuse_work(repo: Repository, entry: Entry) -> None:
+    record, refs = entry.record or inspect.from_refs(repo, entry), SandboxRefs(entry.id)
+    head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
+    if wip and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
+        raise StateError(
+            f"sandbox `{entry.id}` has uncommitted work that is nowhere else: {wip[:12]}",
+            hint=f"look at `sandbox diff --wip {entry.id}`; keep it with `git stash store {wip[:12]}`, or `drop --force`",
         )
 
 

@@ -9,6 +9,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import BaseRecord, review
+from git_sandbox.sandbox import uncommitted
 from git_sandbox.sandbox.after import base_of
 from git_sandbox.store import Entry, Record, State
 
@@ -35,7 +36,8 @@ def rows(repo: Repository) -> list[Row]:
 
 def _row(repo: Repository, entry: Entry) -> Row:
     refs, record = SandboxRefs(entry.id), entry.record or from_refs(repo, entry)
-    head = entry.refs.get(refs.head)
+    head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
+    work = record is not None and uncommitted.lost(repo, base_of(record), head, wip)
     ahead = len(review.log(repo, [head], Oid(record.base) if record and record.base else None)) if head else None
     return Row(
         entry.id,
@@ -44,8 +46,8 @@ def _row(repo: Repository, entry: Entry) -> Row:
         record.base if record else None,
         (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
         ahead,
-        refs.wip in entry.refs,
-        bool(head) and not review.unmerged(repo, tips(entry), limit=1),
+        work,
+        bool(head) and not work and not review.unmerged(repo, tips(entry), limit=1),
         entry.disk_bytes,
         record.command if record else (),
     )
@@ -61,8 +63,8 @@ def from_refs(repo: Repository, entry: Entry) -> Record | None:
 
 
 def tips(entry: Entry) -> list[Oid]:
-    """Everything of the guest's: HEAD, branches, tags, notes, stashes, uncommitted work."""
-    own = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")
+    """What the guest committed: HEAD, branches, tags, notes, stashes; not the uncommitted work."""
+    own = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/", "refs/sandbox-wip/")
     return [value for name, value in entry.refs.items() if not name.startswith(own)]
 
 

@@ -1,0 +1,28 @@
+"""Whether a sandbox holds uncommitted work that did not simply come along when it started."""
+
+from __future__ import annotations
+
+from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import BaseRecord, review
+from git_sandbox.integrate.trees import empty_tree
+
+
+def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
+    """Does the uncommitted tree differ from HEAD in a file that also differs from how the worktree was at the start?
+
+    A file that went in uncommitted and came back untouched is still in the user's worktree: nothing to tell about.
+    """
+    if wip is None:
+        return False
+    beyond_head = _paths(repo, head or empty_tree(repo.git), wip)
+    return bool(beyond_head) and not beyond_head.isdisjoint(_paths(repo, base.snapshot, wip))
+
+
+def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
+    """Like `new_work`, and it is in no stash and on no branch of the user's either."""
+    return wip is not None and new_work(repo, base, head, wip) and bool(review.unmerged(repo, [wip], limit=1))
+
+
+def _paths(repo: Repository, before: Oid, after: Oid) -> set[bytes]:
+    return set(repo.git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after).split(b"\0")) - {b""}
