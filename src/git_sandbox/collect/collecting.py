@@ -97,6 +97,7 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
         place.check_connected(set(changed.values()), have)
+        place.check_writable(changed, existing)
         place.deliver(changed)
     return Collected(
         head=made.targets.get(refs.head),

@@ -111,6 +111,15 @@ class Quarantine:
         asked = "".join(f"{line}\n" for line in lines).encode()
         self.run("rev-list", "--objects", "--quiet", "--stdin", *options, input=asked)
 
+    def check_writable(self, targets: Mapping[RefName, Oid], existing: Mapping[RefName, Oid]) -> None:
+        """All refs can be locked and fit beside the user's others: `fetch` tries only after it has stored the pack."""
+        none = "0" * (64 if self.repo.object_format == "sha256" else 40)
+        lines = [f"verify {name} {existing.get(name, none)}" for name in targets]
+        script = "\n".join(["start", *lines, "prepare", "abort", ""])
+        done = self.repo.git.try_run("update-ref", "--stdin", input=script.encode(), timeout=self.limits.time)
+        if done.returncode != 0:
+            raise _not_stored(done.complaint)
+
     def deliver(self, targets: Mapping[RefName, Oid]) -> None:
         """Set the user's refs `targets`, all or none, and bring the objects along."""
         sources = {value: f"refs/in/{number}" for number, value in enumerate(dict.fromkeys(targets.values()))}
@@ -121,11 +130,15 @@ class Quarantine:
                 *_FETCH, str(self.path), input=specs.encode(), timeout=self.limits.time
             )
             if done.returncode != 0:
-                raise CollectError(
-                    "the commits could not be stored in your repository",
-                    cause=printable(done.complaint, limit=1000),
-                    hint="the sandbox's disk is kept; mend the cause, then run `sandbox recover`",
-                )
+                raise _not_stored(done.complaint)
+
+
+def _not_stored(complaint: str) -> CollectError:
+    return CollectError(
+        "the commits could not be stored in your repository",
+        cause=printable(complaint, limit=1000),
+        hint="the sandbox's disk is kept; mend the cause, then run `sandbox recover`",
+    )
 
 
 # Each of these has its reason in a default or a user's setting that did harm: tags were followed into refs/tags,

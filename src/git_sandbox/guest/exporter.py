@@ -31,14 +31,15 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never t
 REQUEST_LIMIT = 64 << 20  # bytes
 CHUNK = 1 << 20  # bytes
 MAX_WARNINGS = 100
+MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 MAX_TEXT = 500  # characters of one warning or message
 SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
-    "core.safecrlf=false", "core.quotePath=true", "core.alternateRefsCommand=true", "commit.gpgSign=false", "gc.auto=0",
-    "maintenance.auto=false", "log.showSignature=false", "log.mailmap=false", "color.ui=false",
-    "submodule.recurse=false", "advice.addEmbeddedRepo=false", "advice.addIgnoredFile=false",
+    "core.safecrlf=false", "core.quotePath=true", "core.alternateRefsCommand=true", "core.fsync=none",
+    "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "log.showSignature=false", "log.mailmap=false",
+    "color.ui=false", "submodule.recurse=false", "advice.addEmbeddedRepo=false", "advice.addIgnoredFile=false",
 )  # fmt: skip
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
@@ -76,6 +77,10 @@ class Repo:
         self.git_dir = Path(os.fsdecode(asked.stdout.removesuffix(b"\n")))
         self.object_format = text(self.git("rev-parse", "--show-object-format")).strip()
         top = self.ask("rev-parse", "--show-toplevel")
+        self.mended = mend(self)
+        self.partial = (
+            self.ask("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$").returncode == 0
+        )
         self.worktree = os.fsdecode(top.stdout.removesuffix(b"\n")) if top.returncode == 0 else None
 
     def argv(self, *args: str) -> list[str]:
@@ -114,21 +119,60 @@ def complaint(done: subprocess.CompletedProcess[bytes]) -> str:
 # --- refs, HEAD, stashes ----------------------------------------------------------------------------------------------
 
 
-def head(repo: Repo) -> dict[str, str | None]:
-    oid = repo.line("rev-parse", "-q", "--verify", "HEAD^{commit}")
-    if oid is None and repo.line("rev-parse", "-q", "--verify", "HEAD"):
-        repo.warn("the commit HEAD points at is missing or damaged")
-    return {"symref": repo.line("symbolic-ref", "-q", "HEAD"), "oid": oid}
+def mend(repo: Repo) -> bool:
+    """Remove loose objects that are empty or zeros: what a killed machine leaves of one that had not reached the disk.
+
+    git takes them for the objects; it would neither get past them nor write them again.
+    """
+    store = Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
+    loose = (path for path in store.glob("[0-9a-f][0-9a-f]/*") if re.fullmatch("[0-9a-f]+", path.name))
+    broken = [path for path in loose if not is_deflated(path)]  # and never a tmp_obj_* that is being written
+    for path in broken:
+        path.unlink()
+    if broken:
+        repo.warn(f"{len(broken)} objects were damaged, as after a crash")
+    return bool(broken)
 
 
-def refs(repo: Repo) -> list[dict[str, str]]:
-    listed = repo.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
-    rows = [text(row).split(" ", 1) for row in listed.split(b"\n") if row]
-    present = repo.present([oid for oid, _ in rows])
-    for oid, name in rows:
-        if oid not in present:
-            repo.warn(f"{name} points at {oid}, which is missing: not exported")
-    return [{"name": name, "oid": oid} for oid, name in rows if oid in present]
+def is_deflated(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == b"x"  # how every zlib stream of git's begins
+
+
+def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
+    """Those whose history is complete, as far as the host has not got it anyway."""
+    options = ("--missing=allow-promisor",) if repo.partial else ()
+
+    def complete(some: list[str]) -> bool:
+        lines = "".join(f"{line}\n" for line in [*some, *(f"^{oid}" for oid in known)])
+        return repo.ask("rev-list", "--objects", "--quiet", "--stdin", *options, input=lines.encode()).returncode == 0
+
+    return set(oids) if not oids or complete(oids) else {oid for oid in oids if complete([oid])}
+
+
+def earlier(repo: Repo, name: str, known: list[str]) -> str | None:
+    """The newest sound commit in the reflog of `name`, read without git, which stops at damage."""
+    log = repo.git_dir / "logs" / name
+    rows = log.read_bytes().splitlines()[-MAX_REFLOG:] if log.is_file() else []
+    oids = [text(row.split(b" ", 2)[1]) for row in reversed(rows) if row.count(b" ") > 1]
+    return next((oid for oid in oids if sound(repo, [oid], known)), None)
+
+
+def checked(repo: Repo, name: str, oid: str, good: set[str], known: list[str]) -> str | None:
+    """`oid`, or for a damaged one the best there is."""
+    if oid in good:
+        return oid
+    instead = earlier(repo, name, known)
+    repo.warn(f"{name} is damaged at {oid}: " + (f"exported as it was at {instead}" if instead else "not exported"))
+    return instead
+
+
+def listed(repo: Repo) -> tuple[str | None, list[list[str]]]:
+    """The object of HEAD, and all refs to export as (object, name); none of it checked."""
+    shown = repo.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
+    return repo.line("rev-parse", "-q", "--verify", "HEAD"), [
+        text(row).split(" ", 1) for row in shown.split(b"\n") if row
+    ]
 
 
 def stashes(repo: Repo) -> list[dict[str, str]]:
@@ -141,8 +185,7 @@ def stashes(repo: Repo) -> list[dict[str, str]]:
     if log.returncode or not rows:
         repo.warn("the reflog of the stash is missing or damaged: only its readable part is exported")
         rows = rows or [[newest, ""]]
-    present = repo.present([oid for oid, _ in rows])
-    return [{"oid": oid, "message": message[:MAX_TEXT]} for oid, message in rows if oid in present]
+    return [{"oid": oid, "message": message[:MAX_TEXT]} for oid, message in rows]
 
 
 def operation(repo: Repo) -> str | None:
@@ -180,7 +223,7 @@ class TemporaryIndex:
         return self.repo.ask(*self.options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
 
     def tree(self) -> str | None:
-        done = self.ask("write-tree", "--missing-ok")
+        done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
         return text(done.stdout).strip() if done.returncode == 0 else None
 
     def list(self, *args: str) -> list[bytes]:
@@ -199,6 +242,16 @@ def unhide(index: TemporaryIndex, worktree: str) -> None:
     for option, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
         if paths:
             index.ask("update-index", option, "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
+
+
+def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
+    """Make `add` read files again whose content is gone from the object store although the index has it."""
+    rows = index.list("-s")
+    present = index.repo.present([text(row.split(b" ")[1]) for row in rows])
+    top = os.fsencode(worktree) + b"/"
+    lost = [row for row in rows if text(row.split(b" ")[1]) not in present]
+    there = [row + b"\0" for row in lost if os.path.lexists(top + row.split(b"\t", 1)[1])]
+    index.ask("update-index", "-z", "--index-info", input=b"".join(there))
 
 
 def add_all(index: TemporaryIndex) -> None:
@@ -240,6 +293,8 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
     with TemporaryIndex(repo) as index:
         staged, links = index.tree(), index.gitlinks()
         unhide(index, repo.worktree)
+        if repo.mended:
+            rehash_lost(index, repo.worktree)
         add_all(index)
         tree = index.tree()
         notice(index, links)
@@ -260,12 +315,25 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
 # --- the reply --------------------------------------------------------------------------------------------------------
 
 
-def survey(path: str) -> tuple[Repo, dict[str, Any]]:
+def survey(path: str, known: list[str]) -> tuple[Repo, dict[str, Any]]:
     repo = Repo(path)
-    at = head(repo)
-    tree, wip = uncommitted(repo, at["oid"])
+    known[:] = sorted(repo.present(known))
+    top, rows = listed(repo)
+    stash = stashes(repo)
+    good = sound(
+        repo, list({oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({top} if top else set())), known
+    )
+    at = checked(repo, "HEAD", top, good, known) if top else None
+    refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
+    try:
+        tree, wip = uncommitted(repo, at)
+    except ExportError as error:  # the commits are worth more than to be held up by this
+        repo.warn(f"uncommitted files are not exported: {error}")
+        tree, wip = None, None
     return repo, {
-        "version": 1, "object_format": repo.object_format, "head": at, "refs": refs(repo), "stash": stashes(repo),
+        "version": 1, "object_format": repo.object_format,
+        "head": {"symref": repo.line("symbolic-ref", "-q", "HEAD"), "oid": at},
+        "refs": [ref for ref in refs if ref["oid"]], "stash": [entry for entry in stash if entry["oid"] in good],
         "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
     }  # fmt: skip
 
@@ -277,13 +345,9 @@ def tips(manifest: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(oid for oid in found if oid))
 
 
-def is_partial(repo: Repo) -> bool:
-    return repo.line("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$") is not None
-
-
 def send_pack(repo: Repo, wanted: list[str], known: list[str], out: IO[bytes]) -> None:
-    lines = [*wanted, "--not", *sorted(repo.present(known))]
-    options = ["--missing=allow-promisor"] if is_partial(repo) else []
+    lines = [*wanted, "--not", *known]
+    options = ["--missing=allow-promisor"] if repo.partial else []
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
         asked.write("".join(f"{line}\n" for line in lines).encode())
         asked.seek(0)
@@ -337,7 +401,7 @@ def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     op, nonce, known = parse(line)
     error = None if op == "export" else f"unknown request: {op}"
     try:
-        repo, manifest = survey(path) if error is None else (None, {})
+        repo, manifest = survey(path, known) if error is None else (None, {})
     except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
         repo, manifest, error = None, {}, f"{failure}" or type(failure).__name__
     send_header(out, nonce, manifest if repo else {"error": str(error)[:MAX_TEXT]})

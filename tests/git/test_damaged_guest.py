@@ -1,0 +1,85 @@
+"""A guest whose machine was killed: what can still be read comes home, and what cannot is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.guest import Host, export
+
+
+@pytest.fixture
+def host(repo: GitRepo, tmp_path: Path) -> Host:
+    return Host(repo, tmp_path / "quarantine")
+
+
+@pytest.fixture
+def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
+    return repo.clone_files(tmp_path / "guest")
+
+
+def damage(guest: GitRepo, spec: str, *, leave: bytes | None = b"") -> str:
+    """Truncate (or, with None, remove) a loose object."""
+    oid = guest.git("rev-parse", spec)
+    path = guest.path / ".git/objects" / oid[:2] / oid[2:]
+    path.unlink()
+    if leave is not None:
+        path.write_bytes(leave)
+    return oid
+
+
+@pytest.mark.parametrize("leave", [b"", None, b"garbage"], ids=["empty", "gone", "garbage"])
+@pytest.mark.parametrize("what", ["HEAD", "HEAD^{tree}", "HEAD:b"])
+def test_a_damaged_tip_falls_back_to_the_reflog(host: Host, guest: GitRepo, what: str, leave: bytes | None) -> None:
+    if what == "HEAD:b" and leave == b"garbage":
+        pytest.skip("a blob is not read before it is packed")
+    good = guest.commit("good", {"a": "1\n"})
+    guest.git("branch", "other")
+    guest.commit("lost", {"b": "2\n"})
+    lost = damage(guest, what, leave=leave)
+    done = host.bring_home(guest)
+    assert done.head == good
+    assert host.sandbox_refs()[done.branches["main"]] == good
+    assert host.sandbox_refs()[done.branches["other"]] == good
+    assert any("refs/heads/main is damaged" in warning for warning in done.warnings)
+    if leave == b"" or what == "HEAD:b":
+        assert host.repo.git("show", "refs/sandbox-wip/vm-1:b") == "2", lost
+
+
+def test_a_damaged_branch_without_reflog_does_not_stop_the_others(host: Host, guest: GitRepo) -> None:
+    guest.git("switch", "-q", "-c", "broken")
+    guest.commit("lost", {"b": "2\n"})
+    damage(guest, "HEAD")
+    (guest.path / ".git/logs/refs/heads/broken").unlink()
+    guest.write(".git/HEAD", "ref: refs/heads/main\n")
+    done = host.bring_home(guest)
+    assert done.branches.keys() == {"main"}
+
+
+def test_a_staged_file_whose_blob_was_lost(host: Host, guest: GitRepo) -> None:
+    guest.write("staged", "only in the index and on disk\n")
+    guest.git("add", "staged")
+    damage(guest, ":staged")
+    host.bring_home(guest)
+    assert host.repo.git("show", "refs/sandbox-wip/vm-1:staged") == "only in the index and on disk"
+
+
+def test_a_lost_stash_does_not_stop_the_others(host: Host, guest: GitRepo) -> None:
+    for number in (1, 2):
+        guest.write("README", f"stash {number}\n")
+        guest.git("stash", "push", "-q")
+    kept = guest.git("rev-parse", "stash@{0}")
+    damage(guest, "stash@{1}^{tree}")
+    host.bring_home(guest)
+    assert host.sandbox_refs()["refs/sandbox-stash/vm-1/0"] == kept
+    assert "refs/sandbox-stash/vm-1/1" not in host.sandbox_refs()
+
+
+def test_an_object_that_is_being_written_is_left_alone(guest: GitRepo) -> None:
+    live = guest.write(".git/objects/ab/tmp_obj_X1y2Z3", b"")
+    damaged = guest.write(".git/objects/ab/" + "c" * 38, bytes(4096))
+    export(guest)
+    assert live.exists()
+    assert not damaged.exists()
