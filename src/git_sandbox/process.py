@@ -285,6 +285,24 @@ def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[in
     return child.pid
 
 
+def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
+    """Write `stream` to `path`, its beginning and its end, never more than about `limit` bytes.
+
+    Always reads to the end: a program whose output nobody reads stops.
+    """
+    half = limit // 2
+    written, tail = 0, b""
+    with path.open("wb", buffering=0) as log:
+        while chunk := os.read(stream.fileno(), 65536):
+            head = chunk[: max(0, half - written)]
+            if head:
+                log.write(head)
+                written += len(head)
+            tail = (tail + chunk[len(head) :])[-half:]
+        if tail:
+            log.write(b"\n[... output left out ...]\n" + tail)
+
+
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL

@@ -105,10 +105,19 @@ class Session:
         line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
         return self._foreground(self.argv(line, tty=False), stdout)
 
+    def run_logged(self, command: Sequence[str], directory: str, log: Path, limit: int) -> int:
+        """A command with nobody at the terminal: no input, both outputs to `log`, at most about `limit` bytes."""
+        line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
+        with process.spawn(self.argv(line, tty=False), stdout=process.PIPE, stderr=process.STDOUT) as child:
+            process.keep_output(child.stdout, log, limit)
+            return self._status(child.wait())
+
     def _foreground(self, argv: list[str], stdout: int = 1) -> int:
         env = process.environment({"LANG": "C.UTF-8", **_sent()})
         with process.spawn(argv, env=env, stdin=0, stdout=stdout, stderr=2, foreground=True) as child:
-            status = child.wait()
+            return self._status(child.wait())
+
+    def _status(self, status: int | None) -> int:
         if status == SSH_FAILED and self.broken():
             raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
         return 128 - status if status is not None and status < 0 else status or 0

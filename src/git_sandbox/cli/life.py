@@ -8,12 +8,16 @@ from typing import Any
 
 import click
 
-from git_sandbox import settings
+from git_sandbox import settings, store
 from git_sandbox.cli import ask, common, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
-from git_sandbox.sandbox import after, story
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import after, detached, story
+from git_sandbox.sandbox.after import Questions
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.story import Finished
+from git_sandbox.settings import Settings
 
 _SETTINGS = (
     "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "on_exit", "dirty",
@@ -25,6 +29,7 @@ def options(function: common.F) -> common.F:
     """The options of both verbs."""
     decorators: list[Callable[[Any], Any]] = [
         click.option("--name", help="Name of the sandbox instead of vm-1, vm-2, …: a-z, 0-9 and hyphens."),
+        click.option("-d", "--detach", is_flag=True, help="Leave it running and give the terminal back."),
         click.option("--skip-unreadable", is_flag=True, help="Leave files behind that you cannot read."),
         common.setting_options(*_SETTINGS),
         common.json_option,
@@ -36,24 +41,42 @@ def options(function: common.F) -> common.F:
 
 def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> Result:
     """Spawn, run, bring home, settle; the session's exit code is the result's."""
-    as_json = bool(given.pop("as_json"))
+    as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
     name, skip = given.pop("name"), bool(given.pop("skip_unreadable"))
     wanted, _ = settings.resolve(given)
-    if command is None and not sys.stdin.isatty():
-        raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`")
+    if command is None and not detach and not sys.stdin.isatty():
+        raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
     repo = common.repository()
-    chosen = Options(wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1)
+    chosen = Options(
+        wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
+        detached=detach,
+    )  # fmt: skip
     with progress.shown(quiet=as_json) as say:
-        if command is None:
-            words.first_use(wanted, say)
+        words.first_use(wanted, say, quiet=as_json)
+        if detach:
+            return _detached(verb, repo, detached.start(repo, chosen, say))
         finished = story.spawn(repo, chosen, say)
-    asked = _can_ask(command, finished.interrupted, as_json=as_json)
-    questions = ask.questions(repo, finished) if asked else after.Questions()
+    return _settled(verb, repo, wanted, finished, as_json=as_json)
+
+
+def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool) -> Result:
+    """A shell in a stopped sandbox, started again."""
+    chosen = Options(wanted, name, None, common.subdirectory(repo))
+    with progress.shown(quiet=as_json) as say:
+        finished = story.resume(repo, name, chosen, say)
+    return _settled(verb, repo, wanted, finished, as_json=as_json)
+
+
+def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
+    shell = not finished.record.command
+    can_ask = shell and not finished.interrupted and not as_json and common.interactive()
+    questions = ask.questions(repo, finished) if can_ask else Questions()
     settled = after.settle(repo, finished.record, finished.home, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
-    return Result(
-        verb, words.data(finished, settled), notes=words.story(repo, finished, settled), exit_code=finished.exit_code
-    )
+    notes = words.story(repo, finished, settled)
+    return Result(verb, words.data(finished, settled), notes=notes, exit_code=finished.exit_code)
 
 
-def _can_ask(command: tuple[str, ...] | None, interrupted: int, *, as_json: bool) -> bool:
-    return command is None and not interrupted and not as_json and common.interactive()
+def _detached(verb: str, repo: Repository, name: str) -> Result:
+    output = store.find(repo, name).directory.output
+    text = f"Sandbox {name} runs. Shell: `sandbox shell {name}`. End: `sandbox stop {name}`"
+    return Result(verb, {"id": name, "detached": True, "output": output}, text=text)

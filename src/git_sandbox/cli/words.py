@@ -24,12 +24,12 @@ from git_sandbox.text import one_line
 SHOWN = 20  # commits listed at exit; `sandbox log` has them all
 
 
-def first_use(wanted: Settings, say: Progress) -> None:
+def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     """Before the first image build: what will happen, and how much is fetched."""
     from pathlib import Path
 
     asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
-    if cache.find(asked.key) is None:
+    if not quiet and cache.find(asked.key) is None:
         say("")
         click.echo(
             f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch).",

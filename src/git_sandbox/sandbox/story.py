@@ -31,6 +31,7 @@ class Finished:
     interrupted: int = 0  # number of the signal that ended the session
 
 
+OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
 Ready = Callable[[str], None]  # told the sandbox's id once its session is open
 
 
@@ -125,6 +126,8 @@ class _Life:
 
     def _work(self, opened: Session, running: Running) -> int:
         directory = f"/workspace/{self.options.subdirectory}".rstrip("/")
+        if self.options.command is not None and self.options.detached:
+            return opened.run_logged(self.options.command, directory, self.box.directory.output, OUTPUT_LIMIT)
         if self.options.command is not None:
             return opened.run(self.options.command, directory, stdout=self.options.stdout)
         if self.options.detached:

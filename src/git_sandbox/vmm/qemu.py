@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -136,7 +135,9 @@ class Qemu:
                     pass_fds=list(descriptors.values()),
                 )
             )
-            reader = threading.Thread(target=keep_console, args=(child.stdout, logs.console), daemon=True)
+            reader = threading.Thread(
+                target=process.keep_output, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
+            )
             reader.start()
             stack.callback(reader.join, 5.0)
             stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output
@@ -155,24 +156,6 @@ def _check_started(running: RunningQemu) -> None:
         running.child.stop()
         cause = running.diagnosis() or str(error)
         raise MachineError("QEMU did not start", cause=cause, hint="run `sandbox doctor`") from error
-
-
-def keep_console(stream: IO[bytes], path: Path) -> None:
-    """Write the console's output to `path`, its beginning and its end, never more than CONSOLE_LIMIT bytes.
-
-    Always reads: a VMM whose console nobody reads stops the guest.
-    """
-    half = CONSOLE_LIMIT // 2
-    written, tail = 0, b""
-    with path.open("wb", buffering=0) as log:
-        while chunk := os.read(stream.fileno(), 65536):
-            head = chunk[: max(0, half - written)]
-            if head:
-                log.write(head)
-                written += len(head)
-            tail = (tail + chunk[len(head) :])[-half:]
-        if tail:
-            log.write(b"\n[... output left out ...]\n" + tail)
 
 
 def _tail(path: Path, label: str) -> str:

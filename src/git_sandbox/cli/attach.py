@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common, shell
+from git_sandbox.cli.result import Result
+
+
+@click.command("attach")
+@common.id_argument
+@common.json_option
+def command(name: str, as_json: bool) -> Result:
+    """Open a shell in a detached sandbox; the same as `sandbox shell`."""
+    return shell.attach("attach", name, as_json=as_json)

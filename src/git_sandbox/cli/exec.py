@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common
+from git_sandbox.cli.result import Result
+from git_sandbox.sandbox import live
+
+
+@click.command("exec")
+@common.id_argument
+@click.argument("command_line", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@common.json_option
+def command(name: str, command_line: tuple[str, ...], as_json: bool) -> Result:
+    """Run a command in a running sandbox; its exit code is ours.
+
+    Standard input, output and error pass through byte for byte. With --json the command's standard output goes to
+    standard error.
+
+    \b
+    Examples:
+      sandbox exec vm-1 -- git log -1
+      sandbox exec vm-1 -- sh -c 'cat > notes' < notes
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    repo = common.repository()
+    session = live.open_session(repo, name)
+    directory = f"/workspace/{common.subdirectory(repo)}".rstrip("/")
+    code = session.run(command_line, directory, stdout=2 if as_json else 1)
+    return Result("exec", {"id": name, "exit_code": code}, exit_code=code)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common, progress
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.sandbox import live
+
+
+@click.command("stop")
+@click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_ids)
+@common.json_option
+def command(names: tuple[str, ...], as_json: bool) -> Result:
+    """Stop running sandboxes: their work comes home first, then the machine is shut down."""
+    if not names:
+        raise UsageError("which sandbox?", hint="name one of `sandbox ls`")
+    repo = common.repository()
+    lines, data = [], []
+    for name in names:
+        with progress.shown(quiet=as_json) as say:
+            refs = live.stop(repo, name, say)
+        data.append({"id": name, "refs": refs})
+        said = (
+            f"Stopped {name}. Look: `sandbox log {name}`" if refs else f"Stopped {name}: no changes, nothing is kept."
+        )
+        lines.append(said)
+    return Result("stop", data, text="\n".join(lines))

@@ -1,0 +1,125 @@
+"""A sandbox without a terminal: a supervisor process of its own lives its story and outlives whoever started it.
+
+The starter hears about progress through a pipe, until the session is open or the supervisor has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import paths, process
+from git_sandbox.errors import MachineError, SandboxError
+from git_sandbox.git import repo as repos
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import after, story
+from git_sandbox.sandbox.after import Questions
+from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.text import one_line, printable
+
+MODULE = "git_sandbox.sandbox.detached"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the supervisor is told on standard input. `resume`: an existing sandbox instead of a new one."""
+
+    worktree: str
+    options: Options
+    resume: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One line on the pipe: progress, the id of the sandbox once its session is open, or why there is none."""
+
+    progress: str | None = None
+    ready: str | None = None
+    error: tuple[str, str, str, int] | None = None  # message, cause, hint, exit code
+
+
+def start(repo: Repository, options: Options, progress: Progress, *, resume: str | None = None) -> str:
+    """Start a supervisor and wait until its sandbox is ready; its id. Raises what it failed with.
+
+    When this process is interrupted while waiting, the supervisor is told to clean up.
+    """
+    root = paths.private_directory(paths.state_root())
+    reading, writing = os.pipe()
+    order = msgspec.json.encode(Order(os.fspath(repo.worktree), options, resume))
+    try:
+        pid = process.detach(
+            [sys.executable, "-m", MODULE, str(writing)], data=order, log=root / "supervisor.log", pass_fds=[writing]
+        )
+    finally:
+        os.close(writing)
+    try:
+        return _listen(reading, progress)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        raise
+
+
+def _listen(reading: int, progress: Progress) -> str:
+    with os.fdopen(reading, "rb") as pipe:
+        for line in pipe:
+            event = msgspec.json.decode(line, type=Event)
+            if event.progress is not None:
+                progress(event.progress)
+            if event.ready is not None:
+                return event.ready
+            if event.error is not None:
+                raise _error(*event.error)
+    log = paths.state_root() / "supervisor.log"
+    raise MachineError("the sandbox's supervisor ended without a word", cause=printable(log.read_bytes()[-2000:]))
+
+
+def _error(message: str, cause: str, hint: str, code: int) -> SandboxError:
+    kinds = {kind.exit_code: kind for kind in SandboxError.__subclasses__()}
+    return kinds.get(code, SandboxError)(message, cause=cause, hint=hint)
+
+
+def main(descriptor: int) -> int:
+    """The supervisor: runs in a session of its own, told what to do on standard input."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    pipe = os.fdopen(descriptor, "wb", buffering=0)
+
+    def tell(event: Event) -> None:
+        with contextlib.suppress(BrokenPipeError, ValueError):  # the starter has what it waited for
+            pipe.write(msgspec.json.encode(event) + b"\n")
+
+    def ready(name: str) -> None:
+        tell(Event(ready=name))
+        pipe.close()
+
+    try:
+        with process.signals_raise():
+            return _live(order, lambda text: tell(Event(progress=text)), ready)
+    except SandboxError as error:
+        tell(Event(error=(error.message, error.cause, error.hint, error.exit_code)))
+        sys.stderr.write(one_line(f"{error.message}: {error.cause}") + "\n")
+        return error.exit_code
+    except Exception as error:
+        tell(Event(error=(f"the supervisor failed: {error!r}", traceback.format_exc(), "", 1)))
+        raise
+
+
+def _live(order: Order, progress: Progress, ready: Callable[[str], None]) -> int:
+    repo = repos.discover(Path(order.worktree))
+    options = order.options
+    if order.resume is not None:
+        finished = story.resume(repo, order.resume, options, progress, ready)
+    else:
+        finished = story.spawn(repo, options, progress, ready)
+    wanted = options.settings
+    after.settle(repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty)
+    return finished.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

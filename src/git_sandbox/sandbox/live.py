@@ -1,0 +1,60 @@
+"""Dealing with a sandbox that another process supervises: its session, a sync, its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+
+from git_sandbox import session, store
+from git_sandbox.errors import StateError
+from git_sandbox.git.names import Oid, RefName
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import home
+from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.session import Session
+from git_sandbox.store import Box, Entry, Record, State
+
+
+def running(repo: Repository, name: str) -> tuple[Entry, Record]:
+    """Raises StateError unless the sandbox runs."""
+    entry = store.find(repo, name)
+    if entry.state is not State.RUNNING or entry.record is None:
+        hints = {
+            State.STOPPED: f"`sandbox shell {name}` starts it again",
+            State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
+        }
+        raise StateError(
+            f"sandbox `{name}` is not running ({entry.state})", hint=hints.get(entry.state, "`sandbox ls`")
+        )
+    return entry, entry.record
+
+
+def open_session(repo: Repository, name: str) -> Session:
+    """The session its supervisor holds open, for one more shell or command."""
+    entry, _ = running(repo, name)
+    return session.shared(entry.id, entry.directory.ssh_config)
+
+
+def sync(repo: Repository, name: str, progress: Progress) -> Home:
+    """Collect now what the running guest has; only what is new moves."""
+    entry, record = running(repo, name)
+    return home.bring_home(Box(repo, entry.id, entry.directory), record, progress)
+
+
+def stop(repo: Repository, name: str, progress: Progress) -> dict[RefName, Oid]:
+    """Ask the supervisor to bring the work home and stop the machine, and wait until it has.
+
+    Returns the sandbox's refs afterwards; none when it had changed nothing. Raises StateError when the supervisor died
+    on the way: then the disk is kept.
+    """
+    entry, record = running(repo, name)
+    progress(f"Stopping {entry.id}: its work comes home first")
+    with entry.directory.lock.open("r") as handle:
+        os.kill(record.pid, signal.SIGTERM)
+        fcntl.flock(handle, fcntl.LOCK_SH)  # the supervisor holds it until all is done
+    left = [each for each in store.entries(repo) if each.id == entry.id]
+    if left and left[0].state is State.RECOVERABLE:
+        raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")
+    return left[0].refs if left else {}
