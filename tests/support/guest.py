@@ -98,3 +98,12 @@ def fingerprint(root: Path) -> dict[str, str]:
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "directory"
     return found
+
+
+def tree_of(repo: GitRepo, name: str) -> dict[str, str]:
+    rows = repo.git("ls-tree", "-r", name).splitlines()
+    return {row.split("\t")[1]: row.split()[2] for row in rows}
+
+
+def content(repo: GitRepo, spec: str) -> bytes:
+    return repo.run("cat-file", "blob", spec).stdout

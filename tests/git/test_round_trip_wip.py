@@ -1,0 +1,159 @@
+"""Uncommitted work on the way home: all of it comes, and the guest's HEAD and index stay as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.guest import Host, content, export, tree_of
+
+
+@pytest.fixture
+def host(repo: GitRepo, tmp_path: Path) -> Host:
+    return Host(repo, tmp_path / "quarantine")
+
+
+@pytest.fixture
+def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
+    return repo.clone_files(tmp_path / "guest")
+
+
+def test_uncommitted_work_in_the_shape_of_a_stash(host: Host, guest: GitRepo) -> None:
+    guest.commit("second", {"split": "committed\n", "gone": "gone\n", "hidden": "h\n", "skipped": "s\n"})
+    index_and_status = ("ls-files", "-v", "-s"), ("status", "--porcelain=v2", "-uall")
+    guest.write("split", "staged\n")
+    guest.git("add", "split")
+    guest.write("split", "unstaged\n")
+    (guest.path / "gone").unlink()
+    guest.write("sub/new", "untracked\n")
+    guest.write("ita", "intent\n")
+    guest.git("add", "-N", "ita")
+    guest.git("update-index", "--assume-unchanged", "hidden")
+    guest.write("hidden", "edited all the same\n")
+    guest.git("update-index", "--skip-worktree", "skipped")
+    guest.write("skipped", "edited too\n")
+    guest.write(".git/info/exclude", "ignored\n")
+    guest.write("ignored", "never\n")
+    before = [guest.git(*words) for words in index_and_status]
+    done = host.bring_home(guest)
+    assert [guest.git(*words) for words in index_and_status] == before
+    assert not list((guest.path / ".git").glob("sandbox-index*"))
+    wip = "refs/sandbox-wip/vm-1"
+    assert done.wip == host.sandbox_refs()[wip]
+    assert host.repo.git("rev-parse", f"{wip}^1") == done.head
+    assert set(tree_of(host.repo, wip)) == {"README", "split", "hidden", "skipped", "sub/new", "ita"}
+    assert content(host.repo, f"{wip}:split") == b"unstaged\n"
+    assert content(host.repo, f"{wip}^2:split") == b"staged\n"
+    assert content(host.repo, f"{wip}:hidden") == b"edited all the same\n"
+    assert content(host.repo, f"{wip}:skipped") == b"edited too\n"
+    host.repo.git("reset", "-q", "--hard", "refs/sandbox/vm-1")
+    host.repo.git("stash", "apply", "-q", "--index", wip)
+    assert host.repo.read("split") == b"unstaged\n"
+    assert host.repo.git("show", ":split") == "staged"
+
+
+def test_only_the_index_differs(host: Host, guest: GitRepo) -> None:
+    guest.write("README", "staged\n")
+    guest.git("add", "README")
+    guest.write("README", "hello\n")
+    host.bring_home(guest)
+    assert content(host.repo, "refs/sandbox-wip/vm-1^2:README") == b"staged\n"
+
+
+@pytest.mark.parametrize("operation", ["merge", "cherry-pick", "revert", "rebase"])
+def test_in_the_middle_of_a_conflict(host: Host, guest: GitRepo, operation: str) -> None:
+    guest.git("switch", "-q", "-c", "other")
+    guest.commit("theirs", {"README": "theirs\n"})
+    guest.git("switch", "-q", "main")
+    guest.commit("ours", {"README": "ours\n"})
+    target = {"revert": "HEAD~1"}.get(operation, "other")
+    if operation == "revert":
+        guest.commit("again", {"README": "again\n"})
+    assert guest.run(operation, target).returncode != 0
+    before = guest.status()
+    assert export(guest).manifest.operation == operation
+    done = host.bring_home(guest)
+    assert guest.status() == before
+    assert b"<<<<<<<" in content(host.repo, "refs/sandbox-wip/vm-1:README")
+    assert done.wip is not None
+    assert host.repo.git("rev-parse", "refs/sandbox-wip/vm-1^@") == done.head
+
+
+def test_bisect_is_named(guest: GitRepo) -> None:
+    guest.git("bisect", "start")
+    assert export(guest).manifest.operation == "bisect"
+
+
+def test_nested_repositories_are_noticed_and_do_not_stop_the_rest(host: Host, guest: GitRepo) -> None:
+    GitRepo.create(guest.path / "nested-empty")
+    GitRepo.create(guest.path / "nested").commit("inner", {"x": "x\n"})
+    guest.write("beside", "kept\n")
+    done = host.bring_home(guest)
+    assert content(host.repo, "refs/sandbox-wip/vm-1:beside") == b"kept\n"
+    assert any("nested " in warning for warning in done.warnings)
+    assert any("nested-empty" in warning for warning in done.warnings)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_named(host: Host, guest: GitRepo) -> None:
+    guest.write("secret", "x\n", mode=0)
+    guest.write("beside", "kept\n")
+    done = host.bring_home(guest)
+    assert any("secret" in warning for warning in done.warnings)
+    assert set(tree_of(host.repo, "refs/sandbox-wip/vm-1")) == {"README", "beside"}
+
+
+def test_filters_run_and_a_broken_one_loses_nothing(host: Host, guest: GitRepo) -> None:
+    guest.commit("attributes", {".gitattributes": "*.up filter=up\n*.bad filter=bad\n"})
+    guest.git("config", "filter.up.clean", "tr a-z A-Z")
+    guest.write("x.up", "shout\n")
+    host.bring_home(guest)
+    assert content(host.repo, "refs/sandbox-wip/vm-1:x.up") == b"SHOUT\n"
+    guest.git("config", "filter.bad.clean", "false")
+    guest.git("config", "filter.bad.required", "true")
+    guest.write("x.bad", "raw\n")
+    done = host.bring_home(guest)
+    assert content(host.repo, "refs/sandbox-wip/vm-1:x.bad") == b"raw\n"
+    assert any("filter" in warning for warning in done.warnings)
+
+
+def test_nothing_of_the_users_runs_in_the_guest(guest: GitRepo, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    script = guest.write(".git/evil", f"#!/bin/sh\ntouch {mark}\n", mode=0o755)
+    for hook in ("post-index-change", "reference-transaction", "pre-auto-gc", "post-commit"):
+        guest.write(f".git/hooks/{hook}", script.read_bytes(), mode=0o755)
+    for key in ("core.fsmonitor", "core.pager", "gpg.program", "core.alternateRefsCommand", "core.editor"):
+        guest.git("config", key, str(script))
+    guest.git("config", "commit.gpgSign", "true")
+    mark.unlink(missing_ok=True)
+    guest.write("new", "x\n")
+    assert export(guest).manifest.wip is not None
+    assert not mark.exists()
+
+
+def test_without_an_identity(guest: GitRepo) -> None:
+    guest.git("config", "user.useConfigOnly", "true")
+    guest.git("config", "user.name", "")
+    guest.git("config", "user.email", "")
+    guest.write("new", "x\n")
+    assert export(guest).manifest.wip is not None
+
+
+def test_a_sparse_checkout_loses_nothing(host: Host, guest: GitRepo) -> None:
+    guest.commit("files", {"in/a": "a\n", "out/b": "b\n"})
+    guest.git("sparse-checkout", "set", "in")
+    guest.write("out/new", "outside the cone\n")
+    host.bring_home(guest)
+    assert set(tree_of(host.repo, "refs/sandbox-wip/vm-1")) == {"README", "in/a", "out/b", "out/new"}
+
+
+def test_a_caller_may_leave_the_uncommitted_work_out(host: Host, guest: GitRepo) -> None:
+    guest.write("new", "as it was at the start\n")
+    exported = export(guest)
+    done = host.take(dataclasses.replace(exported.manifest, wip=None), exported.pack)
+    assert done.wip is None
+    assert "refs/sandbox-wip/vm-1" not in host.sandbox_refs()
