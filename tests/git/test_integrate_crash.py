@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,7 @@ def test_after_kill_9_the_backup_is_there_and_merging_again_completes_it(repo: G
     trip = prepared(repo)
     had = files(repo.path)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(repo.path.parent))  # who is killed does not tidy up
         patch.setattr(advance, step, die)
         killed(trip.merge)
     assert (repo.path / ".git/index.lock").exists()

@@ -11,7 +11,7 @@ import pytest
 from git_sandbox.errors import IntegrateError
 from git_sandbox.integrate import Relation, plan
 from support.gitrepo import GitRepo
-from support.sandboxed import Trip, dirty, everything
+from support.sandboxed import LINES, Trip, dirty, everything
 
 
 def refused(trip: Trip, *words: str) -> IntegrateError:
@@ -222,3 +222,26 @@ def test_what_the_host_took_over_by_hand_is_no_obstacle(repo: GitRepo) -> None:
     repo.write("new", "1\n")
     trip.merge()
     assert repo.status() == ""
+
+
+def test_a_late_edit_of_lines_the_host_committed_meanwhile(repo: GitRepo) -> None:
+    """The edit started from HEAD's text, not from the text at spawn: only so it does not conflict."""
+    repo.commit("more", {"text": LINES})
+    trip = Trip.spawn(repo)
+    trip.guest.commit("agent", {"text": LINES.replace("line 20\n", "agent\n")})
+    repo.commit("host", {"text": LINES.replace("line 3\n", "host\n")})
+    repo.write("text", LINES.replace("line 3\n", "late\n"))
+    assert trip.merge().late == ("text",)
+    assert repo.read("text").decode() == LINES.replace("line 3\n", "late\n").replace("line 20\n", "agent\n")
+    assert repo.git("status", "--porcelain") == " M text"
+
+
+def test_a_late_edit_of_lines_that_were_dirty_at_spawn(repo: GitRepo) -> None:
+    """The edit started from the text at spawn, which the sandbox has committed."""
+    repo.commit("more", {"text": LINES})
+    repo.write("text", LINES.replace("line 3\n", "dirty\n"))
+    trip = Trip.spawn(repo)
+    trip.guest.commit("agent", {"text": LINES.replace("line 3\n", "dirty\n").replace("line 20\n", "agent\n")})
+    repo.write("text", LINES.replace("line 3\n", "late\n"))
+    assert trip.merge().late == ("text",)
+    assert repo.read("text").decode() == LINES.replace("line 3\n", "late\n").replace("line 20\n", "agent\n")

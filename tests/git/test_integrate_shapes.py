@@ -58,14 +58,15 @@ def test_a_submodule_moves_on_and_its_checkout_stays(repo: GitRepo, tmp_path: Pa
     assert GitRepo(repo.path / "sub").git("rev-parse", "HEAD") == first
 
 
-def test_a_populated_submodule_is_not_replaced_by_files(repo: GitRepo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sub", "sub/x"])
+def test_a_populated_submodule_is_not_replaced(repo: GitRepo, tmp_path: Path, name: str) -> None:
     library = GitRepo.create(tmp_path / "library")
     library.commit("one", {"x": "1"})
     repo.git("submodule", "add", "-q", str(library.path), "sub")
     repo.commit("sub")
     trip = Trip.spawn(repo)
     trip.guest.git("rm", "-q", "-f", "sub")
-    trip.guest.commit("vendored", {"sub/x": "1"})
+    trip.guest.commit("vendored", {name: "1"})
     trip.home()
     before = everything(repo)
     with pytest.raises(IntegrateError) as caught:

@@ -99,7 +99,6 @@ def set_entries(git: Git, entries: Entries, width: int) -> None:
         for path, entry in entries.items()
         if entry is not None
     ]
-    # Removals first: a file must leave before a directory of its name comes, and the other way round.
     git.run("update-index", "-z", "--index-info", input=b"".join(gone + there))
 
 
