@@ -43,6 +43,7 @@ ROWS = (
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep")),
     Row("dirty", "ask", "what happens with uncommitted work at exit", ("ask", "commit", "stash", "keep", "discard")),
     Row("ignored", "all", "ignored files that go in: all, or none but those in .worktreeinclude", ("all", "none")),
+    Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes")),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds"),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -63,6 +64,7 @@ class Settings:
     on_exit: str
     dirty: str
     ignored: str
+    auto_push: str  # no | yes
     boot_timeout: int  # seconds
 
 

@@ -21,7 +21,7 @@ from git_sandbox.settings import Settings
 
 _SETTINGS = (
     "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "on_exit", "dirty",
-    "boot_timeout",
+    "auto_push", "boot_timeout",
 )  # fmt: skip
 
 

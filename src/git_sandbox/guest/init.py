@@ -27,6 +27,7 @@ REPO = DISK / "repo"
 WORKSPACE = Path("/workspace")
 PORT_PREFIX = "org.git-sandbox."
 VSOCK_PORTS = {"ssh": 22, "control": 1024}
+HOST_PORT = 1025  # vsock port on which the supervisor listens
 MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
 STOP_GRACE = 2.0  # seconds for the user's processes to end
 MS_BIND = 4096
@@ -235,8 +236,7 @@ def reply(descriptor: int, request: dict[str, object], answer: dict[str, object]
     header, trailer = json.dumps(answer).encode(), b'{"ok":true}'
     message = f"git-sandbox {request['nonce']} {len(header)}\n".encode() + header
     message += struct.pack(">I", 0) + struct.pack(">I", len(trailer)) + trailer
-    while message:
-        message = message[os.write(descriptor, message) :]
+    write_all(descriptor, message)
 
 
 def export(descriptor: int, line: bytes, config: Config) -> None:
@@ -244,8 +244,7 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     request = os.memfd_create("request")
-    while line:
-        line = line[os.write(request, line) :]
+    write_all(request, line)
     os.lseek(request, 0, os.SEEK_SET)
     os.dup2(request, 0)
     os.dup2(descriptor, 1)
@@ -254,6 +253,41 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
         ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
          "/usr/bin/python3", "-I", "-S", str(HERE / "exporter.py"), str(REPO)]
     )  # fmt: skip
+
+
+def relay_request(descriptor: int, _config: Config) -> None:
+    """Pass one line of the `sandbox` command to the host and its answer back; one request at a time."""
+    os.set_blocking(descriptor, True)
+    with (HERE / "request.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        port = open_host()
+        try:
+            write_all(port, read_line(descriptor))
+            write_all(descriptor, read_line(port))
+        finally:
+            os.close(port)
+
+
+def open_host() -> int:
+    """The channel on which the guest speaks first: a virtio-serial port, or vsock where the VMM has that."""
+    for entry in Path("/sys/class/virtio-ports").glob("*/name"):
+        if entry.read_text().strip() == f"{PORT_PREFIX}host":
+            return os.open(f"/dev/{entry.parent.name}", os.O_RDWR)
+    connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    connection.connect((socket.VMADDR_CID_HOST, HOST_PORT))
+    return connection.detach()
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def watch_commits(config: Config) -> None:
+    user = config["user"]
+    if config.get("auto_push") and isinstance(user, dict):
+        ids = [f"--reuid={user['uid']}", f"--regid={user['gid']}", "--clear-groups"]
+        background(["setpriv", *ids, "--", str(HERE / "sandbox"), "watch"])
 
 
 Server = Callable[[int, Config], None]
@@ -293,6 +327,15 @@ class Loop:
                 listener.listen(16)
                 self.listeners[listener.fileno()] = (listener, SERVERS[name])
                 self.epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def add_requests(self) -> None:
+        """The socket on which the guest's `sandbox` command asks; every user of the guest may."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(HERE / "request"))
+        (HERE / "request").chmod(0o666)
+        listener.listen(16)
+        self.listeners[listener.fileno()] = (listener, relay_request)
+        self.epoll.register(listener.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
         wake_read, wake_write = socket.socketpair()
@@ -386,6 +429,8 @@ def main() -> None:
         loop = Loop(config)
         loop.add_ports()
         loop.add_vsock()
+        loop.add_requests()
+        watch_commits(config)
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
         log(f"init failed: {error!r}")

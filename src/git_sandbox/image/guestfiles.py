@@ -50,6 +50,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     net: str
     dns: str
     etc: dict[str, bytes]  # absolute path -> content
+    auto_push: bool = False  # collect after every commit
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
 
 

@@ -11,6 +11,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import home
+from git_sandbox.sandbox import send as sending
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.session import Session
@@ -41,6 +42,12 @@ def sync(repo: Repository, name: str, progress: Progress) -> Home:
     """Collect now what the running guest has; only what is new moves."""
     entry, record = running(repo, name)
     return home.bring_home(Box(repo, entry.id, entry.directory), record, progress)
+
+
+def send(repo: Repository, name: str) -> list[str]:
+    """Bring the host's branches into the guest; a line for each that is new there."""
+    entry, record = running(repo, name)
+    return sending.send(repo, record, session.shared(entry.id, entry.directory.ssh_config))
 
 
 def stop(repo: Repository, name: str, progress: Progress) -> dict[RefName, Oid]:

@@ -74,7 +74,7 @@ def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Pr
     try:
         _pin(box, record, captured, taken)
         session.make_keys(box.directory.keys, box.id)
-        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record)))
+        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings)))
         box.save(record)
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
@@ -123,7 +123,7 @@ def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
     store.pin(box, record, base)
 
 
-def _guest_config(box: Box, record: Record) -> GuestConfig:
+def _guest_config(box: Box, record: Record, settings: Settings) -> GuestConfig:
     return GuestConfig(
         hostname=box.id,
         mode="run",
@@ -133,6 +133,7 @@ def _guest_config(box: Box, record: Record) -> GuestConfig:
         net=record.net,
         dns=net.DNS_ADDRESS,
         etc=guestconfig.effective(box.repo, environment()).files(),
+        auto_push=settings.auto_push == "yes",
     )
 
 
@@ -140,7 +141,10 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
     """Write the initrd and describe the machine. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
     config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
-    config = msgspec.structs.replace(config, mode=mode, net=record.net if mode == "run" else "none")
+    run = mode == "run"
+    config = msgspec.structs.replace(
+        config, mode=mode, net=record.net if run else "none", auto_push=config.auto_push and run
+    )
     keys = session.Keys(directory.keys)
     files = guestfiles.files(
         config,

@@ -10,12 +10,12 @@ from git_sandbox.errors import Interrupted, SandboxError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import home, machines, prepare
+from git_sandbox.sandbox import home, machines, prepare, requests
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.store import Box, Record
-from git_sandbox.vmm.machine import SSH, Running
+from git_sandbox.vmm.machine import HOST, SSH, Running
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class _Life:
             self.progress("Stopping the machine")
             home.power_off(self.box, running)
         if brought is None:
+            if self.problem is not None and not self.interrupted and self.exit_code == 0:
+                self.exit_code = self.problem.exit_code  # how the command would have ended is not known: no success
             return self._rescued()
         if self.problem is not None:
             home.note(self.box, self.record, self.problem.exit_code)
@@ -116,7 +118,8 @@ class _Life:
             self.progress("")
             self.ready(self.box.id)
             try:
-                self.exit_code = self._work(opened, running)
+                with requests.served(self.box, self.record, opened, running.attachment(HOST)):
+                    self.exit_code = self._work(opened, running)
             except SandboxError as error:
                 self.problem = error
             except Interrupted as signal:

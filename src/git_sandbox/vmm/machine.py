@@ -11,7 +11,8 @@ from typing import Protocol
 
 SSH = "ssh"  # channel: OpenSSH, one connection at a time
 CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
-CHANNELS = (SSH, CONTROL)
+HOST = "host"  # channel: requests of the guest to its supervisor
+CHANNELS = (SSH, CONTROL, HOST)
 
 
 @dataclass(frozen=True)

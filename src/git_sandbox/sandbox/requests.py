@@ -1,0 +1,82 @@
+"""What a guest may ask of its supervisor: collect now (`sandbox push`), send what the host has (`sandbox pull`).
+
+The other end is hostile: requests are short lines, answered one at a time, not more often than once a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from git_sandbox.collect import Collected
+from git_sandbox.errors import SandboxError
+from git_sandbox.sandbox import home, send
+from git_sandbox.session import Session
+from git_sandbox.store import Box, Record
+from git_sandbox.text import one_line
+from git_sandbox.vmm.machine import Attachment
+
+MAX_REQUEST = 4096  # bytes of one line
+PAUSE = 1.0  # seconds between two requests
+
+
+class Request(msgspec.Struct, frozen=True):
+    op: str
+
+
+@contextlib.contextmanager
+def served(box: Box, record: Record, session: Session, channel: Attachment) -> Iterator[None]:
+    """Answer the guest's requests while the block runs."""
+    try:
+        connection = channel.connect(timeout=10)
+    except OSError:
+        yield  # the machine is about to end: whoever uses it will notice
+        return
+    connection.settimeout(None)
+    served_by = threading.Thread(target=_serve, args=(box, record, session, connection), daemon=True)
+    served_by.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        served_by.join(5.0)
+
+
+def _serve(box: Box, record: Record, session: Session, connection: socket.socket) -> None:
+    verbs: dict[str, Callable[[], list[str]]] = {
+        "push": lambda: describe(home.bring_home(box, record, _silent).collected),
+        "pull": lambda: send.send(box.repo, record, session),
+    }
+    with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+        while line := lines.readline(MAX_REQUEST):
+            connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
+            time.sleep(PAUSE)
+
+
+def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str, object]:
+    try:
+        request = msgspec.json.decode(line, type=Request)
+        if request.op not in verbs:
+            return {"ok": False, "lines": ["the host does not know that request"]}
+        return {"ok": True, "lines": verbs[request.op]()}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {"ok": False, "lines": ["the host did not understand the request"]}
+    except (SandboxError, OSError) as error:
+        return {"ok": False, "lines": [one_line(str(error))]}
+
+
+def describe(collected: Collected) -> list[str]:
+    """What a collection changed, a line for each ref."""
+    rows = [f"{name}  {(old or 'new')[:10]} -> {new[:10]}" for name, (old, new) in collected.updated.items()]
+    return rows or ["Everything was on the host already."]
+
+
+def _silent(_text: str) -> None:
+    pass
