@@ -7,7 +7,7 @@ import click
 from git_sandbox import requirements, settings
 from git_sandbox.cli import common, progress
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import RequirementError
+from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.image import spec
 from git_sandbox.requirements import Check, Verdict
 from git_sandbox.text import one_line
@@ -16,14 +16,21 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 
 
 @click.command("doctor")
+@click.option("--verify", "verifying", is_flag=True, help="Prove that this repository arrives in a sandbox as it is.")
 @common.json_option
-def command(as_json: bool) -> Result:
+def command(verifying: bool, as_json: bool) -> Result:
     """Check what this machine has and say what is missing.
 
     The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. Ends with
     11 when something needed is missing.
+
+    With --verify a sandbox of the repository you stand in is started, both sides are described (status, index, refs,
+    reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
+    or the exit code is 10.
     """
     wanted, _ = settings.resolve()
+    if verifying:
+        return _verify(wanted, as_json=as_json)
     asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
     rows = []
     with progress.shown(quiet=as_json) as say:
@@ -31,6 +38,20 @@ def command(as_json: bool) -> Result:
         rows = list(requirements.checks(asked, accelerator=wanted.accelerator))
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
+
+
+def _verify(wanted: settings.Settings, *, as_json: bool) -> Result:
+    from git_sandbox.sandbox import verify
+    from git_sandbox.sandbox.options import Options
+
+    repo = common.repository()
+    with progress.shown(quiet=as_json) as say:
+        found = verify.verify(repo, Options(wanted), say)
+    lines = [*(f"warning: {one_line(text)}" for text in found.warnings), *found.differences]
+    said = f"{len(found.differences)} difference(s)" if found.differences else "No difference"
+    lines.append(f"{said} between this repository and the sandbox's ({found.files} files compared).")
+    code = RepositoryError.exit_code if found.differences else 0
+    return Result("doctor", found, text="\n".join(lines), exit_code=code)
 
 
 def _text(rows: list[Check]) -> str:
