@@ -64,10 +64,11 @@ class Census:
     def _count(self, root: Path, path: str, seen: os.stat_result) -> bool:
         """Count one entry; True for a directory whose children can be seen."""
         kind = stat.S_IFMT(seen.st_mode)
+        full = f"{root}/{path}"  # pathlib would take longer than everything else here
         if kind in (stat.S_IFBLK, stat.S_IFCHR):
             self.devices.append(path)
             return False
-        if kind in (stat.S_IFREG, stat.S_IFDIR) and not readable(root / path, seen):
+        if kind in (stat.S_IFREG, stat.S_IFDIR) and not readable(full, seen):
             self.unreadable.append(path)
             return False
         if kind == stat.S_IFREG and seen.st_nlink > 1:
@@ -75,18 +76,18 @@ class Census:
                 return False
             self._linked.add((seen.st_dev, seen.st_ino))
         self.inodes += 1
-        self.bytes += _blocks(root / path, seen)
+        self.bytes += _blocks(full, seen)
         return kind == stat.S_IFDIR
 
 
-def readable(path: Path, seen: os.stat_result) -> bool:
+def readable(path: str, seen: os.stat_result) -> bool:
     wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(seen.st_mode) else 0)
     if os.access(path, wanted, effective_ids=True):
         return True
     return not os.path.lexists(path)  # gone is not unreadable
 
 
-def _blocks(path: Path, seen: os.stat_result) -> int:
+def _blocks(path: str, seen: os.stat_result) -> int:
     if stat.S_ISLNK(seen.st_mode):
         return BLOCK if seen.st_size >= FAST_SYMLINK else 0
     if stat.S_ISREG(seen.st_mode):
@@ -95,11 +96,11 @@ def _blocks(path: Path, seen: os.stat_result) -> int:
     return max(BLOCK, _round(seen.st_size)) if stat.S_ISDIR(seen.st_mode) else 0
 
 
-def _data(path: Path, size: int) -> int:
+def _data(path: str, size: int) -> int:
     """Bytes of `path` outside its holes: fewer blocks than bytes can also mean that its file system compresses."""
     total = position = 0
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             while position < size:
                 start = os.lseek(file.fileno(), position, os.SEEK_DATA)
                 position = os.lseek(file.fileno(), start, os.SEEK_HOLE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 NAMES_PER_PROCESS = 256 * 1024  # bytes of argv; Linux allows 2 MiB under the usual stack limit
-_GONE = re.compile(r"No such file or directory$|as it was replaced while being copied$|Stale file handle$")
+_GONE = re.compile(
+    r"(?:No such file or directory|Not a directory|as it was replaced while being copied|Stale file handle)$"
+)
+# The content is there; the file system of the copy cannot hold its access control list, or its owner.
+_HARMLESS = re.compile(r"cp: (?:preserving|failed to preserve|setting) (?:permissions|ownership|attribute|times)")
 _DENIED = re.compile(r"(?:Permission denied|Operation not permitted)$")
 _FULL = re.compile(r"(?:No space left on device|Disk quota exceeded)$")
 
@@ -68,6 +73,8 @@ def _understand(complaints: Iterable[str], source: Path) -> Outcome:
     vanished: list[str] = []
     denied: list[str] = []
     for line in complaints:
+        if _HARMLESS.match(line):
+            continue
         if _GONE.search(line):
             vanished.append(line)
         elif _DENIED.search(line):
@@ -84,9 +91,11 @@ def _understand(complaints: Iterable[str], source: Path) -> Outcome:
 
 
 def clone_directory(source: Path, target: Path) -> None:
-    """Give `target` the mode, times, attributes and (for root) the owner of `source`, unless that is gone by now."""
+    """Give `target` the mode, times, attributes and (for root) the owner of `source`, unless that has gone."""
     try:
         seen = source.stat()
+        if not stat.S_ISDIR(seen.st_mode):
+            return
         if os.geteuid() == 0:
             os.chown(target, seen.st_uid, seen.st_gid)
         shutil.copystat(source, target)

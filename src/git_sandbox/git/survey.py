@@ -108,8 +108,8 @@ class _Worktree:
 
     def _meet(self, path: str) -> None:
         """A directory: does a repository's worktree begin here?"""
-        dot_git = self.root / path / ".git"
-        if not os.path.lexists(dot_git) or (pointed := gitdirs.pointed(dot_git)) is None:
+        dot_git = f"{self.root}/{path}/.git"
+        if not os.path.lexists(dot_git) or (pointed := gitdirs.pointed(Path(dot_git))) is None:
             return
         if pointed in self.repositories:
             module = replace(self.repositories[pointed], worktree=self.root / path, checkout=path)
