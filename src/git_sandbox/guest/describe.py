@@ -1,6 +1,7 @@
 """Everything git and the file system say about a working tree, as JSON: the same state gives the same text.
 
-Runs on the host on the user's own repository, and in the guest on its copy (`python3 describe.py DIRECTORY`).
+Runs on the host on the user's own repository, and in the guest on its copy:
+`python3 describe.py [--no-ignored] DIRECTORY`.
 Times of files in whole seconds, because mke2fs keeps no more; no inode, owner, device or change time.
 """
 
@@ -56,7 +57,9 @@ def describe(path: str | os.PathLike[str], *, ignored: bool = True) -> dict[str,
 
 
 def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_DIR")} | _ENVIRONMENT
+    # A GIT_DIR or GIT_INDEX_FILE of a caller, such as a hook, would describe another repository.
+    kept = {name: value for name, value in os.environ.items() if name[:4] != "GIT_" or name[:11] == "GIT_CONFIG_"}
+    environment = kept | _ENVIRONMENT
     return subprocess.run(
         ["git", *_CONFIG, *args], cwd=root, env=environment, capture_output=True, timeout=TIMEOUT, check=False
     )
@@ -160,7 +163,7 @@ def _entry(path: Path, seen: os.stat_result) -> list[str]:
 
 
 def main() -> int:
-    json.dump(describe(sys.argv[1]), sys.stdout, indent=1)
+    json.dump(describe(sys.argv[-1], ignored="--no-ignored" not in sys.argv), sys.stdout, indent=1)
     return 0
 
 
