@@ -5,7 +5,7 @@ import click
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
-from git_sandbox.sandbox import drop, inspect
+from git_sandbox.sandbox import drop, overview
 from git_sandbox.store import State
 
 
@@ -24,7 +24,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
     repo = common.repository()
     if merged:
         done = (State.STOPPED, State.REFS)
-        names = (*names, *(row.id for row in inspect.rows(repo) if row.merged and row.state in done))
+        names = (*names, *(row.id for row in overview.rows(repo) if row.merged and row.state in done))
     if not names and not merged:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
     gone = [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]

@@ -1,32 +1,61 @@
 from __future__ import annotations
 
 import shlex
+import sys
+import time
 
 import click
 
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
-from git_sandbox.sandbox import inspect
-from git_sandbox.sandbox.inspect import Row
+from git_sandbox.errors import Interrupted, UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import overview
+from git_sandbox.sandbox.overview import Row
 from git_sandbox.text import one_line
+
+EVERY = 2.0  # seconds between two looks of --watch
+_NONE = "No sandboxes in this repository. `sandbox` starts one."
 
 
 @click.command("ls")
+@click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @common.json_option
-def command(as_json: bool) -> Result:
+def command(watch: bool, as_json: bool) -> Result:
     """List the sandboxes of this repository.
 
     STATE is running, recoverable (its disk holds work that is not home: `sandbox recover ID`), stopped (everything is
     home, the disk is kept until `sandbox drop ID`), refs (only refs are left) or broken (its record is damaged).
+
+    BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
+    commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -. OVERLAP names the other sandboxes
+    that changed some of the same files, and how many; `sandbox compare` says more.
     """
-    del as_json
-    rows = inspect.rows(common.repository())
-    if not rows:
-        return Result("ls", [], text="No sandboxes in this repository. `sandbox` starts one.")
-    return Result("ls", rows, text=common.table(_HEAD, [_cells(row) for row in rows]))
+    repo = common.repository()
+    if watch:
+        return _watched(repo, as_json=as_json)
+    rows = overview.rows(repo)
+    return Result("ls", rows, text=_text(rows))
 
 
-_HEAD = ("ID", "STATE", "AGE", "BASE", "COMMITS", "WORK", "DISK", "COMMAND")
+def _watched(repo: Repository, *, as_json: bool) -> Result:
+    if as_json or not sys.stdout.isatty():
+        raise UsageError("--watch needs a terminal", hint="without it, `sandbox ls` prints the list once")
+    try:
+        while True:
+            shown = _text(overview.rows(repo))
+            click.clear()
+            click.echo(shown)
+            time.sleep(EVERY)
+    except Interrupted:
+        return Result("ls")
+
+
+def _text(rows: list[Row]) -> str:
+    return common.table(_HEAD, [_cells(row) for row in rows]) if rows else _NONE
+
+
+_HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMMAND")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -35,9 +64,16 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.id,
         row.state.value,
         common.age(row.created) if row.created else "-",
-        f"{one_line(row.branch or '(detached)', limit=30)}@{row.base[:8]}" if row.base else "(unborn)",
+        _base(row),
         "-" if row.ahead is None else str(row.ahead),
         work,
+        one_line(", ".join(f"{name} ({count})" for name, count in row.overlap.items()), limit=40) or "-",
         common.size(row.disk_bytes) if row.disk_bytes else "-",
         one_line(shlex.join(row.command), limit=40) or "(shell)",
     )
+
+
+def _base(row: Row) -> str:
+    if not row.base:
+        return "(unborn)"
+    return f"{one_line(row.branch or '(detached)', limit=30)}@{row.base[:8]}{'+' if row.moved else ''}"

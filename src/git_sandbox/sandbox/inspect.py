@@ -1,4 +1,4 @@
-"""What there is: rows for `ls`, and what a sandbox's refs and record say for `log`, `diff`, `merge` and `drop`."""
+"""What a sandbox's refs and record say for `log`, `diff`, `merge` and `drop`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,9 @@ from git_sandbox import store
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import BaseRecord, review
-from git_sandbox.sandbox import uncommitted
+from git_sandbox.integrate import BaseRecord
 from git_sandbox.sandbox.after import base_of
 from git_sandbox.store import Entry, Record, State
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown."""
-
-    id: str
-    state: State
-    created: float
-    base: str | None
-    branch: str | None
-    ahead: int | None
-    uncommitted: bool
-    merged: bool
-    disk_bytes: int
-    command: tuple[str, ...]
-
-
-def rows(repo: Repository) -> list[Row]:
-    return [_row(repo, entry) for entry in store.entries(repo)]
-
-
-def _row(repo: Repository, entry: Entry) -> Row:
-    refs, record = SandboxRefs(entry.id), entry.record or from_refs(repo, entry)
-    head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
-    work = record is not None and uncommitted.lost(repo, base_of(record), head, wip)
-    ahead = len(review.log(repo, [head], Oid(record.base) if record and record.base else None)) if head else None
-    return Row(
-        entry.id,
-        entry.state,
-        record.created if record else 0.0,
-        record.base if record else None,
-        (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
-        ahead,
-        work,
-        bool(head) and not work and not review.unmerged(repo, tips(entry), limit=1),
-        entry.disk_bytes,
-        record.command if record else (),
-    )
 
 
 def from_refs(repo: Repository, entry: Entry) -> Record | None:

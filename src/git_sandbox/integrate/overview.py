@@ -1,0 +1,80 @@
+"""Questions about many sandboxes at once, each answered by one git process however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from git_sandbox.git.names import Oid, SandboxRefs, oid
+from git_sandbox.git.repo import Repository
+
+
+def peeled(repo: Repository, names: Iterable[Oid], kind: str) -> dict[Oid, Oid]:
+    """The `kind` (commit or tree) each object stands for; those that stand for none are left out."""
+    wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return {}
+    asked = "".join(f"{name}^{{{kind}}}\n" for name in wanted).encode()
+    answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=asked).splitlines()
+    return {name: oid(each) for name, each in zip(wanted, answers, strict=True) if not each.endswith(" missing")}
+
+
+def paths_between(repo: Repository, pairs: Sequence[tuple[Oid, Oid]]) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
+    """For each pair of trees, the paths at which they differ."""
+    wanted = list(dict.fromkeys(pairs))
+    if not wanted:
+        return {}
+    asked = "".join(f"{before} {after}\n" for before, after in wanted).encode()
+    raw = repo.git.run(
+        "diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", input=asked
+    )
+    return {pair: frozenset(found) for pair, found in _split(raw, len(wanted[0][0])).items()}
+
+
+def _split(raw: bytes, width: int) -> dict[tuple[Oid, Oid], set[bytes]]:
+    """Each pair begins with a line of its own; then, as --raw has them, a colon with modes and the path follow."""
+    found: dict[tuple[Oid, Oid], set[bytes]] = {}
+    here: set[bytes] = set()
+    fields = iter(raw.split(b"\0"))
+    for field in fields:
+        rest = field
+        while rest and not rest.startswith(b":"):
+            head, rest = rest[: 2 * width + 1].decode("ascii"), rest[2 * width + 2 :]
+            here = found.setdefault((oid(head[:width]), oid(head[width + 1 :])), set())
+        if rest:
+            here.add(next(fields))
+    return found
+
+
+def unmerged_of(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
+    """Those of `commits`, and of what they stand on, that no ref outside ours and no HEAD reaches."""
+    wanted = list(dict.fromkeys(commits))
+    if not wanted:
+        return frozenset()
+    hidden = [f"--exclude={root}*" for root in SandboxRefs.ROOTS]
+    # --stdin first: what --not does to lines on standard input has changed between versions of git.
+    listed = repo.git.line("rev-list", "--stdin", "--not", *hidden, "--all", input=_tips(wanted))
+    return frozenset(Oid(line) for line in listed.split())
+
+
+def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> dict[Oid, int]:
+    """How many commits each of `heads` has that `base` has not: one walk for all of them."""
+    wanted = list(dict.fromkeys(heads))
+    if not wanted:
+        return {}
+    listed = repo.git.line("rev-list", "--parents", "--stdin", input=_tips(wanted, *([f"^{base}"] if base else [])))
+    parents = {Oid(name): [Oid(each) for each in rest] for name, *rest in map(str.split, listed.splitlines())}
+    return {head: _reach(parents, head) for head in wanted}
+
+
+def _tips(names: Iterable[str], *more: str) -> bytes:
+    return "".join(f"{each}\n" for each in (*names, *more)).encode()
+
+
+def _reach(parents: Mapping[Oid, Sequence[Oid]], head: Oid) -> int:
+    seen, ahead = set(), [head]
+    while ahead:
+        name = ahead.pop()
+        if name in parents and name not in seen:
+            seen.add(name)
+            ahead.extend(parents[name])
+    return len(seen)

@@ -1,0 +1,170 @@
+"""All sandboxes of a repository at a glance: rows for `ls`. The number of git processes does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from git_sandbox import store
+from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate.overview import counts_beyond, paths_between, peeled, unmerged_of
+from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.sandbox import inspect
+from git_sandbox.store import Entry, Record, State
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown. `moved`: the branch it started
+    from points elsewhere by now. `overlap`: how many of the files it touched each unmerged sibling touched, too.
+    """
+
+    id: str
+    state: State
+    created: float  # seconds since 1970
+    base: str | None
+    branch: str | None
+    ahead: int | None
+    uncommitted: bool
+    merged: bool
+    disk_bytes: int
+    command: tuple[str, ...]
+    moved: bool = False
+    overlap: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the refs of one sandbox say. Trees: `snapshot` when it started, `head` and `wip` when it ended."""
+
+    entry: Entry
+    record: Record | None
+    snapshot: Oid | None
+    head: Oid | None
+    wip: Oid | None
+    pending: bool  # commits that no ref of the user's reaches
+    stored: bool  # the uncommitted work is reachable from a ref of the user's (a stash, a branch)
+
+    @property
+    def last(self) -> Oid | None:
+        return self.wip or self.head
+
+
+def rows(repo: Repository) -> list[Row]:
+    seen = _look(repo, store.entries(repo))
+    differences = paths_between(repo, [pair for each in seen for pair in _pairs(repo, each)])
+    work = {each.entry.id: _uncommitted(repo, each, differences) for each in seen}
+    ahead, moved = _ahead(repo, seen), _moved(repo, seen)
+    open_ones = {each.entry.id: _touched(each, differences) for each in seen if each.pending or work[each.entry.id]}
+    return [
+        _row(
+            each,
+            ahead.get(each.entry.id),
+            uncommitted=work[each.entry.id],
+            moved=each.entry.id in moved,
+            overlap=_overlap(each.entry.id, open_ones),
+        )
+        for each in seen
+    ]
+
+
+def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, overlap: Mapping[str, int]) -> Row:
+    entry, record = each.entry, each.record
+    return Row(
+        entry.id,
+        entry.state,
+        record.created if record else 0.0,
+        record.base if record else None,
+        (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
+        ahead,
+        uncommitted,
+        each.head is not None and not uncommitted and not each.pending,
+        entry.disk_bytes,
+        record.command if record else (),
+        moved,
+        overlap,
+    )
+
+
+def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
+    records = {entry.id: entry.record or inspect.from_refs(repo, entry) for entry in entries}
+    tips = {entry.id: inspect.tips(entry) for entry in entries}
+    wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
+    commits = peeled(repo, [each for group in tips.values() for each in group], "commit")
+    kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
+    trees = peeled(repo, [value for entry in entries for value in _states(entry)], "tree")
+
+    def tree(name: Oid | None) -> Oid | None:
+        return trees.get(name) if name else None
+
+    return [
+        _Seen(
+            entry,
+            records[entry.id],
+            tree(entry.refs.get(SandboxRefs(entry.id).base)),
+            tree(entry.refs.get(SandboxRefs(entry.id).head)),
+            tree(wips[entry.id]),
+            any(commits.get(tip) in kept_apart for tip in tips[entry.id]),
+            wips[entry.id] not in kept_apart,
+        )
+        for entry in entries
+    ]
+
+
+def _states(entry: Entry) -> list[Oid]:
+    refs = SandboxRefs(entry.id)
+    return [entry.refs[name] for name in (refs.base, refs.head, refs.wip) if name in entry.refs]
+
+
+def _pairs(repo: Repository, each: _Seen) -> list[tuple[Oid, Oid]]:
+    pairs = [(each.snapshot, each.last)] if each.snapshot and each.last else []
+    if each.wip and not each.stored:
+        pairs.append((each.head or empty_tree(repo.git), each.wip))
+    return pairs
+
+
+Differences = Mapping[tuple[Oid, Oid], frozenset[bytes]]
+
+
+def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> bool:
+    """As `uncommitted.lost`, which says why."""
+    if each.wip is None or each.stored:
+        return False
+    beyond_head = differences.get((each.head or empty_tree(repo.git), each.wip), frozenset())
+    return bool(beyond_head) and (each.snapshot is None or not beyond_head.isdisjoint(_touched(each, differences)))
+
+
+def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:
+    if each.snapshot is None or each.last is None:
+        return frozenset()
+    return differences.get((each.snapshot, each.last), frozenset())
+
+
+def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int]:
+    """One walk for each base that sandboxes started from: the same one for all of them, mostly."""
+    groups: dict[Oid | None, dict[SandboxId, Oid]] = {}
+    for each in seen:
+        head = each.entry.refs.get(SandboxRefs(each.entry.id).head)
+        if head is not None:
+            base = Oid(each.record.base) if each.record and each.record.base else None
+            groups.setdefault(base, {})[each.entry.id] = head
+    found: dict[SandboxId, int] = {}
+    for base, heads in groups.items():
+        counts = counts_beyond(repo, base, list(heads.values()))
+        found |= {name: counts[head] for name, head in heads.items()}
+    return found
+
+
+def _moved(repo: Repository, seen: list[_Seen]) -> set[SandboxId]:
+    started = {each.entry.id: each.record for each in seen if each.record and each.record.base_symref}
+    names = sorted({record.base_symref for record in started.values() if record.base_symref})
+    now = {str(name): str(value) for name, value in repo.refs(*names).items()} if names else {}
+    return {name for name, record in started.items() if now.get(record.base_symref or "") != record.base}
+
+
+def _overlap(name: SandboxId, open_ones: Mapping[SandboxId, frozenset[bytes]]) -> dict[str, int]:
+    if name not in open_ones:
+        return {}
+    shared = {other: len(open_ones[name] & paths) for other, paths in open_ones.items() if other != name}
+    return {other: count for other, count in shared.items() if count}
