@@ -1,0 +1,126 @@
+"""The documentation says what the code does: generated pages are up to date, and nothing is left out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from git_sandbox import errors, settings
+from git_sandbox.cli.main import VERBS, cli
+from git_sandbox.paths import SandboxDir
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, (*words, name))
+
+
+def verbs() -> list[tuple[tuple[str, ...], click.Command]]:
+    with click.Context(cli) as context:
+        found = {name: cli.get_command(context, name) for name in VERBS}
+    return [each for name, command in found.items() if command for each in leaves(command, ("sandbox", name))]
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/gen-reference", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "run scripts/gen-reference"
+
+
+def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
+    copy = tmp_path / "scripts/gen-reference"
+    copy.parent.mkdir()
+    copy.write_bytes((ROOT / "scripts/gen-reference").read_bytes())
+    done = subprocess.run([sys.executable, copy, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "commands.md" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in verbs()])
+def test_every_verb_and_option_is_documented(words: tuple[str, ...], command: click.Command) -> None:
+    heading = re.escape(" ".join(words))
+    found = re.search(rf"^#+ {heading}\n(.*?)(?=^#+ |\Z)", read("reference/commands.md"), re.MULTILINE | re.DOTALL)
+    assert found, f"no section for {' '.join(words)}"
+    for option in command.params:
+        if isinstance(option, click.Option):
+            for name in option.opts:
+                assert f"`{name}`" in found[1]
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in VERBS if f"`sandbox {name}" not in readme] == []
+
+
+def test_every_name_on_disk_is_documented() -> None:
+    names = [name for name, value in vars(SandboxDir).items() if isinstance(value, property)]
+    rows = {row.split("|")[1].strip(): row for row in read("reference/state.md").splitlines() if row.startswith("| `")}
+    assert len(names) > 5
+    for name in names:
+        path = getattr(SandboxDir(Path("/sandbox")), name)
+        assert f"`{name}`" in rows
+        assert name == "sockets" or f"`{path.name}" in rows[f"`{name}`"]
+
+
+def test_every_error_and_setting_is_documented() -> None:
+    codes, rows = read("reference/exit-codes.md"), read("reference/settings.md")
+    for each in errors.SandboxError.__subclasses__():
+        assert f"| `{each.exit_code}` | `{each.kind}` |" in codes
+    for row in settings.ROWS:
+        assert f"| `{row.name.replace('_', '-')}` |" in rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for block in re.findall(r"```\{toctree\}\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            assert not line or line.startswith(":") or (page.parent / f"{line}.md").exists(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_pages_exist(page: Path) -> None:
+    """`sandbox VERB --option` in code: the verb and the option must be there."""
+    known = {" ".join(words[1:]): command for words, command in verbs()}
+    said = re.findall(r"(?:^|`|\$ |\n)sandbox((?: [a-z-]+)?(?: [a-z]+)?)((?: [^`\n#]*)?)", page.read_text("utf-8"))
+    for words, rest in said:
+        verb = next((each for each in (words.strip(), words.strip().split(" ")[0]) if each in known), "spawn")
+        options = {name for each in known[verb].params for name in each.opts} | {"--help", "-h", "--version"}
+        own = re.split(r" -- | \| |;|&&", rest)[0]
+        assert [word for word in re.findall(r"(?<= )--[a-z-]+", own) if word not in options] == [], (verb, rest)
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "adr").glob("0*.md")), ids=lambda page: page.stem)
+def test_decisions_have_their_three_parts(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text.startswith(f"# {page.stem[:4]}: ")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+    assert f"\n{page.stem}\n" in (DOCS / "adr/index.md").read_text("utf-8")
+
+
+def test_the_tests_the_threat_model_names_exist() -> None:
+    text = read("explanation/threat-model.md")
+    files = {path.stem: path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    named = set(re.findall(r"\btest_\w+", text))
+    everything = "\n".join(files.values())
+    assert [name for name in sorted(named) if name not in files and f"def {name}(" not in everything] == []
+    assert len(named) > 20
