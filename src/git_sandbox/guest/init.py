@@ -366,11 +366,14 @@ class Loop:
             self.fork(server, connection.fileno())
 
     def on_port(self, descriptor: int, events: int) -> None:
-        if events & select.EPOLLHUP:  # the host went away: whoever served it may hang in a write
-            if descriptor in self.busy:
+        self.reap()  # a server that has ended is not one that hangs
+        if events & select.EPOLLHUP:
+            if descriptor in self.busy:  # the host went away: whoever served it may hang in a write
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.busy[descriptor], signal.SIGKILL)
-            self.drain(descriptor)
+                self.drain(descriptor)
+            # Otherwise data may have overtaken the news that the host is there (the kernel takes that one from another
+            # queue): throwing it away would lose a request, serving it would end at once. The news wakes us again.
         elif events & select.EPOLLIN and descriptor not in self.busy:
             self.busy[descriptor] = self.fork(self.ports[descriptor], descriptor)
             self.epoll.modify(descriptor, select.EPOLLET)
