@@ -197,6 +197,9 @@ def prepare(config: Config) -> None:
     write_etc(config)
     mount_workspace(config, home)
     Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("halt", "poweroff", "reboot"):  # busybox tells process 1 by signal, with -f the kernel at once
+        with contextlib.suppress(FileExistsError):
+            Path("/usr/local/sbin", name).symlink_to("/bin/busybox")
 
 
 # --- answering the host ----------------------------------------------------------------------------------------------
@@ -363,7 +366,7 @@ class Loop:
         for each in (wake_read, wake_write):
             each.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self.on_signal)
         self.epoll.register(wake_read.fileno(), select.EPOLLIN)
         while not self.stopping:
