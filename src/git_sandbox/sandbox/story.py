@@ -121,7 +121,7 @@ class _Life:
                 with requests.served(self.box, self.record, opened, running.attachment(HOST)):
                     self.exit_code = self._work(opened, running)
             except SandboxError as error:
-                self.problem = error
+                self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
             except Interrupted as signal:
                 self.interrupted, self.exit_code = signal.signum, signal.exit_code
                 process.listen_again()
