@@ -99,8 +99,6 @@ class _Life:
             self.progress("Stopping the machine")
             home.power_off(self.box, running)
         if brought is None:
-            if self.problem is not None and not self.interrupted and self.exit_code == 0:
-                self.exit_code = self.problem.exit_code  # how the command would have ended is not known: no success
             return self._rescued()
         if self.problem is not None:
             home.note(self.box, self.record, self.problem.exit_code)
