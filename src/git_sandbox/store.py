@@ -9,10 +9,12 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -152,14 +154,26 @@ def _mkdir(path: Path) -> bool:
     return True
 
 
+LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`_held`) has its lock for an instant
+
+
 @contextlib.contextmanager
 def _lock(directory: SandboxDir) -> Iterator[None]:
     with directory.lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends") from None
+        deadline = time.monotonic() + LOOKING
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends")
+            time.sleep(0.02)
         yield
+
+
+def _locked(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
