@@ -291,16 +291,18 @@ def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
     Always reads to the end: a program whose output nobody reads stops.
     """
     half = limit // 2
-    written, tail = 0, b""
+    written, seen, tail = 0, 0, b""
     with path.open("wb", buffering=0) as log:
         while chunk := os.read(stream.fileno(), 65536):
+            seen += len(chunk)
             head = chunk[: max(0, half - written)]
             if head:
                 log.write(head)
                 written += len(head)
             tail = (tail + chunk[len(head) :])[-half:]
-        if tail:
-            log.write(b"\n[... output left out ...]\n" + tail)
+        if seen > written + len(tail):
+            log.write(b"\n[... output left out ...]\n")
+        log.write(tail)
 
 
 PIPE = subprocess.PIPE
