@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path("/run/git-sandbox")
+EXPORTER = HERE / "git_sandbox/guest/exporter.py"
 DISK = HERE / "disk"
 REPO = DISK / "repo"
 WORKSPACE = Path("/workspace")
@@ -275,7 +276,7 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     uid, gid = str(user["uid"]), str(user["gid"])
     become(
         ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
-         "/usr/bin/python3", "-I", "-S", str(HERE / "exporter.py"), str(REPO)]
+         "/usr/bin/python3", "-I", "-S", str(EXPORTER), str(REPO)]
     )  # fmt: skip
 
 

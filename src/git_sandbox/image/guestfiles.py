@@ -12,7 +12,8 @@ import msgspec
 
 from git_sandbox.image.initrd import GuestFile
 
-_PROGRAMS = ("init.py", "exporter.py", "describe.py", "sandbox", "sshd_config")
+_PROGRAMS = ("init.py", "describe.py", "sandbox", "sshd_config")
+_PACKAGE = ("exporter.py", "history.py", "nested.py", "repository.py", "uncommitted.py")  # these import one another
 _ZONEINFO = "/zoneinfo/"
 
 
@@ -57,6 +58,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
 def files(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:
     guest = resources.files("git_sandbox") / "guest"
     programs = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
+    programs |= {f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes()) for name in _PACKAGE}
     return programs | {
         "config.json": GuestFile(msgspec.json.encode(config)),
         "host_key": GuestFile(host_key, 0o600),

@@ -30,7 +30,8 @@ def write(target: Path, initramfs: Path, files: Mapping[str, GuestFile]) -> None
 
 def cpio(files: Mapping[str, GuestFile]) -> bytes:
     """A "newc" cpio archive of `files` below `sandbox/`, all owned by root."""
-    entries = [_entry("sandbox", b"", 0o40755)]
+    directories = {f"sandbox/{parent}" for name in files for parent in Path(name).parents if parent.name}
+    entries = [_entry(name, b"", 0o40755) for name in ("sandbox", *sorted(directories))]
     entries += [_entry(f"sandbox/{name}", file.content, 0o100000 | file.mode) for name, file in sorted(files.items())]
     return b"".join([*entries, _entry("TRAILER!!!", b"", 0)])
 

@@ -22,6 +22,7 @@ MAX_REFS = 100_000  # branches, tags and notes together; and as many stash entri
 MAX_NAME = 4096  # bytes of a ref name
 MAX_MESSAGE = 4096  # characters
 MAX_WARNINGS = 10_000
+MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
 # Every ref and every stash entry is one JSON object. More brackets than this only serve to fill our memory.
 _MAX_CONTAINERS = 4 * MAX_REFS
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|\.\.|//|/\Z")
@@ -62,6 +63,19 @@ class Wip:
 
 
 @dataclass(frozen=True)
+class GuestNested:
+    """A repository inside the worktree: git directory and checkout relative to it. Names to compare, never to open.
+
+    `path` is None for a submodule that is not checked out. `state` is a digest of all that is committed in it, None
+    when it has uncommitted work.
+    """
+
+    git_dir: str
+    path: str | None
+    state: str | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`stash` is newest first; `wip` is None when index and worktree equal HEAD; all oids have the right length."""
 
@@ -73,6 +87,7 @@ class Manifest:
     wip: Wip | None
     operation: Operation | None
     warnings: tuple[str, ...]
+    nested: tuple[GuestNested, ...] = ()
 
 
 _Oid = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
@@ -105,6 +120,12 @@ class _Wip(_Strict, frozen=True):
     index_tree: _Oid | None
 
 
+class _Nested(_Strict, frozen=True):
+    git_dir: _Name
+    path: _Name | None
+    state: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")] | None
+
+
 class _Wire(_Strict, frozen=True):
     version: Literal[1]
     object_format: Literal["sha1", "sha256"]
@@ -115,6 +136,7 @@ class _Wire(_Strict, frozen=True):
     wip: _Wip | None
     operation: Operation | None
     warnings: Annotated[list[_Text], Meta(max_length=MAX_WARNINGS)]
+    nested: Annotated[list[_Nested], Meta(max_length=MAX_NESTED)] = []
 
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
@@ -133,6 +155,8 @@ def parse(data: bytes, *, object_format: str) -> Manifest:
         raise _refused(f"its object format is {wire.object_format}, here it is {object_format}")
     _check_oids(wire)
     _check_names(wire)
+    if len({each.git_dir for each in wire.nested}) != len(wire.nested):
+        raise _refused("a repository is in it twice")
     return _build(wire)
 
 
@@ -200,4 +224,5 @@ def _build(wire: _Wire) -> Manifest:
         wip=Wip(wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else None,
         operation=wire.operation,
         warnings=tuple(wire.warnings),
+        nested=tuple(GuestNested(each.git_dir, each.path, each.state) for each in wire.nested),
     )

@@ -1,0 +1,69 @@
+"""What is committed: HEAD, refs and stashes, and the best that is left of those a crash damaged."""
+
+from __future__ import annotations
+
+import os
+
+from git_sandbox.guest.repository import MAX_TEXT, Repo, text
+
+MAX_REFLOG = 100  # entries worth trying when a ref is damaged
+OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
+    ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect"),
+)  # fmt: skip
+
+
+def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
+    """Those whose history is complete, as far as the host has not got it anyway."""
+    options = ("--missing=allow-promisor",) if repo.partial else ()
+
+    def complete(some: list[str]) -> bool:
+        lines = "".join(f"{line}\n" for line in [*some, *(f"^{oid}" for oid in known)])
+        return repo.ask("rev-list", "--objects", "--quiet", "--stdin", *options, input=lines.encode()).returncode == 0
+
+    return set(oids) if not oids or complete(oids) else {oid for oid in oids if complete([oid])}
+
+
+def earlier(repo: Repo, name: str, known: list[str]) -> str | None:
+    """The newest sound commit in the reflog of `name`, read without git, which stops at damage."""
+    log = repo.git_dir / "logs" / name
+    rows = log.read_bytes().splitlines()[-MAX_REFLOG:] if log.is_file() else []
+    oids = [text(row.split(b" ", 2)[1]) for row in reversed(rows) if row.count(b" ") > 1]
+    return next((oid for oid in oids if sound(repo, [oid], known)), None)
+
+
+def checked(repo: Repo, name: str, oid: str, good: set[str], known: list[str]) -> str | None:
+    """`oid`, or for a damaged one the best there is."""
+    if oid in good:
+        return oid
+    instead = earlier(repo, name, known)
+    repo.warn(f"{name} is damaged at {oid}: " + (f"exported as it was at {instead}" if instead else "not exported"))
+    return instead
+
+
+def listed(repo: Repo) -> tuple[str | None, list[list[str]]]:
+    """The object of HEAD, and all refs to export as (object, name); none of it checked."""
+    shown = repo.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
+    return repo.line("rev-parse", "-q", "--verify", "HEAD"), [
+        text(row).split(" ", 1) for row in shown.split(b"\n") if row
+    ]
+
+
+def stashes(repo: Repo) -> list[dict[str, str]]:
+    """Newest first. They live in the reflog of refs/stash; the ref itself is only the newest."""
+    newest = repo.line("rev-parse", "-q", "--verify", "refs/stash")
+    if newest is None:
+        return []
+    log = repo.ask("log", "-g", "-z", "--format=%H %gs", "refs/stash", "--")
+    rows = [text(row).split(" ", 1) for row in log.stdout.split(b"\0") if row]
+    if log.returncode or not rows:
+        repo.warn("the reflog of the stash is missing or damaged: only its readable part is exported")
+        rows = rows or [[newest, ""]]
+    return [{"oid": oid, "message": message[:MAX_TEXT]} for oid, message in rows]
+
+
+def operation(repo: Repo) -> str | None:
+    for name, meaning in OPERATIONS:
+        if os.path.lexists(repo.git_dir / name):
+            return meaning
+    return None

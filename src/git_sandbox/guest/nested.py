@@ -1,0 +1,137 @@
+"""Repositories inside the worktree: submodules, absorbed or not, and whatever else somebody cloned into it.
+
+The superproject's commits only name theirs, so each is exported by a request of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from git_sandbox.guest.repository import ExportError, Repo, text
+
+MAX_NESTED = 200
+MAX_DEPTH = 64  # directories in directories
+MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
+STATE_REFS = ("refs/heads", "refs/tags", "refs/notes", "refs/stash")
+
+
+def find(repo: Repo) -> list[dict[str, Any]]:
+    """Git directory, checkout (both relative to the worktree) and state of every repository inside that of `repo`."""
+    if repo.worktree is None:
+        return []
+    top = Path(os.path.realpath(repo.worktree))
+    found: dict[str, str | None] = {}
+    for checkout in checkouts(top):
+        target = pointed(top / checkout / ".git")
+        where = inside(top, target) if target else None
+        if target and where is None:
+            repo.warn(f"the repository of {checkout} is not in the worktree: not exported")
+        elif where and is_git_dir(top / where):
+            found.setdefault(where, checkout)
+    for outer in (".git", *found):
+        for module in modules(top / outer):
+            found.setdefault(os.fspath(module.relative_to(top)), None)
+    if len(found) > MAX_NESTED:
+        repo.warn(f"there are {len(found)} repositories inside: only {MAX_NESTED} are exported")
+    return [
+        {"git_dir": where, "path": found[where], "state": state(top, where, found[where])}
+        for where in sorted(found)[:MAX_NESTED]
+    ]
+
+
+def checkouts(top: Path) -> Iterator[str]:
+    """Directories below `top` in which another worktree begins, also ignored ones."""
+    todo = [""]
+    while todo:
+        place = todo.pop()
+        try:
+            entries = list(os.scandir(top / place))
+        except OSError:
+            continue
+        if place and any(entry.name == ".git" for entry in entries):
+            yield place
+        if place.count("/") < MAX_DEPTH:
+            below = [entry for entry in entries if entry.name != ".git" and entry.is_dir(follow_symlinks=False)]
+            todo += [f"{place}/{entry.name}" if place else entry.name for entry in below]
+
+
+def pointed(dot_git: Path) -> Path | None:
+    """Where a `.git` file (or symlink, or directory) leads; None for what is neither."""
+    if dot_git.is_dir():
+        return dot_git
+    if not dot_git.is_file():  # a FIFO would hold us for ever
+        return None
+    with dot_git.open("rb") as file:
+        content = file.read(MAX_POINTER)
+    if not content.startswith(b"gitdir: ") or b"\0" in content:
+        return None
+    return dot_git.parent / os.fsdecode(content.removeprefix(b"gitdir: ").rstrip(b"\r\n"))
+
+
+def inside(top: Path, path: Path) -> str | None:
+    """`path` relative to `top`, whichever of the worktree's mount points it goes through; None when it is outside."""
+    if not path.is_dir():
+        return None
+    real = Path(os.path.realpath(path))
+    parent = next((each for each in real.parents if each.samefile(top)), None)
+    return os.fspath(real.relative_to(parent)) if parent else None
+
+
+def is_git_dir(path: Path) -> bool:
+    """A repository's own directory, not a linked worktree's."""
+    return os.path.lexists(path / "HEAD") and (path / "objects").is_dir() and (path / "refs").is_dir()
+
+
+def modules(git_dir: Path, depth: int = 0) -> Iterator[Path]:
+    """Absorbed submodules, and theirs. A submodule named `a/b` has its directory in `modules/a/b`."""
+    yield from modules_below(git_dir / "modules", depth)
+
+
+def modules_below(directory: Path, depth: int) -> Iterator[Path]:
+    if depth > MAX_DEPTH or not real_directory(directory):
+        return
+    for path in sorted(directory.iterdir()):
+        if real_directory(path) and is_git_dir(path):
+            yield path
+            yield from modules(path, depth + 1)
+        else:
+            yield from modules_below(path, depth + 1)
+
+
+def real_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def state(top: Path, where: str, checkout: str | None) -> str | None:
+    """A digest of everything committed, by which the host knows that nothing is new; None: ask for it.
+
+    The host computes the same of what went in (`sandbox/nested.py`). Files count as well: with uncommitted work, or
+    where work could hide from `git status`, there is none.
+    """
+    try:
+        repo = open_repo(top, where, checkout)
+        if repo.worktree is not None and (
+            repo.git("status", "--porcelain", "-z", "--untracked-files=all")
+            or any(row and not row.startswith(b"H ") for row in repo.git("ls-files", "-v", "-z").split(b"\0"))
+        ):
+            return None
+        refs = repo.git("for-each-ref", "--format=%(objectname) %(refname)", *STATE_REFS)
+    except (ExportError, OSError):
+        return None
+    head = [repo.line("symbolic-ref", "-q", "HEAD"), repo.line("rev-parse", "-q", "--verify", "HEAD")]
+    said = "".join(f"{line or ''}\n" for line in head) + text(refs)
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def open_repo(top: Path, where: str, checkout: str | None) -> Repo:
+    """The repository a request names. Raises ExportError when it is not inside `top`, or not one."""
+    for each in (where, checkout or where):
+        if Path(each).is_absolute() or ".." in Path(each).parts or "\0" in each or inside(top, top / each) != each:
+            raise ExportError(f"{each} is not a directory of the worktree")
+    if not is_git_dir(top / where):
+        raise ExportError(f"{where} is not a repository")
+    return Repo(os.fspath(top / (checkout or where)), os.fspath(top / where))

@@ -1,0 +1,113 @@
+"""A repository in the guest, and the only way the exporter runs git on it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+from pathlib import Path
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never the guest user's own PATH
+MAX_WARNINGS = 100
+MAX_TEXT = 500  # characters of one warning or message
+# Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
+CONFIG = (
+    "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
+    "core.safecrlf=false", "core.quotePath=true", "core.alternateRefsCommand=true", "core.fsync=none",
+    "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "log.showSignature=false", "log.mailmap=false",
+    "color.ui=false", "safe.directory=*", "submodule.recurse=false", "advice.addEmbeddedRepo=false",
+    "advice.addIgnoredFile=false",
+)  # fmt: skip
+
+
+class ExportError(Exception):
+    """The repository cannot be exported; the text says why."""
+
+
+def text(raw: bytes) -> str:
+    """Bytes of any encoding as a string that JSON carries and the host can turn back."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def environment() -> dict[str, str]:
+    home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    kept = {key: os.environ[key] for key in ("XDG_CONFIG_HOME", "TZ", "TMPDIR") if key in os.environ}
+    return kept | {
+        "HOME": home, "PATH": PATH, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat",
+        "GIT_LITERAL_PATHSPECS": "1", "GIT_ADVICE": "0", "GIT_EDITOR": "false",
+    }  # fmt: skip
+
+
+class Repo:
+    """`git_dir`: say which repository it is, instead of looking for one around `path`."""
+
+    def __init__(self, path: str, git_dir: str | None = None) -> None:
+        self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
+        self.cwd = path
+        self.warnings: list[str] = []
+        asked = self.ask("rev-parse", "--absolute-git-dir")
+        if asked.returncode:
+            raise ExportError(f"no repository in {path}: {complaint(asked)}")
+        self.git_dir = Path(os.fsdecode(asked.stdout.removesuffix(b"\n")))
+        self.object_format = text(self.git("rev-parse", "--show-object-format")).strip()
+        top = self.ask("rev-parse", "--show-toplevel")
+        self.mended = mend(self)
+        self.partial = (
+            self.ask("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$").returncode == 0
+        )
+        bare = top.returncode != 0 or path == git_dir  # an absorbed submodule that is not checked out
+        self.worktree = None if bare else os.fsdecode(top.stdout.removesuffix(b"\n"))
+
+    def argv(self, *args: str) -> list[str]:
+        return ["git", *(word for item in CONFIG for word in ("-c", item)), *args]
+
+    def ask(
+        self, *args: str, input: bytes = b"", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        full = self.env | (env or {})
+        return subprocess.run(self.argv(*args), cwd=self.cwd, env=full, input=input, capture_output=True, check=False)
+
+    def git(self, *args: str, input: bytes = b"") -> bytes:
+        done = self.ask(*args, input=input)
+        if done.returncode:
+            raise ExportError(f"git {args[0]}: {complaint(done)}")
+        return done.stdout
+
+    def line(self, *args: str) -> str | None:
+        """Output without its newline; None when git says no."""
+        done = self.ask(*args)
+        return text(done.stdout.removesuffix(b"\n")) if done.returncode == 0 else None
+
+    def warn(self, message: str) -> None:
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(message[:MAX_TEXT])
+
+    def present(self, oids: list[str]) -> set[str]:
+        rows = self.git("cat-file", "--batch-check", input="".join(f"{oid}\n" for oid in oids).encode()).splitlines()
+        return {text(row.split(b" ")[0]) for row in rows if not row.endswith((b" missing", b" ambiguous"))}
+
+
+def complaint(done: subprocess.CompletedProcess[bytes]) -> str:
+    return text(done.stderr[-2000:]).strip()[-MAX_TEXT:] or f"exit status {done.returncode}"
+
+
+def mend(repo: Repo) -> bool:
+    """Remove loose objects that are empty or zeros: what a killed machine leaves of one that had not reached the disk.
+
+    git takes them for the objects; it would neither get past them nor write them again.
+    """
+    store = Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
+    loose = (path for path in store.glob("[0-9a-f][0-9a-f]/*") if re.fullmatch("[0-9a-f]+", path.name))
+    broken = [path for path in loose if not is_deflated(path)]  # and never a tmp_obj_* that is being written
+    for path in broken:
+        path.unlink()
+    if broken:
+        repo.warn(f"{len(broken)} objects were damaged, as after a crash")
+    return bool(broken)
+
+
+def is_deflated(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == b"x"  # how every zlib stream of git's begins

@@ -1,0 +1,124 @@
+"""What is not committed, as a commit. HEAD, index and worktree stay as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Self
+
+from git_sandbox.guest.repository import ExportError, Repo, complaint, text
+
+
+class TemporaryIndex:
+    """A copy of the index to work on. Beside the real one: a split index finds its shared part by directory."""
+
+    def __init__(self, repo: Repo) -> None:
+        self.repo = repo
+        self.path = repo.git_dir / f"sandbox-index-{os.getpid()}"
+        # A required filter that fails is fatal to every command that writes an index, and all would be lost.
+        # Not required, it leaves the file as it is.
+        keys = repo.ask("config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.required$").stdout.split(b"\0")
+        self.options = [word for key in keys if key for word in ("-c", f"{text(key)}=false")]
+
+    def __enter__(self) -> Self:
+        index = self.repo.git_dir / "index"
+        if index.exists():
+            shutil.copy2(index, self.path)  # with its time stamp, by which git tells racily clean entries
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(f"{self.path.name}.lock").unlink(missing_ok=True)
+
+    def ask(self, *args: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return self.repo.ask(*self.options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
+
+    def tree(self) -> str | None:
+        done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
+        return text(done.stdout).strip() if done.returncode == 0 else None
+
+    def list(self, *args: str) -> list[bytes]:
+        return [row for row in self.ask("ls-files", "-z", *args).stdout.split(b"\0") if row]
+
+    def gitlinks(self) -> set[bytes]:
+        return {row.split(b"\t", 1)[1] for row in self.list("-s") if row.startswith(b"160000 ")}
+
+
+def unhide(index: TemporaryIndex, worktree: str) -> None:
+    """Let `add` see edits to files marked assume-unchanged, or marked skip-worktree and there all the same."""
+    rows = [(row[:1], row[2:]) for row in index.list("-v")]
+    top = os.fsencode(worktree) + b"/"
+    assumed = [path for tag, path in rows if tag.islower()]
+    skipped = [path for tag, path in rows if tag in b"Ss" and os.path.lexists(top + path)]
+    for option, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
+        if paths:
+            index.ask("update-index", option, "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
+
+
+def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
+    """Make `add` read files again whose content is gone from the object store although the index has it."""
+    rows = index.list("-s")
+    present = index.repo.present([text(row.split(b" ")[1]) for row in rows])
+    top = os.fsencode(worktree) + b"/"
+    lost = [row for row in rows if text(row.split(b" ")[1]) not in present]
+    there = [row + b"\0" for row in lost if os.path.lexists(top + row.split(b"\t", 1)[1])]
+    index.ask("update-index", "-z", "--index-info", input=b"".join(there))
+
+
+def add_all(index: TemporaryIndex) -> None:
+    """Everything that is not ignored, or as much of it as can be read."""
+    done = index.ask("add", "-A", "--sparse", "--ignore-errors")
+    if done.returncode or b"filter" in done.stderr:
+        index.repo.warn(f"git add: {complaint(done)}")
+
+
+def notice(index: TemporaryIndex, links_before: set[bytes]) -> None:
+    """Say what the tree cannot hold: other repositories, and files `add` left out."""
+    for path in sorted(index.gitlinks() - links_before):
+        index.repo.warn(f"{text(path)} is a repository of its own: here is only the name of its commit")
+    for path in index.list("-o", "--exclude-standard"):
+        index.repo.warn(f"{text(path)} could not be read: not exported")
+    listed = index.repo.ask("worktree", "list", "--porcelain", "-z").stdout.split(b"\0")
+    for path in [row.removeprefix(b"worktree ") for row in listed if row.startswith(b"worktree ")][1:]:
+        index.repo.warn(f"{text(path)} is another worktree: its uncommitted files are not exported")
+
+
+def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
+    """Without hooks, without signing, and also where nobody has set an identity."""
+    person = repo.line("var", "GIT_COMMITTER_IDENT") or "git-sandbox <git-sandbox@localhost> 0 +0000"
+    name, _, rest = person.partition(" <")
+    env = {f"GIT_{role}_NAME": name for role in ("AUTHOR", "COMMITTER")}
+    env |= {f"GIT_{role}_EMAIL": rest.partition(">")[0] for role in ("AUTHOR", "COMMITTER")}
+    done = repo.ask("commit-tree", tree, *(word for oid in parents for word in ("-p", oid)), "-m", message, env=env)
+    if done.returncode:
+        raise ExportError(f"git commit-tree: {complaint(done)}")
+    return text(done.stdout).strip()
+
+
+def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str | None] | None]:
+    """The tree of the worktree, and (unless all is committed) a commit of it in the shape of a stash."""
+    if repo.worktree is None:
+        repo.warn("the repository has no worktree: uncommitted files are not exported")
+        return None, None
+    repo.cwd = repo.worktree
+    with TemporaryIndex(repo) as index:
+        staged, links = index.tree(), index.gitlinks()
+        unhide(index, repo.worktree)
+        if repo.mended:
+            rehash_lost(index, repo.worktree)
+        add_all(index)
+        tree = index.tree()
+        notice(index, links)
+    if tree is None:
+        repo.warn("the uncommitted files could not be written as a tree")
+        return None, None
+    empty = text(repo.git("hash-object", "-t", "tree", "-w", "--stdin")).strip()
+    if (repo.line("rev-parse", f"{base}^{{tree}}") if base else empty) == tree == staged:
+        return tree, None
+    below = [base] if base else []
+    # Without HEAD there is no first parent; then the index is kept only where the other tree does not say it already.
+    apart = staged is not None and (base is not None or staged not in (tree, empty))
+    second = [commit(repo, str(staged), below, "sandbox: index")] if apart else []
+    wip = commit(repo, tree, [*below, *second], "sandbox: uncommitted work")
+    return tree, {"oid": wip, "tree": tree, "index_tree": staged}
