@@ -114,7 +114,7 @@ def _config_file() -> dict[str, object]:
         content = msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}", cause=str(error)) from error
     content = {name.replace("-", "_"): value for name, value in content.items()}
     unknown = sorted(set(content) - set(BY_NAME))
@@ -139,7 +139,14 @@ def _parse(row: Row, value: Value) -> object:
         case "list":
             return tuple(text.replace(",", " ").split())
         case _:
-            return str(Path(text).expanduser()) if row.name == "image" and text else text
+            return _path(value) if row.name == "image" and text else text
+
+
+def _path(value: Value) -> str:
+    try:
+        return str(Path(value.text.strip()).expanduser())
+    except RuntimeError:  # `~name` of nobody
+        raise _bad(value, "use the path of a file") from None
 
 
 def _mebibytes(value: Value) -> int:
