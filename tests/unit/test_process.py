@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_sandbox import process
+from git_sandbox.errors import Interrupted, RequirementError, SandboxError
+from git_sandbox.process import Limits
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def test_missing_program_says_what_to_do() -> None:
+    with pytest.raises(RequirementError, match="no-such-program") as caught:
+        process.run(["no-such-program"])
+    assert "doctor" in caught.value.hint
+
+
+def test_child_sees_a_curated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "LD_LIBRARY_PATH", "PYTHONPATH", "SECRET_TOKEN"):
+        monkeypatch.setenv(name, "leaked")
+    said = process.run(["env"]).text
+    assert "leaked" not in said
+    assert f"HOME={os.environ['HOME']}" in said
+
+
+def test_limits_are_the_kernels(tmp_path: Path) -> None:
+    done = process.run(["sh", "-c", "head -c 100000 /dev/zero > big"], cwd=tmp_path, limits=Limits(file_size=1000))
+    assert done.returncode != 0
+    assert (tmp_path / "big").stat().st_size == 1000
+    burn = process.run(["sh", "-c", "while :; do :; done"], limits=Limits(cpu=1), timeout=60)
+    assert -burn.returncode in (signal.SIGXCPU, signal.SIGKILL)
+    eat = [sys.executable, "-c", "bytearray(1 << 30)"]
+    assert process.run(eat, limits=Limits(address_space=200 << 20)).returncode == 1
+
+
+def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+    script = "sleep 300 & echo $! > pid; wait"
+    with pytest.raises(SandboxError, match=r"took longer than 0\.5 s"):
+        process.run(["sh", "-c", script], cwd=tmp_path, timeout=0.5)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_error_of_the_feed_kills_the_child_and_comes_through(tmp_path: Path) -> None:
+    def feed() -> Iterator[bytes]:
+        yield b"some"
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.01)
+        raise ValueError("the guest lied")
+
+    with pytest.raises(ValueError, match="lied"):
+        process.run(["sh", "-c", "echo $$ > pid.new; mv pid.new pid; exec sleep 300"], cwd=tmp_path, feed=feed())
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_spawned_child_ends_with_its_block_even_when_it_ignores_sigterm(tmp_path: Path) -> None:
+    script = "trap '' TERM; sleep 300 & echo $! > pid.new; mv pid.new pid; wait; wait; sleep 300"
+    with process.spawn(["sh", "-c", script], cwd=tmp_path, grace=0.2) as child:
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.01)
+    assert gone(child.pid)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+SUPERVISOR = """
+import sys, time
+from git_sandbox import process
+with process.spawn(["sleep", "300"]) as child:
+    print(child.pid, flush=True)
+    time.sleep(300)
+"""
+
+
+def test_spawned_child_dies_with_a_killed_supervisor() -> None:
+    with subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        assert alive(pid)
+        supervisor.kill()
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_raise_once_and_handlers_come_back(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    def interrupted() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # while unwinding: ignored
+
+    with pytest.raises(Interrupted) as caught, process.signals_raise():
+        interrupted()
+    assert (caught.value.signum, caught.value.exit_code) == (number, 128 + number)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_listen_again_lets_a_second_signal_through() -> None:
+
+    def interrupted_twice() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except Interrupted:
+            process.listen_again()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with pytest.raises(Interrupted) as caught, process.signals_raise():
+        interrupted_twice()
+    assert caught.value.signum == signal.SIGTERM

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_sandbox import process
+from git_sandbox.vmm import qemu
+from git_sandbox.vmm.machine import Disk, MachineSpec
+
+PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
+CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(lambda name: name not in ("qmp", "net", "console"))
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> MachineSpec:
+    disks = draw(st.lists(st.builds(Disk, PLAIN.map(lambda name: Path("/d", name)), st.booleans()), max_size=3))
+    return MachineSpec(
+        name=draw(PLAIN), kernel=Path("/k"), initrd=Path("/i"), cmdline=("quiet",), disks=tuple(disks),
+        cpus=draw(st.integers(1, 16)), memory=draw(st.integers(128, 1 << 20)),
+        channels=tuple(draw(st.lists(CHANNEL, unique=True, max_size=3))), net=draw(st.sampled_from(("none", "nat"))),
+    )  # fmt: skip
+
+
+def argv(spec: MachineSpec, accelerator: str = "tcg") -> list[str]:
+    names = [*spec.channels, "qmp", *(["net"] if spec.net == "nat" else [])]
+    return qemu.argv(spec, accelerator=accelerator, descriptors={name: n for n, name in enumerate(names, start=10)})
+
+
+def values(words: list[str], option: str) -> list[str]:
+    return [value for name, value in pairwise(words) if name == option]
+
+
+@given(specs(), st.sampled_from(("kvm", "tcg")))
+def test_argv_says_everything_the_spec_says(spec: MachineSpec, accelerator: str) -> None:
+    words = argv(spec, accelerator)
+    disks = [json.loads(value) for value in values(words, "-blockdev")]
+    assert [(each["file"]["filename"], each["read-only"], each["file"]["read-only"]) for each in disks] == [
+        (str(disk.path), disk.readonly, disk.readonly) for disk in spec.disks
+    ]
+    devices = values(words, "-device")
+    drives = [word.split(",")[1] for word in devices if word.startswith("virtio-blk-pci")]
+    assert drives == [f"drive=disk{number}" for number in range(len(spec.disks))]
+    ports = [word.rpartition(f"name={qemu.PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
+    assert ports == [f"{name},nr={number}" for number, name in enumerate(spec.channels, start=1)]
+    assert ("kvm" in values(words, "-accel")) is (accelerator == "kvm")
+    assert (values(words, "-smp"), values(words, "-m")) == ([str(spec.cpus)], [f"{spec.memory}M"])
+    assert bool(values(words, "-netdev")) is (spec.net == "nat")
+    assert values(words, "-name") == [spec.name.replace(",", ",,")]
+
+
+@given(specs())
+def test_argv_is_pure_and_gives_the_guest_nothing_it_was_not_given(spec: MachineSpec) -> None:
+    words = argv(spec)
+    assert words == argv(spec)
+    assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(words)
+    assert values(words, "-display") == ["none"]
+    assert "on" in values(words, "-sandbox")[0].split(",")
+    assert not {"-virtfs", "-usb", "-monitor", "-nic", "-net", "-vga"} & set(words)
+
+
+@pytest.mark.parametrize("size", [0, 1, qemu.CONSOLE_LIMIT // 2, qemu.CONSOLE_LIMIT, 3 * qemu.CONSOLE_LIMIT])
+def test_console_log_keeps_beginning_and_end_within_its_limit(tmp_path: Path, size: int) -> None:
+    said = b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
+    reading, writing = os.pipe()
+    target = tmp_path / "console.log"
+
+    def speak() -> None:
+        with os.fdopen(writing, "wb") as out:
+            out.write(said)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    with os.fdopen(reading, "rb") as stream:
+        process.keep_output(stream, target, qemu.CONSOLE_LIMIT)
+    speaker.join()
+    kept = target.read_bytes()
+    half = qemu.CONSOLE_LIMIT // 2
+    assert len(kept) <= qemu.CONSOLE_LIMIT + 64
+    assert kept.startswith(said[:half])
+    assert kept.endswith(said[-half:]) or size <= half
+    assert (b"left out" in kept) is (size > qemu.CONSOLE_LIMIT)
+
+
+def test_console_log_grows_while_the_guest_speaks(tmp_path: Path) -> None:
+    """Whoever waits for a boot that hangs looks at the log of a machine that still runs."""
+    reading, writing = os.pipe()
+    target = tmp_path / "console.log"
+    with os.fdopen(reading, "rb") as stream:
+        keeper = threading.Thread(target=process.keep_output, args=(stream, target, qemu.CONSOLE_LIMIT))
+        keeper.start()
+        os.write(writing, b"first words")
+        for _ in range(100):
+            if target.exists() and target.read_bytes():
+                break
+            keeper.join(0.05)
+        assert target.read_bytes() == b"first words"
+        os.close(writing)
+        keeper.join(10)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_sandbox import store
+from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git.repo import discover
+from git_sandbox.store import Box, Record, State
+from support.gitrepo import GitRepo
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+HEX = st.text("0123456789abcdef", min_size=40, max_size=40)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    return Record(
+        id="vm-1", worktree=draw(TEXT), git_dir=draw(TEXT), common_dir=draw(TEXT), object_format="sha1",
+        created=draw(st.floats(0, 1e11)), base=draw(st.none() | HEX), base_symref=draw(st.none() | TEXT),
+        snapshot=draw(HEX), index_tree=draw(st.none() | HEX), backend="qemu",
+        image=draw(HEX), cpus=draw(st.integers(1, 99)),
+        memory=draw(st.integers(128, 1 << 40)), net="none", refs=draw(st.dictionaries(TEXT, HEX, max_size=4)),
+        stash=tuple(draw(st.lists(HEX, max_size=3))), brought_home=draw(st.none() | st.floats(0, 1e11)),
+        command=tuple(draw(st.lists(TEXT, max_size=3))),
+    )  # fmt: skip
+
+
+RECORD = Record(
+    id="vm-1", worktree="/w", git_dir="/w/.git", common_dir="/w/.git", object_format="sha1", created=1.0, base=None,
+    base_symref=None, snapshot="0" * 40, index_tree=None, backend="qemu", image="k", cpus=1, memory=512, net="none",
+)  # fmt: skip
+
+
+@given(records())
+def test_record_round_trip(record: Record) -> None:
+    assert store.decode(msgspec.json.encode(record)) == record
+    assert store.decode(msgspec.json.format(msgspec.json.encode(record))) == record
+
+
+@given(records(), st.data())
+def test_damaged_record_is_refused_or_read_but_never_breaks(record: Record, data: st.DataObject) -> None:
+    encoded = bytearray(msgspec.json.encode(record))
+    at = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[at] = data.draw(st.integers(0, 255))
+    for damaged in (bytes(encoded), bytes(encoded[:at]), b"", b"\0" * len(encoded), b"null", b"[]"):
+        found = store.decode(damaged)
+        assert found is None or isinstance(found, Record)
+
+
+def box(repo: GitRepo, name: str) -> Path:
+    with store.create(discover(repo.path), name) as made:
+        made.directory.disk.write_bytes(b"disk")
+        return made.directory.root
+
+
+def states(repo: GitRepo) -> dict[str, State]:
+    return {entry.id: entry.state for entry in store.entries(discover(repo.path))}
+
+
+def test_state_is_derived_from_lock_record_and_disk(repo: GitRepo) -> None:
+    found = discover(repo.path)
+    with store.create(found, None) as made:
+        made.directory.disk.write_bytes(b"disk")
+        assert states(repo) == {"vm-1": State.RUNNING}
+        made.save(RECORD)
+    assert states(repo) == {"vm-1": State.RECOVERABLE}
+    with store.open_existing(found, "vm-1") as (again, _):
+        assert states(repo) == {"vm-1": State.RUNNING}
+        again.save(msgspec.structs.replace(RECORD, brought_home=2.0))
+    assert states(repo) == {"vm-1": State.STOPPED}
+    made.directory.record.write_bytes(b'{"id": "vm')
+    assert states(repo) == {"vm-1": State.BROKEN}
+
+
+def test_sandbox_without_disk_leaves_nothing(repo: GitRepo) -> None:
+    with store.create(discover(repo.path), "gone") as made:
+        (made.directory.root / "staging").mkdir()
+    assert not made.directory.root.exists()
+    assert states(repo) == {}
+
+
+def test_name_is_given_once(repo: GitRepo) -> None:
+    found = discover(repo.path)
+    box(repo, "mine")
+    with pytest.raises(StateError, match="exists already"), store.create(found, "mine"):
+        pass
+    repo.git("update-ref", "refs/sandbox/vm-1", "HEAD")
+    with store.create(found, None) as made:
+        assert made.id == "vm-2", "vm-1 is taken by a ref"
+
+
+def test_lock_refuses_a_second_holder(repo: GitRepo) -> None:
+    root = box(repo, "held")
+    with (root / "lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StateError, match="running"), store.open_existing(discover(repo.path), "held"):
+            pass
+
+
+def test_somebody_who_only_looks_does_not_get_in_the_way(repo: GitRepo) -> None:
+    """`sandbox ls` asks for a shared lock for an instant; a spawn or recover at that instant must not fail."""
+    import threading
+
+    root = box(repo, "held")
+    with (root / "lock").open("r") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN))
+        timer.start()
+        with store.open_existing(discover(repo.path), "held") as (found, _):
+            assert isinstance(found, Box)
+        timer.join()
+
+
+def test_record_that_cannot_be_written_is_an_error_of_ours(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.create(discover(repo.path), "full") as made:
+        monkeypatch.setattr("os.fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(HostResourceError, match="cannot write"):
+            made.save(RECORD)
+        monkeypatch.undo()
+        assert not made.directory.record.exists()
