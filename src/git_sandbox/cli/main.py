@@ -52,6 +52,8 @@ class Verbs(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and ctx.resilient_parsing:
+            return super().parse_args(ctx, args)  # a shell wants to know how the first word could end
         if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
             args = ["spawn", *args]
         return super().parse_args(ctx, args)
