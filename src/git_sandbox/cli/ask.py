@@ -6,7 +6,7 @@ import click
 
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import Plan, Relation, review
+from git_sandbox.integrate import Apart, Plan, Relation, review
 from git_sandbox.sandbox.after import ASKED_DIRTY, Questions
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable
@@ -32,9 +32,37 @@ def confirm_merge(repo: Repository, plan: Plan, name: str) -> bool:
     if plan.relation is not Relation.FAST_FORWARD:
         click.echo(f"History: {plan.relation.value}.", err=True)
     _stat(repo, plan.head.commit or plan.target, plan.target)
+    warn(plan)
+    return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
+
+
+def confirm_conflicts(plan: Plan, name: str) -> bool:
+    """Show the predicted conflicts and ask whether to begin the merge all the same; the default is no."""
+    click.echo(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):", err=True)
+    _some([one_line(path) for path in plan.conflicts])
+    warn(plan)
+    return click.confirm("Begin the merge in your checkout, and resolve them there?", default=False, err=True)
+
+
+def branch_name(apart: Apart) -> str:
+    """Say how the histories stand and ask for a branch to put the sandbox's on; empty means none."""
+    click.echo(apart.text, err=True)
+    answer = click.prompt("Put it on a new branch? Its name (empty: no)", default="", show_default=False, err=True)
+    return str(answer).strip()
+
+
+def warn(plan: Plan) -> None:
     for risk in plan.risky[:SHOWN]:
         click.secho(f"careful: {one_line(risk.path)}: {risk.reason}", fg="yellow", err=True)
-    return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
+    if len(plan.risky) > SHOWN:
+        click.secho(f"careful: and {len(plan.risky) - SHOWN} more like these", fg="yellow", err=True)
+
+
+def _some(lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        click.echo(f"  {line}", err=True)
+    if len(lines) > SHOWN:
+        click.echo(f"  and {len(lines) - SHOWN} more", err=True)
 
 
 def _stat(repo: Repository, before: Oid, after: Oid) -> None:

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from git_sandbox import integrate
 from git_sandbox.cli import ask, common
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import UsageError
+from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import Merged, Mode, Relation, Request
+from git_sandbox.integrate import Merged, Mode, Plan, Relation, Request, Started
 from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import one_line
+
+_PLAIN = (Mode.FF_OR_MERGE, Mode.NO_FF)
+_APART = (Relation.REWRITTEN, Relation.UNRELATED)
+_NAMED = 10  # conflicts named when a merge has begun
 
 
 @click.command("merge")
@@ -21,17 +28,28 @@ from git_sandbox.text import one_line
 @click.option("--squash", "mode", flag_value=Mode.SQUASH, help="One commit with everything.")
 @click.option("--rebase", "mode", flag_value=Mode.REBASE, help="Replay the sandbox's commits on HEAD.")
 @click.option("--pick", "picks", multiple=True, metavar="COMMIT", help="Only this commit; may be repeated.")
+@click.option("--conflicts", is_flag=True, help="With conflicts, begin the merge and leave them to you to resolve.")
 @click.option("--branch", metavar="NAME", help="Do not merge: make a branch NAME at the sandbox's HEAD.")
+@click.option("--patches", metavar="DIR", type=click.Path(path_type=Path), help="Do not merge: write patches to DIR.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@click.option("--abort", is_flag=True, help="Give up a merge begun with --conflicts: everything is as before it.")
 @click.option("--undo", is_flag=True, help="Take back the last merge of this sandbox.")
 @click.option("-m", "--message", help="Message for the commit of a merge or squash.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask when the histories have diverged.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever the merge brings.")
 @common.json_option
-def command(name: str, mode: Mode | None, picks: tuple[str, ...], branch: str | None, **given: object) -> Result:
+def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) -> Result:
     """Merge a sandbox's commits into the current branch, all of it or nothing.
 
     Your own uncommitted changes do not block it unless the sandbox changed the same file differently; no file of
     yours is overwritten; hooks do not run; `sandbox merge --undo ID` takes it back.
+
+    Conflicts are predicted without touching a file. With --conflicts (or when you agree in a terminal) an ordinary
+    `git merge` begins in your checkout: resolve and commit, or go back with `sandbox merge --abort ID`. The exit code
+    is 16 as long as there is something to resolve.
+
+    A history that has diverged, or changes to files that run by themselves (hooks, CI, editor settings), are merged
+    only when you agree; without a terminal that takes --yes. When the sandbox rewrote its history, what happened to
+    it is shown, and its commits can be had as a branch or as patches.
 
     \b
     Examples:
@@ -39,21 +57,46 @@ def command(name: str, mode: Mode | None, picks: tuple[str, ...], branch: str | 
       sandbox merge --squash -m "Fix login" vm-1
       sandbox merge --pick abc1234 vm-1
       sandbox merge --branch try-2 vm-2
+      sandbox merge --patches ../vm-2-patches vm-2
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    _refuse_several(given)
     repo = common.repository()
     found = inspect.known(repo, name)
     if given["undo"]:
         undone = integrate.undo(repo, found.entry.id)
         return Result("merge", undone, text=f"HEAD is back at {(undone.after or 'unborn')[:10]}")
+    if given["abort"]:
+        return _aborted(repo, found)
     target = inspect.require_head(found)
-    dry = bool(given["dry_run"])
-    if branch is not None:
-        ref = integrate.create_branch(repo, branch, target, dry_run=dry)
-        return Result("merge", {"branch": ref, "target": target}, text=f"{ref} is at {target[:10]}")
-    request = Request(found.entry.id, target, _mode(mode, picks), _picked(repo, picks), _text(given["message"]))
-    if not dry and not given["yes"] and not given["as_json"]:
-        _confirm(repo, found, request)
-    return _told(name, integrate.merge(repo, found.base, request, dry_run=dry))
+    if given["branch"] is not None:
+        return _branch(repo, given["branch"], target, dry_run=given["dry_run"])
+    if given["patches"] is not None:
+        return _patches(repo, target, given["patches"])
+    request = Request(found.entry.id, target, _mode(mode, picks), _picked(repo, picks), given["message"] or None)
+    return _merge(repo, found, request, given)
+
+
+def _refuse_several(given: dict[str, Any]) -> None:
+    asked = [f"--{name}" for name in ("branch", "patches", "abort", "undo") if given[name]]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[0]} and {asked[1]} do not go together")
+    if given["dry_run"] and asked and asked != ["--branch"]:
+        raise UsageError(f"--dry-run and {asked[0]} do not go together")
+
+
+def _merge(repo: Repository, found: Known, request: Request, given: dict[str, Any]) -> Result:
+    can_ask = common.interactive() and not given["as_json"] and not given["yes"] and not given["dry_run"]
+    relation = integrate.relation_only(repo, found.base, request.target)
+    if relation in _APART and request.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY):
+        return _apart(repo, found, request, relation, can_ask=can_ask)
+    if not given["dry_run"] and (given["conflicts"] or not given["yes"]):
+        plan = integrate.plan(repo, found.base, request)
+        by_hand = bool(plan.conflicts) and not plan.busy and request.mode in _PLAIN
+        if by_hand and (given["conflicts"] or can_ask):
+            return _resolve(repo, found, request, plan, yes=given["yes"], can_ask=can_ask)
+        if not given["yes"]:
+            _confirm(repo, request, plan, can_ask=can_ask)
+    return _told(found.entry.id, integrate.merge(repo, found.base, request, dry_run=given["dry_run"]))
 
 
 def _mode(mode: Mode | None, picks: tuple[str, ...]) -> Mode:
@@ -66,10 +109,6 @@ def _picked(repo: Repository, picks: tuple[str, ...]) -> tuple[Oid, ...]:
     return tuple(_commit(repo, pick) for pick in picks)
 
 
-def _text(message: object) -> str | None:
-    return str(message) if message else None
-
-
 def _commit(repo: Repository, pick: str) -> Oid:
     found = repo.resolve(f"{pick}^{{commit}}")
     if found is None:
@@ -77,18 +116,73 @@ def _commit(repo: Repository, pick: str) -> Oid:
     return found
 
 
-def _confirm(repo: Repository, found: Known, request: Request) -> None:
-    """Ask before joining histories that have diverged; without a terminal there is nobody to ask, and no merge."""
-    if request.mode is not Mode.FF_OR_MERGE:
+def _branch(repo: Repository, name: str, target: Oid, *, dry_run: bool = False) -> Result:
+    ref = integrate.create_branch(repo, name, target, dry_run=dry_run)
+    return Result("merge", {"branch": ref, "target": target}, text=f"{ref} is at {target[:10]}")
+
+
+def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
+    made = integrate.patches(repo, target, directory)
+    text = f"{len(made.files)} patch(es) in {directory}. Apply: `git am {directory}/*.patch`"
+    notes = (f"{made.merges} merge commit(s) are in no patch",) if made.merges else ()
+    return Result("merge", made, text=text, notes=notes)
+
+
+def _apart(repo: Repository, found: Known, request: Request, relation: Relation, *, can_ask: bool) -> Result:
+    """Rewritten or unrelated history: explain it; on a terminal offer a branch, elsewhere fail and name the ways."""
+    apart = integrate.explain(repo, found.base.commit, request.target, relation)
+    if can_ask and (name := ask.branch_name(apart)):
+        return _branch(repo, name, request.target)
+    try:
+        integrate.plan(repo, found.base, request)
+    except IntegrateError as error:
+        cause = "" if can_ask else apart.text
+        raise IntegrateError(error.message, cause=cause, hint=error.hint) from None
+    raise AssertionError  # such a history is always refused
+
+
+def _confirm(repo: Repository, request: Request, plan: Plan, *, can_ask: bool) -> None:
+    """Ask before joining histories that have diverged, and before files that run by themselves change.
+
+    Without a terminal there is nobody to ask, and no merge.
+    """
+    diverged = request.mode is Mode.FF_OR_MERGE and plan.relation not in (Relation.FAST_FORWARD, Relation.UP_TO_DATE)
+    if not plan.possible or not (diverged or plan.risky):
         return
-    plan = integrate.plan(repo, found.base, request)
-    if not plan.possible or (plan.relation in (Relation.FAST_FORWARD, Relation.UP_TO_DATE) and not plan.risky):
+    if can_ask:
+        if not ask.confirm_merge(repo, plan, request.sandbox):
+            raise click.Abort
         return
-    if not common.interactive():
-        why = f"histories have {plan.relation.value}" if not plan.risky else "it changes files that run on their own"
-        raise UsageError(f"not merged without asking: {why}", hint="look at `sandbox diff`, then add --yes")
-    if not ask.confirm_merge(repo, plan, found.entry.id):
-        raise click.Abort
+    named = "; ".join(f"{one_line(risk.path)}: {risk.reason}" for risk in plan.risky[: ask.SHOWN])
+    why = "it changes files that run on their own" if plan.risky else f"histories have {plan.relation.value}"
+    raise UsageError(f"not merged without asking: {why}", cause=named, hint="look at `sandbox diff`, then add --yes")
+
+
+def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, yes: bool, can_ask: bool) -> Result:
+    """Begin a merge with conflicts, after asking."""
+    if not yes:
+        if not can_ask:
+            hint = f"add --yes: `sandbox merge --conflicts --yes {request.sandbox}`"
+            raise UsageError("no merge with conflicts is begun without asking", hint=hint)
+        if not ask.confirm_conflicts(plan, request.sandbox):
+            raise click.Abort
+    return _begun(request, integrate.start(repo, found.base, request))
+
+
+def _begun(request: Request, started: Started) -> Result:
+    lines = [f"A merge has begun; {len(started.conflicts)} file(s) are in conflict:"]
+    lines += [f"  {one_line(path)}" for path in started.conflicts[:_NAMED]]
+    if len(started.conflicts) > _NAMED:
+        lines.append(f"  and {len(started.conflicts) - _NAMED} more")
+    lines.append(f"Resolve them, `git add` and `git commit`. Go back: `sandbox merge --abort {request.sandbox}`")
+    code = IntegrateError.exit_code if started.conflicts else 0
+    return Result("merge", started, text="\n".join(lines), exit_code=code)
+
+
+def _aborted(repo: Repository, found: Known) -> Result:
+    aborted = integrate.abort(repo, found.entry.id)
+    text = f"The merge is given up; HEAD is at {aborted.head[:10]}. What you had resolved is in {aborted.backup}"
+    return Result("merge", aborted, text=text)
 
 
 def _told(name: str, merged: Merged) -> Result:

@@ -111,7 +111,8 @@ def _refuse_conflicts(paths: tuple[bytes, ...], at: Oid | None, sandbox: Sandbox
         raise IntegrateError(
             f"{len(paths)} conflicting path(s)" + (f" at commit {at[:12]}" if at else ""),
             cause=_listed(dict.fromkeys(paths, "")),
-            hint=f"nothing was changed; put the work on a branch, or resolve by hand: `git merge sandbox/{sandbox}`",
+            hint="nothing was changed; resolve them in your checkout with "
+            f"`sandbox merge --conflicts {sandbox}`, or put the work on a branch with --branch NAME",
         )
 
 

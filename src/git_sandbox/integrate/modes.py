@@ -86,7 +86,6 @@ def combine(git: Git, head: Head, relation: Relation, request: Request) -> Outco
 
 def refuse(relation: Relation, request: Request) -> None:
     """Raises IntegrateError when `request.mode` cannot work for `relation`."""
-    ref = f"refs/sandbox/{request.sandbox}"
     if request.mode is Mode.PICK:
         if not request.picks:
             raise IntegrateError("no commits were named to pick", hint=f"`sandbox log {request.sandbox}` lists them")
@@ -94,12 +93,14 @@ def refuse(relation: Relation, request: Request) -> None:
     if relation is Relation.UNRELATED:
         raise IntegrateError(
             "the sandbox's history has no commit in common with HEAD",
-            hint=f"put it on a branch of its own: `git branch NAME {ref}`, or pick single commits",
+            hint=f"put it on a branch of its own (`sandbox merge --branch NAME {request.sandbox}`), make patches of it "
+            "(--patches DIR), or --pick single commits",
         )
     if relation is Relation.REWRITTEN and request.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY):
         raise IntegrateError(
             "the sandbox rewrote commits it started from (amend, rebase or reset)",
-            hint=f"compare with `git range-diff HEAD...{ref}`, then use --rebase, --squash, --no-ff or a new branch",
+            hint=f"put it on a branch of its own (`sandbox merge --branch NAME {request.sandbox}`), make patches of it "
+            "(--patches DIR), or merge all the same with --rebase, --squash or --no-ff",
         )
     if relation is Relation.DIVERGED and request.mode is Mode.FF_ONLY:
         raise IntegrateError("HEAD has commits that the sandbox does not have", hint="leave out --ff-only to merge")
@@ -118,7 +119,7 @@ def _join(git: Git, head: Head, ours: Oid, relation: Relation, request: Request)
     if merge.conflicts:
         return Outcome(merge.tree, None, merge.conflicts)
     squash = request.mode is Mode.SQUASH
-    message = request.message or (_squash_message if squash else _merge_message)(git, head, ours, request)
+    message = request.message or (_squash_message(git, ours, request) if squash else merge_message(head, request))
     parents = (ours,) if squash else (ours, request.target)
     committer(git)
     words = [word for parent in parents for word in ("-p", parent)]
@@ -126,12 +127,12 @@ def _join(git: Git, head: Head, ours: Oid, relation: Relation, request: Request)
     return Outcome(merge.tree, oid(git.line("commit-tree", merge.tree, *words, input=data)))
 
 
-def _merge_message(_git: Git, head: Head, _ours: Oid, request: Request) -> str:
+def merge_message(head: Head, request: Request) -> str:
     into = f" into {head.symref.removeprefix('refs/heads/')}" if head.symref else ""
     return f"Merge sandbox/{request.sandbox}{into}\n"
 
 
-def _squash_message(git: Git, _head: Head, ours: Oid, request: Request) -> str:
+def _squash_message(git: Git, ours: Oid, request: Request) -> str:
     names = _own_commits(git, ours, request.target)
     if len(names) == 1:
         return _split(git, names[0])[1].decode("utf-8", "surrogateescape")

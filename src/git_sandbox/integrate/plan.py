@@ -101,12 +101,12 @@ def aside(repo: Repository) -> Iterator[tuple[Git, Path]]:
         objects.mkdir()
         git = repo.git.with_env(
             GIT_OBJECT_DIRECTORY=str(objects),
-            GIT_ALTERNATE_OBJECT_DIRECTORIES=_quoted(repo.common_dir / "objects"),
+            GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted(repo.common_dir / "objects"),
         )
         yield git, Path(place)
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """Quoted as in C, because a colon would separate two directories (git(1))."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

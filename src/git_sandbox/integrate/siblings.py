@@ -1,0 +1,145 @@
+"""Several sandboxes of one repository side by side: where they conflict, and in which order to merge them.
+
+Only objects that vanish again are written.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, SandboxId
+from git_sandbox.git.repo import Repository
+from git_sandbox.git.snapshot import commit_tree
+from git_sandbox.integrate.plan import aside
+from git_sandbox.integrate.trees import Merge, changes, empty_tree, merge_commits, shown
+
+MAX_SIBLINGS = 30  # every pair is merged once
+_EXACT = 15  # up to so many, every set of them is tried: 2**15 are quick
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`both`: files that both changed. `conflicts`: what a merge of the two could not settle. `unrelated`: they have
+    no commit in common, and git merges neither into the other. Paths are guest text.
+    """
+
+    one: SandboxId
+    other: SandboxId
+    both: tuple[str, ...]
+    conflicts: tuple[str, ...]
+    unrelated: bool = False
+
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts and not self.unrelated
+
+
+@dataclass(frozen=True)
+class Step:
+    """One merge of the order. `conflicts`: with HEAD and everything that was merged before it."""
+
+    id: SandboxId
+    conflicts: tuple[str, ...]
+    unrelated: bool = False
+
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts and not self.unrelated
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`order`: those that go in without conflict first, as many as possible; what conflicts comes last."""
+
+    pairs: tuple[Pair, ...]
+    order: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Sibling:
+    id: SandboxId
+    base: Oid | None  # the commit it started from
+    tip: Oid
+
+
+def compare(repo: Repository, siblings: Sequence[Sibling]) -> Comparison:
+    """Merge every pair, and all of them after each other onto HEAD, in a place of ours."""
+    head = repo.head().commit
+    with aside(repo) as (git, _):
+        touched = {each.id: _touched(git, each) for each in siblings}
+        pairs = tuple(_pair(git, one, other, touched) for one, other in itertools.combinations(siblings, 2))
+        order = _order(git, head, siblings, pairs)
+    return Comparison(pairs, order)
+
+
+def _touched(git: Git, each: Sibling) -> frozenset[bytes]:
+    return frozenset(changes(git, each.base or empty_tree(git), each.tip))
+
+
+def _pair(git: Git, one: Sibling, other: Sibling, touched: Mapping[SandboxId, frozenset[bytes]]) -> Pair:
+    merge = _merged(git, one.tip, other.tip)
+    both = shown(touched[one.id] & touched[other.id])
+    if merge is None:
+        return Pair(one.id, other.id, both, (), unrelated=True)
+    return Pair(one.id, other.id, both, shown(merge.conflicts))
+
+
+def _merged(git: Git, ours: Oid, theirs: Oid) -> Merge | None:
+    """None for histories without a common commit."""
+    if not git.test("merge-base", ours, theirs):
+        return None
+    return merge_commits(git, ours, theirs)
+
+
+def _order(git: Git, head: Oid | None, siblings: Sequence[Sibling], pairs: Sequence[Pair]) -> tuple[Step, ...]:
+    """The largest set without conflicts inside it, as they came; then the others. Each is merged to be sure."""
+    bad = {frozenset((pair.one, pair.other)) for pair in pairs if not pair.clean}
+    bad |= {frozenset((each.id,)) for each in siblings if head and not _goes_in(git, head, each)}
+    first = _largest_free([each.id for each in siblings], bad)
+    ranked = sorted(siblings, key=lambda each: each.id not in first)
+    clean, rest, at = [], [], head
+    for each in ranked:
+        step, after = _step(git, at, each)
+        if step.clean:
+            clean.append(step)
+            at = after
+        else:
+            rest.append(each)
+    return (*clean, *(_step(git, at, each)[0] for each in rest))
+
+
+def _goes_in(git: Git, head: Oid, each: Sibling) -> bool:
+    merge = _merged(git, head, each.tip)
+    return merge is not None and not merge.conflicts
+
+
+def _step(git: Git, at: Oid | None, each: Sibling) -> tuple[Step, Oid | None]:
+    if at is None:
+        return Step(each.id, ()), each.tip
+    merge = _merged(git, at, each.tip)
+    if merge is None:
+        return Step(each.id, (), unrelated=True), at
+    if merge.conflicts:
+        return Step(each.id, shown(merge.conflicts)), at
+    return Step(each.id, ()), commit_tree(git, merge.tree, (at, each.tip), "merged")
+
+
+def _largest_free(names: Sequence[SandboxId], bad: set[frozenset[SandboxId]]) -> frozenset[SandboxId]:
+    """The most of `names` of which none is in `bad` alone and no two are together; earlier names are preferred."""
+    free = [name for name in names if frozenset((name,)) not in bad]
+    if len(free) <= _EXACT:
+        sets = (chosen for size in range(len(free), 0, -1) for chosen in itertools.combinations(free, size))
+        return frozenset(next((each for each in sets if _compatible(each, bad)), ()))
+    enemies = {name: sum(name in pair for pair in bad) for name in free}
+    chosen: list[SandboxId] = []
+    for name in sorted(free, key=lambda each: enemies[each]):
+        if _compatible((*chosen, name), bad):
+            chosen.append(name)
+    return frozenset(chosen)
+
+
+def _compatible(chosen: Sequence[SandboxId], bad: set[frozenset[SandboxId]]) -> bool:
+    return not any(frozenset(pair) in bad for pair in itertools.combinations(chosen, 2))
