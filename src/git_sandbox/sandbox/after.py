@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from git_sandbox import integrate
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import BaseRecord, Merged, Plan, Relation, Request
-from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record
+
+if TYPE_CHECKING:
+    from git_sandbox.sandbox.home import Home  # at run time it would bring the backends into verbs that only look
 
 ASKED_DIRTY = ("keep", "commit", "stash", "discard")
 
