@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Cli
+from git_sandbox import paths, store
+from git_sandbox.cli.main import VERBS
+from git_sandbox.git.repo import discover
+from support.gitrepo import GitRepo
+
+SANDBOX = Path(sys.executable).with_name("sandbox")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(cli: Cli, verb: str) -> None:
+    said = cli(verb, "--help")
+    assert said.code == 0
+    assert f"Usage: sandbox {verb}" in said.out
+    assert len(said.out.splitlines()) > 5
+    assert verb in cli("--help").out
+
+
+@pytest.mark.parametrize("words", [["ls", "--wrong"], ["log"], ["merge", "vm-1", "extra"], ["run"], ["--net", "wifi"]])
+def test_wrong_use_ends_with_2_and_the_next_step(cli: Cli, words: list[str]) -> None:
+    said = cli(*words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert "hint: " in said.err
+
+
+def test_unknown_verb_names_the_nearest(cli: Cli) -> None:
+    said = cli("lss")
+    assert said.code == 2
+    assert "did you mean `sandbox ls`?" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (["lss", "--json"], 2, "usage"), (["ls", "--json", "--wrong"], 2, "usage"),
+        (["log", "nope", "--json"], 17, "state"),
+        (["log", "NOT_A_NAME", "--json"], 2, "usage"), (["spawn", "--json"], 2, "usage"),
+        (["run", "--json", "--memory", "1", "--", "true"], 2, "usage"),
+    ],
+)  # fmt: skip
+def test_failures_come_in_the_envelope(cli: Cli, words: list[str], code: int, kind: str) -> None:
+    said = cli(*words)
+    (error,) = said.envelope["errors"]
+    assert (said.code, error["exit_code"], error["kind"]) == (code, code, kind)
+    assert (said.envelope["status"], said.envelope["data"], said.err) == ("error", None, "")
+    assert error["message"]
+    assert error["hint"]
+
+
+@pytest.mark.parametrize("verb", [["ls"], ["log", "x"], ["diff", "x"], ["merge", "x"], ["drop", "x"], ["recover"]])
+def test_outside_of_a_repository(cli: Cli, verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    monkeypatch.chdir(outside)
+    said = cli(*verb)
+    assert (said.code, said.out) == (10, "")
+    assert "not in a git repository" in said.err
+    bare = tmp_path / "bare"
+    subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
+    monkeypatch.chdir(bare)
+    assert cli(*verb, "--json").envelope["errors"][0]["kind"] == "repository"
+
+
+def test_bad_configuration_file_is_named(cli: Cli) -> None:
+    path = paths.config_file()
+    path.parent.mkdir(parents=True)
+    path.write_text("memory = ")
+    said = cli("config")
+    assert said.code == 2
+    assert str(path) in said.err
+    assert cli("config", "--json").envelope["errors"][0]["kind"] == "usage"
+
+
+def _made(repo: GitRepo, name: str) -> Path:
+    with store.create(discover(repo.path), name) as box:
+        box.directory.disk.write_bytes(b"")
+        return box.directory.root
+
+
+def test_ls_shows_broken_and_running_sandboxes_and_goes_on(cli: Cli, repo: GitRepo) -> None:
+    assert "No sandboxes" in cli("ls").out
+    assert cli("ls", "--json").envelope["data"] == []
+    _made(repo, "torn").joinpath("record.json").write_bytes(b'{"id": "to')
+    held = _made(repo, "held")
+    repo.git("update-ref", "refs/sandbox/gone", "HEAD")
+    with (held / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = {row["id"]: row["state"] for row in cli("ls", "--json").envelope["data"]}
+        assert cli("drop", "--force", "held").code == 17
+    assert rows == {"torn": "broken", "held": "running", "gone": "refs"}
+    said = cli("ls")
+    assert (said.code, said.err) == (0, "")
+    assert all(name in said.out for name in rows)
+    assert cli("drop", "--force", "torn").code == 0
+    assert not held.with_name("torn").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(cli: Cli, shell: str, tmp_path: Path) -> None:
+    said = cli("completion", shell)
+    assert said.code == 0
+    assert "_SANDBOX_COMPLETE" in said.out
+    script = tmp_path / "script"
+    script.write_text(said.out)
+    if shutil.which(shell):
+        checked = subprocess.run([shell, "-n", script], capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_bash_completes_verbs_options_and_names_for_real(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(cli("completion", "bash").out)
+    repo.git("update-ref", "refs/sandbox/fix-login", "HEAD")
+    ask = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sandbox_completion "$1"; echo "${COMPREPLY[*]}"'
+    env = dict(os.environ) | {"PATH": f"{SANDBOX.parent}:{os.environ['PATH']}"}
+
+    def complete(*words: str) -> list[str]:
+        argv: list[str | Path] = ["bash", "-c", ask, script, *words]
+        done = subprocess.run(argv, cwd=repo.path, env=env, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return str(done.stdout).split()
+
+    assert complete("sandbox", "me") == ["merge"]
+    assert "fix-login" in complete("sandbox", "log", "fix")
+    assert "--squash" in complete("sandbox", "merge", "--sq")
+
+
+def test_ls_imports_neither_rich_nor_the_backends() -> None:
+    """A verb that only looks has to answer at once."""
+    code = "import sys; from git_sandbox.cli.main import main; main(['ls']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    heavy = ("rich", "git_sandbox.vmm.qemu", "git_sandbox.sandbox.story", "git_sandbox.image.build", "asyncio")
+    assert set(heavy) & set(done.stdout.split()) == set()
+
+
+def test_missing_program_is_named_with_the_next_step(repo: GitRepo, tmp_path: Path) -> None:
+    only = tmp_path / "bin"
+    only.mkdir()
+    (only / "git").symlink_to(shutil.which("git") or "/usr/bin/git")
+    env = dict(os.environ) | {"PATH": str(only)}
+    done = subprocess.run([SANDBOX, "ls"], cwd=repo.path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (only / "git").unlink()
+    done = subprocess.run([SANDBOX, "ls"], cwd=repo.path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 11
+    assert "`git`" in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_home_that_cannot_be_written(repo: GitRepo, tmp_path: Path) -> None:
+    """Permission bits do not bind root, a read-only mount does; both are tried by what the test may do."""
+    home = tmp_path / "readonly"
+    home.mkdir()
+    script = 'mount -t tmpfs -o ro tmpfs "$0" && exec "$@"' if os.getuid() == 0 else 'chmod 0500 "$0" && exec "$@"'
+    enter = ["unshare", "--mount"] if os.getuid() == 0 else []
+    env = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")} | {"HOME": str(home)}
+    made = "from git_sandbox import store; from git_sandbox.git.repo import discover; from pathlib import Path\n"
+    made += "from git_sandbox.cli import result; from git_sandbox.errors import SandboxError\nimport sys\n"
+    made += "try:\n  store.create(discover(Path.cwd()), None).__enter__()\n"
+    made += "except SandboxError as error:\n  result.fail('run', error, as_json=False); sys.exit(error.exit_code)\n"
+    for argv, code in (([SANDBOX, "ls"], 0), ([SANDBOX, "config"], 0), ([sys.executable, "-c", made], 18)):
+        words = [*enter, "sh", "-ec", script, home, *argv]
+        done = subprocess.run(words, cwd=repo.path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert "cannot create the directory" in done.stderr
+    assert "XDG_STATE_HOME" in done.stderr
