@@ -1,0 +1,59 @@
+"""Fixtures for tests that boot: the real image, a repository, and sandboxes that must leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.vm import SANDBOX, Sandboxes, keep_artifacts, real_cache, sandboxes
+
+CACHE = real_cache()
+REPORTS = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    del call
+    report = yield
+    item.stash[REPORTS] = item.stash.get(REPORTS, False) or report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real cache, with the image in it: built when it is missing, which takes minutes. Never a reason to skip."""
+    nothing = tmp_path_factory.mktemp("config")
+    env = dict(os.environ) | {"XDG_CACHE_HOME": str(CACHE), "XDG_CONFIG_HOME": str(nothing)}
+    built = subprocess.run([SANDBOX, "image", "build"], env=env, capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        pytest.fail(f"the guest image cannot be had, so no VM test can run:\n{built.stderr}", pytrace=False)
+    return CACHE
+
+
+@pytest.fixture
+def boxes(
+    request: pytest.FixtureRequest, repo: GitRepo, tmp_path: Path, cache: Path, pytestconfig: pytest.Config
+) -> Iterator[Sandboxes]:
+    """`sandbox` as a user runs it, in `repo`."""
+    target = pytestconfig.rootpath / "test-results" / re.sub(r"[^\w.-]+", "_", request.node.name)
+    with sandboxes(repo, tmp_path / "state", cache) as made:
+        try:
+            yield made
+        finally:
+            if request.node.stash.get(REPORTS, False):
+                keep_artifacts(made, target)

@@ -1,0 +1,106 @@
+"""However a sandbox ends, what was committed comes home, and nothing keeps running."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support.vm import Sandboxes, wait_for
+
+WORK = "echo 1 > one; git add one; git commit -qm inside; echo loose > loose; "
+
+
+def started(child: subprocess.Popen[bytes], word: bytes = b"up\n") -> None:
+    assert child.stdout is not None
+    assert child.stdout.readline() == word
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_ends_the_session_and_the_work_comes_home(boxes: Sandboxes, number: signal.Signals) -> None:
+    with boxes.started("run", "--", "sh", "-ec", WORK + "echo up; sleep 600") as child:
+        started(child)
+        child.send_signal(number)
+        done = boxes.finish(child)
+    assert done.code == 128 + number, done.said
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
+    assert boxes.listed()["vm-1"]["state"] == "stopped"
+    assert boxes.repo.git("rev-parse", "main") != boxes.refs()["refs/sandbox/vm-1"]
+
+
+def test_signal_before_the_guest_answers_leaves_nothing(boxes: Sandboxes) -> None:
+    with boxes.started("run", "--", "true") as child:
+        wait_for("a machine", lambda: "qemu-system-x86" in boxes.processes().values())
+        child.terminate()
+        done = boxes.finish(child)
+    assert done.code == 143, done.said
+    assert (boxes.refs(), boxes.directories()) == ({}, [])
+
+
+def test_power_off_inside_is_rescued(boxes: Sandboxes) -> None:
+    done = boxes.run("run", "--", "sh", "-ec", WORK + "sync; sudo poweroff -f; sleep 60")
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
+    assert "rescue" in done.said
+    assert done.code in (13, 14), "the command did not end, so its exit code must not be taken for success"
+    assert boxes.listed()["vm-1"]["state"] == "stopped"
+
+
+def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> None:
+    with boxes.started("run", "--", "sh", "-ec", WORK + "sync; echo up; sleep 600") as child:
+        started(child)
+        assert boxes.listed()["vm-1"]["state"] == "running"
+        assert boxes.run("drop", "--force", "vm-1").code == 17, "it runs"
+        child.kill()
+        child.wait()
+    wait_for("QEMU dies with its supervisor", lambda: not boxes.processes(), 15)
+    assert boxes.listed()["vm-1"]["state"] == "recoverable"
+    assert "refs/sandbox/vm-1" not in boxes.refs()
+    refused = boxes.run("drop", "vm-1")
+    assert refused.code == 17
+    assert "sandbox recover vm-1" in refused.said
+    boxes.ok("recover", "vm-1")
+    head = boxes.refs()["refs/sandbox/vm-1"]
+    assert boxes.repo.git("log", "-1", "--format=%s", head) == "inside"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
+    assert boxes.run("drop", "vm-1").code == 17, "its commit is on no branch"
+    boxes.ok("merge", "vm-1")
+    boxes.ok("drop", "--force", "vm-1")
+    assert (boxes.refs(), boxes.directories()) == ({}, [])
+    assert boxes.repo.git("rev-parse", "main") == head
+
+
+LOAD = r"""
+git config gc.auto 0
+(while :; do head -c 300000 /dev/urandom > noise; done) &
+echo up
+n=0; while :; do n=$((n + 1)); echo $n > count; git add count; git commit -qm "c$n"; git rev-parse HEAD; done
+"""
+
+
+def test_killed_machine_under_write_load_keeps_every_commit(boxes: Sandboxes) -> None:
+    with boxes.started("run", "--", "sh", "-c", LOAD) as child:
+        started(child)
+        assert child.stdout is not None
+        told = [child.stdout.readline().decode().strip() for _ in range(8)]
+        os.kill(boxes.only("qemu"), signal.SIGKILL)
+        done = boxes.finish(child)
+    told += re.findall("^[0-9a-f]{40}$", done.text, re.MULTILINE)
+    home = boxes.repo.git("rev-list", "sandbox/vm-1").split()
+    assert set(told) <= set(home)
+    assert boxes.repo.git("fsck", "--no-dangling", "--connectivity-only") == ""
+    assert done.code == 14, done.said
+
+
+def test_disk_of_the_host_survives_a_second_recover(boxes: Sandboxes) -> None:
+    boxes.sh(WORK)
+    head = boxes.refs()["refs/sandbox/vm-1"]
+    again = boxes.ok("recover", "vm-1", "--json").envelope
+    assert again["data"][0]["head"] == head
+    assert boxes.refs()["refs/sandbox/vm-1"] == head
+    assert time.time() - boxes.listed()["vm-1"]["created"] < 3600

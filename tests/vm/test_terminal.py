@@ -1,0 +1,85 @@
+"""The story as a person lives it, on a real terminal."""
+
+from __future__ import annotations
+
+from support.terminal import Terminal
+from support.vm import SANDBOX, Sandboxes
+
+PROMPT = "/workspace"
+BOOT = 150.0  # seconds
+
+
+def terminal(boxes: Sandboxes, *words: str) -> Terminal:
+    return Terminal([SANDBOX, *words], cwd=boxes.repo.path, env=boxes.env)
+
+
+def ready(term: Terminal) -> None:
+    """A prompt, and a shell that answers to it: input is echoed, so answer and question must differ."""
+    term.expect(PROMPT, BOOT)
+    term.type("echo answer-$((40 + 2))\n")
+    term.expect("answer-42")
+    term.expect(PROMPT)
+
+
+def test_shell_resize_interrupt_and_exit_code(boxes: Sandboxes) -> None:
+    with terminal(boxes) as term:
+        before = term.settings()
+        ready(term)
+        term.type("stty size; tput colors\n")
+        term.expect("24 80")
+        term.expect("256")
+        term.resize(50, 132)
+        term.type("sleep 0.3; stty size\n")
+        term.expect("50 132")
+        term.expect(PROMPT)
+        term.type("sleep 600; echo slept=$?\n")
+        term.expect("slept=$?")
+        term.type("\x03")
+        term.expect(PROMPT, 20)
+        term.type("echo after=$?\n")
+        term.expect("after=130")
+        term.type("sleep 600\n")
+        term.expect("sleep 600")
+        term.type("\x1a")
+        term.expect("Stopped")
+        term.type("kill %1; wait; (exit 7)\n")
+        term.expect(PROMPT)
+        term.type("\x04")
+        assert term.wait() == 7, term.shown()
+        assert "No changes" in term.shown()
+        assert term.settings() == before
+    assert (boxes.refs(), boxes.directories()) == ({}, [])
+
+
+def test_fast_forward_merges_by_itself_and_diverged_asks(boxes: Sandboxes) -> None:
+    repo = boxes.repo
+    first = repo.git("rev-parse", "HEAD")
+    with terminal(boxes) as term:
+        ready(term)
+        term.type("echo 1 > one; git add one; git commit -qm inside; exit\n")
+        assert term.wait() == 0, term.shown()
+        assert "Merged into your branch" in term.shown()
+        assert "sandbox merge --undo vm-1" in term.shown()
+    assert repo.read("one") == b"1\n"
+    assert repo.git("rev-parse", "HEAD^") == first
+    with terminal(boxes, "--name", "other") as term:
+        ready(term)
+        repo.commit("meanwhile", {"two": "2\n"})
+        term.type("echo 3 > three; git add three; git commit -qm theirs; exit\n")
+        term.expect("Merge sandbox other now? [y/N]:", 120)
+        term.type("y\n")
+        assert term.wait() == 0, term.shown()
+    assert repo.git("log", "--format=%s", "--no-merges").split() == ["theirs", "meanwhile", "inside", "first"]
+    assert len(repo.git("rev-list", "--parents", "-1", "HEAD").split()) == 3
+    assert repo.status() == ""
+
+
+def test_closed_terminal_brings_the_work_home(boxes: Sandboxes) -> None:
+    with terminal(boxes) as term:
+        ready(term)
+        term.type("echo 1 > one; git add one; git commit -qm inside; echo done-$((1 + 1))\n")
+        term.expect("done-2")
+        term.hang_up()
+        assert term.wait() == 129, term.shown()
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    assert boxes.repo.git("log", "-1", "--format=%s") == "first", "nobody was there to ask or to be told"
