@@ -22,6 +22,7 @@ VERBS = {
     "log": "Show the commits that came home from a sandbox.",
     "diff": "Show what a sandbox changed.",
     "merge": "Merge a sandbox's commits into the current branch.",
+    "compare": "Predict conflicts between sandboxes, and say in which order to merge them.",
     "drop": "Remove a sandbox, its refs and its disk.",
     "recover": "Bring home what is on the disk of a sandbox that ended badly.",
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",

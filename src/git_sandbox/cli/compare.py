@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox import store
+from git_sandbox.cli import common
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.git.names import SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import siblings
+from git_sandbox.integrate.siblings import Comparison, Pair, Sibling, Step
+from git_sandbox.sandbox import inspect
+from git_sandbox.text import one_line
+
+SHOWN = 5  # paths named for each pair
+
+
+@click.command("compare")
+@click.argument("names", metavar="[ID...]", nargs=-1, shell_complete=common.complete_ids)
+@common.json_option
+def command(names: tuple[str, ...], as_json: bool) -> Result:
+    """Predict conflicts between sandboxes, and say in which order to merge them.
+
+    Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other
+    and with your HEAD; uncommitted work is not looked at, and no file is touched.
+
+    \b
+    Examples:
+      sandbox compare vm-1 vm-2
+      sandbox compare
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    repo = common.repository()
+    chosen = [_sibling(repo, name) for name in dict.fromkeys(names or _with_commits(repo))]
+    if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
+        raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` shows what there is")
+    if len(chosen) > siblings.MAX_SIBLINGS:
+        raise UsageError(f"at most {siblings.MAX_SIBLINGS} sandboxes can be compared at once", hint="name some of them")
+    found = siblings.compare(repo, chosen)
+    return Result("compare", found, text="\n".join(_lines(found)))
+
+
+def _with_commits(repo: Repository) -> list[str]:
+    return [entry.id for entry in store.entries(repo) if SandboxRefs(entry.id).head in entry.refs]
+
+
+def _sibling(repo: Repository, name: str) -> Sibling:
+    found = inspect.known(repo, name)
+    return Sibling(found.entry.id, found.base.commit, inspect.require_head(found))
+
+
+def _lines(found: Comparison) -> list[str]:
+    lines = [line for pair in found.pairs for line in _pair(pair)]
+    return [*lines, "", "Merge in this order:", *(_step(number, step) for number, step in enumerate(found.order, 1))]
+
+
+def _pair(pair: Pair) -> list[str]:
+    who = f"{pair.one} and {pair.other}: "
+    if pair.unrelated:
+        return [f"{who}no commit in common"]
+    if pair.conflicts:
+        return [click.style(f"{who}conflict in {_named(pair.conflicts)}", fg="red")]
+    return [f"{who}no conflict" + (f"; both changed {_named(pair.both)}" if pair.both else "")]
+
+
+def _step(number: int, step: Step) -> str:
+    line = f"  {number}. {step.id}"
+    if step.unrelated:
+        return f"{line}  (no commit in common with HEAD: `sandbox merge --branch NAME {step.id}`)"
+    return f"{line}  (conflict in {_named(step.conflicts)})" if step.conflicts else line
+
+
+def _named(paths: tuple[str, ...]) -> str:
+    shown = ", ".join(one_line(path) for path in paths[:SHOWN])
+    return f"{shown} and {len(paths) - SHOWN} more" if len(paths) > SHOWN else shown
