@@ -115,6 +115,11 @@ class SandboxDir:
         return self.root / "quarantine"
 
     @property
+    def nested(self) -> Path:
+        """Bare repositories with the work done in repositories that the host has not got."""
+        return self.root / "nested"
+
+    @property
     def ssh_config(self) -> Path:
         """Exists while a session is open; `ssh -F` with it reaches the guest."""
         return self.sockets / "ssh_config"

@@ -36,6 +36,21 @@ class State(StrEnum):
     BROKEN = "broken"  # a directory whose record cannot be read
 
 
+class NestedRecord(msgspec.Struct, frozen=True):
+    """A repository inside the worktree, as it went in. Paths of the guest's are relative to the worktree."""
+
+    git_dir: str
+    path: str | None  # where it is checked out, None for a submodule that is not
+    host: str  # its git directory here
+    host_worktree: str | None
+    state: str | None  # digest of all that is committed, None with uncommitted work
+    base: str | None
+    refs: dict[str, str] = {}
+    stash: tuple[str, ...] = ()
+    snapshot: str | None = None  # trees of worktree and index where these differ from `base`
+    index_tree: str | None = None
+
+
 class Record(msgspec.Struct, frozen=True):
     """`record.json`. Written by us only; a guest never sees it."""
 
@@ -56,6 +71,7 @@ class Record(msgspec.Struct, frozen=True):
     net: str
     refs: dict[str, str] = {}  # branches, tags and notes when it was taken
     stash: tuple[str, ...] = ()
+    nested: tuple[NestedRecord, ...] = ()
     pid: int = 0  # who supervises the machine; only meaningful while the lock is held
     brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
     exit_code: int | None = None

@@ -28,5 +28,5 @@ def command(name: str | None, as_json: bool) -> Result:
         took = found.home.collected
         if uncommitted.new_work(repo, base_of(found.record), took.head, took.wip):
             lines.append(f"Uncommitted work is in refs/sandbox-wip/{each}: `sandbox diff --wip {each}`")
-        lines += [f"warning: {text}" for text in found.home.collected.warnings]
+        lines += [f"warning: {text}" for text in found.home.warnings]
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")

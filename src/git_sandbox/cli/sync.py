@@ -24,8 +24,9 @@ def command(name: str, send: bool, as_json: bool) -> Result:
         sent = live.send(repo, name)
         return Result("sync", {"id": name, "sent": sent}, text="\n".join(sent))
     with progress.shown(quiet=as_json) as say:
-        came = live.sync(repo, name, say).collected
-    lines = requests.describe(came)
-    lines += [f"warning: {one_line(text, limit=300)}" for text in came.warnings]
-    data = {"id": name, "head": came.head, "wip": came.wip, "updated": came.updated, "warnings": came.warnings}
+        brought = live.sync(repo, name, say)
+    came = brought.collected
+    lines = requests.describe(brought)
+    lines += [f"warning: {one_line(text, limit=300)}" for text in brought.warnings]
+    data = {"id": name, "head": came.head, "wip": came.wip, "updated": came.updated, "warnings": brought.warnings}
     return Result("sync", data, text="\n".join(lines))

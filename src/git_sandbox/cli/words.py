@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import Any
 
 import click
@@ -70,8 +72,22 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
         lines += [f"  {commit_line(commit)}" for commit in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
+    lines += _nested(record, home)
     others = [name for name in home.collected.updated if name.startswith(("refs/sandbox-stash/", "refs/sandbox-tags/"))]
     lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
+    return lines
+
+
+def _nested(record: Record, home: Home) -> list[str]:
+    """A line for each repository inside the worktree from which something came, and where that is now."""
+    lines = []
+    for each in home.nested.homes:
+        new = [name for name in each.collected.updated if name.startswith(("refs/sandbox/", "refs/sandbox-heads/"))]
+        what = "commits" if new else "uncommitted work, stashes or tags"
+        where = one_line(os.fspath(each.git_dir), limit=300)
+        fetch = "" if each.borrowed else f": `git fetch {shlex.quote(where)} {SandboxRefs(SandboxId(record.id)).head}`"
+        if each.collected.updated:
+            lines.append(f"  {each.path}: {what} of that repository came home into {where}{fetch}")
     return lines
 
 
@@ -119,5 +135,14 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "merged": settled.merged,
         "reason": settled.reason,
         "dirty": settled.dirty,
+        "nested": [
+            {
+                "path": each.path,
+                "git_dir": one_line(os.fspath(each.git_dir), limit=4096),
+                "head": each.collected.head,
+                "refs": each.collected.updated,
+            }
+            for each in finished.home.nested.homes
+        ],
         "warnings": list(finished.warnings),
     }

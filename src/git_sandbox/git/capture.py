@@ -44,6 +44,7 @@ class Captured:
     settings_left_out: tuple[str, ...]
     bytes: int
     inodes: int
+    git_dirs: tuple[GitDir, ...] = ()
 
 
 def capture(
@@ -81,6 +82,7 @@ def capture(
         settings_left_out=settings,
         bytes=found.bytes,
         inodes=found.inodes,
+        git_dirs=found.git_dirs,
     )
 
 

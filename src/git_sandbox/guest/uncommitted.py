@@ -41,9 +41,6 @@ class TemporaryIndex:
     def list(self, *args: str) -> list[bytes]:
         return [row for row in self.ask("ls-files", "-z", *args).stdout.split(b"\0") if row]
 
-    def gitlinks(self) -> set[bytes]:
-        return {row.split(b"\t", 1)[1] for row in self.list("-s") if row.startswith(b"160000 ")}
-
 
 def unhide(index: TemporaryIndex, worktree: str) -> None:
     """Let `add` see edits to files marked assume-unchanged, or marked skip-worktree and there all the same."""
@@ -73,11 +70,11 @@ def add_all(index: TemporaryIndex) -> None:
         index.repo.warn(f"git add: {complaint(done)}")
 
 
-def notice(index: TemporaryIndex, links_before: set[bytes]) -> None:
-    """Say what the tree cannot hold: other repositories, and files `add` left out."""
-    for path in sorted(index.gitlinks() - links_before):
-        index.repo.warn(f"{text(path)} is a repository of its own: here is only the name of its commit")
+def notice(index: TemporaryIndex) -> None:
+    """Say what the tree cannot hold: files `add` left out. (Repositories inside are exported by themselves.)"""
     for path in index.list("-o", "--exclude-standard"):
+        if path.endswith(b"/"):  # a repository without a commit
+            continue
         index.repo.warn(f"{text(path)} could not be read: not exported")
     listed = index.repo.ask("worktree", "list", "--porcelain", "-z").stdout.split(b"\0")
     for path in [row.removeprefix(b"worktree ") for row in listed if row.startswith(b"worktree ")][1:]:
@@ -103,13 +100,13 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
         return None, None
     repo.cwd = repo.worktree
     with TemporaryIndex(repo) as index:
-        staged, links = index.tree(), index.gitlinks()
+        staged = index.tree()
         unhide(index, repo.worktree)
         if repo.mended:
             rehash_lost(index, repo.worktree)
         add_all(index)
         tree = index.tree()
-        notice(index, links)
+        notice(index)
     if tree is None:
         repo.warn("the uncommitted files could not be written as a tree")
         return None, None

@@ -9,9 +9,10 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
-from git_sandbox.sandbox import home, inspect, uncommitted
+from git_sandbox.sandbox import home, inspect, nested, uncommitted
 from git_sandbox.sandbox.after import base_of
 from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.nested import Holding
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Entry, Record, State
 
@@ -34,11 +35,14 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
     """
     with store.open_existing(repo, name) as (box, entry):
         lost = tuple(review.unmerged(repo, inspect.tips(entry)))
+        record = entry.record or inspect.from_refs(repo, entry)
+        inside = nested.holdings(repo, box, record)
         if not force:
             _refuse_recoverable(name, entry.state)
             _refuse_commits(name, lost)
+            _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
-        home.remove(box)
+        home.remove(box, record)
         return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
 
 
@@ -57,6 +61,17 @@ def _refuse_commits(name: str, lost: tuple[Oid, ...]) -> None:
             f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours: {shown}",
             hint=f"`sandbox merge {name}`, or keep them with `git branch NAME sandbox/{name}`, or `drop --force`",
         )
+
+
+def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
+    for each in inside:
+        if lost := nested.lost(repo, each):
+            shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
+            where = each.repo.git_dir
+            raise StateError(
+                f"{len(lost)} commit(s) of sandbox `{name}` in {where} are nowhere else: {shown}",
+                hint=f"`git fetch {where} refs/sandbox/{name}` where you want them, merge that, or `drop --force`",
+            )
 
 
 def _refuse_work(repo: Repository, entry: Entry) -> None:
@@ -83,7 +98,7 @@ def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
             raise StateError(f"the record of sandbox `{name}` cannot be read", hint=f"look into {entry.directory.root}")
         brought = home.rescue(box, entry.record, progress)
         # Unlike a normal end this never removes the sandbox: whoever recovers wants to look at it.
-        home.note(box, entry.record, entry.record.exit_code)
+        home.note(box, entry.record, entry.record.exit_code, brought)
         return Recovered(entry.id, entry.record, brought)
 
 

@@ -19,7 +19,8 @@ from git_sandbox.errors import CollectError, MachineError, SandboxError, StateEr
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machines
+from git_sandbox.sandbox import machines, nested
+from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import manifest, stream
@@ -39,6 +40,12 @@ class Home:
     manifest: Manifest
     changed: bool
     rescued: bool = False
+    nested: Nested = NOTHING_NESTED
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Safe to print."""
+        return (*self.collected.warnings, *self.nested.warnings)
 
 
 def bring_home(box: Box, record: Record, progress: Progress) -> Home:
@@ -99,15 +106,13 @@ def _import(box: Box, record: Record, channel: socket.socket, progress: Progress
         quarantine=box.directory.quarantine,
         given=record.refs,
     )
-    return Home(took, told, changed=_changed(took, told, record))
+    inner = nested.bring_home(box, record, channel, told.nested)
+    changed = _changed(took, told, record) or bool(inner.homes or inner.missing)
+    return Home(took, told, changed, nested=inner)
 
 
 def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
-    """Without stashes and uncommitted work that the host has in the same form: they would only be noise in refs."""
-    went_in = (record.base, record.snapshot, record.index_tree)
-    if told.wip and (told.head.oid, told.worktree_tree, told.wip.index_tree) == went_in:
-        told = dataclasses.replace(told, wip=None, worktree_tree=None)
-    return dataclasses.replace(told, stash=tuple(each for each in told.stash if each.oid not in record.stash))
+    return nested.came_along(told, record.base, record.snapshot, record.index_tree, record.stash)
 
 
 def _changed(took: Collected, told: Manifest, record: Record) -> bool:
@@ -130,19 +135,23 @@ def image_of(box: Box, record: Record | None) -> Image:
 def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
     """Note that everything is home; remove a sandbox that changed nothing. True when it is still there."""
     if home.changed:
-        note(box, record, exit_code)
+        note(box, record, exit_code, home)
         return True
-    remove(box)
+    remove(box, record)
     return False
 
 
-def note(box: Box, record: Record, exit_code: int | None) -> None:
-    box.save(msgspec.structs.replace(record, brought_home=time.time(), exit_code=exit_code))
+def note(box: Box, record: Record, exit_code: int | None, home: Home) -> None:
+    """How it ended. While something is on the disk only, the sandbox stays recoverable."""
+    when = None if home.nested.missing else time.time()
+    box.save(msgspec.structs.replace(record, brought_home=when, exit_code=exit_code))
 
 
-def remove(box: Box) -> None:
-    """Delete the sandbox's refs and its directory."""
+def remove(box: Box, record: Record | None = None) -> None:
+    """Delete the sandbox's refs, also those in the repositories inside the worktree, and its directory."""
     repo = box.repo
+    for each in nested.holdings(repo, box, record):
+        store.unpin(each.repo.git, each.refs)
     refs = repo.refs(*box.refs.patterns)
     if refs:
         store.unpin(repo.git, refs)

@@ -22,6 +22,7 @@ from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestUser
+from git_sandbox.sandbox import nested
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
@@ -66,6 +67,7 @@ def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Pr
         progress("Recording the starting point")
         taken = _snapshot(repo, place, captured)
         record = _record(box, options, captured, taken, ready, backend=backend)
+        record = msgspec.structs.replace(record, nested=nested.record(place, captured.git_dirs))
         progress("Making the workspace disk")
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (settings.disk << 20)
         disk.make(box.directory.staging, box.directory.disk, inodes=captured.inodes, size=size)

@@ -16,6 +16,7 @@ import msgspec
 from git_sandbox.collect import Collected
 from git_sandbox.errors import SandboxError
 from git_sandbox.sandbox import home, send
+from git_sandbox.sandbox.home import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Record
 from git_sandbox.text import one_line
@@ -51,7 +52,7 @@ def served(box: Box, record: Record, session: Session, channel: Attachment) -> I
 
 def _serve(box: Box, record: Record, session: Session, connection: socket.socket) -> None:
     verbs: dict[str, Callable[[], list[str]]] = {
-        "push": lambda: describe(home.bring_home(box, record, _silent).collected),
+        "push": lambda: describe(home.bring_home(box, record, _silent)),
         "pull": lambda: send.send(box.repo, record, session),
     }
     with contextlib.suppress(OSError), connection.makefile("rb") as lines:
@@ -72,10 +73,15 @@ def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str,
         return {"ok": False, "lines": [one_line(str(error))]}
 
 
-def describe(collected: Collected) -> list[str]:
-    """What a collection changed, a line for each ref."""
-    rows = [f"{name}  {(old or 'new')[:10]} -> {new[:10]}" for name, (old, new) in collected.updated.items()]
+def describe(brought: Home) -> list[str]:
+    """What a collection changed, a line for each ref; those of a repository inside the worktree with its path."""
+    rows = _updated("", brought.collected)
+    rows += [row for each in brought.nested.homes for row in _updated(f"{each.path}: ", each.collected)]
     return rows or ["Everything was on the host already."]
+
+
+def _updated(where: str, collected: Collected) -> list[str]:
+    return [f"{where}{name}  {(old or 'new')[:10]} -> {new[:10]}" for name, (old, new) in collected.updated.items()]
 
 
 def _silent(_text: str) -> None:

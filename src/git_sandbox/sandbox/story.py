@@ -68,7 +68,7 @@ def resume(
         prepare.require_memory(record.memory)
         life = _Life(box, record, image, options, progress, ready)
         brought = life.live()
-        home.note(box, record, life.exit_code)
+        home.note(box, record, life.exit_code, brought)
     return life.finished(brought, kept=True, warnings=())
 
 
@@ -101,7 +101,7 @@ class _Life:
         if brought is None:
             return self._rescued()
         if self.problem is not None:
-            home.note(self.box, self.record, self.problem.exit_code)
+            home.note(self.box, self.record, self.problem.exit_code, brought)
             raise self.problem
         return brought
 
@@ -143,5 +143,5 @@ class _Life:
             raise home.why(error, self.box) from error
 
     def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
-        told = (*warnings, *brought.collected.warnings)
+        told = (*warnings, *brought.warnings)
         return Finished(self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)

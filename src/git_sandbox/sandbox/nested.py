@@ -1,0 +1,294 @@
+"""Repositories inside the worktree: submodules, absorbed or not, and other clones.
+
+Which repository of the host one of the guest's belongs to was noted when the copy was made; the guest's words are
+only compared with that. One that is not known comes home into a bare repository in the sandbox's own directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from git_sandbox.collect import Collected, collect, known_objects
+from git_sandbox.errors import CollectError, SandboxError
+from git_sandbox.git import gitdirs, snapshot
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import review
+from git_sandbox.store import Box, NestedRecord, Record
+from git_sandbox.text import one_line
+from git_sandbox.transport import manifest, stream
+from git_sandbox.transport.manifest import GuestNested, Manifest
+
+BUDGET = 3600.0  # seconds for all of them together: a hostile guest has 200, and can stall in each
+IDLE = 300.0
+STATE_REFS = ("refs/heads", "refs/tags", "refs/notes", "refs/stash")  # as in guest/nested.py
+
+
+@dataclass(frozen=True)
+class NestedHome:
+    """What came home of one. `path` is the guest's word for it, safe to print; `git_dir` is where it is now.
+
+    `borrowed`: in a repository of the user's, not one in the sandbox's directory.
+    """
+
+    path: str
+    git_dir: Path
+    borrowed: bool
+    collected: Collected
+
+
+@dataclass(frozen=True)
+class Nested:
+    """`missing`: why some did not come; the sandbox's disk has them."""
+
+    homes: tuple[NestedHome, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        told = [f"{home.path}: {text}" for home in self.homes for text in home.collected.warnings]
+        return (*told, *(f"still on the sandbox's disk only: {why}" for why in self.missing))
+
+
+NOTHING_NESTED = Nested()
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def record(copy: Path, git_dirs: Iterable[GitDir]) -> tuple[NestedRecord, ...]:
+    """What goes into the sandbox, read from the copy at `copy` before it becomes a disk."""
+    return tuple(_recorded(copy, each) for each in git_dirs if each.target != ".git")
+
+
+def _recorded(copy: Path, git_dir: GitDir) -> NestedRecord:
+    checkout = copy / git_dir.checkout if git_dir.checkout is not None else None
+    place = copy / git_dir.target
+    git = Git(place, checkout or place, tuple(HERMETIC.items()))
+    head = [git.try_run(*words) for words in _HEAD]
+    symref, base = (done.text.strip() if done.returncode == 0 else "" for done in head)
+    clean = checkout is None or _clean(git)
+    tree, index = (None, None) if clean or checkout is None else _worktree(git, place)
+    return NestedRecord(
+        git_dir=git_dir.target,
+        path=git_dir.checkout,
+        host=os.fspath(git_dir.common),
+        host_worktree=os.fspath(git_dir.worktree) if git_dir.worktree else None,
+        state=_state(symref, base, git) if clean else None,
+        base=base or None,
+        refs=_refs(git),
+        stash=tuple(git.try_run("rev-list", "-g", "refs/stash").text.split()),
+        snapshot=tree,
+        index_tree=index,
+    )
+
+
+_HEAD = (("symbolic-ref", "-q", "HEAD"), ("rev-parse", "-q", "--verify", "HEAD"))
+
+
+def _clean(git: Git) -> bool:
+    """No uncommitted work, and no path where it could hide from `git status`."""
+    if git.run("status", "--porcelain", "-z", "--untracked-files=all"):
+        return False
+    return all(row.startswith(b"H ") for row in git.run("ls-files", "-v", "-z").split(b"\0") if row)
+
+
+def _state(symref: str, base: str, git: Git) -> str:
+    said = git.run("for-each-ref", "--format=%(objectname) %(refname)", *STATE_REFS)
+    head = f"{symref}\n{base}\n".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(head + said).hexdigest()
+
+
+def _refs(git: Git) -> dict[str, str]:
+    listed = git.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
+    rows = (line.split(" ", 1) for line in listed.decode("utf-8", "surrogateescape").splitlines())
+    return {name: value for value, name in rows}
+
+
+def _worktree(git: Git, place: Path) -> tuple[str | None, str | None]:
+    """Trees of worktree and index. Their objects are thrown away: only the names are needed."""
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        objects = Path(scratch, "objects")
+        objects.mkdir()
+        side = git.with_env(GIT_OBJECT_DIRECTORY=str(objects), GIT_ALTERNATE_OBJECT_DIRECTORIES=str(place / "objects"))
+        taken = snapshot.take(side, place / "index", Path(scratch), copied=True)
+        return taken.tree, taken.index_tree
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def came_along(told: Manifest, base: str | None, tree: str | None, index: str | None, stash: Sequence[str]) -> Manifest:
+    """`told` without stashes and uncommitted work that the host has in the same form: only noise in refs."""
+    if told.wip and (told.head.oid, told.worktree_tree, told.wip.index_tree) == (base, tree, index):
+        told = replace(told, wip=None, worktree_tree=None)
+    return replace(told, stash=tuple(each for each in told.stash if each.oid not in stash))
+
+
+@dataclass
+class _Budget:
+    """What is left for all nested repositories together: seconds and bytes."""
+
+    deadline: float = field(default_factory=lambda: time.monotonic() + BUDGET)
+    total: int = stream.DEFAULT_LIMITS.total
+
+    def limits(self) -> stream.StreamLimits:
+        left = self.deadline - time.monotonic()
+        if left <= 0 or self.total <= 0:
+            raise CollectError("the guest took more than all nested repositories may")
+        return replace(stream.DEFAULT_LIMITS, idle=min(IDLE, left), overall=left, total=self.total)
+
+    def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.total -= len(chunk)
+            yield chunk
+
+
+def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[GuestNested]) -> Nested:
+    """Ask for every repository inside the worktree that is not as it went in, and collect each by itself.
+
+    One that fails holds up no other; it is in `missing`.
+    """
+    budget = _Budget()
+    homes, missing = [], []
+    for each in told:
+        known = _known(record, each)
+        if known and known.state is not None and known.state == each.state:
+            continue
+        try:
+            home = _collected(box, channel, each, known, budget)
+        except SandboxError as error:
+            why = f"{error.message}: {error.cause}" if error.cause else error.message
+            missing.append(one_line(f"{each.path or each.git_dir}: {why}", limit=500))
+            continue
+        if home is not None:
+            homes.append(home)
+    return Nested(tuple(homes), tuple(missing))
+
+
+def _known(record: Record, told: GuestNested) -> NestedRecord | None:
+    """What the guest means, by git directory, or by checkout where that was moved (`git submodule absorbgitdirs`)."""
+    same = [each for each in record.nested if each.git_dir == told.git_dir]
+    moved = [each for each in record.nested if each.path is not None and each.path == told.path]
+    return next(iter([*same, *moved]), None)
+
+
+def _collected(
+    box: Box, channel: socket.socket, told: GuestNested, known: NestedRecord | None, budget: _Budget
+) -> NestedHome | None:
+    at_home = host_repository(box.repo, box.refs, known) if known else None
+    place = box.directory.nested / own_name(told.git_dir)
+    repo = at_home or (_bare(place) if place.is_dir() else None)
+    have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
+    extra = {"git_dir": told.git_dir, "path": told.path}
+    reply = stream.request(channel, "export", known=have, extra=extra, limits=budget.limits())
+    chunks = budget.counted(reply.chunks)
+    found = _parsed(reply.header, repo)
+    if known:
+        found = came_along(found, known.base, known.snapshot, known.index_tree, known.stash)
+    if not _anything(found, known):
+        for _ in chunks:
+            pass
+        return None
+    target = repo or _make(place, found.object_format)
+    given = known.refs if known and at_home else {}
+    took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, given=given)
+    return NestedHome(one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took)
+
+
+def _parsed(header: bytes, repo: Repository | None) -> Manifest:
+    if repo is not None:
+        return manifest.parse(header, object_format=repo.object_format)
+    try:
+        return manifest.parse(header, object_format="sha1")
+    except CollectError:
+        return manifest.parse(header, object_format="sha256")
+
+
+def _anything(found: Manifest, known: NestedRecord | None) -> bool:
+    """Whether there is something that did not simply go in."""
+    refs = {ref.name: ref.oid for ref in found.refs}
+    base = (known.base, known.refs) if known else (None, {})
+    return (found.head.oid, refs) != base or bool(found.stash) or found.wip is not None
+
+
+# --- where it is ------------------------------------------------------------------------------------------------------
+
+
+def host_repository(repo: Repository, refs: SandboxRefs, known: NestedRecord) -> Repository | None:
+    """The user's own repository that `known` was copied from, if it still is one and is inside `repo`.
+
+    Not when it has a sandbox of the same name of its own: that one's refs are not ours to touch.
+    """
+    git_dir = Path(known.host)
+    roots = (Path(os.path.realpath(repo.worktree)), Path(os.path.realpath(repo.common_dir)))
+    genuine = os.path.realpath(git_dir) == known.host and any(git_dir.is_relative_to(root) for root in roots)
+    if not genuine or not gitdirs.is_git_dir(git_dir) or gitdirs.is_linked(git_dir):
+        return None
+    worktree = Path(known.host_worktree) if known.host_worktree else git_dir
+    found = _opened(git_dir, worktree if worktree.is_dir() else git_dir)
+    return None if found.refs(refs.meta) else found
+
+
+def _opened(git_dir: Path, worktree: Path) -> Repository:
+    object_format = Git(git_dir, worktree).line("rev-parse", "--show-object-format")
+    return Repository(worktree, git_dir, git_dir, object_format)
+
+
+def own_name(git_dir: str) -> str:
+    """A readable and unique name for the directory of a repository that the host has not got."""
+    readable = re.sub(r"[^a-z0-9]+", "-", git_dir.lower().removesuffix("/.git")).strip("-")[-30:].strip("-")
+    digest = hashlib.sha256(git_dir.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{readable or 'repo'}-{digest[:10]}.git"
+
+
+def _make(place: Path, object_format: str) -> Repository:
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    git = Git(place).with_env(**HERMETIC)
+    git.run("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
+    return _bare(place)
+
+
+def _bare(place: Path) -> Repository:
+    return _opened(place, place)
+
+
+# --- what would be lost -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Refs of a sandbox in one nested repository."""
+
+    repo: Repository
+    refs: dict[RefName, Oid]
+    borrowed: bool
+
+
+def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
+    """Everywhere this sandbox has put refs, apart from `repo` itself."""
+    at_home = [host_repository(repo, box.refs, each) for each in record.nested] if record else []
+    found = [Holding(each, each.refs(*box.refs.patterns), borrowed=True) for each in at_home if each]
+    own = sorted(box.directory.nested.glob("*.git"))
+    found += [Holding(each, each.refs(*box.refs.patterns), borrowed=False) for each in map(_bare, own)]
+    return [each for each in found if each.refs]
+
+
+def lost(repo: Repository, holding: Holding) -> list[Oid]:
+    """Commits and uncommitted work that are on nothing of the user's in that repository, nor (if it is ours) in
+    `repo`, into which he may have fetched them.
+    """
+    tips = list(dict.fromkeys(holding.refs.values()))
+    if not holding.borrowed:
+        tips = [tip for tip in tips if repo.resolve(f"{tip}^{{commit}}") is None]
+    return review.unmerged(holding.repo, tips)
