@@ -1,0 +1,73 @@
+"""When root runs the tests, the machine of an ordinary user is tried as well: other ids, a name, no privileges."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.vm import Sandboxes, sandboxes
+
+NAME, UID, GID = "tester", 21_234, 21_235
+# In a mount namespace of its own: a user database with the tester in it, and the interpreter where he can reach it.
+ENTER = r"""
+mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group
+mount --bind "$2" "$1/python"; case $2 in /root/*) mount -t tmpfs -o mode=0755 tmpfs /root; mkdir -p "$2";
+mount --bind "$1/python" "$2";; esac
+cd "$3"; shift 3; exec setpriv --reuid=21234 --regid=21235 --clear-groups --inh-caps=-all "$@"
+"""
+
+
+@pytest.fixture
+def ordinary(cache: Path) -> Iterator[Sandboxes]:
+    if os.getuid() != 0:
+        pytest.skip("the tests run as an ordinary user already: every other VM test is this test")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this root may not make a mount namespace, which the tester's /etc/passwd needs")
+    with tempfile.TemporaryDirectory(prefix="sb-user-", dir="/tmp") as scratch:
+        root = Path(scratch)
+        root.chmod(0o755)
+        home = root / "home"
+        repo = GitRepo.create(home / "repo")
+        repo.commit("first", {"README": "hello\n"})
+        shutil.copy(Path.home() / ".gitconfig", home / ".gitconfig")
+        _lend_image(cache, home / ".cache")
+        for name, line in (
+            ("passwd", f"{NAME}:x:{UID}:{GID}:Ada Tester,,,:{home}:/bin/bash"),
+            ("group", f"crew:x:{GID}:"),
+        ):
+            (root / name).write_text(Path("/etc", name).read_text() + line + "\n")
+        (root / "python").mkdir()
+        subprocess.run(["chown", "-hR", f"{UID}:{GID}", home], check=True)
+        with sandboxes(repo, home / "state", home / ".cache") as made:
+            os.chown(made.runtime, UID, GID)
+            made.env |= {"HOME": str(home), "USER": NAME, "LOGNAME": NAME, "XDG_CONFIG_HOME": str(home / ".config")}
+            made.prefix = ("unshare", "--mount", "sh", "-ec", ENTER, "sh", scratch, sys.base_prefix, str(repo.path))
+            yield made
+
+
+def _lend_image(cache: Path, target: Path) -> None:
+    """A copy where the tester can read it; sparse, and sharing blocks where the file system can."""
+    for source in sorted((cache / "git-sandbox" / "images").glob("[!.]*/*")):
+        place = target / "git-sandbox" / "images" / source.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "--reflink=auto", "--sparse=always", source, place], check=True)
+
+
+def test_ordinary_user_has_his_own_name_and_ids_and_sudo(ordinary: Sandboxes) -> None:
+    script = "id -un; id -u; id -g; id -gn; echo ~; sudo -n id -u; stat -c %u:%g README; git config user.name; pwd"
+    script += "; echo new > new; git add new; git commit -qm inside; stat -c %u:%g new"
+    done = ordinary.sh(script)
+    assert done.text.splitlines() == [
+        NAME, str(UID), str(GID), "crew", f"/home/{NAME}", "0", f"{UID}:{GID}", "Test User", "/workspace",
+        f"{UID}:{GID}",
+    ]  # fmt: skip
+    assert ordinary.repo.git("-c", "safe.directory=*", "log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    assert {path.lstat().st_uid for path in ordinary.repo.path.rglob("*")} == {UID}, "nothing of root's was made"
