@@ -55,7 +55,7 @@ def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict
     refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
     try:
         tree, wip = uncommitted(repo, at)
-    except ExportError as error:  # the commits are worth more than to be held up by this
+    except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
     return repo, {

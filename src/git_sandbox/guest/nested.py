@@ -26,15 +26,20 @@ def find(repo: Repo) -> list[dict[str, Any]]:
     top = Path(os.path.realpath(repo.worktree))
     found: dict[str, str | None] = {}
     for checkout in checkouts(top):
-        target = pointed(top / checkout / ".git")
-        where = inside(top, target) if target else None
-        if target and where is None:
-            repo.warn(f"the repository of {checkout} is not in the worktree: not exported")
-        elif where and is_git_dir(top / where):
-            found.setdefault(where, checkout)
+        try:
+            target = pointed(top / checkout / ".git")
+            where = inside(top, target) if target else None
+            if target and where is None:
+                repo.warn(f"the repository of {checkout} is not in the worktree: not exported")
+            elif where and is_git_dir(top / where):
+                found.setdefault(where, checkout)
+        except OSError as error:
+            repo.warn(f"the repository of {checkout} cannot be read: not exported ({error.strerror})")
     for outer in (".git", *found):
-        for module in modules(top / outer):
-            found.setdefault(os.fspath(module.relative_to(top)), None)
+        try:
+            found |= {os.fspath(each.relative_to(top)): None for each in modules(top / outer)} | found
+        except OSError as error:
+            repo.warn(f"{error.filename} cannot be read: submodules in it are not exported ({error.strerror})")
     if len(found) > MAX_NESTED:
         repo.warn(f"there are {len(found)} repositories inside: only {MAX_NESTED} are exported")
     return [

@@ -11,6 +11,7 @@ from pathlib import Path
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never the guest user's own PATH
 MAX_WARNINGS = 100
 MAX_TEXT = 500  # characters of one warning or message
+READ_BY_GIT = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude", "objects/info/alternates")
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
@@ -47,6 +48,7 @@ class Repo:
         self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
         self.cwd = path
         self.warnings: list[str] = []
+        refuse_special(Path(git_dir or Path(path, ".git")))
         asked = self.ask("rev-parse", "--absolute-git-dir")
         if asked.returncode:
             raise ExportError(f"no repository in {path}: {complaint(asked)}")
@@ -91,6 +93,14 @@ class Repo:
 
 def complaint(done: subprocess.CompletedProcess[bytes]) -> str:
     return text(done.stderr[-2000:]).strip()[-MAX_TEXT:] or f"exit status {done.returncode}"
+
+
+def refuse_special(git_dir: Path) -> None:
+    """A FIFO where git expects a file would hold git, and us, for ever."""
+    for name in READ_BY_GIT:
+        path = git_dir / name
+        if path.exists() and not path.is_file():
+            raise ExportError(f"{path} is not a file")
 
 
 def mend(repo: Repo) -> bool:
