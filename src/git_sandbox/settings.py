@@ -43,6 +43,7 @@ ROWS = (
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep")),
     Row("dirty", "ask", "what happens with uncommitted work at exit", ("ask", "commit", "stash", "keep", "discard")),
     Row("ignored", "all", "ignored files that go in: all, or none but those in .worktreeinclude", ("all", "none")),
+    Row("exclude", "", "untracked and ignored files that never go in (patterns as in .gitignore)", kind="list"),
     Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes")),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds"),
 )
@@ -64,6 +65,7 @@ class Settings:
     on_exit: str
     dirty: str
     ignored: str
+    exclude: tuple[str, ...]
     auto_push: str  # no | yes
     boot_timeout: int  # seconds
 

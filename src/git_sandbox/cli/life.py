@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +21,8 @@ from git_sandbox.sandbox.story import Finished
 from git_sandbox.settings import Settings
 
 _SETTINGS = (
-    "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "on_exit", "dirty",
-    "auto_push", "boot_timeout",
+    "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude", "on_exit",
+    "dirty", "auto_push", "boot_timeout",
 )  # fmt: skip
 
 
@@ -51,12 +52,23 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         detached=detach,
     )  # fmt: skip
+    said: list[str] = []
     with progress.shown(quiet=as_json) as say:
         words.first_use(wanted, say, quiet=as_json)
+
+        def notice(warnings: tuple[str, ...]) -> None:
+            """At once and not only at the end: who sees that secrets went in may want to stop here."""
+            if warnings and not as_json:
+                say("")
+                said.extend(warnings)
+                for line in words.warnings(warnings):
+                    click.echo(line, err=True)
+
         if detach:
-            return _detached(verb, repo, detached.start(repo, chosen, say))
-        finished = story.spawn(repo, chosen, say)
-    return _settled(verb, repo, wanted, finished, as_json=as_json)
+            return _detached(verb, repo, detached.start(repo, chosen, say, notice=notice))
+        finished = story.spawn(repo, chosen, say, notice=notice)
+    left = tuple(text for text in finished.warnings if text not in said)
+    return _settled(verb, repo, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
 
 
 def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -53,14 +54,18 @@ def commits(repo: Repository, record: Record, collected: Collected) -> list[Comm
 
 def story(repo: Repository, finished: Finished, settled: Settled) -> tuple[str, ...]:
     """Lines for stderr: warnings, commits, uncommitted work, the merge or how to get it."""
-    lines = [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in finished.warnings]
+    lines = warnings(finished.warnings)
     if finished.home.rescued:
-        lines.append("The machine ended by itself; its disk was read by a rescue machine.")
+        lines.append("The machine could not hand over its work itself: a rescue machine read its disk.")
     if not finished.home.changed:
         return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
     lines += homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
     return (*lines, *_merge(finished, settled))
+
+
+def warnings(texts: Sequence[str]) -> list[str]:
+    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in texts]
 
 
 def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:

@@ -26,7 +26,15 @@ class Selection:
 
     def entries(self, root: Path) -> list[str]:
         """The largest subtrees of `root` that are wanted whole, and what is wanted inside unwanted ones."""
-        return [*self._descend(root, "", _ancestors(self.without)), *sorted(self.within)]
+        split = _ancestors(self.without)
+        inner = [each for path in sorted(self.within) for each in self._whole_or_split(root, path, split)]
+        return [*self._descend(root, "", split), *inner]
+
+    def _whole_or_split(self, root: Path, path: str, split: set[str]) -> Iterator[str]:
+        if path in split:
+            yield from self._descend(root, path, split)
+        else:
+            yield path
 
     def _descend(self, root: Path, below: str, split: set[str]) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone since the walk: no error
@@ -34,10 +42,7 @@ class Selection:
                 path = f"{below}/{name}" if below else name
                 if path in self.without:
                     continue
-                if path in split:
-                    yield from self._descend(root, path, split)
-                else:
-                    yield path
+                yield from self._whole_or_split(root, path, split)
 
     def bare_directories(self, root: Path) -> list[str]:
         """Directories of which nothing is wanted but themselves: no entry brings them along."""
@@ -77,6 +82,17 @@ def ignored(git: Git, prefix: str = "") -> Selection:
         frozenset(os.path.join(prefix, path) for path in without),  # noqa: PTH118
         frozenset(os.path.join(prefix, path) for path in within),  # noqa: PTH118
     )
+
+
+def excluded(git: Git, prefix: str, patterns: tuple[str, ...]) -> set[str]:
+    """What `patterns`, read as in .gitignore, match in this worktree, ignored or not; never what git tracks."""
+    listed = _others(git, *(f"--exclude={pattern}" for pattern in patterns)) if patterns else set()
+    return {os.path.join(prefix, path) for path in listed}  # noqa: PTH118
+
+
+def except_below(paths: set[str], roots: set[str]) -> set[str]:
+    """Those of `paths` that are not among `roots`, nor below one of them."""
+    return {path for path in paths if path not in roots and not _below_any(path, roots)}
 
 
 def _others(git: Git, *which: str) -> set[str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from git_sandbox import paths
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import gitdirs
+from git_sandbox.git import gitdirs, secrets
 from git_sandbox.git.census import Census
 from git_sandbox.git.gitdirs import GitDir
-from git_sandbox.git.selection import Selection, ignored
+from git_sandbox.git.selection import Selection, except_below, excluded, ignored
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -31,13 +31,15 @@ def _own_directories() -> tuple[Path, ...]:
 class CapturePolicy:
     """What comes along. `leave_out` (absolute) defaults to our own state, for those whose home is a worktree.
 
-    `patience`: seconds to wait for a running git to let go of the repository.
+    `exclude`: patterns as in .gitignore of untracked and ignored files that stay behind, whatever else would bring
+    them. `patience`: seconds to wait for a running git to let go of the repository.
     """
 
     ignored: Literal["all", "none"] = "all"
     skip_unreadable: bool = False
     patience: float = 10.0
     leave_out: tuple[Path, ...] = field(default_factory=_own_directories)
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def survey(repo: Repository, policy: CapturePolicy) -> Survey:
             frozenset([*found.without, *found.census.unreadable, *found.census.devices]), frozenset(found.within)
         ),
         git_dirs=tuple(found.repositories.values()),
-        warnings=tuple(found.warnings),
+        warnings=(*found.warnings, *secrets.note(found.suspects, tuple(found.repositories.values()))),
     )
 
 
@@ -89,6 +91,7 @@ class _Worktree:
         self.policy = policy
         self.census = Census()
         self.warnings: list[str] = []
+        self.suspects: list[str] = []
         self.without = set(_inside(self.root, policy.leave_out))
         self.within: set[str] = set()
         self.repositories: dict[Path, GitDir] = {}
@@ -104,6 +107,8 @@ class _Worktree:
             return False
         if stat.S_ISDIR(seen.st_mode):
             self._meet(path)
+        elif secrets.suspicious(path):
+            self.suspects.append(path)
         return True
 
     def _meet(self, path: str) -> None:
@@ -129,10 +134,15 @@ class _Worktree:
         self._leave_ignored(git_dir)
 
     def _leave_ignored(self, git_dir: GitDir) -> None:
-        if self.policy.ignored == "none" and git_dir.checkout is not None:
+        if git_dir.checkout is None:
+            return
+        if self.policy.ignored == "none":
             chosen = ignored(git_dir.git, git_dir.checkout)
             self.without |= chosen.without
             self.within |= chosen.within
+        out = excluded(git_dir.git, git_dir.checkout, self.policy.exclude)
+        self.without |= out
+        self.within = except_below(self.within, out)
 
 
 def _inside(root: Path, others: tuple[Path, ...]) -> list[str]:

@@ -21,7 +21,7 @@ from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import after, story
 from git_sandbox.sandbox.after import Questions
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Notice, Options, Progress
 from git_sandbox.text import one_line, printable
 
 MODULE = "git_sandbox.sandbox.detached"
@@ -36,14 +36,22 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One line on the pipe: progress, the id of the sandbox once its session is open, or why there is none."""
+    """One line on the pipe: progress, warnings, the id of the sandbox once its session is open, or an error."""
 
     progress: str | None = None
+    notice: tuple[str, ...] | None = None
     ready: str | None = None
     error: tuple[str, str, str, int] | None = None  # message, cause, hint, exit code
 
 
-def start(repo: Repository, options: Options, progress: Progress, *, resume: str | None = None) -> str:
+def start(
+    repo: Repository,
+    options: Options,
+    progress: Progress,
+    *,
+    resume: str | None = None,
+    notice: Notice = lambda _warnings: None,
+) -> str:
     """Start a supervisor and wait until its sandbox is ready; its id. Raises what it failed with.
 
     When this process is interrupted while waiting, the supervisor is told to clean up.
@@ -58,19 +66,21 @@ def start(repo: Repository, options: Options, progress: Progress, *, resume: str
     finally:
         os.close(writing)
     try:
-        return _listen(reading, progress)
+        return _listen(reading, progress, notice)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         raise
 
 
-def _listen(reading: int, progress: Progress) -> str:
+def _listen(reading: int, progress: Progress, notice: Notice) -> str:
     with os.fdopen(reading, "rb") as pipe:
         for line in pipe:
             event = msgspec.json.decode(line, type=Event)
             if event.progress is not None:
                 progress(event.progress)
+            if event.notice is not None:
+                notice(event.notice)
             if event.ready is not None:
                 return event.ready
             if event.error is not None:
@@ -99,7 +109,7 @@ def main(descriptor: int) -> int:
 
     try:
         with process.signals_raise():
-            return _live(order, lambda text: tell(Event(progress=text)), ready)
+            return _live(order, lambda text: tell(Event(progress=text)), ready, lambda texts: tell(Event(notice=texts)))
     except SandboxError as error:
         tell(Event(error=(error.message, error.cause, error.hint, error.exit_code)))
         sys.stderr.write(one_line(f"{error.message}: {error.cause}") + "\n")
@@ -109,13 +119,13 @@ def main(descriptor: int) -> int:
         raise
 
 
-def _live(order: Order, progress: Progress, ready: Callable[[str], None]) -> int:
+def _live(order: Order, progress: Progress, ready: Callable[[str], None], notice: Notice) -> int:
     repo = repos.discover(Path(order.worktree))
     options = order.options
     if order.resume is not None:
         finished = story.resume(repo, order.resume, options, progress, ready)
     else:
-        finished = story.spawn(repo, options, progress, ready)
+        finished = story.spawn(repo, options, progress, ready, notice)
     wanted = options.settings
     after.settle(repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty)
     return finished.exit_code

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from git_sandbox.settings import Settings
 
 Progress = Callable[[str], None]  # one short line about what is being done now
+Notice = Callable[[tuple[str, ...]], None]  # warnings for the user to read before the session begins
 
 
 @dataclass(frozen=True)

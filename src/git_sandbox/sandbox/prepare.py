@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -60,7 +61,8 @@ def require_memory(wanted: int) -> None:
 def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Progress) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in."""
     repo, settings = box.repo, options.settings
-    policy = CapturePolicy("none" if settings.ignored == "none" else "all", options.skip_unreadable)
+    kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
+    policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
     place = disk.staging_layout(box.directory.staging)
     try:
         captured = capture(repo, place, policy, progress=progress)

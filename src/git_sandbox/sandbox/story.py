@@ -12,7 +12,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.sandbox import home, machines, prepare, requests
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Notice, Options, Progress
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import HOST, SSH, Running
@@ -35,7 +35,13 @@ OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
 Ready = Callable[[str], None]  # told the sandbox's id once its session is open
 
 
-def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready = lambda _name: None) -> Finished:
+def spawn(
+    repo: Repository,
+    options: Options,
+    progress: Progress,
+    ready: Ready = lambda _name: None,
+    notice: Notice = lambda _warnings: None,
+) -> Finished:
     """Run a shell or a command in a new sandbox of `repo` and bring home what came of it.
 
     Whatever goes wrong once the machine runs, its disk stays and `sandbox recover` can read it. Raises SandboxError
@@ -47,6 +53,7 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready =
     with store.create(repo, options.name) as box:
         backend = machines.backend(settings, image, progress)
         made = prepare.prepare(box, options, image, backend.name, progress)
+        notice(made.warnings)
         life = _Life(box, made.record, image, options, progress, ready)
         try:
             brought = life.live()
