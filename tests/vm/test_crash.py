@@ -35,7 +35,7 @@ def test_signal_ends_the_session_and_the_work_comes_home(boxes: Sandboxes, numbe
 
 def test_signal_before_the_guest_answers_leaves_nothing(boxes: Sandboxes) -> None:
     with boxes.started("run", "--", "true") as child:
-        wait_for("a machine", lambda: "qemu-system-x86" in boxes.processes().values())
+        wait_for("a machine", boxes.sockets)
         child.terminate()
         done = boxes.finish(child)
     assert done.code == 143, done.said

@@ -7,6 +7,7 @@ from support.vm import SANDBOX, Sandboxes
 
 PROMPT = "/workspace"
 BOOT = 150.0  # seconds
+JOB = "sh -c 'echo job-$((1 + 1)); exec sleep 600'\n"  # says itself that it runs: a key typed earlier would be lost
 
 
 def terminal(boxes: Sandboxes, *words: str) -> Terminal:
@@ -32,17 +33,18 @@ def test_shell_resize_interrupt_and_exit_code(boxes: Sandboxes) -> None:
         term.type("sleep 0.3; stty size\n")
         term.expect("50 132")
         term.expect(PROMPT)
-        term.type("sleep 600; echo slept=$?\n")
-        term.expect("slept=$?")
+        term.type(JOB)
+        term.expect("job-2")
         term.type("\x03")
         term.expect(PROMPT, 20)
-        term.type("echo after=$?\n")
-        term.expect("after=130")
-        term.type("sleep 600\n")
-        term.expect("sleep 600")
+        term.type("echo after=$((100 + $?))\n")
+        term.expect("after=230")
+        term.type(JOB)
+        term.expect("job-2")
         term.type("\x1a")
         term.expect("Stopped")
-        term.type("kill %1; wait; (exit 7)\n")
+        term.type("kill %1; wait %1; echo gone-$((1 + 1)); (exit 7)\n")
+        term.expect("gone-2")
         term.expect(PROMPT)
         term.type("\x04")
         assert term.wait() == 7, term.shown()
