@@ -88,6 +88,11 @@ class SandboxDir:
         return self.root / "console.log"
 
     @property
+    def rescue_console(self) -> Path:
+        """Like `console`, of the last rescue machine."""
+        return self.root / "rescue.log"
+
+    @property
     def vmm_log(self) -> Path:
         return self.root / "vmm.log"
 

@@ -55,7 +55,7 @@ def setting_options(*names: str) -> Callable[[F], F]:
                 kind["multiple"] = True
             default = f" [default: {row.default}]" if row.default else ""
             option = click.option(
-                f"--{name.replace('_', '-')}", name, help=f"{row.help.capitalize()}.{default}", **kind
+                f"--{name.replace('_', '-')}", name, help=f"{row.help[0].upper()}{row.help[1:]}.{default}", **kind
             )
             function = option(function)
         return function

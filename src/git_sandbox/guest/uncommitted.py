@@ -34,6 +34,11 @@ class TemporaryIndex:
     def ask(self, *args: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return self.repo.ask(*self.options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
 
+    def without_filters(self) -> None:
+        """An empty command is none."""
+        keys = self.repo.ask("config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$").stdout
+        self.options += [word for key in keys.split(b"\0") if key for word in ("-c", f"{text(key)}=")]
+
     def tree(self) -> str | None:
         done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
         return text(done.stdout).strip() if done.returncode == 0 else None
@@ -66,6 +71,10 @@ def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
 def add_all(index: TemporaryIndex) -> None:
     """Everything that is not ignored, or as much of it as can be read."""
     done = index.ask("add", "-A", "--sparse", "--ignore-errors")
+    if done.returncode not in (0, 1):  # a filter that runs as a process and dies is fatal, required or not
+        index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
+        index.without_filters()
+        done = index.ask("add", "-A", "--sparse", "--ignore-errors")
     if done.returncode or b"filter" in done.stderr:
         index.repo.warn(f"git add: {complaint(done)}")
 

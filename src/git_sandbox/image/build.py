@@ -75,7 +75,9 @@ def mmdebstrap(spec: ImageSpec, tree: Path, place: Path) -> list[str]:
         f"--customize-hook=upload {shlex.quote(str(data('boot.sh')))} /tmp/boot.sh",
         f'--customize-hook=chroot "$1" {boot}',
         f"--customize-hook=copy-out /sandbox-boot {shlex.quote(str(place))}",
-        '--customize-hook=rm -rf "$1"/sandbox-boot "$1"/tmp/*',
+        # Only our own files: mmdebstrap keeps its apt configuration in the new root's /tmp, and without that its last
+        # `apt-get update` works on the host: it empties root's package lists and fails for everybody else.
+        '--customize-hook=rm -rf "$1"/sandbox-boot "$1"/tmp/boot.sh "$1"/tmp/initramfs-init',
         spec.suite,
         str(tree),
         *([spec.mirror] if spec.mirror else []),

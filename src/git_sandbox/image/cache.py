@@ -117,7 +117,8 @@ def remove(image: Image) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StateError(
-                f"image {image.root.name} is in use", hint="stop the sandboxes that use it: `sandbox ls --all`"
+                f"image {image.root.name} is in use",
+                hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
             ) from None
         (image.root / "image.json").unlink()
         shutil.rmtree(image.root)

@@ -13,7 +13,10 @@ import msgspec
 from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox", "sshd_config")
-_PACKAGE = ("exporter.py", "history.py", "nested.py", "repository.py", "uncommitted.py")  # these import one another
+_PACKAGE = (  # these import one another
+    "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py", "repository.py",
+    "uncommitted.py",
+)  # fmt: skip
 _ZONEINFO = "/zoneinfo/"
 
 

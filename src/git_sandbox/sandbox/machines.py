@@ -42,7 +42,8 @@ def started(box: Box, record: Record, ready: Image, mode: str, progress: Progres
     spec = prepare.boot(box, record, ready, mode)
     with runtime(box) as sockets, cache.use(ready):
         progress("Starting the machine")
-        logs = MachineLogs(box.directory.console, box.directory.vmm_log)
+        console = box.directory.console if mode == "run" else box.directory.rescue_console
+        logs = MachineLogs(console, box.directory.vmm_log)
         with chosen.start(spec, sockets, logs) as running:
             channels = {name: running.attachment(name) for name in spec.channels}
             box.directory.channels.write_bytes(msgspec.json.encode(channels))

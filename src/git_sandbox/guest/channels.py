@@ -1,0 +1,140 @@
+"""What answers on each channel between host and guest. Every server runs in a process of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from git_sandbox.guest.common import HERE, REPO, Config, become, write_all
+
+EXPORTER = HERE / "git_sandbox/guest/exporter.py"
+PORT_PREFIX = "org.git-sandbox."
+HOST_PORT = 1025  # vsock port on which the supervisor listens
+MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
+
+
+def serve_ssh(descriptor: int, _config: Config) -> None:
+    os.set_blocking(descriptor, True)
+    os.dup2(descriptor, 0)
+    os.dup2(descriptor, 1)
+    become(["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")])
+
+
+def serve_control(descriptor: int, config: Config) -> None:
+    os.set_blocking(descriptor, True)
+    line = read_line(descriptor)
+    request = json.loads(line)
+    if request["op"] == "export":
+        export(descriptor, line, config)
+    if request["op"] == "status":
+        reply(descriptor, request, {"id": config["hostname"], "uptime": time.monotonic(), "mode": config["mode"]})
+    if request["op"] == "poweroff":
+        reply(descriptor, request, {"ok": True})
+        os.kill(1, signal.SIGTERM)
+    os._exit(0)
+
+
+def read_line(descriptor: int) -> bytes:
+    received = b""
+    while not received.endswith(b"\n"):
+        chunk = os.read(descriptor, 65536)
+        if not chunk or len(received) > MAX_REQUEST:
+            os._exit(0)
+        received += chunk
+    return received
+
+
+def reply(descriptor: int, request: dict[str, object], answer: dict[str, object]) -> None:
+    header, trailer = json.dumps(answer).encode(), b'{"ok":true}'
+    message = f"git-sandbox {request['nonce']} {len(header)}\n".encode() + header
+    message += struct.pack(">I", 0) + struct.pack(">I", len(trailer)) + trailer
+    write_all(descriptor, message)
+
+
+def export(descriptor: int, line: bytes, config: Config) -> None:
+    """Run the exporter as the owner of the repository and pass what it says to the host."""
+    user = config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    request = os.memfd_create("request")
+    write_all(request, line)
+    os.lseek(request, 0, os.SEEK_SET)
+    reading, writing = os.pipe()
+    uid, gid = str(user["uid"]), str(user["gid"])
+    exporter = os.fork()
+    if exporter == 0:
+        os.dup2(request, 0)
+        os.dup2(writing, 1)
+        os.close(descriptor)
+        become(
+            ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
+             "/usr/bin/python3", "-I", "-S", str(EXPORTER), str(REPO)]
+        )  # fmt: skip
+    os.close(writing)
+    if not pump(reading, descriptor):
+        os.killpg(exporter, signal.SIGKILL)
+
+
+def pump(source: int, descriptor: int) -> bool:
+    """Copy `source` to the host until its end; False when the host went away first.
+
+    A write to a port without a host would wait for the next host, and give it the rest of this conversation.
+    """
+    os.set_blocking(descriptor, False)
+    waiting = select.poll()
+    waiting.register(descriptor, 0)  # a hang-up is always reported
+    waiting.register(source, select.POLLIN)
+    while True:
+        if any(fd == descriptor for fd, _ in waiting.poll()):
+            return False
+        chunk = os.read(source, 65536)
+        if not chunk:
+            return True
+        if not push(chunk, descriptor):
+            return False
+
+
+def push(chunk: bytes, descriptor: int) -> bool:
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    while chunk:
+        try:
+            chunk = chunk[os.write(descriptor, chunk) :]
+        except BlockingIOError:
+            if any(events & (select.POLLHUP | select.POLLERR) for _, events in room.poll()):
+                return False
+    return True
+
+
+def relay_request(descriptor: int, _config: Config) -> None:
+    """Pass one line of the `sandbox` command to the host and its answer back; one request at a time."""
+    os.set_blocking(descriptor, True)
+    with (HERE / "request.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        port = open_host()
+        try:
+            write_all(port, read_line(descriptor))
+            write_all(descriptor, read_line(port))
+        finally:
+            os.close(port)
+
+
+def open_host() -> int:
+    """The channel on which the guest speaks first: a virtio-serial port, or vsock where the VMM has that."""
+    for entry in Path("/sys/class/virtio-ports").glob("*/name"):
+        if entry.read_text().strip() == f"{PORT_PREFIX}host":
+            return os.open(f"/dev/{entry.parent.name}", os.O_RDWR)
+    connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    connection.connect((socket.VMADDR_CID_HOST, HOST_PORT))
+    return connection.detach()
+
+
+Server = Callable[[int, Config], None]
+SERVERS: dict[str, Server] = {"ssh": serve_ssh, "control": serve_control}

@@ -1,0 +1,137 @@
+"""Process 1 waits here: for the host on every channel, for requests of the guest's users, for children that end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from pathlib import Path
+
+from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
+from git_sandbox.guest.common import HERE, Config, log
+
+VSOCK_PORTS = {"ssh": 22, "control": 1024}
+
+
+class Loop:
+    """Waits for the host on every channel and forks a server for each conversation.
+
+    Edge-triggered: a virtio-serial port without a host at its other end is in a permanent hang-up state, which a
+    level-triggered wait would report for ever.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.epoll = select.epoll()
+        self.ports: dict[int, Server] = {}
+        self.listeners: dict[int, tuple[socket.socket, Server]] = {}
+        self.busy: dict[int, int] = {}  # descriptor of a port -> process that serves it
+        self.stopping = False
+
+    def add_ports(self) -> None:
+        for entry in Path("/sys/class/virtio-ports").glob("*/name"):
+            name = entry.read_text().strip()
+            if name.startswith(PORT_PREFIX) and name[len(PORT_PREFIX) :] in SERVERS:
+                descriptor = os.open(f"/dev/{entry.parent.name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                self.ports[descriptor] = SERVERS[name[len(PORT_PREFIX) :]]
+                self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+
+    def add_vsock(self) -> None:
+        if not Path("/dev/vsock").exists():
+            return
+        for name, port in VSOCK_PORTS.items():
+            listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+            with contextlib.suppress(OSError):  # the module is there, a device is not
+                listener.bind((socket.VMADDR_CID_ANY, port))
+                listener.listen(16)
+                self.listeners[listener.fileno()] = (listener, SERVERS[name])
+                self.epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def add_requests(self) -> None:
+        """The socket on which the guest's `sandbox` command asks; every user of the guest may."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(HERE / "request"))
+        (HERE / "request").chmod(0o666)
+        listener.listen(16)
+        self.listeners[listener.fileno()] = (listener, relay_request)
+        self.epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def run(self) -> None:
+        wake_read, wake_write = socket.socketpair()
+        for each in (wake_read, wake_write):
+            each.setblocking(False)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self.on_signal)
+        self.epoll.register(wake_read.fileno(), select.EPOLLIN)
+        try:
+            self.wait(wake_read)
+        finally:
+            signal.set_wakeup_fd(-1)  # children end later, too, when these sockets are closed
+
+    def wait(self, wake_read: socket.socket) -> None:
+        while not self.stopping:
+            for descriptor, events in self.epoll.poll():
+                if descriptor == wake_read.fileno():
+                    wake_read.recv(4096)
+                elif descriptor in self.listeners:
+                    self.accept(descriptor)
+                else:
+                    self.on_port(descriptor, events)
+            self.reap()
+
+    def on_signal(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self.stopping = True
+
+    def accept(self, descriptor: int) -> None:
+        listener, server = self.listeners[descriptor]
+        connection, _ = listener.accept()
+        with connection:
+            self.fork(server, connection.fileno())
+
+    def on_port(self, descriptor: int, events: int) -> None:
+        """Give a port with a request to a server of its own, and look away until that has ended.
+
+        Nobody else may poll a port that a server polls: polling fetches the next buffer from the device (Linux,
+        drivers/char/virtio_console.c, port_has_data), the device then sees no need to interrupt, and the server would
+        sleep with its data there. Seen as sessions that stalled, one in forty under load.
+        """
+        if events & select.EPOLLHUP:
+            # Data may have overtaken the news that the host is there (the kernel takes that one from another queue):
+            # throwing it away would lose a request, serving it would end at once. The news wakes us again.
+            return
+        if events & select.EPOLLIN:
+            self.epoll.unregister(descriptor)
+            self.busy[descriptor] = self.fork(self.ports[descriptor], descriptor)
+
+    def release(self, descriptor: int) -> None:
+        """Watch a port again whose server has ended; what it left unread is thrown away if its host is gone, too."""
+        del self.busy[descriptor]
+        os.set_blocking(descriptor, False)
+        state = select.poll()
+        state.register(descriptor, select.POLLIN)
+        if any(events & select.POLLHUP for _, events in state.poll(0)):
+            with contextlib.suppress(OSError):
+                while os.read(descriptor, 65536):
+                    pass
+        self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+
+    def fork(self, server: Server, descriptor: int) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                server(descriptor, self.config)
+            except BaseException as error:  # noqa: BLE001 - a child of init must end here whatever happened
+                log(f"channel: {error!r}")
+            finally:
+                os._exit(1)
+        return pid
+
+    def reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                for descriptor in [port for port, server in self.busy.items() if server == pid]:
+                    self.release(descriptor)

@@ -1,0 +1,182 @@
+"""Making the machine the user's: mounts, kernel settings, network, the user, /etc, the repository in its places."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, background, log
+
+MS_BIND = 4096
+
+
+def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: str = "") -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, options.encode()) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"mount {target}: {os.strerror(code)}")
+
+
+def mount_system() -> None:
+    for target, kind, options in (
+        ("/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666"),
+        ("/dev/shm", "tmpfs", "mode=1777"),
+    ):
+        Path(target).mkdir(exist_ok=True)
+        mount(kind, Path(target), kind, 0, options)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        with contextlib.suppress(FileExistsError):
+            Path(f"/dev/{name}").symlink_to(target)
+
+
+def tune_kernel() -> None:
+    # What an editor saved should survive a killed VMM: write dirty pages out after about two seconds, not thirty.
+    for name, value in (("dirty_writeback_centisecs", "100"), ("dirty_expire_centisecs", "200")):
+        Path(f"/proc/sys/vm/{name}").write_text(value)
+    # Ctrl-Alt-Del, which some VMMs send as a power button, becomes SIGINT to us instead of an instant reset.
+    Path("/proc/sys/kernel/ctrl-alt-del").write_text("0")
+
+
+def order_refs() -> None:
+    """What moves a ref is on the disk when it returns: `git commit` that came back survives a killed machine.
+
+    Git syncs objects and ref files (core.fsync), but not the rename that puts a ref file in place. The attribute makes
+    the kernel do that, and directories made below inherit it; it costs two writes of the journal for each commit.
+    """
+    fs_ioc_getflags, fs_ioc_setflags, dirsync = 0x80086601, 0x40086602, 0x00010000
+    git_dirs = [each.parent for each in (REPO / ".git").glob("modules/**/HEAD")] if (REPO / ".git").is_dir() else []
+    for git_dir in (REPO / ".git", *git_dirs):
+        below = [Path(each) for name in ("refs", "reftable", "worktrees") for each, _, _ in os.walk(git_dir / name)]
+        for each in (git_dir, *below):
+            with contextlib.suppress(OSError):
+                handle = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    (flags,) = struct.unpack("i", fcntl.ioctl(handle, fs_ioc_getflags, b"\0" * 4))
+                    fcntl.ioctl(handle, fs_ioc_setflags, struct.pack("i", flags | dirsync))
+                finally:
+                    os.close(handle)
+
+
+def set_hostname(name: str) -> None:
+    socket.sethostname(name)
+    Path("/etc/hostname").write_text(name + "\n")
+    Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n")
+
+
+def interface_up(name: str) -> None:
+    siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", name.encode(), 0)
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(any_socket, siocgifflags, request), 16)
+        fcntl.ioctl(any_socket, siocsifflags, struct.pack("16sh14x", name.encode(), flags | iff_up))
+
+
+def configure_network(config: Config) -> None:
+    interface_up("lo")
+    resolv = Path("/etc/resolv.conf")
+    resolv.unlink(missing_ok=True)
+    if config["net"] == "none":
+        resolv.write_text("# no network: start the sandbox with `--net nat`\n")
+        return
+    resolv.write_text(f"nameserver {config['dns']}\n")
+    script = HERE / "dhcp.sh"
+    script.write_text(
+        '#!/bin/sh\n[ "$1" = bound ] || [ "$1" = renew ] || exit 0\nip addr replace "$ip/$mask" dev "$interface"\n'
+        '[ -z "$router" ] || { ip route replace "$router" dev "$interface"; '
+        'ip route replace default via "$router" dev "$interface"; }\n'
+    )
+    script.chmod(0o755)
+    interface_up("eth0")
+    background(["busybox", "udhcpc", "-i", "eth0", "-t", "20", "-T", "1", "-n", "-q", "-s", str(script)])
+
+
+def add_user(user: dict[str, object]) -> Path:
+    """Make the host's user exist with the same name, ids and sudo; returns the home directory."""
+    name, uid, gid = str(user["name"]), int(str(user["uid"])), int(str(user["gid"]))
+    home = Path("/root") if uid == 0 else Path("/home") / name
+    if uid != 0:
+        replace_line(Path("/etc/passwd"), name, f"{name}:x:{uid}:{gid}:{user['full_name']}:{home}:/bin/bash", uid)
+        replace_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:", gid)
+        replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
+        sudoers = Path("/etc/sudoers.d/sandbox")
+        sudoers.write_text(f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        sudoers.chmod(0o440)
+    if not home.exists():
+        home.mkdir(mode=0o755, parents=True)
+        for each in Path("/etc/skel").iterdir():
+            (home / each.name).write_bytes(each.read_bytes())
+            os.chown(home / each.name, uid, gid)
+        os.chown(home, uid, gid)
+    return home
+
+
+def replace_line(path: Path, name: str, line: str, number: int | None) -> None:
+    """Put `line` into a colon-separated table instead of any that has the same name or the same id."""
+    kept = [
+        each
+        for each in path.read_text().splitlines()
+        if each.split(":")[0] != name and (number is None or each.split(":")[2] != str(number))
+    ]
+    path.write_text("\n".join([*kept, line]) + "\n")
+
+
+def write_etc(config: Config) -> None:
+    etc = config["etc"]
+    assert isinstance(etc, dict)  # noqa: S101 - written by our own host side
+    for name, content in etc.items():
+        target = Path(str(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.write_bytes(base64.b64decode(str(content)))
+    zone = Path("/usr/share/zoneinfo") / str(config["timezone"])
+    if config["timezone"] and zone.is_file():
+        Path("/etc/localtime").unlink(missing_ok=True)
+        Path("/etc/localtime").symlink_to(zone)
+
+
+def mount_workspace(config: Config, home: Path) -> None:
+    """The repository at /workspace, and at its own host path, so that absolute paths in it keep working."""
+    user = config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    mount(str(REPO), WORKSPACE, flags=MS_BIND)
+    mirror = Path(str(config["host_path"]))
+    if mirror == WORKSPACE:
+        return
+    for missing in [each for each in reversed([mirror, *mirror.parents]) if not each.exists()]:
+        missing.mkdir()
+        if home in missing.parents:
+            os.chown(missing, int(user["uid"]), int(user["gid"]))
+    if any(mirror.iterdir()):
+        log(f"{mirror} exists in the guest: the repository is at /workspace only")
+        return
+    mount(str(REPO), mirror, flags=MS_BIND)
+
+
+def prepare(config: Config) -> None:
+    mount_system()
+    tune_kernel()
+    order_refs()
+    set_hostname(str(config["hostname"]))
+    configure_network(config)
+    user = config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    home = add_user(user)
+    write_etc(config)
+    mount_workspace(config, home)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("halt", "poweroff", "reboot"):  # busybox tells process 1 by signal, with -f the kernel at once
+        with contextlib.suppress(FileExistsError):
+            Path("/usr/local/sbin", name).symlink_to("/bin/busybox")
+
+
+def watch_commits(config: Config) -> None:
+    user = config["user"]
+    if config.get("auto_push") and isinstance(user, dict):
+        ids = [f"--reuid={user['uid']}", f"--regid={user['gid']}", "--clear-groups"]
+        background(["setpriv", *ids, "--", str(HERE / "sandbox"), "watch"])
