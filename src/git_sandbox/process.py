@@ -267,6 +267,22 @@ def spawn(
                 stream.close()
 
 
+def page(command: str, text: bytes) -> int:
+    """Give `text` to a shell command that shows it on our terminal; its exit status. It may end before it read all.
+
+    Ctrl-C belongs to the pager as long as it runs, as with git.
+    """
+    extra = {name: os.environ.get(name, value) for name, value in (("LESS", "FRX"), ("LV", "-c"))}
+    child = _popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE, env=environment(extra))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # only now: children inherit what is ignored
+    try:
+        with child, contextlib.suppress(BrokenPipeError):
+            child.communicate(text)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return child.returncode
+
+
 def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[int] = ()) -> int:
     """Start a program that outlives us and our terminal, with all of our environment; its process id.
 

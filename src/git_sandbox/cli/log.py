@@ -6,7 +6,9 @@ from git_sandbox.cli import common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate import review
+from git_sandbox.integrate.overview import unmerged_of
 from git_sandbox.sandbox import inspect, uncommitted
+from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import one_line
 
 
@@ -17,7 +19,8 @@ from git_sandbox.text import one_line
 def command(name: str, limit: int, as_json: bool) -> Result:
     """Show the commits that came home from a sandbox: all its branches, newest first, beyond the base.
 
-    `git log sandbox/ID` works as well.
+    Names of branches stand at the commits they point to; HEAD is where the sandbox ended. A commit that one of your
+    branches or tags has is marked as merged. `git log sandbox/ID` works as well.
     """
     del as_json
     repo = common.repository()
@@ -27,10 +30,27 @@ def command(name: str, limit: int, as_json: bool) -> Result:
         inspect.require_head(found)
     base = Oid(found.record.base) if found.record.base else None
     commits = review.log(repo, tips, base, limit=limit)
+    names = _names(found)
+    missing = unmerged_of(repo, tips)
+    merged = [commit.oid for commit in commits if commit.oid not in missing]
     where = one_line((found.record.base_symref or "detached HEAD").removeprefix("refs/heads/"))
     lines = [f"base {(base or 'none (unborn)')[:10]} on {where}"]
-    lines += [words.commit_line(commit) for commit in commits] or ["no commits beyond the base"]
+    lines += [
+        words.commit_line(commit, names.get(commit.oid, ()), merged=commit.oid in merged) for commit in commits
+    ] or ["no commits beyond the base"]
     if found.wip and uncommitted.new_work(repo, found.base, found.head, found.wip):
         lines.append(f"uncommitted work: {found.wip[:10]} (`sandbox diff --wip {name}`)")
-    data = {"id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits}
+    data = {
+        "id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits, "branches": names,
+        "merged": merged,
+    }  # fmt: skip
     return Result("log", data, text="\n".join(lines))
+
+
+def _names(found: Known) -> dict[Oid, list[str]]:
+    """What points to each commit: HEAD, and branches by the name they had in the guest."""
+    names: dict[Oid, list[str]] = {found.head: ["HEAD"]} if found.head else {}
+    root = f"refs/sandbox-heads/{found.entry.id}/"
+    for ref, value in found.branches.items():
+        names.setdefault(value, []).append(ref.removeprefix(root))
+    return names

@@ -40,8 +40,12 @@ def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
         )
 
 
-def commit_line(commit: CommitInfo) -> str:
+def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool = False) -> str:
     mark = click.style(commit.oid[:10], fg="yellow")
+    if names:
+        mark += click.style(f" [{', '.join(one_line(name, limit=60) for name in names)}]", fg="cyan")
+    if merged:
+        mark += click.style(" merged", fg="green")
     who = one_line(commit.author_name, limit=30)
     return f"{mark} {one_line(commit.subject, limit=100)} ({who}, {common.age(commit.authored)} ago)"
 
@@ -117,6 +121,9 @@ def _merge(finished: Finished, settled: Settled) -> list[str]:
         return [f"Merged into your branch ({how}). Undo: `sandbox merge --undo {finished.id}`"]
     reason = settled.reason or (why_not(settled.plan) if settled.plan and not settled.plan.possible else "")
     said = f"Not merged: {one_line(reason, limit=300)}. " if reason else ""
+    if settled.explained:
+        ways = f"`sandbox merge --branch NAME {finished.id}` or `sandbox merge --patches DIR {finished.id}`"
+        return [said.rstrip(), *(f"  {line}" for line in settled.explained.splitlines()), f"Keep it: {ways}"]
     return [f"{said}Look: `sandbox diff {finished.id}`. Merge: `sandbox merge {finished.id}`"]
 
 

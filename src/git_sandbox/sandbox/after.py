@@ -10,7 +10,9 @@ from git_sandbox import integrate
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.git.snapshot import commit_tree
 from git_sandbox.integrate import BaseRecord, Merged, Plan, Relation, Request
+from git_sandbox.integrate.trees import empty_tree, tree_of
 from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record
 
@@ -30,12 +32,15 @@ class Questions:
 
 @dataclass(frozen=True)
 class Settled:
-    """`target`: what there is to merge, None when nothing. `merged` None: it was left in its ref; `reason` says why."""
+    """`target`: what there is to merge, None when nothing. `merged` None: it was left in its ref; `reason` says why,
+    and `explained` what happened to a history that no merge should join (lines that are safe to show).
+    """
 
     target: Oid | None
     plan: Plan | None = None
     merged: Merged | None = None
     reason: str = ""
+    explained: str = ""
     dirty: str = ""  # what became of uncommitted work: "" when there was none
 
 
@@ -53,7 +58,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     try:
         found = integrate.plan(repo, base_of(record), Request(name, target))
     except IntegrateError as error:
-        return Settled(target, reason=error.message, dirty=done)
+        return Settled(target, reason=error.message, explained=_explained(repo, record, target), dirty=done)
     if found.relation is Relation.UP_TO_DATE:
         return Settled(None, found, dirty=done)
     agreed, reason = _agreed(found, questions, on_exit, same_branch=_same_branch(repo, record, home))
@@ -64,6 +69,14 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     except IntegrateError as error:
         return Settled(target, found, reason=error.message, dirty=done)
     return Settled(target, found, merged, dirty=done)
+
+
+def _explained(repo: Repository, record: Record, target: Oid) -> str:
+    base = base_of(record)
+    relation = integrate.relation_only(repo, base, target)
+    if relation not in (Relation.REWRITTEN, Relation.UNRELATED):
+        return ""
+    return integrate.explain(repo, base.commit, target, relation).text
 
 
 def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:
@@ -101,8 +114,21 @@ def _dirty(repo: Repository, record: Record, home: Home, questions: Questions, p
     if choice == "commit":
         return commit_wip(repo, SandboxId(record.id), head, wip), choice
     if choice == "stash":
-        repo.git.run("stash", "store", "-m", f"sandbox {record.id}: uncommitted work", wip)
+        stashed = stash_like(repo, head, wip)
+        repo.git.run("stash", "store", "-m", f"sandbox {record.id}: uncommitted work", stashed)
     return head, choice
+
+
+def stash_like(repo: Repository, head: Oid | None, wip: Oid) -> Oid:
+    """`wip`, or a commit of its tree that `git stash apply` takes: its parents are HEAD and a commit of the index.
+
+    The wip commit lacks one of them when the guest had no commit yet, or conflicts that no tree can hold.
+    """
+    if repo.resolve(f"{wip}^2"):
+        return wip
+    start = head or commit_tree(repo.git, empty_tree(repo.git), (), "nothing\n")
+    # With the wip commit itself as the index: nothing but the stash has to be kept then.
+    return commit_tree(repo.git, tree_of(repo.git, wip), (start, wip), "uncommitted work\n")
 
 
 def commit_wip(repo: Repository, name: SandboxId, head: Oid | None, wip: Oid) -> Oid:

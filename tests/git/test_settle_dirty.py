@@ -1,0 +1,114 @@
+"""Uncommitted work at the end, by policy: `refs/sandbox-wip/<id>` has it first, whatever becomes of it then."""
+
+from __future__ import annotations
+
+import pytest
+
+from git_sandbox.git.names import Oid
+from git_sandbox.sandbox import after, uncommitted
+from git_sandbox.sandbox.after import Questions, Settled, base_of
+from support.fabricated import Sandbox, spawn
+from support.gitrepo import GitRepo
+
+
+@pytest.fixture
+def box(repo: GitRepo) -> Sandbox:
+    made = spawn(repo, "vm-1")
+    made.work("committed", {"a": "1\n"})
+    made.guest.write("README", "edited\n")
+    made.guest.write("new", "untracked\n")
+    return made
+
+
+def settled(box: Sandbox, dirty: str, *, on_exit: str = "keep", questions: Questions | None = None) -> Settled:
+    home = box.home()
+    asked = questions or Questions()
+    return after.settle(box.repo, box.record, home, asked, on_exit=on_exit, dirty=dirty)
+
+
+def wip(box: Sandbox) -> str:
+    return box.host.git("rev-parse", "refs/sandbox-wip/vm-1")
+
+
+def still_lost(box: Sandbox) -> bool:
+    refs = box.repo.refs("refs/sandbox", "refs/sandbox-wip")
+    return uncommitted.lost(box.repo, base_of(box.record), refs.get(box.refs.head), refs.get(box.refs.wip))
+
+
+@pytest.mark.parametrize("policy", ["commit", "stash", "discard", "keep", "ask"])
+def test_the_ref_has_it_whatever_is_chosen(repo: GitRepo, box: Sandbox, policy: str) -> None:
+    before = repo.status()
+    done = settled(box, policy)
+    assert done.dirty == ("keep" if policy == "ask" else policy)
+    assert repo.git("cat-file", "-p", f"{wip(box)}:README") == "edited"
+    assert repo.git("cat-file", "-p", f"{wip(box)}:new") == "untracked"
+    assert repo.status() == before
+    assert still_lost(box) is (policy not in ("commit", "stash"))
+
+
+def test_commit_puts_it_on_top_as_the_user(repo: GitRepo, box: Sandbox) -> None:
+    head = box.guest.git("rev-parse", "HEAD")
+    done = settled(box, "commit")
+    assert done.target == repo.git("rev-parse", "refs/sandbox/vm-1")
+    assert repo.git("log", "-1", "--format=%P %an", str(done.target)) == f"{head} Test User"
+    assert repo.git("rev-parse", f"{done.target}^{{tree}}") == repo.git("rev-parse", f"{wip(box)}^{{tree}}")
+
+
+def test_commit_and_merge(repo: GitRepo, box: Sandbox) -> None:
+    done = settled(box, "commit", on_exit="merge")
+    assert done.merged is not None
+    assert (repo.read("README"), repo.read("new"), repo.status()) == (b"edited\n", b"untracked\n", "")
+
+
+@pytest.mark.parametrize("parents", ["as it is", "no commit of the index", "unborn"])
+def test_a_stash_that_git_can_apply(repo: GitRepo, tmp_path_factory: pytest.TempPathFactory, parents: str) -> None:
+    host = GitRepo.create(tmp_path_factory.mktemp("unborn") / "repo") if parents == "unborn" else repo
+    made = spawn(host, "vm-1")
+    made.guest.write("new", "untracked\n")
+    home = made.home()
+    assert home.collected.wip is not None
+    if parents == "no commit of the index":  # as when paths were unmerged
+        bare = host.git("commit-tree", f"{home.collected.wip}^{{tree}}", "-p", "HEAD", "-m", "wip")
+        host.git("update-ref", "refs/sandbox-wip/vm-1", bare)
+        object.__setattr__(home.collected, "wip", Oid(bare))
+    done = after.settle(made.repo, made.record, home, Questions(), on_exit="keep", dirty="stash")
+    assert done.dirty == "stash"
+    assert host.git("stash", "list").startswith("stash@{0}: sandbox vm-1: uncommitted work")
+    assert not still_lost(made)
+    if parents == "unborn":
+        host.commit("first", {"x": "1\n"})
+    host.git("stash", "apply", "-q")
+    assert host.read("new") == b"untracked\n"
+
+
+def test_the_answer_counts_when_there_is_somebody_to_ask(box: Sandbox) -> None:
+    seen = []
+
+    def dirty(oid: Oid) -> str:
+        seen.append(oid)
+        return "discard"
+
+    done = settled(box, "ask", questions=Questions(dirty=dirty))
+    assert (done.dirty, seen) == ("discard", [wip(box)])
+
+
+@pytest.mark.parametrize("policy", ["commit", "stash", "discard"])
+def test_what_only_came_along_is_left_alone(repo: GitRepo, policy: str) -> None:
+    repo.write("README", "dirty when it started\n")
+    made = spawn(repo, "vm-1")
+    made.work("other", {"a": "1\n"})
+    done = settled(made, policy)
+    assert done.dirty == ""
+    assert repo.git("stash", "list") == ""
+    assert done.target == made.guest.git("rev-parse", "HEAD")
+
+
+def test_rewritten_history_is_explained_at_the_end(repo: GitRepo) -> None:
+    made = spawn(repo, "vm-1")
+    made.guest.git("commit", "-q", "--amend", "-m", "amended", "--allow-empty")
+    made.work("more", {"a": "1\n"})
+    before = repo.git("rev-parse", "HEAD")
+    done = settled(made, "keep", on_exit="merge")
+    assert done.merged is None
+    assert "no parent in it" in done.explained  # the amended commit was the first
+    assert repo.git("rev-parse", "HEAD") == before
