@@ -88,6 +88,18 @@ def test_bisect_is_named(guest: GitRepo) -> None:
     assert export(guest).manifest.operation == "bisect"
 
 
+def test_a_filter_process_that_dies_costs_no_file(host: Host, guest: GitRepo) -> None:
+    """git gives up `add` altogether, whether the filter is required or not."""
+    guest.git("config", "filter.broken.process", "true")
+    guest.git("config", "filter.broken.clean", "false")
+    (guest.path / ".git/info").mkdir(exist_ok=True)
+    guest.write(".git/info/attributes", "* filter=broken\n")
+    guest.write("new", "as it is\n")
+    done = host.bring_home(guest)
+    assert content(host.repo, "refs/sandbox-wip/vm-1:new") == b"as it is\n"
+    assert any("without filters" in warning for warning in done.warnings)
+
+
 def test_nested_repositories_are_noticed_and_do_not_stop_the_rest(host: Host, guest: GitRepo) -> None:
     GitRepo.create(guest.path / "nested-empty")
     GitRepo.create(guest.path / "nested").commit("inner", {"x": "x\n"})
