@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from git_sandbox import process
+from git_sandbox.cli import ls
 from git_sandbox.cli.main import main
+from git_sandbox.errors import Interrupted
 from git_sandbox.sandbox import overview, uncommitted
 from git_sandbox.sandbox.after import base_of
 from support.fabricated import spawn, worked
@@ -140,3 +145,26 @@ def test_the_number_of_processes_does_not_grow(repo: GitRepo, monkeypatch: pytes
 def test_watch_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "--watch"]) == 2
     assert "terminal" in capsys.readouterr().err
+
+
+def test_watch_shows_until_interrupted(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worked(repo, "one", {"a": "1\n"})
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            worked(repo, "two", {"a": "2\n"})
+        else:
+            raise Interrupted(signal.SIGINT)
+
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(ls, "time", SimpleNamespace(sleep=sleep))  # subprocess sleeps, too
+    assert main(["ls", "--watch"]) == 0
+    first, second = capsys.readouterr().out.split("ID ")[1:]
+    assert slept == [ls.EVERY, ls.EVERY]
+    assert "two" not in first
+    assert "two (1)" in second

@@ -15,6 +15,7 @@ from git_sandbox.sandbox.overview import Row
 from git_sandbox.text import one_line
 
 EVERY = 2.0  # seconds between two looks of --watch
+_NAMED = 2  # siblings named under OVERLAP; --json has them all
 _NONE = "No sandboxes in this repository. `sandbox` starts one."
 
 
@@ -67,10 +68,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         _base(row),
         "-" if row.ahead is None else str(row.ahead),
         work,
-        one_line(", ".join(f"{name} ({count})" for name, count in row.overlap.items()), limit=40) or "-",
+        _overlap(row) or "-",
         common.size(row.disk_bytes) if row.disk_bytes else "-",
         one_line(shlex.join(row.command), limit=40) or "(shell)",
     )
+
+
+def _overlap(row: Row) -> str:
+    """The siblings with most files in common."""
+    most = sorted(row.overlap.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{name} ({count})" for name, count in most[:_NAMED])
+    return f"{named} +{len(most) - _NAMED}" if len(most) > _NAMED else named
 
 
 def _base(row: Row) -> str:
