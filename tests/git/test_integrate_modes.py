@@ -148,7 +148,7 @@ def test_rewritten_history_is_refused_unless_asked_for(repo: GitRepo) -> None:
     before = everything(repo)
     with pytest.raises(IntegrateError, match="rewrote") as caught:
         merge(trip.repo, trip.base, request)
-    assert "range-diff" in caught.value.hint
+    assert "--branch NAME" in caught.value.hint
     assert everything(repo) == before
     picked = merge(trip.repo, trip.base, trip.request(Mode.PICK, picks=[request.target]))
     assert picked.relation is Relation.REWRITTEN
