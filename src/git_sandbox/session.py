@@ -145,10 +145,13 @@ def _terminal_restored() -> Iterator[None]:
 
 def shared(name: str, config: Path) -> Session:
     """The connection another process holds open. Raises SessionError when there is none."""
-    done = process.run(["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"], timeout=20)
-    if done.returncode != 0:
+
+    def gone() -> bool:
+        return process.run(["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"], timeout=20).returncode != 0
+
+    if gone():
         raise SessionError(f"no session can be had in sandbox `{name}`", hint="it may still be starting: try again")
-    return Session(name, config, lambda: not config.exists())
+    return Session(name, config, gone)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,7 +76,8 @@ def tips(manifest: dict[str, Any]) -> list[str]:
 def send_pack(repo: Repo, wanted: list[str], known: list[str], out: IO[bytes]) -> None:
     lines = [*wanted, "--not", *known]
     options = ["--missing=allow-promisor"] if repo.partial else []
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
+    # In memory: the disk, /tmp with it, may be full.
+    with memory_file() as asked, memory_file() as said:
         asked.write("".join(f"{line}\n" for line in lines).encode())
         asked.seek(0)
         argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
@@ -93,6 +93,10 @@ def send_pack(repo: Repo, wanted: list[str], known: list[str], out: IO[bytes]) -
         if packer.returncode:
             said.seek(0)
             raise ExportError(f"git pack-objects: {text(said.read()[-MAX_TEXT:]).strip()}")
+
+
+def memory_file() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("export"), "w+b")
 
 
 def copy_pack(pack: IO[bytes], out: IO[bytes]) -> None:
