@@ -60,8 +60,12 @@ def start(
     reading, writing = os.pipe()
     order = msgspec.json.encode(Order(os.fspath(repo.worktree), options, resume))
     try:
+        # -P: we stand in the user's repository, and a module of its own must not be taken for one of ours.
         pid = process.detach(
-            [sys.executable, "-m", MODULE, str(writing)], data=order, log=root / "supervisor.log", pass_fds=[writing]
+            [sys.executable, "-P", "-m", MODULE, str(writing)],
+            data=order,
+            log=root / "supervisor.log",
+            pass_fds=[writing],
         )
     finally:
         os.close(writing)
