@@ -7,11 +7,13 @@ import os
 import select
 import signal
 import socket
+import time
 from pathlib import Path
 
 from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
 from git_sandbox.guest.common import HERE, Config, log
 
+PORTS_WITHIN = 10.0  # seconds for every port to have a name
 VSOCK_PORTS = {"ssh": 22, "control": 1024}
 
 
@@ -31,12 +33,23 @@ class Loop:
         self.stopping = False
 
     def add_ports(self) -> None:
-        for entry in Path("/sys/class/virtio-ports").glob("*/name"):
-            name = entry.read_text().strip()
-            if name.startswith(PORT_PREFIX) and name[len(PORT_PREFIX) :] in SERVERS:
-                descriptor = os.open(f"/dev/{entry.parent.name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-                self.ports[descriptor] = SERVERS[name[len(PORT_PREFIX) :]]
-                self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+        for name, device in self.find_ports().items():
+            descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.ports[descriptor] = SERVERS[name]
+            self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+
+    def find_ports(self) -> dict[str, Path]:
+        """Our ports by name. The device tells the names after the ports: on a busy host that takes a while."""
+        everything = Path("/sys/class/virtio-ports")
+        deadline = time.monotonic() + PORTS_WITHIN
+        while True:
+            entries = list(everything.iterdir()) if everything.is_dir() else []
+            named = {(each / "name").read_text().strip(): each for each in entries if (each / "name").exists()}
+            if len(named) == len(entries) or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        ours = {name.removeprefix(PORT_PREFIX): each for name, each in named.items() if name.startswith(PORT_PREFIX)}
+        return {name: Path("/dev") / each.name for name, each in ours.items() if name in SERVERS}
 
     def add_vsock(self) -> None:
         if not Path("/dev/vsock").exists():

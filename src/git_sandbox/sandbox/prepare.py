@@ -29,7 +29,7 @@ from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import disk
 from git_sandbox.vmm import net
-from git_sandbox.vmm.machine import CHANNELS, CONTROL, Disk, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, Disk, MachineSpec
 
 RESERVE = 256  # MiB of memory left to the host
 
@@ -160,7 +160,7 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
         name=f"sandbox-{box.id}",
         kernel=ready.kernel,
         initrd=directory.initrd,
-        cmdline=("quiet", "loglevel=3", "panic=-1", f"sandbox.mode={mode}"),
+        cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}"),
         disks=(Disk(ready.rootfs, readonly=True), Disk(directory.disk)),
         cpus=record.cpus if mode == "run" else 1,
         memory=record.memory if mode == "run" else min(record.memory, 1024),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from git_sandbox import process, store
-from git_sandbox.errors import Interrupted, SandboxError
+from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
@@ -98,7 +98,11 @@ class _Life:
         """Session, then home. When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Home | None = None
         with machines.started(self.box, self.record, self.image, "run", self.progress) as running:
-            self._session(running)
+            try:
+                self._session(running)
+            except SessionError as error:
+                cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+                raise SessionError(error.message, cause=cause, hint=error.hint) from error
             try:
                 brought = home.bring_home(self.box, self.record, self.progress)
             except SandboxError as error:

@@ -15,7 +15,7 @@ import msgspec
 from git_sandbox import paths
 from git_sandbox.errors import SandboxError
 from git_sandbox.vmm import qemu
-from git_sandbox.vmm.machine import MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, MachineLogs, MachineSpec
 
 KVM = Path("/dev/kvm")
 DEADLINE = 10.0  # seconds; with working KVM user space is reached in well under one
@@ -69,7 +69,7 @@ def _probe(files: BootFiles) -> tuple[bool, str]:
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="git-sandbox-probe-") as scratch:
         logs = MachineLogs(Path(scratch, "console"), Path(scratch, "vmm"))
-        cmdline = ("quiet", "panic=-1", "sandbox.mode=probe", f"sandbox.token={token}")
+        cmdline = (*KERNEL_ARGUMENTS, "sandbox.mode=probe", f"sandbox.token={token}")
         spec = MachineSpec("probe", files.kernel, files.initramfs, cmdline, memory=256)
         try:
             with qemu.Qemu("kvm").start(spec, Path(scratch), logs) as machine:
