@@ -164,6 +164,14 @@ def test_a_tree_bomb_made_of_the_users_own_trees(host: Host) -> None:
     import_tree(host, top, middle, limits=CollectLimits(paths=1_100_000))
 
 
+def test_trees_that_name_the_same_directory_a_million_times(host: Host) -> None:
+    middle = tree((FILE, b"a", LEAF))
+    top = tree(*((b"40000", b"%04d" % number, middle) for number in range(1000)))
+    with refusal(host, "name more than 999 directories"):
+        import_tree(host, top, middle, LEAF, limits=CollectLimits(directories=999))
+    import_tree(host, top, middle, LEAF, limits=CollectLimits(directories=1000))
+
+
 def test_depth_bomb(host: Host) -> None:
     objects = tree_bomb(levels=3000, width=1)
     tip = commit(objects[-1])

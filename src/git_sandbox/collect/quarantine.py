@@ -45,6 +45,7 @@ class CollectLimits:
     tree: int = 64 << 20
     message: int = 16 << 20  # a commit or tag object
     paths: int = 5_000_000  # files in one tree, all levels: a pack of 1 KB can describe 10^10
+    directories: int = 30_000_000  # in all trees together, each costs us memory: a delta of 50 bytes can name a million
     depth: int = 1024  # directories in directories; git 2.39 crashes at some ten thousand
     entry_name: int = 4096
 
@@ -126,7 +127,7 @@ class Quarantine:
         self.run("update-ref", "--stdin", input="".join(f"create {n} {oid}\n" for oid, n in sources.items()).encode())
         specs = "".join(f"+{sources[value]}:{name}\n" for name, value in targets.items())
         with sweep(self.repo.common_dir / "objects/pack"):
-            done = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.limits.alloc)).try_run(
+            done = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.limits.alloc), **_LOCAL_ONLY).try_run(
                 *_FETCH, str(self.path), input=specs.encode(), timeout=self.limits.time
             )
             if done.returncode != 0:
@@ -146,10 +147,13 @@ def _not_stored(complaint: str) -> CollectError:
 _FETCH = (
     "-c", "fetch.unpackLimit=1", "-c", "fetch.writeCommitGraph=false", "-c", "protocol.allow=never",
     "-c", "protocol.file.allow=always", "-c", "core.logAllRefUpdates=always", "-c", "fetch.fsckObjects=false",
-    "-c", "fetch.negotiationAlgorithm=default",
+    "-c", "fetch.negotiationAlgorithm=default", "-c", "core.alternateRefsCommand=true",
     "fetch", "-q", "--atomic", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-    "--no-auto-maintenance", "--no-prune", "--stdin",
+    "--no-auto-maintenance", "--no-prune", "--upload-pack=git-upload-pack", "--stdin",
 )  # fmt: skip
+# Beats every protocol.*.allow there is. A repository inside the worktree may have come out of an archive: its
+# `url.*.insteadOf` rewrote the path of the quarantine into a command.
+_LOCAL_ONLY = {"GIT_ALLOW_PROTOCOL": "file"}
 
 
 def _beginning(chunks: Iterator[bytes], most: int) -> bytes:

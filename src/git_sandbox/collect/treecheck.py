@@ -20,7 +20,7 @@ _BATCH_OBJECTS = 50_000  # names per question to git
 _BATCH_BYTES = 32 << 20  # bytes of trees per answer of git
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tree:
     """`files`: entries that are no directories. `children`: the directories, repeated as often as they occur."""
 
@@ -65,12 +65,18 @@ def _lines(names: Iterable[str]) -> bytes:
 def _load(quarantine: Quarantine, sizes: Mapping[str, int]) -> dict[str, Tree]:
     """The new trees and, level by level, the user's trees they refer to. In a partial clone some may be missing."""
     known: dict[str, Tree] = {}
+    names: dict[str, str] = {}  # one text for each child, however many entries name it
+    entries = 0
     level = dict(sizes)
     for _ in range(quarantine.limits.depth + 1):
         if not level:
             return known
         for group in _groups(level):
-            known |= _read(quarantine, group)
+            for name, tree in _read(quarantine, group).items():
+                known[name] = Tree(tree.files, tuple(names.setdefault(child, child) for child in tree.children))
+                entries += len(tree.children)
+            if entries > quarantine.limits.directories:
+                raise refused(f"its trees name more than {quarantine.limits.directories} directories in all")
         below = {child for name in level for child in known[name].children} - known.keys()
         level = {name: size for name, kind, size in _sizes(quarantine, below) if kind == "tree"}
         known |= {name: Tree(0, ()) for name in below - level.keys()}

@@ -29,7 +29,7 @@ def adapt(git_dir: GitDir, target: Path, roots: Roots) -> list[str]:
     todo = [copy / name for name in _FILES]
     while todo:
         file = todo.pop()
-        if file in done or not file.is_file():
+        if file in done or not _ours(file, copy):
             continue
         done.add(file)
         names, included = _rewrite(file, copy, git_dir, roots)
@@ -80,8 +80,13 @@ def _place_worktree(git_dir: GitDir, target: Path) -> None:
     _replace(copy / "config", [*read(copy / "config", copy), ("core.worktree", worktree)])
 
 
+def _ours(file: Path, copy: Path) -> bool:
+    """A file of the copy, not one of the host's that a link in the copy leads to: it will be written to."""
+    return file.is_file() and Path(os.path.realpath(file)).is_relative_to(os.path.realpath(copy))
+
+
 def _clean_legacy(directory: Path) -> None:
-    for file in directory.rglob("*") if directory.is_dir() else ():
-        if file.is_file():
+    for file in directory.rglob("*") if directory.is_dir() and not directory.is_symlink() else ():
+        if _ours(file, directory):
             text = file.read_bytes().decode("utf-8", "surrogateescape")
             file.write_bytes(without_userinfo(text).encode("utf-8", "surrogateescape"))

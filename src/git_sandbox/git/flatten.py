@@ -54,6 +54,9 @@ class Lot(NamedTuple):
 
 # In a directory made by git-new-workdir the entries are links into the real one: -H copies what they lead to.
 _FOLLOW = ("-H",)
+# What git keeps in a directory of objects. Whoever wrote `alternates` can name any directory of the user's there.
+_OBJECTS = re.compile(r"[0-9a-f]{2}|pack|info")
+_PACK = re.compile(r"(?:pack|multi-pack-index|tmp_|\.tmp-).*|.*\.lock")
 
 
 def state_lots(source: GitDir) -> Iterator[Lot]:
@@ -67,8 +70,8 @@ def _lots(root: Path, *, shared_only: bool) -> Iterator[Lot]:
     entries = list(_entries(root, shared_only=shared_only))
     loose = [each for each in entries if each.startswith("refs/")]
     # HEAD as a link is not a place but a symbolic ref, as git wrote them before 2005 (core.preferSymlinkRefs).
-    links = [each for each in entries if each == "HEAD" and (root / each).is_symlink()]
-    yield Lot(root, loose, _FOLLOW)
+    links = [each for each in entries if (root / each).is_symlink() and (each == "HEAD" or not _shared(root, each))]
+    yield Lot(root, [each for each in loose if each not in links], _FOLLOW)
     yield Lot(root, [each for each in entries if each not in {*loose, *links}], _FOLLOW)
     yield Lot(root, links, ())
 
@@ -77,7 +80,7 @@ def _entries(root: Path, *, shared_only: bool) -> Iterator[str]:
     for name in sorted(os.listdir(root)):  # noqa: PTH208 - names are wanted
         if _NEVER.fullmatch(name) or name in STORES or (shared_only and _PER_WORKTREE.fullmatch(name)):
             continue
-        if name in _PER_WORKTREE_BELOW and (root / name).is_dir():
+        if name in _PER_WORKTREE_BELOW and _opened(root, name):
             yield from _children(root, name, shared_only=shared_only)
         else:
             yield name
@@ -88,18 +91,43 @@ def _children(root: Path, name: str, *, shared_only: bool) -> Iterator[str]:
         path = f"{name}/{child}"
         if shared_only and child in _PER_WORKTREE_BELOW[name]:
             continue
-        if path == "logs/refs":
+        if path == "logs/refs" and _opened(root, path):
             yield from _children(root, path, shared_only=shared_only)
         else:
             yield path
 
 
-def object_entries(objects: Path) -> list[str]:
-    """Loose objects before packs: repacking moves them that way."""
-    names = (each.name for each in objects.iterdir())
+def _opened(root: Path, entry: str) -> bool:
+    place = root / entry
+    return place.is_dir() and (not place.is_symlink() or _shared(root, entry))
+
+
+def _shared(root: Path, entry: str) -> bool:
+    """Whether the link `entry` leads to the same entry of another git directory. A link to anything else of the user's
+    stays a link: a git directory out of an archive must not bring his keys along.
+    """
+    real = Path(os.path.realpath(root / entry))
+    above = real.parents[entry.count("/")]
+    return real == above / entry and (above / "HEAD").exists() and (above / "objects").is_dir()
+
+
+def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
+    """Loose objects before packs: repacking moves them that way. `foreign`: only what git itself keeps in such a place,
+    because `alternates` or a link named it.
+    """
+    names = (each.name for each in store.iterdir() if not each.is_symlink() or _elsewhere(each))
+    wanted = (name for name in names if not foreign or _OBJECTS.fullmatch(name))
     return sorted(
-        (name for name in names if not OBJECT_LITTER.fullmatch(name)), key=lambda name: (name == "pack", name)
+        (name for name in wanted if not OBJECT_LITTER.fullmatch(name)), key=lambda name: (name == "pack", name)
     )
+
+
+def _elsewhere(link: Path) -> bool:
+    """Whether `link`, in a store, leads to what its name says, e.g. packs on a larger disk."""
+    real = Path(os.path.realpath(link))
+    if link.name == "pack":
+        return real.is_dir() and all(map(_PACK.fullmatch, os.listdir(real)))  # noqa: PTH208 - names are wanted
+    return real.name == link.name and (link.name == "objects" or _OBJECTS.fullmatch(link.name) is not None)
 
 
 def pack_stamp(objects: Path) -> Stamp:

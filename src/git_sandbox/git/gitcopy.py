@@ -63,7 +63,9 @@ class GitDirCopy:
         raced = False
         for name in flatten.STORES:
             if (self.source.common / name).is_dir():
-                raced |= _copy_objects(self.source.common / name, self.target / name)
+                store = self.source.common / name
+                foreign = store.is_symlink() or name == "objects"
+                raced |= _copy_objects(store, self.target / name, foreign=foreign)
         raced |= self._copy_alternates()
         raced |= stamp != flatten.state_stamp(self.source)
         for each in list(flatten.litter(self.target)):
@@ -93,7 +95,7 @@ class GitDirCopy:
         raced = False
         for number, objects in enumerate(borrowed.found):
             place = self.target / "alt" / str(number)
-            raced |= _copy_objects(objects, place)
+            raced |= _copy_objects(objects, place, foreign=True)
             (place / "info" / "alternates").unlink(missing_ok=True)
         listing = self.target / "objects" / "info" / "alternates"
         listing.unlink(missing_ok=True)
@@ -152,13 +154,13 @@ def connected(git_dir: Path) -> bool:
     return checked.returncode == 0
 
 
-def _copy_objects(source: Path, target: Path) -> bool:
-    """A directory of objects; True when it was being repacked meanwhile."""
+def _copy_objects(source: Path, target: Path, *, foreign: bool) -> bool:
+    """A directory of objects; True when it was being repacked meanwhile. `foreign`: nothing but objects is taken."""
     target.mkdir(parents=True, exist_ok=True)
     for attempt in range(ATTEMPTS):
         before = flatten.pack_stamp(source)
         # -u: the second time only what is new. -H: `objects/pack` may be a link to a larger disk.
-        outcome = filecopy.copy(source, target, flatten.object_entries(source), "-H", "-u")
+        outcome = filecopy.copy(source, target, flatten.store_entries(source, foreign=foreign), "-H", "-u")
         _refuse(outcome, source)
         if not outcome.vanished and before == flatten.pack_stamp(source):
             filecopy.clone_directory(source, target)

@@ -132,7 +132,10 @@ def _unquoted(line: bytes) -> bytes:
     """Git quotes a path in `alternates` like C when it must (a leading double quote says so)."""
     if not (line.startswith(b'"') and line.endswith(b'"') and len(line) > 1):
         return line
-    return line[1:-1].decode("latin-1").encode("latin-1").decode("unicode_escape").encode("latin-1")
+    try:
+        return line[1:-1].decode("unicode_escape").encode("latin-1")
+    except ValueError:  # not written by git
+        return line
 
 
 def _real(path: Path) -> Path:

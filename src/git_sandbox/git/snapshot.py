@@ -25,13 +25,7 @@ _IDENTITY = {
 }
 # A copied file keeps size and modification time but not inode and change time: without these two settings git
 # would read every file of the copy again.
-_BELIEVE_COPIED_STAT = {
-    "GIT_CONFIG_COUNT": "2",
-    "GIT_CONFIG_KEY_0": "core.checkStat",
-    "GIT_CONFIG_VALUE_0": "minimal",
-    "GIT_CONFIG_KEY_1": "core.trustctime",
-    "GIT_CONFIG_VALUE_1": "false",
-}
+_BELIEVE_COPIED_STAT = (("core.checkStat", "minimal"), ("core.trustctime", "false"))
 # With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
 _CANNOT_WRITE = (
     b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
@@ -56,7 +50,8 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     says that the worktree is a file-level copy of the one `index` was made for. A file that cannot be read keeps
     what the index says about it. Raises RepositoryError when git cannot read the index or write objects.
     """
-    private = git.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)), **(_BELIEVE_COPIED_STAT if copied else {}))
+    private = _configured(git, _BELIEVE_COPIED_STAT if copied else ())
+    private = private.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)))
     staged = None if private.run("ls-files", "-u", "-z") else _write_tree(private)
     _unhide(private)
     # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
@@ -64,6 +59,30 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     if done.returncode not in (0, 1) or any(sign in done.stderr for sign in _CANNOT_WRITE):
         raise RepositoryError("the worktree could not be captured", cause=printable(done.complaint, limit=2000))
     return Snapshot(_write_tree(private), staged)
+
+
+def without_filters(git: Git) -> Git:
+    """`git` with every filter program of its configuration turned off.
+
+    A repository inside the worktree may have come out of an archive, with a configuration nobody has looked at, and
+    git in the outer one would never run its programs.
+    """
+    listed = git.try_run(
+        "config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
+    )
+    names = {os.fsdecode(key).split(".", 1)[1].rsplit(".", 1)[0] for key in listed.stdout.split(b"\0") if key}
+    off = [(f"filter.{name}.{key}", "") for name in sorted(names) for key in ("process", "clean", "smudge")]
+    off += [(f"filter.{name}.required", "false") for name in sorted(names)]
+    return _configured(git, off)
+
+
+def _configured(git: Git, pairs: Sequence[tuple[str, str]]) -> Git:
+    """`git` with more settings, by environment: unlike `-c` this takes names with `=` in them."""
+    start = int(dict(git.env).get("GIT_CONFIG_COUNT", "0"))
+    made = {"GIT_CONFIG_COUNT": str(start + len(pairs))}
+    for number, (key, value) in enumerate(pairs, start):
+        made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return git.with_env(**made)
 
 
 def commit(git: Git, snapshot: Snapshot, parents: Sequence[Oid], message: str) -> Oid:

@@ -88,6 +88,7 @@ class _Worktree:
 
     def __init__(self, repo: Repository, policy: CapturePolicy) -> None:
         self.root = repo.worktree
+        self.common = repo.common_dir
         self.policy = policy
         self.census = Census()
         self.warnings: list[str] = []
@@ -125,6 +126,9 @@ class _Worktree:
                 f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it comes as plain files"
             )
         elif gitdirs.is_git_dir(pointed):
+            if not any(pointed.is_relative_to(os.path.realpath(each)) for each in (self.root, self.common)):
+                # Also how an unpacked archive would get at another repository of the user's.
+                self.warnings.append(f"{one_line(path)} brings along {one_line(os.fspath(pointed))} from outside")
             self._register(GitDir(pointed, pointed, f"{path}/.git", self.root / path, path))
 
     def _register(self, git_dir: GitDir) -> None:

@@ -74,7 +74,7 @@ def record(copy: Path, git_dirs: Iterable[GitDir]) -> tuple[NestedRecord, ...]:
 def _recorded(copy: Path, git_dir: GitDir) -> NestedRecord:
     checkout = copy / git_dir.checkout if git_dir.checkout is not None else None
     place = copy / git_dir.target
-    git = Git(place, checkout or place, tuple(HERMETIC.items()))
+    git = snapshot.without_filters(Git(place, checkout or place, tuple(HERMETIC.items())))
     head = [git.try_run(*words) for words in _HEAD]
     symref, base = (done.text.strip() if done.returncode == 0 else "" for done in head)
     clean = checkout is None or _clean(git)
@@ -98,7 +98,7 @@ _HEAD = (("symbolic-ref", "-q", "HEAD"), ("rev-parse", "-q", "--verify", "HEAD")
 
 def _clean(git: Git) -> bool:
     """No uncommitted work, and no path where it could hide from `git status`."""
-    if git.run("status", "--porcelain", "-z", "--untracked-files=all"):
+    if git.run("status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=dirty"):
         return False
     return all(row.startswith(b"H ") for row in git.run("ls-files", "-v", "-z").split(b"\0") if row)
 
@@ -116,7 +116,12 @@ def _refs(git: Git) -> dict[str, str]:
 
 
 def _worktree(git: Git, place: Path) -> tuple[str | None, str | None]:
-    """Trees of worktree and index. Their objects are thrown away: only the names are needed."""
+    """Trees of worktree and index. Their objects are thrown away: only the names are needed.
+
+    Not where it has submodules of its own: git would start another git in each, with that one's filters.
+    """
+    if any(row.startswith(b"160000") for row in git.run("ls-files", "-s", "-z").split(b"\0")):
+        return None, None
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         objects = Path(scratch, "objects")
         objects.mkdir()
