@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from git_sandbox.guest.common import HERE, REPO, Config, become, write_all
+from git_sandbox.guest.relay import relay
 
 EXPORTER = HERE / "git_sandbox/guest/exporter.py"
 PORT_PREFIX = "org.git-sandbox."
@@ -22,9 +23,17 @@ MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known ob
 
 
 def serve_ssh(descriptor: int, _config: Config) -> None:
-    os.set_blocking(descriptor, True)
+    reading, writing = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        os.close(writing)
+        relay(reading, descriptor)
+        os._exit(0)
+    os.set_blocking(descriptor, False)
     os.dup2(descriptor, 0)
-    os.dup2(descriptor, 1)
+    os.dup2(writing, 1)
     become(["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")])
 
 

@@ -14,8 +14,8 @@ from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox", "sshd_config")
 _PACKAGE = (  # these import one another
-    "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py", "repository.py",
-    "uncommitted.py",
+    "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py", "relay.py",
+    "repository.py", "uncommitted.py",
 )  # fmt: skip
 _ZONEINFO = "/zoneinfo/"
 
