@@ -89,8 +89,13 @@ class Session:
     config: Path
     broken: Callable[[], bool]  # whether the connection is known to be gone
 
+    @property
+    def host(self) -> str:
+        """What ssh, scp and git call the guest, given `config`."""
+        return f"sandbox-{self.name}"
+
     def argv(self, *words: str, tty: bool) -> list[str]:
-        return ["ssh", "-F", str(self.config), "-t" if tty else "-T", f"sandbox-{self.name}", *words]
+        return ["ssh", "-F", str(self.config), "-t" if tty else "-T", self.host, *words]
 
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""

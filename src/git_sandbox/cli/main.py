@@ -28,6 +28,8 @@ VERBS = {
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",
     "attach": "Open a shell in a detached sandbox.",
     "exec": "Run a command in a running sandbox.",
+    "cp": "Copy files into a running sandbox, or out of it.",
+    "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
     "sync": "Bring home now what a running sandbox has.",
     "stop": "Stop running sandboxes; their work comes home first.",
     "image": "Build, list and remove guest images.",
@@ -48,7 +50,7 @@ class Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"git_sandbox.cli.{cmd_name}")
+        module = importlib.import_module(f"git_sandbox.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

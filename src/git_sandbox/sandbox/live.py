@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -36,6 +37,19 @@ def open_session(repo: Repository, name: str) -> Session:
     """The session its supervisor holds open, for one more shell or command."""
     entry, _ = running(repo, name)
     return session.shared(entry.id, entry.directory.ssh_config)
+
+
+def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
+    """The ssh_config(5) text of one running sandbox, or of all of the repository's, by id.
+
+    Raises StateError when the one named does not run.
+    """
+    asked = [running(repo, name)[0]] if name else [each for each in store.entries(repo) if each.state is State.RUNNING]
+    found = {}
+    for entry in asked:
+        with contextlib.suppress(FileNotFoundError):  # it is starting, or about to end
+            found[str(entry.id)] = entry.directory.ssh_config.read_text()
+    return found
 
 
 def sync(repo: Repository, name: str, progress: Progress) -> Home:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox import paths
+from git_sandbox.cli import common
+from git_sandbox.cli.result import Result
+from git_sandbox.sandbox import live
+
+
+@click.command("ssh-config")
+@click.argument("name", metavar="[ID]", required=False, shell_complete=common.complete_ids)
+@common.json_option
+def command(name: str | None, as_json: bool) -> Result:
+    """Print a `Host sandbox-ID` block for a running sandbox, or for each of this repository.
+
+    It is ssh_config(5) text: with it ssh, scp, sftp, rsync, `git fetch ssh://sandbox-ID/workspace` and editors that
+    work over ssh reach the guest, without any network in it. The connection that the sandbox holds open is shared.
+
+    Either save it and name it (`ssh -F FILE`), or let ~/.ssh/config find every running sandbox by itself: the Include
+    line that is printed first belongs at its top. Two repositories may both have a vm-1: use --name to tell them apart.
+
+    \b
+    Examples:
+      sandbox ssh-config > sandbox.conf && ssh -F sandbox.conf sandbox-vm-1
+      scp -F sandbox.conf sandbox-vm-1:/workspace/report .
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    blocks = live.ssh_configs(common.repository(), name)
+    include = f"Include {paths.runtime_root()}/*/ssh_config"
+    text = "\n".join(
+        [f"# To find these at any time, put this at the top of ~/.ssh/config:\n# {include}", *blocks.values()]
+    )
+    notes = () if blocks else ("No sandbox of this repository is running.",)
+    return Result("ssh-config", {"include": include, "hosts": blocks}, text=text.rstrip("\n"), notes=notes)

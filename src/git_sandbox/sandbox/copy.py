@@ -1,0 +1,109 @@
+"""`sandbox cp`: files between the host and a running guest, with scp(1) over the sandbox's session.
+
+What a guest sends lands in a fresh directory first and is then moved into place name by name: scp makes no symbolic
+links (a link arrives as what it points to, seen from inside the guest), and no move goes through one either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import SessionError, StateError, UsageError
+from git_sandbox.session import Session
+from git_sandbox.text import printable
+
+_REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
+_GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
+WORKSPACE = "/workspace"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One side of a copy. `sandbox` None: a path of the host."""
+
+    sandbox: str | None
+    path: str
+
+
+def parse(text: str) -> Place:
+    """`ID:PATH`, or a host path; one with a colon is written with a slash before it (`./a:b`), as for scp."""
+    found = _REMOTE.fullmatch(text)
+    return Place(found[1], found[2]) if found else Place(None, text)
+
+
+def plan(source: str, target: str) -> tuple[Place, Place]:
+    """Both sides. Raises UsageError unless exactly one is in a sandbox."""
+    sides = parse(source), parse(target)
+    if (sides[0].sandbox is None) is (sides[1].sandbox is None):
+        raise UsageError("one side must be in a sandbox, the other on this host", hint="sandbox cp vm-1:file .")
+    return sides
+
+
+def remote(path: str) -> str:
+    """A guest path for scp: relative to the workspace, nothing in it expanded."""
+    full = path if path.startswith("/") else f"{WORKSPACE}/{path}"
+    return _GLOB.sub(r"\\\1", full)
+
+
+def upload(session: Session, source: Path, target: str) -> None:
+    """A file, or a directory with all below it, into the guest. Links are followed, as scp does."""
+    if not source.exists():
+        raise UsageError(f"there is no {source}")
+    _scp(session, os.fspath(source.absolute()), f"{session.host}:{remote(target)}")
+
+
+def download(session: Session, source: str, target: Path) -> Path:
+    """A file or a directory of the guest; where it is now. Into `target` when that is a directory.
+
+    Raises StateError when something of another kind, or a symbolic link, is in the way.
+    """
+    name = os.path.basename(source.rstrip("/")) or "workspace"  # noqa: PTH119 - a guest's path
+    if name in {".", ".."}:
+        raise UsageError(f"`{source}` has no name to be called by here", hint="name the directory itself")
+    into = target.is_dir()
+    parent = target if into else target.absolute().parent
+    if not parent.is_dir():
+        raise UsageError(f"there is no directory {parent}")
+    with tempfile.TemporaryDirectory(prefix=".sandbox-cp-", dir=parent) as fresh:
+        arrived = Path(fresh) / "arrived"
+        _scp(session, f"{session.host}:{remote(source)}", os.fspath(arrived))
+        final = parent / (name if into else target.name)
+        put(arrived, final)
+    return final
+
+
+def put(arrived: Path, target: Path) -> None:
+    """Move `arrived` to `target`, into a directory that is there already, over a file, never through a link."""
+    mode = _mode(target)
+    if not stat.S_ISDIR(arrived.lstat().st_mode):
+        if mode is not None and stat.S_ISDIR(mode):
+            raise StateError(f"{target} is a directory, and a file of that name was to be copied")
+        arrived.replace(target)
+    elif mode is None:
+        arrived.rename(target)
+    elif stat.S_ISDIR(mode):
+        for each in sorted(arrived.iterdir()):
+            put(each, target / each.name)
+    else:
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"
+        raise StateError(f"{target} is {kind}, and a directory of that name was to be copied", hint="move it away")
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _scp(session: Session, source: str, target: str) -> None:
+    argv = ["scp", "-q", "-s", "-r", "-F", os.fspath(session.config), "--", source, target]
+    done = process.run(argv)
+    if done.returncode != 0:
+        raise SessionError("the copy was not finished", cause=printable(done.complaint, limit=2000))

@@ -1,0 +1,83 @@
+"""`sandbox cp`: which side is the guest's, and moving what arrived into place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.sandbox import copy
+from git_sandbox.sandbox.copy import Place
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("vm-1:a", Place("vm-1", "a")), ("vm-1:", Place("vm-1", "")), ("vm-1:/x:y", Place("vm-1", "/x:y")),
+        ("a", Place(None, "a")), ("./a:b", Place(None, "./a:b")), ("/a:b", Place(None, "/a:b")),
+        ("A:b", Place(None, "A:b")),
+    ],
+)  # fmt: skip
+def test_side(text: str, place: Place) -> None:
+    assert copy.parse(text) == place
+
+
+@pytest.mark.parametrize(("source", "target"), [("a", "b"), ("vm-1:a", "vm-2:b")])
+def test_exactly_one_side_is_a_sandbox(source: str, target: str) -> None:
+    with pytest.raises(UsageError):
+        copy.plan(source, target)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_scp_has_nothing_to_expand(path: str) -> None:
+    full = copy.remote(path)
+    assert full.startswith("/")
+    rest = full
+    for escaped in ("\\\\", "\\*", "\\?", "\\[", "\\]"):
+        rest = rest.replace(escaped, "")
+    assert not set(rest) & set("*?[]\\")
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+def test_directory_merges_and_files_replace(tmp_path: Path) -> None:
+    new = tree(tmp_path / "new", {"a": "new", "sub/b": "new"})
+    old = tree(tmp_path / "old", {"a": "old", "sub/c": "old"})
+    copy.put(new, old)
+    assert {each.name: each.read_text() for each in old.rglob("*") if each.is_file()} == {
+        "a": "new", "b": "new", "c": "old",
+    }  # fmt: skip
+
+
+def test_link_in_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
+    precious = tree(tmp_path, {"precious": "mine"}) / "precious"
+    (tmp_path / "out").symlink_to(precious)
+    copy.put(tree(tmp_path / "new", {"out": "guest"}) / "out", tmp_path / "out")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "out").read_text() == "guest"
+    assert not (tmp_path / "out").is_symlink()
+
+
+def test_link_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
+    outside = tree(tmp_path / "outside", {"keep": "mine"})
+    target = tree(tmp_path / "target", {"x": "1"})
+    (target / "sub").symlink_to(outside)
+    with pytest.raises(StateError, match="symbolic link"):
+        copy.put(tree(tmp_path / "new", {"sub/keep": "guest"}), target)
+    assert (outside / "keep").read_text() == "mine"
+
+
+def test_file_does_not_replace_a_directory_nor_the_reverse(tmp_path: Path) -> None:
+    tree(tmp_path, {"new/x": "1", "old/x/y": "1", "file": "1"})
+    with pytest.raises(StateError, match="is a directory"):
+        copy.put(tmp_path / "new", tmp_path / "old")
+    with pytest.raises(StateError, match="not a directory"):
+        copy.put(tmp_path / "new", tmp_path / "file")
