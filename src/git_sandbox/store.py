@@ -21,7 +21,7 @@ import msgspec
 from git_sandbox import paths
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.command import Git
-from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid, sandbox_id
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
 
@@ -215,7 +215,9 @@ def find(repo: Repository, name: str) -> Entry:
 def entries(repo: Repository) -> list[Entry]:
     """Every sandbox of the repository, oldest first. A damaged one is listed as broken and disturbs no other."""
     root = repository_root(repo)
-    names = {each.name for each in root.iterdir() if each.is_dir()} if root.is_dir() else set()
+    names = (
+        {each.name for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)} if root.is_dir() else set()
+    )
     refs = _refs_by_id(repo)
     ids = [SandboxId(name) for name in {*names, *refs}]
     found = [_entry(SandboxDir(root / name), name, refs.get(name, {})) for name in ids]
@@ -235,11 +237,18 @@ def _load(directory: SandboxDir) -> Record | None:
 
 
 def decode(encoded: bytes) -> Record | None:
-    """A record from its JSON, None when it is damaged."""
+    """A record from its JSON, None when it is damaged.
+
+    Object names are checked: the copy in the repository may be anybody's, and git would take `--output=` for an option.
+    """
     try:
-        return msgspec.json.decode(encoded, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        record = msgspec.json.decode(encoded, type=Record)
+        for value in (record.base, record.snapshot, record.index_tree, *record.refs.values(), *record.stash):
+            if value is not None:
+                oid(value)
+    except (msgspec.DecodeError, ValueError):
         return None
+    return record
 
 
 def _state(directory: SandboxDir, record: Record | None) -> State:
@@ -268,7 +277,9 @@ def ref_ids(repo: Repository) -> set[SandboxId]:
 def _refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
     found: dict[SandboxId, dict[RefName, Oid]] = {}
     for name, value in repo.refs(*(root.rstrip("/") for root in SandboxRefs.ROOTS)).items():
-        found.setdefault(SandboxId(name.split("/")[2]), {})[name] = value
+        each = name.split("/")[2]
+        if is_sandbox_id(each):  # else not ours: a ref can hold text that a shell or a terminal would obey
+            found.setdefault(SandboxId(each), {})[name] = value
     return found
 
 

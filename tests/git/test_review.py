@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import pytest
 
@@ -65,6 +66,23 @@ def test_log_survives_hostile_text(repo: GitRepo) -> None:
     assert [commit.oid for commit in log(trip.repo, [tip], trip.base.commit, limit=1)] == [tip]
     assert len(log(trip.repo, [tip], None)) == 3
     assert log(trip.repo, [], None) == []
+
+
+def test_a_commit_with_megabytes_of_subject_is_not_read(repo: GitRepo) -> None:
+    trip = Trip.spawn(repo)
+    first = trip.guest.commit("before")
+    tree = trip.guest.git("rev-parse", "HEAD^{tree}")
+    large = trip.guest.git("commit-tree", tree, "-p", first, input=b"x" * (8 << 20))
+    trip.guest.git("reset", "-q", "--hard", large)
+    last = trip.guest.commit("after")
+    trip.home()
+    tracemalloc.start()
+    commits = log(trip.repo, [oid(last)], trip.base.commit)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [commit.subject[:13] for commit in commits] == ["after", "(a commit of ", "before"]
+    assert [commit.oid for commit in commits] == [last, large, first]
+    assert peak < 4 << 20
 
 
 @pytest.mark.parametrize("time", ["99999999999999999", "18446744073709551614", "-5"])

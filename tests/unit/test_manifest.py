@@ -103,6 +103,8 @@ def test_names_that_are_refused(name: str) -> None:
         {"head": {"symref": None, "oid": "--upload-pack=x"}}, {"stash": [{"oid": A, "message": "m" * 4097}]},
         {"stash": [{"oid": A, "message": None}]}, {"wip": {"oid": A, "tree": A}}, {"warnings": ["w"] * 10_001},
         {"worktree_tree": 1}, {"worktree_tree": A[:39]},
+        {"nested": [{"git_dir": "\ud800", "path": None, "state": None}]},
+        {"nested": [{"git_dir": "a", "path": "\ud800", "state": None}]},
     ],
     ids=ascii,
 )  # fmt: skip

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -51,6 +52,21 @@ def test_damaged_record_is_refused_or_read_but_never_breaks(record: Record, data
     for damaged in (bytes(encoded), bytes(encoded[:at]), b"", b"\0" * len(encoded), b"null", b"[]"):
         found = store.decode(damaged)
         assert found is None or isinstance(found, Record)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"base": "--output=x"}, {"snapshot": "-x"}, {"index_tree": "HEAD"}, {"refs": {"a": "b"}}, {"stash": ("x",)}],
+)
+def test_a_record_whose_object_names_are_none_is_damaged(change: dict[str, Any]) -> None:
+    assert store.decode(msgspec.json.encode(RECORD)) == RECORD
+    assert store.decode(msgspec.json.encode(msgspec.structs.replace(RECORD, **change))) is None
+
+
+def test_refs_of_somebody_else_below_our_roots_are_no_sandboxes(repo: GitRepo) -> None:
+    for name in ("$(id)", "\u202ex", "A", "vm-1"):
+        repo.git("update-ref", f"refs/sandbox/{name}", "HEAD")
+    assert [entry.id for entry in store.entries(discover(repo.path))] == ["vm-1"]
 
 
 def box(repo: GitRepo, name: str) -> Path:

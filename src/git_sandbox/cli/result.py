@@ -6,6 +6,7 @@ exit_code}]}`, one line on standard output, also for failures before a verb ran.
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,7 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:
     body = {"schema": SCHEMA, "command": command, "status": status, "data": data, "errors": errors}
-    raw = msgspec.json.encode(body, enc_hook=str)
-    sys.stdout.write(raw.decode("utf-8") + "\n")
+    # Not msgspec.json: it refuses names that are not UTF-8, and leaves C1 and bidirectional controls as they are.
+    plain = msgspec.to_builtins(body, enc_hook=str)
+    sys.stdout.write(json.dumps(plain, separators=(",", ":")).replace("\x7f", "\\u007f") + "\n")
     sys.stdout.flush()

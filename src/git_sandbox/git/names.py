@@ -35,6 +35,10 @@ def sandbox_id(text: str) -> SandboxId:
     return SandboxId(text)
 
 
+def is_sandbox_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
 def encode_ref_path(guest_name: str | bytes) -> str:
     """A guest's branch or tag name as a path that is safe below a ref root of ours.
 

@@ -16,6 +16,7 @@ from git_sandbox.integrate.trees import empty_tree
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")
 _MAX_TEXT = 500  # characters of a name or subject; a guest writes megabytes if it likes
+_MAX_COMMIT = 64 << 10  # bytes of a commit object that is shown
 _MAX_TIME = 2**40  # seconds since 1970; a guest writes whatever it likes
 
 
@@ -70,17 +71,41 @@ def diff_argv(
 
 
 def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int = 200) -> list[CommitInfo]:
-    """Commits reachable from `tips` and not from `base`, newest first, at most `limit`."""
+    """Commits reachable from `tips` and not from `base`, newest first, at most `limit`.
+
+    Of one that is larger than any message needs to be only the size is told: hundreds of 16 MB each fill our memory.
+    """
     if not tips:
         return []
+    hidden = [f"^{base}"] if base else []
+    listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", *tips, *hidden, "--").split()
+    sizes = _sizes(repo, listed)
+    shown = _shown(repo, [name for name in listed if sizes[name] <= _MAX_COMMIT])
+    return [shown.get(oid(name)) or _too_large(oid(name), sizes[name]) for name in listed]
+
+
+def _sizes(repo: Repository, names: Sequence[str]) -> dict[str, int]:
+    asked = "".join(f"{name}\n" for name in names).encode()
+    rows = repo.git.line("cat-file", "--batch-check=%(objectsize)", input=asked).split()
+    return dict(zip(names, map(int, rows), strict=True))
+
+
+def _shown(repo: Repository, names: Sequence[str]) -> dict[Oid, CommitInfo]:
+    if not names:
+        return {}
     raw = repo.git.run(
-        "log", "-z", "--topo-order", f"--max-count={limit}", "--encoding=UTF-8", "--no-show-signature", "--no-notes",
+        "log", "-z", "--no-walk=unsorted", "--stdin", "--encoding=UTF-8", "--no-show-signature", "--no-notes",
         "--no-patch", "--no-decorate", "--no-mailmap", f"--format=tformat:{'%x00'.join(_FIELDS)}",
-        *tips, *([f"^{base}"] if base else []), "--",
+        input="".join(f"{name}\n" for name in names).encode(),
     )  # fmt: skip
     words = raw.split(b"\0")[:-1]
     width = len(_FIELDS)
-    return [_commit(words[start : start + width]) for start in range(0, len(words), width)]
+    found = (_commit(words[start : start + width]) for start in range(0, len(words), width))
+    return {commit.oid: commit for commit in found}
+
+
+def _too_large(name: Oid, size: int) -> CommitInfo:
+    return CommitInfo(name, (), "", "", 0, 0, f"(a commit of {size} bytes)")
 
 
 def _commit(words: Sequence[bytes]) -> CommitInfo:

@@ -29,6 +29,7 @@ from git_sandbox.vmm.machine import CONTROL, Running
 
 ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
+_LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
 
@@ -107,7 +108,7 @@ def _import(box: Box, record: Record, channel: socket.socket, progress: Progress
         given=record.refs,
     )
     inner = nested.bring_home(box, record, channel, told.nested)
-    changed = _changed(took, told, record) or bool(inner.homes or inner.missing)
+    changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
     return Home(took, told, changed, nested=inner)
 
 
@@ -120,6 +121,18 @@ def _changed(took: Collected, told: Manifest, record: Record) -> bool:
     refs = {ref.name: ref.oid for ref in told.refs} != record.refs
     stash = tuple(entry.oid for entry in told.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None
+
+
+def _kept_before(box: Box, record: Record) -> bool:
+    """Whether something is here, from an earlier import or a merge, that must not go because the guest now says that
+    nothing ever happened. What a ref pointed at before counts, too.
+    """
+    own = {box.refs.base, box.refs.meta}
+    refs = {name: value for name, value in box.repo.refs(*box.refs.patterns).items() if name not in own}
+    if any(value != record.base for value in refs.values()) or nested.holdings(box.repo, box, record):
+        return True
+    logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]
+    return any(value != record.base for log in logs for value in log)
 
 
 def image_of(box: Box, record: Record | None) -> Image:

@@ -157,6 +157,9 @@ def parse(data: bytes, *, object_format: str) -> Manifest:
     _check_names(wire)
     if len({each.git_dir for each in wire.nested}) != len(wire.nested):
         raise _refused("a repository is in it twice")
+    for each in wire.nested:
+        _check_text(each.git_dir)
+        _check_text(each.path or "")
     return _build(wire)
 
 
@@ -206,12 +209,16 @@ def _check_name(name: str, roots: tuple[str, ...]) -> None:
         raise _refused(f"{name} is not a branch, tag or note")
     if _FORBIDDEN.search(name):
         raise _refused(f"{name} is not a ref name")
+    _check_text(name)
+
+
+def _check_text(name: str) -> None:
     try:
         too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_NAME
     except UnicodeEncodeError:
         raise _refused(f"{name} is not text") from None
     if too_long:
-        raise _refused(f"a ref name is longer than {MAX_NAME} bytes")
+        raise _refused(f"a name is longer than {MAX_NAME} bytes")
 
 
 def _build(wire: _Wire) -> Manifest:
