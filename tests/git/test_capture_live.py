@@ -75,17 +75,17 @@ def test_objects_repacked_between_refs_and_objects_are_found(
     """Exactly the bad moment: loose objects are listed, then packed and deleted, then copied."""
     for number in range(5):
         repo.commit(f"c{number}", {"f": f"{number}\n"})
-    original = flatten.object_entries
+    original = flatten.store_entries
     calls: list[Path] = []
 
-    def listing(objects: Path) -> list[str]:
-        names = original(objects)
+    def listing(objects: Path, *, foreign: bool = False) -> list[str]:
+        names = original(objects, foreign=foreign)
         if not calls:
             repo.git("gc", "-q", "--prune=now")
         calls.append(objects)
         return names
 
-    monkeypatch.setattr(flatten, "object_entries", listing)
+    monkeypatch.setattr(flatten, "store_entries", listing)
     said: list[str] = []
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy(), progress=said.append)
     complete(GitRepo(tmp_path / "copy"))
@@ -102,13 +102,13 @@ def test_refs_that_lose_their_objects_are_copied_again(
     original = gitcopy._copy_objects
     calls: list[int] = []
 
-    def copy_objects(source: Path, target: Path) -> bool:
+    def copy_objects(source: Path, target: Path, *, foreign: bool) -> bool:
         if not calls:
             repo.git("branch", "-D", "doomed")
             repo.git("reflog", "expire", "--expire=now", "--all")
             repo.git("gc", "-q", "--prune=now")
         calls.append(1)
-        return original(source, target)
+        return original(source, target, foreign=foreign)
 
     monkeypatch.setattr(gitcopy, "_copy_objects", copy_objects)
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
@@ -123,7 +123,7 @@ def test_a_repository_that_never_holds_still_is_refused(
     repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gitcopy, "connected", lambda git_dir: git_dir == repo.path / ".git")
-    monkeypatch.setattr(gitcopy, "_copy_objects", lambda _source, _target: True)
+    monkeypatch.setattr(gitcopy, "_copy_objects", lambda _source, _target, **_options: True)
     with pytest.raises(RepositoryError, match="changed each time") as caught:
         capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
     assert "git gc" in caught.value.hint
@@ -135,7 +135,7 @@ def test_a_damaged_repository_comes_along_with_a_warning(
     blob = repo.git("rev-parse", "HEAD:README")
     (repo.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     original = gitcopy._copy_objects
-    monkeypatch.setattr(gitcopy, "_copy_objects", lambda *args: original(*args) or True)
+    monkeypatch.setattr(gitcopy, "_copy_objects", lambda *args, **options: original(*args, **options) or True)
     captured = capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
     assert any("lacks objects" in warning for warning in captured.warnings)
     assert (tmp_path / "copy/README").is_file()

@@ -49,9 +49,9 @@ def test_a_link_in_the_git_directory_brings_nothing_along(
         shutil.rmtree(place, ignore_errors=True)
         place.symlink_to(keys)
     copy, _ = take(repo, tmp_path / "copy")
-    for each in copy.path.rglob("*"):
-        if each.is_symlink():
-            each.unlink()  # as a link it is only a name
+    for path in copy.path.rglob("*"):
+        if path.is_symlink():
+            path.unlink()  # as a link it is only a name
     assert leaked(copy) == []
 
 
