@@ -229,6 +229,8 @@ def test_the_exporter_refuses_places_that_are_not_inside(repo: GitRepo, tmp_path
         assert b"not a" in reply.header
         with pytest.raises(CollectError):
             manifest.parse(reply.header, object_format="sha1")
+        with pytest.raises(CollectError):  # to the end: the exporter must not meet a closed channel
+            list(reply.chunks)
 
 
 def test_a_broken_repository_holds_up_no_other(super_: GitRepo, tmp_path: Path) -> None:
