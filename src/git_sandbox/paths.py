@@ -107,6 +107,11 @@ class SandboxDir:
         return self.root / "output.log"
 
     @property
+    def setup_log(self) -> Path:
+        """Output of the setup script of a detached sandbox."""
+        return self.root / "setup.log"
+
+    @property
     def control_lock(self) -> Path:
         """Held with flock(2) while somebody talks to the guest's init."""
         return self.root / "control.lock"

@@ -19,6 +19,7 @@ from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
 
 READY = b"git-sandbox-session-ready"
+LOG_LIMIT = 64 << 10  # bytes of ssh's complaints kept; a guest can make it complain without end
 SSH_FAILED = 255  # ssh's own status when the connection, and not the command, failed
 
 
@@ -56,8 +57,11 @@ def make_keys(root: Path, name: str) -> Keys:
     return keys
 
 
-def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path) -> str:
-    """An ssh_config(5) file for one sandbox. Nothing of the user's own ssh configuration or agent takes part."""
+def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path, *, agent: str = "") -> str:
+    """An ssh_config(5) file for one sandbox. Nothing of the user's own ssh configuration takes part.
+
+    `agent`: socket of an ssh agent that the guest may use.
+    """
     proxy = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).parent / "transport" / "proxy.py")])
     rows = {
         "HostName": f"sandbox-{name}",
@@ -72,7 +76,7 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path)
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "PreferredAuthentications": "publickey",
-        "ForwardAgent": "no",
+        "ForwardAgent": f'"{agent}"' if agent else "no",
         "ForwardX11": "no",
         "EscapeChar": "none",
         "LogLevel": "ERROR",
@@ -103,12 +107,12 @@ class Session:
         with _terminal_restored():
             return self._foreground(self.argv(command, tty=True))
 
-    def run(self, command: Sequence[str], directory: str, *, stdout: int = 1) -> int:
+    def run(self, command: Sequence[str], directory: str, *, stdin: int = 0, stdout: int = 1) -> int:
         """A command with our standard streams, byte for byte; its exit status, 128 + n when signal n killed it."""
         # `; exit $?` keeps bash from replacing itself by the command: it turns a killing signal into 128 + n, where
         # ssh would only say 255.
         line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
-        return self._foreground(self.argv(line, tty=False), stdout)
+        return self._foreground(self.argv(line, tty=False), stdin, stdout)
 
     def run_logged(self, command: Sequence[str], directory: str, log: Path, limit: int) -> int:
         """A command with nobody at the terminal: no input, both outputs to `log`, at most about `limit` bytes."""
@@ -117,9 +121,9 @@ class Session:
             process.keep_output(child.stdout, log, limit)
             return self._status(child.wait())
 
-    def _foreground(self, argv: list[str], stdout: int = 1) -> int:
+    def _foreground(self, argv: list[str], stdin: int = 0, stdout: int = 1) -> int:
         env = process.environment({"LANG": "C.UTF-8", **_sent()})
-        with process.spawn(argv, env=env, stdin=0, stdout=stdout, stderr=2, foreground=True) as child:
+        with process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=2, foreground=True) as child:
             return self._status(child.wait())
 
     def _status(self, status: int | None) -> int:
@@ -145,7 +149,8 @@ def _terminal_restored() -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(termios.error):
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
+            # Flushed: answers of the terminal to what the guest asked it must not reach our own questions.
+            termios.tcsetattr(0, termios.TCSAFLUSH, before)
 
 
 def shared(name: str, config: Path) -> Session:
@@ -161,14 +166,22 @@ def shared(name: str, config: Path) -> Session:
 
 @contextlib.contextmanager
 def connect(
-    name: str, user: str, keys: Keys, channel: Attachment, runtime: Path, *, alive: Callable[[], bool], timeout: float
+    name: str,
+    user: str,
+    keys: Keys,
+    channel: Attachment,
+    runtime: Path,
+    *,
+    alive: Callable[[], bool],
+    timeout: float,
+    agent: str = "",
 ) -> Iterator[Session]:
     """An open session. The guest may still be booting: ssh waits in the channel until sshd answers.
 
     `timeout`: seconds until sshd must have answered. Raises SessionError when it did not, or the machine died.
     """
     path, control = runtime / "ssh_config", runtime / "master"
-    path.write_text(config(name, user, keys, channel, control))
+    path.write_text(config(name, user, keys, channel, control, agent=agent))
     argv = [
         "ssh", "-F", str(path), "-M", "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}",
         f"sandbox-{name}",
@@ -176,7 +189,7 @@ def connect(
     log = runtime / "ssh.log"
     with contextlib.ExitStack() as stack:
         stack.callback(control.unlink, missing_ok=True)
-        complaints = stack.enter_context(log.open("wb"))
+        complaints = stack.enter_context(process.capped_log(log, LOG_LIMIT))
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
         master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
         _wait_ready(master, alive, timeout, log)
@@ -194,6 +207,7 @@ def _wait_ready(master: process.Child, alive: Callable[[], bool], timeout: float
         if select.select([master.stdout], [], [], min(left, 1.0))[0]:
             chunk = os.read(master.stdout.fileno(), 4096)
             if not chunk:
+                time.sleep(0.2)  # its last words are on their way through the log's reader
                 raise SessionError(
                     "cannot get a shell in the sandbox", cause=printable(log.read_bytes()[-2000:]).strip()
                 )

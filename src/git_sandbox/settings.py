@@ -28,7 +28,7 @@ class Row:
     default: str
     help: str
     choices: tuple[str, ...] = ()
-    kind: str = "text"  # text | count | mebibytes | seconds | list
+    kind: str = "text"  # text | path | count | mebibytes | seconds | list (of words) | lines
 
 
 ROWS = (
@@ -38,13 +38,18 @@ ROWS = (
     Row("memory", "2G", "memory of the machine", kind="mebibytes"),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
     Row("net", "none", "network of the guest", ("none", "nat")),
-    Row("image", "", "image spec (TOML) instead of the default one"),
+    Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep")),
     Row("dirty", "ask", "what happens with uncommitted work at exit", ("ask", "commit", "stash", "keep", "discard")),
     Row("ignored", "all", "ignored files that go in: all, or none but those in .worktreeinclude", ("all", "none")),
     Row("exclude", "", "untracked and ignored files that never go in (patterns as in .gitignore)", kind="list"),
     Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes")),
+    Row("env", "", "variable for the guest: NAME=VALUE, or NAME for the value it has here", kind="lines"),
+    Row("env_file", "", "file of such variables, one a line", kind="lines"),
+    Row("setup", "", "script to run in the guest before anything else, once", kind="path"),
+    Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
+    Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds"),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -67,6 +72,11 @@ class Settings:
     ignored: str
     exclude: tuple[str, ...]
     auto_push: str  # no | yes
+    env: tuple[str, ...]
+    env_file: tuple[str, ...]
+    setup: str
+    publish: tuple[str, ...]
+    ssh_agent: str  # no | yes
     boot_timeout: int  # seconds
 
 
@@ -97,17 +107,18 @@ def resolve(given: Mapping[str, object] | None = None) -> tuple[Settings, list[V
 
 def _find(row: Row, given: Mapping[str, object], configured: Mapping[str, object]) -> Value:
     if given.get(row.name) not in (None, ()):
-        return Value(row.name, _text(given[row.name]), "command line")
+        return Value(row.name, _text(row, given[row.name]), "command line")
     variable = f"SANDBOX_{row.name.upper()}"
     if os.environ.get(variable):
         return Value(row.name, os.environ[variable], f"environment ({variable})")
     if row.name in configured:
-        return Value(row.name, _text(configured[row.name]), str(paths.config_file()))
+        return Value(row.name, _text(row, configured[row.name]), str(paths.config_file()))
     return Value(row.name, row.default, "default")
 
 
-def _text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _text(row: Row, value: object) -> str:
+    joint = "\n" if row.kind == "lines" else " "
+    return joint.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _config_file() -> dict[str, object]:
@@ -138,10 +149,12 @@ def _parse(row: Row, value: Value) -> object:
             if not text.isdecimal() or not 0 < int(text) <= 100_000:  # noqa: PLR2004 - beyond any machine or patience
                 raise _bad(value, "use a whole number above 0")
             return int(text)
-        case "list":
-            return tuple(text.replace(",", " ").split())
+        case "list" | "lines":
+            return tuple(text.replace(",", " ").split() if row.kind == "list" else filter(None, text.split("\n")))
+        case "path":
+            return _path(value) if text else text
         case _:
-            return _path(value) if row.name == "image" and text else text
+            return text
 
 
 def _path(value: Value) -> str:

@@ -51,8 +51,10 @@ def setting_options(*names: str) -> Callable[[F], F]:
         for name in reversed(names):
             row = settings.BY_NAME[name]
             kind: dict[str, Any] = {"type": click.Choice(row.choices)} if row.choices else {"metavar": name.upper()}
-            if row.kind == "list":
+            if row.kind in ("list", "lines"):
                 kind["multiple"] = True
+            if row.choices == ("no", "yes"):
+                kind |= {"is_flag": False, "flag_value": "yes"}  # `--auto-push` alone means yes
             default = f" [default: {row.default}]" if row.default else ""
             option = click.option(
                 f"--{name.replace('_', '-')}", name, help=f"{row.help[0].upper()}{row.help[1:]}.{default}", **kind

@@ -22,7 +22,7 @@ from git_sandbox.settings import Settings
 
 _SETTINGS = (
     "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude", "on_exit",
-    "dirty", "auto_push", "boot_timeout",
+    "dirty", "auto_push", "env", "env_file", "setup", "publish", "ssh_agent", "boot_timeout",
 )  # fmt: skip
 
 

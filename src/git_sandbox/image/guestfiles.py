@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 
 from git_sandbox.image.initrd import GuestFile
 
-_PROGRAMS = ("init.py", "describe.py", "sandbox", "sshd_config")
+_PROGRAMS = ("init.py", "describe.py", "sandbox")
 _PACKAGE = (  # these import one another
     "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py", "relay.py",
     "repository.py", "uncommitted.py",
@@ -54,6 +55,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     net: str
     dns: str
     etc: dict[str, bytes]  # absolute path -> content
+    env: dict[str, str] = {}  # for every session of the user
     auto_push: bool = False  # collect after every commit
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
 
@@ -63,10 +65,20 @@ def files(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes 
     programs = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
     programs |= {f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes()) for name in _PACKAGE}
     return programs | {
-        "config.json": GuestFile(msgspec.json.encode(config)),
+        "sshd_config": GuestFile(sshd_config((guest / "sshd_config").read_bytes(), config.env), 0o600),
+        "config.json": GuestFile(msgspec.json.encode(msgspec.structs.replace(config, env={}))),
         "host_key": GuestFile(host_key, 0o600),
         "authorized_keys": GuestFile(authorized_keys),
     }
+
+
+def sshd_config(template: bytes, env: Mapping[str, str]) -> bytes:
+    """The template with `env` for every session. sshd heeds the first SetEnv line only and the first of two values."""
+    words = []
+    for name, value in env.items():
+        raw = value.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        words.append(b'"%s=%s" ' % (name.encode(), raw))
+    return template.replace(b"\nSetEnv ", b"\nSetEnv " + b"".join(words), 1)
 
 
 def timezone(given: str = "") -> str:

@@ -24,6 +24,7 @@ from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestUser
 from git_sandbox.sandbox import nested
+from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
@@ -31,6 +32,7 @@ from git_sandbox.transport import disk
 from git_sandbox.vmm import net
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, Disk, MachineSpec
 
+NOTHING = Extras()
 RESERVE = 256  # MiB of memory left to the host
 
 
@@ -58,7 +60,9 @@ def require_memory(wanted: int) -> None:
         )
 
 
-def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Progress) -> Prepared:
+def prepare(
+    box: Box, options: Options, ready: Image, backend: str, progress: Progress, *, extras: Extras = NOTHING
+) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in."""
     repo, settings = box.repo, options.settings
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
@@ -78,7 +82,8 @@ def prepare(box: Box, options: Options, ready: Image, backend: str, progress: Pr
     try:
         _pin(box, record, captured, taken)
         session.make_keys(box.directory.keys, box.id)
-        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings)))
+        box.directory.config.touch(mode=0o600)  # the environment may hold secrets
+        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings, extras)))
         box.save(record)
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
@@ -127,7 +132,7 @@ def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
     store.pin(box, record, base)
 
 
-def _guest_config(box: Box, record: Record, settings: Settings) -> GuestConfig:
+def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) -> GuestConfig:
     return GuestConfig(
         hostname=box.id,
         mode="run",
@@ -137,6 +142,7 @@ def _guest_config(box: Box, record: Record, settings: Settings) -> GuestConfig:
         net=record.net,
         dns=net.DNS_ADDRESS,
         etc=guestconfig.effective(box.repo, environment()).files(),
+        env=dict(extras.env),
         auto_push=settings.auto_push == "yes",
     )
 
@@ -147,7 +153,11 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
     config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
     run = mode == "run"
     config = msgspec.structs.replace(
-        config, mode=mode, net=record.net if run else "none", auto_push=config.auto_push and run
+        config,
+        mode=mode,
+        env=config.env if run else {},
+        net=record.net if run else "none",
+        auto_push=config.auto_push and run,
     )
     keys = session.Keys(directory.keys)
     files = guestfiles.files(

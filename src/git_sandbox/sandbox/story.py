@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,10 +11,12 @@ from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import home, machines, prepare, requests
+from git_sandbox.sandbox import extras, home, machines, prepare, requests
+from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
 from git_sandbox.session import Keys, Session, connect
+from git_sandbox.settings import environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import HOST, SSH, Running
 
@@ -48,13 +51,14 @@ def spawn(
     of the kind that fits, and Interrupted for a signal before the session began.
     """
     settings = options.settings
+    more = extras.gather(settings, environment())
     image = prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         backend = machines.backend(settings, image, progress)
-        made = prepare.prepare(box, options, image, backend.name, progress)
+        made = prepare.prepare(box, options, image, backend.name, progress, extras=more)
         notice(made.warnings)
-        life = _Life(box, made.record, image, options, progress, ready)
+        life = _Life(box, made.record, image, options, progress, ready, more)
         try:
             brought = life.live()
         except BaseException:
@@ -69,11 +73,12 @@ def resume(
     repo: Repository, name: str, options: Options, progress: Progress, ready: Ready = lambda _name: None
 ) -> Finished:
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
+    more = dataclasses.replace(extras.gather(options.settings, environment()), setup=None)  # that has been run
     with store.open_existing(repo, name) as (box, entry):
         image = home.image_of(box, entry.record)
         record = store.reopened(box, entry)
         prepare.require_memory(record.memory)
-        life = _Life(box, record, image, options, progress, ready)
+        life = _Life(box, record, image, options, progress, ready, more)
         brought = life.live()
         home.note(box, record, life.exit_code, brought)
     return life.finished(brought, kept=True, warnings=())
@@ -89,6 +94,7 @@ class _Life:
     options: Options
     progress: Progress
     ready: Ready
+    extras: Extras
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
@@ -122,12 +128,14 @@ class _Life:
         with connect(
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
             alive=running.alive, timeout=self.options.settings.boot_timeout,
+            agent=self.extras.agent,
         ) as opened:  # fmt: skip
             self.began = True
             self.progress("")
-            self.ready(self.box.id)
             try:
                 with requests.served(self.box, self.record, opened, running.attachment(HOST)):
+                    self._furnish(opened)
+                    self.ready(self.box.id)
                     self.exit_code = self._work(opened, running)
             except SandboxError as error:
                 self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
@@ -135,6 +143,12 @@ class _Life:
                 self.interrupted, self.exit_code = signal.signum, signal.exit_code
                 process.listen_again()
                 self.progress("Interrupted: bringing your work home first (once more: leave it on the disk)")
+
+    def _furnish(self, opened: Session) -> None:
+        if self.extras.setup is not None:
+            log = self.box.directory.setup_log if self.options.detached else None
+            extras.run_setup(opened, self.extras.setup, log)
+        extras.publish(opened, self.extras.ports)
 
     def _work(self, opened: Session, running: Running) -> int:
         directory = f"/workspace/{self.options.subdirectory}".rstrip("/")

@@ -1,0 +1,162 @@
+"""What a user adds to a sandbox: environment, ports, an ssh agent, a script to run first. Checked before it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import HostResourceError, SessionError, UsageError
+from git_sandbox.session import Session
+from git_sandbox.settings import Settings
+from git_sandbox.text import printable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_ENVIRONMENT = 96 << 10  # bytes; Linux takes 128 KiB for one string and sshd wants all on one line
+MAX_SETUP = 8 << 20  # bytes
+SETUP = "/var/tmp/sandbox-setup"  # noqa: S108 - in the guest, which has one user
+UPLOAD = 120.0  # seconds
+
+
+@dataclass(frozen=True)
+class Port:
+    """`host` on the host's loopback leads to `guest` on the guest's."""
+
+    host: int
+    guest: int
+
+
+@dataclass(frozen=True)
+class Extras:
+    """`agent`: socket of the user's ssh agent, empty for none. `setup`: the script's content."""
+
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # no secrets in a traceback
+    ports: tuple[Port, ...] = ()
+    agent: str = ""
+    setup: bytes | None = None
+
+
+def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
+    """Raises UsageError, HostResourceError for what cannot work. `host`: the user's environment."""
+    ports = tuple(port(text) for text in settings.publish)
+    require_free(ports)
+    return Extras(environment(settings.env, settings.env_file, host), ports, _agent(settings, host), _setup(settings))
+
+
+def environment(given: Iterable[str], files: Iterable[str], host: Mapping[str, str]) -> dict[str, str]:
+    """Variables for the guest: those of the files, then those `given`; the later one of two wins."""
+    found: dict[str, str] = {}
+    for name in files:
+        found |= dict(_variable(line, host, name) for line in _lines(Path(name)))
+    found |= dict(_variable(text, host, "--env") for text in given)
+    if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_ENVIRONMENT:
+        raise UsageError(f"more than {MAX_ENVIRONMENT >> 10} KiB of environment", hint="send a file: `sandbox cp`")
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        text = path.expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the environment file {path}", cause=str(error)) from error
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.lstrip()
+
+
+def _variable(text: str, host: Mapping[str, str], origin: str) -> tuple[str, str]:
+    """`NAME=VALUE`, the value as it stands, or `NAME`, the value being that of the host. Never shows a value."""
+    name, given, value = text.partition("=")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"`{printable(name, limit=40)}` cannot be the name of a variable ({origin})")
+    if not given:
+        if name not in host:
+            raise UsageError(f"{name} is not set here ({origin})", hint=f"set it, or write {name}=VALUE")
+        value = host[name]
+    if any("\ud800" <= each <= "\udfff" for each in value):
+        raise UsageError(f"the value of {name} is not UTF-8 ({origin})", hint="send a file: `sandbox cp`")
+    if set(value) & {"\n", "\r", "\0"}:
+        raise UsageError(f"the value of {name} has more than one line ({origin})", hint="send a file: `sandbox cp`")
+    return name, value
+
+
+def port(text: str) -> Port:
+    """`HOST:GUEST`, both 1 to 65535."""
+    found = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
+    numbers = [int(each) for each in found.groups()] if found else []
+    if not numbers or not all(0 < each < 1 << 16 for each in numbers):
+        raise UsageError(f"`{text}` does not work for publish", hint="use HOST:GUEST, e.g. 8080:80; loopback only")
+    return Port(*numbers)
+
+
+def require_free(ports: Iterable[Port]) -> None:
+    """Raises HostResourceError when the host's port cannot be had, UsageError when it is asked for twice."""
+    seen: set[int] = set()
+    for each in ports:
+        if each.host in seen:
+            raise UsageError(f"port {each.host} is published twice")
+        seen.add(each.host)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", each.host))
+            except OSError as error:
+                raise HostResourceError(
+                    f"port {each.host} of 127.0.0.1 cannot be published", cause=error.strerror or str(error)
+                ) from error
+
+
+def _agent(settings: Settings, host: Mapping[str, str]) -> str:
+    if settings.ssh_agent != "yes":
+        return ""
+    place = host.get("SSH_AUTH_SOCK", "")
+    with contextlib.suppress(OSError):
+        if place and Path(place).is_socket():
+            return place
+    raise UsageError(
+        "there is no ssh agent to forward", cause="SSH_AUTH_SOCK names no socket", hint="eval $(ssh-agent)"
+    )
+
+
+def _setup(settings: Settings) -> bytes | None:
+    if not settings.setup:
+        return None
+    path = Path(settings.setup)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the setup script {path}", cause=error.strerror or str(error)) from error
+    if len(content) > MAX_SETUP:
+        raise UsageError(f"the setup script {path} has more than {MAX_SETUP >> 20} MiB")
+    return content
+
+
+def publish(session: Session, ports: Iterable[Port]) -> None:
+    """Raises SessionError when ssh cannot listen."""
+    for each in ports:
+        rule = f"127.0.0.1:{each.host}:127.0.0.1:{each.guest}"
+        done = process.run(["ssh", "-F", str(session.config), "-O", "forward", "-L", rule, session.host], timeout=20)
+        if done.returncode != 0:
+            raise SessionError(f"port {each.host} cannot be published", cause=printable(done.complaint, limit=500))
+
+
+def run_setup(session: Session, script: bytes, log: Path | None) -> None:
+    """Run the script once in the workspace, as the user, without input; its output to stderr, or to `log`.
+
+    Raises SessionError when it fails.
+    """
+    command = f"umask 077 && cat > {SETUP} && chmod 700 {SETUP}"
+    if process.run(session.argv(command, tty=False), input=script, timeout=UPLOAD).returncode != 0:
+        raise SessionError("the setup script did not arrive in the sandbox")
+    if log is None:
+        code = session.run((SETUP,), "/workspace", stdin=process.DEVNULL, stdout=2)
+    else:
+        code = session.run_logged((SETUP,), "/workspace", log, MAX_SETUP)
+    if code != 0:
+        cause = printable(log.read_bytes()[-2000:]).strip() if log else ""
+        hint = f"the sandbox is kept: `sandbox shell {session.name}` starts it again"
+        raise SessionError(f"the setup script ended with {code}", cause=cause, hint=hint)

@@ -1,0 +1,163 @@
+"""A sandbox that stays: reached by several at once, furnished by options, stopped with its work brought home."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from support.gitrepo import GitRepo
+from support.vm import SANDBOX, Sandboxes, wait_for
+
+SETUP = """#!/bin/sh
+test "$TOKEN" = 's3cret "x" $HOME \\' || exit 9
+pwd > /tmp/setup-ran; cat >> /tmp/setup-ran; echo setup says hello
+cd /tmp && nohup python3 -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &
+"""
+VALUE = 's3cret "x" $HOME \\'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def arguments() -> str:
+    """What every process of this machine was started with."""
+    return "\n".join(
+        place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        for place in Path("/proc").glob("[0-9]*/cmdline")
+        if place.exists()
+    )
+
+
+def test_options_and_everyone_who_speaks_ssh(boxes: Sandboxes, tmp_path: Path) -> None:
+    setup, listed, number = tmp_path / "setup", tmp_path / "env", free_port()
+    setup.write_text(SETUP)
+    listed.write_text("# a file\nFROM_FILE=two words\n")
+    agent = boxes.runtime / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL) as running:
+        wait_for("the agent", agent.exists)
+        boxes.env |= {"TOKEN": VALUE, "SSH_AUTH_SOCK": str(agent)}
+        boxes.ok(
+            "spawn", "-d", "--env", "TOKEN", "--env-file", str(listed), "--setup", str(setup),
+            "--publish", f"{number}:8000", "--ssh-agent",
+        )  # fmt: skip
+        assert VALUE not in arguments()
+        assert boxes.ok("exec", "vm-1", "--", "cat", "/tmp/setup-ran").text == "/workspace\n"
+        done = boxes.run("exec", "vm-1", "--", "sh", "-c", 'printf "%s|%s" "$TOKEN" "$FROM_FILE"; echo err >&2; exit 7')
+        assert (done.text, done.err, done.code) == (f"{VALUE}|two words", b"err\n", 7)
+        assert boxes.run("exec", "vm-1", "--", "ssh-add", "-l").code == 1, "an agent without keys; 2 is no agent"
+        with socket.create_connection(("127.0.0.1", number), 20) as web:
+            web.sendall(b"GET /setup-ran HTTP/1.0\r\n\r\n")
+            assert web.makefile("rb").read().endswith(b"/workspace\n")
+        _ssh(boxes, tmp_path)
+        _copies(boxes, tmp_path)
+        assert "no changes" in boxes.ok("stop", "vm-1").text
+        running.terminate()
+    with socket.socket() as gone:
+        assert gone.connect_ex(("127.0.0.1", number)) != 0, "a published port ends with its sandbox"
+
+
+def _ssh(boxes: Sandboxes, tmp_path: Path) -> None:
+    written = tmp_path / "ssh_config"
+    written.write_text(boxes.ok("ssh-config", "vm-1").text)
+    for each in range(6):  # each stood still more often than not while sshd polled its port twice
+        target = tmp_path / f"copy-{each}"
+        copied = subprocess.run(
+            ["scp", "-q", "-r", "-F", written, "sandbox-vm-1:/workspace/.git", target], timeout=60, check=False
+        )
+        assert copied.returncode == 0
+        assert (target / "HEAD").read_bytes() == boxes.repo.read(".git/HEAD")
+    other = GitRepo.create(tmp_path / "other")
+    fetched = subprocess.run(
+        ["git", "fetch", "-q", "ssh://sandbox-vm-1/workspace", "main"], cwd=other.path, check=False, timeout=60,
+        env=boxes.env | {"GIT_SSH_COMMAND": f"ssh -F {written}"},
+    )  # fmt: skip
+    assert fetched.returncode == 0
+    assert other.git("rev-parse", "FETCH_HEAD") == boxes.repo.git("rev-parse", "main")
+
+
+def _copies(boxes: Sandboxes, tmp_path: Path) -> None:
+    data = tmp_path / "data [1]"
+    (data / "sub").mkdir(parents=True)
+    (data / "sub" / "random*").write_bytes(os.urandom(2 << 20))
+    boxes.ok("cp", str(data), "vm-1:/tmp/")
+    boxes.ok("exec", "vm-1", "--", "sh", "-c", "ln -s /etc/hostname '/tmp/data [1]/link'")
+    (tmp_path / "precious").write_text("mine")
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "data [1]").mkdir()
+    (back / "data [1]" / "link").symlink_to(tmp_path / "precious")
+    boxes.ok("cp", "vm-1:/tmp/data [1]", str(back))
+    assert (back / "data [1]" / "sub" / "random*").read_bytes() == (data / "sub" / "random*").read_bytes()
+    assert (back / "data [1]" / "link").read_text() == "vm-1\n"
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert boxes.run("cp", "vm-1:/nowhere", str(back)).code == 14
+
+
+BUSY = "while :; do head -c 200000 /dev/urandom > noise; done"
+
+
+def test_shells_pushes_a_frozen_machine_and_the_end(boxes: Sandboxes) -> None:
+    boxes.ok("spawn", "-d")
+    first, second = _shell(boxes), _shell(boxes)
+    for number, (_, terminal) in enumerate((first, second)):
+        os.write(terminal, f"touch /tmp/shell-{number}\n".encode())
+    wait_for(
+        "two shells at once", lambda: boxes.run("exec", "vm-1", "--", "ls", "/tmp/shell-0", "/tmp/shell-1").code == 0
+    )
+    os.close(first[1])  # the terminal's window is closed: its session gets SIGHUP
+    first[0].wait(30)
+    assert boxes.listed()["vm-1"]["state"] == "running"
+    boxes.ok(
+        "exec", "vm-1", "--", "sh", "-ec", f"nohup sh -c '{BUSY}' >/dev/null 2>&1 & git commit -qm one --allow-empty"
+    )
+    assert "refs/sandbox/vm-1" in boxes.ok("exec", "vm-1", "--", "sandbox", "push").text
+    pushed = boxes.refs()["refs/sandbox/vm-1"]
+    os.kill(boxes.only("qemu"), signal.SIGSTOP)
+    time.sleep(8)
+    os.kill(boxes.only("qemu"), signal.SIGCONT)
+    boxes.ok("exec", "vm-1", "--", "git", "commit", "-qm", "two", "--allow-empty")
+    skew = time.time() - float(boxes.ok("exec", "vm-1", "--", "date", "+%s.%N").text)
+    assert abs(skew) < 30, skew
+    boxes.ok("sync", "vm-1")
+    assert boxes.repo.git("rev-parse", "refs/sandbox/vm-1~1") == pushed
+    mine = boxes.repo.commit("host", {"host": "1\n"})
+    boxes.ok("exec", "vm-1", "--", "sandbox", "pull")
+    assert boxes.ok("exec", "vm-1", "--", "git", "rev-parse", "host/main").text.strip() == mine
+    boxes.ok("exec", "vm-1", "--", "git", "commit", "-qm", "three", "--allow-empty")
+    boxes.ok("stop", "vm-1")
+    os.close(second[1])
+    second[0].wait(30)
+    assert boxes.repo.git("log", "--format=%s", "-3", "sandbox/vm-1").split() == ["three", "two", "one"]
+    assert boxes.repo.git("rev-parse", "main") == mine
+    assert boxes.listed()["vm-1"]["state"] == "stopped"
+
+
+def _shell(boxes: Sandboxes) -> tuple[subprocess.Popen[bytes], int]:
+    """`sandbox shell` on a terminal of its own; our end of that terminal."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        ["setsid", "--ctty", SANDBOX, "shell", "vm-1"], cwd=boxes.repo.path, env=boxes.env,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    return child, ours
+
+
+def test_failed_setup_says_so_and_leaves_the_sandbox_for_a_look(boxes: Sandboxes, tmp_path: Path) -> None:
+    script = tmp_path / "setup"
+    script.write_text("echo half > half-done\necho the reason >&2\nexit 3\n")
+    done = boxes.run("run", "--setup", str(script), "--", "echo", "never")
+    assert done.code == 14, done.said
+    assert done.text == ""
+    assert "the reason" in done.said
+    assert "setup script ended with 3" in done.said
+    assert boxes.listed()["vm-1"]["state"] == "stopped"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:half-done") == "half"
