@@ -321,6 +321,20 @@ def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
         log.write(tail)
 
 
+@contextlib.contextmanager
+def capped_log(path: Path, limit: int) -> Iterator[IO[bytes]]:
+    """A file for the complaints of children that a guest can make complain without end; see `keep_output`."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as source:
+        reader = threading.Thread(target=keep_output, args=(source, path, limit), daemon=True)
+        reader.start()
+        try:
+            with os.fdopen(writing, "wb", 0) as target:
+                yield target
+        finally:
+            reader.join(STOP_GRACE)  # its end comes when the last child that inherited the pipe has ended
+
+
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL

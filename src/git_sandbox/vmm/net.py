@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
+from typing import IO
 
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
@@ -27,7 +27,7 @@ def argv(descriptor: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def nat(log: Path) -> Iterator[socket.socket]:
+def nat(complaints: IO[bytes]) -> Iterator[socket.socket]:
     """A running passt; the VMM's end of the connection to it. passt ends when that closes.
 
     A connected pair rather than a path: nothing to wait for, nothing to clean up, and the passt of Debian 12 ends by
@@ -36,7 +36,7 @@ def nat(log: Path) -> Iterator[socket.socket]:
     if process.which("passt") is None:
         raise RequirementError("`--net nat` needs passt", hint="install the package `passt`, or use `--net none`")
     ours, theirs = socket.socketpair()
-    with ours, log.open("ab") as complaints:
+    with ours:
         with theirs:
             running = process.spawn(
                 argv(theirs.fileno()), stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()]

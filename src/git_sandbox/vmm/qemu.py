@@ -123,10 +123,10 @@ class Qemu:
             stack.callback(cleanup.remove)
             sockets = {name: runtime / name for name in (*spec.channels, "qmp")}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
+            complaints = stack.enter_context(process.capped_log(logs.vmm, CONSOLE_LIMIT))
             if spec.net == "nat":
-                listeners["net"] = stack.enter_context(net.nat(logs.vmm))
+                listeners["net"] = stack.enter_context(net.nat(complaints))
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
-            complaints = stack.enter_context(logs.vmm.open("ab"))
             child = stack.enter_context(
                 process.spawn(
                     argv(spec, accelerator=self.accelerator, descriptors=descriptors),
