@@ -321,6 +321,16 @@ def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
         log.write(tail)
 
 
+def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, str]) -> tuple[bytes, int | None]:
+    """The first `most` bytes of what a program prints, and its exit status; None: stopped for having more."""
+    with spawn(argv, cwd=cwd, env=env, stdout=PIPE) as child:
+        found = child.stdout.read(most)
+        more = child.stdout.read(1)
+        if more:
+            return found, None
+        return found, child.wait()
+
+
 @contextlib.contextmanager
 def capped_log(path: Path, limit: int) -> Iterator[IO[bytes]]:
     """A file for the complaints of children that a guest can make complain without end; see `keep_output`."""

@@ -130,3 +130,19 @@ def test_listen_again_lets_a_second_signal_through() -> None:
     with pytest.raises(Interrupted) as caught, process.signals_raise():
         interrupted_twice()
     assert caught.value.signum == signal.SIGTERM
+
+
+def test_only_the_beginning_of_endless_output_is_read(tmp_path: Path) -> None:
+    found, status = process.beginning(["yes"], 10_000, cwd=tmp_path, env=process.environment())
+    assert (len(found), status) == (10_000, None)
+    assert process.beginning(["printf", "abc"], 10, cwd=tmp_path, env=process.environment()) == (b"abc", 0)
+
+
+def test_a_capped_log_keeps_what_children_say_and_no_more(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        process.capped_log(log, 1000) as complaints,
+        process.spawn(["sh", "-c", "yes | head -c 1000000 >&2"], stderr=complaints) as child,
+    ):
+        child.wait()
+    assert 900 < log.stat().st_size < 2000

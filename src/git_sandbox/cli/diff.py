@@ -12,6 +12,8 @@ from git_sandbox.integrate.review import Span, Style
 from git_sandbox.sandbox import inspect
 from git_sandbox.text import printable
 
+MOST = 32 << 20  # bytes of a difference that are read: a small pack can hold one without end
+
 
 @click.command("diff")
 @common.id_argument
@@ -44,11 +46,14 @@ def command(
         head = found.wip or head
     ends = review.ends(repo, found.base, head, found.wip, chosen)
     kind = Style(style or Style.PATCH)
-    raw = repo.git.run(*review.diff_argv(*ends, style=kind, paths=[_from_top(repo, path) for path in paths]))
+    argv = review.diff_argv(*ends, style=kind, paths=[_from_top(repo, path) for path in paths])
+    raw, whole = repo.git.beginning(*argv, most=MOST)
     text = printable(raw).rstrip("\n")
     if not as_json and text:
         pager.show(pager.diff_colours(text) if kind is Style.PATCH and pager.coloured(when) else text)
-    return Result("diff", {"id": name, "from": ends[0], "to": ends[1], "diff": text})
+    notes = () if whole else (f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat",)
+    data = {"id": name, "from": ends[0], "to": ends[1], "diff": text, "whole": whole}
+    return Result("diff", data, notes=notes)
 
 
 def _from_top(repo: Repository, path: str) -> str:

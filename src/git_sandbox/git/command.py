@@ -90,6 +90,14 @@ class Git:
             raise RepositoryError(f"git {args[0]} failed", cause=printable(done.complaint, limit=2000))
         return done.stdout
 
+    def beginning(self, *args: str, most: int) -> tuple[bytes, bool]:
+        """The first `most` bytes of standard output, and whether that is all. For text a guest can make endless."""
+        cwd = self.worktree or self.git_dir
+        found, status = process.beginning(self.argv(*args), most, cwd=cwd, env=self.environment())
+        if status not in (0, None):
+            raise RepositoryError(f"git {args[0]} failed", cause=f"status {status}")
+        return found, status is not None
+
     def line(self, *args: str, input: bytes | None = None) -> str:
         """Standard output as text without its last newline."""
         return self.run(*args, input=input).decode("utf-8", "surrogateescape").removesuffix("\n")

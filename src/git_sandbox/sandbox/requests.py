@@ -6,6 +6,7 @@ The other end is hostile: requests are short lines, answered one at a time, not 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from git_sandbox.collect import Collected
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.sandbox import home, send
 from git_sandbox.sandbox.home import Home
 from git_sandbox.session import Session
@@ -23,6 +24,8 @@ from git_sandbox.text import one_line
 from git_sandbox.vmm.machine import Attachment
 
 MAX_REQUEST = 4096  # bytes of one line
+MAX_REFS = 20_000  # refs of one sandbox beyond which its guest can push no more
+MINIMUM_FREE = 1 << 30  # bytes the host keeps free from pushes
 PAUSE = 1.0  # seconds between two requests
 
 
@@ -52,13 +55,22 @@ def served(box: Box, record: Record, session: Session, channel: Attachment) -> I
 
 def _serve(box: Box, record: Record, session: Session, connection: socket.socket) -> None:
     verbs: dict[str, Callable[[], list[str]]] = {
-        "push": lambda: describe(home.bring_home(box, record, _silent)),
+        "push": lambda: _push(box, record),
         "pull": lambda: send.send(box.repo, record, session),
     }
     with contextlib.suppress(OSError), connection.makefile("rb") as lines:
         while line := lines.readline(MAX_REQUEST):
             connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
             time.sleep(PAUSE)
+
+
+def _push(box: Box, record: Record) -> list[str]:
+    """Collect now, unless the guest has made the host keep enough already; the end collects in any case."""
+    if len(box.repo.refs(*box.refs.patterns)) > MAX_REFS:
+        raise CollectError("this sandbox has too many refs on the host for a push")
+    if shutil.disk_usage(box.repo.common_dir).free < MINIMUM_FREE:
+        raise HostResourceError("the host's disk is nearly full")
+    return describe(home.bring_home(box, record, _silent))
 
 
 def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str, object]:
