@@ -81,3 +81,12 @@ def test_file_does_not_replace_a_directory_nor_the_reverse(tmp_path: Path) -> No
         copy.put(tmp_path / "new", tmp_path / "old")
     with pytest.raises(StateError, match="not a directory"):
         copy.put(tmp_path / "new", tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("files", "name"), [({"a/.git/config": "x"}, "a"), ({"b/.GIT": "gitdir: x"}, "b"), ({"config": "x"}, ".git")]
+)
+def test_a_repository_is_not_copied_out(tmp_path: Path, files: dict[str, str], name: str) -> None:
+    with pytest.raises(StateError, match="git repository"):
+        copy.refuse_repositories(tree(tmp_path / "new", files), name)
+    copy.refuse_repositories(tree(tmp_path / "fine", {"gitignore/.gitignore": "x"}), "fine")

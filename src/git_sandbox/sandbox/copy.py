@@ -16,7 +16,7 @@ from pathlib import Path
 from git_sandbox import process
 from git_sandbox.errors import SessionError, StateError, UsageError
 from git_sandbox.session import Session
-from git_sandbox.text import printable
+from git_sandbox.text import one_line, printable
 
 _REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
 _GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
@@ -58,6 +58,17 @@ def upload(session: Session, source: Path, target: str) -> None:
     _scp(session, os.fspath(source.absolute()), f"{session.host}:{remote(target)}")
 
 
+def refuse_repositories(arrived: Path, name: str) -> None:
+    """Raises StateError for a `.git` in what arrived as `name`: git would run what its configuration and hooks say."""
+    for place, directories, files in os.walk(arrived):
+        if any(each.casefold() == ".git" for each in (name, *directories, *files)):
+            raise StateError(
+                f"there is a git repository in it, at {one_line(os.path.relpath(place, arrived))}: not copied",
+                cause="git would run what the guest wrote into its configuration and hooks",
+                hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
+            )
+
+
 def download(session: Session, source: str, target: Path) -> Path:
     """A file or a directory of the guest; where it is now. Into `target` when that is a directory.
 
@@ -74,6 +85,7 @@ def download(session: Session, source: str, target: Path) -> Path:
         arrived = Path(fresh) / "arrived"
         _scp(session, f"{session.host}:{remote(source)}", os.fspath(arrived))
         final = parent / (name if into else target.name)
+        refuse_repositories(arrived, final.name)
         put(arrived, final)
     return final
 
