@@ -12,16 +12,14 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from git_sandbox.errors import HostResourceError, Interrupted, RequirementError, SandboxError
+from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import FrameType
 
 # What a child may inherit. Everything else (GIT_*, LD_*, PYTHON*, secrets in CI variables) stays here.
 _INHERITED = (
@@ -348,38 +346,3 @@ def capped_log(path: Path, limit: int) -> Iterator[IO[bytes]]:
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
-
-
-@contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` in the main thread, so that every `with` unwinds.
-
-    Further signals while unwinding are ignored: cleaning up is bounded in time by its own timeouts, and a second
-    Ctrl-C in the middle of it would leave half-written state behind.
-    """
-
-    def handler(signum: int, _frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signum)
-
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-    for each in _SIGNALS:
-        before[each] = signal.signal(each, handler)
-    _rearm.append(lambda: [signal.signal(each, handler) for each in _SIGNALS])
-    try:
-        yield
-    finally:
-        _rearm.pop()
-        for each, previous in before.items():
-            signal.signal(each, previous)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_rearm: list[Callable[[], object]] = []
-
-
-def listen_again() -> None:
-    """After an `Interrupted` that was caught: the next signal raises again, instead of being ignored."""
-    if _rearm:
-        _rearm[-1]()

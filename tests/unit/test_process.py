@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import process
+from git_sandbox import process, signals
 from git_sandbox.errors import Interrupted, RequirementError, SandboxError
 from git_sandbox.process import Limits
 
@@ -110,7 +110,7 @@ def test_signals_raise_once_and_handlers_come_back(number: signal.Signals) -> No
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # while unwinding: ignored
 
-    with pytest.raises(Interrupted) as caught, process.signals_raise():
+    with pytest.raises(Interrupted) as caught, signals.signals_raise():
         interrupted()
     assert (caught.value.signum, caught.value.exit_code) == (number, 128 + number)
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
@@ -123,11 +123,11 @@ def test_listen_again_lets_a_second_signal_through() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
         except Interrupted:
-            process.listen_again()
+            signals.listen_again()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    with pytest.raises(Interrupted) as caught, process.signals_raise():
+    with pytest.raises(Interrupted) as caught, signals.signals_raise():
         interrupted_twice()
     assert caught.value.signum == signal.SIGTERM
 

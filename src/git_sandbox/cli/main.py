@@ -98,13 +98,13 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. Entry point of `sandbox` and `git-sandbox`."""
-    from git_sandbox import process
+    from git_sandbox import signals
 
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if word in VERBS), "spawn")
     as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
     try:
-        with process.signals_raise():
+        with signals.signals_raise():
             code = _run(words, as_json=as_json)
     except SandboxError as error:
         result.fail(command, error, as_json=as_json)

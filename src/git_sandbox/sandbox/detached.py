@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths, process
+from git_sandbox import paths, process, signals
 from git_sandbox.errors import MachineError, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -112,7 +112,7 @@ def main(descriptor: int) -> int:
         pipe.close()
 
     try:
-        with process.signals_raise():
+        with signals.signals_raise():
             return _live(order, lambda text: tell(Event(progress=text)), ready, lambda texts: tell(Event(notice=texts)))
     except SandboxError as error:
         tell(Event(error=(error.message, error.cause, error.hint, error.exit_code)))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from git_sandbox import process, store
+from git_sandbox import signals, store
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
@@ -141,7 +141,7 @@ class _Life:
                 self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
             except Interrupted as signal:
                 self.interrupted, self.exit_code = signal.signum, signal.exit_code
-                process.listen_again()
+                signals.listen_again()
                 self.progress("Interrupted: bringing your work home first (once more: leave it on the disk)")
 
     def _furnish(self, opened: Session) -> None:

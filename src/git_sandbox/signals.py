@@ -1,0 +1,44 @@
+"""Signals as exceptions: Ctrl-C, SIGTERM and SIGHUP unwind every `with` on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from git_sandbox.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_rearm: list[Callable[[], object]] = []  # of the block we are in: one at a time
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` in the main thread, so that every `with` unwinds.
+
+    Further signals while unwinding are ignored: cleaning up is bounded in time by its own timeouts, and a second
+    Ctrl-C in the middle of it would leave half-written state behind.
+    """
+
+    def handler(signum: int, _frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    for each in _SIGNALS:
+        before[each] = signal.signal(each, handler)
+    _rearm.append(lambda: [signal.signal(each, handler) for each in _SIGNALS])
+    try:
+        yield
+    finally:
+        _rearm.pop()
+        for each, previous in before.items():
+            signal.signal(each, previous)
+
+
+def listen_again() -> None:
+    """After an `Interrupted` that was caught: the next signal raises again, instead of being ignored."""
+    if _rearm:
+        _rearm[-1]()
