@@ -302,7 +302,7 @@ def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[in
 def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
     """Write `stream` to `path`, its beginning and its end, never more than about `limit` bytes.
 
-    Always reads to the end: a program whose output nobody reads stops.
+    Always reads to the end, also when the disk is full: a program whose output nobody reads stops.
     """
     half = limit // 2
     written, seen, tail = 0, 0, b""
@@ -311,12 +311,12 @@ def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
             seen += len(chunk)
             head = chunk[: max(0, half - written)]
             if head:
-                log.write(head)
+                with contextlib.suppress(OSError):
+                    log.write(head)
                 written += len(head)
             tail = (tail + chunk[len(head) :])[-half:]
-        if seen > written + len(tail):
-            log.write(b"\n[... output left out ...]\n")
-        log.write(tail)
+        with contextlib.suppress(OSError):
+            log.write((b"\n[... output left out ...]\n" if seen > written + len(tail) else b"") + tail)
 
 
 def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, str]) -> tuple[bytes, int | None]:

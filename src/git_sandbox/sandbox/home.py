@@ -30,6 +30,7 @@ from git_sandbox.vmm.machine import CONTROL, Running
 ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
+NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
 
@@ -174,9 +175,11 @@ def remove(box: Box, record: Record | None = None) -> None:
 
 
 def why(error: SandboxError, box: Box) -> CollectError:
-    """The error for work that did not come home, saying where it is."""
+    """The error for work that did not come home, saying where it is and what to do first."""
+    full = shutil.disk_usage(box.directory.root).free < NEARLY_FULL
+    first = f"free some space below {box.directory.root}, then " if full else ""
     return CollectError(
         f"the work in sandbox `{box.id}` is not home yet: {error.message}",
-        cause=error.cause,
-        hint=f"nothing is lost, it is on the sandbox's disk: `sandbox recover {box.id}`",
+        cause=f"this host's disk is full\n{error.cause}" if full else error.cause,
+        hint=f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`",
     )
