@@ -97,7 +97,8 @@ def test_a_filter_process_that_dies_costs_no_file(host: Host, guest: GitRepo) ->
     guest.write("new", "as it is\n")
     done = host.bring_home(guest)
     assert content(host.repo, "refs/sandbox-wip/vm-1:new") == b"as it is\n"
-    assert any("without filters" in warning for warning in done.warnings)
+    # Whether git notices the death in time to go on by itself, or gives up and we say so, is a matter of microseconds.
+    assert all("without filters" in warning for warning in done.warnings)
 
 
 def test_nested_repositories_are_noticed_and_do_not_stop_the_rest(host: Host, guest: GitRepo) -> None:
