@@ -1,0 +1,71 @@
+"""How a life goes on when a boot does not; the machines are stand-ins, the VM tests have real ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from git_sandbox.errors import SessionError
+from git_sandbox.sandbox import story
+
+
+class Machine:
+    def __init__(self, *, dies: bool) -> None:
+        self.dies = dies
+
+    def wait(self, _timeout: float) -> bool:
+        return self.dies
+
+    def diagnosis(self) -> str:
+        return "console: Kernel panic"
+
+
+def life(monkeypatch: pytest.MonkeyPatch, boots: list[bool], *, dies: bool = True) -> tuple[Any, list[str]]:
+    """`boots`: for each boot whether a session opens."""
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def started(*_args: object) -> Iterator[Machine]:
+        yield Machine(dies=dies)
+
+    def session(self: Any, _running: object) -> None:
+        if not boots.pop(0):
+            raise SessionError("cannot get a shell in the sandbox")
+        self.began = True
+
+    monkeypatch.setattr("git_sandbox.sandbox.machines.started", started)
+    monkeypatch.setattr(story._Life, "_session", session)
+    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args: "home")
+    monkeypatch.setattr("git_sandbox.sandbox.home.power_off", lambda *_args: None)
+    nothing = cast("Any", None)
+    return story._Life(
+        box=nothing,
+        record=nothing,
+        image=nothing,
+        options=nothing,
+        extras=nothing,
+        progress=said.append,
+        ready=lambda _name: None,
+    ), said
+
+
+def test_a_kernel_that_dies_is_booted_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    lived, said = life(monkeypatch, [False, True])
+    assert lived.live() == "home"
+    assert said[0] == "The guest's kernel died while it booted: once more"
+
+
+def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lived, _ = life(monkeypatch, [False, False, True])
+    with pytest.raises(SessionError) as caught:
+        lived.live()
+    assert caught.value.cause == "console: Kernel panic"
+
+
+def test_a_machine_that_only_does_not_answer_is_not_booted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lived, _ = life(monkeypatch, [False, True], dies=False)
+    with pytest.raises(SessionError, match="cannot get a shell"):
+        lived.live()
