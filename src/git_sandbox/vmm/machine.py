@@ -15,7 +15,7 @@ HOST = "host"  # channel: requests of the guest to its supervisor
 CHANNELS = (SSH, CONTROL, HOST)
 
 # Kernel arguments of every boot. `no_timer_check`: on a host so busy that no timer interrupt arrives within ten ticks,
-# the kernel otherwise panics ("IO-APIC + timer doesn't work!"); `panic=-1` turns any panic into the machine's end.
+# the kernel can otherwise panic ("IO-APIC + timer doesn't work!"); `panic=-1` turns any panic into the machine's end.
 KERNEL_ARGUMENTS = ("quiet", "loglevel=3", "panic=-1", "no_timer_check")
 
 
