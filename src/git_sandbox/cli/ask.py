@@ -12,6 +12,7 @@ from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable
 
 SHOWN = 10  # paths listed before a question
+MOST = 64 << 10  # bytes of a summary shown before a question
 
 
 def questions(repo: Repository, finished: Finished) -> Questions:
@@ -66,4 +67,5 @@ def _some(lines: list[str]) -> None:
 
 
 def _stat(repo: Repository, before: Oid, after: Oid) -> None:
-    click.echo(printable(repo.git.run(*review.diff_argv(before, after, style=review.Style.STAT))).rstrip(), err=True)
+    raw, whole = repo.git.beginning(*review.diff_argv(before, after, style=review.Style.STAT), most=MOST)
+    click.echo(printable(raw).rstrip() + ("" if whole else "\n…"), err=True)

@@ -80,7 +80,7 @@ def _refuse_work(repo: Repository, entry: Entry) -> None:
     if wip and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
         raise StateError(
             f"sandbox `{entry.id}` has uncommitted work that is nowhere else: {wip[:12]}",
-            hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git stash store {wip[:12]}`; or `drop --force`",
+            hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git branch NAME {wip[:12]}`; or `drop --force`",
         )
 
 
