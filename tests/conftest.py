@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from support.gitrepo import GitRepo
@@ -16,6 +18,14 @@ _DROPPED = (
     "GIT_CONFIG_GLOBAL",
     "XDG_RUNTIME_DIR",
 )
+
+
+# A developer's run tries new examples each time; CI tries the same ones, so that what is green stays green. No
+# deadlines: these tests share a busy machine.
+_CALM = (hypothesis.HealthCheck.too_slow,)
+hypothesis.settings.register_profile("developer", deadline=None, suppress_health_check=_CALM)
+hypothesis.settings.register_profile("ci", deadline=None, suppress_health_check=_CALM, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
 @pytest.fixture(autouse=True)
