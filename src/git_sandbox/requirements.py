@@ -11,14 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from git_sandbox import paths, process
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.git import command
 from git_sandbox.git import repo as repos
 from git_sandbox.image import cache
 from git_sandbox.image.spec import ImageSpec
-from git_sandbox.vmm import host, qemu
+from git_sandbox.vmm import backends, host
+from git_sandbox.vmm.backends import Found, Kind, Wanted
 
-MINIMUM_QEMU = (7, 2)  # `-netdev stream`, and what is tested
 MINIMUM_FREE = 4 << 30  # bytes for an image build and a first sandbox
 
 
@@ -57,15 +57,16 @@ TOOLS = (
 )
 
 
-def checks(spec: ImageSpec, *, accelerator: str) -> Iterator[Check]:
-    """Every check in turn; none of them raises. `accelerator`: the setting of that name."""
+def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
+    """Every check in turn; none of them raises. `wanted`: what the settings ask of a machine."""
     named: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("git", _git),
-        ("qemu", _qemu),
+        *((kind.name, _kind(kind, wanted)) for kind in backends.KINDS),
+        ("backend", lambda: _backend(wanted)),
         *((tool.program, _tool(tool)) for tool in TOOLS),
         ("user namespaces", _namespaces),
         ("image", lambda: _image(spec)),
-        ("accelerator", lambda: _accelerator(spec, accelerator)),
+        ("accelerator", lambda: _accelerator(spec, wanted)),
         ("vsock", _vsock),
         ("disk space", _space),
         ("directories", _directories),
@@ -86,14 +87,26 @@ def _git() -> Check:
     return Check("git", Verdict.OK, shown)
 
 
-def _qemu() -> Check:
-    program = qemu.binary()
-    if process.which(program) is None:
-        return Check("qemu", Verdict.MISSING, f"no {program}", "`sudo apt-get install qemu-system-x86`")
-    version = qemu.version()
-    if version < MINIMUM_QEMU:
-        return Check("qemu", Verdict.MISSING, _dotted(version), f"{_dotted(MINIMUM_QEMU)} or newer is needed")
-    return Check("qemu", Verdict.OK, _dotted(version))
+def _kind(kind: Kind, wanted: Wanted) -> Callable[[], Check]:
+    """Only the backend that is asked for by name has to be there."""
+
+    def check() -> Check:
+        found = Found(kind, kind.version())
+        if not found.problem:
+            return Check(kind.name, Verdict.OK, backends.dotted(found.version or ()))
+        verdict = Verdict.MISSING if wanted.backend == kind.name else Verdict.NOTE
+        return Check(kind.name, verdict, found.problem, kind.get)
+
+    return check
+
+
+def _backend(wanted: Wanted) -> Check:
+    """Which one a sandbox gets, and why."""
+    try:
+        chosen = backends.choose(wanted, backends.look(wanted))
+    except RequirementError as error:
+        return Check("backend", Verdict.MISSING, f"{error.message}: {error.cause}", backends.KINDS[0].get)
+    return Check("backend", Verdict.OK, f"{chosen.kind.name}: {chosen.reason}")
 
 
 def _tool(tool: Tool) -> Callable[[], Check]:
@@ -153,14 +166,16 @@ def _image(spec: ImageSpec) -> Check:
     return Check("image", Verdict.OK, f"{spec.key} ({found.size >> 20} MiB)")
 
 
-def _accelerator(spec: ImageSpec, wanted: str) -> Check:
+def _accelerator(spec: ImageSpec, wanted: Wanted) -> Check:
     found = cache.find(spec.key)
     if found is None:
         return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs the image")
+    chosen = backends.choose(wanted, backends.look(wanted))
     files = host.BootFiles(found.kernel, found.initramfs)
-    proof = host.accelerator(files, wanted=wanted, fresh=wanted == "auto")
-    if proof.accelerator == "kvm":
+    proof = backends.prove(chosen, files, wanted.accelerator, fresh=wanted.accelerator == backends.AUTO)
+    if proof.accelerator == backends.KVM:
         return Check("accelerator", Verdict.OK, f"kvm: {proof.reason} in {proof.seconds:g} s")
+    backends.make(chosen.kind, proof.accelerator, proof.reason)  # raises for a backend that cannot do without
     return Check("accelerator", Verdict.NOTE, f"software emulation: {proof.reason}", "everything works, slower")
 
 

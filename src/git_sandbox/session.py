@@ -66,7 +66,7 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path,
     rows = {
         "HostName": f"sandbox-{name}",
         "User": user,
-        "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)}".replace("%", "%%"),
+        "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)} {channel.port}".replace("%", "%%"),
         "ProxyUseFdpass": "yes",
         "ControlPath": f'"{control}"',
         "IdentityFile": f'"{keys.login}"',

@@ -20,6 +20,7 @@ from git_sandbox.errors import UsageError
 
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
 AUTO = "auto"
+BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Row:
 
 
 ROWS = (
-    Row("backend", AUTO, "virtual machine monitor", (AUTO, "qemu")),
+    Row("backend", AUTO, "virtual machine monitor", BACKENDS),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count"),
     Row("memory", "2G", "memory of the machine", kind="mebibytes"),

@@ -11,6 +11,7 @@ from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.image import spec
 from git_sandbox.requirements import Check, Verdict
 from git_sandbox.text import one_line
+from git_sandbox.vmm.backends import Wanted
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 
@@ -35,7 +36,7 @@ def command(verifying: bool, as_json: bool) -> Result:
     rows = []
     with progress.shown(quiet=as_json) as say:
         say("Checking")
-        rows = list(requirements.checks(asked, accelerator=wanted.accelerator))
+        rows = list(requirements.checks(asked, Wanted(wanted.backend, wanted.net, wanted.accelerator)))
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import time
 from collections.abc import Callable
@@ -19,10 +20,15 @@ from git_sandbox.guest.relay import relay
 EXPORTER = HERE / "git_sandbox/guest/exporter.py"
 PORT_PREFIX = "org.git-sandbox."
 HOST_PORT = 1025  # vsock port on which the supervisor listens
+SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")]
 MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
 
 
 def serve_ssh(descriptor: int, _config: Config) -> None:
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):  # vsock: nothing is wrong with polling that (see relay)
+        os.dup2(descriptor, 0)
+        os.dup2(descriptor, 1)
+        become(SSHD)
     reading, writing = os.pipe()
     writer = os.fork()
     if writer == 0:
@@ -34,7 +40,7 @@ def serve_ssh(descriptor: int, _config: Config) -> None:
     os.set_blocking(descriptor, False)
     os.dup2(descriptor, 0)
     os.dup2(writing, 1)
-    become(["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")])
+    become(SSHD)
 
 
 def serve_control(descriptor: int, config: Config) -> None:
@@ -98,7 +104,9 @@ def pump(source: int, descriptor: int) -> bool:
     """
     os.set_blocking(descriptor, False)
     waiting = select.poll()
-    waiting.register(descriptor, 0)  # a hang-up is always reported
+    waiting.register(
+        descriptor, select.POLLRDHUP
+    )  # vsock's word for a peer that is gone; a port's hang-up always shows
     waiting.register(source, select.POLLIN)
     while True:
         if any(fd == descriptor for fd, _ in waiting.poll()):
@@ -116,6 +124,8 @@ def push(chunk: bytes, descriptor: int) -> bool:
     while chunk:
         try:
             chunk = chunk[os.write(descriptor, chunk) :]
+        except ConnectionError:
+            return False
         except BlockingIOError:
             if any(events & (select.POLLHUP | select.POLLERR) for _, events in room.poll()):
                 return False

@@ -52,15 +52,14 @@ class Loop:
         return {name: Path("/dev") / each.name for name, each in ours.items() if name in SERVERS}
 
     def add_vsock(self) -> None:
-        if not Path("/dev/vsock").exists():
-            return
-        for name, port in VSOCK_PORTS.items():
+        """Listen for the channels that have no port of their own, and for no others: who can reach them differs."""
+        wanted = self.config.get("vsock")
+        for name in wanted if isinstance(wanted, list) else ():
             listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-            with contextlib.suppress(OSError):  # the module is there, a device is not
-                listener.bind((socket.VMADDR_CID_ANY, port))
-                listener.listen(16)
-                self.listeners[listener.fileno()] = (listener, SERVERS[name])
-                self.epoll.register(listener.fileno(), select.EPOLLIN)
+            listener.bind((socket.VMADDR_CID_ANY, VSOCK_PORTS[name]))
+            listener.listen(16)
+            self.listeners[listener.fileno()] = (listener, SERVERS[name])
+            self.epoll.register(listener.fileno(), select.EPOLLIN)
 
     def add_requests(self) -> None:
         """The socket on which the guest's `sandbox` command asks; every user of the guest may."""

@@ -58,6 +58,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}  # for every session of the user
     auto_push: bool = False  # collect after every commit
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
+    vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports
 
 
 def files(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import paths
-from git_sandbox.errors import HostResourceError, MachineError
+from git_sandbox.errors import HostResourceError, MachineError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
@@ -19,27 +19,31 @@ from git_sandbox.sandbox import prepare
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
-from git_sandbox.vmm import host
+from git_sandbox.vmm import backends, host
+from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
-from git_sandbox.vmm.qemu import Qemu
 
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
 
 
-def backend(settings: Settings, ready: Image, progress: Progress, name: str | None = None) -> Backend:
-    """The backend to use; the accelerator is proved on the way when that has not been done since the host booted."""
-    del name  # one backend so far; the next ones are chosen here
+def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
+    """The backend to use; the accelerator is proved on the way when that has not been done since the host booted.
+
+    Raises RequirementError when none can do what the settings ask for.
+    """
+    wanted = Wanted(settings.backend, settings.net, settings.accelerator)
+    chosen = backends.choose(wanted, backends.look(wanted))
     progress("Checking the accelerator")
-    proof = host.accelerator(host.BootFiles(ready.kernel, ready.initramfs), wanted=settings.accelerator)
-    return Qemu(proof.accelerator)
+    files = host.BootFiles(ready.kernel, ready.initramfs)
+    proof = backends.prove(chosen, files, settings.accelerator)
+    return backends.make(chosen.kind, proof.accelerator, proof.reason)
 
 
 @contextlib.contextmanager
 def started(box: Box, record: Record, ready: Image, mode: str, progress: Progress) -> Iterator[Running]:
     """A machine for the sandbox, booting. It is gone, with its sockets, when the block ends."""
-    settings, _ = resolve({"backend": record.backend})
-    chosen = backend(settings, ready, progress)
-    spec = prepare.boot(box, record, ready, mode)
+    chosen = _again(record, ready, mode, progress)
+    spec = prepare.boot(box, record, ready, mode, chosen.capabilities)
     with runtime(box) as sockets, cache.use(ready):
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
@@ -48,6 +52,18 @@ def started(box: Box, record: Record, ready: Image, mode: str, progress: Progres
             channels = {name: running.attachment(name) for name in spec.channels}
             box.directory.channels.write_bytes(msgspec.json.encode(channels))
             yield running
+
+
+def _again(record: Record, ready: Image, mode: str, progress: Progress) -> Backend:
+    """The backend the sandbox was made with. To read its disk any other does, too: a disk is a raw file."""
+    settings, _ = resolve({"backend": record.backend, "net": record.net if mode == "run" else "none"})
+    try:
+        return backend(settings, ready, progress)
+    except RequirementError:
+        if mode == "run":
+            raise
+        settings, _ = resolve({"backend": "auto", "net": "none"})
+        return backend(settings, ready, progress)
 
 
 def attachment(directory: SandboxDir, channel: str) -> Attachment:

@@ -30,9 +30,10 @@ from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import disk
 from git_sandbox.vmm import net
-from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, Disk, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec
 
 NOTHING = Extras()
+GUEST_LISTENS = (SSH, CONTROL)
 RESERVE = 256  # MiB of memory left to the host
 
 
@@ -147,7 +148,7 @@ def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) 
     )
 
 
-def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
+def boot(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
     """Write the initrd and describe the machine. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
     config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
@@ -158,6 +159,8 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
         env=config.env if run else {},
         net=record.net if run else "none",
         auto_push=config.auto_push and run,
+        shutdown=can.ends_by,
+        vsock=tuple(name for name in can.vsock if name in GUEST_LISTENS),
     )
     keys = session.Keys(directory.keys)
     files = guestfiles.files(
@@ -170,7 +173,7 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
         name=f"sandbox-{box.id}",
         kernel=ready.kernel,
         initrd=directory.initrd,
-        cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}"),
+        cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}"),
         disks=(Disk(ready.rootfs, readonly=True), Disk(directory.disk)),
         cpus=record.cpus if mode == "run" else 1,
         memory=record.memory if mode == "run" else min(record.memory, 1024),

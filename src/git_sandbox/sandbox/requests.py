@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from git_sandbox.sandbox.home import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Record
 from git_sandbox.text import one_line
+from git_sandbox.vmm.calls import Calls
 from git_sandbox.vmm.machine import Attachment
 
 MAX_REQUEST = 4096  # bytes of one line
@@ -37,31 +37,29 @@ class Request(msgspec.Struct, frozen=True):
 def served(box: Box, record: Record, session: Session, channel: Attachment) -> Iterator[None]:
     """Answer the guest's requests while the block runs."""
     try:
-        connection = channel.connect(timeout=10)
+        calls = Calls(channel)
     except OSError:
         yield  # the machine is about to end: whoever uses it will notice
         return
-    connection.settimeout(None)
-    served_by = threading.Thread(target=_serve, args=(box, record, session, connection), daemon=True)
+    served_by = threading.Thread(target=_serve, args=(box, record, session, calls), daemon=True)
     served_by.start()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-        connection.close()
+        calls.close()
         served_by.join(5.0)
 
 
-def _serve(box: Box, record: Record, session: Session, connection: socket.socket) -> None:
+def _serve(box: Box, record: Record, session: Session, calls: Calls) -> None:
     verbs: dict[str, Callable[[], list[str]]] = {
         "push": lambda: _push(box, record),
         "pull": lambda: send.send(box.repo, record, session),
     }
-    with contextlib.suppress(OSError), connection.makefile("rb") as lines:
-        while line := lines.readline(MAX_REQUEST):
-            connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
-            time.sleep(PAUSE)
+    for connection in calls:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            while line := lines.readline(MAX_REQUEST):
+                connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
+                time.sleep(PAUSE)
 
 
 def _push(box: Box, record: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""Connects ssh to a channel: `python -I -S proxy.py unix PATH`, as ProxyCommand with ProxyUseFdpass.
+"""Connects ssh to a channel: `python -I -S proxy.py KIND PATH PORT`, as ProxyCommand with ProxyUseFdpass.
 
 A program of its own, standard library only, because ssh runs it. It hands ssh the connected socket (SCM_RIGHTS) and
 ends, so that no byte of a session passes through Python.
@@ -6,17 +6,27 @@ ends, so that no byte of a session passes through Python.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) knows nothing of us; stdlib comes first
+
+from git_sandbox import channel
+
+BOOTING = 3600.0  # seconds; ssh's own caller has a shorter patience, and this ends with ssh
 
 
-def main(kind: str, path: str) -> int:
-    if kind != "unix":
-        print(f"unknown kind of channel: {kind}", file=sys.stderr)  # noqa: T201 - ssh shows it to nobody else
+def main(kind: str, path: str, port: str) -> int:
+    ssh = os.getppid()
+    try:
+        connection = channel.connect(kind, path, int(port), patience=BOOTING, wanted=lambda: os.getppid() == ssh)
+    except (OSError, ValueError) as error:
+        print(f"the machine cannot be reached: {error}", file=sys.stderr)  # noqa: T201 - ssh shows it to nobody else
         return 2
-    with socket.socket(socket.AF_UNIX) as channel, socket.socket(fileno=1) as to_ssh:
-        channel.connect(path)
-        socket.send_fds(to_ssh, [b"\0"], [channel.fileno()])
+    with connection, socket.socket(fileno=1) as to_ssh:
+        socket.send_fds(to_ssh, [b"\0"], [connection.fileno()])
     return 0
 
 

@@ -14,26 +14,25 @@ import msgspec
 
 from git_sandbox import paths
 from git_sandbox.errors import SandboxError
-from git_sandbox.vmm import qemu
-from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Backend, MachineLogs, MachineSpec, Running
 
 KVM = Path("/dev/kvm")
 DEADLINE = 10.0  # seconds; with working KVM user space is reached in well under one
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """Outcome of a probe, valid until the host boots again or QEMU or the kernel image changes."""
+    """Outcome of a probe, valid until the host boots again or the VMM or the kernel image changes."""
 
     accelerator: str  # kvm | tcg
     reason: str
     boot_id: str
-    qemu: str
+    prober: str  # name and version of the VMM that was tried
     kernel: str
     seconds: float = 0.0
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        return self.boot_id, self.qemu, self.kernel
+        return self.boot_id, self.prober, self.kernel
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,38 @@ class BootFiles:
     initramfs: Path
 
 
-def accelerator(files: BootFiles, *, wanted: str = "auto", fresh: bool = False) -> Proof:
+@dataclass(frozen=True)
+class Prober:
+    """A backend that runs on KVM, and its version."""
+
+    backend: Backend
+    version: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend.name} {self.version}"
+
+
+def accelerator(files: BootFiles, prober: Prober, *, wanted: str = "auto", fresh: bool = False) -> Proof:
     """Kvm when a kernel boots to user space with it, tcg otherwise; remembered until the next host boot.
 
     `wanted`: auto, or kvm/tcg to skip the probe.
     """
-    asked = Proof(wanted, "asked for", _boot_id(), ".".join(map(str, qemu.version())), str(files.kernel))
+    asked = Proof(wanted, "asked for", _boot_id(), prober.name, str(files.kernel))
     if wanted != "auto":
         return asked
-    remembered = None if fresh else _remembered()
+    remembered = None if fresh else _remembered(prober.backend.name)
     if remembered and remembered.identity == asked.identity:
         return remembered
     started = time.monotonic()
-    works, reason = _probe(files)
+    works, reason = _probe(files, prober.backend)
     seconds = round(time.monotonic() - started, 2)
     proof = msgspec.structs.replace(asked, accelerator="kvm" if works else "tcg", reason=reason, seconds=seconds)
-    _remember(proof)
+    _remember(proof, prober.backend.name)
     return proof
 
 
-def _probe(files: BootFiles) -> tuple[bool, str]:
+def _probe(files: BootFiles, backend: Backend) -> tuple[bool, str]:
     if not KVM.exists():
         return False, "/dev/kvm does not exist"
     if not os.access(KVM, os.R_OK | os.W_OK):
@@ -69,13 +80,13 @@ def _probe(files: BootFiles) -> tuple[bool, str]:
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="git-sandbox-probe-") as scratch:
         logs = MachineLogs(Path(scratch, "console"), Path(scratch, "vmm"))
-        cmdline = (*KERNEL_ARGUMENTS, "sandbox.mode=probe", f"sandbox.token={token}")
-        spec = MachineSpec("probe", files.kernel, files.initramfs, cmdline, memory=256)
+        words = ("sandbox.mode=probe", f"sandbox.token={token}", f"sandbox.end={backend.capabilities.ends_by}")
+        spec = MachineSpec("probe", files.kernel, files.initramfs, (*KERNEL_ARGUMENTS, *words), memory=256)
         try:
-            with qemu.Qemu("kvm").start(spec, Path(scratch), logs) as machine:
+            with backend.start(spec, Path(scratch), logs) as machine:
                 ended = _wait(machine)
         except SandboxError as error:
-            return False, f"QEMU cannot use KVM: {error.cause or error.message}".splitlines()[0]
+            return False, f"{backend.name} cannot use KVM: {error.cause or error.message}".splitlines()[0]
         reached = logs.console.exists() and token.encode() in logs.console.read_bytes()
     if reached:
         return True, "a kernel booted to user space with KVM"
@@ -84,35 +95,28 @@ def _probe(files: BootFiles) -> tuple[bool, str]:
     )
 
 
-def _wait(machine: qemu.RunningQemu) -> bool:
-    """True when the machine ended by itself before the deadline and QEMU did not report an internal error."""
-    with machine.monitor() as monitor:
-        for _ in range(int(DEADLINE / 0.25)):
-            if machine.wait(0.25):
-                return True
-            with contextlib.suppress(OSError):
-                if monitor.execute("query-status").get("status") == "internal-error":
-                    return True
-    return False
+def _wait(machine: Running) -> bool:
+    """True when the machine ended by itself before the deadline, or its VMM says that it cannot go on."""
+    return any(machine.wait(0.25) or machine.stalled() for _ in range(int(DEADLINE / 0.25)))
 
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _memory() -> Path:
-    return paths.cache_root() / "accelerator.json"
+def _memory(backend: str) -> Path:
+    return paths.cache_root() / f"accelerator-{backend}.json"
 
 
-def _remembered() -> Proof | None:
+def _remembered(backend: str) -> Proof | None:
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(_memory().read_bytes(), type=Proof)
+        return msgspec.json.decode(_memory(backend).read_bytes(), type=Proof)
     return None
 
 
-def _remember(proof: Proof) -> None:
+def _remember(proof: Proof, backend: str) -> None:
     with contextlib.suppress(OSError):  # not being able to remember only costs the next probe
         paths.cache_root().mkdir(parents=True, exist_ok=True)
-        fresh = _memory().with_suffix(f".{os.getpid()}")
+        fresh = _memory(backend).with_suffix(f".{os.getpid()}")
         fresh.write_bytes(msgspec.json.encode(proof))
-        fresh.replace(_memory())
+        fresh.replace(_memory(backend))

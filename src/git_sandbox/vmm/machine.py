@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from git_sandbox import channel
+
 SSH = "ssh"  # channel: OpenSSH, one connection at a time
 CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
 HOST = "host"  # channel: requests of the guest to its supervisor
 CHANNELS = (SSH, CONTROL, HOST)
+VSOCK_PORTS = {SSH: 22, CONTROL: 1024, HOST: 1025}  # the guest's for the first two, ours for the last
 
 # Kernel arguments of every boot. `no_timer_check`: on a host so busy that no timer interrupt arrives within ten ticks,
 # the kernel can otherwise panic ("IO-APIC + timer doesn't work!"); `panic=-1` turns any panic into the machine's end.
@@ -40,23 +43,20 @@ class MachineSpec:
     net: str = "none"  # none | nat
 
 
+CALLS = "calls"  # kind of attachment: the guest connects, to the unix socket at which the host listens
+
+
 @dataclass(frozen=True)
 class Attachment:
     """How the host reaches one channel of a machine. Plain words, so that a helper process can be told in JSON."""
 
-    kind: str  # unix: a socket that is the channel
+    kind: str  # one of `channel.KINDS`, or CALLS
     path: str
+    port: int = 0
 
-    def connect(self, timeout: float | None = None) -> socket.socket:
-        """Raises OSError when nobody listens."""
-        made = socket.socket(socket.AF_UNIX)
-        made.settimeout(timeout)
-        try:
-            made.connect(self.path)
-        except OSError:
-            made.close()
-            raise
-        return made
+    def connect(self, timeout: float | None = None, *, patience: float = 0.0) -> socket.socket:
+        """See `channel.connect`. Raises OSError when nobody listens."""
+        return channel.connect(self.kind, self.path, self.port, timeout=timeout, patience=patience)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Capabilities:
     emulation: bool  # runs where KVM does not
     nat: bool
     disk_formats: tuple[str, ...] = ("raw",)
+    ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
+    vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
 
 
 class Running(Protocol):
@@ -77,6 +79,10 @@ class Running(Protocol):
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the machine has ended, False when `timeout` (seconds) passed first."""
+        ...
+
+    def stalled(self) -> bool:
+        """Whether the VMM itself says that its guest cannot go on."""
         ...
 
     def diagnosis(self) -> str:

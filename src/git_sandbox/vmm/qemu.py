@@ -20,6 +20,7 @@ from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, Mac
 from git_sandbox.vmm.qmp import Qmp
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
+VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
 PORT_PREFIX = "org.git-sandbox."
 
 # q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
@@ -102,6 +103,11 @@ class RunningQemu:
 
     def monitor(self) -> Qmp:
         return Qmp(self.sockets["qmp"])
+
+    def stalled(self) -> bool:
+        with contextlib.suppress(OSError, MachineError), self.monitor() as monitor:
+            return bool(monitor.execute("query-status").get("status") == "internal-error")
+        return False
 
     def diagnosis(self) -> str:
         parts = [_tail(self.logs.vmm, "QEMU"), _tail(self.logs.console, "console")]

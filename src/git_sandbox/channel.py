@@ -1,0 +1,91 @@
+"""Reaching a channel of a machine from the host. Standard library only: ssh's proxy loads this without anything else.
+
+`unix`: the socket is the channel. `hybrid-vsock`: Firecracker's and Cloud Hypervisor's way of offering the guest's
+vsock ports on one unix socket (Firecracker, docs/vsock.md): `CONNECT port`, then `OK number`, then the channel.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+UNIX = "unix"
+HYBRID_VSOCK = "hybrid-vsock"
+KINDS = (UNIX, HYBRID_VSOCK)
+
+MAX_OK = 32  # bytes of the line that accepts a connection
+TRY = 5.0  # seconds for one handshake: the VMM gives a guest two
+PAUSE = 0.05  # seconds until a guest is tried again that does not listen yet
+
+
+class NotListeningError(ConnectionError):
+    """The machine runs and nobody in it listens at that port (yet)."""
+
+
+def connect(
+    kind: str,
+    path: str,
+    port: int = 0,
+    *,
+    timeout: float | None = None,
+    patience: float = 0.0,
+    wanted: Callable[[], bool] = lambda: True,
+) -> socket.socket:
+    """A connection to the channel; reading and writing take `timeout` seconds at most.
+
+    `patience`: seconds for which a guest is tried again that does not listen yet, as long as `wanted()`. Raises
+    OSError: nobody is at `path`, that is the VMM does not run, is reported at once.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of channel: {kind}")
+    deadline = time.monotonic() + patience
+    while True:
+        made = _open(path, timeout if kind == UNIX else TRY)
+        if kind == UNIX:
+            return made
+        try:
+            handshake(made, port)
+        except OSError as error:
+            made.close()
+            if time.monotonic() >= deadline or not wanted():
+                raise NotListeningError(f"nobody listens at port {port} of the machine") from error
+            time.sleep(PAUSE)
+        else:
+            made.settimeout(timeout)
+            return made
+
+
+def _open(path: str, timeout: float | None) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(timeout)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def handshake(connection: socket.socket, port: int) -> None:
+    """Ask the VMM for the guest's `port`. Not one byte behind the answer is read: it belongs to the conversation.
+
+    Raises OSError when the guest does not listen, answers anything else, or not within the socket's timeout.
+    """
+    deadline = time.monotonic() + (connection.gettimeout() or TRY)
+    request = b"CONNECT %d\n" % port
+    if connection.send(request) != len(request):  # in one piece: Firecracker gives up on half a line
+        raise ConnectionError("the request did not fit into the socket")
+    answer = b""
+    while not answer.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0 or len(answer) >= MAX_OK:
+            raise ConnectionError("no end of the answer")
+        connection.settimeout(left)
+        byte = connection.recv(1)
+        if not byte:
+            raise ConnectionResetError("refused")
+        answer += byte
+    word, _, number = answer[:-1].partition(b" ")
+    if word != b"OK" or not number.isdigit():
+        raise ConnectionError("the answer is not OK")

@@ -1,0 +1,160 @@
+"""Which virtual machine monitors there are, which of them this host has, and which one a sandbox gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from git_sandbox import process
+from git_sandbox.errors import RequirementError
+from git_sandbox.vmm import cloud_hypervisor, firecracker, host, launch, qemu
+from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
+from git_sandbox.vmm.firecracker import Firecracker
+from git_sandbox.vmm.host import BootFiles, Proof
+from git_sandbox.vmm.machine import Backend, Capabilities
+from git_sandbox.vmm.qemu import Qemu
+
+AUTO = "auto"
+KVM = "kvm"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A backend, before it is known whether this host has it. `versions`: from, below."""
+
+    name: str
+    program: str
+    versions: tuple[tuple[int, ...], tuple[int, ...]]
+    capabilities: Capabilities
+    version: Callable[[], tuple[int, ...] | None]  # None: not installed
+    make: Callable[[str], Backend]  # given the accelerator
+    get: str  # how to get it
+
+
+_OPTIONAL = "optional; docs/how-to/backends.md says how to get it and when it is worth it"
+
+# In the order in which `auto` tries them.
+KINDS = (
+    Kind(
+        "qemu", qemu.binary(), qemu.VERSIONS, Qemu.capabilities,
+        lambda: qemu.version() if process.which(qemu.binary()) else None, Qemu,
+        "`sudo apt-get install qemu-system-x86`",
+    ),
+    Kind(
+        "cloud-hypervisor", cloud_hypervisor.PROGRAM, cloud_hypervisor.VERSIONS, CloudHypervisor.capabilities,
+        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator: CloudHypervisor(),
+        _OPTIONAL,
+    ),
+    Kind(
+        "firecracker", firecracker.PROGRAM, firecracker.VERSIONS, Firecracker.capabilities,
+        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator: Firecracker(),
+        _OPTIONAL,
+    ),
+)  # fmt: skip
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What this host has of one kind."""
+
+    kind: Kind
+    version: tuple[int, ...] | None
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be used; empty when it can."""
+        lowest, above = self.kind.versions
+        if self.version is None:
+            return f"{self.kind.program} is not installed"
+        if not lowest <= self.version < above:
+            return f"{self.kind.program} {dotted(self.version) or 'of unknown version'} is not supported: {self.wanted}"
+        return ""
+
+    @property
+    def wanted(self) -> str:
+        lowest, above = self.kind.versions
+        return f"{dotted(lowest)} or newer, below {dotted(above)}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg."""
+
+    backend: str = AUTO
+    net: str = "none"
+    accelerator: str = AUTO
+
+
+@dataclass(frozen=True)
+class Choice:
+    kind: Kind
+    version: tuple[int, ...]
+    reason: str
+
+
+def survey() -> Iterator[Found]:
+    """Every kind, looked for only when asked for the next one."""
+    for kind in KINDS:
+        yield Found(kind, kind.version())
+
+
+def look(wanted: Wanted) -> Iterable[Found]:
+    """Those that come into question: one that is asked for by name, or all in the order of preference."""
+    if wanted.backend == AUTO:
+        return survey()
+    kind = BY_NAME[wanted.backend]
+    return [Found(kind, kind.version())]
+
+
+def choose(wanted: Wanted, found: Iterable[Found]) -> Choice:
+    """The one rule: of what comes into question, the first that is installed, supported, and can do what is wanted.
+
+    QEMU comes first: every distribution has it, and it runs with KVM and without. Pure. Raises RequirementError saying
+    what is wrong with each.
+    """
+    refused = []
+    for each in found:
+        problem = each.problem or _cannot(each.kind, wanted)
+        if not problem and each.version is not None:
+            reason = f"first of {', '.join(BY_NAME)} that this host has and that can do what is asked"
+            return Choice(each.kind, each.version, "asked for" if wanted.backend != AUTO else reason)
+        refused.append(problem)
+    if wanted.backend == AUTO:
+        raise RequirementError(
+            "no virtual machine monitor can be used", cause="\n".join(refused), hint="run `sandbox doctor`"
+        )
+    hint = "`sandbox doctor` says how to get it, or use `--backend auto`"
+    raise RequirementError(f"the backend {wanted.backend} cannot be used", cause="\n".join(refused), hint=hint)
+
+
+def _cannot(kind: Kind, wanted: Wanted) -> str:
+    """What of that the backend cannot do; empty when it can do all."""
+    if wanted.net == "nat" and not kind.capabilities.nat:
+        able = [name for name, each in BY_NAME.items() if each.capabilities.nat]
+        return f"{kind.name} has no network without root: `--net nat` needs `--backend {'|'.join(able)}`"
+    if wanted.accelerator == "tcg" and not kind.capabilities.emulation:
+        return f"{kind.name} runs with KVM only, and software emulation is asked for"
+    return ""
+
+
+def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = False) -> Proof:
+    """What this host can do, proved with the backend that is going to use it. `accelerator`: auto, kvm or tcg."""
+    prober = host.Prober(chosen.kind.make(KVM), dotted(chosen.version))
+    return host.accelerator(files, prober, wanted=accelerator, fresh=fresh)
+
+
+def make(kind: Kind, accelerator: str, reason: str) -> Backend:
+    """The backend. `accelerator`, `reason`: what was proved. Raises RequirementError for one that needs KVM."""
+    if accelerator != KVM and not kind.capabilities.emulation:
+        able = [name for name, each in BY_NAME.items() if each.capabilities.emulation]
+        raise RequirementError(
+            f"{kind.name} needs KVM, and this host has none that works",
+            cause=reason,
+            hint=f"use `--backend {'|'.join(able)}`: it runs without; `sandbox doctor` proves KVM again",
+        )
+    return kind.make(accelerator)
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,116 @@
+"""What Firecracker and Cloud Hypervisor have in common: a process with an API, a console on its standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from git_sandbox import channel, process
+from git_sandbox.errors import MachineError
+from git_sandbox.text import printable
+from git_sandbox.vmm.machine import CALLS, HOST, VSOCK_PORTS, Attachment, MachineLogs
+from git_sandbox.vmm.rest import Api, Call
+
+CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
+LOG_LIMIT = 256 * 1024  # bytes of the VMM's own words kept; a guest can make it complain
+API_WITHIN = 10.0  # seconds from the start of a VMM to the first answer of its API
+GUEST_CID = 3  # vsock: not the host's business here, every machine has its own socket instead
+
+
+@dataclass
+class RunningProcess:
+    """A machine that is one process. `explain`: the meaning of its exit status. `notes`: what was seen of its guest."""
+
+    program: str
+    child: process.Child
+    vsock: Path
+    logs: MachineLogs
+    explain: Callable[[int], str]
+    notes: list[str] = field(default_factory=list)
+
+    def attachment(self, name: str) -> Attachment:
+        port = VSOCK_PORTS[name]
+        if name == HOST:  # the VMM connects there for the guest; the suffix is its convention
+            return Attachment(CALLS, f"{self.vsock}_{port}", port)
+        return Attachment(channel.HYBRID_VSOCK, str(self.vsock), port)
+
+    def alive(self) -> bool:
+        return self.child.poll() is None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.child.wait(timeout) is not None
+
+    def stalled(self) -> bool:
+        return False
+
+    def diagnosis(self) -> str:
+        status = self.child.poll()
+        ended = f"{self.program} ended: {self.explain(status)}" if status else ""
+        parts = [ended, *self.notes, tail(self.logs.vmm, self.program), tail(self.logs.console, "console")]
+        return "\n".join(part for part in parts if part)
+
+
+def tail(path: Path, label: str) -> str:
+    """The last lines of a log, safe to print."""
+    with contextlib.suppress(OSError):
+        text = printable(path.read_bytes()[-4000:]).strip()
+        return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
+    return ""
+
+
+@contextlib.contextmanager
+def spawned(
+    argv: Sequence[str], logs: MachineLogs, complaints: IO[bytes], keep: Sequence[int]
+) -> Iterator[process.Child]:
+    """The VMM with its standard output in the console log, bounded. `keep`: descriptors it inherits."""
+    with process.spawn(argv, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
+        reader = threading.Thread(
+            target=process.keep_output, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
+        )
+        reader.start()
+        try:
+            yield child
+        finally:
+            child.stop()  # first: the VMM's end is the end of its output
+            reader.join(5.0)
+
+
+def boot(api: Api, running: RunningProcess, calls: Sequence[Call]) -> None:
+    """Describe the machine to a VMM that has just been started, and start it.
+
+    Raises MachineError with what the VMM said; then nothing runs any more.
+    """
+    try:
+        _wait_for_api(api, running.child)
+        for call in calls:
+            api.send(call)
+    except MachineError as error:
+        running.child.stop()
+        cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+        raise MachineError(error.message, cause=cause, hint=error.hint) from error
+
+
+def _wait_for_api(api: Api, child: process.Child) -> None:
+    """Return once somebody listens at the API's socket. Raises MachineError when the VMM ends, or takes too long."""
+    deadline = time.monotonic() + API_WITHIN
+    while child.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            channel.connect(channel.UNIX, str(api.socket), timeout=1.0).close()
+            return
+        time.sleep(0.01)
+    raise MachineError(f"{api.program} did not start", hint="run `sandbox doctor`")
+
+
+def version(program: str) -> tuple[int, ...] | None:
+    """What `program --version` says; None when it is not installed, () when it says nothing of the kind."""
+    if process.which(program) is None:
+        return None
+    done = process.run([program, "--version"], timeout=20)
+    found = re.search(rb"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    return tuple(int(each) for each in found.groups() if each) if found else ()

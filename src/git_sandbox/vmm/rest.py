@@ -1,0 +1,111 @@
+"""HTTP over a unix socket, as Firecracker and Cloud Hypervisor speak it: small JSON bodies, call after call."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox.errors import MachineError
+from git_sandbox.text import printable
+
+MAX_REPLY = 1 << 20  # bytes; real answers have a few hundred
+OVERALL = 30.0  # seconds for one call; starting a machine takes well under one
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `body` None: none is sent."""
+
+    method: str
+    path: str
+    body: object = None
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API of one VMM. `program`: its name, for messages."""
+
+    program: str
+    socket: Path
+    overall: float = OVERALL
+
+    def send(self, call: Call) -> bytes:
+        """The body of a successful answer. Raises MachineError with what the VMM said, or why it said nothing."""
+        try:
+            status, body = self._exchange(call)
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise MachineError(f"{self.program} does not answer `{call.method} {call.path}`", cause=reason) from error
+        if status // 100 == 2:  # noqa: PLR2004 - the class of successes
+            return body
+        cause = explain(status, body)
+        raise MachineError(f"{self.program} refused `{call.method} {call.path}`", cause=cause, hint=meaning(cause))
+
+    def _exchange(self, call: Call) -> tuple[int, bytes]:
+        connection = _Connection(self.socket, self.overall)
+        late = threading.Timer(self.overall, _shut, [connection])  # its own timeout only bounds the silence
+        late.daemon = True
+        late.start()
+        try:
+            body = None if call.body is None else msgspec.json.encode(call.body)
+            headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
+            connection.request(call.method, call.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read(MAX_REPLY + 1)
+            if len(content) > MAX_REPLY:
+                raise http.client.HTTPException(f"an answer of more than {MAX_REPLY >> 20} MiB")
+            return answer.status, content
+        finally:
+            late.cancel()
+            connection.close()
+
+
+def _shut(connection: _Connection) -> None:
+    with contextlib.suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def explain(status: int, body: bytes) -> str:
+    """What an error says: `{"fault_message": …}` (Firecracker), a list of causes (Cloud Hypervisor), or plain text."""
+    texts = [body.decode("utf-8", "replace")]
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        found = msgspec.json.decode(body)
+        if isinstance(found, dict) and "fault_message" in found:
+            texts = [str(found["fault_message"])]
+        elif isinstance(found, list) and found:
+            texts = [str(each) for each in found]
+    said = printable("\n".join(texts), limit=2000).strip()
+    return said or f"HTTP status {status}"
+
+
+# What VMMs say when something outside of us is wrong, and what to do about it.
+MEANINGS = (
+    ("/dev/kvm", "this user may not use KVM: add yourself to the group `kvm`, or use `--backend qemu`"),
+    ("Kvm", "KVM does not work here: `sandbox doctor` proves it; `--backend qemu` runs without"),
+    ("No space left", "the host's disk is full"),
+    ("Cannot allocate memory", "the host has not enough memory: try a smaller `--memory`"),
+    ("lock", "another program has the disk open: is a machine of this sandbox still running?"),
+    ("andlock", "the host's kernel does not have Landlock as it should: `sandbox doctor`"),
+)
+
+
+def meaning(cause: str) -> str:
+    return next((hint for words, hint in MEANINGS if words in cause), "the log beside the sandbox's disk may say more")
