@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 SSH = "ssh"  # channel: OpenSSH, one connection at a time
 CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
@@ -28,6 +28,15 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Where a machine's memory and state are kept. `restore`: start from them, instead of leaving them behind."""
+
+    memory: Path
+    state: Path
+    restore: bool
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     name: str
     kernel: Path
@@ -38,6 +47,7 @@ class MachineSpec:
     memory: int = 1024  # MiB
     channels: tuple[str, ...] = ()
     net: str = "none"  # none | nat
+    saved: Saved | None = None  # only for backends that can, see `Capabilities.snapshots`
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ class Capabilities:
     emulation: bool  # runs where KVM does not
     nat: bool
     disk_formats: tuple[str, ...] = ("raw",)
+    snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
 
 
 class Running(Protocol):
@@ -97,6 +108,31 @@ class Backend(Protocol):
         `runtime`: an empty private directory with a short path, for sockets. Raises MachineError, RequirementError.
         """
         ...
+
+
+class Savable(Running, Protocol):
+    def save(self) -> None:
+        """Stop the machine and leave memory and state where its spec says; it then only waits to be ended.
+
+        Raises MachineError.
+        """
+        ...
+
+
+class Snapshotting(Backend, Protocol):
+    """A backend whose machines, when their spec has a `saved`, can be saved or are restored from there."""
+
+    def fingerprint(self, spec: MachineSpec) -> str:
+        """Changes with all that a saved machine must have in common with one that starts from it."""
+        ...
+
+    def start(
+        self, spec: MachineSpec, runtime: Path, logs: MachineLogs
+    ) -> contextlib.AbstractContextManager[Savable]: ...
+
+
+def can_save(backend: Backend) -> TypeGuard[Snapshotting]:
+    return backend.capabilities.snapshots
 
 
 @dataclass(frozen=True)
