@@ -35,6 +35,7 @@ class Row:
 ROWS = (
     Row("backend", AUTO, "virtual machine monitor", BACKENDS),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
+    Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count"),
     Row("memory", "2G", "memory of the machine", kind="mebibytes"),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
@@ -62,6 +63,7 @@ class Settings:
 
     backend: str
     accelerator: str
+    warm: str  # auto | no
     cpus: int
     memory: int  # MiB
     disk: int  # MiB

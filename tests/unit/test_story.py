@@ -10,6 +10,8 @@ import pytest
 
 from git_sandbox.errors import SessionError
 from git_sandbox.sandbox import story
+from git_sandbox.sandbox.options import Options
+from git_sandbox.settings import resolve
 
 
 class Machine:
@@ -23,12 +25,16 @@ class Machine:
         return "console: Kernel panic"
 
 
-def life(monkeypatch: pytest.MonkeyPatch, boots: list[bool], *, dies: bool = True) -> tuple[Any, list[str]]:
-    """`boots`: for each boot whether a session opens."""
+def life(
+    monkeypatch: pytest.MonkeyPatch, boots: list[bool], *, dies: bool = True, warm: str = "auto"
+) -> tuple[Any, list[str], list[bool]]:
+    """`boots`: for each boot whether a session opens. The list at the end: for each start whether it may be warm."""
     said: list[str] = []
+    starts: list[bool] = []
 
     @contextlib.contextmanager
-    def started(*_args: object) -> Iterator[Machine]:
+    def started(*_args: object, may_be_warm: bool) -> Iterator[Machine]:
+        starts.append(may_be_warm)
         yield Machine(dies=dies)
 
     def session(self: Any, _running: object) -> None:
@@ -41,31 +47,41 @@ def life(monkeypatch: pytest.MonkeyPatch, boots: list[bool], *, dies: bool = Tru
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args: "home")
     monkeypatch.setattr("git_sandbox.sandbox.home.power_off", lambda *_args: None)
     nothing = cast("Any", None)
-    return story._Life(
-        box=nothing,
-        record=nothing,
-        image=nothing,
-        options=nothing,
-        extras=nothing,
-        progress=said.append,
-        ready=lambda _name: None,
-    ), said
+    return (
+        story._Life(
+            box=nothing,
+            record=nothing,
+            image=nothing,
+            options=Options(resolve({"warm": warm})[0]),
+            extras=nothing,
+            progress=said.append,
+            ready=lambda _name: None,
+        ),
+        said,
+        starts,
+    )
 
 
 def test_a_kernel_that_dies_is_booted_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    lived, said = life(monkeypatch, [False, True])
+    lived, said, starts = life(monkeypatch, [False, True])
     assert lived.live() == "home"
+    assert starts == [True, False], "if the template is why, another of its kind would die, too"
     assert said[0] == "The guest's kernel died while it booted: once more"
 
 
 def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    lived, _ = life(monkeypatch, [False, False, True])
+    lived, _, _ = life(monkeypatch, [False, False, True])
     with pytest.raises(SessionError) as caught:
         lived.live()
     assert caught.value.cause == "console: Kernel panic"
 
 
 def test_a_machine_that_only_does_not_answer_is_not_booted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    lived, _ = life(monkeypatch, [False, True], dies=False)
+    lived, _, _ = life(monkeypatch, [False, True], dies=False)
     with pytest.raises(SessionError, match="cannot get a shell"):
         lived.live()
+
+
+def test_who_wants_no_warm_start_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    lived, _, starts = life(monkeypatch, [True], warm="no")
+    assert (lived.live(), starts) == ("home", [False])

@@ -21,8 +21,8 @@ from git_sandbox.sandbox.story import Finished
 from git_sandbox.settings import Settings
 
 _SETTINGS = (
-    "backend", "accelerator", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude", "on_exit",
-    "dirty", "auto_push", "env", "env_file", "setup", "publish", "ssh_agent", "boot_timeout",
+    "backend", "accelerator", "warm", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude",
+    "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "publish", "ssh_agent", "boot_timeout",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
+from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.common import HERE, Config, log
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare, watch_commits
@@ -40,9 +41,17 @@ def power_off(config: Config) -> None:
     ctypes.CDLL(None).reboot(ctypes.c_int(rb_autoboot if config.get("shutdown") == "reboot" else rb_power_off))
 
 
+def configuration() -> Config:
+    found: Config = json.loads((HERE / "config.json").read_text())
+    return found
+
+
 def main() -> None:
-    config: Config = json.loads((HERE / "config.json").read_text())
+    config = configuration()
     try:
+        if config["mode"] == "template":
+            wait_for_adoption()
+            config = configuration()
         prepare(config)
         loop = Loop(config)
         loop.add_ports()

@@ -15,8 +15,8 @@ from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _PACKAGE = (  # these import one another
-    "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py", "relay.py",
-    "repository.py", "uncommitted.py",
+    "adopt.py", "channels.py", "common.py", "exporter.py", "history.py", "loop.py", "machine.py", "nested.py",
+    "relay.py", "repository.py", "uncommitted.py",
 )  # fmt: skip
 _ZONEINFO = "/zoneinfo/"
 
@@ -61,12 +61,18 @@ class GuestConfig(msgspec.Struct, frozen=True):
     vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports
 
 
-def files(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:
+def programs() -> dict[str, GuestFile]:
+    """What is the same in every machine."""
     guest = resources.files("git_sandbox") / "guest"
-    programs = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
-    programs |= {f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes()) for name in _PACKAGE}
-    return programs | {
-        "sshd_config": GuestFile(sshd_config((guest / "sshd_config").read_bytes(), config.env), 0o600),
+    found = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
+    return found | {f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes()) for name in _PACKAGE}
+
+
+def personal(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:
+    """What makes a machine this sandbox's."""
+    template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
+    return {
+        "sshd_config": GuestFile(sshd_config(template, config.env), 0o600),
         "config.json": GuestFile(msgspec.json.encode(msgspec.structs.replace(config, env={}))),
         "host_key": GuestFile(host_key, 0o600),
         "authorized_keys": GuestFile(authorized_keys),

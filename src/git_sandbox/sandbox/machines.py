@@ -15,7 +15,7 @@ from git_sandbox.errors import HostResourceError, MachineError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import prepare
+from git_sandbox.sandbox import prepare, warm
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
@@ -40,18 +40,26 @@ def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
 
 
 @contextlib.contextmanager
-def started(box: Box, record: Record, ready: Image, mode: str, progress: Progress) -> Iterator[Running]:
-    """A machine for the sandbox, booting. It is gone, with its sockets, when the block ends."""
+def started(
+    box: Box, record: Record, ready: Image, mode: str, progress: Progress, *, may_be_warm: bool = False
+) -> Iterator[Running]:
+    """A machine for the sandbox, booting, or warm already. It is gone, with its sockets, when the block ends."""
     chosen = _again(record, ready, mode, progress)
-    spec = prepare.boot(box, record, ready, mode, chosen.capabilities)
-    with runtime(box) as sockets, cache.use(ready):
+    spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
+    own = prepare.personal(box, record, mode, chosen.capabilities)
+    with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
         logs = MachineLogs(console, box.directory.vmm_log)
-        with chosen.start(spec, sockets, logs) as running:
-            channels = {name: running.attachment(name) for name in spec.channels}
-            box.directory.channels.write_bytes(msgspec.json.encode(channels))
-            yield running
+        running = None
+        if may_be_warm and mode == "run":
+            running = warm.start(warm.Start(chosen, spec, ready, own, sockets, logs, progress), stack)
+        if running is None:
+            prepare.write_initrd(box, ready, own)
+            running = stack.enter_context(chosen.start(spec, sockets, logs))
+        channels = {name: running.attachment(name) for name in spec.channels}
+        box.directory.channels.write_bytes(msgspec.json.encode(channels))
+        yield running
 
 
 def _again(record: Record, ready: Image, mode: str, progress: Progress) -> Backend:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestUser
+from git_sandbox.image.initrd import GuestFile
 from git_sandbox.sandbox import nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
@@ -148,8 +150,8 @@ def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) 
     )
 
 
-def boot(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
-    """Write the initrd and describe the machine. `mode`: run, or rescue for one that only exports."""
+def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
+    """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
     config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
     run = mode == "run"
@@ -163,23 +165,31 @@ def boot(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -
         vsock=tuple(name for name in can.vsock if name in GUEST_LISTENS),
     )
     keys = session.Keys(directory.keys)
-    files = guestfiles.files(
+    return guestfiles.personal(
         config,
-        host_key=keys.host.read_bytes() if mode == "run" else b"",
-        authorized_keys=keys.login.with_suffix(".pub").read_bytes() if mode == "run" else b"",
+        host_key=keys.host.read_bytes() if run else b"",
+        authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
     )
-    initrd.write(directory.initrd, ready.initramfs, files)
+
+
+def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
+    """The machine as it boots, from an initrd that `write_initrd` writes."""
+    run = mode == "run"
     return MachineSpec(
         name=f"sandbox-{box.id}",
         kernel=ready.kernel,
-        initrd=directory.initrd,
+        initrd=box.directory.initrd,
         cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}"),
-        disks=(Disk(ready.rootfs, readonly=True), Disk(directory.disk)),
-        cpus=record.cpus if mode == "run" else 1,
-        memory=record.memory if mode == "run" else min(record.memory, 1024),
-        channels=CHANNELS if mode == "run" else (CONTROL,),
-        net=config.net,
+        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk)),
+        cpus=record.cpus if run else 1,
+        memory=record.memory if run else min(record.memory, 1024),
+        channels=CHANNELS if run else (CONTROL,),
+        net=record.net if run else "none",
     )
+
+
+def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:
+    initrd.write(box.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))
 
 
 def _remove_tree(path: Path) -> None:

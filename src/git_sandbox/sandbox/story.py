@@ -16,7 +16,7 @@ from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
 from git_sandbox.session import Keys, Session, connect
-from git_sandbox.settings import environment
+from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import HOST, SSH, Running
 
@@ -111,15 +111,17 @@ class _Life:
     def live(self) -> Home:
         """Session, then home. A kernel that dies before a session was open is booted once more."""
         try:
-            return self._once()
+            return self._once(may_be_warm=self.options.settings.warm == AUTO)
         except BootError:
             self.progress("The guest's kernel died while it booted: once more")
-            return self._once()
+            return self._once(may_be_warm=False)
 
-    def _once(self) -> Home:
+    def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Home | None = None
-        with machines.started(self.box, self.record, self.image, "run", self.progress) as running:
+        with machines.started(
+            self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm
+        ) as running:
             try:
                 self._session(running)
             except SessionError as error:

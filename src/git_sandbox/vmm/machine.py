@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from git_sandbox import channel
 
@@ -31,6 +31,15 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Where a machine's memory and state are kept. `restore`: start from them, instead of leaving them behind."""
+
+    memory: Path
+    state: Path
+    restore: bool
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     name: str
     kernel: Path
@@ -41,6 +50,7 @@ class MachineSpec:
     memory: int = 1024  # MiB
     channels: tuple[str, ...] = ()
     net: str = "none"  # none | nat
+    saved: Saved | None = None  # only for backends that can, see `Capabilities.snapshots`
 
 
 CALLS = "calls"  # kind of attachment: the guest connects, to the unix socket at which the host listens
@@ -68,6 +78,7 @@ class Capabilities:
     disk_formats: tuple[str, ...] = ("raw",)
     ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
+    snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
 
 
 class Running(Protocol):
@@ -103,6 +114,31 @@ class Backend(Protocol):
         `runtime`: an empty private directory with a short path, for sockets. Raises MachineError, RequirementError.
         """
         ...
+
+
+class Savable(Running, Protocol):
+    def save(self) -> None:
+        """Stop the machine and leave memory and state where its spec says; it then only waits to be ended.
+
+        Raises MachineError.
+        """
+        ...
+
+
+class Snapshotting(Backend, Protocol):
+    """A backend whose machines, when their spec has a `saved`, can be saved or are restored from there."""
+
+    def fingerprint(self, spec: MachineSpec) -> str:
+        """Changes with all that a saved machine must have in common with one that starts from it."""
+        ...
+
+    def start(
+        self, spec: MachineSpec, runtime: Path, logs: MachineLogs
+    ) -> contextlib.AbstractContextManager[Savable]: ...
+
+
+def can_save(backend: Backend) -> TypeGuard[Snapshotting]:
+    return backend.capabilities.snapshots
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import msgspec
 from git_sandbox import process
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
-from git_sandbox.vmm import net
-from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
+from git_sandbox.vmm import net, qemu_state
+from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec, Saved
 from git_sandbox.vmm.qmp import Qmp
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
@@ -72,6 +72,8 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int])
     if "net" in descriptors:
         words += ["-netdev", f"stream,id=net,server=off,addr.type=fd,addr.str={descriptors['net']}"]
         words += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    if spec.saved is not None:
+        words += qemu_state.words(spec.saved, spec.memory)
     return words
 
 
@@ -90,6 +92,7 @@ class RunningQemu:
     child: process.Child
     sockets: dict[str, Path]
     logs: MachineLogs
+    saved: Saved | None = None
     _console: threading.Thread | None = field(default=None, repr=False)
 
     def attachment(self, channel: str) -> Attachment:
@@ -109,6 +112,15 @@ class RunningQemu:
             return bool(monitor.execute("query-status").get("status") == "internal-error")
         return False
 
+    def save(self) -> None:
+        if self.saved is None:
+            raise MachineError("this machine was not started to be saved")
+        try:
+            with self.monitor() as monitor:
+                qemu_state.save(monitor, self.saved)
+        except OSError as error:
+            raise MachineError("the machine ended while it was saved", cause=self.diagnosis() or str(error)) from error
+
     def diagnosis(self) -> str:
         parts = [_tail(self.logs.vmm, "QEMU"), _tail(self.logs.console, "console")]
         return "\n".join(part for part in parts if part)
@@ -120,7 +132,9 @@ class Qemu:
 
     accelerator: str = "tcg"
     name: str = "qemu"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"))
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        emulation=True, nat=True, disk_formats=("raw", "qcow2"), snapshots=True
+    )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
@@ -149,15 +163,26 @@ class Qemu:
             stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output
             for listener in listeners.values():
                 listener.close()  # QEMU has its own copies; with ours open a dead QEMU would seem to listen
-            running = RunningQemu(child, sockets, logs)
+            running = RunningQemu(child, sockets, logs, spec.saved)
             _check_started(running)
             yield running
 
+    def fingerprint(self, spec: MachineSpec) -> str:
+        """QEMU itself, the processor it emulates or passes on, and every device, in their order."""
+        names = (*spec.channels, "qmp", *(["net"] if spec.net == "nat" else []))
+        words = argv(spec, accelerator=self.accelerator, descriptors=dict.fromkeys(names, 0))
+        return "\0".join([identity(), host_processor() if self.accelerator == "kvm" else "", *words])
+
 
 def _check_started(running: RunningQemu) -> None:
-    """QEMU answers its monitor once every option was accepted; otherwise it ends at once and says why."""
+    """QEMU answers its monitor once every option was accepted; otherwise it ends at once and says why.
+
+    One that is to be restored takes up its state and runs.
+    """
     try:
-        running.monitor().__exit__()
+        with running.monitor() as monitor:
+            if running.saved is not None and running.saved.restore:
+                qemu_state.load(monitor, running.saved)
     except (MachineError, OSError) as error:
         running.child.stop()
         cause = running.diagnosis() or str(error)
@@ -179,3 +204,19 @@ def version() -> tuple[int, ...]:
         raise RequirementError("QEMU does not tell its version", cause=printable(said, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
     return tuple(int(part) for part in digits if part.isdigit())
+
+
+def identity() -> str:
+    """Changes whenever another QEMU is installed. Raises RequirementError when none is."""
+    found = process.which(binary())
+    if found is None:
+        raise RequirementError(f"{binary()} is not installed", hint="run `sandbox doctor` for how to get it")
+    seen = Path(found).stat()
+    return f"{found} {seen.st_size} {seen.st_mtime_ns}"
+
+
+def host_processor() -> str:
+    """Model and features of this host's processors: a machine saved with KVM runs on the same ones only."""
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    rows = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    return " ".join(sorted({f"{name.strip()}={value}" for name, _, value in rows if name.strip() in wanted}))

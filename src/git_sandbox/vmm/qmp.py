@@ -39,6 +39,15 @@ class Qmp:
         """The command's `return` value. Raises MachineError for QMP errors, OSError when the connection breaks."""
         request = {"execute": command} | ({"arguments": arguments} if arguments else {})
         self._socket.sendall(msgspec.json.encode(request) + b"\n")
+        return self._answer(command)
+
+    def give(self, name: str, descriptor: int) -> None:
+        """Hand QEMU a copy of `descriptor`, which commands may call `fd:name`. Raises like `execute`."""
+        request = {"execute": "getfd", "arguments": {"fdname": name}}
+        socket.send_fds(self._socket, [msgspec.json.encode(request) + b"\n"], [descriptor])
+        self._answer("getfd")
+
+    def _answer(self, command: str) -> Any:
         while True:
             reply = self._read()
             if "return" in reply:

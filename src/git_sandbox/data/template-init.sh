@@ -1,0 +1,24 @@
+#!/bin/busybox sh
+# First process of a template (docs/adr/0050): everything of `initramfs-init.sh` that does not need the workspace disk.
+# Then init.py waits, in the read-only image, for the sandbox that adopts the machine; descriptor 3 is its way back here.
+bb=/bin/busybox
+$bb mkdir -p /proc /sys /dev /image /disk /root
+$bb mount -t proc proc /proc
+$bb mount -t sysfs sysfs /sys
+$bb mount -t devtmpfs devtmpfs /dev
+die() { $bb echo "git-sandbox: $*" > /dev/console; $bb poweroff -f; }
+while read -r module; do $bb insmod "/modules/$module" 2>/dev/null; done < /modules/order
+waited=0
+until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
+  [ $waited -lt 100 ] || die "the disks did not appear"
+  $bb sleep 0.1
+  waited=$((waited + 1))
+done
+$bb mount -t ext4 -o ro,noload /dev/vda /image || die "cannot mount the root image"
+$bb mount -t tmpfs -o mode=0755 tmpfs /image/run
+$bb mkdir -p /image/run/git-sandbox/disk
+$bb cp -a /sandbox/. /image/run/git-sandbox/
+for each in proc sys dev; do $bb mount --move /$each /image/$each; done
+$bb rm -rf /sandbox /modules
+exec 3< /
+exec $bb chroot /image /usr/bin/python3 -I -S /run/git-sandbox/init.py

@@ -1,0 +1,168 @@
+"""Warm starts: a machine that has booted once without a sandbox is saved, and every sandbox's machine is that one.
+
+Whatever fails here, the machine boots cold (docs/adr/0050).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from git_sandbox.errors import HostResourceError, MachineError, SandboxError
+from git_sandbox.image import guestfiles, initrd, spec, templates
+from git_sandbox.image.cache import Image
+from git_sandbox.image.initrd import GuestFile
+from git_sandbox.image.templates import Template
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.text import one_line
+from git_sandbox.transport import stream
+from git_sandbox.vmm.machine import (
+    CONTROL,
+    KERNEL_ARGUMENTS,
+    Backend,
+    Disk,
+    MachineLogs,
+    MachineSpec,
+    Running,
+    Saved,
+    Snapshotting,
+    can_save,
+)
+
+SCHEMA = "1"  # of what is saved and how it is adopted
+INIT = "template-init.sh"
+BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
+ADOPT = stream.StreamLimits(idle=30.0, overall=30.0)
+SEED = 64  # bytes of fresh randomness for the guest's kernel
+SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A start that may be warm: the machine as it would boot, and what makes it the sandbox's own."""
+
+    backend: Backend
+    spec: MachineSpec
+    image: Image
+    files: Mapping[str, GuestFile]
+    runtime: Path
+    logs: MachineLogs
+    progress: Progress
+
+
+def start(wanted: Start, stack: contextlib.ExitStack) -> Running | None:
+    """A machine that has adopted the sandbox, in `stack`; None when it has to boot.
+
+    The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
+    """
+    backend = wanted.backend
+    if not can_save(backend) or wanted.spec.net != "none" or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
+        return None
+    try:
+        key = _key(wanted, backend)
+        if key in templates.failures():
+            return None
+        with templates.used(key) as found:
+            if found is not None:
+                return _restored(wanted, backend, found, stack)
+        if not _make(wanted, backend, key):
+            return None
+        with templates.used(key) as found:
+            return _restored(wanted, backend, found, stack) if found is not None else None
+    except (SandboxError, OSError) as error:
+        cause = getattr(error, "cause", "")
+        why = f"{error}: {cause}" if cause else str(error)
+        templates.failed(key, why)
+        wanted.progress(f"A warm start did not work ({one_line(why)}): booting instead")
+        return None
+
+
+def _key(wanted: Start, backend: Snapshotting) -> str:
+    """Changes with everything in the template: image, VMM, processor, devices, our own programs in the guest."""
+    digest = hashlib.sha256()
+    parts = [SCHEMA.encode(), (wanted.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
+    parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
+    parts.append(backend.fingerprint(_shape(wanted.spec, Path("initrd"), Path("disk"))).encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:16]
+
+
+def _shape(wanted: MachineSpec, archive: Path, disk: Path, saved: Saved | None = None) -> MachineSpec:
+    """The machine without what is a sandbox's own."""
+    return dataclasses.replace(
+        wanted,
+        name="template",
+        initrd=archive,
+        cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template"),
+        disks=(wanted.disks[0], Disk(disk)),
+        saved=saved,
+    )
+
+
+def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
+    """Boot once without a sandbox and save; False when another process is at it."""
+    with templates.building() as place:
+        if place is None:
+            return False
+        need = (wanted.spec.memory << 20) + SPARE
+        if shutil.disk_usage(place).free < need:
+            raise HostResourceError(f"a template needs {need >> 20} MiB below {place.parent}")
+        wanted.progress("Preparing warm starts (once for this kind of machine)")
+        with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+            _boot_and_save(wanted, backend, Template(place), Path(scratch))
+        templates.publish(place, key, wanted.image.root.name, _words(wanted.spec, backend))
+    return True
+
+
+def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
+    disk = scratch / "disk"  # there has to be one; the guest lets go of it before it is saved
+    with disk.open("wb") as file:
+        file.truncate(1 << 20)
+    own = guestfiles.programs() | {
+        INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
+        "config.json": GuestFile(b'{"mode":"template"}'),
+    }
+    initrd.write(built.initrd, wanted.image.initramfs, own)
+    shape = _shape(wanted.spec, built.initrd, disk, Saved(built.memory, built.state, restore=False))
+    logs = MachineLogs(scratch / "console", scratch / "vmm")
+    with backend.start(shape, wanted.runtime, logs) as machine:
+        _call(machine, "status", BOOT)
+        machine.save()
+
+
+def _restored(wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack) -> Running:
+    saved = Saved(found.memory, found.state, restore=True)
+    shape = _shape(wanted.spec, found.initrd, wanted.spec.disks[1].path, saved)
+    mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
+    with contextlib.ExitStack() as own:
+        running = own.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
+        files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
+        _call(running, "adopt", ADOPT, {"files": files, "seed": _text(os.urandom(SEED)), "time": time.time()})
+        stack.enter_context(own.pop_all())
+    return running
+
+
+def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
+    """Raises MachineError, with what the console last said, when the guest does not do it."""
+    try:
+        with machine.attachment(CONTROL).connect(timeout=limits.idle) as channel:
+            stream.call(channel, op, extra=extra, limits=limits)
+    except (SandboxError, OSError) as error:
+        raise MachineError(f"`{op}` failed", cause=f"{error}; {machine.diagnosis()}") from error
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _words(wanted: MachineSpec, backend: Backend) -> str:
+    return f"{backend.name}, {wanted.cpus} processors, {wanted.memory} MiB"
