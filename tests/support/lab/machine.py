@@ -1,0 +1,221 @@
+"""Boot the lab, carry out a plan in it, and take its word only with the token that was given in."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import secrets
+import selectors
+import shutil
+import socket
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import process
+from git_sandbox.errors import MachineError
+from git_sandbox.image import cache, initrd
+from git_sandbox.image.cache import Image
+from git_sandbox.image.initrd import GuestFile
+from git_sandbox.text import printable
+from git_sandbox.vmm.machine import KERNEL_ARGUMENTS
+from support.lab import disk, images
+from support.lab.plan import REPORTER, Event, Outcome, Plan
+
+PORTS = ("report", "output", "results")
+BINARY = "qemu-system-x86_64"
+LINE_LIMIT = 1 << 20  # bytes of one event
+RESULTS_LIMIT = 256 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Size:
+    cpus: int = 2
+    memory: int = 3072  # MiB
+
+
+@dataclass(frozen=True)
+class Files:
+    """What one lab boots from, in a scratch directory of its own."""
+
+    image: Image
+    initrd: Path
+    disk: Path
+    console: Path
+
+
+@dataclass
+class Listener:
+    """What somebody wants to hear while the lab works."""
+
+    progress: Callable[[str], None] = lambda _text: None
+    event: Callable[[Event], None] = lambda _event: None
+    output: Callable[[bytes], None] = lambda _data: None
+
+
+def argv(files: Files, size: Size, descriptors: Mapping[str, int], *, terminal: bool) -> list[str]:
+    """QEMU with a processor that has SVM and nested paging, emulated. `descriptors`: connected sockets by port name."""
+    words = [
+        BINARY,
+        "-name", "git-sandbox-lab",
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off",
+        "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
+        "-smp", str(size.cpus), "-m", f"{size.memory}M",
+        "-kernel", str(files.image.kernel), "-initrd", str(files.initrd),
+        "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS)),
+        "-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console",
+        "-device", "virtio-rng-pci",
+        "-device", f"virtio-serial-pci,max_ports={len(descriptors) + 2}",
+    ]  # fmt: skip
+    for number, (path, options) in enumerate(((files.image.rootfs, ",read-only=on"), (files.disk, ""))):
+        words += ["-blockdev", f"driver=file,node-name=file{number},filename={path},discard=unmap{options}"]
+        words += ["-blockdev", f"driver=raw,node-name=disk{number},file=file{number}{options}"]
+        words += ["-device", f"virtio-blk-pci,drive=disk{number}"]
+    for number, (name, descriptor) in enumerate(descriptors.items(), start=1):
+        words += ["-chardev", f"socket,id={name},fd={descriptor}"]
+        words += ["-device", f"virtserialport,chardev={name},name=lab.{name},nr={number}"]
+    if terminal:
+        words += ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtconsole,chardev=terminal,nr=0"]
+    return words
+
+
+def run(
+    plan: Plan,
+    size: Size,
+    listener: Listener,
+    *,
+    deadline: float,
+    keep: Path | None = None,
+    repository: Path = disk.REPOSITORY,
+) -> Outcome:
+    """Boot, carry out `plan`, and end with the lab gone. `keep`: where the results and the console's log go.
+
+
+    `deadline`: seconds for all of it. Raises MachineError when the lab does not say that it is done, and how.
+    """
+    ready, guest = images.own(listener.progress), images.guest(listener.progress)
+    plan = msgspec.structs.replace(plan, token=secrets.token_hex(16))
+    images.root().mkdir(parents=True, exist_ok=True)
+    with cache.use(ready), cache.use(guest), tempfile.TemporaryDirectory(prefix="run-", dir=images.root()) as scratch:
+        files = Files(ready, Path(scratch, "initrd"), Path(scratch, "disk"), Path(scratch, "console.log"))
+        listener.progress("Making the lab's disk")
+        disk.make(files.disk, guest, repository)
+        own = {
+            "init.py": Path(__file__).with_name("inside.py").read_bytes(),
+            f"{REPORTER}.py": Path(__file__).with_name("report.py").read_bytes(),
+            "plan.json": msgspec.json.encode(plan),
+        }
+        initrd.write(files.initrd, ready.initramfs, {name: GuestFile(data, 0o755) for name, data in own.items()})
+        listener.progress("Booting the lab")
+        try:
+            return _Session(plan, files, listener, deadline).carry_out(size, keep)
+        finally:
+            if keep and files.console.exists():
+                keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(files.console, keep / "lab-console.log")
+
+
+@dataclass
+class _Session:
+    plan: Plan
+    files: Files
+    listener: Listener
+    deadline: float
+    buffers: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in PORTS})
+    outcome: Outcome | None = None
+    tests: list[Event] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def carry_out(self, size: Size, keep: Path | None) -> Outcome:
+        started = time.monotonic()
+        terminal = self.plan.terminal is not None
+        with _pairs() as (ours, theirs):
+            words = argv(self.files, size, {name: each.fileno() for name, each in theirs.items()}, terminal=terminal)
+            complaints = self.files.console.with_name("vmm.log")
+            with (
+                complaints.open("wb") as log,
+                process.spawn(
+                    words, stdin=sys.stdin.fileno() if terminal else None,
+                    stdout=sys.stdout.fileno() if terminal else log, stderr=log,
+                    pass_fds=[each.fileno() for each in theirs.values()], foreground=terminal,
+                ) as child,
+            ):  # fmt: skip
+                for each in theirs.values():
+                    each.close()  # QEMU has its own: with these open nobody would notice its end
+                self._listen(ours, started + self.deadline)
+                child.wait(20)
+            if self.outcome is None:
+                raise MachineError("the lab ended without saying how its work went", cause=self._last_words(complaints))
+        self.outcome.seconds = round(time.monotonic() - started, 1)
+        _unpack(bytes(self.buffers["results"]), keep)
+        return self.outcome
+
+    def _listen(self, ours: Mapping[str, socket.socket], until: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            for name, each in ours.items():
+                selector.register(each, selectors.EVENT_READ, name)
+            while selector.get_map():
+                ready = selector.select(max(0.0, until - time.monotonic()))
+                if not ready:
+                    return
+                for key, _ in ready:
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    self._heard(key.data, data)
+
+    def _heard(self, port: str, data: bytes) -> None:
+        if port == "output":
+            self.listener.output(data)
+            return
+        buffer = self.buffers[port]
+        buffer += data
+        if port == "report":
+            while b"\n" in buffer:
+                line, _, rest = bytes(buffer).partition(b"\n")
+                buffer[:] = rest
+                self._event(msgspec.json.decode(line, type=Event))
+        if len(buffer) > (LINE_LIMIT if port == "report" else RESULTS_LIMIT):
+            raise MachineError(f"the lab sends more on its port `{port}` than anybody wants to keep")
+
+    def _event(self, event: Event) -> None:
+        if event.event == "ready":
+            self.facts = event.facts
+        elif event.event == "test":
+            self.tests.append(event)
+        elif event.event == "end" and secrets.compare_digest(event.token, self.plan.token):
+            self.outcome = Outcome(event.code, 0.0, self.facts, self.tests)
+        self.listener.event(event)
+
+    def _last_words(self, complaints: Path) -> str:
+        parts = [complaints.read_bytes()[-2000:]]
+        with contextlib.suppress(OSError):
+            parts.append(self.files.console.read_bytes()[-4000:])
+        return printable(b"\n".join(parts)).strip() or f"it was stopped after {self.deadline:g} s"
+
+
+@contextlib.contextmanager
+def _pairs() -> Iterator[tuple[dict[str, socket.socket], dict[str, socket.socket]]]:
+    """For each port our end and QEMU's: connected already, so that nobody waits for a path to appear."""
+    made = {name: socket.socketpair() for name in PORTS}
+    try:
+        yield {name: pair[0] for name, pair in made.items()}, {name: pair[1] for name, pair in made.items()}
+    finally:
+        for pair in made.values():
+            for each in pair:
+                each.close()
+
+
+def _unpack(data: bytes, keep: Path | None) -> None:
+    if keep is None or not data:
+        return
+    keep.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        archive.extractall(keep, filter="data")
