@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings, store
-from git_sandbox.cli import ask, common, progress, words
+from git_sandbox.cli import ask, common, progress, tries, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.git.repo import Repository
@@ -43,8 +43,8 @@ def options(function: common.F) -> common.F:
 def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> Result:
     """Spawn, run, bring home, settle; the session's exit code is the result's."""
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
-    name, skip = given.pop("name"), bool(given.pop("skip_unreadable"))
-    wanted, _ = settings.resolve(given)
+    name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
+    wanted, values = settings.resolve(given)
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
     repo = common.repository()
@@ -52,6 +52,9 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         detached=detach,
     )  # fmt: skip
+    if count is not None:
+        automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)
+        return tries.live(repo, chosen, count, share_processors=automatic, as_json=as_json)
     said: list[str] = []
     with progress.shown(quiet=as_json) as say:
         words.first_use(wanted, say, quiet=as_json)

@@ -51,13 +51,18 @@ def image(settings: Settings, progress: Progress) -> Image:
 
 def require_memory(wanted: int) -> None:
     """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
-    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(rows["MemAvailable"].split()[0]) // 1024
+    available = available_memory()
     if available < wanted + RESERVE:
         raise HostResourceError(
             f"the machine wants {wanted} MiB of memory, {available} MiB are available on this host",
             hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
         )
+
+
+def available_memory() -> int:
+    """MiB that programs can have on this host without others being swapped out."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) // 1024
 
 
 def prepare(
