@@ -22,19 +22,18 @@ _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright
 
 def live(repo: Repository, options: Options, count: int, *, share_processors: bool, as_json: bool) -> Result:
     planned = many.plan(repo, options, count, share_processors=share_processors)
-    width = max((len(each.name or "vm-00") for each in planned), default=0)
     with progress.shown(quiet=as_json) as say:
         words.first_use(options.settings, say, quiet=as_json)
-        tries = many.run(repo, planned, say, lambda *said: _line(*said, width=width, as_json=as_json))
+        tries = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
     rows = {row.id: row for row in overview.rows(repo)}
     return Result("run", _data(tries), notes=tuple(_notes(tries, rows)), exit_code=many.exit_code(tries))
 
 
-def _line(label: str, channel: int, line: bytes, *, width: int, as_json: bool) -> None:
+def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
     """A line with the sandbox's name before it; on a terminal nothing in it is obeyed."""
     to = sys.stderr if channel != 1 or as_json else sys.stdout
     number = sum(label.encode()) % len(_COLOURS)
-    mark = click.style(f"{label:{width}} |", fg=_COLOURS[number]) if to.isatty() else f"{label:{width}} |"
+    mark = click.style(f"{label} |", fg=_COLOURS[number]) if to.isatty() else f"{label} |"
     shown = printable(line.rstrip(b"\r")).encode() if to.isatty() else line
     to.buffer.write(mark.encode() + b" " + shown + b"\n")
     to.flush()

@@ -87,8 +87,7 @@ def prepare(
     try:
         _pin(box, record, captured, taken)
         session.make_keys(box.directory.keys, box.id)
-        box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings, extras)))
+        configure(box, record, settings, extras)
         box.save(record)
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
@@ -137,8 +136,9 @@ def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
     store.pin(box, record, base)
 
 
-def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) -> GuestConfig:
-    return GuestConfig(
+def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> None:
+    """Write down what the guest is told about itself."""
+    told = GuestConfig(
         hostname=box.id,
         mode="run",
         user=GuestUser.current(),
@@ -150,6 +150,8 @@ def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) 
         env=dict(extras.env),
         auto_push=settings.auto_push == "yes",
     )
+    box.directory.config.touch(mode=0o600)  # the environment may hold secrets
+    box.directory.config.write_bytes(msgspec.json.encode(told))
 
 
 def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
