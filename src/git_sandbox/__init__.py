@@ -1,3 +1,60 @@
-"""A real Linux microVM around a git repository; the commits come home."""
+"""A real Linux microVM around a git repository; the commits come home.
+
+    import git_sandbox
+
+    repo = git_sandbox.open(".")
+    done = repo.run(["make", "test"], memory="4G")
+    print(done.exit_code, done.stdout.decode())
+    repo.sandbox(done.id).merge()
+
+All of it is in docs/reference/python.md. Names are imported when they are first used: `import git_sandbox` alone costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from git_sandbox.api import Output, Project, Ran, Sandbox, open  # noqa: A004 - as in tarfile, dbm
+    from git_sandbox.errors import Interrupted, SandboxError
+    from git_sandbox.integrate import Merged, Mode, Plan, Undone
+    from git_sandbox.integrate.review import CommitInfo
+    from git_sandbox.integrate.siblings import Comparison
+    from git_sandbox.sandbox.drop import Dropped, Recovered
+    from git_sandbox.sandbox.home import Home
+    from git_sandbox.sandbox.many import Try
+    from git_sandbox.sandbox.overview import Row
+    from git_sandbox.store import State
+
+_FROM = {
+    "git_sandbox.api": ("Output", "Project", "Ran", "Sandbox", "open"),
+    "git_sandbox.errors": ("Interrupted", "SandboxError"),
+    "git_sandbox.integrate": ("Merged", "Mode", "Plan", "Undone"),
+    "git_sandbox.integrate.review": ("CommitInfo",),
+    "git_sandbox.integrate.siblings": ("Comparison",),
+    "git_sandbox.sandbox.drop": ("Dropped", "Recovered"),
+    "git_sandbox.sandbox.home": ("Home",),
+    "git_sandbox.sandbox.many": ("Try",),
+    "git_sandbox.sandbox.overview": ("Row",),
+    "git_sandbox.store": ("State",),
+}
+_MODULES = {name: module for module, names in _FROM.items() for name in names}
+
+__all__ = [
+    "CommitInfo", "Comparison", "Dropped", "Home", "Interrupted", "Merged", "Mode", "Output", "Plan", "Project", "Ran",
+    "Recovered", "Row", "Sandbox", "SandboxError", "State", "Try", "Undone", "__version__", "open",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -237,14 +237,17 @@ def spawn(
     pass_fds: Sequence[int] = (),
     foreground: bool = False,
     grace: float = STOP_GRACE,
+    death: str = "KILL",
 ) -> Iterator[Child]:
     """Start a program that lives as long as the block (or shorter) and dies with this process.
+
+    `death`: the signal it gets when we are killed; `grace`: seconds it has to end when the block does.
 
     It runs in a session of its own, so that Ctrl-C on the terminal reaches us and not it; `foreground` keeps it in
     ours, for programs that own the terminal (ssh, a pager). Must be entered in the main thread: PDEATHSIG is tied
     to the thread that forked (prctl(2)).
     """
-    wrapped = _resolve(["setpriv", "--pdeathsig", "KILL", "--", *_resolve(argv)])
+    wrapped = _resolve(["setpriv", "--pdeathsig", death, "--", *_resolve(argv)])
     popen = _popen(
         wrapped,
         cwd=cwd,

@@ -107,12 +107,12 @@ class Session:
         with _terminal_restored():
             return self._foreground(self.argv(command, tty=True))
 
-    def run(self, command: Sequence[str], directory: str, *, stdin: int = 0, stdout: int = 1) -> int:
+    def run(self, command: Sequence[str], directory: str, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
         """A command with our standard streams, byte for byte; its exit status, 128 + n when signal n killed it."""
         # `; exit $?` keeps bash from replacing itself by the command: it turns a killing signal into 128 + n, where
         # ssh would only say 255.
         line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
-        return self._foreground(self.argv(line, tty=False), stdin, stdout)
+        return self._foreground(self.argv(line, tty=False), stdin, stdout, stderr)
 
     def run_logged(self, command: Sequence[str], directory: str, log: Path, limit: int) -> int:
         """A command with nobody at the terminal: no input, both outputs to `log`, at most about `limit` bytes."""
@@ -121,9 +121,9 @@ class Session:
             process.keep_output(child.stdout, log, limit)
             return self._status(child.wait())
 
-    def _foreground(self, argv: list[str], stdin: int = 0, stdout: int = 1) -> int:
+    def _foreground(self, argv: list[str], stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
         env = process.environment({"LANG": "C.UTF-8", **_sent()})
-        with process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=2, foreground=True) as child:
+        with process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, foreground=True) as child:
             return self._status(child.wait())
 
     def _status(self, status: int | None) -> int:

@@ -75,6 +75,7 @@ class Record(msgspec.Struct, frozen=True):
     pid: int = 0  # who supervises the machine; only meaningful while the lock is held
     brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
     exit_code: int | None = None
+    origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
     schema: int = SCHEMA
 
@@ -201,6 +202,18 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
         return
     with _lock(entry.directory):
         yield Box(repo, entry.id, entry.directory), entry
+
+
+@contextlib.contextmanager
+def kept_still(directory: SandboxDir) -> Iterator[bool]:
+    """True: it does not run, and nobody can start it while the block lasts; several may hold it so. False: it runs."""
+    with directory.lock.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def find(repo: Repository, name: str) -> Entry:

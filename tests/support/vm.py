@@ -120,6 +120,10 @@ class Sandboxes:
     def listed(self) -> dict[str, dict[str, Any]]:
         return {row["id"]: row for row in self.ok("ls", "--json").envelope["data"]}
 
+    def supervisor(self, name: str) -> int:
+        """Process id of who supervises a sandbox."""
+        return int(json.loads((self.directory(name) / "record.json").read_bytes())["pid"])
+
     def processes(self) -> dict[int, str]:
         """Every process that belongs to these sandboxes: our directories are in its arguments or environment."""
         return processes_of(self.state)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings, store
-from git_sandbox.cli import ask, common, progress, words
+from git_sandbox.cli import ask, common, progress, tries, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.git.repo import Repository
@@ -18,7 +18,7 @@ from git_sandbox.sandbox import after, detached, story
 from git_sandbox.sandbox.after import Questions
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.story import Finished
-from git_sandbox.settings import Settings
+from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
     "backend", "accelerator", "warm", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude",
@@ -31,6 +31,13 @@ def options(function: common.F) -> common.F:
     decorators: list[Callable[[Any], Any]] = [
         click.option("--name", help="Name of the sandbox instead of vm-1, vm-2, …: a-z, 0-9 and hyphens."),
         click.option("-d", "--detach", is_flag=True, help="Leave it running and give the terminal back."),
+        click.option(
+            "--from",
+            "origin",
+            metavar="ID",
+            shell_complete=common.complete_ids,
+            help="Begin with the disk of that sandbox instead of this repository; it may be running.",
+        ),
         click.option("--skip-unreadable", is_flag=True, help="Leave files behind that you cannot read."),
         common.setting_options(*_SETTINGS),
         common.json_option,
@@ -43,15 +50,21 @@ def options(function: common.F) -> common.F:
 def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> Result:
     """Spawn, run, bring home, settle; the session's exit code is the result's."""
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
-    name, skip = given.pop("name"), bool(given.pop("skip_unreadable"))
-    wanted, _ = settings.resolve(given)
+    name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
+    origin = given.pop("origin")
+    wanted, values = settings.resolve(given)
+    if origin is not None:
+        wanted = _without_setup(wanted, values)
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
     repo = common.repository()
     chosen = Options(
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
-        detached=detach,
+        origin=origin, detached=detach,
     )  # fmt: skip
+    if count is not None:
+        automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)
+        return tries.live(repo, chosen, count, share_processors=automatic, as_json=as_json)
     said: list[str] = []
     with progress.shown(quiet=as_json) as say:
         words.first_use(wanted, say, quiet=as_json)
@@ -71,10 +84,19 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     return _settled(verb, repo, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
 
 
-def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool) -> Result:
-    """A shell in a stopped sandbox, started again."""
-    chosen = Options(wanted, name, None, common.subdirectory(repo))
+def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
+    """What a setup script made is on the disk a fork begins with."""
+    if any(value.name == "setup" and value.source == "command line" for value in values):
+        raise UsageError("--from and --setup do not go together", hint="run the script as a command, or in the origin")
+    return dataclasses.replace(wanted, setup="")
+
+
+def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool, detach: bool = False) -> Result:
+    """A shell in a stopped sandbox, started again; `detach`: only started, and left running."""
+    chosen = Options(wanted, name, None, common.subdirectory(repo), detached=detach)
     with progress.shown(quiet=as_json) as say:
+        if detach:
+            return _detached(verb, repo, detached.start(repo, chosen, say, resume=name))
         finished = story.resume(repo, name, chosen, say)
     return _settled(verb, repo, wanted, finished, as_json=as_json)
 

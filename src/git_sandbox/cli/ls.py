@@ -70,7 +70,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         work,
         _overlap(row) or "-",
         common.size(row.disk_bytes) if row.disk_bytes else "-",
-        one_line(shlex.join(row.command), limit=40) or "(shell)",
+        one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)"),
     )
 
 

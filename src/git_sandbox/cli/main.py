@@ -28,6 +28,7 @@ VERBS = {
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",
     "attach": "Open a shell in a detached sandbox.",
     "exec": "Run a command in a running sandbox.",
+    "fork": "Make a second sandbox with the disk of another one.",
     "cp": "Copy files into a running sandbox, or out of it.",
     "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
     "sync": "Bring home now what a running sandbox has.",

@@ -146,16 +146,16 @@ def _confirm(repo: Repository, request: Request, plan: Plan, *, can_ask: bool) -
 
     Without a terminal there is nobody to ask, and no merge.
     """
-    diverged = request.mode is Mode.FF_OR_MERGE and plan.relation not in (Relation.FAST_FORWARD, Relation.UP_TO_DATE)
-    if not plan.possible or not (diverged or plan.risky):
+    if not plan.possible or not plan.question:
         return
     if can_ask:
         if not ask.confirm_merge(repo, plan, request.sandbox):
             raise click.Abort
         return
     named = "; ".join(f"{one_line(risk.path)}: {risk.reason}" for risk in plan.risky[: ask.SHOWN])
-    why = "it changes files that run on their own" if plan.risky else f"histories have {plan.relation.value}"
-    raise UsageError(f"not merged without asking: {why}", cause=named, hint="look at `sandbox diff`, then add --yes")
+    raise UsageError(
+        f"not merged without asking: {plan.question}", cause=named, hint="look at `sandbox diff`, then add --yes"
+    )
 
 
 def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, yes: bool, can_ask: bool) -> Result:

@@ -5,31 +5,48 @@ import click
 from git_sandbox import settings, store
 from git_sandbox.cli import common, life, progress
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import UsageError
-from git_sandbox.sandbox import live
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import drop, live
 from git_sandbox.store import State
 
 
 @click.command("shell")
 @common.id_argument
+@click.option("-d", "--detach", is_flag=True, help="Only start it again and leave it running.")
 @common.json_option
-def command(name: str, as_json: bool) -> Result:
+def command(name: str, detach: bool, as_json: bool) -> Result:
     """Open a shell in a sandbox: another one if it runs, or start it again from its disk if it is stopped.
+
+    One that ended badly (`recoverable`) has what is on its disk brought home first, and is started again then.
 
     Several can be open at once. The end of a shell in a running sandbox ends nothing else; a sandbox that was started
     again for this shell stops with it, and its work comes home.
     """
-    return attach("shell", name, as_json=as_json)
+    return attach("shell", name, as_json=as_json, detach=detach)
 
 
-def attach(verb: str, name: str, *, as_json: bool) -> Result:
+def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Result:
     repo = common.repository()
-    if not common.interactive():
+    if not detach and not common.interactive():
         raise UsageError("a shell needs a terminal", hint=f"run a command with `sandbox exec {name} -- CMD …`")
-    if store.find(repo, name).state is State.STOPPED:
+    state = store.find(repo, name).state
+    if state is State.RECOVERABLE:
+        _recover(repo, name, quiet=as_json)
+    if state in (State.STOPPED, State.RECOVERABLE):
         wanted, _ = settings.resolve()
-        return life.resume(verb, repo, name, wanted, as_json=as_json)
+        return life.resume(verb, repo, name, wanted, as_json=as_json, detach=detach)
+    if detach:
+        raise StateError(f"sandbox `{name}` is {state}: it cannot be started", hint="`sandbox ls`")
     with progress.shown(quiet=as_json):
         session = live.open_session(repo, name)
     code = session.shell(f"/workspace/{common.subdirectory(repo)}".rstrip("/"))
     return Result(verb, {"id": name, "exit_code": code}, exit_code=code)
+
+
+def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
+    """Its supervisor was killed: before the guest runs again and may spoil it, what is on the disk comes home."""
+    with progress.shown(quiet=quiet) as say:
+        drop.recover(repo, name, say)
+    if not quiet:
+        click.echo(f"Sandbox {name} ended badly; what is on its disk came home first: `sandbox log {name}`", err=True)

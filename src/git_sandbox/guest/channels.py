@@ -21,6 +21,8 @@ EXPORTER = HERE / "git_sandbox/guest/exporter.py"
 PORT_PREFIX = "org.git-sandbox."
 HOST_PORT = 1025  # vsock port on which the supervisor listens
 SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")]
+FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h
+FROZEN_AT_MOST = 600  # seconds
 MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
 
 
@@ -51,10 +53,32 @@ def serve_control(descriptor: int, config: Config) -> None:
         export(descriptor, line, config)
     if request["op"] == "status":
         reply(descriptor, request, {"id": config["hostname"], "uptime": time.monotonic(), "mode": config["mode"]})
+    if request["op"] in ("freeze", "thaw"):
+        freeze(descriptor, request)
     if request["op"] == "poweroff":
         reply(descriptor, request, {"ok": True})
         os.kill(1, signal.SIGTERM)
     os._exit(0)
+
+
+def freeze(descriptor: int, request: dict[str, object]) -> None:
+    """Hold the workspace's file system still, all of it written out, until the host says `thaw`, goes away, or has had
+    its time. The answer to `thaw` tells whether it was still held: only then is a copy of the disk whole.
+    """
+    if request["op"] == "thaw":
+        reply(descriptor, request, {"held": False})
+        return
+    disk = os.open(REPO.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.ioctl(disk, FIFREEZE, 0)
+    try:
+        reply(descriptor, request, {"held": True})
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        told = waiting.poll(FROZEN_AT_MOST * 1000)
+    finally:
+        fcntl.ioctl(disk, FITHAW, 0)
+    if told and told[0][1] & select.POLLIN:
+        reply(descriptor, json.loads(read_line(descriptor)), {"held": True})
 
 
 def read_line(descriptor: int) -> bytes:

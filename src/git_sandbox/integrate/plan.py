@@ -52,6 +52,14 @@ class Plan:
     def possible(self) -> bool:
         return not (self.conflicts or self.blocked or self.busy)
 
+    @property
+    def question(self) -> str:
+        """Why somebody has to agree before this is merged, empty when nobody has to."""
+        if self.risky:
+            return "it changes files that run on their own"
+        plain = self.relation in (Relation.FAST_FORWARD, Relation.UP_TO_DATE)
+        return "" if plain or self.mode is not Mode.FF_OR_MERGE else f"histories have {self.relation.value}"
+
 
 def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:
     """What `merge` would do now. Raises IntegrateError when the mode cannot work for how the histories stand."""

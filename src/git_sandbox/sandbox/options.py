@@ -20,5 +20,8 @@ class Options:
     command: tuple[str, ...] | None = None
     subdirectory: str = ""
     skip_unreadable: bool = False
-    stdout: int = 1  # descriptor for the command's standard output
+    stdin: int = 0  # descriptors for the command's standard streams
+    stdout: int = 1
+    stderr: int = 2
+    origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped

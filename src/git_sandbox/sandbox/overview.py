@@ -31,6 +31,7 @@ class Row:
     disk_bytes: int
     command: tuple[str, ...]
     moved: bool = False
+    origin: str | None = None  # the sandbox it is a fork of
     overlap: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -83,6 +84,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         entry.disk_bytes,
         record.command if record else (),
         moved,
+        record.origin if record else None,
         overlap,
     )
 

@@ -54,13 +54,18 @@ def image(settings: Settings, progress: Progress) -> Image:
 
 def require_memory(wanted: int) -> None:
     """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
-    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(rows["MemAvailable"].split()[0]) // 1024
+    available = available_memory()
     if available < wanted + RESERVE:
         raise HostResourceError(
             f"the machine wants {wanted} MiB of memory, {available} MiB are available on this host",
             hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
         )
+
+
+def available_memory() -> int:
+    """MiB that programs can have on this host without others being swapped out."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) // 1024
 
 
 def prepare(
@@ -85,8 +90,7 @@ def prepare(
     try:
         _pin(box, record, captured, taken)
         session.make_keys(box.directory.keys, box.id)
-        box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings, extras)))
+        configure(box, record, settings, extras)
         box.save(record)
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
@@ -135,8 +139,9 @@ def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
     store.pin(box, record, base)
 
 
-def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) -> GuestConfig:
-    return GuestConfig(
+def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> None:
+    """Write down what the guest is told about itself."""
+    told = GuestConfig(
         hostname=box.id,
         mode="run",
         user=GuestUser.current(),
@@ -148,6 +153,8 @@ def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) 
         env=dict(extras.env),
         auto_push=settings.auto_push == "yes",
     )
+    box.directory.config.touch(mode=0o600)  # the environment may hold secrets
+    box.directory.config.write_bytes(msgspec.json.encode(told))
 
 
 def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:

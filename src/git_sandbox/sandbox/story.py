@@ -11,7 +11,7 @@ from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import extras, home, machines, prepare, requests
+from git_sandbox.sandbox import extras, fork, home, machines, prepare, requests
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
@@ -53,11 +53,12 @@ def spawn(
     """
     settings = options.settings
     more = extras.gather(settings, environment())
-    image = prepare.image(settings, progress)
+    image = fork.image(repo, options.origin) if options.origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         backend = machines.backend(settings, image, progress)
-        made = prepare.prepare(box, options, image, backend.name, progress, extras=more)
+        making = fork.prepared if options.origin else prepare.prepare
+        made = making(box, options, image, backend.name, progress, extras=more)
         notice(made.warnings)
         life = _Life(box, made.record, image, options, progress, ready, more)
         try:
@@ -178,7 +179,10 @@ class _Life:
         if self.options.command is not None and self.options.detached:
             return opened.run_logged(self.options.command, directory, self.box.directory.output, OUTPUT_LIMIT)
         if self.options.command is not None:
-            return opened.run(self.options.command, directory, stdout=self.options.stdout)
+            wanted = self.options
+            return opened.run(
+                self.options.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr
+            )
         if self.options.detached:
             running.wait()
             return 0

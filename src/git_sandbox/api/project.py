@@ -1,0 +1,142 @@
+"""A repository whose sandboxes are made, listed and compared."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+from git_sandbox import store
+from git_sandbox.api.sandbox import Sandbox
+from git_sandbox.api.shared import Given, content, files, interruptible, resolved
+from git_sandbox.errors import Interrupted, UsageError
+from git_sandbox.git import repo as repos
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import siblings
+from git_sandbox.integrate.siblings import Comparison, Sibling
+from git_sandbox.sandbox import after, detached, inspect, many, overview, story
+from git_sandbox.sandbox.after import Questions, Settled
+from git_sandbox.sandbox.many import Try
+from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.overview import Row
+from git_sandbox.sandbox.story import Finished
+
+Line = Callable[[str, int, bytes], None]  # id of a sandbox, 1 for output or 2 for error output, one line
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A sandbox that has ended: what its command said, what came home (`finished`), what became of it (`settled`)."""
+
+    finished: Finished
+    settled: Settled
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def id(self) -> str:
+        return self.finished.id
+
+    @property
+    def exit_code(self) -> int:
+        return self.finished.exit_code
+
+    @property
+    def changed(self) -> bool:
+        """False: it ended as it began, and nothing is left of it."""
+        return self.finished.home.changed
+
+
+def open(path: str | os.PathLike[str] = ".") -> Project:  # noqa: A001 - `git_sandbox.open`, as in tarfile and dbm
+    """The repository around `path`. Raises SandboxError (kind `repository`) when there is none."""
+    return Project(repos.discover(Path(path)))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A repository, and the sandboxes of it."""
+
+    repository: Repository
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        name: str | None = None,
+        origin: str | None = None,
+        input: bytes = b"",
+        progress: Progress = lambda _text: None,
+        **given: Unpack[Given],
+    ) -> Ran:
+        """Run a command in a new sandbox to its end, and bring home what came of it; nothing is merged unless `on_exit`
+        is `merge`. `origin`: a sandbox to begin with the disk of. Ctrl-C brings the work home before it is raised.
+        """
+        with files(input) as (stdin, stdout, stderr):
+            options = Options(
+                resolved(given), name, tuple(command), origin=origin,
+                stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno(),
+            )  # fmt: skip
+            with interruptible():
+                finished = story.spawn(self.repository, options, progress)
+                settled = _settle(self.repository, finished, options)
+            if finished.interrupted:
+                raise KeyboardInterrupt if finished.interrupted == signal.SIGINT else Interrupted(finished.interrupted)
+            return Ran(finished, settled, content(stdout), content(stderr))
+
+    def run_many(
+        self,
+        command: Sequence[str],
+        count: int,
+        *,
+        name: str | None = None,
+        origin: str | None = None,
+        output: Line = lambda _name, _channel, _line: None,
+        progress: Progress = lambda _text: None,
+        **given: Unpack[Given],
+    ) -> list[Try]:
+        """`count` tries of one task side by side; each finds SANDBOX_INDEX in its environment. See `run --count`."""
+        wanted = Options(resolved(given), name, tuple(command), origin=origin)
+        planned = many.plan(self.repository, wanted, count, share_processors="cpus" not in given)
+        with interruptible():
+            return many.run(self.repository, planned, progress, output)
+
+    def spawn(
+        self,
+        *,
+        name: str | None = None,
+        origin: str | None = None,
+        progress: Progress = lambda _text: None,
+        **given: Unpack[Given],
+    ) -> Sandbox:
+        """A new sandbox that runs until it is stopped, also when this program ends. As a context manager it is stopped
+        at the end of the block.
+        """
+        options = Options(resolved(given), name, origin=origin, detached=True)
+        return self.sandbox(detached.start(self.repository, options, progress))
+
+    def sandbox(self, name: str) -> Sandbox:
+        """One that is there, whatever its state. Raises StateError when there is none of that name."""
+        return Sandbox(self.repository, store.find(self.repository, name).id)
+
+    def sandboxes(self) -> list[Row]:
+        """All of them, oldest first."""
+        return overview.rows(self.repository)
+
+    def compare(self, *names: str) -> Comparison:
+        """Predicted conflicts among two or more sandboxes with commits, and an order to merge them in."""
+        if not 2 <= len(names) <= siblings.MAX_SIBLINGS:  # noqa: PLR2004 - a comparison has two sides
+            raise UsageError(f"2 to {siblings.MAX_SIBLINGS} sandboxes can be compared")
+        found = [inspect.known(self.repository, name) for name in names]
+        return siblings.compare(
+            self.repository, [Sibling(each.entry.id, each.base.commit, inspect.require_head(each)) for each in found]
+        )
+
+
+def _settle(repo: Repository, finished: Finished, options: Options) -> Settled:
+    wanted = options.settings
+    return after.settle(
+        repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""One sandbox, by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, Unpack
+
+from git_sandbox import integrate, store
+from git_sandbox.api.shared import Given, Output, content, files, resolved
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.git.names import Oid, RefName
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate import Merged, Mode, Plan, Request, Undone, review
+from git_sandbox.integrate.review import CommitInfo
+from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live
+from git_sandbox.sandbox.drop import Dropped, Recovered
+from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.store import State
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One sandbox of a repository. Nothing is remembered here: every call looks how things stand."""
+
+    repository: Repository
+    id: str
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.state is State.RUNNING:
+            self.stop()
+
+    @property
+    def state(self) -> State:
+        """`State.REFS` also when nothing at all is left of it."""
+        found = [entry for entry in store.entries(self.repository) if entry.id == self.id]
+        return found[0].state if found else State.REFS
+
+    @property
+    def refs(self) -> dict[RefName, Oid]:
+        """The refs in the repository that are this sandbox's."""
+        return next((dict(each.refs) for each in store.entries(self.repository) if each.id == self.id), {})
+
+    def start(self, *, progress: Progress = lambda _text: None, **given: Unpack[Given]) -> Self:
+        """Start it again from its disk, and leave it running. One that ended badly must be `recover`ed first."""
+        if self.state is not State.STOPPED:
+            raise StateError(f"sandbox `{self.id}` is not stopped ({self.state})")
+        options = Options(resolved(given), self.id, detached=True)
+        detached.start(self.repository, options, progress, resume=self.id)
+        return self
+
+    def exec(self, command: Sequence[str], *, input: bytes = b"", directory: str = "/workspace") -> Output:
+        """Run a command in the running sandbox, to its end."""
+        session = live.open_session(self.repository, self.id)
+        with files(input) as (stdin, stdout, stderr):
+            code = session.run(command, directory, stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno())
+            return Output(code, content(stdout), content(stderr))
+
+    def upload(self, source: str | os.PathLike[str], target: str) -> None:
+        """Copy a file or directory of this host into the running sandbox."""
+        copy.upload(live.open_session(self.repository, self.id), Path(source), target)
+
+    def download(self, source: str, target: str | os.PathLike[str]) -> Path:
+        """Copy a file or directory out of the running sandbox; where it is now."""
+        return copy.download(live.open_session(self.repository, self.id), source, Path(target))
+
+    def collect(self, *, progress: Progress = lambda _text: None) -> Home:
+        """Bring home now what the running sandbox has, as `sandbox sync` here and `sandbox push` inside do."""
+        return live.sync(self.repository, self.id, progress)
+
+    def push(self) -> list[str]:
+        """The other way, as `sandbox sync --send`: this repository's branches appear inside as refs/remotes/host/*.
+        A line for each that is new there.
+        """
+        return live.send(self.repository, self.id)
+
+    def stop(self, *, progress: Progress = lambda _text: None) -> dict[RefName, Oid]:
+        """Bring its work home and shut it down; its refs, none when it had changed nothing and is gone."""
+        return live.stop(self.repository, self.id, progress)
+
+    def recover(self, *, progress: Progress = lambda _text: None) -> Recovered:
+        """Bring home what is on the disk of a sandbox that does not run (any more)."""
+        return drop.recover(self.repository, self.id, progress)
+
+    def fork(self, name: str | None = None, *, progress: Progress = lambda _text: None) -> Sandbox:
+        """A second, stopped sandbox with the disk of this one."""
+        return Sandbox(self.repository, fork.fork(self.repository, self.id, name, progress).id)
+
+    def commits(self) -> list[CommitInfo]:
+        """What came home beyond the base, newest first."""
+        found = inspect.known(self.repository, self.id)
+        tips = [*([found.head] if found.head else []), *found.branches.values()]
+        return review.log(self.repository, tips, found.base.commit) if tips else []
+
+    def plan(self, mode: Mode = Mode.FF_OR_MERGE) -> Plan:
+        """What `merge` would do now. Nothing is changed."""
+        found, request = self._request(mode, None)
+        return integrate.plan(self.repository, found.base, request)
+
+    def merge(self, mode: Mode = Mode.FF_OR_MERGE, *, message: str | None = None, yes: bool = False) -> Merged:
+        """Merge its commits into the current branch, all or nothing.
+
+        Without `yes` only what needs nobody's consent is merged (`Plan.question`); else UsageError.
+        """
+        found, request = self._request(mode, message)
+        plan = integrate.plan(self.repository, found.base, request)
+        if plan.possible and plan.question and not yes:
+            raise UsageError(f"not merged without asking: {plan.question}", hint="look at it, then say yes=True")
+        return integrate.merge(self.repository, found.base, request)
+
+    def undo(self) -> Undone:
+        """Take back the last merge of this sandbox."""
+        return integrate.undo(self.repository, store.find(self.repository, self.id).id)
+
+    def drop(self, *, force: bool = False) -> Dropped:
+        """Remove it. Raises StateError without `force` when work of it exists nowhere else."""
+        return drop.drop(self.repository, self.id, force=force)
+
+    def _request(self, mode: Mode, message: str | None) -> tuple[inspect.Known, Request]:
+        found = inspect.known(self.repository, self.id)
+        return found, Request(found.entry.id, inspect.require_head(found), mode, (), message)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common, progress, words
+from git_sandbox.cli.result import Result
+from git_sandbox.sandbox import fork
+
+
+@click.command("fork")
+@common.id_argument
+@click.option("--name", "new", help="Name of the new sandbox instead of vm-1, vm-2, …")
+@common.json_option
+def command(name: str, new: str | None, as_json: bool) -> Result:
+    """Make a second sandbox with the disk of another one: its files, commits and what was installed in it.
+
+    The other one may be running: it holds its files still while they are copied (processes and memory are not). The
+    new sandbox is stopped; `sandbox shell NEW` starts it. It has refs, keys and a record of its own, and starts from
+    the same commit. To try several things from one prepared tree, begin new sandboxes with it: `run --from ID`.
+
+    \b
+    Examples:
+      sandbox fork vm-1 --name other-way
+      sandbox run --from vm-1 --count 4 -- ./agent.sh
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    repo = common.repository()
+    with progress.shown(quiet=as_json) as say:
+        made = fork.fork(repo, name, new, say)
+    notes = tuple(words.homecoming(repo, made.record, made.home)) if made.home else ()
+    head = made.home.collected.head if made.home else None
+    text = f"Made {made.id} from {made.origin}. Shell: `sandbox shell {made.id}`"
+    return Result("fork", {"id": made.id, "origin": made.origin, "head": head}, text=text, notes=notes)

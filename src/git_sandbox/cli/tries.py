@@ -1,0 +1,74 @@
+"""`run --count N`: tries of one task side by side, whose output is told apart, and what became of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import click
+
+from git_sandbox.cli import progress, words
+from git_sandbox.cli.result import Result
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import many, overview
+from git_sandbox.sandbox.many import Try
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.overview import Row
+from git_sandbox.text import one_line, printable
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
+
+
+def live(repo: Repository, options: Options, count: int, *, share_processors: bool, as_json: bool) -> Result:
+    planned = many.plan(repo, options, count, share_processors=share_processors)
+    with progress.shown(quiet=as_json) as say:
+        words.first_use(options.settings, say, quiet=as_json)
+        tries = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+    rows = {row.id: row for row in overview.rows(repo)}
+    return Result("run", _data(tries), notes=tuple(_notes(tries, rows)), exit_code=many.exit_code(tries))
+
+
+def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
+    """A line with the sandbox's name before it; on a terminal nothing in it is obeyed."""
+    to = sys.stderr if channel != 1 or as_json else sys.stdout
+    number = sum(label.encode()) % len(_COLOURS)
+    mark = click.style(f"{label} |", fg=_COLOURS[number]) if to.isatty() else f"{label} |"
+    shown = printable(line.rstrip(b"\r")).encode() if to.isatty() else line
+    to.buffer.write(mark.encode() + b" " + shown + b"\n")
+    to.flush()
+
+
+def _data(tries: list[Try]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(each) for each in tries]
+
+
+def _notes(tries: list[Try], rows: dict[str, Row]) -> list[str]:
+    width = max(len(each.id or "-") for each in tries)
+    lines = [f"{each.id or '-':{width}}  {_became(each, rows.get(each.id or ''))}" for each in tries]
+    for each in tries:
+        told = [*(each.ended.warnings if each.ended else ()), *([each.failure.hint] if each.failure else [])]
+        lines += [f"{each.id or '-'}: {one_line(text, limit=300)}" for text in told if text]
+    ahead = [each.id for each in tries if each.id and each.id in rows and rows[each.id].ahead]
+    if any(each.detached for each in tries):
+        lines.append("They run: `sandbox ls --watch`. End: `sandbox stop ID…`")
+    elif len(ahead) > 1:
+        lines.append(
+            f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"
+        )
+    elif ahead:
+        lines.append(f"Look: `sandbox diff {ahead[0]}`. Merge: `sandbox merge {ahead[0]}`")
+    return lines
+
+
+def _became(each: Try, row: Row | None) -> str:
+    begin = f"try {each.index}  "
+    if each.failure is not None:
+        cause = f" ({one_line(each.failure.cause, limit=300)})" if each.failure.cause else ""
+        return begin + click.style(f"failed: {one_line(each.failure.message, limit=300)}{cause}", fg="red")
+    if each.detached:
+        return f"{begin}runs"
+    ended = f"{begin}exit {each.exit_code}  "
+    if row is None:
+        return f"{ended}no changes: nothing is kept of it"
+    return f"{ended}{row.ahead or 0} commit(s){', uncommitted work' if row.uncommitted else ''}"

@@ -1,0 +1,64 @@
+"""Whether this host has room for so many machines at once: decided before the first one is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from git_sandbox import paths
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git.census import Census
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox.prepare import RESERVE, available_memory
+
+OVERHEAD = 64  # MiB a virtual machine monitor takes beside its guest's memory
+COPIES = 2  # of the repository while a disk is made: the staged one, and the disk
+SLACK = 1 << 30  # bytes of disk left for what the guests write
+
+
+def processors(count: int) -> int:
+    """Processors for each of `count` machines when the user has not said: a fair share, at least one, at most four."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // count))
+
+
+def require(repo: Repository, count: int, memory: int) -> None:
+    """Raises HostResourceError when `count` machines with `memory` MiB each, or their disks, do not fit."""
+    require_memory(count, memory, available_memory())
+    root = next(each for each in (paths.state_root(), *paths.state_root().parents) if each.exists())
+    require_disk(count, _size(repo), shutil.disk_usage(root).free, root)
+
+
+def require_memory(count: int, memory: int, available: int) -> None:
+    """All in MiB."""
+    fit = max(0, available - RESERVE) // (memory + OVERHEAD)
+    if fit >= count:
+        return
+    smaller = (max(0, available - RESERVE) // count - OVERHEAD) // 128 * 128
+    ways = [f"`--count {fit}`"] if fit > 1 else []
+    ways += [f"`--memory {smaller}M`"] if smaller >= 256 else []  # noqa: PLR2004 - MiB; less is no use to anybody
+    raise HostResourceError(
+        f"{count} machines want {count * memory} MiB of memory, {available} MiB are available on this host",
+        cause="nothing was started",
+        hint=f"try {' or '.join(ways)}" if ways else "stop other sandboxes, or run them one after the other",
+    )
+
+
+def require_disk(count: int, size: int, free: int, root: Path) -> None:
+    """`size` and `free` in bytes."""
+    fit = max(0, free - SLACK) // max(1, size * COPIES)
+    if fit < count:
+        raise HostResourceError(
+            f"{count} copies of this repository want {count * size * COPIES >> 20} MiB, {free >> 20} MiB are free "
+            f"below {root}",
+            cause="nothing was started",
+            hint=f"try `--count {fit}`, or free some space" if fit > 1 else "free some space",
+        )
+
+
+def _size(repo: Repository) -> int:
+    counted = Census()
+    counted.walk(repo.worktree)
+    if not repo.common_dir.is_relative_to(repo.worktree):
+        counted.walk(repo.common_dir)
+    return counted.bytes

@@ -1,0 +1,170 @@
+"""A second sandbox that begins with the disk of another, which may be running.
+
+A running guest writes everything out and holds its file system still while the disk is copied. What it says is not
+believed: a guest that lies spoils its own copy, which, like every disk of a guest's, only guests ever mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from git_sandbox import session, store
+from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
+from git_sandbox.git.names import RefName, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.image.cache import Image
+from git_sandbox.image.guestfiles import GuestConfig
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import home, nested
+from git_sandbox.sandbox.extras import Extras
+from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.prepare import Prepared, configure
+from git_sandbox.store import Box, Entry, Record
+from git_sandbox.transport import disk, stream
+from git_sandbox.transport.stream import StreamLimits
+
+FREEZE = StreamLimits(idle=120.0, overall=180.0)  # everything in the guest's memory is written out first
+THAW = StreamLimits(idle=15.0, overall=30.0)
+
+
+_APART = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")  # of each sandbox its own
+
+
+class _Held(msgspec.Struct, frozen=True):
+    held: bool
+
+
+@dataclass(frozen=True)
+class Forked:
+    """`home` None: the new sandbox has the refs of the old one, which was stopped and had all its work at home."""
+
+    id: str
+    origin: str
+    record: Record
+    home: Home | None
+
+
+def fork(repo: Repository, origin: str, name: str | None, progress: Progress) -> Forked:
+    """A stopped sandbox with the disk of `origin`, and with refs, keys and a record of its own.
+
+    Raises StateError when `origin` has no disk or its image is gone, CollectError when what is on the copy cannot be
+    read: the copy is kept then.
+    """
+    image(repo, origin)
+    source = store.find(repo, origin)
+    with store.create(repo, name) as box:
+        record, still = _begin(box, source, progress)
+        _configure_alike(box, source)
+        if still and source.record and source.record.brought_home and not _nested(repo, source):
+            _copy_refs(box, source)
+            record = box.save(msgspec.structs.replace(record, brought_home=source.record.brought_home))
+            return Forked(box.id, source.id, record, None)
+        try:
+            brought = home.rescue(box, record, progress)
+        except (SandboxError, OSError) as error:
+            raise _unread(error, box) from error
+        home.note(box, record, None, brought)
+        return Forked(box.id, source.id, record, brought)
+
+
+def prepared(box: Box, options: Options, ready: Image, backend: str, progress: Progress, *, extras: Extras) -> Prepared:
+    """Like `prepare.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
+    settings = options.settings
+    record, _ = _begin(box, store.find(box.repo, options.origin or ""), progress)
+    record = msgspec.structs.replace(
+        record,
+        backend=backend,
+        cpus=settings.cpus,
+        memory=settings.memory,
+        net=settings.net,
+        command=options.command or (),
+    )
+    configure(box, record, settings, extras)
+    return Prepared(box.save(record), ready, ())
+
+
+def image(repo: Repository, origin: str) -> Image:
+    """The image a copy of `origin` needs. Raises StateError when that, or the disk, is gone."""
+    source = store.find(repo, origin)
+    return home.image_of(Box(repo, source.id, source.directory), source.record)
+
+
+def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
+    """Disk, keys, record and the pinned start for `box`. True when `source` did not run meanwhile."""
+    base = source.refs.get(SandboxRefs(source.id).base)
+    if source.record is None or base is None:
+        raise StateError(f"sandbox `{source.id}` cannot be copied: its record or its start is gone")
+    try:
+        progress(f"Copying the disk of {source.id}")
+        with store.kept_still(source.directory) as still, contextlib.ExitStack() as stack:
+            if not still:
+                stack.enter_context(_frozen(source.directory))
+            disk.copy(source.directory.disk, box.directory.disk)
+        session.make_keys(box.directory.keys, box.id)
+        record = msgspec.structs.replace(
+            source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,
+            command=(), origin=source.id,
+        )  # fmt: skip
+        store.pin(box, record, base)
+        return box.save(record), still
+    except BaseException:
+        box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
+        store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
+        raise
+
+
+@contextlib.contextmanager
+def _frozen(directory: SandboxDir) -> Iterator[None]:
+    """The disk of a running guest is whole and does not change while the block lasts."""
+    with home.control(directory) as channel:
+        stream.call(channel, "freeze", limits=FREEZE)
+        yield
+        answer = stream.call(channel, "thaw", limits=THAW)
+    try:
+        held = msgspec.json.decode(answer, type=_Held).held
+    except msgspec.DecodeError as error:
+        raise MachineError("the guest's answer to `thaw` is damaged", cause=str(error)) from error
+    if not held:
+        raise MachineError("copying the disk took longer than the guest can be held still", hint="stop it first")
+
+
+def _configure_alike(box: Box, source: Entry) -> None:
+    config = msgspec.json.decode(source.directory.config.read_bytes(), type=GuestConfig)
+    box.directory.config.touch(mode=0o600)
+    box.directory.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, hostname=box.id)))
+
+
+def _nested(repo: Repository, source: Entry) -> bool:
+    """Whether work of repositories inside the worktree is in refs elsewhere, which no other sandbox may have twice."""
+    return bool(nested.holdings(repo, Box(repo, source.id, source.directory), source.record))
+
+
+def _copy_refs(box: Box, source: Entry) -> None:
+    theirs = SandboxRefs(source.id)
+    roots = [root for root in SandboxRefs.ROOTS if root not in _APART]
+    lines = ""
+    for root in roots:
+        for name, value in source.refs.items():
+            if name == f"{root}{theirs.name}" or name.startswith(f"{root}{theirs.name}/"):
+                lines += f"create {_renamed(name, root, theirs, box)} {value}\n"
+    if lines:
+        box.repo.git.run("update-ref", "--stdin", input=lines.encode())
+
+
+def _renamed(name: RefName, root: str, theirs: SandboxRefs, box: Box) -> str:
+    return f"{root}{box.id}{name.removeprefix(f'{root}{theirs.name}')}"
+
+
+def _unread(error: Exception, box: Box) -> CollectError:
+    return CollectError(
+        f"the copy `{box.id}` is there, but what is on its disk cannot be read: {error}",
+        cause=getattr(error, "cause", ""),
+        hint=f"`sandbox recover {box.id}`, or `sandbox drop --force {box.id}`",
+    )

@@ -1,0 +1,56 @@
+"""`import git_sandbox`: cheap, complete, documented."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import git_sandbox
+from git_sandbox import settings
+from git_sandbox.api.shared import Given
+from git_sandbox.errors import UsageError
+from support.gitrepo import GitRepo
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    script = "import sys; before = set(sys.modules); import git_sandbox; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"click", "msgspec", "rich", "subprocess", "platformdirs", "git_sandbox.api", "git_sandbox.store"}
+    assert "git_sandbox" in done.stdout.split()
+    assert heavy & set(done.stdout.split()) == set()
+
+
+def test_every_name_is_there_and_documented() -> None:
+    page = (DOCS / "reference/python.md").read_text("utf-8")
+    for name in git_sandbox.__all__:
+        assert getattr(git_sandbox, name) is not None
+        assert name in page
+    with pytest.raises(AttributeError):
+        git_sandbox.nothing  # noqa: B018
+    for kind in (git_sandbox.Project, git_sandbox.Sandbox):
+        for name in vars(kind):
+            assert name.startswith("_") or f"`{name}" in page or name == "repository", name
+
+
+def test_keywords_are_the_settings() -> None:
+    assert set(Given.__annotations__) == set(settings.BY_NAME)
+
+
+def test_what_cannot_work_is_said_before_anything_starts(repo: GitRepo, tmp_path: Path) -> None:
+    project = git_sandbox.open(repo.path)
+    assert project.sandboxes() == []
+    with pytest.raises(UsageError, match="colour"):
+        project.run(["true"], colour="red")  # type: ignore[call-arg]
+    with pytest.raises(git_sandbox.SandboxError) as caught:
+        project.sandbox("vm-1")
+    assert caught.value.exit_code == 17
+    with pytest.raises(git_sandbox.SandboxError) as caught:
+        git_sandbox.open(tmp_path)
+    assert caught.value.kind == "repository"
+    with pytest.raises(UsageError):
+        project.compare("vm-1")
