@@ -62,3 +62,10 @@ def test_a_backup_of_the_checkout_stays(sandbox: Sandbox) -> None:
     )
     assert ended(sandbox) is True
     assert "refs/sandbox-backup/vm-1/1" in sandbox.host.refs()
+
+
+def test_a_commit_that_only_a_ref_of_another_kind_has(sandbox: Sandbox) -> None:
+    tip = sandbox.guest.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "apart")
+    sandbox.guest.git("update-ref", "refs/apart/x", tip)
+    assert ended(sandbox) is True
+    assert sandbox.host.refs()["refs/sandbox-other/vm-1/apart/x"] == tip

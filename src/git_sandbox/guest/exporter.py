@@ -45,7 +45,7 @@ Place = tuple[str, str | None]  # git directory and checkout of a nested reposit
 def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict[str, Any]]:
     repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
     known[:] = sorted(repo.present(known))
-    top, rows = listed(repo)
+    top, rows = listed(repo, known)
     stash = stashes(repo)
     good = sound(
         repo, list({oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({top} if top else set())), known

@@ -29,6 +29,7 @@ from git_sandbox.vmm.machine import CONTROL, Running
 
 ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
+RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
@@ -119,7 +120,9 @@ def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
 
 def _changed(took: Collected, told: Manifest, record: Record) -> bool:
     same_head = told.head.oid == record.base and told.head.symref == record.base_symref
-    refs = {ref.name: ref.oid for ref in told.refs} != record.refs
+    # A ref of another kind is told, and took, only when the host had not got what it points to.
+    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != record.refs
+    refs |= any(not name.startswith(RECORDED) for name in took.names)
     stash = tuple(entry.oid for entry in told.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None
 

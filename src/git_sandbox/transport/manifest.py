@@ -18,7 +18,7 @@ from git_sandbox.errors import CollectError
 from git_sandbox.text import one_line
 
 MAX_JSON = 32 << 20  # bytes
-MAX_REFS = 100_000  # branches, tags and notes together; and as many stash entries
+MAX_REFS = 100_000  # refs of all kinds together; and as many stash entries
 MAX_NAME = 4096  # bytes of a ref name
 MAX_MESSAGE = 4096  # characters
 MAX_WARNINGS = 10_000
@@ -26,6 +26,7 @@ MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
 # Every ref and every stash entry is one JSON object. More brackets than this only serve to fill our memory.
 _MAX_CONTAINERS = 4 * MAX_REFS
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|\.\.|//|/\Z")
+_NOT_SENT = re.compile(r"refs/(?:stash\Z|(?:remotes|sandbox(?:-[a-z]+)?)/)")  # other people's work, or other ways home
 _HEX_DIGITS = {"sha1": 40, "sha256": 64}
 
 Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect"]
@@ -198,7 +199,9 @@ def _check_names(wire: _Wire) -> None:
         if ref.name in seen:
             raise _refused(f"{ref.name} is in it twice")
         seen.add(ref.name)
-        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/"))
+        if _NOT_SENT.match(ref.name):
+            raise _refused(f"{ref.name} is not a ref that comes home")
+        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/", "refs/"))
     if wire.head.symref is not None:
         _check_name(wire.head.symref, ("refs/",))
 
@@ -206,7 +209,7 @@ def _check_names(wire: _Wire) -> None:
 def _check_name(name: str, roots: tuple[str, ...]) -> None:
     root = next((root for root in roots if name.startswith(root)), None)
     if root is None or len(name) == len(root):
-        raise _refused(f"{name} is not a branch, tag or note")
+        raise _refused(f"{name} is not a ref")
     if _FORBIDDEN.search(name):
         raise _refused(f"{name} is not a ref name")
     _check_text(name)
