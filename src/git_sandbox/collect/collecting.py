@@ -95,6 +95,10 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     others: dict[str, str] = {name: value for name, value in repo.refs().items() if plan.kind_of(name)[0] == "other"}
     made.leave_out({**others, **given}, existing)
     _check_uncommitted(place, refs, manifest, made.targets, existing)
+    wip = made.targets.get(refs.wip)
+    if wip is None and refs.wip in existing and manifest.head.oid:
+        # Nothing is uncommitted any more: what an earlier import found must not pass for the end. The reflog keeps it.
+        made.targets[refs.wip] = Oid(manifest.head.oid)
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
         place.check_connected(set(changed.values()), have)
@@ -103,7 +107,7 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     return Collected(
         head=made.targets.get(refs.head),
         head_symref=manifest.head.symref,
-        wip=made.targets.get(refs.wip),
+        wip=wip,
         updated={name: (existing.get(name), value) for name, value in changed.items()},
         names=made.names,
         stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),

@@ -8,6 +8,7 @@ import re
 from git_sandbox.guest.repository import MAX_TEXT, Repo, text
 
 MAX_OTHERS = 10_000  # refs that are neither branches nor tags nor notes
+MAX_AWAY = 1000  # commits reset away that are told
 MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
@@ -73,6 +74,15 @@ def detached(repo: Repo) -> list[list[str]]:
         if re.fullmatch(r"[0-9a-f]{40,64}", oid) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
             found.append([oid, f"refs/worktrees/{name}/HEAD"])
     return found
+
+
+def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
+    """Commits that HEAD was at once and that nothing leads to any more, amended or reset away; newest first."""
+    was = repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout.split()
+    lines = [*map(text, was), *(f"^{oid}" for oid in [*tips, *known])]
+    asked = "".join(f"{line}\n" for line in lines).encode()
+    found = repo.ask("rev-list", f"--max-count={MAX_AWAY}", "--stdin", input=asked) if was else None
+    return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
 
 
 def stashes(repo: Repo) -> list[dict[str, str]]:
