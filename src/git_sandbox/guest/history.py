@@ -94,7 +94,8 @@ def stashes(repo: Repo) -> list[dict[str, str]]:
     rows = [text(row).split(" ", 1) for row in log.stdout.split(b"\0") if row]
     if log.returncode or not rows:
         repo.warn("the reflog of the stash is missing or damaged: only its readable part is exported")
-        rows = rows or [[newest, ""]]
+    if newest not in (oid for oid, _ in rows):  # a crash can take the last line of a reflog that had not been written
+        rows.insert(0, [newest, ""])
     return [{"oid": oid, "message": message[:MAX_TEXT]} for oid, message in rows]
 
 

@@ -158,6 +158,7 @@ def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
         env=config.env if run else {},
         net=record.net if run else "none",
         auto_push=config.auto_push and run,
+        git_dirs=tuple(each.git_dir for each in record.nested),
     )
     keys = session.Keys(directory.keys)
     files = guestfiles.files(
