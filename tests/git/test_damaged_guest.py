@@ -83,3 +83,15 @@ def test_an_object_that_is_being_written_is_left_alone(guest: GitRepo) -> None:
     export(guest)
     assert live.exists()
     assert not damaged.exists()
+
+
+def test_a_stash_whose_line_in_the_reflog_is_lost(host: Host, guest: GitRepo) -> None:
+    for number in range(3):
+        guest.write("README", f"stash {number}\n")
+        guest.git("stash", "push", "-q")
+    log = guest.path / ".git/logs/refs/stash"
+    entries = guest.git("log", "-g", "--format=%H", "refs/stash").splitlines()
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    host.bring_home(guest)
+    kept = host.sandbox_refs()
+    assert [kept[f"refs/sandbox-stash/vm-1/{number}"] for number in range(3)] == entries

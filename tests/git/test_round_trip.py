@@ -129,3 +129,39 @@ def test_an_orphan_branch(host: Host, guest: GitRepo) -> None:
     guest.git("switch", "-q", "--orphan", "fresh")
     tip = guest.commit("other root", {"x": "x\n"})
     assert host.bring_home(guest).head == tip
+
+
+def test_refs_of_any_other_kind(host: Host, guest: GitRepo) -> None:
+    guest.git("update-ref", "refs/old", "HEAD")  # nothing that the host has not got
+    tip = guest.commit("kept by a ref of its own only", {"a": "1\n"})
+    guest.git("update-ref", "refs/original/refs/heads/main", tip)
+    guest.git("update-ref", "refs/mine", tip)
+    for name in ("remotes/origin/x", "bisect/bad", "sandbox/vm-7", "sandbox-heads/vm-7/main"):
+        guest.git("update-ref", f"refs/{name}", tip)
+    guest.git("update-ref", "refs/blobs/x", guest.git("hash-object", "-w", "a"))
+    guest.git("reset", "-q", "--hard", "HEAD~1")
+    done = host.bring_home(guest)
+    kept = {name: value for name, value in host.sandbox_refs().items() if "-other/" in name}
+    root = "refs/sandbox-other/vm-1"
+    assert kept == dict.fromkeys((f"{root}/original/refs/heads/main", f"{root}/mine"), tip)
+    assert [line for line in done.warnings if "refs/blobs/x" in line]
+    again = host.bring_home(guest)
+    assert not again.updated
+
+
+def test_other_refs_that_came_along_are_no_work(host: Host, tmp_path: Path) -> None:
+    host.repo.git("update-ref", "refs/pull/1/head", host.repo.git("commit-tree", "HEAD^{tree}", "-m", "theirs"))
+    host.repo.git("update-ref", "refs/blobs/x", host.repo.git("hash-object", "-w", "README"))
+    guest = host.repo.clone_files(tmp_path / "guest")
+    done = host.bring_home(guest, given=host.repo.refs())
+    assert set(done.names) <= {"refs/heads/main"}
+    assert done.warnings == ()
+
+
+def test_commits_without_a_branch_in_another_worktree(host: Host, guest: GitRepo, tmp_path: Path) -> None:
+    aside = GitRepo(tmp_path / "aside")
+    guest.git("worktree", "add", "-q", "--detach", str(aside.path))
+    assert not [name for name in host.bring_home(guest).names if "worktrees" in name], "the host has that commit"
+    tip = aside.commit("over there", {"a": "1\n"})
+    host.bring_home(guest)
+    assert host.sandbox_refs()["refs/sandbox-other/vm-1/worktrees/aside/HEAD"] == tip

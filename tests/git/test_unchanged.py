@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import home
+from git_sandbox.sandbox import home, overview
+from git_sandbox.sandbox.drop import drop
 from git_sandbox.sandbox.home import Home
 from git_sandbox.store import Box, find
 from support.fabricated import Sandbox, spawn
@@ -53,7 +54,22 @@ def test_uncommitted_work_that_was_pushed_and_thrown_away(sandbox: Sandbox) -> N
     brought(sandbox)
     sandbox.guest.git("checkout", "-q", "README")
     assert ended(sandbox) is True
-    assert sandbox.host.git("show", "refs/sandbox-wip/vm-1:README") == "edited"
+    assert sandbox.host.git("show", "refs/sandbox-wip/vm-1@{1}:README") == "edited"
+
+
+def test_uncommitted_work_that_was_pushed_and_then_committed_is_not_the_end(sandbox: Sandbox) -> None:
+    sandbox.guest.write("README", "half\n")
+    brought(sandbox)
+    tip = sandbox.work("whole", {"README": "whole\n"})
+    _, last = brought(sandbox)
+    assert last.collected.wip is None
+    refs = sandbox.host.refs()
+    assert refs["refs/sandbox-wip/vm-1"] == refs["refs/sandbox/vm-1"] == tip
+    assert sandbox.host.git("show", "refs/sandbox-wip/vm-1@{1}:README") == "half"
+    (row,) = overview.rows(sandbox.repo)
+    assert not row.uncommitted
+    sandbox.host.git("merge", "-q", "refs/sandbox/vm-1")
+    drop(sandbox.repo, "vm-1", force=False)
 
 
 def test_a_backup_of_the_checkout_stays(sandbox: Sandbox) -> None:
@@ -62,3 +78,26 @@ def test_a_backup_of_the_checkout_stays(sandbox: Sandbox) -> None:
     )
     assert ended(sandbox) is True
     assert "refs/sandbox-backup/vm-1/1" in sandbox.host.refs()
+
+
+def test_a_commit_that_only_a_ref_of_another_kind_has(sandbox: Sandbox) -> None:
+    tip = sandbox.guest.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "apart")
+    sandbox.guest.git("update-ref", "refs/apart/x", tip)
+    assert ended(sandbox) is True
+    assert sandbox.host.refs()["refs/sandbox-other/vm-1/apart/x"] == tip
+
+
+def test_commits_that_were_reset_away(sandbox: Sandbox) -> None:
+    sandbox.work("amended", {"a": "1\n"})
+    sandbox.guest.git("commit", "-q", "--amend", "-m", "thrown away")
+    sandbox.guest.git("reset", "-q", "--hard", "HEAD~1")
+    box, last = brought(sandbox)
+    assert (last.changed, last.away) == (True, 2)
+    assert "stay on the sandbox's disk" in last.warnings[-1]
+    assert home.settle(box, sandbox.record, last, 0) is True
+
+
+def test_commits_that_the_host_has_itself_reset_away(repo: GitRepo) -> None:
+    repo.commit("one", {"a": "1\n"})
+    repo.git("reset", "-q", "--hard", "HEAD~1")
+    assert ended(spawn(repo, "vm-1")) is False

@@ -24,6 +24,7 @@ from git_sandbox.settings import Settings
 from git_sandbox.store import Record
 from git_sandbox.text import one_line
 
+_BESIDE = ("refs/sandbox-stash/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/")
 SHOWN = 20  # commits listed at exit; `sandbox log` has them all
 
 
@@ -82,7 +83,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
     lines += _nested(record, home)
-    others = [name for name in home.collected.updated if name.startswith(("refs/sandbox-stash/", "refs/sandbox-tags/"))]
+    others = [name for name in home.collected.updated if name.startswith(_BESIDE)]
     lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
     return lines
 

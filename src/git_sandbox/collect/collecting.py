@@ -92,8 +92,13 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     check_objects(place)
     ignore_case = repo.git.line("config", "--type=bool", "--default=false", "core.ignoreCase") == "true"
     made = plan.make(manifest, refs, plan.Names(refs, existing, ignore_case=ignore_case), wanted)
-    made.leave_out(given, existing)
+    others: dict[str, str] = {name: value for name, value in repo.refs().items() if plan.kind_of(name)[0] == "other"}
+    made.leave_out({**others, **given}, existing)
     _check_uncommitted(place, refs, manifest, made.targets, existing)
+    wip = made.targets.get(refs.wip)
+    if wip is None and refs.wip in existing and manifest.head.oid:
+        # Nothing is uncommitted any more: what an earlier import found must not pass for the end. The reflog keeps it.
+        made.targets[refs.wip] = Oid(manifest.head.oid)
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
         place.check_connected(set(changed.values()), have)
@@ -102,7 +107,7 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     return Collected(
         head=made.targets.get(refs.head),
         head_symref=manifest.head.symref,
-        wip=made.targets.get(refs.wip),
+        wip=wip,
         updated={name: (existing.get(name), value) for name, value in changed.items()},
         names=made.names,
         stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),
@@ -116,12 +121,13 @@ def _is_guests(name: RefName) -> bool:
 
 
 def _acceptable(place: Quarantine, manifest: Manifest) -> tuple[list[GuestRef], list[str]]:
-    """The refs to import. Everything named must exist; everything but a tag must be a commit.
+    """The refs to import. Everything named must exist; branches, notes, stashes and HEAD must be commits.
 
-    A tag of something else (a tree, a blob) is legal and harmless, but no work to bring home: it is left out.
+    A tag, or a ref of another kind, of something else (a tree, a blob) is legal and harmless, but no work to bring
+    home: it is left out.
     """
-    tags = {ref.oid for ref in manifest.refs if ref.name.startswith("refs/tags/")}
-    commits = {ref.oid for ref in manifest.refs if not ref.name.startswith("refs/tags/")}
+    tags = {ref.oid for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("tags", "other")}
+    commits = {ref.oid for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("heads", "notes")}
     commits |= {entry.oid for entry in manifest.stash}
     commits |= {oid for oid in (manifest.head.oid, manifest.wip and manifest.wip.oid) if oid}
     kinds = _kinds(place, sorted(tags | commits))
@@ -132,7 +138,7 @@ def _acceptable(place: Quarantine, manifest: Manifest) -> tuple[list[GuestRef], 
         if kinds[oid][0] == "missing":
             raise refused(f"{oid} is missing")
     strange = [one_line(ref.name) for ref in manifest.refs if kinds[ref.oid][1] != "commit"]
-    warnings = [f"{name} is not a tag of a commit: left in the sandbox" for name in strange]
+    warnings = [f"{name} does not point to a commit: left in the sandbox" for name in strange]
     return [ref for ref in manifest.refs if kinds[ref.oid][1] == "commit"], warnings
 
 

@@ -50,18 +50,24 @@ class Names:
         return chosen, readable
 
     def _readable(self, guest_name: str) -> RefName | None:
-        _, kind, short = guest_name.split("/", 2)
-        make = {"heads": self._refs.branch, "tags": self._refs.tag, "notes": self._refs.notes}[kind]
+        kind, short = kind_of(guest_name)
+        make = {"heads": self._refs.branch, "tags": self._refs.tag, "notes": self._refs.notes}
         try:
-            return make(short)
+            return make.get(kind, self._refs.other)(short)
         except ValueError:
             return None
 
     def _hashed(self, guest_name: str) -> RefName:
         # `%` before a lower-case letter: no encoded name looks like this.
-        kind = guest_name.split("/", 2)[1]
+        kind, _ = kind_of(guest_name)
         digest = hashlib.sha256(guest_name.encode("utf-8", "surrogateescape")).hexdigest()
         return RefName(f"refs/sandbox-{kind}/{self._refs.name}/%sha256-{digest[:40]}")
+
+
+def kind_of(guest_name: str) -> tuple[str, str]:
+    """What the guest's full ref name stands for (heads, tags, notes, other), and the rest of the name."""
+    _, kind, *rest = guest_name.split("/", 2)
+    return (kind, rest[0]) if kind in ("heads", "tags", "notes") and rest else ("other", guest_name.split("/", 1)[1])
 
 
 def _parents(name: str) -> Iterator[str]:

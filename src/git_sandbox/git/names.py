@@ -65,8 +65,8 @@ class SandboxRefs:
 
     HEAD_ROOT = "refs/sandbox/"
     ROOTS = (
-        "refs/sandbox/", "refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-stash/",
-        "refs/sandbox-wip/", "refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/",
+        "refs/sandbox/", "refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/",
+        "refs/sandbox-stash/", "refs/sandbox-wip/", "refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/",
     )  # fmt: skip
 
     def __init__(self, name: SandboxId) -> None:
@@ -84,6 +84,10 @@ class SandboxRefs:
 
     def notes(self, guest_name: str) -> RefName:
         return RefName(f"refs/sandbox-notes/{self.name}/{encode_ref_path(guest_name)}")
+
+    def other(self, guest_name: str) -> RefName:
+        """For a ref of any other kind; `guest_name` without its `refs/`."""
+        return RefName(f"refs/sandbox-other/{self.name}/{encode_ref_path(guest_name)}")
 
     def stash(self, number: int) -> RefName:
         return RefName(f"refs/sandbox-stash/{self.name}/{number}")

@@ -30,7 +30,7 @@ from typing import IO, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import nested
-from git_sandbox.guest.history import checked, listed, operation, sound, stashes
+from git_sandbox.guest.history import away, checked, listed, operation, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
 from git_sandbox.guest.uncommitted import uncommitted
 
@@ -45,7 +45,7 @@ Place = tuple[str, str | None]  # git directory and checkout of a nested reposit
 def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict[str, Any]]:
     repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
     known[:] = sorted(repo.present(known))
-    top, rows = listed(repo)
+    top, rows = listed(repo, known)
     stash = stashes(repo)
     good = sound(
         repo, list({oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({top} if top else set())), known
@@ -57,13 +57,14 @@ def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
-    return repo, {
+    told = {
         "version": 1, "object_format": repo.object_format,
         "head": {"symref": repo.line("symbolic-ref", "-q", "HEAD"), "oid": at},
         "refs": [ref for ref in refs if ref["oid"]], "stash": [entry for entry in stash if entry["oid"] in good],
         "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
         "nested": [] if place else nested.find(repo),
     }  # fmt: skip
+    return repo, told | {"away": away(repo, tips(told), known)}
 
 
 def tips(manifest: dict[str, Any]) -> list[str]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 
 from git_sandbox.guest.repository import MAX_TEXT, Repo, text
 
+MAX_OTHERS = 10_000  # refs that are neither branches nor tags nor notes
+MAX_AWAY = 1000  # commits reset away that are told
 MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect"),
 )  # fmt: skip
+_WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
+# No work of this repository's: what git fetched, marks of a bisect or a rebase, refs of other sandboxes, and the stash,
+# which goes its own way.
+_LEFT_OUT = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
 
 
 def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
@@ -41,12 +48,41 @@ def checked(repo: Repo, name: str, oid: str, good: set[str], known: list[str]) -
     return instead
 
 
-def listed(repo: Repo) -> tuple[str | None, list[list[str]]]:
-    """The object of HEAD, and all refs to export as (object, name); none of it checked."""
-    shown = repo.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
-    return repo.line("rev-parse", "-q", "--verify", "HEAD"), [
-        text(row).split(" ", 1) for row in shown.split(b"\n") if row
-    ]
+def listed(repo: Repo, known: list[str]) -> tuple[str | None, list[list[str]]]:
+    """The object of HEAD, and all refs to export as (object, name); none of it checked.
+
+    Branches, tags and notes always; any other ref, and the HEAD of another worktree that is on no branch, when the host
+    has not got what it points to.
+    """
+    shown = repo.git("for-each-ref", "--format=%(objectname) %(refname)")
+    rows = [text(row).split(" ", 1) for row in shown.split(b"\n") if row]
+    work = [row for row in rows if row[1].startswith(_WORK)]
+    there = {*known, *(oid for oid, _ in work)}
+    rest = [row for row in rows if not row[1].startswith(_WORK) and not _LEFT_OUT.match(row[1])]
+    others = [row for row in [*rest, *detached(repo)] if row[0] not in there]
+    if len(others) > MAX_OTHERS:
+        repo.warn(f"there are {len(others)} refs besides branches, tags and notes: only {MAX_OTHERS} are exported")
+    return repo.line("rev-parse", "-q", "--verify", "HEAD"), work + others[:MAX_OTHERS]
+
+
+def detached(repo: Repo) -> list[list[str]]:
+    """What is checked out in other worktrees without a branch, by names as if these were refs."""
+    found = []
+    for head in sorted((repo.git_dir / "worktrees").glob("*/HEAD")):
+        name = head.parent.name
+        oid = text(head.read_bytes()[:100]).strip() if head.is_file() else ""
+        if re.fullmatch(r"[0-9a-f]{40,64}", oid) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            found.append([oid, f"refs/worktrees/{name}/HEAD"])
+    return found
+
+
+def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
+    """Commits that HEAD was at once and that nothing leads to any more, amended or reset away; newest first."""
+    was = repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout.split()
+    lines = [*map(text, was), *(f"^{oid}" for oid in [*tips, *known])]
+    asked = "".join(f"{line}\n" for line in lines).encode()
+    found = repo.ask("rev-list", f"--max-count={MAX_AWAY}", "--stdin", input=asked) if was else None
+    return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
 
 
 def stashes(repo: Repo) -> list[dict[str, str]]:
@@ -58,7 +94,8 @@ def stashes(repo: Repo) -> list[dict[str, str]]:
     rows = [text(row).split(" ", 1) for row in log.stdout.split(b"\0") if row]
     if log.returncode or not rows:
         repo.warn("the reflog of the stash is missing or damaged: only its readable part is exported")
-        rows = rows or [[newest, ""]]
+    if newest not in (oid for oid, _ in rows):  # a crash can take the last line of a reflog that had not been written
+        rows.insert(0, [newest, ""])
     return [{"oid": oid, "message": message[:MAX_TEXT]} for oid, message in rows]
 
 

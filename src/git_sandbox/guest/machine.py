@@ -43,7 +43,7 @@ def tune_kernel() -> None:
     Path("/proc/sys/kernel/ctrl-alt-del").write_text("0")
 
 
-def order_refs() -> None:
+def order_refs(config: Config) -> None:
     """What moves a ref is on the disk when it returns: `git commit` that came back survives a killed machine.
 
     Git syncs objects and ref files (core.fsync), but not the rename that puts a ref file in place. The attribute makes
@@ -51,6 +51,8 @@ def order_refs() -> None:
     """
     fs_ioc_getflags, fs_ioc_setflags, dirsync = 0x80086601, 0x40086602, 0x00010000
     git_dirs = [each.parent for each in (REPO / ".git").glob("modules/**/HEAD")] if (REPO / ".git").is_dir() else []
+    inside = config.get("git_dirs")
+    git_dirs += [REPO / str(each) for each in inside] if isinstance(inside, list) else []
     for git_dir in (REPO / ".git", *git_dirs):
         below = [Path(each) for name in ("refs", "reftable", "worktrees") for each, _, _ in os.walk(git_dir / name)]
         for each in (git_dir, *below):
@@ -161,7 +163,7 @@ def mount_workspace(config: Config, home: Path) -> None:
 def prepare(config: Config) -> None:
     mount_system()
     tune_kernel()
-    order_refs()
+    order_refs(config)
     set_hostname(str(config["hostname"]))
     configure_network(config)
     user = config["user"]

@@ -57,6 +57,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     etc: dict[str, bytes]  # absolute path -> content
     env: dict[str, str] = {}  # for every session of the user
     auto_push: bool = False  # collect after every commit
+    git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
     vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports
 

@@ -77,7 +77,7 @@ def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
 def _refuse_work(repo: Repository, entry: Entry) -> None:
     record, refs = entry.record or inspect.from_refs(repo, entry), SandboxRefs(entry.id)
     head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
-    if wip and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
+    if wip and wip != head and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
         raise StateError(
             f"sandbox `{entry.id}` has uncommitted work that is nowhere else: {wip[:12]}",
             hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git branch NAME {wip[:12]}`; or `drop --force`",

@@ -16,6 +16,7 @@ import msgspec
 from git_sandbox import store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
+from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
@@ -29,6 +30,7 @@ from git_sandbox.vmm.machine import CONTROL, Running
 
 ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
+RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
@@ -36,18 +38,23 @@ OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stop
 
 @dataclass(frozen=True)
 class Home:
-    """What a sandbox brought back. `changed` is False when it ended exactly as it began."""
+    """What a sandbox brought back. `changed` is False when it ended exactly as it began.
+
+    `away`: how many commits are all that changed, and nothing leads to them any more: only the disk has them.
+    """
 
     collected: Collected
     manifest: Manifest
     changed: bool
     rescued: bool = False
     nested: Nested = NOTHING_NESTED
+    away: int = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Safe to print."""
-        return (*self.collected.warnings, *self.nested.warnings)
+        told = f"{self.away} commit(s) were reset away and nothing leads to them: they stay on the sandbox's disk"
+        return (*self.collected.warnings, *self.nested.warnings, *([told] if self.away else []))
 
 
 def bring_home(box: Box, record: Record, progress: Progress) -> Home:
@@ -110,7 +117,15 @@ def _import(box: Box, record: Record, channel: socket.socket, progress: Progress
     )
     inner = nested.bring_home(box, record, channel, told.nested)
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
-    return Home(took, told, changed, nested=inner)
+    # Of amended ones nobody needs to hear where the work itself came home.
+    away = 0 if changed else _unknown(box.repo, told.away)
+    return Home(took, told, changed or away > 0, nested=inner, away=away)
+
+
+def _unknown(repo: Repository, names: tuple[str, ...]) -> int:
+    """How many of `names` the host has not got. What was reset away before it went in is on the host, too."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    return repo.git.run("cat-file", "--batch-check", input=asked).count(b" missing\n") if names else 0
 
 
 def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
@@ -119,7 +134,9 @@ def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
 
 def _changed(took: Collected, told: Manifest, record: Record) -> bool:
     same_head = told.head.oid == record.base and told.head.symref == record.base_symref
-    refs = {ref.name: ref.oid for ref in told.refs} != record.refs
+    # A ref of another kind is told, and took, only when the host had not got what it points to.
+    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != record.refs
+    refs |= any(not name.startswith(RECORDED) for name in took.names)
     stash = tuple(entry.oid for entry in told.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None
 

@@ -222,7 +222,7 @@ def _parsed(header: bytes, repo: Repository | None) -> Manifest:
 
 def _anything(found: Manifest, known: NestedRecord | None) -> bool:
     """Whether there is something that did not simply go in."""
-    refs = {ref.name: ref.oid for ref in found.refs}
+    refs = {ref.name: ref.oid for ref in found.refs}  # those of other kinds, too: only what is new is told
     base = (known.base, known.refs) if known else (None, {})
     return (found.head.oid, refs) != base or bool(found.stash) or found.wip is not None
 

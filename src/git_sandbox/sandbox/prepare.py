@@ -170,6 +170,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,
         vsock=tuple(name for name in can.vsock if name in GUEST_LISTENS),
+        git_dirs=tuple(each.git_dir for each in record.nested),
     )
     keys = session.Keys(directory.keys)
     return guestfiles.personal(

@@ -77,7 +77,7 @@ def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str,
         if request.op not in verbs:
             return {"ok": False, "lines": ["the host does not know that request"]}
         return {"ok": True, "lines": verbs[request.op]()}
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"ok": False, "lines": ["the host did not understand the request"]}
     except (SandboxError, OSError) as error:
         return {"ok": False, "lines": [one_line(str(error))]}

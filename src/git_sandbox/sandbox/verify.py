@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import os
 import sys
-import tempfile
+import threading
+from collections.abc import Iterator
 from typing import Any
-
-import msgspec
 
 from git_sandbox import process
 from git_sandbox.errors import MachineError, RepositoryError
@@ -38,18 +40,47 @@ def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
     With `ignored` not `all`, ignored files are left out of the comparison.
     """
     extra = ("--no-ignored",) if options.settings.ignored != "all" else ()
-    with tempfile.TemporaryFile(prefix="git-sandbox-") as answer:
+    with _listening() as (writing, answer):
         looking = dataclasses.replace(
-            options, command=("python3", "-I", DESCRIBE, *extra, "/workspace"), subdirectory="", stdout=answer.fileno()
+            options, command=("python3", "-I", DESCRIBE, *extra, "/workspace"), subdirectory="", stdout=writing
         )
         finished = story.spawn(repo, looking, progress)
-        progress("Comparing")
-        if finished.exit_code != 0:
-            raise MachineError("the guest could not describe its repository", cause=f"status {finished.exit_code}")
-        answer.seek(0)
-        there = _parsed(answer.read(MAX_DESCRIPTION))
+    progress("Comparing")
+    if finished.exit_code != 0:
+        raise MachineError("the guest could not describe its repository", cause=f"status {finished.exit_code}")
     here = _parsed(_describe_here(repo, extra))
-    return Verified(tuple(compare(here, there)), len(here.get("files", {})), finished.warnings)
+    return Verified(differences(here, bytes(answer)), len(here.get("files", {})), finished.warnings)
+
+
+def differences(here: dict[str, Any], answer: bytes) -> tuple[str, ...]:
+    """What the guest's `answer` says otherwise than `here`. Raises MachineError when it is no description."""
+    try:
+        return tuple(compare(here, _parsed(answer)))
+    except RecursionError as error:
+        raise MachineError("the guest's description of its repository is damaged", cause=str(error)) from error
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[tuple[int, bytearray]]:
+    """A descriptor to answer on, and what arrived there, complete when the block has ended.
+
+    Not a file: what the repository runs in the guest (a filter, say) could fill the host's disk through it.
+    """
+    reading, writing = os.pipe()
+    received = bytearray()
+
+    def listen() -> None:
+        with os.fdopen(reading, "rb", 0) as answer:
+            while len(received) <= MAX_DESCRIPTION and (chunk := answer.read(1 << 20)):
+                received.extend(chunk)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield writing, received
+    finally:
+        os.close(writing)
+        listener.join()
 
 
 def _describe_here(repo: Repository, extra: tuple[str, ...]) -> bytes:
@@ -61,7 +92,11 @@ def _describe_here(repo: Repository, extra: tuple[str, ...]) -> bytes:
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
+    # Not msgspec.json: it refuses lone surrogates, which is how names that are not UTF-8 travel.
     try:
-        return msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise MachineError("the guest's description of its repository is damaged", cause=str(error)) from error
+    if not isinstance(found, dict):
+        raise MachineError("the guest's description of its repository is damaged", cause="it is no object")
+    return found

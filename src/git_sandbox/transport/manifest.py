@@ -18,14 +18,16 @@ from git_sandbox.errors import CollectError
 from git_sandbox.text import one_line
 
 MAX_JSON = 32 << 20  # bytes
-MAX_REFS = 100_000  # branches, tags and notes together; and as many stash entries
+MAX_REFS = 100_000  # refs of all kinds together; and as many stash entries
 MAX_NAME = 4096  # bytes of a ref name
 MAX_MESSAGE = 4096  # characters
 MAX_WARNINGS = 10_000
+MAX_AWAY = 1000  # commits that nothing leads to any more
 MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
 # Every ref and every stash entry is one JSON object. More brackets than this only serve to fill our memory.
 _MAX_CONTAINERS = 4 * MAX_REFS
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|\.\.|//|/\Z")
+_NOT_SENT = re.compile(r"refs/(?:stash\Z|(?:remotes|sandbox(?:-[a-z]+)?)/)")  # other people's work, or other ways home
 _HEX_DIGITS = {"sha1": 40, "sha256": 64}
 
 Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect"]
@@ -77,7 +79,10 @@ class GuestNested:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`stash` is newest first; `wip` is None when index and worktree equal HEAD; all oids have the right length."""
+    """`stash` is newest first; `wip` is None when index and worktree equal HEAD; all oids have the right length.
+
+    `away`: commits that HEAD was at once and that nothing leads to any more. They are not in the pack.
+    """
 
     object_format: Literal["sha1", "sha256"]
     head: GuestHead
@@ -88,6 +93,7 @@ class Manifest:
     operation: Operation | None
     warnings: tuple[str, ...]
     nested: tuple[GuestNested, ...] = ()
+    away: tuple[str, ...] = ()
 
 
 _Oid = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
@@ -137,6 +143,7 @@ class _Wire(_Strict, frozen=True):
     operation: Operation | None
     warnings: Annotated[list[_Text], Meta(max_length=MAX_WARNINGS)]
     nested: Annotated[list[_Nested], Meta(max_length=MAX_NESTED)] = []
+    away: Annotated[list[_Oid], Meta(max_length=MAX_AWAY)] = []
 
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
@@ -187,7 +194,7 @@ def _check_oids(wire: _Wire) -> None:
     wip = (wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else ()
     rows = (*(ref.oid for ref in wire.refs), *(entry.oid for entry in wire.stash))
     digits = _HEX_DIGITS[wire.object_format]
-    for value in (wire.head.oid, wire.worktree_tree, *wip, *rows):
+    for value in (wire.head.oid, wire.worktree_tree, *wip, *rows, *wire.away):
         if value is not None and len(value) != digits:
             raise _refused(f"{value} is not a {wire.object_format} object name")
 
@@ -198,7 +205,9 @@ def _check_names(wire: _Wire) -> None:
         if ref.name in seen:
             raise _refused(f"{ref.name} is in it twice")
         seen.add(ref.name)
-        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/"))
+        if _NOT_SENT.match(ref.name):
+            raise _refused(f"{ref.name} is not a ref that comes home")
+        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/", "refs/"))
     if wire.head.symref is not None:
         _check_name(wire.head.symref, ("refs/",))
 
@@ -206,7 +215,7 @@ def _check_names(wire: _Wire) -> None:
 def _check_name(name: str, roots: tuple[str, ...]) -> None:
     root = next((root for root in roots if name.startswith(root)), None)
     if root is None or len(name) == len(root):
-        raise _refused(f"{name} is not a branch, tag or note")
+        raise _refused(f"{name} is not a ref")
     if _FORBIDDEN.search(name):
         raise _refused(f"{name} is not a ref name")
     _check_text(name)
@@ -232,4 +241,5 @@ def _build(wire: _Wire) -> Manifest:
         operation=wire.operation,
         warnings=tuple(wire.warnings),
         nested=tuple(GuestNested(each.git_dir, each.path, each.state) for each in wire.nested),
+        away=tuple(wire.away),
     )
