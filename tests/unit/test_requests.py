@@ -45,7 +45,7 @@ def test_the_one_after_a_malformed_request_is_served(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(requests, "_push", lambda _box, _record: ["pushed"])
     ours, theirs = socket.socketpair()
     with ours:
-        thread = threading.Thread(target=requests._serve, args=(None, None, None, theirs), daemon=True)
+        thread = threading.Thread(target=requests._serve, args=(None, None, None, [theirs]), daemon=True)
         thread.start()
         ours.settimeout(20)
         with ours.makefile("rb") as answers:

@@ -35,6 +35,7 @@ class Given(TypedDict, total=False):
     setup: str
     publish: Sequence[str]
     ssh_agent: str
+    warm: str
     boot_timeout: int
 
 
