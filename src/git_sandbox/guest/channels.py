@@ -27,7 +27,7 @@ MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known ob
 
 
 def serve_ssh(descriptor: int, _config: Config) -> None:
-    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):  # vsock: nothing is wrong with polling that (see relay)
+    if is_socket(descriptor):  # vsock: nothing is wrong with polling that (see relay)
         os.dup2(descriptor, 0)
         os.dup2(descriptor, 1)
         become(SSHD)
@@ -45,7 +45,20 @@ def serve_ssh(descriptor: int, _config: Config) -> None:
     become(SSHD)
 
 
+def is_socket(descriptor: int) -> bool:
+    """Whether a connection is vsock's. Otherwise it is a port, which stays when a conversation is over."""
+    return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+
+
 def serve_control(descriptor: int, config: Config) -> None:
+    """One request of a port, whose next one gets a server of its own; all there are on a connection."""
+    answer_control(descriptor, config)
+    while is_socket(descriptor):
+        answer_control(descriptor, config)
+    os._exit(0)
+
+
+def answer_control(descriptor: int, config: Config) -> None:
     os.set_blocking(descriptor, True)
     line = read_line(descriptor)
     request = json.loads(line)
@@ -58,7 +71,6 @@ def serve_control(descriptor: int, config: Config) -> None:
     if request["op"] == "poweroff":
         reply(descriptor, request, {"ok": True})
         os.kill(1, signal.SIGTERM)
-    os._exit(0)
 
 
 def freeze(descriptor: int, request: dict[str, object]) -> None:
@@ -117,8 +129,12 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
              "/usr/bin/python3", "-I", "-S", str(EXPORTER), str(REPO)]
         )  # fmt: skip
     os.close(writing)
-    if not pump(reading, descriptor):
+    arrived = pump(reading, descriptor)
+    for each in (reading, request):
+        os.close(each)
+    if not arrived:
         os.killpg(exporter, signal.SIGKILL)
+        os._exit(0)
 
 
 def pump(source: int, descriptor: int) -> bool:

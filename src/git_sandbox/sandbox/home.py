@@ -31,6 +31,8 @@ from git_sandbox.vmm.machine import CONTROL, Running
 ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
+ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
+BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
@@ -83,19 +85,22 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
-        with control(box.directory) as channel:
+        with control(box.directory, patience=BOOTING) as channel:
             home = _import(box, record, channel, progress)
         power_off(box, running)
     return dataclasses.replace(home, rescued=True)
 
 
 @contextlib.contextmanager
-def control(directory: SandboxDir) -> Iterator[socket.socket]:
-    """The channel to the guest's init, for us alone: it carries one conversation at a time."""
+def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[socket.socket]:
+    """The channel to the guest's init, for us alone: it carries one conversation at a time.
+
+    `patience`: seconds for a guest that does not listen (yet).
+    """
     with directory.control_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            channel = machines.attachment(directory, CONTROL).connect(timeout=10)
+            channel = machines.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
         except OSError as error:
             raise MachineError("the machine does not answer any more", cause=str(error)) from error
         with channel:

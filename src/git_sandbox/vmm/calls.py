@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from git_sandbox.vmm.machine import CALLS, Attachment
 
 WAITING = 8  # connections the kernel keeps for us; further ones are refused
 SILENCE = 30.0  # seconds a caller may take for its request: it keeps all others waiting
+BREATH = 0.1  # seconds between two callers: a guest that calls and hangs up without end must not keep us busy
 
 
 class Calls:
@@ -36,6 +38,7 @@ class Calls:
                 self._current.settimeout(SILENCE)
                 with self._current:
                     yield self._current
+                time.sleep(BREATH)
 
     def close(self) -> None:
         """Ends the iteration, also one that waits for a connection or for what a guest says."""

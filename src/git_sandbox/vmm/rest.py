@@ -68,9 +68,9 @@ class Api:
             headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
             connection.request(call.method, call.path, body, headers)
             answer = connection.getresponse()
-            content = answer.read(MAX_REPLY + 1)
-            if len(content) > MAX_REPLY:
-                raise http.client.HTTPException(f"an answer of more than {MAX_REPLY >> 20} MiB")
+            content = answer.read(MAX_REPLY)
+            if answer.length:  # bytes announced and not read: too many of them, or its end came first
+                raise http.client.IncompleteRead(content[:0], answer.length)
             return answer.status, content
         finally:
             late.cancel()

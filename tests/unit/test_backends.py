@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_sandbox import settings
+from git_sandbox.errors import RequirementError
+from git_sandbox.vmm import backends, launch
+from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted
+
+GOOD = {"qemu": (7, 2, 22), "cloud-hypervisor": (53, 0), "firecracker": (1, 16, 1)}
+VERSION = st.none() | st.just(()) | st.lists(st.integers(0, 120), min_size=1, max_size=3).map(tuple)
+WANTED = st.builds(
+    Wanted, st.sampled_from((AUTO, *BY_NAME)), st.sampled_from(("none", "nat")), st.sampled_from(("auto", "kvm", "tcg"))
+)
+
+
+def found(**versions: tuple[int, ...] | None) -> list[Found]:
+    return [Found(kind, versions.get(kind.name.replace("-", "_"))) for kind in KINDS]
+
+
+def everything(wanted: Wanted) -> list[Found]:
+    return [Found(kind, GOOD[kind.name]) for kind in KINDS if wanted.backend in (AUTO, kind.name)]
+
+
+def test_settings_name_every_backend_in_the_order_of_preference() -> None:
+    assert (AUTO, *BY_NAME) == settings.BACKENDS
+    assert {kind.make("kvm").name for kind in KINDS} == set(BY_NAME)
+
+
+def test_auto_takes_qemu_where_it_is_and_the_next_one_where_it_is_not() -> None:
+    assert backends.choose(Wanted(), everything(Wanted())).kind.name == "qemu"
+    without = found(cloud_hypervisor=(53, 0), firecracker=(1, 16, 1))
+    assert backends.choose(Wanted(), without).kind.name == "cloud-hypervisor"
+    old = found(qemu=(6, 2), cloud_hypervisor=(40, 0), firecracker=(1, 16, 1))
+    assert backends.choose(Wanted(), old).kind.name == "firecracker"
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_asked_for_by_name_it_is_that_one(name: str) -> None:
+    wanted = Wanted(name)
+    choice = backends.choose(wanted, everything(wanted))
+    assert (choice.kind.name, choice.version, choice.reason) == (name, GOOD[name], "asked for")
+
+
+@pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.nat])
+def test_network_where_there_is_none_names_a_backend_that_has_it(name: str) -> None:
+    with pytest.raises(RequirementError, match="cannot be used") as refused:
+        backends.choose(Wanted(name, net="nat"), everything(Wanted(name)))
+    assert "--backend qemu" in refused.value.cause
+
+
+@pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.emulation])
+def test_without_kvm_there_is_a_clear_error(name: str) -> None:
+    with pytest.raises(RequirementError, match="needs KVM") as refused:
+        backends.make(BY_NAME[name], "tcg", "/dev/kvm does not exist")
+    assert refused.value.cause == "/dev/kvm does not exist"
+    assert "qemu" in refused.value.hint
+    assert backends.make(BY_NAME[name], "kvm", "").name == name
+
+
+def test_nothing_installed_says_what_is_wrong_with_each() -> None:
+    with pytest.raises(RequirementError, match="no virtual machine monitor") as refused:
+        backends.choose(Wanted(), found(firecracker=(1, 2)))
+    lines = refused.value.cause.splitlines()
+    assert len(lines) == len(KINDS)
+    assert "1.2 is not supported: 1.14 or newer, below 2" in lines[-1]
+
+
+@given(WANTED, st.tuples(VERSION, VERSION, VERSION))
+def test_what_is_chosen_is_there_supported_and_able(
+    wanted: Wanted, versions: tuple[tuple[int, ...] | None, ...]
+) -> None:
+    offered = [
+        Found(kind, version)
+        for kind, version in zip(KINDS, versions, strict=True)
+        if wanted.backend in (AUTO, kind.name)
+    ]
+    able = [
+        each.kind
+        for each in offered
+        if not each.problem
+        and (wanted.net == "none" or each.kind.capabilities.nat)
+        and (wanted.accelerator != "tcg" or each.kind.capabilities.emulation)
+    ]
+    if able:
+        choice = backends.choose(wanted, offered)
+        assert choice.kind is able[0]
+        lowest, above = choice.kind.versions
+        assert lowest <= choice.version < above
+    else:
+        with pytest.raises(RequirementError) as refused:
+            backends.choose(wanted, offered)
+        assert len(refused.value.cause.splitlines()) == len(offered)
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("Firecracker v1.16.1\n\n2026-11-24T21:34:02 [x:main] exiting successfully. exit_code=0", (1, 16, 1)),
+        ("cloud-hypervisor v53.0-dirty\nMigration Protocol Versions: 0", (53, 0)),
+        ("cloud-hypervisor v52.0.0", (52, 0, 0)),
+        ("nothing of the kind", ()),
+    ],
+)
+def test_version_is_what_the_program_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, version: tuple[int, ...]
+) -> None:
+    program = tmp_path / "some-vmm"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert launch.version("some-vmm") == version
+    assert launch.version("some-other-vmm") is None
