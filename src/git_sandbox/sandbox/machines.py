@@ -41,10 +41,20 @@ def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
 
 @contextlib.contextmanager
 def started(
-    box: Box, record: Record, ready: Image, mode: str, progress: Progress, *, may_be_warm: bool = False
+    box: Box,
+    record: Record,
+    ready: Image,
+    mode: str,
+    progress: Progress,
+    *,
+    may_be_warm: bool = False,
+    accelerator: str | None = None,
 ) -> Iterator[Running]:
-    """A machine for the sandbox, booting, or warm already. It is gone, with its sockets, when the block ends."""
-    chosen = _again(record, ready, mode, progress)
+    """A machine for the sandbox, booting, or warm already. It is gone, with its sockets, when the block ends.
+
+    `accelerator`: auto, kvm or tcg instead of what is configured.
+    """
+    chosen = _again(record, ready, mode, progress, accelerator)
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
     with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:
@@ -62,9 +72,10 @@ def started(
         yield running
 
 
-def _again(record: Record, ready: Image, mode: str, progress: Progress) -> Backend:
+def _again(record: Record, ready: Image, mode: str, progress: Progress, accelerator: str | None) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too: a disk is a raw file."""
-    settings, _ = resolve({"backend": record.backend, "net": record.net if mode == "run" else "none"})
+    net = record.net if mode == "run" else "none"
+    settings, _ = resolve({"backend": record.backend, "net": net, "accelerator": accelerator})
     try:
         return backend(settings, ready, progress)
     except RequirementError:

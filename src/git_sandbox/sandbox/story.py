@@ -121,8 +121,9 @@ class _Life:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Home | None = None
         with machines.started(
-            self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm
-        ) as running:
+            self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
+            accelerator=self.options.settings.accelerator,
+        ) as running:  # fmt: skip
             try:
                 self._session(running)
             except SessionError as error:

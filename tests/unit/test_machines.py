@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from git_sandbox.errors import RequirementError
+from git_sandbox.sandbox import machines
+from git_sandbox.settings import Settings
+from git_sandbox.store import Record
+
+RECORD = Record(
+    id="vm-1", worktree="/w", git_dir="/w/.git", common_dir="/w/.git", object_format="sha1", created=0.0, base=None,
+    base_symref=None, snapshot="0" * 40, index_tree=None, backend="firecracker", image="k", cpus=1, memory=512,
+    net="nat",
+)  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """What `machines` looks for on a host where Firecracker is gone."""
+    seen: list[tuple[str, str, str]] = []
+
+    def backend(settings: Settings, *_rest: object) -> str:
+        seen.append((settings.backend, settings.net, settings.accelerator))
+        if settings.backend == "firecracker":
+            raise RequirementError("firecracker is not installed")
+        return "a backend"
+
+    monkeypatch.setattr(machines, "backend", backend)
+    return seen
+
+
+def again(mode: str, accelerator: str | None = None) -> object:
+    nothing = cast("Any", None)
+    return machines._again(RECORD, nothing, mode, nothing, accelerator)
+
+
+def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(asked: list[tuple[str, str, str]]) -> None:
+    assert again("rescue") == "a backend"
+    assert asked == [("firecracker", "none", "auto"), ("auto", "none", "auto")]
+
+
+def test_sandbox_is_started_with_its_own_backend_or_not_at_all(asked: list[tuple[str, str, str]]) -> None:
+    with pytest.raises(RequirementError, match="firecracker is not installed"):
+        again("run")
+    assert asked == [("firecracker", "nat", "auto")]
+
+
+def test_accelerator_of_the_command_line_counts_when_the_machine_starts(asked: list[tuple[str, str, str]]) -> None:
+    with pytest.raises(RequirementError):
+        again("run", "kvm")
+    assert asked == [("firecracker", "nat", "kvm")]
