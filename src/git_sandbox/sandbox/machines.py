@@ -17,6 +17,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import prepare, warm
 from git_sandbox.sandbox.options import Progress
+from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import host
@@ -35,10 +36,17 @@ def backend(settings: Settings, ready: Image, progress: Progress, name: str | No
 
 
 @contextlib.contextmanager
-def started(
-    box: Box, record: Record, ready: Image, mode: str, progress: Progress, *, may_be_warm: bool = False
-) -> Iterator[Running]:
-    """A machine for the sandbox, booting, or warm already. It is gone, with its sockets, when the block ends."""
+def started(box: Box, record: Record, ready: Image, mode: str, progress: Progress) -> Iterator[Running]:
+    """A machine for the sandbox, booting. It is gone, with its sockets, when the block ends."""
+    with begun(box, record, ready, mode, progress, may_be_warm=False) as (running, _):
+        yield running
+
+
+@contextlib.contextmanager
+def begun(
+    box: Box, record: Record, ready: Image, mode: str, progress: Progress, *, may_be_warm: bool
+) -> Iterator[tuple[Running, Adoption | None]]:
+    """Like `started`; a machine that need not boot may be used only when its adoption is done."""
     settings, _ = resolve({"backend": record.backend})
     chosen = backend(settings, ready, progress)
     spec, own = prepare.machine(box, record, ready, mode), prepare.personal(box, record, mode)
@@ -46,15 +54,14 @@ def started(
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
         logs = MachineLogs(console, box.directory.vmm_log)
-        running = None
-        if may_be_warm and mode == "run":
-            running = warm.start(warm.Start(chosen, spec, ready, own, sockets, logs, progress), stack)
+        begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress)
+        running, adoption = warm.start(begins, stack) if may_be_warm else (None, None)
         if running is None:
             prepare.write_initrd(box, ready, own)
             running = stack.enter_context(chosen.start(spec, sockets, logs))
         channels = {name: running.attachment(name) for name in spec.channels}
         box.directory.channels.write_bytes(msgspec.json.encode(channels))
-        yield running
+        yield running, adoption
 
 
 def attachment(directory: SandboxDir, channel: str) -> Attachment:

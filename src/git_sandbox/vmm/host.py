@@ -47,7 +47,7 @@ def accelerator(files: BootFiles, *, wanted: str = "auto", fresh: bool = False) 
 
     `wanted`: auto, or kvm/tcg to skip the probe.
     """
-    asked = Proof(wanted, "asked for", _boot_id(), ".".join(map(str, qemu.version())), str(files.kernel))
+    asked = Proof(wanted, "asked for", _boot_id(), qemu.identity(), str(files.kernel))
     if wanted != "auto":
         return asked
     remembered = None if fresh else _remembered()
