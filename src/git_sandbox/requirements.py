@@ -14,8 +14,9 @@ from git_sandbox import paths, process
 from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.git import command
 from git_sandbox.git import repo as repos
-from git_sandbox.image import cache
+from git_sandbox.image import cache, templates
 from git_sandbox.image.spec import ImageSpec
+from git_sandbox.text import one_line
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 
@@ -67,6 +68,7 @@ def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
         ("user namespaces", _namespaces),
         ("image", lambda: _image(spec)),
         ("accelerator", lambda: _accelerator(spec, wanted)),
+        ("warm starts", _warm),
         ("vsock", _vsock),
         ("disk space", _space),
         ("directories", _directories),
@@ -177,6 +179,19 @@ def _accelerator(spec: ImageSpec, wanted: Wanted) -> Check:
         return Check("accelerator", Verdict.OK, f"kvm: {proof.reason} in {proof.seconds:g} s")
     backends.make(chosen.kind, proof.accelerator, proof.reason)  # raises for a backend that cannot do without
     return Check("accelerator", Verdict.NOTE, f"software emulation: {proof.reason}", "everything works, slower")
+
+
+def _warm() -> Check:
+    """Templates are made when they are needed, so having none is no fault."""
+    good = [each for each in templates.every() if each.sound()]
+    size = sum(each.size for each in good) >> 20
+    result = f"{len(good)} saved machines ({size} MiB)" if good else "no saved machine yet: the next start makes one"
+    failures = sorted(templates.failures().values(), key=lambda each: each.when)
+    if failures:
+        reason = f"did not work lately, machines boot instead: {one_line(failures[-1].reason)}"
+        hint = "`sandbox image prune` forgets that; `--warm no` boots every time"
+        return Check("warm starts", Verdict.NOTE, f"{result}; {reason}", hint)
+    return Check("warm starts", Verdict.OK, result)
 
 
 def _vsock() -> Check:

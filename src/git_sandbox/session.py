@@ -64,6 +64,7 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path,
     """
     proxy = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).parent / "transport" / "proxy.py")])
     rows = {
+        "IgnoreUnknown": "WarnWeakCrypto",
         "HostName": f"sandbox-{name}",
         "User": user,
         "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)} {channel.port}".replace("%", "%%"),
@@ -76,6 +77,8 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path,
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "PreferredAuthentications": "publickey",
+        "KexAlgorithms": "curve25519-sha256",  # a third of the default's time in emulation, and nobody can listen
+        "WarnWeakCrypto": "no",
         "ForwardAgent": f'"{agent}"' if agent else "no",
         "ForwardX11": "no",
         "EscapeChar": "none",

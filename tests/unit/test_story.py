@@ -33,17 +33,17 @@ def life(
     starts: list[bool] = []
 
     @contextlib.contextmanager
-    def started(*_args: object, may_be_warm: bool, accelerator: str) -> Iterator[Machine]:
+    def begun(*_args: object, may_be_warm: bool, accelerator: str) -> Iterator[tuple[Machine, None]]:
         assert accelerator == "auto"
         starts.append(may_be_warm)
-        yield Machine(dies=dies)
+        yield Machine(dies=dies), None
 
-    def session(self: Any, _running: object) -> None:
+    def session(self: Any, _running: object, _adoption: object) -> None:
         if not boots.pop(0):
             raise SessionError("cannot get a shell in the sandbox")
         self.began = True
 
-    monkeypatch.setattr("git_sandbox.sandbox.machines.started", started)
+    monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
     monkeypatch.setattr(story._Life, "_session", session)
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args: "home")
     monkeypatch.setattr("git_sandbox.sandbox.home.power_off", lambda *_args: None)

@@ -10,7 +10,7 @@ from git_sandbox import settings
 from git_sandbox.cli import common, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
-from git_sandbox.image import build, cache, spec
+from git_sandbox.image import build, cache, spec, templates
 from git_sandbox.image.cache import Image
 
 
@@ -71,7 +71,7 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @command.command("prune")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
-    """Remove every image but the one your settings ask for and those in use.
+    """Remove every image but the one your settings ask for and those in use, and the machines saved for warm starts.
 
     A stopped sandbox whose image is gone can still be merged and dropped; recovering one needs its image.
     """
@@ -86,8 +86,11 @@ def prune_images(as_json: bool) -> Result:
             gone.append(image.root.name)
         except StateError:
             kept.append(image.root.name)
-    text = "\n".join([*(f"Removed {key}" for key in gone), *(f"Kept {key}: in use" for key in kept)])
-    return Result("image prune", {"removed": gone, "kept": kept}, text=text or "Nothing to remove.")
+    saved = templates.prune()
+    lines = [*(f"Removed {key}" for key in gone), *(f"Kept {key}: in use" for key in kept)]
+    lines += [f"Removed {saved} machines saved for warm starts"] if saved else []
+    found = {"removed": gone, "kept": kept, "templates": saved}
+    return Result("image prune", found, text="\n".join(lines) or "Nothing to remove.")
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:

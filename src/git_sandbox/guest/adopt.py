@@ -10,9 +10,12 @@ import base64
 import fcntl
 import json
 import os
+import signal
 import struct
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, reply
@@ -30,18 +33,32 @@ USED_SOON = (
 )  # fmt: skip
 
 
-def wait_for_adoption() -> None:
+@dataclass(frozen=True)
+class Adoption:
+    """The host's request, unanswered until everything has been done."""
+
+    port: int
+    request: dict[str, object]
+
+    def complete(self, rest: Callable[[], object]) -> None:
+        try:
+            rest()
+        except BaseException:
+            os.kill(1, signal.SIGTERM)  # without an answer the host boots the sandbox anew
+            raise
+        reply(self.port, self.request, {"ok": True})
+
+
+def wait_for_adoption() -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
     disk = let_go("vdb")
-    port = os.open(control_port(), os.O_RDWR)
+    port = os.open(control_port(), os.O_RDWR | os.O_CLOEXEC)
     while True:
         request = next_request(port)
         if request["op"] == "adopt":
             become_own(request, disk)
-            reply(port, request, {"ok": True})
-            os.close(port)
-            return
+            return Adoption(port, request)
         reply(port, request, {"mode": "template"})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path("/run/git-sandbox")
@@ -24,6 +25,20 @@ def background(argv: list[str]) -> int:
     pid = os.fork()
     if pid == 0:
         become(argv)
+    return pid
+
+
+def fork_task(task: Callable[[], object]) -> int:
+    """Run `task` in a child; when it fails, the log says so. The child's process id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            task()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001 - a child of init must end here whatever happened
+            log(f"failed: {error!r}")
+        finally:
+            os._exit(1)
     return pid
 
 

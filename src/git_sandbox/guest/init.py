@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest.adopt import wait_for_adoption
-from git_sandbox.guest.common import HERE, Config, log
+from git_sandbox.guest.common import HERE, Config, fork_task, log
 from git_sandbox.guest.loop import Loop
-from git_sandbox.guest.machine import prepare, watch_commits
+from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
 
 STOP_GRACE = 2.0  # seconds for the user's processes to end
 
@@ -49,15 +50,9 @@ def configuration() -> Config:
 def main() -> None:
     config = configuration()
     try:
-        if config["mode"] == "template":
-            wait_for_adoption()
-            config = configuration()
-        prepare(config)
-        loop = Loop(config)
-        loop.add_ports()
-        loop.add_vsock()
-        loop.add_requests()
-        watch_commits(config)
+        prepare_kernel()
+        loop = booted(config) if config["mode"] != "template" else adopted()
+        config = loop.config
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
         log(f"init failed: {error!r}")
@@ -65,6 +60,30 @@ def main() -> None:
     power_off(config)
     while True:
         time.sleep(60)
+
+
+def booted(config: Config) -> Loop:
+    """All that a machine needs before it may answer, one after the other."""
+    finish(config, prepare_user(config))
+    return Loop.on_every_channel(config)
+
+
+def adopted() -> Loop:
+    """The same for a template's machine once it is a sandbox's own; what no login needs happens beside the first one.
+
+    The host waits for our reply before it lets anybody use its session.
+    """
+    adoption = wait_for_adoption()
+    config = configuration()
+    home = prepare_user(config)
+    loop = Loop.on_every_channel(config, but={"control"})
+    loop.add_port("control", adoption.port, busy=fork_task(lambda: adoption.complete(lambda: finish(config, home))))
+    return loop
+
+
+def finish(config: Config, home: Path) -> None:
+    prepare_rest(config, home)
+    watch_commits(config)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
-from git_sandbox.guest.common import HERE, Config, log
+from git_sandbox.guest.common import HERE, Config, fork_task
 
 PORTS_WITHIN = 10.0  # seconds for every port to have a name
 VSOCK_PORTS = {"ssh": 22, "control": 1024}
@@ -32,11 +34,26 @@ class Loop:
         self.busy: dict[int, int] = {}  # descriptor of a port -> process that serves it
         self.stopping = False
 
-    def add_ports(self) -> None:
+    @classmethod
+    def on_every_channel(cls, config: Config, but: Iterable[str] = ()) -> Self:
+        made = cls(config)
+        made.add_ports(but)
+        made.add_vsock()
+        made.add_requests()
+        return made
+
+    def add_ports(self, but: Iterable[str] = ()) -> None:
         for name, device in self.find_ports().items():
-            descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            self.ports[descriptor] = SERVERS[name]
+            if name not in but:
+                self.add_port(name, os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def add_port(self, name: str, descriptor: int, busy: int | None = None) -> None:
+        """`busy`: the process that serves this port now, and that has to end first."""
+        self.ports[descriptor] = SERVERS[name]
+        if busy is None:
             self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+        else:
+            self.busy[descriptor] = busy
 
     def find_ports(self) -> dict[str, Path]:
         """Our ports by name. The device tells the names after the ports: on a busy host that takes a while."""
@@ -78,6 +95,7 @@ class Loop:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self.on_signal)
         self.epoll.register(wake_read.fileno(), select.EPOLLIN)
+        self.reap()  # who ended before the handlers stood
         try:
             self.wait(wake_read)
         finally:
@@ -132,15 +150,7 @@ class Loop:
         self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
 
     def fork(self, server: Server, descriptor: int) -> int:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                server(descriptor, self.config)
-            except BaseException as error:  # noqa: BLE001 - a child of init must end here whatever happened
-                log(f"channel: {error!r}")
-            finally:
-                os._exit(1)
-        return pid
+        return fork_task(lambda: server(descriptor, self.config))
 
     def reap(self) -> None:
         with contextlib.suppress(ChildProcessError):

@@ -71,6 +71,13 @@ def set_hostname(name: str) -> None:
     Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n")
 
 
+def set_machine_id() -> None:
+    """One of its own for every sandbox, kept on its disk; the image has none."""
+    path = Path("/etc/machine-id")
+    if not path.exists() or not path.stat().st_size:
+        path.write_text(os.urandom(16).hex() + "\n")
+
+
 def interface_up(name: str) -> None:
     siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -80,7 +87,6 @@ def interface_up(name: str) -> None:
 
 
 def configure_network(config: Config) -> None:
-    interface_up("lo")
     resolv = Path("/etc/resolv.conf")
     resolv.unlink(missing_ok=True)
     if config["net"] == "none":
@@ -160,18 +166,29 @@ def mount_workspace(config: Config, home: Path) -> None:
     mount(str(REPO), mirror, flags=MS_BIND)
 
 
-def prepare(config: Config) -> None:
+def prepare_kernel() -> None:
+    """What is the same in every machine; a template has it before it is saved."""
     mount_system()
     tune_kernel()
-    order_refs(config)
-    set_hostname(str(config["hostname"]))
-    configure_network(config)
+    interface_up("lo")
+
+
+def prepare_user(config: Config) -> Path:
+    """What a login needs; returns the home directory."""
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    Path("/run/sshd").mkdir(exist_ok=True)
     home = add_user(user)
     write_etc(config)
+    return home
+
+
+def prepare_rest(config: Config, home: Path) -> None:
     mount_workspace(config, home)
-    Path("/run/sshd").mkdir(exist_ok=True)
+    order_refs(config)
+    set_hostname(str(config["hostname"]))
+    set_machine_id()
+    configure_network(config)
     for name in ("halt", "poweroff", "reboot"):  # busybox tells process 1 by signal, with -f the kernel at once
         with contextlib.suppress(FileExistsError):
             Path("/usr/local/sbin", name).symlink_to("/bin/busybox")

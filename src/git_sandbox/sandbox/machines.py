@@ -17,6 +17,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import prepare, warm
 from git_sandbox.sandbox.options import Progress
+from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import backends, host
@@ -40,7 +41,14 @@ def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
 
 
 @contextlib.contextmanager
-def started(
+def started(box: Box, record: Record, ready: Image, mode: str, progress: Progress) -> Iterator[Running]:
+    """A machine for the sandbox, booting. It is gone, with its sockets, when the block ends."""
+    with begun(box, record, ready, mode, progress) as (running, _):
+        yield running
+
+
+@contextlib.contextmanager
+def begun(
     box: Box,
     record: Record,
     ready: Image,
@@ -49,8 +57,8 @@ def started(
     *,
     may_be_warm: bool = False,
     accelerator: str | None = None,
-) -> Iterator[Running]:
-    """A machine for the sandbox, booting, or warm already. It is gone, with its sockets, when the block ends.
+) -> Iterator[tuple[Running, Adoption | None]]:
+    """Like `started`; a machine that need not boot may be used only when its adoption is done.
 
     `accelerator`: auto, kvm or tcg instead of what is configured.
     """
@@ -61,15 +69,14 @@ def started(
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
         logs = MachineLogs(console, box.directory.vmm_log)
-        running = None
-        if may_be_warm and mode == "run":
-            running = warm.start(warm.Start(chosen, spec, ready, own, sockets, logs, progress), stack)
+        begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress)
+        running, adoption = warm.start(begins, stack) if may_be_warm else (None, None)
         if running is None:
             prepare.write_initrd(box, ready, own)
             running = stack.enter_context(chosen.start(spec, sockets, logs))
         channels = {name: running.attachment(name) for name in spec.channels}
         box.directory.channels.write_bytes(msgspec.json.encode(channels))
-        yield running
+        yield running, adoption
 
 
 def _again(record: Record, ready: Image, mode: str, progress: Progress, accelerator: str | None) -> Backend:

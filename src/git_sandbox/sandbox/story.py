@@ -15,6 +15,7 @@ from git_sandbox.sandbox import extras, fork, home, machines, prepare, requests
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
+from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
@@ -120,14 +121,14 @@ class _Life:
     def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Home | None = None
-        with machines.started(
+        with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             accelerator=self.options.settings.accelerator,
-        ) as running:  # fmt: skip
+        ) as (running, adoption):  # fmt: skip
             try:
-                self._session(running)
+                self._session(running, adoption)
             except SessionError as error:
-                raise self._explained(error, running) from error
+                raise self._explained(error, running, adoption) from error
             try:
                 brought = home.bring_home(self.box, self.record, self.progress)
             except SandboxError as error:
@@ -141,20 +142,26 @@ class _Life:
             raise self.problem
         return brought
 
-    def _explained(self, error: SessionError, running: Running) -> SessionError:
-        """With what VMM and console last said; BootError when the machine ended without being asked to."""
-        died = running.wait(PANIC_WITHIN) and not self.began
+    def _explained(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
+        """With what VMM and console last said; BootError when the machine ended without being asked to.
+
+        A warm one that did not become the sandbox's is as good as dead.
+        """
+        died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
         cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
 
-    def _session(self, running: Running) -> None:
+    def _session(self, running: Running, adoption: Adoption | None) -> None:
         self.progress("Waiting for the shell")
         directory = self.box.directory
         with connect(
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
-            alive=running.alive, timeout=self.options.settings.boot_timeout,
+            alive=lambda: running.alive() and not (adoption and adoption.failed),
+            timeout=self.options.settings.boot_timeout,
             agent=self.extras.agent,
         ) as opened:  # fmt: skip
+            if adoption is not None:
+                adoption.done()
             self.began = True
             self.progress("")
             try:

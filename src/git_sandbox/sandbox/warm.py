@@ -12,11 +12,12 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from git_sandbox.errors import HostResourceError, MachineError, SandboxError
+from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
 from git_sandbox.image import guestfiles, initrd, spec, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.image.initrd import GuestFile
@@ -58,31 +59,60 @@ class Start:
     progress: Progress
 
 
-def start(wanted: Start, stack: contextlib.ExitStack) -> Running | None:
-    """A machine that has adopted the sandbox, in `stack`; None when it has to boot.
+Cold = tuple[None, None]
+COLD: Cold = (None, None)
+
+
+class Adoption:
+    """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`."""
+
+    def __init__(self, machine: Running, key: str, extra: Mapping[str, object]) -> None:
+        self._machine, self._key, self._extra = machine, key, extra
+        self._why: SandboxError | None = None
+        self._thread = threading.Thread(target=self._adopt, daemon=True)
+        self._thread.start()
+
+    def _adopt(self) -> None:
+        try:
+            _call(self._machine, "adopt", ADOPT, {**self._extra, "time": time.time()})
+        except SandboxError as error:
+            self._why = error
+            templates.failed(self._key, why(error))
+
+    @property
+    def failed(self) -> bool:
+        return self._why is not None
+
+    def done(self) -> None:
+        """Wait for it. Raises SessionError when it did not work: the sandbox has to boot."""
+        self._thread.join()
+        if self._why is not None:
+            raise SessionError("a warm start did not work", cause=why(self._why)) from self._why
+
+
+def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
+    """A machine that is adopting the sandbox, in `stack`; COLD when it has to boot.
 
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = wanted.backend
     if not can_save(backend) or wanted.spec.net != "none" or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
-        return None
+        return COLD
     try:
         key = _key(wanted, backend)
         if key in templates.failures():
-            return None
+            return COLD
         with templates.used(key) as found:
             if found is not None:
                 return _restored(wanted, backend, found, stack)
         if not _make(wanted, backend, key):
-            return None
+            return COLD
         with templates.used(key) as found:
-            return _restored(wanted, backend, found, stack) if found is not None else None
+            return _restored(wanted, backend, found, stack) if found is not None else COLD
     except (SandboxError, OSError) as error:
-        cause = getattr(error, "cause", "")
-        why = f"{error}: {cause}" if cause else str(error)
-        templates.failed(key, why)
-        wanted.progress(f"A warm start did not work ({one_line(why)}): booting instead")
-        return None
+        templates.failed(key, why(error))
+        wanted.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
+        return COLD
 
 
 def _key(wanted: Start, backend: Snapshotting) -> str:
@@ -139,16 +169,15 @@ def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratc
         machine.save()
 
 
-def _restored(wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack) -> Running:
+def _restored(
+    wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
+) -> tuple[Running, Adoption]:
     saved = Saved(found.memory, found.state, restore=True)
     shape = _shape(wanted.spec, found.initrd, wanted.spec.disks[1].path, saved)
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
-    with contextlib.ExitStack() as own:
-        running = own.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
-        files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
-        _call(running, "adopt", ADOPT, {"files": files, "seed": _text(os.urandom(SEED)), "time": time.time()})
-        stack.enter_context(own.pop_all())
-    return running
+    running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
+    files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
+    return running, Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))})
 
 
 def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
@@ -158,6 +187,11 @@ def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping
             stream.call(channel, op, extra=extra, limits=limits)
     except (SandboxError, OSError) as error:
         raise MachineError(f"`{op}` failed", cause=f"{error}; {machine.diagnosis()}") from error
+
+
+def why(error: Exception) -> str:
+    cause = error.cause if isinstance(error, SandboxError) else ""
+    return f"{error}: {cause}" if cause else str(error)
 
 
 def _text(raw: bytes) -> str:

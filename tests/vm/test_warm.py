@@ -1,0 +1,142 @@
+"""Warm starts: what is restored is this sandbox's own and nobody's twin, and whatever goes wrong, the machine boots."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.terminal import Terminal
+from support.vm import SANDBOX, Sandboxes, processes_of, sandboxes, wait_for
+
+# What must differ between two machines that were one. Python's hash seed: a process of the guest's, not its init.
+SECRETS = """
+head -c 64 /dev/urandom | sha256sum; cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/machine-id
+sudo cat /run/git-sandbox/host_key | sha256sum; hostname; mktemp -u; python3 -c 'print(hash("x"))'
+bash -c 'echo $RANDOM$RANDOM'
+"""
+TEMPLATE = "template-init.sh"  # on the kernel's command line of a machine that was saved, and of no other
+
+
+@pytest.fixture
+def own_cache(cache: Path, tmp_path: Path) -> Path:
+    """A cache with the real image but templates of its own."""
+    mine = tmp_path / "cache"
+    (mine / "git-sandbox").mkdir(parents=True)
+    (mine / "git-sandbox" / "images").symlink_to(cache / "git-sandbox" / "images")
+    if (cache / "git-sandbox" / "accelerator.json").exists():
+        shutil.copy(cache / "git-sandbox" / "accelerator.json", mine / "git-sandbox")
+    return mine
+
+
+@pytest.fixture
+def fresh(repo: GitRepo, tmp_path: Path, own_cache: Path) -> Iterator[Sandboxes]:
+    """Like `boxes`, with templates of its own, of small machines."""
+    with sandboxes(repo, tmp_path / "state", own_cache) as made:
+        made.env |= {"SANDBOX_MEMORY": "768M", "SANDBOX_CPUS": "1", "SANDBOX_DIRTY": "keep"}
+        yield made
+
+
+def templates(made: Sandboxes) -> list[Path]:
+    return sorted(Path(made.env["XDG_CACHE_HOME"]).glob("git-sandbox/templates/[0-9a-f]*"))
+
+
+def warm(made: Sandboxes, *options: str) -> bool:
+    return TEMPLATE in made.sh("cat /proc/cmdline", *options).text
+
+
+def test_siblings_share_nothing_and_know_the_time(fresh: Sandboxes) -> None:
+    for name in ("one", "two"):
+        fresh.ok("spawn", "-d", "--name", name)
+    assert len(templates(fresh)) == 1
+    told = {}
+    for name in ("one", "two"):
+        before = time.time()
+        clock = float(fresh.ok("exec", name, "--", "date", "+%s.%N").text)
+        assert before - 1 < clock < time.time() + 1, (before, clock, time.time())
+        assert TEMPLATE in fresh.ok("exec", name, "--", "cat", "/proc/cmdline").text
+        told[name] = fresh.ok("exec", name, "--", "sh", "-ec", SECRETS).text.splitlines()
+    assert len(told["one"]) == 9
+    assert all(told["one"])
+    assert [a for a, b in zip(told["one"], told["two"], strict=True) if a == b] == []
+    _starts_again_as_it_was_left(fresh, told["one"][3])
+
+
+def _starts_again_as_it_was_left(fresh: Sandboxes, machine_id: str) -> None:
+    look = "cat /proc/cmdline left /etc/machine-id > told; (ls /etc/kept; findmnt -no SOURCE /workspace) >> told\n"
+    keep = "cat > look; echo left > left; sudo touch /etc/kept; git commit -qm x --allow-empty"
+    fresh.ok("exec", "one", "--", "sh", "-ec", keep, input=look.encode())
+    for name in ("one", "two"):
+        fresh.ok("stop", name)
+    with Terminal([SANDBOX, "shell", "one"], cwd=fresh.repo.path, env=fresh.env) as term:
+        term.type("sh look; exit\n")
+        assert term.wait() == 0
+    cmdline, *rest = fresh.repo.git("show", "refs/sandbox-wip/one:told").splitlines()
+    assert TEMPLATE in cmdline, "a stopped sandbox starts warm, too"
+    assert rest == ["left", machine_id, "/etc/kept", "/dev/vdb[/repo]"]
+
+
+def test_what_goes_wrong_is_followed_by_a_boot(fresh: Sandboxes) -> None:
+    assert not warm(fresh, "--warm", "no")
+    assert templates(fresh) == []
+    assert warm(fresh)
+    (template,) = templates(fresh)
+    state = template / "state"
+    seen = state.stat()
+    with state.open("r+b") as file:  # same size, same time: only the restore notices
+        file.seek(1000)
+        file.write(os.urandom(200_000))
+    os.utime(state, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert not warm(fresh)
+    assert templates(fresh) == []
+    said = [row for row in json.loads(fresh.run("doctor", "--json").out)["data"] if row["name"] == "warm starts"]
+    assert (said[0]["verdict"], "machines boot instead" in said[0]["result"]) == ("note", True), said
+    assert not warm(fresh), "not tried again at once"
+    fresh.ok("image", "prune")
+    assert warm(fresh)
+
+
+def test_a_memory_of_nothing_but_garbage_is_followed_by_a_boot(fresh: Sandboxes) -> None:
+    assert warm(fresh)
+    (template,) = templates(fresh)
+    memory = template / "memory"
+    seen = memory.stat()
+    with memory.open("r+b") as file:
+        for offset in range(0, seen.st_size, 1 << 20):
+            file.seek(offset)
+            file.write(b"\xcc" * 65536)
+    os.utime(memory, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert not warm(fresh)
+
+
+def test_killed_and_interrupted_while_the_template_is_made(fresh: Sandboxes) -> None:
+    building = Path(fresh.env["XDG_CACHE_HOME"]) / "git-sandbox" / "templates"
+    with fresh.started("run", "--", "true") as child:
+        wait_for("a template in the making", lambda: list(building.glob(".build-*/memory")))
+        child.kill()
+        child.wait(30)
+    wait_for("nothing left", lambda: not processes_of(fresh.state), 10)
+    fresh.ok("drop", "--force", "vm-1")
+    with fresh.started("run", "--", "true") as child:
+        wait_for("a template in the making", lambda: list(building.glob(f".build-{child.pid}/memory")))
+        child.send_signal(signal.SIGINT)
+        assert fresh.finish(child).code == 130
+    assert templates(fresh) == []
+    assert list(building.glob(".build-*")) == []
+    assert warm(fresh)
+
+
+def test_two_at_once_and_one_template(fresh: Sandboxes) -> None:
+    words = ("run", "--", "cat", "/proc/cmdline")
+    with fresh.started(*words) as one, fresh.started(*words) as two:
+        done = [fresh.finish(one), fresh.finish(two)]
+    assert [each.code for each in done] == [0, 0], [each.said for each in done]
+    assert len(templates(fresh)) == 1
+    assert any(TEMPLATE in each.text for each in done)
