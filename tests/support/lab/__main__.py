@@ -29,7 +29,6 @@ ch-remote and virtiofsd that are on PATH. What happens in it is gone when it end
 test-results/lab.
 """
 KEEP = Path(__file__).parents[3] / "test-results" / "lab"
-CONTRACT = ("-m", "contract", "tests/vm")
 
 
 def options(words: list[str]) -> argparse.Namespace:
@@ -64,7 +63,7 @@ def planned(found: argparse.Namespace) -> Plan:
     if found.what == "shell":
         size = os.get_terminal_size()
         return plan.shell(size.lines, size.columns, os.environ.get("TERM", "dumb"))
-    return plan.pytest(found.rest or CONTRACT, workers=found.workers)
+    return plan.pytest(found.rest or plan.CHOSEN, workers=found.workers)
 
 
 @contextmanager

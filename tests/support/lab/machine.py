@@ -153,9 +153,8 @@ class _Session:
                 child.wait(20)
             if self.outcome is None:
                 raise MachineError("the lab ended without saying how its work went", cause=self._last_words(complaints))
-        self.outcome.seconds = round(time.monotonic() - started, 1)
         _unpack(bytes(self.buffers["results"]), keep)
-        return self.outcome
+        return msgspec.structs.replace(self.outcome, seconds=round(time.monotonic() - started, 1))
 
     def _listen(self, ours: Mapping[str, socket.socket], until: float) -> None:
         with selectors.DefaultSelector() as selector:
