@@ -115,7 +115,7 @@ def run(
         initrd.write(files.initrd, ready.initramfs, {name: GuestFile(data, 0o755) for name, data in own.items()})
         listener.progress("Booting the lab")
         try:
-            return _Session(plan, files, listener, deadline).carry_out(size, keep)
+            return Session(plan, files, listener, deadline).carry_out(size, keep)
         finally:
             if keep and files.console.exists():
                 keep.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def run(
 
 
 @dataclass
-class _Session:
+class Session:
     plan: Plan
     files: Files
     listener: Listener
@@ -160,17 +160,14 @@ class _Session:
         with selectors.DefaultSelector() as selector:
             for name, each in ours.items():
                 selector.register(each, selectors.EVENT_READ, name)
-            while selector.get_map():
-                ready = selector.select(max(0.0, until - time.monotonic()))
-                if not ready:
-                    return
-                for key, _ in ready:
+            while selector.get_map() and time.monotonic() < until:
+                for key, _ in selector.select(until - time.monotonic()):
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
                         selector.unregister(key.fileobj)
-                    self._heard(key.data, data)
+                    self.heard(key.data, data)
 
-    def _heard(self, port: str, data: bytes) -> None:
+    def heard(self, port: str, data: bytes) -> None:
         if port == "output":
             self.listener.output(data)
             return
@@ -180,11 +177,15 @@ class _Session:
             while b"\n" in buffer:
                 line, _, rest = bytes(buffer).partition(b"\n")
                 buffer[:] = rest
-                self._event(msgspec.json.decode(line, type=Event))
+                self._event(line)
         if len(buffer) > (LINE_LIMIT if port == "report" else RESULTS_LIMIT):
             raise MachineError(f"the lab sends more on its port `{port}` than anybody wants to keep")
 
-    def _event(self, event: Event) -> None:
+    def _event(self, line: bytes) -> None:
+        try:
+            event = msgspec.json.decode(line, type=Event)
+        except msgspec.DecodeError as error:
+            raise MachineError("the lab's report makes no sense", cause=printable(line, limit=500)) from error
         if event.event == "ready":
             self.facts = event.facts
         elif event.event == "test":
