@@ -103,3 +103,16 @@ def test_backend_without_its_program_says_so(monkeypatch: pytest.MonkeyPatch, tm
     assert backends.missing("firecracker", {}) == "firecracker: there is no `firecracker` on PATH"
     (tmp_path / "firecracker").touch(mode=0o755)
     assert backends.missing("firecracker", {"SANDBOX_ACCELERATOR": "kvm"}) == ""
+
+
+def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(images, "root", lambda: tmp_path / "lab")
+    with images.scratch() as first:
+        (first / "disk").touch()
+        (tmp_path / "lab" / "run-dead").mkdir()
+        with images.scratch() as second:
+            assert {each.name for each in (tmp_path / "lab").glob("run-*")} == {first.name, second.name}
+            assert (first / "disk").exists()
+    assert list((tmp_path / "lab").glob("run-*")) == []

@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,9 +101,8 @@ def run(
     """
     ready, guest = images.own(listener.progress), images.guest(listener.progress)
     plan = msgspec.structs.replace(plan, token=secrets.token_hex(16))
-    images.root().mkdir(parents=True, exist_ok=True)
-    with cache.use(ready), cache.use(guest), tempfile.TemporaryDirectory(prefix="run-", dir=images.root()) as scratch:
-        files = Files(ready, Path(scratch, "initrd"), Path(scratch, "disk"), Path(scratch, "console.log"))
+    with cache.use(ready), cache.use(guest), images.scratch() as scratch:
+        files = Files(ready, scratch / "initrd", scratch / "disk", scratch / "console.log")
         listener.progress("Making the lab's disk")
         disk.make(files.disk, guest, repository)
         own = {
