@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from git_sandbox import settings
+from git_sandbox.vmm.backends import BY_NAME, Found
 from support.vm import SANDBOX
 
-
-@dataclass(frozen=True)
-class Tested:
-    program: str
-    process: str  # how the name of its process begins (comm has 15 characters)
-    emulation: bool = False
+NAMES = tuple(BY_NAME)
+DEFAULT = NAMES[0]
 
 
-KNOWN = {
-    "qemu": Tested("qemu-system-x86_64", "qemu", emulation=True),
-    "firecracker": Tested("firecracker", "firecracker"),
-    "cloud-hypervisor": Tested("cloud-hypervisor", "cloud-hyper"),
-}
-NAMES = tuple(name for name in settings.BY_NAME["backend"].choices if name != settings.AUTO)
+def process(name: str) -> str:
+    """What the kernel calls a process of that VMM (`comm`)."""
+    return BY_NAME[name].program[:15]
 
 
-def missing(name: str, env: Mapping[str, str]) -> str:
-    """Why `name` cannot run on this host; empty when it can."""
-    tested = KNOWN[name]
-    if tested.emulation:
-        return ""  # the default everywhere: a host without it fails
-    if shutil.which(tested.program) is None:
-        return f"{name}: there is no `{tested.program}` on PATH"
-    if env.get("SANDBOX_ACCELERATOR") == "kvm":
-        return ""  # asked for: if it does not work, tests fail
-    told = _accelerator(env)
-    return "" if told.startswith("kvm") else f"{name} needs KVM; {told}"
+def absent(name: str) -> str:
+    """Why this host has not got it; empty when it has. Without the default one tests fail instead."""
+    kind = BY_NAME[name]
+    return "" if name == DEFAULT else Found(kind, kind.version()).problem
 
 
-def _accelerator(env: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [SANDBOX, "doctor", "--json"], env=os.environ | dict(env), capture_output=True, check=False, timeout=120
-    )
-    rows = json.loads(done.stdout)["data"]
-    return next(str(row["result"]) for row in rows if row["name"] == "accelerator")
+def unproved(name: str, env: Mapping[str, str]) -> str:
+    """Why it does not run here, asked of `sandbox doctor`; empty when it does."""
+    if BY_NAME[name].capabilities.emulation or env.get("SANDBOX_ACCELERATOR") == "kvm":
+        return ""  # KVM that was asked for and does not work fails the tests
+    words = [os.fspath(SANDBOX), "doctor", "--json"]
+    env = os.environ | dict(env) | {"SANDBOX_BACKEND": name}
+    done = subprocess.run(words, env=env, capture_output=True, check=False, timeout=120)
+    row = next(row for row in json.loads(done.stdout)["data"] if row["name"] == "accelerator")
+    return "" if row["verdict"] == "ok" else str(row["result"])

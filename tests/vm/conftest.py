@@ -55,9 +55,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
     """The backend under test; skips, and says why, where it cannot run."""
-    name: str = getattr(request, "param", "qemu")
-    if why := backends.missing(name, {"XDG_CACHE_HOME": str(CACHE)} | os.environ):
-        pytest.skip(why)
+    name: str = getattr(request, "param", backends.DEFAULT)
+    why = backends.absent(name)
+    if not why:
+        own = {"XDG_CACHE_HOME": os.fspath(request.getfixturevalue("cache"))}
+        why = backends.unproved(name, os.environ | own)
+    if why:
+        pytest.skip(f"{name}: {why}")
     return name
 
 
@@ -69,7 +73,7 @@ def boxes(
     target = request.config.rootpath / "test-results" / re.sub(r"[^\w.-]+", "_", request.node.name)
     with sandboxes(repo, tmp_path / "state", cache) as made:
         made.env["SANDBOX_BACKEND"] = backend
-        made.machine = backends.KNOWN[backend].process
+        made.machine = backends.process(backend)
         try:
             yield made
         finally:
