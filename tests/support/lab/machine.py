@@ -94,12 +94,15 @@ def run(
     keep: Path | None = None,
     repository: Path = disk.REPOSITORY,
 ) -> Outcome:
-    """Boot, carry out `plan`, and end with the lab gone. `keep`: where the results and the console's log go.
+    """Boot, carry out `plan`, and end with the lab gone.
 
-
+    `keep`: a directory, emptied first, where report and output can be followed, and results and the console's log go.
     `deadline`: seconds for all of it. Raises MachineError when the lab does not say that it is done, and how.
     """
     ready, guest = images.own(listener.progress), images.guest(listener.progress)
+    if keep:
+        shutil.rmtree(keep, ignore_errors=True)
+        keep.mkdir(parents=True)
     plan = msgspec.structs.replace(plan, token=secrets.token_hex(16))
     with cache.use(ready), cache.use(guest), images.scratch() as scratch:
         files = Files(ready, scratch / "initrd", scratch / "disk", scratch / "console.log")
@@ -113,10 +116,9 @@ def run(
         initrd.write(files.initrd, ready.initramfs, {name: GuestFile(data, 0o755) for name, data in own.items()})
         listener.progress("Booting the lab")
         try:
-            return Session(plan, files, listener, deadline).carry_out(size, keep)
+            return Session(plan, files, listener, deadline, keep).carry_out(size)
         finally:
             if keep and files.console.exists():
-                keep.mkdir(parents=True, exist_ok=True)
                 shutil.copy(files.console, keep / "lab-console.log")
 
 
@@ -126,12 +128,13 @@ class Session:
     files: Files
     listener: Listener
     deadline: float
+    keep: Path | None = None
     buffers: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in PORTS})
     outcome: Outcome | None = None
     tests: list[Event] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
-    def carry_out(self, size: Size, keep: Path | None) -> Outcome:
+    def carry_out(self, size: Size) -> Outcome:
         started = time.monotonic()
         terminal = self.plan.terminal is not None
         with _pairs() as (ours, theirs):
@@ -151,7 +154,7 @@ class Session:
                 child.wait(20)
             if self.outcome is None:
                 raise MachineError("the lab ended without saying how its work went", cause=self._last_words(complaints))
-        _unpack(bytes(self.buffers["results"]), keep)
+        _unpack(bytes(self.buffers["results"]), self.keep)
         return msgspec.structs.replace(self.outcome, seconds=round(time.monotonic() - started, 1))
 
     def _listen(self, ours: Mapping[str, socket.socket], until: float) -> None:
@@ -166,6 +169,9 @@ class Session:
                     self.heard(key.data, data)
 
     def heard(self, port: str, data: bytes) -> None:
+        if self.keep and port != "results":
+            with (self.keep / f"lab-{port}.log").open("ab") as log:
+                log.write(data)
         if port == "output":
             self.listener.output(data)
             return
@@ -214,6 +220,5 @@ def _pairs() -> Iterator[tuple[dict[str, socket.socket], dict[str, socket.socket
 def _unpack(data: bytes, keep: Path | None) -> None:
     if keep is None or not data:
         return
-    keep.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         archive.extractall(keep, filter="data")
