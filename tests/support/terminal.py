@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from support.pace import SLOWNESS
+
 
 class Terminal:
     """Runs `argv` in a session of its own whose controlling terminal is ours."""
@@ -50,7 +52,7 @@ class Terminal:
 
     def expect(self, wanted: str, seconds: float = 60.0) -> str:
         """Read until `wanted` appears; everything up to its end, which is then used up."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWNESS
         while wanted.encode() not in self.seen:
             left = deadline - time.monotonic()
             assert left > 0, f"no {wanted!r} within {seconds:g} s; the terminal shows:\n{self.shown()}"
@@ -69,7 +71,7 @@ class Terminal:
 
     def wait(self, seconds: float = 120.0) -> int:
         """Exit status; goes on reading, because a program blocks on a terminal that nobody reads."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWNESS
         while self.child.poll() is None:
             assert time.monotonic() < deadline, f"still running:\n{self.shown()}"
             self._read(0.1)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from support.gitrepo import GitRepo
+from support.pace import SLOWNESS
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
-TIMEOUT = 240.0  # seconds for one command; a boot under emulation takes 5 to 40, depending on what else runs
+TIMEOUT = 240.0 * SLOWNESS  # seconds for one command; a boot under emulation takes 5 to 40, depending on what else runs
 KEPT = ("console.log", "vmm.log", "record.json")
 
 
@@ -58,6 +59,7 @@ class Sandboxes:
     runtime: Path
     env: dict[str, str]
     prefix: tuple[str, ...] = ()
+    machine: str = "qemu"  # how the name of the VMM's process begins
     history: list[Done] = field(default_factory=list)
 
     def run(
@@ -128,8 +130,9 @@ class Sandboxes:
         """Every process that belongs to these sandboxes: our directories are in its arguments or environment."""
         return processes_of(self.state)
 
-    def only(self, program: str) -> int:
-        (found,) = (pid for pid, name in self.processes().items() if name.startswith(program))
+    def only_machine(self) -> int:
+        """Process id of the one VMM that runs."""
+        (found,) = (pid for pid, name in self.processes().items() if name.startswith(self.machine))
         return found
 
 
@@ -147,7 +150,7 @@ def processes_of(state: Path) -> dict[int, str]:
 
 
 def wait_for(what: str, happened: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOWNESS
     while not happened():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(0.1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import backends
 from support.gitrepo import GitRepo
 from support.vm import SANDBOX, Sandboxes, keep_artifacts, real_cache, sandboxes
 
@@ -45,13 +46,34 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return CACHE
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `contract` runs once for each backend, everything else with the default one."""
+    if "backend" in metafunc.fixturenames and metafunc.definition.get_closest_marker("contract"):
+        metafunc.parametrize("backend", backends.NAMES, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The backend under test; skips, and says why, where it cannot run."""
+    name: str = getattr(request, "param", backends.DEFAULT)
+    why = backends.absent(name)
+    if not why:
+        own = {"XDG_CACHE_HOME": os.fspath(request.getfixturevalue("cache"))}
+        why = backends.unproved(name, os.environ | own)
+    if why:
+        pytest.skip(f"{name}: {why}")
+    return name
+
+
 @pytest.fixture
 def boxes(
-    request: pytest.FixtureRequest, repo: GitRepo, tmp_path: Path, cache: Path, pytestconfig: pytest.Config
+    request: pytest.FixtureRequest, backend: str, repo: GitRepo, tmp_path: Path, cache: Path
 ) -> Iterator[Sandboxes]:
-    """`sandbox` as a user runs it, in `repo`."""
-    target = pytestconfig.rootpath / "test-results" / re.sub(r"[^\w.-]+", "_", request.node.name)
+    """`sandbox` as a user runs it, in `repo`, on `backend`."""
+    target = request.config.rootpath / "test-results" / re.sub(r"[^\w.-]+", "_", request.node.name)
     with sandboxes(repo, tmp_path / "state", cache) as made:
+        made.env["SANDBOX_BACKEND"] = backend
+        made.machine = backends.process(backend)
         try:
             yield made
         finally:

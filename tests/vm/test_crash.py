@@ -42,8 +42,10 @@ def test_signal_before_the_guest_answers_leaves_nothing(boxes: Sandboxes) -> Non
     assert (boxes.refs(), boxes.directories()) == ({}, [])
 
 
-def test_power_off_inside_is_rescued(boxes: Sandboxes) -> None:
-    done = boxes.run("run", "--", "sh", "-ec", WORK + "sync; sudo poweroff -f; sleep 60")
+@pytest.mark.contract
+@pytest.mark.parametrize("end", ["poweroff -f", "sh -c 'echo c > /proc/sysrq-trigger'"], ids=["power-off", "crash"])
+def test_machine_that_ends_from_inside_is_rescued(boxes: Sandboxes, end: str) -> None:
+    done = boxes.run("run", "--", "sh", "-ec", f"{WORK} sync; sudo {end}; sleep 60")
     assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
     assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
     assert "rescue" in done.said
@@ -51,6 +53,7 @@ def test_power_off_inside_is_rescued(boxes: Sandboxes) -> None:
     assert boxes.listed()["vm-1"]["state"] == "stopped"
 
 
+@pytest.mark.contract
 def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> None:
     with boxes.started("run", "--", "sh", "-ec", WORK + "sync; echo up; sleep 600") as child:
         started(child)
@@ -58,7 +61,7 @@ def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> Non
         assert boxes.run("drop", "--force", "vm-1").code == 17, "it runs"
         child.kill()
         child.wait()
-    wait_for("QEMU dies with its supervisor", lambda: not boxes.processes(), 15)
+    wait_for("the machine dies with its supervisor", lambda: not boxes.processes(), 15)
     assert boxes.listed()["vm-1"]["state"] == "recoverable"
     assert "refs/sandbox/vm-1" not in boxes.refs()
     refused = boxes.run("drop", "vm-1")
@@ -83,12 +86,13 @@ n=0; while :; do n=$((n + 1)); echo $n > count; git add count; git commit -qm "c
 """
 
 
+@pytest.mark.contract
 def test_killed_machine_under_write_load_keeps_every_commit(boxes: Sandboxes) -> None:
     with boxes.started("run", "--", "sh", "-c", LOAD) as child:
         started(child)
         assert child.stdout is not None
         told = [child.stdout.readline().decode().strip() for _ in range(8)]
-        os.kill(boxes.only("qemu"), signal.SIGKILL)
+        os.kill(boxes.only_machine(), signal.SIGKILL)
         done = boxes.finish(child)
     told += re.findall("^[0-9a-f]{40}$", done.text, re.MULTILINE)
     home = boxes.repo.git("rev-list", "sandbox/vm-1").split()

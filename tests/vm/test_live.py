@@ -10,7 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from support.gitrepo import GitRepo
+from support.pace import SLOWNESS
 from support.vm import SANDBOX, Sandboxes, wait_for
 
 SETUP = """#!/bin/sh
@@ -104,6 +107,7 @@ def _copies(boxes: Sandboxes, tmp_path: Path) -> None:
 BUSY = "while :; do head -c 200000 /dev/urandom > noise; done"
 
 
+@pytest.mark.contract
 def test_shells_pushes_a_frozen_machine_and_the_end(boxes: Sandboxes) -> None:
     boxes.ok("spawn", "-d")
     first, second = _shell(boxes), _shell(boxes)
@@ -113,16 +117,16 @@ def test_shells_pushes_a_frozen_machine_and_the_end(boxes: Sandboxes) -> None:
         "two shells at once", lambda: boxes.run("exec", "vm-1", "--", "ls", "/tmp/shell-0", "/tmp/shell-1").code == 0
     )
     os.close(first[1])  # the terminal's window is closed: its session gets SIGHUP
-    first[0].wait(30)
+    first[0].wait(30 * SLOWNESS)
     assert boxes.listed()["vm-1"]["state"] == "running"
     boxes.ok(
         "exec", "vm-1", "--", "sh", "-ec", f"nohup sh -c '{BUSY}' >/dev/null 2>&1 & git commit -qm one --allow-empty"
     )
     assert "refs/sandbox/vm-1" in boxes.ok("exec", "vm-1", "--", "sandbox", "push").text
     pushed = boxes.refs()["refs/sandbox/vm-1"]
-    os.kill(boxes.only("qemu"), signal.SIGSTOP)
+    os.kill(boxes.only_machine(), signal.SIGSTOP)
     time.sleep(8)
-    os.kill(boxes.only("qemu"), signal.SIGCONT)
+    os.kill(boxes.only_machine(), signal.SIGCONT)
     boxes.ok("exec", "vm-1", "--", "git", "commit", "-qm", "two", "--allow-empty")
     skew = time.time() - float(boxes.ok("exec", "vm-1", "--", "date", "+%s.%N").text)
     assert abs(skew) < 30, skew
@@ -134,7 +138,7 @@ def test_shells_pushes_a_frozen_machine_and_the_end(boxes: Sandboxes) -> None:
     boxes.ok("exec", "vm-1", "--", "git", "commit", "-qm", "three", "--allow-empty")
     boxes.ok("stop", "vm-1")
     os.close(second[1])
-    second[0].wait(30)
+    second[0].wait(30 * SLOWNESS)
     assert boxes.repo.git("log", "--format=%s", "-3", "sandbox/vm-1").split() == ["three", "two", "one"]
     assert boxes.repo.git("rev-parse", "main") == mine
     assert boxes.listed()["vm-1"]["state"] == "stopped"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
 from support.vm import Sandboxes
 
 WEIRD = (b"new\nline", b"\xff\xfe-latin-\xe9", b" space ", b"-dash", b'quote"\\')
@@ -35,6 +37,7 @@ def test_dirty_repository_looks_the_same_inside(boxes: Sandboxes) -> None:
     assert boxes.directories() == []
 
 
+@pytest.mark.contract
 def test_everything_made_inside_comes_home(boxes: Sandboxes) -> None:
     repo = boxes.repo
     before = repo.refs()
@@ -90,6 +93,7 @@ def test_unborn_head_and_detached_head(boxes: Sandboxes) -> None:
     assert repo.git("rev-list", "--count", "sandbox/vm-2") == "1"
 
 
+@pytest.mark.contract
 def test_two_sandboxes_at_once(boxes: Sandboxes) -> None:
     script = "echo $(hostname) > who; git add who; git commit -qm $(hostname)"
     with (

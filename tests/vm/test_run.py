@@ -16,6 +16,7 @@ git rev-parse --show-toplevel; test -w . && touch probe && rm probe && echo writ
 """
 
 
+@pytest.mark.contract
 def test_streams_are_passed_byte_for_byte_and_kept_apart(boxes: Sandboxes) -> None:
     data = random.Random(1).randbytes(5 << 20)
     script = "cat > /tmp/in; cat /tmp/in; tail -c 3000000 /tmp/in >&2; sha256sum < /tmp/in | cut -c1-64 | tr -d '\\n'"

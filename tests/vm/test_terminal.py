@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.terminal import Terminal
 from support.vm import SANDBOX, Sandboxes
 
@@ -22,6 +24,7 @@ def ready(term: Terminal) -> None:
     term.expect(PROMPT)
 
 
+@pytest.mark.contract
 def test_shell_resize_interrupt_and_exit_code(boxes: Sandboxes) -> None:
     with terminal(boxes) as term:
         before = term.settings()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import termios
 from collections.abc import Iterator
@@ -28,8 +27,6 @@ The lab holds a copy of this working tree, the guest image, and those of firecra
 ch-remote and virtiofsd that are on PATH. What happens in it is gone when it ends; results of failed tests are kept in
 test-results/lab.
 """
-KEEP = Path(__file__).parents[3] / "test-results" / "lab"
-CONTRACT = ("-m", "contract", "tests/vm")
 
 
 def options(words: list[str]) -> argparse.Namespace:
@@ -64,7 +61,7 @@ def planned(found: argparse.Namespace) -> Plan:
     if found.what == "shell":
         size = os.get_terminal_size()
         return plan.shell(size.lines, size.columns, os.environ.get("TERM", "dumb"))
-    return plan.pytest(found.rest or CONTRACT, workers=found.workers)
+    return plan.pytest(found.rest or plan.CHOSEN, workers=found.workers)
 
 
 @contextmanager
@@ -82,7 +79,6 @@ def terminal_kept() -> Iterator[None]:
 
 def main(words: list[str]) -> int:
     found = options(words)
-    shutil.rmtree(KEEP, ignore_errors=True)
     with terminal_kept(), signals_raise(), shown(quiet=False) as progress:
 
         def event(heard: Event) -> None:
@@ -96,7 +92,8 @@ def main(words: list[str]) -> int:
 
         done = machine.run(
             planned(found), Size(found.cpus, found.memory), Listener(progress, event, output),
-            deadline=found.deadline, keep=KEEP, repository=found.repository,
+            deadline=found.deadline, repository=found.repository,
+            keep=found.repository / "test-results" / "lab" if found.what == "test" else None,
         )  # fmt: skip
     sys.stderr.write(f"The lab ran for {done.seconds:g} s.\n")
     return done.code

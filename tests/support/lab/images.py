@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import paths
-from git_sandbox.errors import RequirementError
-from git_sandbox.image import build, spec
+from git_sandbox.errors import RequirementError, StateError
+from git_sandbox.image import build, cache, spec
 from git_sandbox.image.cache import Image
 from git_sandbox.image.spec import ImageSpec
 
 SPEC = Path(__file__).with_name("image.toml")
+KEPT = 3  # images; branches with another spec or another initramfs have one of their own
 Progress = Callable[[str], None]
 
 
@@ -25,7 +29,12 @@ def own(progress: Progress) -> Image:
     if platform.machine() != "x86_64":
         raise RequirementError(f"the lab emulates AMD's SVM, which makes no sense on {platform.machine()}")
     with _separate_cache():
-        return build.ensure(msgspec.toml.decode(SPEC.read_bytes(), type=ImageSpec), progress)
+        found = build.ensure(msgspec.toml.decode(SPEC.read_bytes(), type=ImageSpec), progress)
+        for old in sorted(cache.every(), key=lambda image: -image.info.built)[KEPT:]:
+            with contextlib.suppress(StateError):  # in use
+                if old != found:
+                    cache.remove(old)
+        return found
 
 
 def guest(progress: Progress) -> Image:
@@ -49,3 +58,36 @@ def _separate_cache() -> Iterator[None]:
 def root() -> Path:
     """Everything that the lab keeps on this host."""
     return paths.cache_root() / "lab"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for one run, gone afterwards. What runs that were killed left behind goes first."""
+    paths.private_directory(root())
+    with contextlib.ExitStack() as stack:
+        with (root() / ".lock").open("w") as creating:
+            fcntl.flock(creating, fcntl.LOCK_EX)
+            for left in root().glob("run-*"):
+                with _locked(left) as nobody_there:
+                    if nobody_there:
+                        shutil.rmtree(left, ignore_errors=True)
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=root())))
+            stack.enter_context(_locked(place))
+        yield place
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        yield _take(handle)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

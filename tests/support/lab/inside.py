@@ -62,6 +62,20 @@ def mount(source: str, target: str, kind: str, options: str, *, bind: bool = Fal
         say(f"cannot mount {source} on {target}: {os.strerror(ctypes.get_errno())}")
 
 
+def idle_machine() -> list[int]:
+    """A virtual machine with a processor that never runs; it lives as long as the descriptors returned are open.
+
+    The first machine's start and the last one's end switch static keys, which rewrites the scheduler's code while the
+    other processor may be in it. QEMU's emulation can then run a stale copy of the instruction in the making, and the
+    kernel dies in `__schedule`. With a machine that is always there the keys stay as they are.
+    """
+    create_vm, create_irqchip, create_vcpu = 0xAE01, 0xAE60, 0xAE41  # linux/kvm.h
+    kvm = os.open("/dev/kvm", os.O_RDWR)
+    machine = fcntl.ioctl(kvm, create_vm, 0)
+    fcntl.ioctl(machine, create_irqchip, 0)
+    return [kvm, machine, fcntl.ioctl(machine, create_vcpu, 0)]
+
+
 def call(*argv: str) -> str:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return done.stdout.strip()
@@ -149,12 +163,14 @@ def main() -> None:
     os.environ.update(plan["env"])
     try:
         prepare()
+        idle = idle_machine()
         report, output, results = Port("lab.report"), Port("lab.output"), Port("lab.results")
         report.event(event="ready", facts=facts())
         code = run(plan, report, output)
         ship(Path(plan["results"]), results)
         os.sync()
         report.event(event="end", code=code, token=plan["token"])
+        say(f"done, with machine {idle} still there")
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
         sys.excepthook(type(error), error, error.__traceback__)
     power_off()

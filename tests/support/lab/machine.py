@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -95,16 +94,18 @@ def run(
     keep: Path | None = None,
     repository: Path = disk.REPOSITORY,
 ) -> Outcome:
-    """Boot, carry out `plan`, and end with the lab gone. `keep`: where the results and the console's log go.
+    """Boot, carry out `plan`, and end with the lab gone.
 
-
+    `keep`: a directory, emptied first, where report and output can be followed, and results and the console's log go.
     `deadline`: seconds for all of it. Raises MachineError when the lab does not say that it is done, and how.
     """
     ready, guest = images.own(listener.progress), images.guest(listener.progress)
+    if keep:
+        shutil.rmtree(keep, ignore_errors=True)
+        keep.mkdir(parents=True)
     plan = msgspec.structs.replace(plan, token=secrets.token_hex(16))
-    images.root().mkdir(parents=True, exist_ok=True)
-    with cache.use(ready), cache.use(guest), tempfile.TemporaryDirectory(prefix="run-", dir=images.root()) as scratch:
-        files = Files(ready, Path(scratch, "initrd"), Path(scratch, "disk"), Path(scratch, "console.log"))
+    with cache.use(ready), cache.use(guest), images.scratch() as scratch:
+        files = Files(ready, scratch / "initrd", scratch / "disk", scratch / "console.log")
         listener.progress("Making the lab's disk")
         disk.make(files.disk, guest, repository)
         own = {
@@ -115,25 +116,25 @@ def run(
         initrd.write(files.initrd, ready.initramfs, {name: GuestFile(data, 0o755) for name, data in own.items()})
         listener.progress("Booting the lab")
         try:
-            return _Session(plan, files, listener, deadline).carry_out(size, keep)
+            return Session(plan, files, listener, deadline, keep).carry_out(size)
         finally:
             if keep and files.console.exists():
-                keep.mkdir(parents=True, exist_ok=True)
                 shutil.copy(files.console, keep / "lab-console.log")
 
 
 @dataclass
-class _Session:
+class Session:
     plan: Plan
     files: Files
     listener: Listener
     deadline: float
+    keep: Path | None = None
     buffers: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in PORTS})
     outcome: Outcome | None = None
     tests: list[Event] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
-    def carry_out(self, size: Size, keep: Path | None) -> Outcome:
+    def carry_out(self, size: Size) -> Outcome:
         started = time.monotonic()
         terminal = self.plan.terminal is not None
         with _pairs() as (ours, theirs):
@@ -153,25 +154,24 @@ class _Session:
                 child.wait(20)
             if self.outcome is None:
                 raise MachineError("the lab ended without saying how its work went", cause=self._last_words(complaints))
-        self.outcome.seconds = round(time.monotonic() - started, 1)
-        _unpack(bytes(self.buffers["results"]), keep)
-        return self.outcome
+        _unpack(bytes(self.buffers["results"]), self.keep)
+        return msgspec.structs.replace(self.outcome, seconds=round(time.monotonic() - started, 1))
 
     def _listen(self, ours: Mapping[str, socket.socket], until: float) -> None:
         with selectors.DefaultSelector() as selector:
             for name, each in ours.items():
                 selector.register(each, selectors.EVENT_READ, name)
-            while selector.get_map():
-                ready = selector.select(max(0.0, until - time.monotonic()))
-                if not ready:
-                    return
-                for key, _ in ready:
+            while selector.get_map() and time.monotonic() < until:
+                for key, _ in selector.select(until - time.monotonic()):
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
                         selector.unregister(key.fileobj)
-                    self._heard(key.data, data)
+                    self.heard(key.data, data)
 
-    def _heard(self, port: str, data: bytes) -> None:
+    def heard(self, port: str, data: bytes) -> None:
+        if self.keep and port != "results":
+            with (self.keep / f"lab-{port}.log").open("ab") as log:
+                log.write(data)
         if port == "output":
             self.listener.output(data)
             return
@@ -181,11 +181,15 @@ class _Session:
             while b"\n" in buffer:
                 line, _, rest = bytes(buffer).partition(b"\n")
                 buffer[:] = rest
-                self._event(msgspec.json.decode(line, type=Event))
+                self._event(line)
         if len(buffer) > (LINE_LIMIT if port == "report" else RESULTS_LIMIT):
             raise MachineError(f"the lab sends more on its port `{port}` than anybody wants to keep")
 
-    def _event(self, event: Event) -> None:
+    def _event(self, line: bytes) -> None:
+        try:
+            event = msgspec.json.decode(line, type=Event)
+        except msgspec.DecodeError as error:
+            raise MachineError("the lab's report makes no sense", cause=printable(line, limit=500)) from error
         if event.event == "ready":
             self.facts = event.facts
         elif event.event == "test":
@@ -216,6 +220,5 @@ def _pairs() -> Iterator[tuple[dict[str, socket.socket], dict[str, socket.socket
 def _unpack(data: bytes, keep: Path | None) -> None:
     if keep is None or not data:
         return
-    keep.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         archive.extractall(keep, filter="data")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,16 +14,18 @@ RESULTS = f"{REPOSITORY}/test-results"
 # What of the host's PATH goes in, when it is there. QEMU, passt and virtiofsd are Debian's in the lab; a virtiofsd of
 # the host comes before the lab's.
 PROGRAMS = ("firecracker", "jailer", "cloud-hypervisor", "ch-remote", "virtiofsd")
+MARK = "SANDBOX_LAB"
+CHOSEN = ("-m", "contract or lab", "tests/vm", "tests/lab/inside")  # what runs there unless told otherwise
 ENVIRONMENT = {
     "CI": "true",  # the same examples each time (tests/conftest.py)
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "PATH": f"{HERE}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/usr/libexec",
-    "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONPATH": "/run/git-sandbox",
     "USER": "root",
     "XDG_CACHE_HOME": f"{HERE}/cache",
     # KVM is what is tested, so it is asked for: with the probe's word for "no" everything would pass in emulation.
+    MARK: "yes",
     "SANDBOX_ACCELERATOR": "kvm",
     "SANDBOX_BOOT_TIMEOUT": "600",
     "SANDBOX_CPUS": "1",
@@ -72,11 +74,15 @@ class Event(msgspec.Struct, frozen=True):
     facts: dict[str, str] = {}  # of `ready`: what this lab has
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What came out of the lab. `code` is the command's."""
 
     code: int
-    seconds: float
-    facts: dict[str, str] = field(default_factory=dict)
-    tests: list[Event] = field(default_factory=list)
+    seconds: float  # from the start of QEMU
+    facts: dict[str, str]
+    tests: list[Event]
+
+
+def inside() -> bool:
+    """Whether this process runs in the lab."""
+    return os.environ.get(MARK) == "yes"

@@ -1,0 +1,119 @@
+"""The host's side of the lab: what QEMU is asked for, and whose word is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from git_sandbox.errors import SandboxError
+from git_sandbox.image.cache import Image
+from git_sandbox.image.spec import ImageSpec
+from support import backends
+from support.lab import __main__ as command
+from support.lab import images, plan
+from support.lab.machine import LINE_LIMIT, Files, Listener, Session, Size, argv
+from support.lab.once import Told
+from support.lab.plan import Event, Outcome
+
+RIGHT = "right"
+
+
+def session(tmp_path: Path) -> Session:
+    files = Files(Image(tmp_path), tmp_path / "initrd", tmp_path / "disk", tmp_path / "console.log")
+    return Session(plan.Plan(("true",), token=RIGHT), files, Listener(), 10.0)
+
+
+def lines(*events: dict[str, object]) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in events)
+
+
+def test_emulated_processor_has_svm_and_nested_paging(tmp_path: Path) -> None:
+    words = argv(session(tmp_path).files, Size(3, 4096), {"report": 7, "output": 8}, terminal=False)
+    assert words[words.index("-cpu") + 1] == "EPYC,+svm,+npt"
+    assert words[words.index("-accel") + 1] == "tcg,thread=multi"
+    assert words[words.index("-smp") + 1 : words.index("-smp") + 4] == ["3", "-m", "4096M"]
+    assert "virtserialport,chardev=output,name=lab.output,nr=2" in words
+    assert not any("virtconsole" in word for word in words)
+    assert "-no-reboot" in words
+
+
+def test_only_the_right_token_is_an_end(tmp_path: Path) -> None:
+    heard = session(tmp_path)
+    told = lines(
+        {"event": "ready", "facts": {"/dev/kvm": "yes"}},
+        {"event": "test", "test": "a::b", "outcome": "passed", "seconds": 1.5},
+        {"event": "end", "code": 0, "token": "wrong"},
+        {"event": "end", "code": 0},
+    )
+    for byte in told:  # however it arrives
+        heard.heard("report", bytes([byte]))
+    assert heard.outcome is None
+    assert [each.test for each in heard.tests] == ["a::b"]
+    heard.heard("report", lines({"event": "end", "code": 3, "token": RIGHT}))
+    assert heard.outcome == Outcome(3, 0.0, {"/dev/kvm": "yes"}, [Event("test", "a::b", "passed", 1.5)])
+
+
+def test_endless_line_and_nonsense_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="more on its port `report`"):
+        session(tmp_path).heard("report", b"x" * (LINE_LIMIT + 1))
+    with pytest.raises(SandboxError, match="makes no sense"):
+        session(tmp_path).heard("report", b"[1, 2]\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "argv"),
+    [
+        ([], plan.CHOSEN),
+        (["--", "tests/vm", "-k", "a or b"], ("tests/vm", "-k", "a or b")),
+        (["--cpus", "1", "run", "--", "sh", "-c", "a -- b"], ("sh", "-c", "a -- b")),
+    ],
+)
+def test_command_line(words: list[str], argv: tuple[str, ...]) -> None:
+    made = command.planned(command.options(words))
+    assert made.argv[-len(argv) :] == argv
+    assert made.env["SANDBOX_ACCELERATOR"] == "kvm"
+
+
+@pytest.mark.parametrize("words", [["run"], ["shell"], ["walk"]])
+def test_command_line_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.options(words)
+
+
+def test_a_test_the_lab_did_not_tell_of_fails() -> None:
+    told = Told(Outcome(0, 1.0, {}, [Event("test", "a::b", "passed")]))
+    assert told.of("a::b").outcome == "passed"
+    for silent in (told, Told(error="it died")):
+        with pytest.raises(pytest.fail.Exception, match="did not tell of c::d"):
+            silent.of("c::d")
+
+
+def test_image_spec_is_valid() -> None:
+    spec = msgspec.toml.decode(images.SPEC.read_bytes(), type=ImageSpec)
+    assert {"kvm_amd", "vhost_vsock", "dm_thin_pool", "btrfs", "xfs"} <= set(spec.modules)
+
+
+def test_backend_without_its_program_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", os.fspath(tmp_path))
+    assert backends.absent("qemu") == ""
+    assert backends.absent("firecracker") == "firecracker is not installed"
+    assert backends.unproved("qemu", {}) == ""
+    assert backends.unproved("firecracker", {"SANDBOX_ACCELERATOR": "kvm"}) == ""
+    assert backends.process("cloud-hypervisor") == "cloud-hyperviso"
+
+
+def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(images, "root", lambda: tmp_path / "lab")
+    with images.scratch() as first:
+        (first / "disk").touch()
+        (tmp_path / "lab" / "run-dead").mkdir()
+        with images.scratch() as second:
+            assert {each.name for each in (tmp_path / "lab").glob("run-*")} == {first.name, second.name}
+            assert (first / "disk").exists()
+    assert list((tmp_path / "lab").glob("run-*")) == []
