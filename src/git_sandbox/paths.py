@@ -50,6 +50,11 @@ def repository_key(common_dir: Path) -> str:
     return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
 
 
+def consent_file(common_dir: Path) -> Path:
+    """Digest of the project file that the user has agreed to, for one repository."""
+    return state_root() / repository_key(common_dir) / "project-file.sha256"
+
+
 @dataclass(frozen=True)
 class SandboxDir:
     """What one sandbox keeps on disk, below `state_root()/<repository key>/<id>`."""
