@@ -75,6 +75,11 @@ class SandboxDir:
         return self.root / "workspace.ext4"
 
     @property
+    def mounts(self) -> Path:
+        """A read-only file system image for each directory given with --mount, in the order of the guest's disks."""
+        return self.root / "mounts"
+
+    @property
     def staging(self) -> Path:
         """The copy of the repository from which the disk is made; gone once the disk exists."""
         return self.root / "staging"

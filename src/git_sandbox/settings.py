@@ -81,6 +81,7 @@ ROWS = (
     ),
     Row("env_file", "", "file of such variables, one a line", kind="lines"),
     Row("setup", "", "script to run in the guest before anything else, once", kind="path", free=(INSIDE,)),
+    Row("mount", "", "directory of this host that the guest gets a read-only copy of: PATH or PATH:ro", kind="lines"),
     Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
     Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
@@ -109,6 +110,7 @@ class Settings:
     env: tuple[str, ...]
     env_file: tuple[str, ...]
     setup: str
+    mount: tuple[str, ...]
     publish: tuple[str, ...]
     ssh_agent: str  # no | yes
     boot_timeout: int  # seconds

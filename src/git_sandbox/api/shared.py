@@ -34,6 +34,7 @@ class Given(TypedDict, total=False):
     env: Mapping[str, str]
     env_file: Sequence[str]
     setup: str
+    mount: Sequence[str]
     publish: Sequence[str]
     ssh_agent: str
     warm: str

@@ -16,7 +16,8 @@ def _hidden(name: str, text: str) -> str:
     """Environment without its values, which may be secrets."""
     if name != "env":
         return text
-    return " ".join(f"{one_line(line.split('=')[0])}=…" for line in text.splitlines())
+    lines = (line.partition("=") for line in text.splitlines())
+    return " ".join(f"{one_line(name)}=…" if given else one_line(name) for name, given, _ in lines)
 
 
 def _row(value: settings.Value) -> tuple[str, str, str]:
