@@ -50,6 +50,11 @@ def repository_key(common_dir: Path) -> str:
     return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
 
 
+def consent_file(common_dir: Path) -> Path:
+    """Digest of the project file that the user has agreed to, for one repository."""
+    return state_root() / repository_key(common_dir) / "project-file.sha256"
+
+
 @dataclass(frozen=True)
 class SandboxDir:
     """What one sandbox keeps on disk, below `state_root()/<repository key>/<id>`."""
@@ -68,6 +73,11 @@ class SandboxDir:
     @property
     def disk(self) -> Path:
         return self.root / "workspace.ext4"
+
+    @property
+    def mounts(self) -> Path:
+        """A read-only file system image for each directory given with --mount, in the order of the guest's disks."""
+        return self.root / "mounts"
 
     @property
     def staging(self) -> Path:

@@ -1,7 +1,7 @@
 """Settings: one row each gives the default, the key in config.toml, the environment variable and the help text.
 
-Precedence: command line, environment (`SANDBOX_<NAME>`), configuration file, default. Only this module reads
-configuration from the environment.
+Precedence: command line, environment (`SANDBOX_<NAME>`), configuration file, project file, default: what a repository
+brings along never overrules what the user has said himself. Only this module reads configuration from the environment.
 """
 
 from __future__ import annotations
@@ -17,42 +17,74 @@ import msgspec
 
 from git_sandbox import paths
 from git_sandbox.errors import UsageError
+from git_sandbox.projectfile import ProjectFile
 
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
 AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
+ANY, VALUES, INSIDE = "any", "values", "inside"
 
 
 @dataclass(frozen=True)
 class Row:
+    """`free`: what a project file may say without the user's consent: some of the choices, or `ANY` text, or `VALUES`
+    (variables with a value, none by name only), or a file `INSIDE` the repository. Nothing, unless said otherwise.
+    """
+
     name: str
     default: str
     help: str
     choices: tuple[str, ...] = ()
     kind: str = "text"  # text | path | count | mebibytes | seconds | list (of words) | lines
+    free: tuple[str, ...] = ()
 
 
 ROWS = (
     Row("backend", AUTO, "virtual machine monitor", BACKENDS),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
-    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count"),
-    Row("memory", "2G", "memory of the machine", kind="mebibytes"),
-    Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
-    Row("net", "none", "network of the guest", ("none", "nat")),
+    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,)),
+    Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
+    Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes", free=(ANY,)),
+    Row("net", "none", "network of the guest", ("none", "nat"), free=("none",)),
     Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
-    Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep")),
-    Row("dirty", "ask", "what happens with uncommitted work at exit", ("ask", "commit", "stash", "keep", "discard")),
-    Row("ignored", "all", "ignored files that go in: all, or none but those in .worktreeinclude", ("all", "none")),
-    Row("exclude", "", "untracked and ignored files that never go in (patterns as in .gitignore)", kind="list"),
-    Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes")),
-    Row("env", "", "variable for the guest: NAME=VALUE, or NAME for the value it has here", kind="lines"),
+    Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep"), free=("ask", "keep")),
+    Row(
+        "dirty",
+        "ask",
+        "what happens with uncommitted work at exit",
+        ("ask", "commit", "stash", "keep", "discard"),
+        free=("ask", "keep"),
+    ),
+    Row(
+        "ignored",
+        "all",
+        "ignored files that go in: all, or none but those in .worktreeinclude",
+        ("all", "none"),
+        free=("none",),
+    ),
+    Row(
+        "exclude",
+        "",
+        "untracked and ignored files that never go in (patterns as in .gitignore)",
+        kind="list",
+        free=(ANY,),
+    ),
+    Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes"), free=(ANY,)),
+    Row(
+        "env",
+        "",
+        "variable for the guest: NAME=VALUE, or NAME for the value it has here",
+        kind="lines",
+        free=(VALUES,),
+    ),
     Row("env_file", "", "file of such variables, one a line", kind="lines"),
-    Row("setup", "", "script to run in the guest before anything else, once", kind="path"),
+    Row("setup", "", "script to run in the guest before anything else, once", kind="path", free=(INSIDE,)),
+    Row("mount", "", "directory of this host that the guest gets a read-only copy of: PATH or PATH:ro", kind="lines"),
     Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
     Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
-    Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds"),
+    Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -78,6 +110,7 @@ class Settings:
     env: tuple[str, ...]
     env_file: tuple[str, ...]
     setup: str
+    mount: tuple[str, ...]
     publish: tuple[str, ...]
     ssh_agent: str  # no | yes
     boot_timeout: int  # seconds
@@ -89,7 +122,8 @@ class Value:
 
     name: str
     text: str
-    source: str  # default | environment | the configuration file's path | command line
+    source: str  # default | environment | the configuration or project file's path | command line
+    withheld: str = ""  # what the project file asks for, and the user has not agreed to
 
 
 def environment() -> Mapping[str, str]:
@@ -97,18 +131,24 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
-def resolve(given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:
+def resolve(
+    given: Mapping[str, object] | None = None, project: ProjectFile | None = None
+) -> tuple[Settings, list[Value]]:
     """The effective settings and the origin of each. `given`: from the command line, None meaning not given.
 
     Raises UsageError naming the source of a value that cannot work.
     """
     configured = _config_file()
-    values = [_find(row, given or {}, configured) for row in ROWS]
+    if project is not None:
+        _refuse_unknown(project.path, project.values)
+    values = [_find(row, given or {}, configured, project) for row in ROWS]
     parsed: dict[str, Any] = {value.name: _parse(BY_NAME[value.name], value) for value in values}
     return Settings(**{field.name: parsed[field.name] for field in fields(Settings)}), values
 
 
-def _find(row: Row, given: Mapping[str, object], configured: Mapping[str, object]) -> Value:
+def _find(
+    row: Row, given: Mapping[str, object], configured: Mapping[str, object], project: ProjectFile | None
+) -> Value:
     if given.get(row.name) not in (None, ()):
         return Value(row.name, _text(row, given[row.name]), "command line")
     variable = f"SANDBOX_{row.name.upper()}"
@@ -116,7 +156,27 @@ def _find(row: Row, given: Mapping[str, object], configured: Mapping[str, object
         return Value(row.name, os.environ[variable], f"environment ({variable})")
     if row.name in configured:
         return Value(row.name, _text(row, configured[row.name]), str(paths.config_file()))
+    if project is not None and row.name in project.values:
+        return _of_project(row, project)
     return Value(row.name, row.default, "default")
+
+
+def _of_project(row: Row, project: ProjectFile) -> Value:
+    asked = _text(row, project.values[row.name])
+    if not project.trusted and not _free(row, asked, project):
+        return Value(row.name, row.default, "default", withheld=asked or '""')
+    if row.kind == "path" and asked.strip() and not (project.trusted and asked.strip().startswith("~")):
+        asked = str(project.root / asked.strip())  # a directory of theirs may be called `~`
+    return Value(row.name, asked, str(project.path))
+
+
+def _free(row: Row, asked: str, project: ProjectFile) -> bool:
+    """Whether a project file may say so without the user's consent."""
+    if VALUES in row.free:
+        return all("=" in line for line in asked.split("\n") if line)
+    if INSIDE in row.free:
+        return project.inside(asked.strip()) is not None
+    return ANY in row.free or asked.strip() in row.free
 
 
 def _text(row: Row, value: object) -> str:
@@ -133,10 +193,19 @@ def _config_file() -> dict[str, object]:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}", cause=str(error)) from error
     content = {name.replace("-", "_"): value for name, value in content.items()}
+    _refuse_unknown(path, content)
+    return content
+
+
+def _refuse_unknown(path: Path, content: Mapping[str, object]) -> None:
     unknown = sorted(set(content) - set(BY_NAME))
     if unknown:
-        raise UsageError(f"{path}: unknown setting `{unknown[0]}`", hint=f"known: {', '.join(BY_NAME)}")
-    return content
+        raise UsageError(f"{path}: unknown setting `{one_word(unknown[0])}`", hint=f"known: {', '.join(BY_NAME)}")
+
+
+def one_word(text: str) -> str:
+    """What somebody wrote into a file, for a message: nothing a terminal obeys, and short."""
+    return "".join(each if each.isprintable() else "?" for each in text[:60])
 
 
 def _parse(row: Row, value: Value) -> object:
@@ -177,4 +246,4 @@ def _mebibytes(value: Value) -> int:
 
 def _bad(value: Value, hint: str) -> UsageError:
     option = value.name.replace("_", "-")
-    return UsageError(f"`{value.text}` does not work for {option} ({value.source})", hint=hint)
+    return UsageError(f"`{one_word(value.text)}` does not work for {option} ({value.source})", hint=hint)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from git_sandbox.errors import Interrupted
 
+TOGETHER = 1.0  # seconds; signals that follow the first so closely mean the same (two reflexes of one Ctrl-C, and what
+# the kernel sends for every thread of a parent that was killed, prctl(2), PR_SET_PDEATHSIG)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _rearm: list[Callable[[], object]] = []  # of the block we are in: one at a time
 
@@ -20,8 +23,13 @@ def signals_raise() -> Iterator[None]:
     Further signals while unwinding are ignored: cleaning up is bounded in time by its own timeouts, and a second
     Ctrl-C in the middle of it would leave half-written state behind.
     """
+    heard = -TOGETHER
 
     def handler(signum: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        if time.monotonic() < heard + TOGETHER:
+            return
+        heard = time.monotonic()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(signum)
@@ -39,6 +47,8 @@ def signals_raise() -> Iterator[None]:
 
 
 def listen_again() -> None:
-    """After an `Interrupted` that was caught: the next signal raises again, instead of being ignored."""
+    """After an `Interrupted` that was caught: the next signal raises again, instead of being ignored, unless it
+    comes within `TOGETHER`.
+    """
     if _rearm:
         _rearm[-1]()

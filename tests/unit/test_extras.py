@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import settings
+from git_sandbox import paths, settings
 from git_sandbox.errors import HostResourceError, UsageError
 from git_sandbox.image import guestfiles
 from git_sandbox.sandbox import extras
@@ -90,3 +90,18 @@ def test_setup_and_agent_must_exist(tmp_path: Path) -> None:
     wanted = settings.resolve({"setup": str(script), "publish": ("8:80",), "env": ("A=1 2", "B=3")})[0]
     assert wanted.env == ("A=1 2", "B=3")
     assert extras._setup(wanted) == b"true\n"
+
+
+def test_mounts(tmp_path: Path) -> None:
+    (tmp_path / "a" / "data").mkdir(parents=True)
+    (tmp_path / "b" / "data").mkdir(parents=True)
+    found = extras.mounts([f"{tmp_path}/a/data", f"{tmp_path}/b/data:ro"])
+    assert [(each.path, each.name) for each in found] == [
+        (tmp_path / "a" / "data", "data"), (tmp_path / "b" / "data", "data-2"),
+    ]  # fmt: skip
+    (tmp_path / "file").touch()
+    for text in (f"{tmp_path}/a/data:rw", f"{tmp_path}/missing", f"{tmp_path}/file", "/", str(paths.state_root())):
+        with pytest.raises(UsageError):
+            extras.mounts([text])
+    with pytest.raises(UsageError):
+        extras.mounts([f"{tmp_path}/a"] * 9)

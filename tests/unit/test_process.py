@@ -124,6 +124,9 @@ def test_listen_again_lets_a_second_signal_through() -> None:
             time.sleep(5)
         except Interrupted:
             signals.listen_again()
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)  # with the first one: they mean the same
+        time.sleep(signals.TOGETHER + 0.1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 

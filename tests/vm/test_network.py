@@ -54,19 +54,45 @@ def test_without_network_there_is_no_route(boxes: Sandboxes) -> None:
     assert done.text.splitlines() == ["lo", "3"]
 
 
-def test_nat_reaches_out_but_not_back_into_the_host(boxes: Sandboxes) -> None:
-    with listener("127.0.0.1") as (port, seen):
+NEIGHBOUR = """
+nohup sh -c 'mkdir -p /tmp/w; cd /tmp/w; exec python3 -m http.server 8123' > /tmp/log 2>&1 &
+cat > /tmp/hear <<'END'
+import socket
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.bind(("", 8124))
+print(ear.recvfrom(99), flush=True)
+END
+nohup python3 /tmp/hear > /tmp/heard 2>&1 &
+until curl -s http://127.0.0.1:8123/ > /dev/null; do sleep 0.1; done
+echo up; sleep 600
+"""
+
+
+def test_nat_reaches_out_but_not_back_into_the_host_or_a_neighbour(boxes: Sandboxes) -> None:
+    """The neighbour has the same network, and answers at port 8123 and to broadcasts."""
+    small = ("--net", "nat", "--memory", "512M")
+    with listener("127.0.0.1") as (port, seen), boxes.started("run", *small, "--", "sh", "-c", NEIGHBOUR) as neighbour:
+        assert neighbour.stdout is not None
+        assert neighbour.stdout.readline() == b"up\n"
         script = f"""
         ip -4 -o addr show eth0 | awk '{{print "address", $4}}'; gateway=$(ip route | awk '/^default/ {{print $3}}')
         echo gateway $gateway
         dns=$(awk '/^nameserver/ {{print $2}}' /etc/resolv.conf); echo dns $dns; getent hosts localhost >/dev/null
         for each in 127.0.0.1 $gateway {own_address()} $dns 10.0.2.2 169.254.1.1 0.0.0.0; do
           curl -s --max-time 4 "http://$each:{port}/" && echo " reached by $each"
+          curl -s --max-time 4 "http://$each:8123/" && echo " neighbour reached by $each"
         done
+        python3 - <<'END'
+import socket
+mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+mouth.sendto(b"hi", ("<broadcast>", 8124))
+END
         curl -s --max-time 4 'http://[::1]:{port}/' && echo ' reached by ::1'
         echo end
         """
-        done = boxes.run("run", "--net", "nat", "--", "sh", "-c", script)
+        done = boxes.run("run", *small, "--", "sh", "-c", script)
+        heard = boxes.ok("exec", "vm-1", "--", "sh", "-c", "grep -v 127.0.0.1 /tmp/log; cat /tmp/heard").text
     assert done.code == 0, done.said
     rows = done.text.splitlines()
     words = dict(row.split(" ", 1) for row in rows[:3])
@@ -75,6 +101,7 @@ def test_nat_reaches_out_but_not_back_into_the_host(boxes: Sandboxes) -> None:
     assert words["dns"] == "198.51.100.53"
     assert rows[3:] == ["end"]
     assert seen == []
+    assert [row for row in heard.splitlines() if "Serving" not in row] == []
 
 
 def test_nat_ends_with_a_killed_supervisor(boxes: Sandboxes) -> None:

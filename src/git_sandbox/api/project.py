@@ -76,7 +76,7 @@ class Project:
         """
         with files(input) as (stdin, stdout, stderr):
             options = Options(
-                resolved(given), name, tuple(command), origin=origin,
+                resolved(self.repository, given), name, tuple(command), origin=origin,
                 stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno(),
             )  # fmt: skip
             with interruptible():
@@ -98,7 +98,7 @@ class Project:
         **given: Unpack[Given],
     ) -> list[Try]:
         """`count` tries of one task side by side; each finds SANDBOX_INDEX in its environment. See `run --count`."""
-        wanted = Options(resolved(given), name, tuple(command), origin=origin)
+        wanted = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
         planned = many.plan(self.repository, wanted, count, share_processors="cpus" not in given)
         with interruptible():
             return many.run(self.repository, planned, progress, output)
@@ -114,7 +114,7 @@ class Project:
         """A new sandbox that runs until it is stopped, also when this program ends. As a context manager it is stopped
         at the end of the block.
         """
-        options = Options(resolved(given), name, origin=origin, detached=True)
+        options = Options(resolved(self.repository, given), name, origin=origin, detached=True)
         return self.sandbox(detached.start(self.repository, options, progress))
 
     def sandbox(self, name: str) -> Sandbox:

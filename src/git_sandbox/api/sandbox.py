@@ -51,7 +51,7 @@ class Sandbox:
         """Start it again from its disk, and leave it running. One that ended badly must be `recover`ed first."""
         if self.state is not State.STOPPED:
             raise StateError(f"sandbox `{self.id}` is not stopped ({self.state})")
-        options = Options(resolved(given), self.id, detached=True)
+        options = Options(resolved(self.repository, given), self.id, detached=True)
         detached.start(self.repository, options, progress, resume=self.id)
         return self
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TypedDict
 
-from git_sandbox import settings, signals
+from git_sandbox import projectfile, settings, signals
 from git_sandbox.errors import Interrupted, UsageError
+from git_sandbox.git.repo import Repository
 
 
 class Given(TypedDict, total=False):
@@ -33,6 +34,7 @@ class Given(TypedDict, total=False):
     env: Mapping[str, str]
     env_file: Sequence[str]
     setup: str
+    mount: Sequence[str]
     publish: Sequence[str]
     ssh_agent: str
     warm: str
@@ -48,14 +50,14 @@ class Output:
     stderr: bytes
 
 
-def resolved(given: Given) -> settings.Settings:
+def resolved(repo: Repository, given: Given) -> settings.Settings:
     rows: dict[str, object] = dict(given)
     unknown = sorted(set(rows) - set(settings.BY_NAME))
     if unknown:
         raise UsageError(f"there is no setting `{unknown[0]}`", hint=f"known: {', '.join(settings.BY_NAME)}")
     if "env" in given:
         rows["env"] = tuple(f"{name}={value}" for name, value in given["env"].items())
-    return settings.resolve(rows)[0]
+    return settings.resolve(rows, projectfile.read(repo.worktree, repo.common_dir))[0]
 
 
 @contextlib.contextmanager

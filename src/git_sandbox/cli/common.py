@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from git_sandbox import settings
+from git_sandbox import projectfile, settings
+from git_sandbox.errors import RepositoryError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
+from git_sandbox.projectfile import ProjectFile
+from git_sandbox.settings import Settings, Value
+from git_sandbox.text import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,6 +25,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 def repository() -> Repository:
     """The repository around the working directory. Raises RepositoryError."""
     return repos.discover(Path.cwd())
+
+
+def project(repo: Repository | None = None) -> ProjectFile | None:
+    """What the repository around the working directory says about its sandboxes, if there is one."""
+    try:
+        found = repo or repository()
+    except RepositoryError:
+        return None
+    return projectfile.read(found.worktree, found.common_dir)
+
+
+def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:
+    """Settings for a sandbox of `repo`; says what its project file asks for in vain."""
+    wanted, values = settings.resolve(given, project(repo))
+    held = [value for value in values if value.withheld]
+    for value in held:
+        line = f"note: the repository asks for {value.name.replace('_', '-')} = {one_line(value.withheld, limit=100)}: "
+        click.secho(f"{line}not without your consent", fg="yellow", err=True)
+    if held:
+        click.echo("Look at it with `sandbox config`; `sandbox config --trust` gives it.", err=True)
+    return wanted, values
 
 
 def subdirectory(repo: Repository) -> str:

@@ -7,27 +7,62 @@ import click
 from git_sandbox import paths, settings
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.projectfile import ProjectFile
 from git_sandbox.text import one_line
 
 
-def _shown(value: settings.Value) -> str:
+def _hidden(name: str, text: str) -> str:
     """Environment without its values, which may be secrets."""
-    if value.name != "env":
-        return value.text or '""'
-    return " ".join(one_line(line.split("=")[0]) + "=…" for line in value.text.splitlines()) or '""'
+    if name != "env":
+        return text
+    lines = (line.partition("=") for line in text.splitlines())
+    return " ".join(f"{one_line(name)}=…" if given else one_line(name) for name, given, _ in lines)
+
+
+def _row(value: settings.Value) -> tuple[str, str, str]:
+    asked = one_line(_hidden(value.name, value.withheld), limit=60)
+    source = f"{value.source} (the repository asks for {asked}: needs --trust)" if asked else value.source
+    return value.name.replace("_", "-"), one_line(_hidden(value.name, value.text)) or '""', source
 
 
 @click.command("config")
+@click.option("--trust", is_flag=True, help="Agree to all that this repository's project file says, as it is now.")
+@click.option("--distrust", is_flag=True, help="Take that back.")
 @common.json_option
-def command(as_json: bool) -> Result:
+def command(trust: bool, distrust: bool, as_json: bool) -> Result:
     """Show every setting, its value and where it comes from.
 
-    Set them in the configuration file (TOML, `net = "nat"`), by environment variables (SANDBOX_NET=nat), or by
-    options of `spawn` and `run`, the latter winning over the former.
+    Set them by options of `spawn` and `run`, by environment variables (SANDBOX_NET=nat), in your configuration file
+    (TOML, `net = "nat"`), or for a repository in its project file: `sandbox.toml` at its top, or [tool.sandbox] in its
+    pyproject.toml; the former win over the latter.
+
+    A project file may be anybody's. What reaches beyond the guest (network, ports, your ssh agent, variables and files
+    of this host, images, merging) works only after --trust, and again only as long as the file does not change.
     """
     del as_json
-    _, values = settings.resolve()
-    rows = [(value.name.replace("_", "-"), _shown(value), value.source) for value in values]
-    table = common.table(("SETTING", "VALUE", "SOURCE"), rows)
-    values = [dataclasses.replace(value, text=_shown(value)) if value.name == "env" else value for value in values]
-    return Result("config", values, text=f"{table}\n\nConfiguration file: {paths.config_file()}")
+    project = common.project()
+    if trust or distrust:
+        if project is None or (trust and distrust):
+            raise UsageError("there is no project file to trust here" if project is None else "one of both")
+        settings.resolve(None, project)  # one that cannot work is named before anybody agrees to it
+        if trust:
+            project.trust()
+        else:
+            project.distrust()
+    _, values = settings.resolve(None, project)
+    table = common.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
+    shown = [
+        dataclasses.replace(
+            value, text=_hidden(value.name, value.text), withheld=_hidden(value.name, value.withheld)
+        )
+        for value in values
+    ]  # fmt: skip
+    files = f"Configuration file: {paths.config_file()}\nProject file: {_project(project)}"
+    return Result("config", shown, text=f"{table}\n\n{files}")
+
+
+def _project(project: ProjectFile | None) -> str:
+    if project is None:
+        return "none"
+    return f"{project.path} ({'trusted' if project.trusted else 'not trusted: look at it, then --trust'})"

@@ -29,7 +29,7 @@ def command(verifying: bool, as_json: bool) -> Result:
     reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
     or the exit code is 10.
     """
-    wanted, _ = settings.resolve()
+    wanted, _ = settings.resolve(None, common.project())
     if verifying:
         return _verify(wanted, as_json=as_json)
     asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)

@@ -94,7 +94,7 @@ def prune_images(as_json: bool) -> Result:
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
-    wanted, _ = settings.resolve(given)
+    wanted, _ = settings.resolve(given, common.project())
     return spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
 
 

@@ -22,7 +22,7 @@ from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
     "backend", "accelerator", "warm", "cpus", "memory", "disk", "net", "image", "packages", "ignored", "exclude",
-    "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "publish", "ssh_agent", "boot_timeout",
+    "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "boot_timeout",
 )  # fmt: skip
 
 
@@ -52,12 +52,12 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
     name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
     origin = given.pop("origin")
-    wanted, values = settings.resolve(given)
+    repo = common.repository()
+    wanted, values = common.resolved(repo, given)
     if origin is not None:
         wanted = _without_setup(wanted, values)
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
-    repo = common.repository()
     chosen = Options(
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         origin=origin, detached=detach,

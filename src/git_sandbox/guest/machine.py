@@ -9,11 +9,13 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, background, log
 
-MS_BIND = 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND = 1, 2, 4, 4096
+DISK_WITHIN = 10.0  # seconds for a disk to appear
 
 
 def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -154,16 +156,36 @@ def mount_workspace(config: Config, home: Path) -> None:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     mount(str(REPO), WORKSPACE, flags=MS_BIND)
     mirror = Path(str(config["host_path"]))
-    if mirror == WORKSPACE:
-        return
+    if mirror != WORKSPACE:
+        show_at(mirror, REPO, home, user)
+
+
+def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> None:
+    """Have `source` at `mirror`, too, unless something of the guest's own is there."""
     for missing in [each for each in reversed([mirror, *mirror.parents]) if not each.exists()]:
         missing.mkdir()
         if home in missing.parents:
-            os.chown(missing, int(user["uid"]), int(user["gid"]))
-    if any(mirror.iterdir()):
-        log(f"{mirror} exists in the guest: the repository is at /workspace only")
+            os.chown(missing, int(str(user["uid"])), int(str(user["gid"])))
+    if not mirror.is_dir() or any(mirror.iterdir()):
+        log(f"{mirror} exists in the guest: {source} is not shown there")
         return
-    mount(str(REPO), mirror, flags=MS_BIND)
+    mount(str(source), mirror, flags=MS_BIND)
+
+
+def mount_copies(config: Config, home: Path) -> None:
+    """Copies of the host's directories, disks after the workspace's: below /mnt, and where the host has them."""
+    user, mounts = config["user"], config.get("mounts") or []
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    assert isinstance(mounts, list)  # noqa: S101
+    for number, each in enumerate(mounts):
+        device = Path(f"/dev/vd{chr(ord('c') + number)}")
+        deadline = time.monotonic() + DISK_WITHIN
+        while not device.is_block_device() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        target = Path("/mnt") / each["name"]
+        target.mkdir(parents=True, exist_ok=True)
+        mount(str(device), target, "ext4", MS_RDONLY | MS_NOSUID | MS_NODEV)
+        show_at(Path(each["path"]), target, home, user)
 
 
 def prepare_kernel() -> None:
@@ -185,6 +207,7 @@ def prepare_user(config: Config) -> Path:
 
 def prepare_rest(config: Config, home: Path) -> None:
     mount_workspace(config, home)
+    mount_copies(config, home)
     order_refs(config)
     set_hostname(str(config["hostname"]))
     set_machine_id()

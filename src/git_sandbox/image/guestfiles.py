@@ -44,6 +44,13 @@ class GuestUser(msgspec.Struct, frozen=True):
         return cls(name, uid, gid, group, full_name.replace(":", " "))
 
 
+class GuestMount(msgspec.Struct, frozen=True):
+    """A read-only disk after the workspace's, in order. `path`: where the host has it."""
+
+    name: str
+    path: str
+
+
 class GuestConfig(msgspec.Struct, frozen=True):
     """`config.json`, read by `guest/init.py`."""
 
@@ -57,6 +64,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     etc: dict[str, bytes]  # absolute path -> content
     env: dict[str, str] = {}  # for every session of the user
     auto_push: bool = False  # collect after every commit
+    mounts: tuple[GuestMount, ...] = ()
     git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
     vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports

@@ -19,6 +19,7 @@ _RULES = (
     (r"(.*/)?\.gitattributes", "chooses filters, diff and merge programs"),
     (r"(.*/)?\.gitmodules", "says where submodules come from"),
     (r"(.*/)?\.lfsconfig", "says where Git LFS sends its requests"),
+    (r"sandbox\.toml", "has settings for your next sandboxes"),
     (r"(.*/)?\.envrc", "is run by direnv on entering the directory"),
     (r"(.*/)?\.(vscode|idea|devcontainer)/.*", "is obeyed by editors (tasks, settings, extensions)"),
     (r"(.*/)?(\.(claude|cursor|gemini|codex|windsurf)/.*|\.mcp\.json)", "is obeyed by coding agents (hooks, servers)"),

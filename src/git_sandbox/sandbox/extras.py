@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import paths, process
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
-from git_sandbox.text import printable
+from git_sandbox.text import one_line, printable
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ENVIRONMENT = 96 << 10  # bytes; Linux takes 128 KiB for one string and sshd wants all on one line
+MAX_MOUNTS = 8
 MAX_SETUP = 8 << 20  # bytes
 SETUP = "/var/tmp/sandbox-setup"  # noqa: S108 - in the guest, which has one user
 UPLOAD = 120.0  # seconds
@@ -31,6 +32,14 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A directory of the host's, and what the guest calls it below /mnt."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
 class Extras:
     """`agent`: socket of the user's ssh agent, empty for none. `setup`: the script's content."""
 
@@ -38,13 +47,15 @@ class Extras:
     ports: tuple[Port, ...] = ()
     agent: str = ""
     setup: bytes | None = None
+    mounts: tuple[Mount, ...] = ()
 
 
 def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
     """Raises UsageError, HostResourceError for what cannot work. `host`: the user's environment."""
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
-    return Extras(environment(settings.env, settings.env_file, host), ports, _agent(settings, host), _setup(settings))
+    env = environment(settings.env, settings.env_file, host)
+    return Extras(env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount))
 
 
 def environment(given: Iterable[str], files: Iterable[str], host: Mapping[str, str]) -> dict[str, str]:
@@ -108,6 +119,36 @@ def require_free(ports: Iterable[Port]) -> None:
                 raise HostResourceError(
                     f"port {each.host} of 127.0.0.1 cannot be published", cause=error.strerror or str(error)
                 ) from error
+
+
+def mounts(given: Iterable[str]) -> tuple[Mount, ...]:
+    """`PATH` or `PATH:ro`, directories of this host. Raises UsageError for what cannot be had."""
+    found: list[Mount] = []
+    for text in given:
+        path, mode = (text[:-3], text[-2:]) if text.endswith((":ro", ":rw")) else (text, "ro")
+        if mode == "rw":
+            raise UsageError(
+                f"`{printable(path, limit=200)}` cannot be mounted read-write",
+                cause="the guest's disks are its own: there is no directory that host and guest share",
+                hint="without :rw the guest gets a read-only copy; `sandbox cp` brings files back",
+            )
+        found.append(_mount(Path(path).expanduser().absolute(), {each.name for each in found}))
+    if len(found) > MAX_MOUNTS:
+        raise UsageError(f"more than {MAX_MOUNTS} mounts", hint="mount a directory that holds them")
+    return tuple(found)
+
+
+def _mount(path: Path, taken: set[str]) -> Mount:
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {one_line(str(path))} to mount")
+    if any("\ud800" <= each <= "\udfff" for each in str(path)):
+        raise UsageError(f"the name of {one_line(str(path))} is not UTF-8: it cannot be mounted")
+    real = path.resolve()
+    if paths.state_root().resolve().is_relative_to(real):
+        raise UsageError(f"{path} holds the disks of the sandboxes: it cannot be mounted", hint="mount a part of it")
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", real.name).lstrip(".") or "root"
+    numbered = (f"{name}-{number}" for number in range(2, MAX_MOUNTS + 3))
+    return Mount(path, next(each for each in (name, *numbered) if each not in taken))
 
 
 def _agent(settings: Settings, host: Mapping[str, str]) -> str:

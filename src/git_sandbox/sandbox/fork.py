@@ -25,7 +25,7 @@ from git_sandbox.sandbox import home, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
-from git_sandbox.sandbox.prepare import Prepared, configure
+from git_sandbox.sandbox.prepare import Prepared, configure, copy_mounts
 from git_sandbox.store import Box, Entry, Record
 from git_sandbox.transport import disk, stream
 from git_sandbox.transport.stream import StreamLimits
@@ -86,6 +86,7 @@ def prepared(box: Box, options: Options, ready: Image, backend: str, progress: P
         net=settings.net,
         command=options.command or (),
     )
+    copy_mounts(box, extras, progress)
     configure(box, record, settings, extras)
     return Prepared(box.save(record), ready, ())
 
@@ -136,6 +137,10 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
 
 
 def _configure_alike(box: Box, source: Entry) -> None:
+    if source.directory.mounts.is_dir():  # never written to, so both may have the same files
+        box.directory.mounts.mkdir(mode=0o700)
+        for each in source.directory.mounts.iterdir():
+            (box.directory.mounts / each.name).hardlink_to(each)
     config = msgspec.json.decode(source.directory.config.read_bytes(), type=GuestConfig)
     box.directory.config.touch(mode=0o600)
     box.directory.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, hostname=box.id)))

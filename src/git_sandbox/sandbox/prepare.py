@@ -23,9 +23,9 @@ from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.cache import Image
-from git_sandbox.image.guestfiles import GuestConfig, GuestUser
+from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.sandbox import nested
+from git_sandbox.sandbox import nested, readonly
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
@@ -89,6 +89,7 @@ def prepare(
         _remove_tree(box.directory.staging)
     try:
         _pin(box, record, captured, taken)
+        copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
         configure(box, record, settings, extras)
         box.save(record)
@@ -152,6 +153,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> N
         etc=guestconfig.effective(box.repo, environment()).files(),
         env=dict(extras.env),
         auto_push=settings.auto_push == "yes",
+        mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
     )
     box.directory.config.touch(mode=0o600)  # the environment may hold secrets
     box.directory.config.write_bytes(msgspec.json.encode(told))
@@ -188,12 +190,24 @@ def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities
         kernel=ready.kernel,
         initrd=box.directory.initrd,
         cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}"),
-        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk)),
+        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk), *(_mounts(box) if run else ())),
         cpus=record.cpus if run else 1,
         memory=record.memory if run else min(record.memory, 1024),
         channels=CHANNELS if run else (CONTROL,),
         net=record.net if run else "none",
     )
+
+
+def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
+    """The read-only disks with copies of the host's directories, in order."""
+    for number, each in enumerate(extras.mounts):
+        box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
+        progress(f"Copying {each.path}")
+        readonly.make(each.path.resolve(), box.directory.mounts / f"{number}.ext4")
+
+
+def _mounts(box: Box) -> list[Disk]:
+    return [Disk(each, readonly=True) for each in sorted(box.directory.mounts.glob("*.ext4"))]
 
 
 def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:

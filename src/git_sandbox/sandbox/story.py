@@ -76,7 +76,8 @@ def resume(
     repo: Repository, name: str, options: Options, progress: Progress, ready: Ready = lambda _name: None
 ) -> Finished:
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
-    more = dataclasses.replace(extras.gather(options.settings, environment()), setup=None)  # that has been run
+    again = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
+    more = extras.gather(again, environment())
     with store.open_existing(repo, name) as (box, entry):
         image = home.image_of(box, entry.record)
         record = store.reopened(box, entry)

@@ -1,0 +1,108 @@
+"""Settings that a repository brings along: `sandbox.toml` at its top, or `[tool.sandbox]` in its `pyproject.toml`.
+
+The repository may be anybody's, so this is hostile text until the user has agreed to it (`trust`). What he agreed to is
+remembered by a digest: another content needs another consent. Which settings work without it says `settings.ROWS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import paths
+from git_sandbox.errors import HostResourceError, UsageError
+
+OWN, SHARED = "sandbox.toml", "pyproject.toml"
+MAX_SIZE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """`values` by setting, with underscores. `consent`: where the user's is remembered."""
+
+    path: Path
+    values: Mapping[str, object]
+    digest: str
+    consent: Path
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+    @property
+    def trusted(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.consent.read_text().strip() == self.digest
+        return False
+
+    def trust(self) -> None:
+        """Remember that the user agrees to all of it as it is now."""
+        paths.private_directory(self.consent.parent)
+        try:
+            self.consent.write_text(f"{self.digest}\n")
+        except OSError as error:
+            raise HostResourceError(f"cannot write {self.consent}", cause=error.strerror or str(error)) from error
+
+    def distrust(self) -> None:
+        self.consent.unlink(missing_ok=True)
+
+    def inside(self, text: str) -> Path | None:
+        """The file of the repository that `text` names; None when it is outside, behind a link, or git's own."""
+        place = self.root / text
+        with contextlib.suppress(OSError, ValueError):
+            real = place.resolve(strict=True)
+            own = real.relative_to(self.root.resolve(strict=True))
+            if ".git" not in (part.casefold() for part in own.parts) and real.is_file() and not place.is_symlink():
+                return real
+        return None
+
+
+def read(worktree: Path, common_dir: Path) -> ProjectFile | None:
+    """The project file of a repository, None when it has none. Raises UsageError for one that cannot be read."""
+    consent = paths.consent_file(common_dir)
+    raw = _content(worktree / OWN)
+    if raw is not None:
+        return _made(worktree / OWN, _decoded(worktree / OWN, raw), consent)
+    raw = _content(worktree / SHARED)
+    if raw is None or b"sandbox" not in raw:
+        return None
+    tool = _decoded(worktree / SHARED, raw).get("tool")
+    table = tool.get("sandbox") if isinstance(tool, dict) else None
+    return _made(worktree / SHARED, table, consent) if isinstance(table, dict) else None
+
+
+def _made(path: Path, table: Mapping[str, object], consent: Path) -> ProjectFile:
+    values = {name.replace("-", "_"): value for name, value in table.items()}
+    told = msgspec.json.encode(values, order="deterministic")
+    return ProjectFile(path, values, hashlib.sha256(path.name.encode() + b"\0" + told).hexdigest(), consent)
+
+
+def _content(path: Path) -> bytes | None:
+    """What a regular file holds; a link, a FIFO or anything else of the repository's is as good as nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        raw = file.read(MAX_SIZE + 1)
+    if len(raw) > MAX_SIZE:
+        raise UsageError(f"{path} has more than {MAX_SIZE >> 10} KiB")
+    return raw
+
+
+def _decoded(path: Path, raw: bytes) -> dict[str, object]:
+    try:
+        return msgspec.toml.decode(raw, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if path.name == SHARED and b"tool.sandbox" not in raw:
+            return {}  # somebody else's mistake
+        raise UsageError(f"cannot read {path}", cause=str(error)) from error
