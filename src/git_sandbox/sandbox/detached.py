@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths, process, signals
+from git_sandbox import jsontext, paths, process, signals
 from git_sandbox.errors import MachineError, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -58,7 +58,7 @@ def start(
     """
     root = paths.private_directory(paths.state_root())
     reading, writing = os.pipe()
-    order = msgspec.json.encode(Order(os.fspath(repo.worktree), options, resume))
+    order = jsontext.encode(Order(os.fspath(repo.worktree), options, resume))
     try:
         # -P: we stand in the user's repository, and a module of its own must not be taken for one of ours.
         pid = process.detach(
@@ -80,7 +80,7 @@ def start(
 def _listen(reading: int, progress: Progress, notice: Notice) -> str:
     with os.fdopen(reading, "rb") as pipe:
         for line in pipe:
-            event = msgspec.json.decode(line, type=Event)
+            event = jsontext.decode(line, Event)
             if event.progress is not None:
                 progress(event.progress)
             if event.notice is not None:
@@ -100,12 +100,12 @@ def _error(message: str, cause: str, hint: str, code: int) -> SandboxError:
 
 def main(descriptor: int) -> int:
     """The supervisor: runs in a session of its own, told what to do on standard input."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    order = jsontext.decode(sys.stdin.buffer.read(), Order)
     pipe = os.fdopen(descriptor, "wb", buffering=0)
 
     def tell(event: Event) -> None:
         with contextlib.suppress(BrokenPipeError, ValueError):  # the starter has what it waited for
-            pipe.write(msgspec.json.encode(event) + b"\n")
+            pipe.write(jsontext.encode(event) + b"\n")
 
     def ready(name: str) -> None:
         tell(Event(ready=name))

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import session, store
+from git_sandbox import jsontext, session, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import guestconfig, snapshot
 from git_sandbox.git.capture import Captured, capture
@@ -83,7 +83,7 @@ def prepare(
         _pin(box, record, captured, taken)
         session.make_keys(box.directory.keys, box.id)
         box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-        box.directory.config.write_bytes(msgspec.json.encode(_guest_config(box, record, settings, extras)))
+        box.directory.config.write_bytes(jsontext.encode(_guest_config(box, record, settings, extras)))
         box.save(record)
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
@@ -150,7 +150,7 @@ def _guest_config(box: Box, record: Record, settings: Settings, extras: Extras) 
 def boot(box: Box, record: Record, ready: Image, mode: str) -> MachineSpec:
     """Write the initrd and describe the machine. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
-    config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
+    config = jsontext.decode(directory.config.read_bytes(), GuestConfig)
     run = mode == "run"
     config = msgspec.structs.replace(
         config,
