@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import session, store
+from git_sandbox import jsontext, session, store
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -141,9 +141,9 @@ def _configure_alike(box: Box, source: Entry) -> None:
         box.directory.mounts.mkdir(mode=0o700)
         for each in source.directory.mounts.iterdir():
             (box.directory.mounts / each.name).hardlink_to(each)
-    config = msgspec.json.decode(source.directory.config.read_bytes(), type=GuestConfig)
+    config = jsontext.decode(source.directory.config.read_bytes(), GuestConfig)
     box.directory.config.touch(mode=0o600)
-    box.directory.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, hostname=box.id)))
+    box.directory.config.write_bytes(jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 
 
 def _nested(repo: Repository, source: Entry) -> bool:

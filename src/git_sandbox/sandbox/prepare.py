@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import session, store
+from git_sandbox import jsontext, session, store
 from git_sandbox.errors import HostResourceError
-from git_sandbox.git import guestconfig, snapshot
+from git_sandbox.git import extensions, guestconfig, snapshot
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.repo import Repository
@@ -73,6 +73,7 @@ def prepare(
 ) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in."""
     repo, settings = box.repo, options.settings
+    extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
     place = disk.staging_layout(box.directory.staging)
@@ -156,13 +157,13 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> N
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
     )
     box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-    box.directory.config.write_bytes(msgspec.json.encode(told))
+    box.directory.config.write_bytes(jsontext.encode(told))
 
 
 def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
-    config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
+    config = jsontext.decode(directory.config.read_bytes(), GuestConfig)
     run = mode == "run"
     config = msgspec.structs.replace(
         config,
