@@ -77,6 +77,12 @@ def which(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
+def require(*programs: str) -> None:
+    """Raises RequirementError for the first that is missing: before work that would be in vain without it."""
+    for program in programs:
+        _resolve([program])
+
+
 def _resolve(argv: Sequence[str]) -> list[str]:
     found = which(argv[0])
     if found is None:

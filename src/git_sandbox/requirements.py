@@ -79,6 +79,8 @@ def checks(spec: ImageSpec, *, accelerator: str) -> Iterator[Check]:
 
 
 def _git() -> Check:
+    if process.which("git") is None:
+        return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`")
     version = repos.host_version()
     shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
     if version < command.MINIMUM_VERSION:
@@ -157,6 +159,8 @@ def _accelerator(spec: ImageSpec, wanted: str) -> Check:
     found = cache.find(spec.key)
     if found is None:
         return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs the image")
+    if process.which(qemu.binary()) is None:
+        return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs QEMU")
     files = host.BootFiles(found.kernel, found.initramfs)
     proof = host.accelerator(files, wanted=wanted, fresh=wanted == "auto")
     if proof.accelerator == "kvm":

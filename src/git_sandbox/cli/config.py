@@ -24,7 +24,12 @@ def command(as_json: bool) -> Result:
 
     Set them in the configuration file (TOML, `net = "nat"`), by environment variables (SANDBOX_NET=nat), or by
     options of `spawn` and `run`, the latter winning over the former.
-    """
+
+    \b
+    Examples:
+      sandbox config
+      SANDBOX_MEMORY=4G sandbox config
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     _, values = settings.resolve()
     rows = [(value.name.replace("_", "-"), _shown(value), value.source) for value in values]

@@ -30,6 +30,7 @@ def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image
     found = cache.find(spec.key)
     if found and not force:
         return found
+    process.require("mmdebstrap", "fakeroot", "mke2fs", "tar")
     with cache.building() as place:
         found = cache.find(spec.key)  # somebody else may have built it while we waited for the lock
         if found and not force:

@@ -53,6 +53,7 @@ def spawn(
     """
     settings = options.settings
     more = extras.gather(settings, environment())
+    prepare.require_programs()
     image = prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
