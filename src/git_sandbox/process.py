@@ -77,6 +77,12 @@ def which(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
+def require(*programs: str) -> None:
+    """Raises RequirementError for the first that is missing: before work that would be in vain without it."""
+    for program in programs:
+        _resolve([program])
+
+
 def _resolve(argv: Sequence[str]) -> list[str]:
     found = which(argv[0])
     if found is None:
@@ -195,6 +201,7 @@ class Child:
 
     argv: tuple[str, ...]
     popen: subprocess.Popen[bytes] = field(repr=False)
+    tidies: bool = False  # it has processes of its own, and cleans up when all of them get SIGTERM
 
     @property
     def pid(self) -> int:
@@ -219,7 +226,7 @@ class Child:
         """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""
         if self.popen.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                self.popen.terminate()
+                os.killpg(self.pid, signal.SIGTERM) if self.tidies else self.popen.terminate()
             if self.wait(grace) is None:
                 kill_group(self.pid)
         return self.popen.wait()
@@ -237,17 +244,17 @@ def spawn(
     pass_fds: Sequence[int] = (),
     foreground: bool = False,
     grace: float = STOP_GRACE,
-    death: str = "KILL",
+    tidies: bool = False,
 ) -> Iterator[Child]:
     """Start a program that lives as long as the block (or shorter) and dies with this process.
-
-    `death`: the signal it gets when we are killed; `grace`: seconds it has to end when the block does.
 
     It runs in a session of its own, so that Ctrl-C on the terminal reaches us and not it; `foreground` keeps it in
     ours, for programs that own the terminal (ssh, a pager). Must be entered in the main thread: PDEATHSIG is tied
     to the thread that forked (prctl(2)).
+
+    `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
     """
-    wrapped = _resolve(["setpriv", "--pdeathsig", death, "--", *_resolve(argv)])
+    wrapped = _resolve(["setpriv", "--pdeathsig", "TERM" if tidies else "KILL", "--", *_resolve(argv)])
     popen = _popen(
         wrapped,
         cwd=cwd,
@@ -258,7 +265,7 @@ def spawn(
         pass_fds=tuple(pass_fds),
         start_new_session=not foreground,
     )
-    child = Child(tuple(argv), popen)
+    child = Child(tuple(argv), popen, tidies)
     try:
         yield child
     finally:

@@ -83,6 +83,8 @@ def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
 
 
 def _git() -> Check:
+    if process.which("git") is None:
+        return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`")
     version = repos.host_version()
     shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
     if version < command.MINIMUM_VERSION:

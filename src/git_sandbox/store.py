@@ -221,8 +221,9 @@ def find(repo: Repository, name: str) -> Entry:
     for entry in entries(repo):
         if entry.id == wanted:
             return entry
-    known = ", ".join(entry.id for entry in entries(repo)) or "none"
-    raise StateError(f"no sandbox named `{name}` in this repository", hint=f"there are: {known}")
+    known = ", ".join(entry.id for entry in entries(repo))
+    hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
+    raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
 
 
 def entries(repo: Repository) -> list[Entry]:

@@ -3,15 +3,19 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from cli.conftest import Cli
 from git_sandbox import paths, store
-from git_sandbox.cli.main import VERBS
+from git_sandbox.cli.main import ELSEWHERE, VERBS
+from git_sandbox.cli.main import cli as root
 from git_sandbox.git.repo import discover
 from support.gitrepo import GitRepo
 
@@ -25,6 +29,54 @@ def test_every_verb_has_help(cli: Cli, verb: str) -> None:
     assert f"Usage: sandbox {verb}" in said.out
     assert len(said.out.splitlines()) > 5
     assert verb in cli("--help").out
+
+
+def _leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if inner := command.get_command(context, name):
+                yield from _leaves(inner, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(_leaves(root, ())), ids=" ".join)
+def test_every_verb_shows_examples_and_help_shows_the_same(cli: Cli, words: tuple[str, ...]) -> None:
+    shown = cli(*words, "--help")
+    assert "\n  Examples:\n    sandbox" in shown.out
+    assert cli("help", *words) == shown
+    if words and words != ("image",):
+        assert "--json" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("lss", "ls"), ("spwan", "spawn"), ("list", "ls"), ("rm", "drop"), ("start", "spawn"), ("ssh", "shell")],
+)
+def test_a_word_from_elsewhere_leads_to_the_verb(cli: Cli, word: str, meant: str) -> None:
+    assert f"did you mean `sandbox {meant}`?" in cli(word).err
+    assert "see `sandbox --help`" in cli("zzzz").err
+
+
+def test_words_from_elsewhere_lead_to_verbs_that_are_there() -> None:
+    assert not ELSEWHERE.keys() & VERBS.keys()
+    for meant in ELSEWHERE.values():
+        assert meant == "--version" or meant.split()[0] in VERBS
+
+
+@pytest.mark.parametrize("words", [["image"], ["image", "--json"], ["completion"], ["help", "run", "more"]])
+def test_a_missing_or_wrong_word_is_said_in_one_line(cli: Cli, words: list[str]) -> None:
+    said = cli(*words)
+    assert said.code == 2
+    assert len((said.err or said.out).strip().splitlines()) <= 2
+
+
+def test_ctrl_c_before_anything_is_imported_shows_no_traceback(repo: GitRepo) -> None:
+    script = "import signal, git_sandbox.__main__; signal.raise_signal(signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+    run = [sys.executable, "-m", "git_sandbox", "ls", "--json"]
+    assert subprocess.run(run, cwd=repo.path, capture_output=True, check=True).stdout.startswith(b'{"schema":1')
 
 
 @pytest.mark.parametrize("words", [["ls", "--wrong"], ["log"], ["merge", "vm-1", "extra"], ["run"], ["--net", "wifi"]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from git_sandbox.git.names import Oid
@@ -52,6 +54,16 @@ def test_commit_puts_it_on_top_as_the_user(repo: GitRepo, box: Sandbox) -> None:
     assert done.target == repo.git("rev-parse", "refs/sandbox/vm-1")
     assert repo.git("log", "-1", "--format=%P %an", str(done.target)) == f"{head} Test User"
     assert repo.git("rev-parse", f"{done.target}^{{tree}}") == repo.git("rev-parse", f"{wip(box)}^{{tree}}")
+
+
+def test_without_a_name_to_commit_with_the_work_stays_and_the_rest_is_told(repo: GitRepo, box: Sandbox) -> None:
+    (Path.home() / ".gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
+    done = settled(box, "commit", on_exit="merge")
+    assert done.dirty == "keep"
+    assert done.dirty_problem.startswith("git commit-tree failed: fatal: ")
+    assert done.merged is not None, "the commits are merged all the same"
+    assert repo.git("cat-file", "-p", f"{wip(box)}:README") == "edited"
+    assert still_lost(box)
 
 
 def test_commit_and_merge(repo: GitRepo, box: Sandbox) -> None:

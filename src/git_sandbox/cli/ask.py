@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import termios
+
 import click
 
 from git_sandbox.git.names import Oid
@@ -15,6 +19,12 @@ SHOWN = 10  # paths listed before a question
 MOST = 64 << 10  # bytes of a summary shown before a question
 
 
+def forget_typed() -> None:
+    """Throw away what was typed before a question could be read: it was meant for a shell, not as an answer."""
+    with contextlib.suppress(termios.error, OSError):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
 def questions(repo: Repository, finished: Finished) -> Questions:
     def merge(plan: Plan) -> bool:
         return confirm_merge(repo, plan, finished.id)
@@ -22,6 +32,7 @@ def questions(repo: Repository, finished: Finished) -> Questions:
     def dirty(wip: Oid) -> str:
         click.echo("Uncommitted work in the sandbox:", err=True)
         _stat(repo, finished.home.collected.head or wip, wip)
+        forget_typed()
         question = "Keep it in its ref, commit it, stash it here, or discard it?"
         return str(click.prompt(question, type=click.Choice(ASKED_DIRTY), default="keep", err=True))
 
@@ -34,6 +45,7 @@ def confirm_merge(repo: Repository, plan: Plan, name: str) -> bool:
         click.echo(f"History: {plan.relation.value}.", err=True)
     _stat(repo, plan.head.commit or plan.target, plan.target)
     warn(plan)
+    forget_typed()
     return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
 
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def command(shell: str) -> Result:
+@common.json_option
+def command(shell: str, as_json: bool) -> Result:
     """Print the completion script for a shell.
 
     \b
@@ -18,6 +20,7 @@ def command(shell: str) -> Result:
       sandbox completion zsh > "${fpath[1]}/_sandbox"
       sandbox completion fish > ~/.config/fish/completions/sandbox.fish
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
     from git_sandbox.cli.main import cli
 
     made = get_completion_class(shell)

@@ -39,7 +39,13 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
 
     A project file may be anybody's. What reaches beyond the guest (network, ports, your ssh agent, variables and files
     of this host, images, merging) works only after --trust, and again only as long as the file does not change.
-    """
+
+    \b
+    Examples:
+      sandbox config
+      sandbox config --trust
+      SANDBOX_MEMORY=4G sandbox config
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     project = common.project()
     if trust or distrust:

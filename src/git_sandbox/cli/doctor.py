@@ -28,7 +28,13 @@ def command(verifying: bool, as_json: bool) -> Result:
     With --verify a sandbox of the repository you stand in is started, both sides are described (status, index, refs,
     reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
     or the exit code is 10.
-    """
+
+    \b
+    Examples:
+      sandbox doctor
+      sandbox doctor --verify
+      sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     wanted, _ = settings.resolve(None, common.project())
     if verifying:
         return _verify(wanted, as_json=as_json)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import UsageError
+from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.git.names import Oid
 from git_sandbox.sandbox import drop, overview
+from git_sandbox.sandbox.drop import Dropped
 from git_sandbox.store import State
 
 
@@ -19,17 +22,39 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
 
     Refuses while commits or uncommitted work exist nowhere else, unless --force is given. What the refs pointed at is
     printed; git keeps those objects for some weeks.
-    """
-    del as_json
+
+    \b
+    Examples:
+      sandbox drop vm-1
+      sandbox drop --merged
+      sandbox drop --force vm-2 vm-3
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     if merged:
         done = (State.STOPPED, State.REFS)
         names = (*names, *(row.id for row in overview.rows(repo) if row.merged and row.state in done))
     if not names and not merged:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
-    gone = [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]
+    for name in names:
+        store.find(repo, name)  # a wrong name is noticed before anything is gone
+    gone: list[Dropped] = []
+    try:
+        gone += [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]
+    except SandboxError:
+        if gone and not as_json:
+            click.echo(_text(gone))
+        raise
+    return Result("drop", gone, text=_text(gone) or "Nothing to drop.")
+
+
+def _worth(name: str, value: Oid, gone: Dropped) -> bool:
+    """Whether what a ref pointed at may be nowhere else, so that somebody could ask for it."""
+    return value in gone.unmerged or name.startswith(("refs/sandbox-wip/", "refs/sandbox-stash/"))
+
+
+def _text(gone: list[Dropped]) -> str:
     lines = []
     for each in gone:
         lines.append(f"Dropped {each.id}")
-        lines += [f"  {name} was {value}" for name, value in each.tips.items() if value in each.unmerged]
-    return Result("drop", gone, text="\n".join(lines) or "Nothing to drop.")
+        lines += [f"  {name} was {value}" for name, value in each.tips.items() if _worth(name, value, each)]
+    return "\n".join(lines)

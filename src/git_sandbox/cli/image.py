@@ -12,6 +12,8 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.image import build, cache, spec, templates
 from git_sandbox.image.cache import Image
+from git_sandbox.sandbox import images
+from git_sandbox.text import one_line
 
 
 @click.group("image")
@@ -20,7 +22,13 @@ def command() -> None:
 
     An image is identified by what goes into it. The one your settings ask for is built at first use; `packages` in
     the configuration file adds Debian packages to it.
-    """
+
+    \b
+    Examples:
+      sandbox image build
+      sandbox image build --packages ripgrep
+      sandbox image ls
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
 
 
 @command.command("build")
@@ -28,7 +36,14 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Build anew, with the packages of today.")
 @common.json_option
 def build_image(force: bool, as_json: bool, **given: Any) -> Result:
-    """Build the image your settings ask for, unless it is there already."""
+    """Build the image your settings ask for, unless it is there already.
+
+    \b
+    Examples:
+      sandbox image build
+      sandbox image build --packages ripgrep --packages golang
+      sandbox image build --force        the same packages in the versions of today
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     asked = _asked(given)
     if force or cache.find(asked.key) is None:
         click.echo(f"Building {asked.key}: fetches about {asked.download_mib} MiB.", err=True)
@@ -41,7 +56,12 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
 @command.command("ls")
 @common.json_option
 def list_images(as_json: bool) -> Result:
-    """List the images that are there; * marks the one your settings ask for."""
+    """List the images that are there; * marks the one your settings ask for.
+
+    \b
+    Examples:
+      sandbox image ls
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     current = _asked({}).key
     rows = [_row(image, current) for image in cache.every()]
@@ -58,7 +78,12 @@ def list_images(as_json: bool) -> Result:
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @common.json_option
 def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
-    """Remove images. One that a running sandbox uses is refused."""
+    """Remove images. One that a running sandbox uses is refused.
+
+    \b
+    Examples:
+      sandbox image rm 0123456789abcdef
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     for key in keys:
         found = cache.find(key) if "/" not in key else None
@@ -71,26 +96,61 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @command.command("prune")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
-    """Remove every image but the one your settings ask for and those in use, and the machines saved for warm starts.
+    """Remove every image but the one your settings ask for and those a sandbox needs, and saved machines.
 
-    A stopped sandbox whose image is gone can still be merged and dropped; recovering one needs its image.
-    """
+    A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
+    your repositories count.
+
+    \b
+    Examples:
+      sandbox image prune
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    current = _asked({}).key
-    gone, kept = [], []
+    current, needed = _asked({}).key, images.needed()
+    lines: list[str] = []
+    gone: list[str] = []
+    kept: list[str] = []
     for image in cache.every():
-        if image.root.name == current:
-            continue
-        try:
-            cache.remove(image)
-            gone.append(image.root.name)
-        except StateError:
-            kept.append(image.root.name)
+        key = image.root.name
+        reason = "your settings ask for it" if key == current else _needs(needed.get(key, [])) or _removed(image)
+        (kept if reason else gone).append(key)
+        lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
-    lines = [*(f"Removed {key}" for key in gone), *(f"Kept {key}: in use" for key in kept)]
     lines += [f"Removed {saved} machines saved for warm starts"] if saved else []
-    found = {"removed": gone, "kept": kept, "templates": saved}
-    return Result("image prune", found, text="\n".join(lines) or "Nothing to remove.")
+    text = "\n".join(lines) if gone or saved or len(kept) > 1 else "Nothing to remove."
+    return Result("image prune", {"removed": gone, "kept": kept, "templates": saved}, text=text)
+
+
+@command.command("spec")
+@common.setting_options("image", "packages")
+@common.json_option
+def show_spec(as_json: bool, **given: Any) -> Result:
+    """Print the image spec your settings ask for, complete: a start for one of your own.
+
+    \b
+    Examples:
+      sandbox image spec
+      sandbox image spec --packages ripgrep > my-image.toml
+      sandbox --image my-image.toml
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    asked = _asked(given)
+    return Result("image spec", asked, text=f"# image {asked.key}\n{asked.toml.rstrip()}")
+
+
+def _needs(sandboxes: list[str]) -> str:
+    """In words, who needs an image; nothing when nobody does."""
+    more = f" and {len(sandboxes) - 1} more" if len(sandboxes) > 1 else ""
+    return f"sandbox {one_line(sandboxes[0])}{more}" if sandboxes else ""
+
+
+def _removed(image: Image) -> str:
+    """Why it could not be removed, nothing when it was."""
+    try:
+        cache.remove(image)
+    except StateError:
+        return "in use"
+    return ""
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:

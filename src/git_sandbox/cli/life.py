@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from git_sandbox import settings, store
+from git_sandbox import settings, signals, store
 from git_sandbox.cli import ask, common, progress, tries, words
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import UsageError
+from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import after, detached, story
 from git_sandbox.sandbox.after import Questions
@@ -105,9 +105,16 @@ def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, 
     shell = not finished.record.command
     can_ask = shell and not finished.interrupted and not as_json and common.interactive()
     questions = ask.questions(repo, finished) if can_ask else Questions()
-    settled = after.settle(repo, finished.record, finished.home, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
+    record, brought, code = finished.record, finished.home, finished.exit_code
+    try:
+        settled = after.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
+    except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
+        signals.listen_again()
+        click.echo("", err=True)
+        code = ended.exit_code if isinstance(ended, Interrupted) else code
+        settled = after.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
     notes = words.story(repo, finished, settled)
-    return Result(verb, words.data(finished, settled), notes=notes, exit_code=finished.exit_code)
+    return Result(verb, words.data(finished, settled), notes=notes, exit_code=code)
 
 
 def _detached(verb: str, repo: Repository, name: str) -> Result:

@@ -21,7 +21,12 @@ def command(name: str, limit: int, as_json: bool) -> Result:
 
     Names of branches stand at the commits they point to; HEAD is where the sandbox ended. A commit that one of your
     branches or tags has is marked as merged. `git log sandbox/ID` works as well.
-    """
+
+    \b
+    Examples:
+      sandbox log vm-1
+      sandbox log -n 5 fix-login
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     repo = common.repository()
     found = inspect.known(repo, name)

@@ -31,7 +31,13 @@ def command(watch: bool, as_json: bool) -> Result:
     BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
     commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -. OVERLAP names the other sandboxes
     that changed some of the same files, and how many; `sandbox compare` says more.
-    """
+
+    \b
+    Examples:
+      sandbox ls
+      sandbox ls --watch
+      sandbox ls --json | jq -r '.data[] | select(.state == "recoverable").id'
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     if watch:
         return _watched(repo, as_json=as_json)

@@ -13,6 +13,7 @@ from git_sandbox import __version__
 from git_sandbox.cli import result
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import HostResourceError, Interrupted, SandboxError, UsageError
+from git_sandbox.text import one_line
 
 # verb -> one line of help; each lives in `cli/<verb>.py` and is imported only when it is used.
 VERBS = {
@@ -37,7 +38,17 @@ VERBS = {
     "doctor": "Check what this machine has and say what is missing.",
     "config": "Show every setting and where its value comes from.",
     "completion": "Print the completion script for a shell.",
+    "help": "Say more about a command.",
 }
+
+# What the same thing is called elsewhere (git, docker, ssh, virtual machines): better than the nearest spelling.
+ELSEWHERE = {
+    "start": "spawn", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
+    "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
+    "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop", "prune": "drop --merged",
+    "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",
+    "images": "image ls", "build": "image build", "check": "doctor", "settings": "config", "version": "--version",
+}  # fmt: skip
 
 
 class Verbs(click.Group):
@@ -58,7 +69,7 @@ class Verbs(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and ctx.resilient_parsing:
             return super().parse_args(ctx, args)  # a shell wants to know how the first word could end
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version", "-V")):
             args = ["spawn", *args]
         return super().parse_args(ctx, args)
 
@@ -71,16 +82,22 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"did you mean `sandbox {near[0]}`?" if near else "see `sandbox --help`"
-            raise UsageError(f"there is no command `{args[0]}`", hint=hint)
+            near = _meant(args[0])
+            hint = f"did you mean `sandbox {near}`?" if near else "see `sandbox --help`"
+            raise UsageError(f"there is no command `{one_line(args[0], limit=60)}`", hint=hint)
         return super().resolve_command(ctx, args)
 
 
+def _meant(word: str) -> str:
+    """The verb somebody who typed `word` most likely wants; nothing when there is none like it."""
+    import difflib
+
+    near = difflib.get_close_matches(word, VERBS, n=1, cutoff=0.7)
+    return ELSEWHERE.get(word) or (near[0] if near else "")
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="sandbox")
+@click.version_option(__version__, "-V", "--version", prog_name="sandbox")
 def cli() -> None:
     """A real Linux microVM around your git repository; the commits come home.
 
@@ -98,7 +115,7 @@ def cli() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code. Entry point of `sandbox` and `git-sandbox`."""
+    """Run one command line; the exit code."""
     from git_sandbox import signals
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -127,9 +144,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], *, as_json: bool) -> int:
     try:
         answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help page
+        path = error.ctx.command_path if error.ctx else "sandbox"
+        raise UsageError(f"`{path}` needs a command", hint=f"see `{path} --help`") from error
     except click.UsageError as error:
         hint = error.ctx.command_path if error.ctx else "sandbox"
-        raise UsageError(error.format_message().rstrip("."), hint=f"see `{hint} --help`") from error
+        raise UsageError(" ".join(error.format_message().split()).rstrip("."), hint=f"see `{hint} --help`") from error
     except click.ClickException as error:
         raise SandboxError(error.format_message()) from error
     except click.Abort:

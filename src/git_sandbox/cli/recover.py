@@ -16,7 +16,12 @@ def command(name: str | None, as_json: bool) -> Result:
 
     A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches,
     tags, stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`.
-    """
+
+    \b
+    Examples:
+      sandbox recover                  all that need it
+      sandbox recover vm-1
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     names = [name] if name else drop.recoverable(repo)
     lines, data = [], []

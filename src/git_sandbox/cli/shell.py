@@ -22,7 +22,12 @@ def command(name: str, detach: bool, as_json: bool) -> Result:
 
     Several can be open at once. The end of a shell in a running sandbox ends nothing else; a sandbox that was started
     again for this shell stops with it, and its work comes home.
-    """
+
+    \b
+    Examples:
+      sandbox shell vm-1
+      sandbox shell --detach vm-1
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     return attach("shell", name, as_json=as_json, detach=detach)
 
 

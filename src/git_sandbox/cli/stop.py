@@ -12,7 +12,13 @@ from git_sandbox.sandbox import live
 @click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_ids)
 @common.json_option
 def command(names: tuple[str, ...], as_json: bool) -> Result:
-    """Stop running sandboxes: their work comes home first, then the machine is shut down."""
+    """Stop running sandboxes: their work comes home first, then the machine is shut down.
+
+    \b
+    Examples:
+      sandbox stop vm-1
+      sandbox stop vm-1 vm-2
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`")
     repo = common.repository()

@@ -18,7 +18,12 @@ def command(name: str, send: bool, as_json: bool) -> Result:
     Only what is new since the last time moves. The sandbox goes on running; nothing is merged. In the guest,
     `sandbox push` does the same. With --send your branches appear in the guest as refs/remotes/host/*, as with
     `sandbox pull` there.
-    """
+
+    \b
+    Examples:
+      sandbox sync vm-1
+      sandbox sync --send vm-1
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     if send:
         sent = live.send(repo, name)

@@ -110,7 +110,8 @@ def _dirty(finished: Finished, settled: Settled) -> list[str]:
         "stash": "is in `git stash list`",
         "discard": "is discarded",
     }.get(settled.dirty, f"is kept: see `sandbox diff --wip {finished.id}`")
-    return [f"Uncommitted work {done} ({ref})."]
+    lines = [f"Uncommitted work {done} ({ref})."]
+    return [*warnings([settled.dirty_problem]), *lines] if settled.dirty_problem else lines
 
 
 def _merge(finished: Finished, settled: Settled) -> list[str]:

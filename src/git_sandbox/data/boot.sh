@@ -46,6 +46,9 @@ rm -rf "$out/vmlinux" "$tree" /boot/* /usr/lib/modules/* /vmlinuz* /initrd.img*
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /usr/lib/udev/hwdb.bin /usr/bin/*-lto-dump-* /var/log/*.log
 
+# A guest is thrown away: pip may install where it likes, where Debian's refuses outside of a virtual environment.
+printf '[global]\nbreak-system-packages = true\n' > /etc/pip.conf
+
 # A guest is one user's: no shared secrets in an image, no service starts by itself.
 rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/resolv.conf
 : > /etc/machine-id

@@ -18,7 +18,7 @@ from git_sandbox.image.spec import ImageSpec, data
 from git_sandbox.text import one_line, printable
 
 NEEDED_SPACE = 3 * 1024**3  # bytes: the packed tree, the unpacked tree and the image side by side
-TIMEOUT = 3600.0  # seconds
+TIDYING = 60.0  # seconds an interrupted build may take to remove what it made
 Progress = Callable[[str], None]
 
 
@@ -30,6 +30,7 @@ def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image
     found = cache.find(spec.key)
     if found and not force:
         return found
+    process.require("mmdebstrap", "fakeroot", "mke2fs", "tar")
     with cache.building() as place:
         found = cache.find(spec.key)  # somebody else may have built it while we waited for the lock
         if found and not force:
@@ -108,7 +109,10 @@ def _logged(argv: list[str], place: Path, progress: Progress) -> None:
     """Run with output to `build.log`, its noteworthy lines as progress; ImageError with the log's tail on failure."""
     log = place / "build.log"
     env = process.environment({"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()})
-    with process.spawn(argv, env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place) as child:
+    # mmdebstrap has mounts and a whole system below TMPDIR to take away again.
+    with process.spawn(
+        argv, env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place, grace=TIDYING, tidies=True
+    ) as child:
         with log.open("ab") as handle:
             for line in child.stdout:
                 handle.write(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import re
 from importlib import resources
@@ -41,6 +42,15 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.kernel[machine]
 
     @property
+    def toml(self) -> str:
+        """Every key with its value, as a file that `load` reads."""
+        # Strings, numbers and lists of them are written alike in JSON and TOML; tables are not.
+        rows = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        kernel = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.kernel.items())
+        values = [f"{{ {kernel} }}" if name == "kernel" else json.dumps(value) for name, value in rows]
+        return "".join(f"{name} = {value}\n" for (name, _), value in zip(rows, values, strict=True))
+
+    @property
     def key(self) -> str:
         """16 hexadecimal digits that change with anything that changes the built image, the build scripts included.
 
@@ -57,6 +67,10 @@ def data(name: str) -> Path:
     return Path(str(resources.files("git_sandbox") / "data" / name))
 
 
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec:
     """The default spec, replaced key by key by the TOML file `extra`, with `packages` (and the file's) added.
 
@@ -67,7 +81,9 @@ def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec
         try:
             given = msgspec.toml.decode(extra.read_bytes())
         except (OSError, msgspec.DecodeError) as error:
-            raise ImageError(f"cannot read the image spec {extra}", cause=str(error)) from error
+            raise ImageError(
+                f"cannot read the image spec {extra}", cause=_why(error), hint="`sandbox image spec` prints a good one"
+            ) from error
         packages = (*packages, *given.pop("extra_packages", ()))
         base |= given
     base["packages"] = sorted({*base["packages"], *packages})

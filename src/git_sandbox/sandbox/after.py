@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox import integrate
-from git_sandbox.errors import IntegrateError
+from git_sandbox.errors import IntegrateError, SandboxError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import commit_tree
@@ -42,6 +43,7 @@ class Settled:
     reason: str = ""
     explained: str = ""
     dirty: str = ""  # what became of uncommitted work: "" when there was none
+    dirty_problem: str = ""  # why that is not what was asked for
 
 
 def base_of(record: Record) -> BaseRecord:
@@ -50,25 +52,42 @@ def base_of(record: Record) -> BaseRecord:
 
 
 def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
-    """Decide about uncommitted work and the merge. Never raises for a merge that cannot be: it is left for later."""
+    """Decide about uncommitted work and the merge. Never raises for what cannot be done: it is left for later."""
+    head, wip = home.collected.head, home.collected.wip
+    work = wip if wip and new_work(repo, base_of(record), head, wip) else None
+    choice = _choice(work, questions, dirty)
+    try:
+        target, problem = _done(repo, record, head, work, choice), ""
+    except SandboxError as error:  # no name and address to commit with, for one
+        target, choice, problem = head, "keep", _said(error)
+    found = _merge(repo, record, home, target, questions, on_exit=on_exit)
+    return dataclasses.replace(found, dirty=choice, dirty_problem=problem)
+
+
+def _said(error: SandboxError) -> str:
+    return f"{error.message}: {error.cause.splitlines()[-1]}" if error.cause else error.message
+
+
+def _merge(
+    repo: Repository, record: Record, home: Home, target: Oid | None, questions: Questions, *, on_exit: str
+) -> Settled:
     name = SandboxId(record.id)
-    target, done = _dirty(repo, record, home, questions, dirty)
     if target is None or target == record.base:
-        return Settled(None, dirty=done)
+        return Settled(None)
     try:
         found = integrate.plan(repo, base_of(record), Request(name, target))
     except IntegrateError as error:
-        return Settled(target, reason=error.message, explained=_explained(repo, record, target), dirty=done)
+        return Settled(target, reason=error.message, explained=_explained(repo, record, target))
     if found.relation is Relation.UP_TO_DATE:
-        return Settled(None, found, dirty=done)
+        return Settled(None, found)
     agreed, reason = _agreed(found, questions, on_exit, same_branch=_same_branch(repo, record, home))
     if not agreed:
-        return Settled(target, found, reason=reason, dirty=done)
+        return Settled(target, found, reason=reason)
     try:
         merged = integrate.merge(repo, base_of(record), Request(name, target))
-    except IntegrateError as error:
-        return Settled(target, found, reason=error.message, dirty=done)
-    return Settled(target, found, merged, dirty=done)
+    except SandboxError as error:
+        return Settled(target, found, reason=error.message if isinstance(error, IntegrateError) else _said(error))
+    return Settled(target, found, merged)
 
 
 def _explained(repo: Repository, record: Record, target: Oid) -> str:
@@ -105,18 +124,21 @@ def _same_branch(repo: Repository, record: Record, home: Home) -> bool:
     return home.manifest.head.symref == record.base_symref == repo.head().symref
 
 
-def _dirty(repo: Repository, record: Record, home: Home, questions: Questions, policy: str) -> tuple[Oid | None, str]:
-    """What to merge, and what became of uncommitted work. It is in `refs/sandbox-wip/<id>` whatever is chosen."""
-    head, wip = home.collected.head, home.collected.wip
-    if wip is None or not new_work(repo, base_of(record), head, wip):
-        return head, ""
-    choice = policy if policy != "ask" else questions.dirty(wip) if questions.dirty else "keep"
-    if choice == "commit":
-        return commit_wip(repo, SandboxId(record.id), head, wip), choice
-    if choice == "stash":
-        stashed = stash_like(repo, head, wip)
+def _choice(work: Oid | None, questions: Questions, policy: str) -> str:
+    """What shall become of uncommitted work: one of ASKED_DIRTY, nothing when there is none."""
+    if work is None:
+        return ""
+    return policy if policy != "ask" else questions.dirty(work) if questions.dirty else "keep"
+
+
+def _done(repo: Repository, record: Record, head: Oid | None, work: Oid | None, choice: str) -> Oid | None:
+    """Do it, and say what there is to merge then. The work is in `refs/sandbox-wip/<id>` whatever is chosen."""
+    if work and choice == "commit":
+        return commit_wip(repo, SandboxId(record.id), head, work)
+    if work and choice == "stash":
+        stashed = stash_like(repo, head, work)
         repo.git.run("stash", "store", "-m", f"sandbox {record.id}: uncommitted work", stashed)
-    return head, choice
+    return head
 
 
 def stash_like(repo: Repository, head: Oid | None, wip: Oid) -> Oid:

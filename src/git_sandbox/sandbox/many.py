@@ -179,7 +179,7 @@ class _Crowd:
             child = self.stack.enter_context(
                 process.spawn(
                     detached.argv(tell), env=environment(), stdin=order_, stdout=out, stderr=err, pass_fds=[tell],
-                    grace=HOME_WITHIN, death="TERM",
+                    grace=HOME_WITHIN, tidies=True,
                 )
             )  # fmt: skip
         with os.fdopen(give, "wb") as stdin, contextlib.suppress(BrokenPipeError):

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import jsontext, session, store
+from git_sandbox import jsontext, process, session, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import extensions, guestconfig, snapshot
 from git_sandbox.git.capture import Captured, capture
@@ -50,6 +50,11 @@ def image(settings: Settings, progress: Progress) -> Image:
     """The image these settings ask for, built when it is not there yet."""
     extra = Path(settings.image) if settings.image else None
     return build.ensure(spec.load(extra, settings.packages), progress)
+
+
+def require_programs() -> None:
+    """Raises RequirementError, before anything is copied, when one is missing that the way there or back needs."""
+    process.require("mke2fs", "ssh", "ssh-keygen", "setpriv", "prlimit")
 
 
 def require_memory(wanted: int) -> None:

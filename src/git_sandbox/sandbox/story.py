@@ -54,6 +54,7 @@ def spawn(
     """
     settings = options.settings
     more = extras.gather(settings, environment())
+    prepare.require_programs()
     image = fork.image(repo, options.origin) if options.origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:

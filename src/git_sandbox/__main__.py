@@ -1,0 +1,21 @@
+"""Where `sandbox` starts, and `python -m git_sandbox`."""
+
+from __future__ import annotations
+
+import signal
+
+# Until `main` listens to signals, Ctrl-C ends the process as it ends any other program: the default handler would print
+# where in somebody's imports we were. Who runs us with SIGINT ignored has a reason.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def main() -> int:
+    """Entry point of `sandbox` and `git-sandbox`."""
+    from git_sandbox.cli.main import main as command_line
+
+    return command_line()
+
+
+if __name__ == "__main__":
+    main()
