@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import jsontext, paths
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
@@ -109,7 +109,7 @@ class Box:
 
     def save(self, record: Record) -> Record:
         """Write the record durably, and a copy of it into the repository (`refs/sandbox-meta/<id>`)."""
-        encoded = msgspec.json.format(msgspec.json.encode(record))
+        encoded = jsontext.encode(record, indent=2)
         fresh = self.directory.record.with_suffix(".new")
         try:
             with fresh.open("wb") as out:
@@ -255,11 +255,11 @@ def decode(encoded: bytes) -> Record | None:
     Object names are checked: the copy in the repository may be anybody's, and git would take `--output=` for an option.
     """
     try:
-        record = msgspec.json.decode(encoded, type=Record)
+        record = jsontext.decode(encoded, Record)
         for value in (record.base, record.snapshot, record.index_tree, *record.refs.values(), *record.stash):
             if value is not None:
                 oid(value)
-    except (msgspec.DecodeError, ValueError):
+    except ValueError:
         return None
     return record
 
@@ -299,7 +299,7 @@ def _refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
 def pin(box: Box, record: Record, base: Oid) -> None:
     """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository."""
     git = box.repo.git
-    message = msgspec.json.format(msgspec.json.encode(record)).decode()
+    message = jsontext.encode(record, indent=2).decode("ascii")
     tag = f"object {base}\ntype commit\ntag sandbox-{box.id}\ntagger git-sandbox <git-sandbox@localhost> 0 +0000\n\n"
     meta = oid(git.line("mktag", input=f"{tag}{message}\n".encode()))
     lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"

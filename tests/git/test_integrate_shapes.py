@@ -10,7 +10,7 @@ import pytest
 
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.names import oid
-from git_sandbox.integrate import BaseRecord, Request, merge, plan
+from git_sandbox.integrate import BaseRecord, Request, merge, plan, undo
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, Trip, capture, everything
 
@@ -256,3 +256,13 @@ def test_names_that_are_no_utf8(repo: GitRepo) -> None:
     merged = trip.merge()
     assert name in merged.changed
     assert repo.status() == ""
+
+
+def test_on_a_branch_that_is_no_utf8(repo: GitRepo) -> None:
+    repo.git("checkout", "-q", "-b", os.fsdecode(b"caf\xe9"))
+    trip = Trip.spawn(repo)
+    tip = trip.guest.commit("agent", {"a": "1"})
+    trip.merge()
+    assert repo.git("rev-parse", "HEAD") == tip
+    undo(trip.repo, ID)
+    assert not (repo.path / "a").exists()

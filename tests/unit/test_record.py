@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import store
+from git_sandbox import jsontext, store
 from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git.names import oid
 from git_sandbox.git.repo import discover
+from git_sandbox.sandbox import inspect
 from git_sandbox.store import Box, Record, State
 from support.gitrepo import GitRepo
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+# Any bytes: branches, paths and arguments need not be UTF-8.
+TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 HEX = st.text("0123456789abcdef", min_size=40, max_size=40)
 
 
@@ -40,13 +43,13 @@ RECORD = Record(
 
 @given(records())
 def test_record_round_trip(record: Record) -> None:
-    assert store.decode(msgspec.json.encode(record)) == record
-    assert store.decode(msgspec.json.format(msgspec.json.encode(record))) == record
+    assert store.decode(jsontext.encode(record)) == record
+    assert store.decode(jsontext.encode(record, indent=2)) == record
 
 
 @given(records(), st.data())
 def test_damaged_record_is_refused_or_read_but_never_breaks(record: Record, data: st.DataObject) -> None:
-    encoded = bytearray(msgspec.json.encode(record))
+    encoded = bytearray(jsontext.encode(record))
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] = data.draw(st.integers(0, 255))
     for damaged in (bytes(encoded), bytes(encoded[:at]), b"", b"\0" * len(encoded), b"null", b"[]"):
@@ -61,6 +64,22 @@ def test_damaged_record_is_refused_or_read_but_never_breaks(record: Record, data
 def test_a_record_whose_object_names_are_none_is_damaged(change: dict[str, Any]) -> None:
     assert store.decode(msgspec.json.encode(RECORD)) == RECORD
     assert store.decode(msgspec.json.encode(msgspec.structs.replace(RECORD, **change))) is None
+
+
+def test_what_was_written_before_is_read() -> None:
+    record = msgspec.structs.replace(RECORD, refs={"refs/heads/\xfc\N{SNOWMAN}": "0" * 40}, command=("a",))
+    assert store.decode(msgspec.json.format(msgspec.json.encode(record))) == record
+
+
+def test_a_record_of_names_that_are_no_utf8_is_kept_and_pinned(repo: GitRepo) -> None:
+    found = discover(repo.path)
+    odd = "refs/heads/caf\udce9"
+    record = msgspec.structs.replace(RECORD, refs={odd: "0" * 40}, base_symref=odd, command=("\udcff",))
+    with store.create(found, "vm-1") as box:
+        box.save(record)
+        store.pin(box, record, oid(repo.git("rev-parse", "HEAD")))
+        (entry,) = store.entries(found)
+        assert entry.record == inspect.from_refs(found, entry) == record
 
 
 def test_refs_of_somebody_else_below_our_roots_are_no_sandboxes(repo: GitRepo) -> None:

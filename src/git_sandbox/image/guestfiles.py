@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox import jsontext
 from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
@@ -74,7 +75,7 @@ def personal(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: byt
     template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
     return {
         "sshd_config": GuestFile(sshd_config(template, config.env), 0o600),
-        "config.json": GuestFile(msgspec.json.encode(msgspec.structs.replace(config, env={}))),
+        "config.json": GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
         "host_key": GuestFile(host_key, 0o600),
         "authorized_keys": GuestFile(authorized_keys),
     }
@@ -84,7 +85,7 @@ def sshd_config(template: bytes, env: Mapping[str, str]) -> bytes:
     """The template with `env` for every session. sshd heeds the first SetEnv line only and the first of two values."""
     words = []
     for name, value in env.items():
-        raw = value.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        raw = value.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         words.append(b'"%s=%s" ' % (name.encode(), raw))
     return template.replace(b"\nSetEnv ", b"\nSetEnv " + b"".join(words), 1)
 

@@ -6,7 +6,9 @@ on disk at the paths it touched. The message says the rest, so that `undo` needs
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
 
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.command import Git
@@ -31,8 +33,10 @@ def save(repo: Repository, sandbox: SandboxId, backup: Backup) -> RefName:
     git = repo.git
     staged, left = (commit_tree(git, tree, (), _SUBJECT) for tree in (backup.index, backup.left))
     parents = [each for each in (backup.before.commit, staged, left) if each]
+    # A branch may have any bytes in its name, and git rewrites a message that is not UTF-8.
+    symref = quote(os.fsencode(backup.before.symref or "none"), safe="/")
     fields = {
-        "before": backup.before.commit or "none", "symref": backup.before.symref or "none",
+        "before": backup.before.commit or "none", "symref": symref,
         "result": backup.result, "index": backup.index, "left": backup.left,
     }  # fmt: skip
     lines = "".join(f"{key} {value}\n" for key, value in fields.items())
@@ -57,7 +61,7 @@ def _load(git: Git, name: RefName) -> Backup:
     header, _, message = git.line("cat-file", "commit", name).partition("\n\n")
     fields = dict(line.partition(" ")[::2] for line in message.splitlines())
     try:
-        commit, symref = fields["before"], fields["symref"]
+        commit, symref = fields["before"], os.fsdecode(unquote_to_bytes(fields["symref"]))
         return Backup(
             Head(None if symref == "none" else symref, None if commit == "none" else oid(commit)),
             oid(fields["result"]),

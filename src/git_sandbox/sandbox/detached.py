@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths, process, signals
+from git_sandbox import jsontext, paths, process, signals
 from git_sandbox.errors import Interrupted, MachineError, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -89,7 +89,7 @@ def launch(order: Order) -> tuple[int, int]:
     reading, writing = os.pipe()
     try:
         pid = process.detach(
-            argv(writing), data=msgspec.json.encode(order), log=root / "supervisor.log", pass_fds=[writing]
+            argv(writing), data=jsontext.encode(order), log=root / "supervisor.log", pass_fds=[writing]
         )
     finally:
         os.close(writing)
@@ -104,7 +104,7 @@ def argv(descriptor: int) -> list[str]:
 def _listen(reading: int, progress: Progress, notice: Notice) -> str:
     with os.fdopen(reading, "rb") as pipe:
         for line in pipe:
-            event = msgspec.json.decode(line, type=Event)
+            event = jsontext.decode(line, Event)
             if event.progress is not None:
                 progress(event.progress)
             if event.notice is not None:
@@ -125,12 +125,12 @@ def failure(message: str, cause: str, hint: str, code: int) -> SandboxError:
 
 def main(descriptor: int) -> int:
     """The supervisor: runs in a session of its own, told what to do on standard input."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    order = jsontext.decode(sys.stdin.buffer.read(), Order)
     pipe = os.fdopen(descriptor, "wb", buffering=0)
 
     def tell(event: Event) -> None:
         with contextlib.suppress(BrokenPipeError, ValueError):  # the starter has what it waited for
-            pipe.write(msgspec.json.encode(event) + b"\n")
+            pipe.write(jsontext.encode(event) + b"\n")
 
     def ready(name: str) -> None:
         tell(Event(ready=name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +54,7 @@ def environment(given: Iterable[str], files: Iterable[str], host: Mapping[str, s
     for name in files:
         found |= dict(_variable(line, host, name) for line in _lines(Path(name)))
     found |= dict(_variable(text, host, "--env") for text in given)
-    if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_ENVIRONMENT:
+    if sum(len(name) + len(os.fsencode(value)) for name, value in found.items()) > MAX_ENVIRONMENT:
         raise UsageError(f"more than {MAX_ENVIRONMENT >> 10} KiB of environment", hint="send a file: `sandbox cp`")
     return found
 

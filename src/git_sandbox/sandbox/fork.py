@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import session, store
+from git_sandbox import jsontext, session, store
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -128,17 +128,17 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
         yield
         answer = stream.call(channel, "thaw", limits=THAW)
     try:
-        held = msgspec.json.decode(answer, type=_Held).held
-    except msgspec.DecodeError as error:
+        held = jsontext.decode(answer, _Held).held
+    except ValueError as error:
         raise MachineError("the guest's answer to `thaw` is damaged", cause=str(error)) from error
     if not held:
         raise MachineError("copying the disk took longer than the guest can be held still", hint="stop it first")
 
 
 def _configure_alike(box: Box, source: Entry) -> None:
-    config = msgspec.json.decode(source.directory.config.read_bytes(), type=GuestConfig)
+    config = jsontext.decode(source.directory.config.read_bytes(), GuestConfig)
     box.directory.config.touch(mode=0o600)
-    box.directory.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, hostname=box.id)))
+    box.directory.config.write_bytes(jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 
 
 def _nested(repo: Repository, source: Entry) -> bool:

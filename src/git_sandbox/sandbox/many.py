@@ -15,9 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
-from git_sandbox import process, signals, store
+from git_sandbox import jsontext, process, signals, store
 from git_sandbox.errors import Interrupted, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
@@ -185,7 +183,7 @@ class _Crowd:
                 )
             )  # fmt: skip
         with os.fdopen(give, "wb") as stdin, contextlib.suppress(BrokenPipeError):
-            stdin.write(msgspec.json.encode(order))
+            stdin.write(jsontext.encode(order))
         return child.pid, [told, out_, err_]
 
     def _hear(self, worker: _Worker, channel: int, line: bytes | None) -> None:
@@ -193,7 +191,7 @@ class _Crowd:
             worker.open_pipes -= 1
             worker.booting = worker.booting and worker.open_pipes > 0
         elif channel == 0:
-            self._event(worker, msgspec.json.decode(line, type=Event))
+            self._event(worker, jsontext.decode(line, Event))
         else:
             self.progress("")
             self.output(worker.label, channel, line)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import session, store
+from git_sandbox import jsontext, session, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import guestconfig, snapshot
 from git_sandbox.git.capture import Captured, capture
@@ -154,13 +154,13 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> N
         auto_push=settings.auto_push == "yes",
     )
     box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-    box.directory.config.write_bytes(msgspec.json.encode(told))
+    box.directory.config.write_bytes(jsontext.encode(told))
 
 
 def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
-    config = msgspec.json.decode(directory.config.read_bytes(), type=GuestConfig)
+    config = jsontext.decode(directory.config.read_bytes(), GuestConfig)
     run = mode == "run"
     config = msgspec.structs.replace(
         config,

@@ -1,0 +1,28 @@
+r"""JSON of our own records, for names of any bytes.
+
+A branch, a path or an argument that is not UTF-8 is text with surrogate escapes here. msgspec's own encoder and decoder
+refuse those; `json` writes them as `\udcXX` and reads them back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def encode(value: object, *, indent: int | None = None) -> bytes:
+    """`value` (a Struct, or what JSON knows) as ASCII."""
+    plain = msgspec.to_builtins(value)
+    return json.dumps(plain, indent=indent, separators=None if indent else (",", ":")).encode("ascii")
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """The opposite of `encode`. Raises ValueError for what is no JSON, or not of that `kind`."""
+    try:
+        return msgspec.convert(json.loads(data), kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from error
