@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.guest.describe import describe
 from support.captured import differences, same, take
 from support.gitrepo import GitRepo
 
@@ -195,6 +196,7 @@ def test_files_keep_everything(repo: GitRepo, tmp_path: Path) -> None:
     os.utime(repo.path, ns=(1, 1_222_222_222_987_654_321))
     copy, captured = take(repo, tmp_path / "copy")
     assert differences(repo, copy) == []
+    assert describe(copy.path)["files"]["d/exec"] == ["twin", "", "", "twin"]
     assert (copy.path / "twin").stat().st_ino == (copy.path / "d" / "exec").stat().st_ino
     assert (copy.path / "holes").stat().st_blocks == 0
     assert captured.bytes < 8 * 1024 * 1024
@@ -211,7 +213,10 @@ def test_extended_attributes(repo: GitRepo, tmp_path: Path) -> None:
         pytest.skip(f"no user attributes on this file system: {error}")
     os.setxattr(repo.path, "user.top", b"1")
     copy = same(repo, tmp_path / "copy")
-    assert os.getxattr(copy.path / "README", "user.colour") == b"blue"
+    os.setxattr(copy.path / "README", "user.colour", b"red")
+    assert len(differences(repo, copy)) == 2
+    os.setxattr(copy.path / "README", "user.colour", b"blue")
+    assert differences(repo, copy) == []
     assert os.getxattr(copy.path, "user.top") == b"1"
 
 

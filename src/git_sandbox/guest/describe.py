@@ -134,8 +134,12 @@ def _ignored(root: Path) -> set[str]:
 
 
 def _files(root: Path, skipped: set[str], nested: list[str]) -> dict[str, list[str]]:
-    """Path to [kind, mode, time, hash or link target], without git directories and nested repositories."""
+    """Path to [kind, mode, time, hash or link target, attributes...], without git directories and nested repositories.
+
+    A hard link names its first twin instead of what is in it.
+    """
     found: dict[str, list[str]] = {}
+    twins: dict[tuple[int, int], str] = {}
     todo = [""]
     while todo:
         below = todo.pop()
@@ -149,17 +153,27 @@ def _files(root: Path, skipped: set[str], nested: list[str]) -> dict[str, list[s
                 continue
             if stat.S_ISDIR(seen.st_mode):
                 todo.append(path)
-            found[path] = _entry(root / path, seen)
+            twin = twins.setdefault((seen.st_dev, seen.st_ino), path)
+            found[path] = _entry(root / path, seen) if twin == path else ["twin", "", "", twin]
     return found
+
+
+def _attributes(path: Path) -> list[str]:
+    """Extended attributes of the user's, and access control lists."""
+    try:
+        names = [name for name in os.listxattr(path) if name.startswith(("user.", "system.posix_acl_"))]
+        return [f"{name}={os.getxattr(path, name).hex()}" for name in sorted(names)]
+    except OSError:  # a file system without them
+        return []
 
 
 def _entry(path: Path, seen: os.stat_result) -> list[str]:
     mode = f"{stat.S_IMODE(seen.st_mode):04o}"
     if stat.S_ISREG(seen.st_mode):
-        return ["file", mode, str(int(seen.st_mtime)), _hash_file(path)]
+        return ["file", mode, str(int(seen.st_mtime)), _hash_file(path), *_attributes(path)]
     if stat.S_ISLNK(seen.st_mode):
         return ["link", "", "", os.fspath(path.readlink())]
-    return [stat.filemode(seen.st_mode)[0], mode, "", ""]
+    return [stat.filemode(seen.st_mode)[0], mode, "", "", *(_attributes(path) if stat.S_ISDIR(seen.st_mode) else [])]
 
 
 def main() -> int:
