@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from git_sandbox.errors import UsageError
 from git_sandbox.git.names import MAX_REF_COMPONENT, SandboxRefs, encode_ref_path, oid, sandbox_id
+from git_sandbox.text import printable
 
 COMPONENT = st.one_of(
     st.binary(min_size=0, max_size=20),
+    st.text(st.characters(codec="utf-8"), max_size=9).map(str.encode),
+    st.text(st.sampled_from("数é\u0301अ\u093fא3٣\u3164\u200d\ufe0f\u202e.-%~ "), max_size=9).map(str.encode),
     st.sampled_from((b"a", b"A", b".", b"..", b"a..b", b"a.lock", b".a", b"a.", b"@", b"@{", b"-x", b"~", b"%")),
 )
 NAMES = st.lists(COMPONENT, min_size=1, max_size=4).map(b"/".join)
@@ -34,13 +37,22 @@ def test_git_accepts_every_encoded_name(names: list[bytes]) -> None:
     script = 'for each; do git check-ref-format "$each" || { echo "$each"; exit 1; }; done'
     done = subprocess.run(["sh", "-c", script, "sh", *refs], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert all(each.isascii() and each.isprintable() for each in refs)
+    assert all(each.isprintable() and printable(each) == each for each in refs)
 
 
 # 16 characters of at most 4 bytes, 3 characters each when encoded: below MAX_REF_COMPONENT.
 @given(st.text(st.characters(codec="utf-8"), max_size=16))
 def test_text_and_bytes_give_the_same(name: str) -> None:
     assert encode_ref_path(name) == encode_ref_path(name.encode())
+
+
+def test_letters_of_every_script_stay_readable() -> None:
+    for name in ("функция/вход", "ログイン画面の修正" * 7, "función", "שלום", "हिन्दी", "٣"):
+        assert encode_ref_path(name) == name
+    assert encode_ref_path("ログ 2.0") == "ログ%202%2E0"
+    assert encode_ref_path("e\u0301") == "e%CC%81"
+    for hidden in "\u3164\u200d\ufe0f\u202e\u200b\u00ad\U000e0041\u034f":
+        assert encode_ref_path(f"main{hidden}").isascii()
 
 
 def test_plain_names_stay_readable_and_long_ones_are_refused() -> None:

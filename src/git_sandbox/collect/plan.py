@@ -35,7 +35,7 @@ class Names:
         """No other ref of this name, none above it and none below it (a ref is a file, not also a directory)."""
         key = self._key(name)
         return (
-            len(name) <= MAX_REF_NAME
+            len(name.encode()) <= MAX_REF_NAME
             and self._files.get(key, name) == name
             and key not in self._directories
             and not any(parent in self._files for parent in _parents(key))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from typing import NewType
 from urllib.parse import quote
 
@@ -15,6 +17,12 @@ SandboxId = NewType("SandboxId", str)
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _PLAIN_COMPONENT = re.compile(r"[A-Za-z0-9_+=][A-Za-z0-9_+=.-]*")
+_LETTERS = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})
+# Of those categories, what Unicode calls default ignorable: combining grapheme joiner, fillers, variation selectors.
+_INVISIBLE = (
+    (0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x3164, 0x3164), (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF),
+)  # fmt: skip
 MAX_REF_COMPONENT = 200  # bytes; a loose ref is a file, and file systems stop at 255
 
 
@@ -42,22 +50,43 @@ def is_sandbox_id(text: str) -> bool:
 def encode_ref_path(guest_name: str | bytes) -> str:
     """A guest's branch or tag name as a path that is safe below a ref root of ours.
 
-    Plain names stay readable (`feature/login`). Every other byte is percent-encoded, so the result is printable
-    ASCII that `git check-ref-format` accepts, and two different guest names never give the same result. Too long
-    components raise ValueError.
+    Plain names stay readable (`feature/login`, `función/数`): letters and digits of every script, as far as they are
+    what they seem. Every other byte is percent-encoded, so the result is printable, `git check-ref-format` accepts it,
+    and two different guest names never give the same result. Too long components raise ValueError.
     """
     raw = guest_name.encode("utf-8", "surrogateescape") if isinstance(guest_name, str) else guest_name
     return "/".join(_encode_component(part) for part in raw.split(b"/"))
 
 
 def _encode_component(raw: bytes) -> str:
-    text = raw.decode("latin-1")
-    plain = _PLAIN_COMPONENT.fullmatch(text) and ".." not in text and not text.endswith((".", ".lock"))
-    # `%` itself is outside the plain set, hence always encoded: the mapping stays injective.
-    encoded = text if plain else (quote(raw, safe="") or "%").replace(".", "%2E").replace("~", "%7E")
-    if not 0 < len(encoded) <= MAX_REF_COMPONENT:
+    text = raw.decode("utf-8", "surrogateescape")
+    # `%` itself is always encoded: the mapping stays injective.
+    if not unicodedata.is_normalized("NFC", text):  # looks like another one, and on some file systems is it
+        encoded = _quoted(raw)
+    elif _plain("".join("a" if _is_letter(each) else each for each in text)):
+        encoded = text
+    else:
+        encoded = "".join(each if _is_letter(each) else _quoted(os.fsencode(each)) for each in text) or "%"
+    if not 0 < len(encoded.encode()) <= MAX_REF_COMPONENT:
         raise ValueError("ref name component too long")
     return encoded if not encoded.startswith("-") else "%2D" + encoded[1:]
+
+
+def _plain(text: str) -> bool:
+    return bool(_PLAIN_COMPONENT.fullmatch(text)) and ".." not in text and not text.endswith((".", ".lock"))
+
+
+def _quoted(raw: bytes) -> str:
+    return quote(raw, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def _is_letter(character: str) -> bool:
+    """A letter, mark or digit beyond ASCII that is seen: no filler, no joiner, nothing that only changes another."""
+    return (
+        not character.isascii()
+        and unicodedata.category(character) in _LETTERS
+        and not any(first <= ord(character) <= last for first, last in _INVISIBLE)
+    )
 
 
 class SandboxRefs:
