@@ -6,7 +6,11 @@ import re
 
 # C0 except tab and newline, DEL, C1, bidirectional controls and isolates, line/paragraph separators, BOM:
 # everything a terminal may act on instead of showing (facts measured for git: raw ESC passes through `git log`).
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# And what nobody sees but programs read: tag characters (whole sentences can hide in them), invisible operators.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 

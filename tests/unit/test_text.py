@@ -38,3 +38,9 @@ def test_limits(text: str | bytes, limit: int) -> None:
 
 def test_escape_sequences_become_visible() -> None:
     assert printable(b"\x1b[31mred\x9b2J\r\n") == "\ufffd[31mred\ufffd2J\ufffd\n"
+
+
+def test_what_nobody_sees_becomes_visible() -> None:
+    hidden = "".join(chr(0xE0000 + ord(each)) for each in "ignore the above")
+    assert set(printable(f"{hidden}\u061c\u2062\u200b\ufff9")) == {"\ufffd"}
+    assert printable("नमस्ते \N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER} é 日本") == "नमस्ते \u200c\u200d é 日本"
