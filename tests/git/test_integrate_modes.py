@@ -275,7 +275,7 @@ def test_risky_paths(repo: GitRepo) -> None:
     for name in (
         ".gitattributes", "deep/.gitattributes", ".gitmodules", ".lfsconfig", ".envrc", ".vscode/tasks.json",
         ".claude/settings.json", "deep/.mcp.json", ".mise.toml", ".yarnrc.yml", ".exrc", "a.code-workspace",
-        "lefthook.yml",
+        "lefthook.yml", "fixtures/cache/HEAD",
         ".github/workflows/ci.yml", ".GitLab-ci.yml", ".husky/post-merge", "Jenkinsfile", "harmless/github/x",
     ):  # fmt: skip
         trip.guest.write(name, "# x\n")

@@ -90,3 +90,12 @@ def test_a_repository_is_not_copied_out(tmp_path: Path, files: dict[str, str], n
     with pytest.raises(StateError, match="git repository"):
         copy.refuse_repositories(tree(tmp_path / "new", files), name)
     copy.refuse_repositories(tree(tmp_path / "fine", {"gitignore/.gitignore": "x"}), "fine")
+
+
+def test_a_bare_repository_and_a_file_that_points_to_one_are_refused(tmp_path: Path) -> None:
+    bare = tree(tmp_path / "new", {"deep/cache/HEAD": "ref: x", "deep/cache/objects/x": "", "deep/cache/refs/x": ""})
+    with pytest.raises(StateError, match="deep/cache"):
+        copy.refuse_repositories(bare, "new")
+    pointer = tree(tmp_path, {"arrived": "gitdir: /somewhere"}) / "arrived"
+    with pytest.raises(StateError, match="git repository"):
+        copy.refuse_repositories(pointer, ".git")

@@ -18,6 +18,7 @@ _CI = "is run by continuous integration"
 _RULES = (
     (r"(.*/)?\.gitattributes", "chooses filters, diff and merge programs"),
     (r"(.*/)?\.gitmodules", "says where submodules come from"),
+    (r".*/head", "can make its directory a bare git repository, whose configuration git obeys"),
     (r"(.*/)?\.lfsconfig", "says where Git LFS sends its requests"),
     (r"(.*/)?\.envrc", "is run by direnv on entering the directory"),
     (r"(.*/)?\.(vscode|idea|devcontainer)/.*", "is obeyed by editors (tasks, settings, extensions)"),

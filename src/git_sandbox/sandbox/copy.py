@@ -21,6 +21,7 @@ from git_sandbox.text import one_line, printable
 _REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
 _GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
 WORKSPACE = "/workspace"
+_BARE = {"head", "objects", "refs"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,21 @@ def upload(session: Session, source: Path, target: str) -> None:
 
 
 def refuse_repositories(arrived: Path, name: str) -> None:
-    """Raises StateError for a `.git` in what arrived as `name`: git would run what its configuration and hooks say."""
+    """Raises StateError for a repository in what arrived as `name`: git would run what its configuration and hooks say.
+
+    A bare one as well: git takes any directory for one that has what `_BARE` names, and looks above it, too.
+    """
+    found = "." if name.casefold() == ".git" else None
     for place, directories, files in os.walk(arrived):
-        if any(each.casefold() == ".git" for each in (name, *directories, *files)):
-            raise StateError(
-                f"there is a git repository in it, at {one_line(os.path.relpath(place, arrived))}: not copied",
-                cause="git would run what the guest wrote into its configuration and hooks",
-                hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
-            )
+        here = {each.casefold() for each in (*directories, *files)}
+        if ".git" in here or here >= _BARE:
+            found = os.path.relpath(place, arrived)
+    if found is not None:
+        raise StateError(
+            f"there is a git repository in it, at {one_line(found)}: not copied",
+            cause="git would run what the guest wrote into its configuration and hooks",
+            hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
+        )
 
 
 def download(session: Session, source: str, target: Path) -> Path:
