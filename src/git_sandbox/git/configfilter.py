@@ -13,6 +13,7 @@ Changed:
     core.fsmonitor=false: it names a host program, or a daemon that knows the host's files
     core.bare=false where there is a worktree: the repository of linked worktrees is often bare
     core.worktree: only submodules get one, anew
+    extensions.relativeWorktrees: linked worktrees stay here, and git before 2.48 refuses a repository that has it
 Paths (include.path, includeIf.*.path, core.hooksPath, excludesFile, attributesFile, commit.template,
     blame.ignoreRevsFile, lfs.storage):
     inside the repository they stay, absolute ones made relative; outside they are left out, because a missing file
@@ -44,7 +45,7 @@ _DROPPED = frozenset({
     "core.askpass", "core.editor", "core.pager", "core.sshcommand", "core.gitproxy", "core.alternaterefscommand",
     "core.worktree", "sequence.editor", "user.signingkey", "commit.gpgsign", "tag.gpgsign", "tag.forcesignannotated",
     "push.gpgsign", "http.extraheader", "http.cookiefile", "http.savecookies", "http.sslkey", "http.sslcert",
-    "http.proxysslkey", "http.proxysslcert", "receive.certnonceseed",
+    "http.proxysslkey", "http.proxysslcert", "receive.certnonceseed", "extensions.relativeworktrees",
 })  # fmt: skip
 _FROM_FILE = frozenset({"include.path", "includeif.path", "lfs.storage"})  # relative to the file that names them
 _FROM_WORKTREE = frozenset({

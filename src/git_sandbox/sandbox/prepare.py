@@ -15,7 +15,7 @@ import msgspec
 
 from git_sandbox import jsontext, session, store
 from git_sandbox.errors import HostResourceError
-from git_sandbox.git import guestconfig, snapshot
+from git_sandbox.git import extensions, guestconfig, snapshot
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.repo import Repository
@@ -73,6 +73,7 @@ def prepare(
 ) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in."""
     repo, settings = box.repo, options.settings
+    extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
     place = disk.staging_layout(box.directory.staging)
