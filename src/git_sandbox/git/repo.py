@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def discover(start: Path) -> Repository:
     )  # fmt: skip
     if asked.returncode != 0:
         complaint = printable(asked.complaint, limit=500).removeprefix("fatal: ")
+        if "dubious ownership" in complaint:
+            place = shlex.quote(str(_named(complaint, start)))
+            raise RepositoryError(
+                f"git does not trust the repository around {start}: it belongs to somebody else",
+                cause=complaint.split("\n", 1)[0],
+                hint=f"if you do: `git config --global --add safe.directory {place}`",
+            )
         raise RepositoryError(
             f"{start} is not in a git repository", cause=complaint, hint="go to one, or run `git init` first"
         )
@@ -89,6 +97,12 @@ def discover(start: Path) -> Repository:
         common_dir=Path(common_dir),
         object_format=object_format,
     )
+
+
+def _named(complaint: str, start: Path) -> str | Path:
+    """The directory git wants to be told about: it names it in its complaint."""
+    found = re.search(r"repository at '([^'\n]+)'", complaint)
+    return found[1] if found else start
 
 
 def require_version() -> None:
