@@ -15,6 +15,8 @@ from git_sandbox import process
 from git_sandbox.cli import ls
 from git_sandbox.cli.main import main
 from git_sandbox.errors import Interrupted
+from git_sandbox.git.repo import discover
+from git_sandbox.integrate import overview as questions
 from git_sandbox.sandbox import overview, uncommitted
 from git_sandbox.sandbox.after import base_of
 from support.fabricated import spawn, worked
@@ -168,3 +170,15 @@ def test_watch_shows_until_interrupted(
     assert slept == [ls.EVERY, ls.EVERY]
     assert "two" not in first
     assert "two (1)" in second
+
+
+def test_more_commits_than_are_looked_at(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("vm-1", "vm-2"):
+        made = spawn(repo, name)
+        for number in range(4):
+            made.work(f"{name} {number}", {f"{name}-{number}": "1\n"})
+        made.home()
+    monkeypatch.setattr(questions, "MAX_COMMITS", 3)
+    rows = overview.rows(discover(repo.path))
+    assert [row.merged for row in rows] == [False, False]
+    assert all(row.ahead is not None and row.ahead <= 3 for row in rows)

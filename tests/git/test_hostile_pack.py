@@ -172,6 +172,25 @@ def test_trees_that_name_the_same_directory_a_million_times(host: Host) -> None:
     import_tree(host, top, middle, LEAF, limits=CollectLimits(directories=1000))
 
 
+def test_paths_that_are_few_and_very_long(host: Host) -> None:
+    inner = tree((FILE, b"a" * 100, LEAF), (FILE, b"b" * 100, LEAF))
+    middle = tree((b"40000", b"c" * 1000, inner), (b"40000", b"d" * 1000, inner))
+    top = tree((b"40000", b"e" * 4000, middle), (FILE, b"f", LEAF))
+    size = 4 * len("/".join(("e" * 4000, "d" * 1000, "a" * 100))) + 1
+    with refusal(host, f"more than {size - 1} bytes in all"):
+        import_tree(host, top, middle, inner, LEAF, limits=CollectLimits(path_bytes=size - 1))
+    import_tree(host, top, middle, inner, LEAF, limits=CollectLimits(path_bytes=size))
+
+
+def test_a_million_paths_of_a_kilobyte_each_are_refused(host: Host) -> None:
+    levels = [LEAF]
+    for level in range(3):
+        mode = FILE if level == 0 else b"40000"
+        levels.append(tree(*((mode, b"%0400d" % number, levels[-1]) for number in range(100))))
+    with refusal(host, "bytes in all"):
+        import_tree(host, *levels[::-1])
+
+
 def test_depth_bomb(host: Host) -> None:
     objects = tree_bomb(levels=3000, width=1)
     tip = commit(objects[-1])

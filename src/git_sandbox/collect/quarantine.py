@@ -45,6 +45,7 @@ class CollectLimits:
     tree: int = 64 << 20
     message: int = 16 << 20  # a commit or tag object
     paths: int = 5_000_000  # files in one tree, all levels: a pack of 1 KB can describe 10^10
+    path_bytes: int = 512 << 20  # of all paths of one tree, written out as `git diff` does: some are 4 MB long
     directories: int = 30_000_000  # in all trees together, each costs us memory: a delta of 50 bytes can name a million
     depth: int = 1024  # directories in directories; git 2.39 crashes at some ten thousand
     entry_name: int = 4096

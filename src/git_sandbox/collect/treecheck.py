@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine
 from git_sandbox.errors import CollectError
@@ -22,10 +22,14 @@ _BATCH_BYTES = 32 << 20  # bytes of trees per answer of git
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """`files`: entries that are no directories. `children`: the directories, repeated as often as they occur."""
+    """`files`: entries that are no directories, and `names` the bytes of their names together. `children`: the
+    directories, repeated as often as they occur, and `lengths` the bytes of each one's name.
+    """
 
     files: int
     children: tuple[str, ...]
+    names: int = 0
+    lengths: tuple[int, ...] = ()
 
 
 def refused(why: str) -> CollectError:
@@ -73,7 +77,8 @@ def _load(quarantine: Quarantine, sizes: Mapping[str, int]) -> dict[str, Tree]:
             return known
         for group in _groups(level):
             for name, tree in _read(quarantine, group).items():
-                known[name] = Tree(tree.files, tuple(names.setdefault(child, child) for child in tree.children))
+                children = tuple(names.setdefault(child, child) for child in tree.children)
+                known[name] = replace(tree, children=children)
                 entries += len(tree.children)
             if entries > quarantine.limits.directories:
                 raise refused(f"its trees name more than {quarantine.limits.directories} directories in all")
@@ -115,13 +120,16 @@ def parse(data: bytes, width: int, limits: CollectLimits) -> Tree:
     longest = max((len(name) for _, name, _ in entries), default=0)
     if longest > limits.entry_name:
         raise refused(f"a file name has {longest} bytes, the limit is {limits.entry_name}")
-    children = tuple(name.hex() for mode, _, name in entries if mode in _DIRECTORY)
-    return Tree(len(entries) - len(children), children)
+    directories = [(what.hex(), len(name)) for mode, name, what in entries if mode in _DIRECTORY]
+    lengths = tuple(length for _, length in directories)
+    names = sum(len(name) for _, name, _ in entries) - sum(lengths)
+    return Tree(len(entries) - len(lengths), tuple(child for child, _ in directories), names, lengths)
 
 
 def measure(trees: Mapping[str, Tree], limits: CollectLimits) -> None:
     """Raises CollectError when any of `trees` has too many paths or levels. All children must be in `trees`."""
     paths: dict[str, int] = {}
+    size: dict[str, int] = {}
     depth: dict[str, int] = {}
     for root in trees:
         stack = [root]  # not recursion: the depth is what we distrust
@@ -134,8 +142,12 @@ def measure(trees: Mapping[str, Tree], limits: CollectLimits) -> None:
                 continue
             stack.pop()
             paths[name] = tree.files + sum(paths[child] for child in tree.children)
+            below = zip(tree.children, tree.lengths, strict=True)
+            size[name] = tree.names + sum(size[child] + paths[child] * (length + 1) for child, length in below)
             depth[name] = 1 + max((depth[child] for child in tree.children), default=0)
             if paths[name] > limits.paths:
                 raise refused(f"a directory holds more than {limits.paths} files in all")
+            if size[name] > limits.path_bytes:
+                raise refused(f"the paths of a directory have more than {limits.path_bytes} bytes in all")
             if depth[name] > limits.depth:
                 raise refused(f"a directory is more than {limits.depth} levels deep")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from git_sandbox.git.names import Oid, SandboxRefs, oid
 from git_sandbox.git.repo import Repository
 
+MAX_COMMITS = 1_000_000  # looked at for one question: a guest that commits without end must not fill our memory
+
 
 def peeled(repo: Repository, names: Iterable[Oid], kind: str) -> dict[Oid, Oid]:
     """The `kind` (commit or tree) each object stands for; those that stand for none are left out."""
@@ -52,16 +54,19 @@ def unmerged_of(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
         return frozenset()
     hidden = [f"--exclude={root}*" for root in SandboxRefs.ROOTS]
     # --stdin first: what --not does to lines on standard input has changed between versions of git.
-    listed = repo.git.line("rev-list", "--stdin", "--not", *hidden, "--all", input=_tips(wanted))
-    return frozenset(Oid(line) for line in listed.split())
+    most = f"--max-count={MAX_COMMITS}"
+    listed = repo.git.line("rev-list", most, "--stdin", "--not", *hidden, "--all", input=_tips(wanted)).split()
+    # Where the list was cut off nobody knows: then all that was asked for counts as unmerged.
+    return frozenset(map(Oid, [*listed, *(wanted if len(listed) == MAX_COMMITS else [])]))
 
 
 def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> dict[Oid, int]:
-    """How many commits each of `heads` has that `base` has not: one walk for all of them."""
+    """How many commits each of `heads` has that `base` has not, as far as `MAX_COMMITS`: one walk for all of them."""
     wanted = list(dict.fromkeys(heads))
     if not wanted:
         return {}
-    listed = repo.git.line("rev-list", "--parents", "--stdin", input=_tips(wanted, *([f"^{base}"] if base else [])))
+    asked = _tips(wanted, *([f"^{base}"] if base else []))
+    listed = repo.git.line("rev-list", f"--max-count={MAX_COMMITS}", "--parents", "--stdin", input=asked)
     parents = {Oid(name): [Oid(each) for each in rest] for name, *rest in map(str.split, listed.splitlines())}
     return {head: _reach(parents, head) for head in wanted}
 
