@@ -1,4 +1,4 @@
-"""Any state that git commands can bring about is the same in the copy."""
+"""Any state that git commands can bring about is the same in the copy, and what is made in it comes home."""
 
 from __future__ import annotations
 
@@ -8,67 +8,68 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from git_sandbox.git import snapshot
+from git_sandbox.git.repo import discover
 from support.captured import differences, take
 from support.gitrepo import GitRepo
-
-_NAMES = st.sampled_from(["a", "b", "dir/c", "dir/d", "-e", "sp ace", "ignored.o"])
-_TEXTS = st.sampled_from(["", "x\n", "one\ntwo\n", "\r\n"])
-_BRANCHES = st.sampled_from(["main", "side", "deep/er"])
-_ARGUMENTS = {
-    "write": st.tuples(_NAMES, _TEXTS),
-    "add": st.tuples(_NAMES),
-    "ita": st.tuples(_NAMES),
-    "rm": st.tuples(_NAMES),
-    "mv": st.tuples(_NAMES, _NAMES),
-    "commit": st.tuples(),
-    "branch": st.tuples(_BRANCHES),
-    "checkout": st.tuples(_BRANCHES),
-    "detach": st.tuples(),
-    "stash": st.tuples(),
-    "merge": st.tuples(_BRANCHES),
-    "pack": st.tuples(),
-}
-_STEP = st.one_of([st.tuples(st.just(verb), arguments) for verb, arguments in _ARGUMENTS.items()])
-_COMMANDS = {
-    "add": ("add", "-f", "--"),
-    "ita": ("add", "-N", "--"),
-    "rm": ("rm", "-q", "--cached", "--"),
-    "mv": ("mv", "--"),
-    "commit": ("commit", "-qm", "message"),
-    "branch": ("branch",),
-    "checkout": ("checkout", "-q"),
-    "detach": ("checkout", "-q", "--detach"),
-    "stash": ("stash", "push", "-q", "-u"),
-    "merge": ("merge", "-q", "--no-edit"),
-    "pack": ("gc", "-q"),
-}
+from support.guest import Host
+from support.states import KINDS, STEPS, Step, act, start
 
 
-def act(repo: GitRepo, verb: str, arguments: tuple[str, ...]) -> None:
-    """git may refuse: that leaves a state, too."""
-    if verb == "write":
-        repo.write(arguments[0], arguments[1])
-    else:
-        repo.run(*_COMMANDS[verb], *arguments)
-
-
-def start(path: Path) -> GitRepo:
-    """Two branches that conflict, so that `merge` sometimes stops half-way."""
-    repo = GitRepo.create(path)
-    repo.commit("base", {"a": "base\n", ".gitignore": "*.o\n"})
-    repo.git("checkout", "-q", "-b", "side")
-    repo.commit("side", {"a": "side\n", "b": "b\n"})
-    repo.git("checkout", "-q", "main")
-    repo.commit("main", {"a": "main\n"})
-    return repo
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(_STEP, min_size=3, max_size=12))
-def test_every_reachable_state_is_the_same_in_the_copy(steps: list[tuple[str, tuple[str, ...]]]) -> None:
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(KINDS), STEPS)
+def test_every_reachable_state_is_the_same_in_the_copy(kind: str, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        repo = start(Path(directory) / "repo")
+        repo = start(Path(directory), kind)
         for verb, arguments in steps:
             act(repo, verb, arguments)
         copy, _ = take(repo, Path(directory) / "copy")
         assert differences(repo, copy) == []
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(KINDS), STEPS, STEPS)
+def test_everything_made_in_a_copy_comes_home(kind: str, before: list[Step], after: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        repo = start(place, kind)
+        for verb, arguments in before:
+            act(repo, verb, arguments)
+        given_refs = repo.refs()
+        guest, _ = take(repo, place / "guest")
+        for verb, arguments in after:
+            act(guest, verb, arguments)
+        done = Host(repo, place / "quarantine").bring_home(guest, given=given_refs)
+        assert done.head == (discover(guest.path).head().commit)
+        assert missing(repo, guest) == []
+        assert (done.wip is None) is clean(guest, place)
+        if done.wip is not None:
+            assert repo.git("rev-parse", f"{done.wip}^{{tree}}") == worktree(guest, place)
+
+
+def missing(host: GitRepo, guest: GitRepo) -> list[str]:
+    """Commits that some ref, stash or HEAD of the guest's leads to and the host has not got."""
+    stashes = guest.run("rev-list", "-g", "refs/stash").stdout.decode().split()
+    head = discover(guest.path).head().commit
+    tips = [*stashes, *([head] if head else [])]
+    listed = guest.git("rev-list", "--branches", "--tags", "--glob=refs/notes", "--glob=refs/mine", *tips).split()
+    asked = "".join(f"{name}\n" for name in listed).encode()
+    rows = host.git("cat-file", "--batch-check", input=asked).splitlines()
+    return [row for row in rows if row.endswith("missing")]
+
+
+def worktree(guest: GitRepo, place: Path) -> str:
+    found = discover(guest.path)
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        return snapshot.take(found.git, found.git_dir / "index", Path(scratch)).tree
+
+
+def clean(guest: GitRepo, place: Path) -> bool:
+    """Nothing uncommitted: worktree and index are as HEAD is."""
+    found = discover(guest.path)
+    head = found.head().commit
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        taken = snapshot.take(found.git, found.git_dir / "index", Path(scratch))
+    empty = guest.git("hash-object", "-t", "tree", "--stdin", input=b"")
+    tree = guest.git("rev-parse", f"{head}^{{tree}}") if head else empty
+    return taken.tree == taken.index_tree == tree
