@@ -120,5 +120,23 @@ def test_a_repository_that_borrows_objects(host: Host, tmp_path: Path) -> None:
 
 
 def test_another_worktree_in_the_guest_is_named(host: Host, guest: GitRepo, tmp_path: Path) -> None:
-    guest.git("worktree", "add", "-q", str(tmp_path / "aside"))
+    aside = GitRepo(tmp_path / "aside")
+    guest.git("worktree", "add", "-q", str(aside.path))
+    assert host.bring_home(guest).warnings == ()
+    subprocess.run(["rm", "-r", aside.path], check=True)
     assert any("another worktree" in warning for warning in host.bring_home(guest).warnings)
+
+
+def test_uncommitted_work_of_another_worktree(host: Host, guest: GitRepo, tmp_path: Path) -> None:
+    aside = GitRepo(tmp_path / "ås.ide")
+    guest.git("worktree", "add", "-q", str(aside.path))
+    base = aside.commit("over there", {"a": "1\n"})
+    aside.write("a", "2\n")
+    aside.write("new", "new\n")
+    status = aside.status()
+    host.bring_home(guest)
+    wip = "refs/sandbox-other/vm-1/worktrees/ås.ide/wip"
+    assert host.repo.git("rev-parse", f"{wip}^1") == base
+    assert (host.repo.git("show", f"{wip}:a"), host.repo.git("show", f"{wip}:new")) == ("2", "new")
+    assert aside.status() == status
+    assert not host.bring_home(guest).updated

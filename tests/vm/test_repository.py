@@ -113,3 +113,18 @@ def _exists(boxes: Sandboxes, name: str) -> bool:
 
     wait_for(name, lambda: any(each.name == name for each in boxes.directories()))
     return True
+
+
+def test_worktrees_made_inside_and_refs_of_ones_own(boxes: Sandboxes) -> None:
+    repo = boxes.repo
+    boxes.sh(
+        "git worktree add -q -b aside /tmp/aside; git worktree add -q --detach .inside; "
+        "echo dirty > /tmp/aside/README; cd .inside; git commit -q --allow-empty -m detached; echo new > new; cd ..; "
+        "git update-ref refs/mine/x $(git commit-tree -m apart HEAD^{tree})"
+    )
+    root = "refs/sandbox-other/vm-1"
+    assert repo.git("show", f"{root}/worktrees/aside/wip:README") == "dirty"
+    assert repo.git("show", f"{root}/worktrees/%2Dinside/wip:new") == "new"
+    assert repo.git("log", "-1", "--format=%s", f"{root}/worktrees/%2Dinside/HEAD") == "detached"
+    assert repo.git("log", "-1", "--format=%s", f"{root}/mine/x") == "apart"
+    assert boxes.run("drop", "vm-1").code == 17, "these are nowhere else"

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-
 from git_sandbox.guest import nested
 from git_sandbox.guest.history import away, checked, listed, operation, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
-from git_sandbox.guest.uncommitted import uncommitted
+from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
 CHUNK = 1 << 20  # bytes
@@ -52,6 +52,8 @@ def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict
     )
     at = checked(repo, "HEAD", top, good, known) if top else None
     refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
+    if not place:
+        refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
     try:
         tree, wip = uncommitted(repo, at)
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this

@@ -19,6 +19,8 @@ _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
 # which goes its own way.
 _LEFT_OUT = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
 
+WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
+
 
 def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
     """Those whose history is complete, as far as the host has not got it anyway."""
@@ -71,7 +73,7 @@ def detached(repo: Repo) -> list[list[str]]:
     for head in sorted((repo.git_dir / "worktrees").glob("*/HEAD")):
         name = head.parent.name
         oid = text(head.read_bytes()[:100]).strip() if head.is_file() else ""
-        if re.fullmatch(r"[0-9a-f]{40,64}", oid) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        if re.fullmatch(r"[0-9a-f]{40,64}", oid) and WORKTREE.fullmatch(name):
             found.append([oid, f"refs/worktrees/{name}/HEAD"])
     return found
 

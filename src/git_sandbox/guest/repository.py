@@ -48,6 +48,7 @@ class Repo:
         self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
         self.cwd = path
         self.warnings: list[str] = []
+        self.commit_date = ""  # of commits made here; empty: now
         refuse_special(Path(git_dir or Path(path, ".git")))
         asked = self.ask("rev-parse", "--absolute-git-dir")
         if asked.returncode:

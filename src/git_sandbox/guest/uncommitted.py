@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Self
 
+from git_sandbox.guest.history import WORKTREE
 from git_sandbox.guest.repository import ExportError, Repo, complaint, text
+
+MAX_POINTER = 4096 + 16  # bytes of a worktree's `gitdir`; a path has at most PATH_MAX
 
 
 class TemporaryIndex:
@@ -85,9 +89,6 @@ def notice(index: TemporaryIndex) -> None:
         if path.endswith(b"/"):  # a repository without a commit
             continue
         index.repo.warn(f"{text(path)} could not be read: not exported")
-    listed = index.repo.ask("worktree", "list", "--porcelain", "-z").stdout.split(b"\0")
-    for path in [row.removeprefix(b"worktree ") for row in listed if row.startswith(b"worktree ")][1:]:
-        index.repo.warn(f"{text(path)} is another worktree: its uncommitted files are not exported")
 
 
 def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
@@ -96,6 +97,7 @@ def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
     name, _, rest = person.partition(" <")
     env = {f"GIT_{role}_NAME": name for role in ("AUTHOR", "COMMITTER")}
     env |= {f"GIT_{role}_EMAIL": rest.partition(">")[0] for role in ("AUTHOR", "COMMITTER")}
+    env |= {f"GIT_{role}_DATE": repo.commit_date for role in ("AUTHOR", "COMMITTER") if repo.commit_date}
     done = repo.ask("commit-tree", tree, *(word for oid in parents for word in ("-p", oid)), "-m", message, env=env)
     if done.returncode:
         raise ExportError(f"git commit-tree: {complaint(done)}")
@@ -128,3 +130,37 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
     second = [commit(repo, str(staged), below, "sandbox: index")] if apart else []
     wip = commit(repo, tree, [*below, *second], "sandbox: uncommitted work")
     return tree, {"oid": wip, "tree": tree, "index_tree": staged}
+
+
+def elsewhere(repo: Repo) -> list[list[str]]:
+    """Uncommitted work in the other worktrees of the repository, as (commit, name as if it were a ref).
+
+    Who lets several agents work in one sandbox gives each a worktree. The same work gives the same commit each time.
+    """
+    found = []
+    for place in sorted((repo.git_dir / "worktrees").glob("*/gitdir")):
+        name = place.parent.name
+        path = os.path.dirname(os.fsdecode(place.read_bytes()[:MAX_POINTER]).strip()) if place.is_file() else ""  # noqa: PTH120
+        try:
+            wip = _of_worktree(repo, path)
+        except (ExportError, OSError) as error:
+            repo.warn(
+                f"{path} is another worktree and cannot be read: its uncommitted files are not exported ({error})"
+            )
+            continue
+        if wip and WORKTREE.fullmatch(name):
+            found.append([str(wip["oid"]), f"refs/worktrees/{name}/wip"])
+    return found
+
+
+def _of_worktree(repo: Repo, path: str) -> dict[str, str | None] | None:
+    other = Repo(path)
+    common = other.line("rev-parse", "--path-format=absolute", "--git-common-dir")
+    if not Path(common or path).samefile(repo.git_dir):  # the repository is mounted at several places
+        raise ExportError("it belongs to another repository")
+    head = other.line("rev-parse", "-q", "--verify", "HEAD")
+    other.commit_date = (other.line("log", "-1", "--format=@%ct +0000", "HEAD", "--") if head else None) or "@0 +0000"
+    wip = uncommitted(other, head)[1]
+    for warning in other.warnings:
+        repo.warn(f"{path}: {warning}")
+    return wip
