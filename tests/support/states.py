@@ -58,7 +58,10 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
 
 def act(repo: GitRepo, verb: str, arguments: tuple[str, ...]) -> None:
     if verb == "write":
-        if not (repo.path / arguments[0]).is_dir():
+        target = repo.path / arguments[0]
+        if target.is_symlink():
+            target.unlink()
+        if not target.is_dir():
             repo.write(*arguments)
     elif verb == "link":
         link = repo.path / arguments[0]
