@@ -101,9 +101,12 @@ def run(
     feed: Iterable[bytes] | None = None,
     timeout: float | None = None,
     limits: Limits = NO_LIMITS,
+    output: int | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
 
+    `output`: bytes of either kind of output, for a program that a guest can make say more. With more it is killed, and
+    SandboxError raised.
     `feed` streams standard input from an iterator; an exception raised by it kills the child and propagates.
     `timeout` (seconds) kills the child's whole process group and raises SandboxError.
     """
@@ -112,13 +115,15 @@ def run(
         full,
         cwd=cwd,
         env=environment() if env is None else dict(env),
-        stdin=subprocess.PIPE if feed is not None or input is not None else subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if feed is None and input is None and output is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as child:
         try:
-            stdout, stderr = _communicate(child, input, feed, timeout)
+            if output is not None and feed is None:
+                feed = [input] if input else []
+            stdout, stderr = _communicate(child, input, feed, timeout, output)
         except subprocess.TimeoutExpired:
             kill_group(child.pid)
             raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
@@ -135,31 +140,54 @@ def _popen(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
         raise HostResourceError(f"cannot start `{argv[0]}`", cause=error.strerror or str(error)) from error
 
 
+class _Readers:
+    """Reads both outputs of a child beside it, so that neither can make it wait; at most `most` bytes of each."""
+
+    def __init__(self, child: subprocess.Popen[bytes], most: int | None) -> None:
+        assert child.stdout is not None  # noqa: S101 - for the type checker: both are PIPE
+        assert child.stderr is not None  # noqa: S101
+        self._pid, self._most = child.pid, most
+        self._kept: dict[str, bytes] = {}
+        self._flooded = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._drain, args=(name, stream), daemon=True)
+            for name, stream in (("out", child.stdout), ("err", child.stderr))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _drain(self, name: str, stream: IO[bytes]) -> None:
+        self._kept[name] = stream.read(-1 if self._most is None else self._most)
+        if self._most is not None and stream.read(1):
+            self._flooded.set()
+            kill_group(self._pid)
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """Both outputs of a child that has ended. Raises SandboxError when it said too much."""
+        for thread in self._threads:
+            thread.join(STOP_GRACE if self._flooded.is_set() else None)  # ssh's master may hold the other pipe open
+        if self._flooded.is_set():
+            raise SandboxError(f"a program was stopped that said more than {self._most} bytes")
+        return self._kept["out"], self._kept["err"]
+
+
 def _communicate(
-    child: subprocess.Popen[bytes], data: bytes | None, feed: Iterable[bytes] | None, timeout: float | None
+    child: subprocess.Popen[bytes],
+    data: bytes | None,
+    feed: Iterable[bytes] | None,
+    timeout: float | None,
+    most: int | None,
 ) -> tuple[bytes, bytes]:
     if feed is None:
         return child.communicate(data, timeout)
-    outputs: dict[str, bytes] = {}
-
-    def drain(name: str, stream: IO[bytes]) -> None:
-        outputs[name] = stream.read()
-
-    assert child.stdin is not None  # noqa: S101 - for the type checker: feed implies PIPE
-    assert child.stdout is not None  # noqa: S101
-    assert child.stderr is not None  # noqa: S101
-    readers = [
-        threading.Thread(target=drain, args=(name, stream), daemon=True)
-        for name, stream in (("out", child.stdout), ("err", child.stderr))
-    ]
-    for reader in readers:
-        reader.start()
+    readers = _Readers(child, most)
     expired = threading.Event()
 
     def expire() -> None:
         expired.set()
         kill_group(child.pid)
 
+    assert child.stdin is not None  # noqa: S101 - for the type checker: feed implies PIPE
     watchdog = threading.Timer(timeout, expire) if timeout else None
     if watchdog:
         watchdog.start()
@@ -174,11 +202,10 @@ def _communicate(
             watchdog.cancel()
         with contextlib.suppress(BrokenPipeError):
             child.stdin.close()
-    for reader in readers:
-        reader.join()
+    said = readers.finish()
     if expired.is_set():
         raise subprocess.TimeoutExpired(child.args, timeout or 0)
-    return outputs["out"], outputs["err"]
+    return said
 
 
 def _feed(stdin: IO[bytes], feed: Iterable[bytes]) -> None:

@@ -140,6 +140,20 @@ def _sent() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 
+# Soft reset (colours, hidden text, scroll region, character sets, cursor), and what that leaves: the other screen,
+# reports of mouse, focus and pastes.
+_PLAIN = b"\x1b[!p\x1b[0m\x0f\x1b[?1047l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?25h"
+# An open link, and colours that were given another meaning.
+_PLAIN_COLOURS = b"\x1b]8;;\x1b\\\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\"
+
+
+def terminal_reset(term: str) -> bytes:
+    """What takes back how a guest may have left the terminal: a question, or a warning before it, must be seen."""
+    if term in ("", "dumb") or term.startswith("emacs"):
+        return b""
+    return _PLAIN + (b"" if term == "linux" else _PLAIN_COLOURS)
+
+
 @contextlib.contextmanager
 def _terminal_restored() -> Iterator[None]:
     """Put the terminal back as it was, also when ssh was killed while it had it in raw mode."""
@@ -154,6 +168,9 @@ def _terminal_restored() -> Iterator[None]:
         with contextlib.suppress(termios.error):
             # Flushed: answers of the terminal to what the guest asked it must not reach our own questions.
             termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        if os.isatty(1):
+            with contextlib.suppress(OSError):
+                os.write(1, terminal_reset(os.environ.get("TERM", "")))
 
 
 def shared(name: str, config: Path) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import home, overview
+from git_sandbox.sandbox import home, inspect, overview
 from git_sandbox.sandbox.drop import drop
 from git_sandbox.sandbox.home import Home
 from git_sandbox.store import Box, find
@@ -66,6 +66,7 @@ def test_uncommitted_work_that_was_pushed_and_then_committed_is_not_the_end(sand
     refs = sandbox.host.refs()
     assert refs["refs/sandbox-wip/vm-1"] == refs["refs/sandbox/vm-1"] == tip
     assert sandbox.host.git("show", "refs/sandbox-wip/vm-1@{1}:README") == "half"
+    assert inspect.known(sandbox.repo, "vm-1").wip is None
     (row,) = overview.rows(sandbox.repo)
     assert not row.uncommitted
     sandbox.host.git("merge", "-q", "refs/sandbox/vm-1")

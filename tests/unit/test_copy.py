@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.errors import StateError, UsageError
+from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.sandbox import copy
 from git_sandbox.sandbox.copy import Place
+from git_sandbox.session import Session
 
 
 @pytest.mark.parametrize(
@@ -99,3 +101,15 @@ def test_a_bare_repository_and_a_file_that_points_to_one_are_refused(tmp_path: P
     pointer = tree(tmp_path, {"arrived": "gitdir: /somewhere"}) / "arrived"
     with pytest.raises(StateError, match="git repository"):
         copy.refuse_repositories(pointer, ".git")
+
+
+@pytest.mark.parametrize("said", [">&2", ""])
+def test_a_guest_that_makes_scp_complain_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    (tmp_path / "scp").write_text(f"#!/bin/sh\nyes {said}\n")
+    (tmp_path / "scp").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(SandboxError, match="said more than"):
+        copy.download(Session("vm-1", tmp_path / "config", lambda: False), "x", tmp_path / "x")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["scp"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_the_timeout_ends_a_trickle() -> None:
     with pytest.raises(SandboxError, match="longer than"):
         process.run(["cat"], feed=trickle(), timeout=0.3)
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_endless_output_is_read_to_the_limit(where: str) -> None:
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SandboxError, match="more than 100000 bytes"):
+        process.run(["sh", "-c", f"yes{where}"], output=100_000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun < 50_000  # KiB
+
+
+def test_output_within_the_limit_arrives_whole() -> None:
+    done = process.run(["sh", "-c", "cat; echo said >&2; exit 3"], input=b"x" * 1000, output=1000)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 1000, b"said\n")
+    assert process.run(["cat"], output=10).stdout == b""

@@ -21,6 +21,7 @@ from git_sandbox.text import one_line, printable
 _REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
 _GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
 WORKSPACE = "/workspace"
+MAX_SAID = 1 << 20  # bytes of complaints; the guest's side can make scp say anything
 _BARE = {"head", "objects", "refs"}
 
 
@@ -124,6 +125,6 @@ def _mode(path: Path) -> int | None:
 
 def _scp(session: Session, source: str, target: str) -> None:
     argv = ["scp", "-q", "-s", "-r", "-F", os.fspath(session.config), "--", source, target]
-    done = process.run(argv)
+    done = process.run(argv, output=MAX_SAID)
     if done.returncode != 0:
         raise SessionError("the copy was not finished", cause=printable(done.complaint, limit=2000))

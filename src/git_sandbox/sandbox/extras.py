@@ -22,6 +22,7 @@ MAX_MOUNTS = 8
 MAX_SETUP = 8 << 20  # bytes
 SETUP = "/var/tmp/sandbox-setup"  # noqa: S108 - in the guest, which has one user
 UPLOAD = 120.0  # seconds
+MAX_SAID = 1 << 20  # bytes that a guest may say to that
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def run_setup(session: Session, script: bytes, log: Path | None) -> None:
     Raises SessionError when it fails.
     """
     command = f"umask 077 && cat > {SETUP} && chmod 700 {SETUP}"
-    if process.run(session.argv(command, tty=False), input=script, timeout=UPLOAD).returncode != 0:
+    if process.run(session.argv(command, tty=False), input=script, timeout=UPLOAD, output=MAX_SAID).returncode != 0:
         raise SessionError("the setup script did not arrive in the sandbox")
     if log is None:
         code = session.run((SETUP,), "/workspace", stdin=process.DEVNULL, stdout=2)

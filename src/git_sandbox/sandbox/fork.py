@@ -129,8 +129,8 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
         yield
         answer = stream.call(channel, "thaw", limits=THAW)
     try:
-        held = msgspec.json.decode(answer, type=_Held).held
-    except msgspec.DecodeError as error:
+        held = jsontext.decode(answer, _Held).held
+    except ValueError as error:
         raise MachineError("the guest's answer to `thaw` is damaged", cause=str(error)) from error
     if not held:
         raise MachineError("copying the disk took longer than the guest can be held still", hint="stop it first")

@@ -40,7 +40,9 @@ class Known:
 
     @property
     def wip(self) -> Oid | None:
-        return self.entry.refs.get(self.refs.wip)
+        """Uncommitted work; the ref is where HEAD is once there is none any more."""
+        found = self.entry.refs.get(self.refs.wip)
+        return None if found == self.head else found
 
     @property
     def base(self) -> BaseRecord:

@@ -17,6 +17,7 @@ from git_sandbox.text import one_line
 
 REMOTE = "refs/remotes/host/"
 TIMEOUT = 600.0  # seconds
+MAX_SAID = 1 << 20  # bytes; nothing is expected, and the guest's shell can say anything
 
 
 def send(repo: Repository, record: Record, session: Session) -> list[str]:
@@ -47,6 +48,8 @@ def _pack(repo: Repository, new: dict[RefName, Oid], record: Record) -> bytes:
 
 def _feed(session: Session, command: str, data: bytes) -> None:
     line = f"{command} >/dev/null 2>&1"
-    done = process.run(session.argv(f"sh -c {shlex.quote(line)}", tty=False), input=data, timeout=TIMEOUT)
+    done = process.run(
+        session.argv(f"sh -c {shlex.quote(line)}", tty=False), input=data, timeout=TIMEOUT, output=MAX_SAID
+    )
     if done.returncode != 0:
         raise SessionError("the guest did not take the commits", cause=f"`{command}` ended with {done.returncode}")
