@@ -7,7 +7,7 @@ import shlex
 import shutil
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from git_sandbox import process
@@ -31,6 +31,7 @@ def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image
     if found and not force:
         return found
     process.require("mmdebstrap", "fakeroot", "mke2fs", "tar")
+    progress("waiting for another build to end")  # shown only as long as there is one
     with cache.building() as place:
         found = cache.find(spec.key)  # somebody else may have built it while we waited for the lock
         if found and not force:
@@ -47,7 +48,7 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
         )
     progress(f"fetching and unpacking Debian {spec.suite} (about {spec.download_mib} MiB)")
     tree = place / "rootfs.tar"
-    _logged(mmdebstrap(spec, tree, place), place, progress)
+    _logged(mmdebstrap(spec, tree, place), place, progress, under=_apart())
     progress("packing the root file system")
     _logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
     boot = place / "sandbox-boot"
@@ -58,6 +59,15 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
     shutil.rmtree(place / "tree")
     info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
     return cache.publish(place, info)
+
+
+def _apart() -> list[str]:
+    """As root, mounts in a namespace of their own, where one can be had: they go even when a build is killed.
+
+    An ordinary user's mmdebstrap makes one itself.
+    """
+    apart = ["unshare", "--mount", "--"]
+    return apart if os.getuid() == 0 and process.run([*apart, "true"], timeout=20).returncode == 0 else []
 
 
 def mmdebstrap(spec: ImageSpec, tree: Path, place: Path) -> list[str]:
@@ -105,13 +115,13 @@ def _size(tree: Path) -> int:
     return int(used * 1.08) + (32 << 20)
 
 
-def _logged(argv: list[str], place: Path, progress: Progress) -> None:
+def _logged(argv: list[str], place: Path, progress: Progress, *, under: Sequence[str] = ()) -> None:
     """Run with output to `build.log`, its noteworthy lines as progress; ImageError with the log's tail on failure."""
     log = place / "build.log"
     env = process.environment({"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()})
     # mmdebstrap has mounts and a whole system below TMPDIR to take away again.
     with process.spawn(
-        argv, env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place, grace=TIDYING, tidies=True
+        [*under, *argv], env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place, grace=TIDYING, tidies=True
     ) as child:
         with log.open("ab") as handle:
             for line in child.stdout:
