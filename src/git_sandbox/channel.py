@@ -2,17 +2,20 @@
 
 `unix`: the socket is the channel. `hybrid-vsock`: Firecracker's and Cloud Hypervisor's way of offering the guest's
 vsock ports on one unix socket (Firecracker, docs/vsock.md): `CONNECT port`, then `OK number`, then the channel.
+`vsock`: the host's own (vsock(7)); what stands for the path is the guest's context id.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable
 
 UNIX = "unix"
 HYBRID_VSOCK = "hybrid-vsock"
-KINDS = (UNIX, HYBRID_VSOCK)
+VSOCK = "vsock"
+KINDS = (UNIX, HYBRID_VSOCK, VSOCK)
 
 MAX_OK = 32  # bytes of the line that accepts a connection
 TRY = 5.0  # seconds for one handshake: the VMM gives a guest two
@@ -35,36 +38,46 @@ def connect(
     """A connection to the channel; reading and writing take `timeout` seconds at most.
 
     `patience`: seconds for which a guest is tried again that does not listen yet, as long as `wanted()`. Raises
-    OSError: nobody is at `path`, that is the VMM does not run, is reported at once.
+    OSError: that nobody is at `path`, the VMM does not run, is reported at once.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of channel: {kind}")
     deadline = time.monotonic() + patience
     while True:
-        made = _open(path, timeout if kind == UNIX else TRY)
-        if kind == UNIX:
-            return made
+        made = socket.socket(socket.AF_VSOCK if kind == VSOCK else socket.AF_UNIX)
         try:
-            handshake(made, port)
-        except OSError as error:
+            made.settimeout(timeout if kind == UNIX else TRY)
+            _reach(made, kind, path, port)
+        except _NotYetError as error:
             made.close()
             if time.monotonic() >= deadline or not wanted():
                 raise NotListeningError(f"nobody listens at port {port} of the machine") from error
             time.sleep(PAUSE)
+        except BaseException:
+            made.close()
+            raise
         else:
             made.settimeout(timeout)
             return made
 
 
-def _open(path: str, timeout: float | None) -> socket.socket:
-    made = socket.socket(socket.AF_UNIX)
-    made.settimeout(timeout)
-    try:
+class _NotYetError(Exception):
+    """The machine is there, what we want in it is not."""
+
+
+def _reach(made: socket.socket, kind: str, path: str, port: int) -> None:
+    """Connect. OSError when there is no machine."""
+    if kind != VSOCK:
         made.connect(path)
-    except OSError:
-        made.close()
-        raise
-    return made
+    try:
+        if kind == VSOCK:
+            made.connect((int(path), port))
+        if kind == HYBRID_VSOCK:
+            handshake(made, port)
+    except OSError as error:
+        if error.errno == errno.ENODEV:  # nobody has that context id
+            raise
+        raise _NotYetError from error
 
 
 def handshake(connection: socket.socket, port: int) -> None:

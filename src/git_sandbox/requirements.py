@@ -17,7 +17,7 @@ from git_sandbox.git import repo as repos
 from git_sandbox.image import cache, templates
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.text import one_line
-from git_sandbox.vmm import backends, host
+from git_sandbox.vmm import backends, host, vhost
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
 
@@ -201,7 +201,8 @@ def _channel(wanted: Wanted) -> Check:
     """What sessions and pushes go over; the backend decides, and nobody sees a difference."""
     kind = backends.choose(wanted, backends.look(wanted)).kind
     over = "vsock, through a unix socket of its own" if SSH in kind.capabilities.vsock else "virtio-serial ports"
-    return Check("channel", Verdict.OK, f"sessions and pushes go over {over} ({kind.name})")
+    more = "" if kind.capabilities.vsock or vhost.problem() else f"; sessions with `--vsock` over {vhost.DEVICE}"
+    return Check("channel", Verdict.OK, f"sessions and pushes go over {over} ({kind.name}){more}")
 
 
 def _space() -> Check:

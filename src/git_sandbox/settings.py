@@ -43,6 +43,7 @@ ROWS = (
     Row("backend", AUTO, "virtual machine monitor", BACKENDS),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
+    Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,)),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes", free=(ANY,)),
@@ -95,6 +96,7 @@ class Settings:
 
     backend: str
     accelerator: str
+    vsock: str  # no | yes
     warm: str  # auto | no
     cpus: int
     memory: int  # MiB

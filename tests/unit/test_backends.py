@@ -28,7 +28,7 @@ def everything(wanted: Wanted) -> list[Found]:
 
 def test_settings_name_every_backend_in_the_order_of_preference() -> None:
     assert (AUTO, *BY_NAME) == settings.BACKENDS
-    assert {kind.make("kvm").name for kind in KINDS} == set(BY_NAME)
+    assert {kind.make("kvm", False).name for kind in KINDS} == set(BY_NAME)
 
 
 def test_auto_takes_qemu_where_it_is_and_the_next_one_where_it_is_not() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from git_sandbox.errors import RequirementError
 from git_sandbox.sandbox import machines
-from git_sandbox.settings import Settings
+from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Record
 
 RECORD = Record(
@@ -31,9 +31,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     return seen
 
 
-def again(mode: str, accelerator: str | None = None) -> object:
+def again(mode: str, like: Settings | None = None) -> object:
     nothing = cast("Any", None)
-    return machines._again(RECORD, nothing, mode, nothing, accelerator)
+    return machines._again(RECORD, nothing, mode, nothing, like)
 
 
 def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(asked: list[tuple[str, str, str]]) -> None:
@@ -49,5 +49,5 @@ def test_sandbox_is_started_with_its_own_backend_or_not_at_all(asked: list[tuple
 
 def test_accelerator_of_the_command_line_counts_when_the_machine_starts(asked: list[tuple[str, str, str]]) -> None:
     with pytest.raises(RequirementError):
-        again("run", "kvm")
+        again("run", resolve({"accelerator": "kvm"})[0])
     assert asked == [("firecracker", "nat", "kvm")]

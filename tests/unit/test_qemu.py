@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox import process
+from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.vmm import qemu
-from git_sandbox.vmm.machine import Disk, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec
 
 PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
-CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(lambda name: name not in ("qmp", "net", "console"))
+CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(
+    lambda name: name not in ("qmp", "net", "console", "vsock")
+)
 
 
 @st.composite
@@ -103,3 +108,25 @@ def test_console_log_grows_while_the_guest_speaks(tmp_path: Path) -> None:
         assert target.read_bytes() == b"first words"
         os.close(writing)
         keeper.join(10)
+
+
+@given(specs())
+def test_session_over_the_hosts_vsock_has_no_port_and_the_others_keep_theirs(spec: MachineSpec) -> None:
+    spec = dataclasses.replace(spec, channels=CHANNELS)
+    words = qemu.argv(spec, accelerator="tcg", descriptors={"control": 5, "host": 6, "qmp": 7, "vsock": 8}, cid=77)
+    devices = values(words, "-device")
+    assert "vhost-vsock-pci,guest-cid=77,vhostfd=8" in devices
+    ports = [word.rpartition(f"name={qemu.PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
+    assert ports == ["control,nr=1", "host,nr=2"]
+    assert not any("vsock" in word for word in argv(spec))
+
+
+def test_only_what_asks_for_a_key_may_be_on_the_hosts_vsock() -> None:
+    """Its addresses have no owner: every local user can connect."""
+    can = qemu.Qemu(vsock=True).capabilities
+    assert can.vsock == ("ssh",)
+    assert not can.snapshots
+    assert qemu.Qemu().capabilities.vsock == ()
+    machine = qemu.RunningQemu(cast("Any", None), {"control": Path("/c")}, cast("Any", None), cid=77)
+    assert machine.attachment("ssh") == Attachment(VSOCK, "77", 22)
+    assert machine.attachment("control") == Attachment(UNIX, "/c")

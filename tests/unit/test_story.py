@@ -11,7 +11,7 @@ import pytest
 from git_sandbox.errors import SessionError
 from git_sandbox.sandbox import story
 from git_sandbox.sandbox.options import Options
-from git_sandbox.settings import resolve
+from git_sandbox.settings import Settings, resolve
 
 
 class Machine:
@@ -33,8 +33,8 @@ def life(
     starts: list[bool] = []
 
     @contextlib.contextmanager
-    def begun(*_args: object, may_be_warm: bool, accelerator: str) -> Iterator[tuple[Machine, None]]:
-        assert accelerator == "auto"
+    def begun(*_args: object, may_be_warm: bool, like: Settings) -> Iterator[tuple[Machine, None]]:
+        assert like.accelerator == "auto"
         starts.append(may_be_warm)
         yield Machine(dies=dies), None
 

@@ -37,6 +37,7 @@ class Given(TypedDict, total=False):
     mount: Sequence[str]
     publish: Sequence[str]
     ssh_agent: str
+    vsock: str
     warm: str
     boot_timeout: int
 

@@ -37,7 +37,7 @@ def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
     progress("Checking the accelerator")
     files = host.BootFiles(ready.kernel, ready.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
-    return backends.make(chosen.kind, proof.accelerator, proof.reason)
+    return backends.make(chosen.kind, proof.accelerator, proof.reason, vsock=settings.vsock == "yes")
 
 
 @contextlib.contextmanager
@@ -56,13 +56,13 @@ def begun(
     progress: Progress,
     *,
     may_be_warm: bool = False,
-    accelerator: str | None = None,
+    like: Settings | None = None,
 ) -> Iterator[tuple[Running, Adoption | None]]:
     """Like `started`; a machine that need not boot may be used only when its adoption is done.
 
-    `accelerator`: auto, kvm or tcg instead of what is configured.
+    `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
     """
-    chosen = _again(record, ready, mode, progress, accelerator)
+    chosen = _again(record, ready, mode, progress, like)
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
     with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:
@@ -79,10 +79,11 @@ def begun(
         yield running, adoption
 
 
-def _again(record: Record, ready: Image, mode: str, progress: Progress, accelerator: str | None) -> Backend:
+def _again(record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too: a disk is a raw file."""
     net = record.net if mode == "run" else "none"
-    settings, _ = resolve({"backend": record.backend, "net": net, "accelerator": accelerator})
+    given = {"accelerator": like.accelerator, "vsock": like.vsock} if like else {}
+    settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
         return backend(settings, ready, progress)
     except RequirementError:

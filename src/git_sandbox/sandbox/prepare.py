@@ -177,7 +177,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         net=record.net if run else "none",
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,
-        vsock=tuple(name for name in can.vsock if name in GUEST_LISTENS),
+        vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
         git_dirs=tuple(each.git_dir for each in record.nested),
     )
     keys = session.Keys(directory.keys)

@@ -125,7 +125,7 @@ class _Life:
         brought: Home | None = None
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
-            accelerator=self.options.settings.accelerator,
+            like=self.options.settings,
         ) as (running, adoption):  # fmt: skip
             try:
                 self._session(running, adoption)

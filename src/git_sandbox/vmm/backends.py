@@ -27,7 +27,7 @@ class Kind:
     versions: tuple[tuple[int, ...], tuple[int, ...]]
     capabilities: Capabilities
     version: Callable[[], tuple[int, ...] | None]  # None: not installed
-    make: Callable[[str], Backend]  # given the accelerator
+    make: Callable[[str, bool], Backend]  # given the accelerator, and whether sessions use the host's vsock
     get: str  # how to get it
 
 
@@ -36,18 +36,19 @@ _OPTIONAL = "optional; docs/how-to/backends.md says how to get it and when it is
 # In the order in which `auto` tries them.
 KINDS = (
     Kind(
-        "qemu", qemu.binary(), qemu.VERSIONS, Qemu.capabilities,
-        lambda: qemu.version() if process.which(qemu.binary()) else None, Qemu,
+        "qemu", qemu.binary(), qemu.VERSIONS, qemu.CAPABILITIES,
+        lambda: qemu.version() if process.which(qemu.binary()) else None,
+        lambda accelerator, vsock: Qemu(accelerator, vsock=vsock),
         "`sudo apt-get install qemu-system-x86`",
     ),
     Kind(
         "cloud-hypervisor", cloud_hypervisor.PROGRAM, cloud_hypervisor.VERSIONS, CloudHypervisor.capabilities,
-        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator: CloudHypervisor(),
+        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator, _vsock: CloudHypervisor(),
         _OPTIONAL,
     ),
     Kind(
         "firecracker", firecracker.PROGRAM, firecracker.VERSIONS, Firecracker.capabilities,
-        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator: Firecracker(),
+        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator, _vsock: Firecracker(),
         _OPTIONAL,
     ),
 )  # fmt: skip
@@ -140,12 +141,15 @@ def _cannot(kind: Kind, wanted: Wanted) -> str:
 
 def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = False) -> Proof:
     """What this host can do, proved with the backend that is going to use it. `accelerator`: auto, kvm or tcg."""
-    prober = host.Prober(chosen.kind.make(KVM), dotted(chosen.version))
+    prober = host.Prober(chosen.kind.make(KVM, False), dotted(chosen.version))
     return host.accelerator(files, prober, wanted=accelerator, fresh=fresh)
 
 
-def make(kind: Kind, accelerator: str, reason: str) -> Backend:
-    """The backend. `accelerator`, `reason`: what was proved. Raises RequirementError for one that needs KVM."""
+def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False) -> Backend:
+    """The backend. `accelerator`, `reason`: what was proved. `vsock`: the host's, for what has none of its own.
+
+    Raises RequirementError for one that needs KVM.
+    """
     if accelerator != KVM and not kind.capabilities.emulation:
         able = [name for name, each in BY_NAME.items() if each.capabilities.emulation]
         raise RequirementError(
@@ -153,7 +157,7 @@ def make(kind: Kind, accelerator: str, reason: str) -> Backend:
             cause=reason,
             hint=f"use `--backend {'|'.join(able)}`: it runs without; `sandbox doctor` proves KVM again",
         )
-    return kind.make(accelerator)
+    return kind.make(accelerator, vsock)
 
 
 def dotted(version: tuple[int, ...]) -> str:

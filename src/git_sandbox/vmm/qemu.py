@@ -6,21 +6,33 @@ import contextlib
 import platform
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
 
 import msgspec
 
 from git_sandbox import process
+from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
-from git_sandbox.vmm import net, qemu_state
-from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec, Saved
+from git_sandbox.vmm import net, qemu_state, vhost
+from git_sandbox.vmm.machine import (
+    SSH,
+    VSOCK_PORTS,
+    Attachment,
+    Capabilities,
+    Cleanup,
+    Disk,
+    MachineLogs,
+    MachineSpec,
+    Saved,
+)
 from git_sandbox.vmm.qmp import Qmp
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
+CAPABILITIES = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"), snapshots=True)
+VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 PORT_PREFIX = "org.git-sandbox."
 
 # q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
@@ -37,11 +49,13 @@ def console_device() -> str:
     return _CONSOLE.get(platform.machine(), "ttyS0")
 
 
-def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int]) -> list[str]:
+def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int], cid: int = 0) -> list[str]:
     """The command line. `descriptors`: listening sockets by channel name, and `qmp`; `net`: connected to passt.
 
-    Pure: nothing is looked up.
+    Channels without a descriptor have no port. `cid`: address on the host's vsock, which `vsock` in `descriptors` has
+    reserved. Pure: nothing is looked up.
     """
+    ports = [name for name in spec.channels if name in descriptors]
     machine = platform.machine()
     words = [
         binary(machine),
@@ -62,13 +76,15 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int])
     ]  # fmt: skip
     for number, disk in enumerate(spec.disks):
         words += _disk(number, disk)
-    if spec.channels:
-        words += ["-device", f"virtio-serial-pci,max_ports={len(spec.channels) + 1}"]
-    for number, channel in enumerate(spec.channels, start=1):
+    if ports:
+        words += ["-device", f"virtio-serial-pci,max_ports={len(ports) + 1}"]
+    for number, channel in enumerate(ports, start=1):
         words += [
             "-chardev", f"socket,id={channel},fd={descriptors[channel]},server=on,wait=off",
             "-device", f"virtserialport,chardev={channel},name={PORT_PREFIX}{channel},nr={number}",
         ]  # fmt: skip
+    if cid:
+        words += ["-device", f"vhost-vsock-pci,guest-cid={cid},vhostfd={descriptors['vsock']}"]
     if "net" in descriptors:
         words += ["-netdev", f"stream,id=net,server=off,addr.type=fd,addr.str={descriptors['net']}"]
         words += ["-device", "virtio-net-pci,netdev=net,romfile="]
@@ -93,10 +109,13 @@ class RunningQemu:
     sockets: dict[str, Path]
     logs: MachineLogs
     saved: Saved | None = None
+    cid: int = 0  # on the host's vsock, 0: has none
     _console: threading.Thread | None = field(default=None, repr=False)
 
     def attachment(self, channel: str) -> Attachment:
-        return Attachment("unix", str(self.sockets[channel]))
+        if channel not in self.sockets:
+            return Attachment(VSOCK, str(self.cid), VSOCK_PORTS[channel])
+        return Attachment(UNIX, str(self.sockets[channel]))
 
     def alive(self) -> bool:
         return self.child.poll() is None
@@ -128,28 +147,36 @@ class RunningQemu:
 
 @dataclass(frozen=True)
 class Qemu:
-    """`accelerator`: kvm (only after it has been proved, see `host.accelerator`) or tcg."""
+    """`accelerator`: kvm (only after it has been proved, see `host.accelerator`) or tcg.
+
+    `vsock`: sessions use the host's. Such a machine is not restored from a saved one: its address would have to change.
+    """
 
     accelerator: str = "tcg"
     name: str = "qemu"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        emulation=True, nat=True, disk_formats=("raw", "qcow2"), snapshots=True
-    )
+    vsock: bool = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(CAPABILITIES, vsock=VHOST, snapshots=False) if self.vsock else CAPABILITIES
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
         with contextlib.ExitStack() as stack:
             cleanup = Cleanup()
             stack.callback(cleanup.remove)
-            sockets = {name: runtime / name for name in (*spec.channels, "qmp")}
+            over_vsock = [name for name in spec.channels if name in self.capabilities.vsock]
+            sockets = {name: runtime / name for name in (*spec.channels, "qmp") if name not in over_vsock}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
             complaints = stack.enter_context(process.capped_log(logs.vmm, CONSOLE_LIMIT))
             if spec.net == "nat":
                 listeners["net"] = stack.enter_context(net.nat(complaints))
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
+            address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
+            descriptors |= {"vsock": address.descriptor} if address.cid else {}
             child = stack.enter_context(
                 process.spawn(
-                    argv(spec, accelerator=self.accelerator, descriptors=descriptors),
+                    argv(spec, accelerator=self.accelerator, descriptors=descriptors, cid=address.cid),
                     stdout=process.PIPE,
                     stderr=complaints,
                     pass_fds=list(descriptors.values()),
@@ -161,9 +188,10 @@ class Qemu:
             reader.start()
             stack.callback(reader.join, 5.0)
             stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output
+            address.close()
             for listener in listeners.values():
                 listener.close()  # QEMU has its own copies; with ours open a dead QEMU would seem to listen
-            running = RunningQemu(child, sockets, logs, spec.saved)
+            running = RunningQemu(child, sockets, logs, spec.saved, address.cid)
             _check_started(running)
             yield running
 
