@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from git_sandbox import paths, process
 from git_sandbox.errors import RequirementError, SandboxError
-from git_sandbox.git import command
+from git_sandbox.git import command, filecopy
 from git_sandbox.git import repo as repos
 from git_sandbox.image import cache, templates
 from git_sandbox.image.spec import ImageSpec
@@ -73,6 +74,7 @@ def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
         ("channel", lambda: _channel(wanted)),
         ("disk space", _space),
         ("directories", _directories),
+        ("copies", copies),
     )
     for name, check in named:
         try:
@@ -205,8 +207,18 @@ def _channel(wanted: Wanted) -> Check:
     return Check("channel", Verdict.OK, f"sessions and pushes go over {over} ({kind.name}){more}")
 
 
+def copies() -> Check:
+    """What a copy of a sandbox's disk costs (`sandbox fork`, recovery): decided by the file system it is on."""
+    with tempfile.TemporaryDirectory(prefix=".git-sandbox-", dir=_existing(paths.state_root())) as scratch:
+        probe = Path(scratch, "probe")
+        probe.write_bytes(b"probe")
+        if filecopy.can_reflink(probe, Path(scratch)):
+            return Check("copies", Verdict.OK, "shared: a copy of a disk takes no time and no space until it changes")
+    return Check("copies", Verdict.OK, "whole, without holes: this file system shares no blocks; Btrfs and XFS do")
+
+
 def _space() -> Check:
-    root = next(each for each in (paths.state_root(), *paths.state_root().parents) if each.exists())
+    root = _existing(paths.state_root())
     free = shutil.disk_usage(root).free
     result = f"{free >> 30} GiB free for {paths.state_root()}"
     if free < MINIMUM_FREE:
@@ -217,11 +229,15 @@ def _space() -> Check:
 
 def _directories() -> Check:
     for path in (paths.state_root(), paths.cache_root(), paths.runtime_root()):
-        existing = next(each for each in (path, *path.parents) if each.exists())
+        existing = _existing(path)
         if not os.access(existing, os.W_OK):
             hint = "set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write"
             return Check("directories", Verdict.MISSING, f"{existing} cannot be written", hint)
     return Check("directories", Verdict.OK, "state, cache and runtime directory can be written")
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def _dotted(version: tuple[int, ...]) -> str:

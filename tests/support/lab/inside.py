@@ -100,11 +100,20 @@ def facts() -> dict[str, str]:
     return found
 
 
+def port_device(name: str) -> str | None:
+    for each in PORTS.iterdir():
+        with contextlib.suppress(OSError):  # a console is a port without a name
+            if (each / "name").read_text().strip() == name:
+                return each.name
+    return None
+
+
 class Port:
     """One channel to the host, by the name it was given there."""
 
     def __init__(self, name: str) -> None:
-        device = next(each.name for each in PORTS.iterdir() if (each / "name").read_text().strip() == name)
+        while (device := port_device(name)) is None:  # names come a moment after the ports themselves
+            time.sleep(0.05)
         self.descriptor = os.open(f"/dev/{device}", os.O_WRONLY)
 
     def write(self, data: bytes) -> int:
