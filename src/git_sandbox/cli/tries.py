@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -24,9 +25,9 @@ def live(repo: Repository, options: Options, count: int, *, share_processors: bo
     planned = many.plan(repo, options, count, share_processors=share_processors)
     with progress.shown(quiet=as_json) as say:
         words.first_use(options.settings, say, quiet=as_json)
-        tries = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+        ran = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
     rows = {row.id: row for row in overview.rows(repo)}
-    return Result("run", _data(tries), notes=tuple(_notes(tries, rows)), exit_code=many.exit_code(tries))
+    return Result("run", _data(ran.tries), notes=tuple(_notes(ran.tries, rows)), exit_code=ran.exit_code)
 
 
 def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
@@ -39,12 +40,12 @@ def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
     to.flush()
 
 
-def _data(tries: list[Try]) -> list[dict[str, Any]]:
+def _data(tries: Sequence[Try]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(each) for each in tries]
 
 
-def _notes(tries: list[Try], rows: dict[str, Row]) -> list[str]:
-    width = max(len(each.id or "-") for each in tries)
+def _notes(tries: Sequence[Try], rows: dict[str, Row]) -> list[str]:
+    width = max((len(each.id or "-") for each in tries), default=0)
     lines = [f"{each.id or '-':{width}}  {_became(each, rows.get(each.id or ''))}" for each in tries]
     for each in tries:
         told = [*(each.ended.warnings if each.ended else ()), *([each.failure.hint] if each.failure else [])]

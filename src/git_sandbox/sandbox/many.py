@@ -55,6 +55,21 @@ class Try:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Ran:
+    """`interrupted`: number of the signal that ended them, 0 for none."""
+
+    tries: tuple[Try, ...]
+    interrupted: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all ended with 0, else that of the first, by index, that did not."""
+        if self.interrupted:
+            return 128 + self.interrupted
+        return next((each.exit_code for each in self.tries if each.exit_code != 0), 0)
+
+
 def plan(repo: Repository, options: Options, count: int, *, share_processors: bool) -> list[Options]:
     """Options of each of `count` tries: a name, a number in its environment. Nothing is started.
 
@@ -91,24 +106,20 @@ def _require_free(repo: Repository, names: list[str]) -> None:
             raise StateError(f"a sandbox named `{name}` exists already", hint="use another name, or drop it")
 
 
-def exit_code(tries: Sequence[Try]) -> int:
-    """0 when all ended with 0, else that of the first, by index, that did not."""
-    return next((each.exit_code for each in tries if each.exit_code != 0), 0)
-
-
-def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> list[Try]:
+def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> Ran:
     """Run all of them to their end; with `detached` options, until each has a session. In the order of `each`.
 
-    A signal (Interrupted) asks every supervisor to bring its work home, waits for that, and is raised again then.
+    A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
+    on their disks.
     """
     with contextlib.ExitStack() as stack:
         crowd = _Crowd(repo, list(each), stack, progress, output)
         try:
-            return crowd.live()
-        except Interrupted:
+            return Ran(tuple(crowd.live()))
+        except Interrupted as caught:
             signals.listen_again()
             crowd.end()
-            raise
+            return Ran(tuple(crowd.live()), caught.signum)
 
 
 @dataclass
@@ -155,7 +166,6 @@ class _Crowd:
             if worker.open_pipes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, signal.SIGTERM)
-        self.live()
 
     def _start(self, options: Options) -> None:
         order = Order(os.fspath(self.repo.worktree), options, attached=not options.detached)
