@@ -80,7 +80,7 @@ def test_nat_reaches_out_but_not_back_into_the_host_or_a_neighbour(boxes: Sandbo
         dns=$(awk '/^nameserver/ {{print $2}}' /etc/resolv.conf); echo dns $dns; getent hosts localhost >/dev/null
         for each in 127.0.0.1 $gateway {own_address()} $dns 10.0.2.2 169.254.1.1 0.0.0.0; do
           curl -s --max-time 4 "http://$each:{port}/" && echo " reached by $each"
-          curl -s --max-time 4 "http://$each:8123/" | grep neighbour && echo " by $each"
+          curl -s --max-time 2 "http://$each:8123/" | grep neighbour && echo " by $each"
         done
         python3 - <<'END'
 import socket

@@ -57,10 +57,11 @@ class Try:
 
 @dataclass(frozen=True)
 class Ran:
-    """`interrupted`: number of the signal that ended them, 0 for none."""
+    """`interrupted`: number of the signal that ended them, 0 for none. `said`: warnings that were put out already."""
 
     tries: tuple[Try, ...]
     interrupted: int = 0
+    said: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:
@@ -87,7 +88,7 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
     _require_free(repo, [name for name in names if name])
     if share_processors:
         wanted = dataclasses.replace(wanted, cpus=capacity.processors(count))
-    capacity.require(repo, count, wanted.memory)
+    capacity.require(repo, count, wanted.memory, options.origin)
     return [
         dataclasses.replace(
             options, name=name,
@@ -115,11 +116,11 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
     with contextlib.ExitStack() as stack:
         crowd = _Crowd(repo, list(each), stack, progress, output)
         try:
-            return Ran(tuple(crowd.live()))
+            return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
         except Interrupted as caught:
             signals.listen_again()
             crowd.end()
-            return Ran(tuple(crowd.live()), caught.signum)
+            return Ran(tuple(crowd.live()), caught.signum, frozenset(crowd.warned))
 
 
 @dataclass
@@ -149,6 +150,7 @@ class _Crowd:
     output: Output
     said: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
     workers: list[_Worker] = field(default_factory=list)
+    warned: set[str] = field(default_factory=set)
 
     def live(self) -> list[Try]:
         boots = max(2, len(os.sched_getaffinity(0)))
@@ -211,7 +213,9 @@ class _Crowd:
             done = sum(each.result is not None for each in self.workers)
             self.progress(f"{done} of {len(self.workers) + len(self.waiting)} ended; {worker.label}: {event.progress}")
         for warning in event.notice or ():
-            self.output(worker.label, 2, f"warning: {warning}".encode())
+            if warning not in self.warned:  # all copy the same repository, and would all say the same
+                self.output(worker.label, 2, f"warning: {warning}".encode("utf-8", "replace"))
+            self.warned.add(warning)
         if event.ready is not None:
             worker.id, worker.booting = event.ready, False
             if not worker.attached:
