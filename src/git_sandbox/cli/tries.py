@@ -53,8 +53,9 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
         told += [each.failure.hint] if each.failure else []
         lines += [f"{each.id or '-'}: {one_line(text, limit=300)}" for text in told if text]
     ahead = [each.id for each in tries if each.id and each.id in rows and rows[each.id].ahead]
-    if any(each.detached for each in tries):
-        lines.append("They run: `sandbox ls --watch`. End: `sandbox stop ID…`")
+    run = [each.id for each in tries if each.detached and each.id]
+    if run:
+        lines.append(f"They run: `sandbox ls --watch`. End: `sandbox stop {' '.join(run)}`")
     elif len(ahead) > 1:
         lines.append(
             f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"
