@@ -46,7 +46,7 @@ ROWS = (
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,)),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
-    Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes", free=(ANY,)),
+    Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
     Row("net", "none", "network of the guest", ("none", "nat"), free=("none",)),
     Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),

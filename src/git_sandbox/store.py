@@ -204,18 +204,6 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
         yield Box(repo, entry.id, entry.directory), entry
 
 
-@contextlib.contextmanager
-def kept_still(directory: SandboxDir) -> Iterator[bool]:
-    """True: it does not run, and nobody can start it while the block lasts; several may hold it so. False: it runs."""
-    with directory.lock.open("r") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 def find(repo: Repository, name: str) -> Entry:
     wanted = sandbox_id(name)
     for entry in entries(repo):

@@ -40,7 +40,7 @@ def test_what_the_user_said_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 FREE = [
     'net = "none"', 'on_exit = "keep"', 'dirty = "keep"', 'ignored = "none"', 'env = ["A=1", "B="]', "cpus = 3",
-    'setup = "tool/setup.sh"', 'auto-push = "yes"', 'disk = "1G"',
+    'setup = "tool/setup.sh"', 'auto-push = "yes"', 'memory = "1G"',
 ]  # fmt: skip
 HELD = [
     'net = "nat"', 'on_exit = "merge"', 'dirty = "stash"', 'dirty = "discard"', 'ignored = "all"', 'env = ["TOKEN"]',
@@ -48,7 +48,7 @@ HELD = [
     'publish = ["8080:80"]', 'image = "image.toml"', 'packages = ["jq"]', 'backend = "qemu"', 'accelerator = "kvm"',
     'setup = "/etc/passwd"', 'setup = "../outside"', 'setup = "~/.profile"', 'setup = ".git/config"',
     'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"', 'setup = "missing"', 'setup = "tool"',
-    'setup = ".GIT/config"',
+    'setup = ".GIT/config"', 'disk = "1000G"',
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_every_setting_was_thought_of() -> None:
     """A new one works only with consent until somebody decides otherwise, here and in its row."""
     free = {row.name for row in settings.ROWS if row.free}
     assert free == {
-        "cpus", "memory", "disk", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env", "setup",
+        "cpus", "memory", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env", "setup",
         "boot_timeout",
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ def test_a_name_that_is_taken_is_refused_before_anything_starts(repo: GitRepo) -
     repo.git("update-ref", "refs/sandbox/fix-2", "HEAD")
     with pytest.raises(StateError):
         many.plan(discover(repo.path), options("fix", memory="256M"), 3, share_processors=True)
+    with pytest.raises(StateError):
+        many.plan(
+            discover(repo.path), dataclasses.replace(options(memory="256M"), origin="nobody"), 2, share_processors=True
+        )
     with pytest.raises(UsageError):
         many.plan(discover(repo.path), options("no_such", memory="256M"), 3, share_processors=True)
 
@@ -67,15 +72,16 @@ def test_too_little_memory_names_what_would_fit() -> None:
 
 
 def test_too_little_disk_names_what_would_fit(tmp_path: Path) -> None:
-    capacity.require_disk(2, 1 << 30, (1 << 30) * 5, tmp_path)
+    capacity.require_disk(2, 2 << 30, (1 << 30) * 5, tmp_path)
     with pytest.raises(HostResourceError) as caught:
-        capacity.require_disk(3, 1 << 30, (1 << 30) * 5, tmp_path)
+        capacity.require_disk(3, 2 << 30, (1 << 30) * 5, tmp_path)
     assert "`--count 2`" in caught.value.hint
 
 
 def test_the_first_that_failed_gives_the_exit_code() -> None:
-    assert many.exit_code([Try(0, "vm-1", 0), Try(1, "vm-2", 0)]) == 0
-    assert many.exit_code([Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13)]) == 5
+    assert many.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 0))).exit_code == 0
+    assert many.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13))).exit_code == 5
+    assert many.Ran((Try(0, "vm-1", 143),), 2).exit_code == 130
 
 
 @given(st.lists(st.binary(max_size=9)), st.integers(1, 4))

@@ -70,14 +70,17 @@ def test_forks_of_a_running_and_of_a_stopped_sandbox(boxes: Sandboxes) -> None:
 
 
 def test_a_sandbox_whose_supervisor_was_killed_is_taken_over(boxes: Sandboxes) -> None:
-    boxes.ok("spawn", "-d")
-    boxes.ok("exec", "vm-1", "--", "sh", "-ec", "git commit -qm inside --allow-empty; echo loose > loose; sync")
+    boxes.ok("spawn", "-d", "--auto-push")
+    boxes.ok("exec", "vm-1", "--", "git", "commit", "-qm", "inside", "--allow-empty")
+    wait_for("the commit to come home by itself", lambda: "refs/sandbox/vm-1" in boxes.refs())
+    boxes.ok("exec", "vm-1", "--", "sh", "-ec", "sandbox status; echo loose > loose; sync")
     os.kill(boxes.supervisor("vm-1"), signal.SIGKILL)
     wait_for("the machine to die with it", lambda: not boxes.processes(), 15)
     assert boxes.run("shell", "vm-1", "--json").code == 2, "a shell needs a terminal"
     said = boxes.ok("shell", "vm-1", "--detach").said
     assert "came home first" in said
     assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
     assert boxes.ok("exec", "vm-1", "--", "cat", "loose").text == "loose\n"
     boxes.ok("stop", "vm-1")
 

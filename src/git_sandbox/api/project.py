@@ -101,7 +101,10 @@ class Project:
         wanted = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
         planned = many.plan(self.repository, wanted, count, share_processors="cpus" not in given)
         with interruptible():
-            return many.run(self.repository, planned, progress, output)
+            ran = many.run(self.repository, planned, progress, output)
+        if ran.interrupted:
+            raise KeyboardInterrupt if ran.interrupted == signal.SIGINT else Interrupted(ran.interrupted)
+        return list(ran.tries)
 
     def spawn(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from git_sandbox.cli import progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import many, overview
-from git_sandbox.sandbox.many import Try
+from git_sandbox.sandbox.many import Ran, Try
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.overview import Row
 from git_sandbox.text import one_line, printable
@@ -24,9 +25,9 @@ def live(repo: Repository, options: Options, count: int, *, share_processors: bo
     planned = many.plan(repo, options, count, share_processors=share_processors)
     with progress.shown(quiet=as_json) as say:
         words.first_use(options.settings, say, quiet=as_json)
-        tries = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+        ran = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
     rows = {row.id: row for row in overview.rows(repo)}
-    return Result("run", _data(tries), notes=tuple(_notes(tries, rows)), exit_code=many.exit_code(tries))
+    return Result("run", _data(ran.tries), notes=tuple(_notes(ran, rows)), exit_code=ran.exit_code)
 
 
 def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
@@ -39,19 +40,22 @@ def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
     to.flush()
 
 
-def _data(tries: list[Try]) -> list[dict[str, Any]]:
+def _data(tries: Sequence[Try]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(each) for each in tries]
 
 
-def _notes(tries: list[Try], rows: dict[str, Row]) -> list[str]:
-    width = max(len(each.id or "-") for each in tries)
+def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
+    tries = ran.tries
+    width = max((len(each.id or "-") for each in tries), default=0)
     lines = [f"{each.id or '-':{width}}  {_became(each, rows.get(each.id or ''))}" for each in tries]
     for each in tries:
-        told = [*(each.ended.warnings if each.ended else ()), *([each.failure.hint] if each.failure else [])]
+        told = [text for text in (each.ended.warnings if each.ended else ()) if text not in ran.said]
+        told += [each.failure.hint] if each.failure else []
         lines += [f"{each.id or '-'}: {one_line(text, limit=300)}" for text in told if text]
     ahead = [each.id for each in tries if each.id and each.id in rows and rows[each.id].ahead]
-    if any(each.detached for each in tries):
-        lines.append("They run: `sandbox ls --watch`. End: `sandbox stop ID…`")
+    run = [each.id for each in tries if each.detached and each.id]
+    if run:
+        lines.append(f"They run: `sandbox ls --watch`. End: `sandbox stop {' '.join(run)}`")
     elif len(ahead) > 1:
         lines.append(
             f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"

@@ -6,10 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-from git_sandbox import paths
+from git_sandbox import paths, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.census import Census
 from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import fork
 from git_sandbox.sandbox.prepare import RESERVE, available_memory
 
 OVERHEAD = 64  # MiB a virtual machine monitor takes beside its guest's memory
@@ -22,11 +23,15 @@ def processors(count: int) -> int:
     return max(1, min(4, len(os.sched_getaffinity(0)) // count))
 
 
-def require(repo: Repository, count: int, memory: int) -> None:
-    """Raises HostResourceError when `count` machines with `memory` MiB each, or their disks, do not fit."""
+def require(repo: Repository, count: int, memory: int, origin: str | None = None) -> None:
+    """Raises HostResourceError when `count` machines with `memory` MiB each, or their disks, do not fit.
+
+    `origin`: the sandbox they are copies of; StateError when it cannot be copied.
+    """
+    size = _size(repo) * COPIES if origin is None else _disk(repo, origin)
     require_memory(count, memory, available_memory())
     root = next(each for each in (paths.state_root(), *paths.state_root().parents) if each.exists())
-    require_disk(count, _size(repo), shutil.disk_usage(root).free, root)
+    require_disk(count, size, shutil.disk_usage(root).free, root)
 
 
 def require_memory(count: int, memory: int, available: int) -> None:
@@ -45,15 +50,19 @@ def require_memory(count: int, memory: int, available: int) -> None:
 
 
 def require_disk(count: int, size: int, free: int, root: Path) -> None:
-    """`size` and `free` in bytes."""
-    fit = max(0, free - SLACK) // max(1, size * COPIES)
+    """`size`, of what one needs, and `free` in bytes."""
+    fit = max(0, free - SLACK) // max(1, size)
     if fit < count:
         raise HostResourceError(
-            f"{count} copies of this repository want {count * size * COPIES >> 20} MiB, {free >> 20} MiB are free "
-            f"below {root}",
+            f"{count} copies of this repository want {count * size >> 20} MiB, {free >> 20} MiB are free below {root}",
             cause="nothing was started",
             hint=f"try `--count {fit}`, or free some space" if fit > 1 else "free some space",
         )
+
+
+def _disk(repo: Repository, origin: str) -> int:
+    fork.image(repo, origin)
+    return store.find(repo, origin).disk_bytes
 
 
 def _size(repo: Repository) -> int:

@@ -7,6 +7,7 @@ believed: a guest that lies spoils its own copy, which, like every disk of a gue
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         raise StateError(f"sandbox `{source.id}` cannot be copied: its record or its start is gone")
     try:
         progress(f"Copying the disk of {source.id}")
-        with store.kept_still(source.directory) as still, contextlib.ExitStack() as stack:
+        with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
             if not still:
                 stack.enter_context(_frozen(source.directory))
             disk.copy(source.directory.disk, box.directory.disk)
@@ -119,6 +120,18 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
         store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
         raise
+
+
+@contextlib.contextmanager
+def _kept_still(directory: SandboxDir) -> Iterator[bool]:
+    """True: it does not run, and nobody can start it while the block lasts; several may hold it so. False: it runs."""
+    with directory.lock.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 @contextlib.contextmanager

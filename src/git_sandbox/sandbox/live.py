@@ -24,7 +24,7 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     entry = store.find(repo, name)
     if entry.state is not State.RUNNING or entry.record is None:
         hints = {
-            State.STOPPED: f"`sandbox shell {name}` starts it again",
+            State.STOPPED: f"`sandbox shell {name}` starts it again; with --detach and no terminal, too",
             State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
         }
         raise StateError(

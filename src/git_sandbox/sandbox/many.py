@@ -55,6 +55,22 @@ class Try:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Ran:
+    """`interrupted`: number of the signal that ended them, 0 for none. `said`: warnings that were put out already."""
+
+    tries: tuple[Try, ...]
+    interrupted: int = 0
+    said: frozenset[str] = frozenset()
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all ended with 0, else that of the first, by index, that did not."""
+        if self.interrupted:
+            return 128 + self.interrupted
+        return next((each.exit_code for each in self.tries if each.exit_code != 0), 0)
+
+
 def plan(repo: Repository, options: Options, count: int, *, share_processors: bool) -> list[Options]:
     """Options of each of `count` tries: a name, a number in its environment. Nothing is started.
 
@@ -72,7 +88,7 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
     _require_free(repo, [name for name in names if name])
     if share_processors:
         wanted = dataclasses.replace(wanted, cpus=capacity.processors(count))
-    capacity.require(repo, count, wanted.memory)
+    capacity.require(repo, count, wanted.memory, options.origin)
     return [
         dataclasses.replace(
             options, name=name,
@@ -91,24 +107,20 @@ def _require_free(repo: Repository, names: list[str]) -> None:
             raise StateError(f"a sandbox named `{name}` exists already", hint="use another name, or drop it")
 
 
-def exit_code(tries: Sequence[Try]) -> int:
-    """0 when all ended with 0, else that of the first, by index, that did not."""
-    return next((each.exit_code for each in tries if each.exit_code != 0), 0)
-
-
-def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> list[Try]:
+def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> Ran:
     """Run all of them to their end; with `detached` options, until each has a session. In the order of `each`.
 
-    A signal (Interrupted) asks every supervisor to bring its work home, waits for that, and is raised again then.
+    A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
+    on their disks.
     """
     with contextlib.ExitStack() as stack:
         crowd = _Crowd(repo, list(each), stack, progress, output)
         try:
-            return crowd.live()
-        except Interrupted:
+            return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
+        except Interrupted as caught:
             signals.listen_again()
             crowd.end()
-            raise
+            return Ran(tuple(crowd.live()), caught.signum, frozenset(crowd.warned))
 
 
 @dataclass
@@ -138,6 +150,7 @@ class _Crowd:
     output: Output
     said: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
     workers: list[_Worker] = field(default_factory=list)
+    warned: set[str] = field(default_factory=set)
 
     def live(self) -> list[Try]:
         boots = max(2, len(os.sched_getaffinity(0)))
@@ -155,7 +168,6 @@ class _Crowd:
             if worker.open_pipes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, signal.SIGTERM)
-        self.live()
 
     def _start(self, options: Options) -> None:
         order = Order(os.fspath(self.repo.worktree), options, attached=not options.detached)
@@ -201,7 +213,9 @@ class _Crowd:
             done = sum(each.result is not None for each in self.workers)
             self.progress(f"{done} of {len(self.workers) + len(self.waiting)} ended; {worker.label}: {event.progress}")
         for warning in event.notice or ():
-            self.output(worker.label, 2, f"warning: {warning}".encode())
+            if warning not in self.warned:  # all copy the same repository, and would all say the same
+                self.output(worker.label, 2, f"warning: {warning}".encode("utf-8", "replace"))
+            self.warned.add(warning)
         if event.ready is not None:
             worker.id, worker.booting = event.ready, False
             if not worker.attached:
