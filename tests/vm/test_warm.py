@@ -45,7 +45,8 @@ def fresh(repo: GitRepo, tmp_path: Path, own_cache: Path) -> Iterator[Sandboxes]
 
 
 def templates(made: Sandboxes) -> list[Path]:
-    return sorted(Path(made.env["XDG_CACHE_HOME"]).glob("git-sandbox/templates/[0-9a-f]*"))
+    found = Path(made.env["XDG_CACHE_HOME"]).glob("git-sandbox/templates/[0-9a-f]*")
+    return sorted(each for each in found if each.is_dir())
 
 
 def warm(made: Sandboxes, *options: str) -> bool:
