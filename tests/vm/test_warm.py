@@ -40,7 +40,12 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
 def fresh(repo: GitRepo, tmp_path: Path, own_cache: Path) -> Iterator[Sandboxes]:
     """Like `boxes`, with templates of its own, of small machines."""
     with sandboxes(repo, tmp_path / "state", own_cache) as made:
-        made.env |= {"SANDBOX_MEMORY": "768M", "SANDBOX_CPUS": "1", "SANDBOX_DIRTY": "keep"}
+        made.env |= {
+            "SANDBOX_MEMORY": "768M",
+            "SANDBOX_CPUS": "1",
+            "SANDBOX_DIRTY": "keep",
+            "SANDBOX_ACCELERATOR": "tcg",
+        }
         yield made
 
 
@@ -85,8 +90,6 @@ def _starts_again_as_it_was_left(fresh: Sandboxes, machine_id: str) -> None:
 
 
 def test_a_damaged_template_is_followed_by_a_boot(fresh: Sandboxes) -> None:
-    assert not warm(fresh, "--warm", "no")
-    assert templates(fresh) == []
     assert warm(fresh)
     (template,) = templates(fresh)
     memory = template / "memory"
@@ -100,9 +103,9 @@ def test_a_damaged_template_is_followed_by_a_boot(fresh: Sandboxes) -> None:
     assert templates(fresh) == []
     said = [row for row in json.loads(fresh.run("doctor", "--json").out)["data"] if row["name"] == "warm starts"]
     assert (said[0]["verdict"], "machines boot instead" in said[0]["result"]) == ("note", True), said
-    assert not warm(fresh), "not tried again at once"
-    fresh.ok("image", "prune")
-    assert warm(fresh)
+    assert json.loads(fresh.ok("image", "prune", "--json").out)["data"]["templates"] == 0
+    said = [row for row in json.loads(fresh.run("doctor", "--json").out)["data"] if row["name"] == "warm starts"]
+    assert said[0]["verdict"] == "ok", said
 
 
 def test_killed_and_interrupted_while_the_template_is_made(fresh: Sandboxes) -> None:
