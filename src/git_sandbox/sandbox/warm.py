@@ -41,7 +41,7 @@ from git_sandbox.vmm.machine import (
 SCHEMA = "1"  # of what is saved and how it is adopted
 INIT = "template-init.sh"
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
-ADOPT = stream.StreamLimits(idle=30.0, overall=30.0)
+ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
 SEED = 64  # bytes of fresh randomness for the guest's kernel
 SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
 
