@@ -58,7 +58,7 @@ def test_what_a_killed_builder_left_goes_with_the_next() -> None:
     assert keys() == ["one", "two"]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "rewrite", "lose", "description", "boot"])
+@pytest.mark.parametrize("damage", ["truncate", "rewrite", "flip", "lose", "description", "boot"])
 def test_a_template_that_is_not_what_it_was_is_not_used(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make("one")
     match damage:
@@ -67,6 +67,10 @@ def test_a_template_that_is_not_what_it_was_is_not_used(damage: str, monkeypatch
         case "rewrite":
             made.memory.write_bytes(b"MEMORY")
             os.utime(made.memory, (time.time() + 5, time.time() + 5))
+        case "flip":
+            seen = made.state.stat()
+            made.state.write_bytes(b"stAte")
+            os.utime(made.state, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         case "lose":
             made.state.unlink()
         case "description":

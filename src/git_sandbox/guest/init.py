@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
@@ -64,8 +63,10 @@ def main() -> None:
 
 def booted(config: Config) -> Loop:
     """All that a machine needs before it may answer, one after the other."""
-    finish(config, prepare_user(config))
-    return Loop.on_every_channel(config)
+    prepare_rest(config, prepare_user(config))
+    loop = Loop.on_every_channel(config)
+    watch_commits(config)
+    return loop
 
 
 def adopted() -> Loop:
@@ -77,13 +78,13 @@ def adopted() -> Loop:
     config = configuration()
     home = prepare_user(config)
     loop = Loop.on_every_channel(config, but={"control"})
-    loop.add_port("control", adoption.port, busy=fork_task(lambda: adoption.complete(lambda: finish(config, home))))
+
+    def rest() -> None:
+        prepare_rest(config, home)
+        watch_commits(config)
+
+    loop.add_port("control", adoption.port, busy=fork_task(lambda: adoption.complete(rest)))
     return loop
-
-
-def finish(config: Config, home: Path) -> None:
-    prepare_rest(config, home)
-    watch_commits(config)
 
 
 if __name__ == "__main__":

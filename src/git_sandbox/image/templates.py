@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -26,13 +27,17 @@ NOT_AGAIN_WITHIN = 600.0  # seconds after a failure
 
 
 class TemplateInfo(msgspec.Struct, frozen=True):
-    """`template.json`. `files`: name -> size and time of change (ns) of the others, which never change again."""
+    """`template.json`. `files`: name -> size and time of change (ns) of the others, which never change again.
+
+    `state`: SHA-256 of that one. QEMU would take up a damaged one without a word; the memory is too large to be read.
+    """
 
     key: str
     image: str
     boot_id: str  # of the host
     shape: str  # for people
     files: dict[str, tuple[int, int]]
+    state: str
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -76,7 +81,8 @@ class Template:
         """Whether it is what was published, on this boot of the host."""
         try:
             info = self.info
-            return info.boot_id == host_boot() and info.files == _files(self.root)
+            unchanged = info.boot_id == host_boot() and info.files == _files(self.root)
+            return unchanged and info.state == _digest(self.state)
         except (OSError, msgspec.DecodeError):
             return False
 
@@ -134,7 +140,7 @@ def building() -> Iterator[Path | None]:
 
 def publish(place: Path, key: str, image: str, shape: str) -> None:
     """Make what was built in `place` the template `key`, and let old ones go."""
-    info = TemplateInfo(key, image, host_boot(), shape, _files(place))
+    info = TemplateInfo(key, image, host_boot(), shape, _files(place), _digest(place / "state"))
     (place / "template.json").write_bytes(msgspec.json.encode(info))
     final = root() / key
     if final.exists():
@@ -146,6 +152,10 @@ def publish(place: Path, key: str, image: str, shape: str) -> None:
 def _files(place: Path) -> dict[str, tuple[int, int]]:
     seen = {each.name: each.stat() for each in place.iterdir() if each.name != "template.json"}
     return {name: (found.st_size, found.st_mtime_ns) for name, found in seen.items()}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _evict(fresh: Path) -> None:

@@ -151,6 +151,8 @@ class _Life:
         """
         died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
         cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+        if died and adoption is not None:
+            adoption.blame(cause)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
 
     def _session(self, running: Running, adoption: Adoption | None) -> None:

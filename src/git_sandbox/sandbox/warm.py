@@ -41,7 +41,7 @@ from git_sandbox.vmm.machine import (
 SCHEMA = "1"  # of what is saved and how it is adopted
 INIT = "template-init.sh"
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
-ADOPT = stream.StreamLimits(idle=30.0, overall=30.0)
+ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
 SEED = 64  # bytes of fresh randomness for the guest's kernel
 SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
 
@@ -69,6 +69,7 @@ class Adoption:
     def __init__(self, machine: Running, key: str, extra: Mapping[str, object]) -> None:
         self._machine, self._key, self._extra = machine, key, extra
         self._why: SandboxError | None = None
+        self._abandoned = False
         self._thread = threading.Thread(target=self._adopt, daemon=True)
         self._thread.start()
 
@@ -76,8 +77,17 @@ class Adoption:
         try:
             _call(self._machine, "adopt", ADOPT, {**self._extra, "time": time.time()})
         except SandboxError as error:
-            self._why = error
-            templates.failed(self._key, why(error))
+            if not self._abandoned:
+                self._why = error
+                self.blame(why(error))
+
+    def abandon(self) -> None:
+        """The machine is about to be ended: what follows from that is no fault of the template's."""
+        self._abandoned = True
+
+    def blame(self, reason: str) -> None:
+        """The template is not to be used again: its machine died before anybody could use it."""
+        templates.failed(self._key, reason)
 
     @property
     def failed(self) -> bool:
@@ -177,7 +187,9 @@ def _restored(
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
-    return running, Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))})
+    adoption = Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))})
+    stack.callback(adoption.abandon)  # before the machine is stopped
+    return running, adoption
 
 
 def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import threading
 from collections.abc import Iterator, Mapping
@@ -226,6 +227,11 @@ def _tail(path: Path, label: str) -> str:
 
 def version() -> tuple[int, ...]:
     """QEMU's version. Raises RequirementError when it is not installed."""
+    return _version(identity())
+
+
+@functools.cache
+def _version(_identity: str) -> tuple[int, ...]:
     said = process.run([binary(), "--version"], timeout=20).text
     words = said.split("version ", 1)
     if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
