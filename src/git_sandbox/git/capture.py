@@ -15,7 +15,7 @@ from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import configcopy, filecopy
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitcopy import GitDirCopy
-from git_sandbox.git.ledger import Ledger
+from git_sandbox.git.ledger import Ledger, Moved
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Head
 from git_sandbox.git.survey import CapturePolicy, Survey, listed, survey
@@ -129,9 +129,10 @@ def _mib(size: int) -> int:
 def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy, ledger: Ledger) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
     bare = found.selection.bare_directories(root)
-    outcome = filecopy.copy(root, target, ledger.worktree(root, found.selection.entries(root), bare))
+    outcome = filecopy.copy(root, target, ledger.worktree(root, found.selection))
     if ledger.base is not None:
-        ledger.require(outcome == filecopy.Outcome(), "the worktree changed while it was copied")
+        if outcome != filecopy.Outcome():
+            raise Moved("the worktree changed while it was copied")
         bare = ledger.changed_directories()
     if outcome.denied and not policy.skip_unreadable:
         raise RepositoryError(

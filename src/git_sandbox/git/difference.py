@@ -81,10 +81,12 @@ def confirm(git: Git, copy: Path, ledger: Ledger) -> None:
 def _not_ignored(git: Git, paths: set[str]) -> set[str]:
     if not paths:
         return paths
-    asked = git.try_run("check-ignore", "-z", "--stdin", input=b"".join(os.fsencode(path) + b"\0" for path in paths))
+    # check-ignore refuses literal pathspecs; behind `./` no name has a special meaning.
+    names = b"".join(b"./" + os.fsencode(path) + b"\0" for path in paths)
+    asked = git.with_env(GIT_LITERAL_PATHSPECS="0").try_run("check-ignore", "-z", "--stdin", input=names)
     if asked.returncode not in (0, 1):
         return paths
-    return paths - {os.fsdecode(path) for path in asked.stdout.split(b"\0")}
+    return paths - {os.fsdecode(path).removeprefix("./") for path in asked.stdout.split(b"\0")}
 
 
 def _equal(one: Path, other: Path) -> bool:

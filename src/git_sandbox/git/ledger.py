@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox.git import gitdirs
+from git_sandbox.git.selection import Selection
 from git_sandbox.git.stamps import Stamp, is_directory, look, settled
 from git_sandbox.git.survey import CapturePolicy, Survey
 
@@ -72,7 +73,7 @@ class Ledger:
     seen: dict[str, Stamp] = field(default_factory=dict)
     began: int = 0  # ns since the epoch, before the first look
     obstacle: str = ""  # why this capture can neither use a base nor become one
-    _worktree: tuple[Path, tuple[str, ...], tuple[str, ...]] | None = None
+    _worktree: tuple[Path, Selection] | None = None
 
     def consider(self, found: Survey, policy: CapturePolicy) -> None:
         """Look for anything that a difference cannot express exactly (yet)."""
@@ -94,13 +95,14 @@ class Ledger:
         if self.base is not None:
             raise Unusable(obstacle)
 
-    def worktree(self, root: Path, entries: Sequence[str], bare: Sequence[str]) -> list[str]:
-        """What of the worktree must be copied: all `entries`, or with a base single files.
+    def worktree(self, root: Path, selection: Selection) -> list[str]:
+        """What of the selected part of the worktree must be copied: whole subtrees, or with a base single files.
 
-        Called before anything is read, so that a later change shows in the stamps. `bare`: directories without content.
+        Called before anything is read, so that a later change shows in the stamps.
         """
-        self._worktree = (root, tuple(entries), tuple(bare))
-        return self._wanted(look(root, entries, bare), "", entries)
+        self._worktree = (root, selection)
+        entries = selection.entries(root)
+        return self._wanted(look(root, entries, selection.bare_directories(root)), "", entries)
 
     def store(self, place: Path, below: str, entries: Sequence[str]) -> list[str]:
         """The same for one of git's stores, which goes to `below` in the copy."""
@@ -146,7 +148,8 @@ class Ledger:
         apart from what changed twice within one tick of the clock (`young`).
         """
         assert self._worktree is not None  # noqa: S101 - asked after a capture
-        now = look(*self._worktree)
+        root, selection = self._worktree
+        now = look(root, selection.entries(root), selection.bare_directories(root))
         before = {path: value for path, value in self.seen.items() if not path.startswith(f"{GIT}/")}
         moved = {path for path in now.keys() | before.keys() if now.get(path) != before.get(path)}
         # A directory that stayed one moved when something in it did, and that counts by itself.
