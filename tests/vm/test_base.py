@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,9 +60,7 @@ def test_a_disk_outlives_the_base_it_was_laid_over(large: Sandboxes) -> None:
     base, directory = bases(large)[0], large.directory()
     assert (directory / "base.ext4").samefile(base)
     assert (directory / "workspace.ext4").stat().st_blocks < base.stat().st_blocks
-    pruned = json.loads(large.ok("image", "prune", "--json").out)["data"]
-    assert len(pruned["repositories"]) == 1
-    assert bases(large) == []
+    shutil.rmtree(base.parents[2])  # what `image prune` does to it, but that would prune the real images as well
     head = large.refs()["refs/sandbox/vm-1"]
     large.repo.git("update-ref", "-d", "refs/sandbox/vm-1")
     large.ok("recover", "vm-1")
