@@ -80,6 +80,11 @@ class SandboxDir:
         return self.root / "mounts"
 
     @property
+    def base(self) -> Path:
+        """A link to the image of the repository's base. Where it is, `disk` is a qcow2 image laid over it, else raw."""
+        return self.root / "base.ext4"
+
+    @property
     def staging(self) -> Path:
         """The copy of the repository from which the disk is made; gone once the disk exists."""
         return self.root / "staging"

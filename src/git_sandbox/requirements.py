@@ -15,7 +15,7 @@ from git_sandbox import paths, process
 from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.git import command, filecopy
 from git_sandbox.git import repo as repos
-from git_sandbox.image import cache, templates
+from git_sandbox.image import bases, cache, templates
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.text import one_line
 from git_sandbox.vmm import backends, host, vhost
@@ -71,6 +71,7 @@ def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
         ("image", lambda: _image(spec)),
         ("accelerator", lambda: _accelerator(spec, wanted)),
         ("warm starts", _warm),
+        ("repository bases", _bases),
         ("channel", lambda: _channel(wanted)),
         ("disk space", _space),
         ("directories", _directories),
@@ -225,6 +226,13 @@ def _space() -> Check:
         hint = "free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME"
         return Check("disk space", Verdict.MISSING, result, hint)
     return Check("disk space", Verdict.OK, result)
+
+
+def _bases() -> Check:
+    """What `sandbox image prune` would free."""
+    found = bases.every()
+    size = sum(each.size for each in found)
+    return Check("repository bases", Verdict.OK, f"{len(found)} in the cache, {size >> 20} MiB")
 
 
 def _directories() -> Check:

@@ -35,7 +35,7 @@ class Row:
     default: str
     help: str
     choices: tuple[str, ...] = ()
-    kind: str = "text"  # text | path | count | mebibytes | seconds | list (of words) | lines
+    kind: str = "text"  # text | path | count | mebibytes | room | seconds | list (of words) | lines
     free: tuple[str, ...] = ()
 
 
@@ -85,6 +85,7 @@ ROWS = (
     Row("mount", "", "directory of this host that the guest gets a read-only copy of: PATH or PATH:ro", kind="lines"),
     Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
     Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
+    Row("bases", "8G", "room in the cache for images later sandboxes of a repository start from, or no", kind="room"),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -115,6 +116,7 @@ class Settings:
     mount: tuple[str, ...]
     publish: tuple[str, ...]
     ssh_agent: str  # no | yes
+    bases: int  # MiB; 0: none are kept
     boot_timeout: int  # seconds
 
 
@@ -210,13 +212,15 @@ def one_word(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text[:60])
 
 
-def _parse(row: Row, value: Value) -> object:
+def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each kind
     text = value.text.strip()
     if row.choices and text not in row.choices:
         raise _bad(value, f"use one of {', '.join(row.choices)}")
     match row.kind:
         case "mebibytes":
             return _mebibytes(value)
+        case "room":
+            return 0 if text == "no" else _mebibytes(value)
         case "count" if text == AUTO:
             return min(len(os.sched_getaffinity(0)), 4)
         case "count" | "seconds":

@@ -10,6 +10,7 @@ from git_sandbox.git.compare import compare
 from git_sandbox.git.repo import discover
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.guest.describe import describe
+from support import based
 from support.gitrepo import GitRepo
 
 Fingerprint = dict[str, tuple[int, ...]]
@@ -45,9 +46,17 @@ def differences(source: GitRepo, copy: GitRepo, *, ignored: bool = True) -> list
     return compare(describe(source.path, ignored=ignored), describe(copy.path, ignored=ignored))
 
 
+# Why a repository is copied whole although there is a base.
+OBSTACLES = {
+    "there are repositories inside", "objects are borrowed from elsewhere", "a store of git's is a link",
+    "a store of git's has links in it",
+}  # fmt: skip
+
+
 def same(source: GitRepo, target: Path) -> GitRepo:
-    """Capture, and prove that git and the file system say the same of both."""
+    """Capture, and prove that git and the file system say the same of both; also of what comes through a base."""
     copy, captured = take(source, target)
     assert differences(source, copy) == []
     assert captured.skipped == ()
+    assert based.through(source.path, target.with_name(f"{target.name}-based")) in {"", *OBSTACLES}
     return copy

@@ -10,7 +10,7 @@ from git_sandbox import settings
 from git_sandbox.cli import common, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
-from git_sandbox.image import build, cache, spec, templates
+from git_sandbox.image import bases, build, cache, spec, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.sandbox import images
 from git_sandbox.text import one_line
@@ -96,10 +96,11 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @command.command("prune")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
-    """Remove every image but the one your settings ask for and those a sandbox needs, and saved machines.
+    """Remove every image but the one your settings ask for and those a sandbox needs, saved machines, and repositories.
 
     A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
-    your repositories count.
+    your repositories count. The image of a repository is made again by its next sandbox; those that started from one
+    keep it.
 
     \b
     Examples:
@@ -117,8 +118,11 @@ def prune_images(as_json: bool) -> Result:
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
     lines += [f"Removed {saved} machines saved for warm starts"] if saved else []
-    text = "\n".join(lines) if gone or saved or len(kept) > 1 else "Nothing to remove."
-    return Result("image prune", {"removed": gone, "kept": kept, "templates": saved}, text=text)
+    copies = bases.prune()
+    lines += [f"Removed {copies} images of repositories"] if copies else []
+    text = "\n".join(lines) if gone or saved or copies or len(kept) > 1 else "Nothing to remove."
+    found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies}
+    return Result("image prune", found, text=text)
 
 
 @command.command("spec")

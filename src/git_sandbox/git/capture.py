@@ -15,6 +15,7 @@ from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import configcopy, filecopy
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitcopy import GitDirCopy
+from git_sandbox.git.ledger import Ledger, Moved
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Head
 from git_sandbox.git.survey import CapturePolicy, Survey, listed, survey
@@ -48,34 +49,43 @@ class Captured:
 
 
 def capture(
-    repo: Repository, target: Path, policy: CapturePolicy, *, progress: Callable[[str], None] | None = None
+    repo: Repository,
+    target: Path,
+    policy: CapturePolicy,
+    *,
+    progress: Callable[[str], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> Captured:
     """Copy the worktree of `repo` to the new directory `target`, with one real `.git` inside.
 
     Raises RepositoryError for what cannot be read and for a repository that never holds still, HostResourceError
     when the disk is too small or fills up. `target` may exist if it is empty; after an error it may hold a part.
+    With a `ledger` that has a base, only what the base has not is copied; raises Unusable where that could be wrong.
     """
     say = progress or _silent
+    ledger = ledger or Ledger()
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
     say("Looking at the worktree")
     found = survey(repo, policy)
+    ledger.consider(found, policy)
     _prepare(target)
-    _require_space(repo, target, found)
+    if ledger.base is None:
+        _require_space(repo, target, found)
     warnings = [*found.warnings]
     for git_dir in found.git_dirs:
         say(f"Copying {one_line(git_dir.target)}")
-        copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say)
+        copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, ledger=ledger)
         copy.run()
         warnings += copy.warnings
     say("Copying the worktree")
-    denied = _copy_worktree(repo.worktree, target, found, policy)
+    denied = _copy_worktree(repo.worktree, target, found, policy, ledger)
     settings = _adapt(found.git_dirs, repo, target)
     filecopy.clone_directory(repo.worktree, target)
     if found.special:
         warnings.append(f"devices were not copied: {listed(found.special)}")
     return Captured(
-        head=_head(target),
+        head=_head(target, repo),
         index=target / ".git" / "index",
         skipped=(*found.unreadable, *found.special, *denied),
         warnings=tuple(warnings),
@@ -116,16 +126,21 @@ def _mib(size: int) -> int:
     return -(-size // (1024 * 1024))
 
 
-def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy) -> tuple[str, ...]:
+def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy, ledger: Ledger) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
-    outcome = filecopy.copy(root, target, found.selection.entries(root))
+    bare = found.selection.bare_directories(root)
+    outcome = filecopy.copy(root, target, ledger.worktree(root, found.selection))
+    if ledger.base is not None:
+        if outcome != filecopy.Outcome():
+            raise Moved("the worktree changed while it was copied")
+        bare = ledger.changed_directories()
     if outcome.denied and not policy.skip_unreadable:
         raise RepositoryError(
             f"cannot read everything in {root}",
             cause=one_line(outcome.denied[0]),
             hint="make it readable, or leave it behind with --skip-unreadable",
         )
-    for directory in reversed(found.selection.bare_directories(root)):
+    for directory in reversed(bare):
         (target / directory).mkdir(parents=True, exist_ok=True)
         filecopy.clone_directory(root / directory, target / directory)
     return outcome.denied
@@ -160,8 +175,10 @@ def _point(gitfile: Path, git_dir: Path) -> None:
         gitfile.write_bytes(wanted)
 
 
-def _head(target: Path) -> Head:
-    git = Git(target / ".git", target, tuple(HERMETIC.items()))
+def _head(target: Path, repo: Repository) -> Head:
+    # The copy may lack the objects that a base has: they are in the repository, too.
+    objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fspath(repo.common_dir / "objects")}
+    git = Git(target / ".git", target, tuple((HERMETIC | objects).items()))
     symbolic = git.try_run("symbolic-ref", "-q", "HEAD")
     commit = git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
     return Head(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import filecopy, flatten, gitdirs
 from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.ledger import Ledger
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class GitDirCopy:
     patience: float  # seconds
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
 
     def run(self) -> None:
         """Raises RepositoryError when the repository changes faster than it can be copied."""
@@ -65,13 +67,18 @@ class GitDirCopy:
             if (self.source.common / name).is_dir():
                 store = self.source.common / name
                 foreign = store.is_symlink() or name == "objects"
-                raced |= _copy_objects(store, self.target / name, foreign=foreign)
+                raced |= _copy_objects(store, self.target / name, foreign=foreign, choose=self._chooser(store, name))
         raced |= self._copy_alternates()
         raced |= stamp != flatten.state_stamp(self.source)
+        if self.ledger.base is not None:
+            self.ledger.require(not raced, "the repository changed while it was copied")
         for each in list(flatten.litter(self.target)):
             remove_tree(each)
         filecopy.clone_directory(self.source.common, self.target)
         return not raced or self._complete()
+
+    def _chooser(self, store: Path, name: str) -> Callable[[list[str]], list[str]]:
+        return lambda entries: self.ledger.store(store, f"{self.source.target}/{name}", entries)
 
     def _copy_state(self) -> Stamp:
         """Refs, HEAD, index, logs, operations, as they were when they had the stamp that is returned."""
@@ -154,13 +161,20 @@ def connected(git_dir: Path) -> bool:
     return checked.returncode == 0
 
 
-def _copy_objects(source: Path, target: Path, *, foreign: bool) -> bool:
+def _all(entries: list[str]) -> list[str]:
+    return entries
+
+
+def _copy_objects(
+    source: Path, target: Path, *, foreign: bool, choose: Callable[[list[str]], list[str]] = _all
+) -> bool:
     """A directory of objects; True when it was being repacked meanwhile. `foreign`: nothing but objects is taken."""
     target.mkdir(parents=True, exist_ok=True)
     for attempt in range(ATTEMPTS):
         before = flatten.pack_stamp(source)
         # -u: the second time only what is new. -H: `objects/pack` may be a link to a larger disk.
-        outcome = filecopy.copy(source, target, flatten.store_entries(source, foreign=foreign), "-H", "-u")
+        entries = choose(flatten.store_entries(source, foreign=foreign))
+        outcome = filecopy.copy(source, target, entries, "-H", "-u")
         _refuse(outcome, source)
         if not outcome.vanished and before == flatten.pack_stamp(source):
             filecopy.clone_directory(source, target)

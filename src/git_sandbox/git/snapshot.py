@@ -26,6 +26,7 @@ _IDENTITY = {
 # A copied file keeps size and modification time but not inode and change time: without these two settings git
 # would read every file of the copy again.
 _BELIEVE_COPIED_STAT = (("core.checkStat", "minimal"), ("core.trustctime", "false"))
+_LOOK_YOURSELF = (("core.untrackedCache", "false"),)
 # With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
 _CANNOT_WRITE = (
     b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
@@ -50,7 +51,7 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     says that the worktree is a file-level copy of the one `index` was made for. A file that cannot be read keeps
     what the index says about it. Raises RepositoryError when git cannot read the index or write objects.
     """
-    private = _configured(git, _BELIEVE_COPIED_STAT if copied else ())
+    private = _configured(git, (*_LOOK_YOURSELF, *(_BELIEVE_COPIED_STAT if copied else ())))
     private = private.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)))
     staged = None if private.run("ls-files", "-u", "-z") else _write_tree(private)
     _unhide(private)

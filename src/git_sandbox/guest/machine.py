@@ -12,6 +12,7 @@ import struct
 import time
 from pathlib import Path
 
+from git_sandbox.guest import tail
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, background, log
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND = 1, 2, 4, 4096
@@ -206,6 +207,7 @@ def prepare_user(config: Config) -> Path:
 
 
 def prepare_rest(config: Config, home: Path) -> None:
+    tail.apply()
     mount_workspace(config, home)
     mount_copies(config, home)
     order_refs(config)

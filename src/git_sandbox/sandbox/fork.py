@@ -108,7 +108,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
             if not still:
                 stack.enter_context(_frozen(source.directory))
-            disk.copy(source.directory.disk, box.directory.disk)
+            disk.clone(source.directory, box.directory)
         session.make_keys(box.directory.keys, box.id)
         record = msgspec.structs.replace(
             source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +14,18 @@ import msgspec
 from git_sandbox import jsontext, process, session, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import extensions, guestconfig, snapshot
-from git_sandbox.git.capture import Captured, capture
-from git_sandbox.git.command import Git
-from git_sandbox.git.repo import Repository
+from git_sandbox.git.capture import Captured
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.sandbox import nested, readonly
+from git_sandbox.sandbox import readonly, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import disk
 from git_sandbox.vmm import net
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec
 
@@ -74,27 +69,28 @@ def available_memory() -> int:
 
 
 def prepare(
-    box: Box, options: Options, ready: Image, backend: str, progress: Progress, *, extras: Extras = NOTHING
+    box: Box,
+    options: Options,
+    ready: Image,
+    backend: str,
+    progress: Progress,
+    *,
+    extras: Extras = NOTHING,
+    formats: tuple[str, ...] = ("raw",),
 ) -> Prepared:
-    """Leave in `box` a disk with the repository, and the record that says what went in."""
+    """Leave in `box` a disk with the repository, and the record that says what went in.
+
+    `formats`: of disks, which the backend can use.
+    """
     repo, settings = box.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
-    place = disk.staging_layout(box.directory.staging)
+    made = workspace.make(box, policy, settings, formats, progress)
+    record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
+    record = msgspec.structs.replace(record, nested=made.nested)
     try:
-        captured = capture(repo, place, policy, progress=progress)
-        progress("Recording the starting point")
-        taken = _snapshot(repo, place, captured)
-        record = _record(box, options, captured, taken, ready, backend=backend)
-        record = msgspec.structs.replace(record, nested=nested.record(place, captured.git_dirs))
-        progress("Making the workspace disk")
-        size = int(captured.bytes * 1.15) + captured.inodes * 512 + (settings.disk << 20)
-        disk.make(box.directory.staging, box.directory.disk, inodes=captured.inodes, size=size)
-    finally:
-        _remove_tree(box.directory.staging)
-    try:
-        _pin(box, record, captured, taken)
+        _pin(box, record, made.captured, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
         configure(box, record, settings, extras)
@@ -103,14 +99,7 @@ def prepare(
         box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
         store.unpin(repo.git, repo.refs(*box.refs.patterns))
         raise
-    return Prepared(record, ready, captured.warnings)
-
-
-def _snapshot(repo: Repository, place: Path, captured: Captured) -> Snapshot:
-    # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
-    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
-        git = Git(repo.git_dir, place)
-        return snapshot.take(git, captured.index, Path(scratch), copied=True)
+    return Prepared(record, ready, made.captured.warnings)
 
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
@@ -191,12 +180,13 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
 def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
     """The machine as it boots, from an initrd that `write_initrd` writes."""
     run = mode == "run"
+    work = Disk(box.directory.disk, format=workspace.disk_format(box.directory))
     return MachineSpec(
         name=f"sandbox-{box.id}",
         kernel=ready.kernel,
         initrd=box.directory.initrd,
         cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}"),
-        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk), *(_mounts(box) if run else ())),
+        disks=(Disk(ready.rootfs, readonly=True), work, *(_mounts(box) if run else ())),
         cpus=record.cpus if run else 1,
         memory=record.memory if run else min(record.memory, 1024),
         channels=CHANNELS if run else (CONTROL,),
@@ -218,11 +208,3 @@ def _mounts(box: Box) -> list[Disk]:
 
 def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:
     initrd.write(box.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))
-
-
-def _remove_tree(path: Path) -> None:
-    """Also directories without write permission, as a repository may have them (a Go module cache, for one)."""
-    for directory, _, _ in os.walk(path):
-        if not os.access(directory, os.W_OK | os.X_OK):
-            Path(directory).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)

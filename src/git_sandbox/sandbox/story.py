@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from git_sandbox import signals, store
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
@@ -59,7 +60,8 @@ def spawn(
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         backend = machines.backend(settings, image, progress)
-        making = fork.prepared if options.origin else prepare.prepare
+        formats = backend.capabilities.disk_formats
+        making = fork.prepared if options.origin else partial(prepare.prepare, formats=formats)
         made = making(box, options, image, backend.name, progress, extras=more)
         notice(made.warnings)
         life = _Life(box, made.record, image, options, progress, ready, more)

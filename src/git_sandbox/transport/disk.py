@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, SandboxError
+from git_sandbox.paths import SandboxDir
 from git_sandbox.text import printable
+from git_sandbox.transport import qcow2
+from git_sandbox.transport.tail import Tail
 
 REPO_DIR = "repo"  # below the disk's root: the worktree with its .git
-MINIMUM = 64 << 20  # bytes
+ALIGNMENT = 1 << 20  # bytes; every disk is a multiple
 
 
 def staging_layout(staging: Path) -> Path:
@@ -28,6 +34,7 @@ def make(staging: Path, target: Path, *, inodes: int, size: int) -> None:
     interrupted build leaves no file. Raises HostResourceError when the host's disk is full.
     """
     try:
+        size = -(-size // ALIGNMENT) * ALIGNMENT
         done = process.run(argv(staging, target, inodes=inodes * 2 + 262_144, size=size), timeout=3600)
     except BaseException:
         target.unlink(missing_ok=True)
@@ -49,6 +56,47 @@ def argv(staging: Path, target: Path, *, inodes: int, size: int) -> list[str]:
         "-L", "sandbox-work", "-E", features,
         "-d", str(staging), str(target), f"{size >> 10}k",
     ]  # fmt: skip
+
+
+def over(base: Path, target: Path, tail: Tail | None) -> None:
+    """Make `target` a qcow2 image that shows `base`, an image beside it, with `tail` behind its end. Costs no copy."""
+    chunks, size = (tail.chunks(), tail.size) if tail else ((), 0)
+    with _complete(target):
+        qcow2.create(target, base.name, base.stat().st_size, chunks, size)
+
+
+def beside(base: Path, target: Path, tail: Tail | None) -> None:
+    """The same as a raw image: a copy of `base`, sharing blocks where the file system can."""
+    copy(base, target)
+    with _complete(target):
+        target.chmod(0o600)
+        with target.open("ab") as out:
+            for chunk in tail.chunks() if tail else ():
+                out.write(chunk)
+            out.truncate(-(-out.tell() // ALIGNMENT) * ALIGNMENT)
+
+
+@contextlib.contextmanager
+def _complete(target: Path) -> Iterator[None]:
+    """No half-written disk stays. Raises HostResourceError when the host's disk is full."""
+    try:
+        yield
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space, then try again"
+            raise HostResourceError(f"the disk below {target.parent} is full", hint=hint) from error
+        raise
+
+
+def clone(source: SandboxDir, target: SandboxDir) -> None:
+    """A private copy of a sandbox's disk. Both show the same base, if there is one."""
+    if source.base.exists():
+        try:
+            os.link(source.base, target.base)
+        except OSError:  # another file system
+            copy(source.base, target.base)
+    copy(source.disk, target.disk)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -24,10 +24,15 @@ KERNEL_ARGUMENTS = ("quiet", "loglevel=3", "panic=-1", "no_timer_check")
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw disk image. Order matters: the first disk of a machine is its root image, the second the workspace."""
+    """A disk image. Order matters: the first disk of a machine is its root image, the second the workspace.
+
+    `format`: one of the backend's `Capabilities.disk_formats`. It is told, never guessed from the image: a guest could
+    write into a raw one what makes it look like another.
+    """
 
     path: Path
     readonly: bool = False
+    format: str = "raw"  # raw | qcow2
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
 def _disk(number: int, disk: Disk) -> list[str]:
     # JSON, because a path may hold commas. `discard`: what the guest trims leaves the host's disk, too.
     node = {
-        "driver": "raw", "node-name": f"disk{number}", "read-only": disk.readonly,
+        "driver": disk.format, "node-name": f"disk{number}", "read-only": disk.readonly, "discard": "unmap",
         "file": {"driver": "file", "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
     }  # fmt: skip
     device = f"virtio-blk-pci,drive=disk{number}" + ("" if disk.readonly else ",werror=report,rerror=report")

@@ -1,0 +1,100 @@
+"""From a copy of only what a base has not: what must be removed from, and written over, a copy of the base."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from git_sandbox.git.ledger import Known, Ledger, Moved, digest
+from git_sandbox.git.stamps import Stamp, is_directory, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from git_sandbox.git.command import Git
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`remove`: roots of what goes. `write`: entries of the copy, directories before what is in them.
+
+    Nothing in `remove` is below a path that will not be a directory: removing it twice does no harm.
+    """
+
+    remove: tuple[str, ...]
+    write: tuple[str, ...]
+    bytes: int  # content of the files in `write`
+
+
+def difference(copy: Path, ledger: Ledger) -> Difference:
+    base = ledger.base
+    assert base is not None  # noqa: S101 - without one everything is written
+    staged = look(copy, os.listdir(copy))  # noqa: PTH208 - names are wanted
+    target = {**ledger.seen, **staged}
+    remove = _roots(base, target)
+    fresh = {path for path in staged if not _same(base, copy, path)}
+    changed = {path for path in fresh if not is_directory(staged[path])}
+    touched = {above for path in (*changed, *remove) for above in _above(path) if above in staged}
+    write = sorted(fresh | touched, key=lambda path: path.split("/"))
+    return Difference(remove, tuple(write), sum(staged[path][2] for path in changed))
+
+
+def _roots(base: Known, target: dict[str, Stamp]) -> tuple[str, ...]:
+    gone = base.stamps.keys() - target.keys()
+    found = []
+    for path in gone:
+        above = os.path.dirname(path)  # noqa: PTH120 - hot
+        if above in gone or (above in target and not is_directory(target[above])):
+            continue  # goes with the directory, or when something else takes its place
+        found.append(path)
+    return tuple(sorted(found))
+
+
+def _same(base: Known, copy: Path, path: str) -> bool:
+    held = base.digests.get(path)
+    return held is not None and held == digest(copy / path)
+
+
+def _above(path: str) -> Iterable[str]:
+    above = os.path.dirname(path)  # noqa: PTH120 - hot
+    while above:
+        yield above
+        above = os.path.dirname(above)  # noqa: PTH120
+
+
+def confirm(git: Git, copy: Path, ledger: Ledger) -> None:
+    """Prove that the worktree of `git` still is what base and copy together hold. Raises Moved when it is not.
+
+    Whatever was read from the live worktree between the capture and now is then true of the copy as well. Ignored
+    files may have changed: they come as they were at some moment, as in a whole copy, and are in no snapshot.
+    """
+    if moved := _not_ignored(git, ledger.moved()):
+        raise Moved(f"{len(moved)} entries of the worktree changed while it was copied")
+    top = git.worktree or git.git_dir
+    for path in _not_ignored(git, set(ledger.young())):
+        if not _equal(top / path, copy / path):
+            raise Moved("a file changed twice while it was copied")
+
+
+def _not_ignored(git: Git, paths: set[str]) -> set[str]:
+    if not paths:
+        return paths
+    # check-ignore refuses literal pathspecs; behind `./` no name has a special meaning.
+    names = b"".join(b"./" + os.fsencode(path) + b"\0" for path in paths)
+    asked = git.with_env(GIT_LITERAL_PATHSPECS="0").try_run("check-ignore", "-z", "--stdin", input=names)
+    if asked.returncode not in (0, 1):
+        return paths
+    return paths - {os.fsdecode(path).removeprefix("./") for path in asked.stdout.split(b"\0")}
+
+
+def _equal(one: Path, other: Path) -> bool:
+    try:
+        with one.open("rb") as left, other.open("rb") as right:
+            while (chunk := left.read(1 << 20)) == right.read(1 << 20):
+                if not chunk:
+                    return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,189 @@
+"""The workspace disk: the base image of the repository and the difference to it where that is exact, else all anew.
+
+The first sandbox of a repository makes the image, which stays in the cache; later ones show it copy-on-write. Whatever
+is odd leads to a whole copy, and that becomes the next base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import paths
+from git_sandbox.git import snapshot
+from git_sandbox.git.capture import Captured, capture
+from git_sandbox.git.command import Git
+from git_sandbox.git.difference import confirm, difference
+from git_sandbox.git.ledger import Known, Ledger, Moved, Unusable
+from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.image import bases
+from git_sandbox.image.bases import Base, BaseInfo
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import nested
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.settings import Settings
+from git_sandbox.store import Box, NestedRecord
+from git_sandbox.transport import disk, tail
+from git_sandbox.transport.tail import Tail
+
+WORTH_BYTES = 32 << 20  # a repository that is smaller and has fewer files is copied in a blink
+WORTH_INODES = 2_000
+ROOM = 64 << 20  # bytes that a difference may always have
+SHARE = 0.2  # of the base; a larger difference makes a new base
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`based`: only the difference to a base was copied."""
+
+    captured: Captured
+    snapshot: Snapshot
+    nested: tuple[NestedRecord, ...] = ()
+    based: bool = False
+
+
+def make(
+    box: Box, policy: CapturePolicy, settings: Settings, formats: tuple[str, ...], progress: Progress
+) -> Workspace:
+    """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none."""
+    task = _Task(box, policy, settings, formats, progress)
+    try:
+        return task.from_base() or task.copied()
+    except BaseException:
+        box.directory.disk.unlink(missing_ok=True)
+        box.directory.base.unlink(missing_ok=True)
+        raise
+
+
+def disk_format(directory: SandboxDir) -> str:
+    """Told by a file that no guest can make, never by the disk's content: that is the guest's."""
+    return "qcow2" if directory.base.exists() else "raw"
+
+
+@dataclass(frozen=True)
+class _Task:
+    box: Box
+    policy: CapturePolicy
+    settings: Settings
+    formats: tuple[str, ...]
+    progress: Progress
+
+    @property
+    def repository(self) -> str:
+        return paths.repository_key(self.box.repo.common_dir)
+
+    @property
+    def key(self) -> str:
+        """Of everything that decides what a base looks like, apart from the repository's state."""
+        repo = self.box.repo
+        words = (
+            bases.SCHEMA, repo.worktree, repo.git_dir, repo.common_dir, repo.object_format, self.settings.disk,
+            self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, os.getuid(), os.getgid(),
+        )  # fmt: skip
+        return hashlib.sha256(repr(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def from_base(self) -> Workspace | None:
+        """None when there is no base, or when something is odd."""
+        base = bases.find(self.repository, self.key) if self.settings.bases else None
+        try:
+            known = Known.decoded(base.known.read_bytes()) if base else None
+            room = max(ROOM, int(base.info.bytes * SHARE)) if base else 0
+        except (OSError, ValueError, msgspec.DecodeError):
+            return None
+        for _ in range(ATTEMPTS if base and known else 0):
+            try:
+                return self._difference(base, Ledger(known, room))  # type: ignore[arg-type]
+            except Moved:
+                self.progress("The worktree changed meanwhile, looking again")
+            except Unusable:
+                return None
+        return None
+
+    def _difference(self, base: Base, ledger: Ledger) -> Workspace:
+        repo = self.box.repo
+        with self._staging() as place:
+            captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
+            self.progress("Recording the starting point")
+            taken = _snapshot(repo.git, captured)
+            confirm(repo.git, place, ledger)
+            found = difference(place, ledger)
+            self._attach(base, tail.build(place, found.remove, found.write))
+        return Workspace(captured, taken, based=True)
+
+    def _attach(self, base: Base, difference: Tail | None) -> None:
+        """Copy-on-write where backend and file systems can, else a copy of the image. Raises Unusable if it is gone."""
+        directory = self.box.directory
+        directory.base.unlink(missing_ok=True)  # of an attempt that failed: with it the disk would be taken for qcow2
+        if "qcow2" in self.formats and bases.link(base, directory.base):
+            disk.over(directory.base, directory.disk, difference)
+        elif base.image.exists():
+            disk.beside(base.image, directory.disk, difference)
+        else:
+            raise Unusable("the base has gone")
+
+    def copied(self) -> Workspace:
+        """A whole copy; a base for the next ones where that is worth it and can be exact."""
+        ledger = Ledger()
+        with self._staging() as place:
+            captured = capture(self.box.repo, place, self.policy, progress=self.progress, ledger=ledger)
+            self.progress("Recording the starting point")
+            # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
+            taken = _snapshot(Git(self.box.repo.git_dir, place), captured, copied=True)
+            inside = nested.record(place, captured.git_dirs)
+            self.progress("Making the workspace disk")
+            if self._worth(captured) and not ledger.obstacle:
+                self._new_base(captured, ledger, place)
+            else:
+                self.box.directory.base.unlink(missing_ok=True)
+                self._make(captured, self.box.directory.disk)
+        return Workspace(captured, taken, inside)
+
+    def _worth(self, captured: Captured) -> bool:
+        large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
+        return large and self.settings.bases > 0
+
+    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> None:
+        with bases.building(self.repository) as build:
+            made = Base(build)
+            self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
+            made.image.chmod(0o400)
+            made.known.write_bytes(ledger.known(place).encoded())
+            self._attach(made, None)
+            info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
+            bases.publish(build, info, self.settings.bases << 20)
+
+    def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
+        size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
+        disk.make(self.box.directory.staging, target, inodes=captured.inodes, size=size)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        staging = self.box.directory.staging
+        try:
+            yield disk.staging_layout(staging)
+        finally:
+            _remove_tree(staging)
+
+
+def _snapshot(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        return snapshot.take(git, captured.index, Path(scratch), copied=copied)
+
+
+def _remove_tree(path: Path) -> None:
+    """Also directories without write permission, as a repository may have them (a Go module cache, for one)."""
+    for directory, _, _ in os.walk(path):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            Path(directory).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""The second sandbox of a repository starts from the base that the first one left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.gitrepo import GitRepo
+from support.vm import Sandboxes
+
+FILES = 2_100  # enough for a base
+
+
+@pytest.fixture
+def large(boxes: Sandboxes, tmp_path: Path) -> Sandboxes:
+    """A repository that is worth a base, in a cache of its own that has the real images."""
+    cache = tmp_path / "cache" / "git-sandbox"
+    cache.mkdir(parents=True)
+    for each in (Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox").iterdir():
+        if each.name != "bases":
+            (cache / each.name).symlink_to(each)
+    boxes.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
+    return boxes
+
+
+def bases(boxes: Sandboxes) -> list[Path]:
+    return list(Path(boxes.env["XDG_CACHE_HOME"]).glob("git-sandbox/bases/*/*/image.ext4"))
+
+
+def edit(repo: GitRepo) -> None:
+    """A bit of everything between base and second sandbox."""
+    repo.commit("after the base", {"many/1/1": "new\n", "fresh/file": "x\n"})
+    repo.write("many/2/2", "dirty\n")
+    repo.write("untracked", "u\n")
+    (repo.path / "many/3").rename(repo.path / "moved")
+    (repo.path / "many/4/4").unlink()
+    (repo.path / "many/4/24").chmod(0o755)
+    (repo.path / "many/5/5").unlink()
+    (repo.path / "many/5/5").symlink_to("../1/1")
+    repo.git("add", "many/4")
+    repo.git("gc", "-q")
+
+
+def test_the_second_sandbox_is_exact(large: Sandboxes) -> None:
+    large.sh("true")
+    (base,) = bases(large)
+    before = base.stat().st_mtime_ns
+    edit(large.repo)
+    verified = large.ok("doctor", "--verify")
+    assert "No difference" in verified.text
+    assert bases(large) == [base], "a new base was made: the second sandbox was copied whole"
+    assert base.stat().st_mtime_ns == before
+
+
+def test_a_disk_outlives_the_base_it_was_laid_over(large: Sandboxes) -> None:
+    large.sh("echo more > many/6/6 && git commit -qam inside && echo left > left")
+    base, directory = bases(large)[0], large.directory()
+    assert (directory / "base.ext4").samefile(base)
+    assert (directory / "workspace.ext4").stat().st_blocks < base.stat().st_blocks
+    shutil.rmtree(base.parents[2])  # what `image prune` does to it, but that would prune the real images as well
+    head = large.refs()["refs/sandbox/vm-1"]
+    large.repo.git("update-ref", "-d", "refs/sandbox/vm-1")
+    large.ok("recover", "vm-1")
+    assert large.refs()["refs/sandbox/vm-1"] == head
+    large.ok("drop", "--force", "vm-1")
+    assert not directory.exists()
+
+
+def test_a_boot_cut_off_before_the_difference_was_applied_is_no_loss(large: Sandboxes) -> None:
+    """The rescue machine finds the difference on the disk and applies it first."""
+    large.sh("true")
+    large.repo.write("many/2/2", "dirty\n")
+    large.repo.commit("after the base", {"many/1/1": "new\n"})
+    with large.started("run", "--name", "cut", "--", "true") as child:
+        disk = None
+        while disk is None and child.poll() is None:
+            disk = next(
+                (each for each in large.directories() if each.name == "cut" and (each / "console.log").exists()), None
+            )
+        child.kill()
+        child.wait()
+    assert disk is not None
+    large.ok("recover", "cut")
+    assert "refs/sandbox-wip/cut" not in large.refs()
+    assert large.refs()["refs/sandbox/cut"] == large.repo.git("rev-parse", "HEAD").strip()
