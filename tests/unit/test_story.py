@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from git_sandbox.errors import SessionError
+from git_sandbox.errors import Interrupted, SessionError
 from git_sandbox.sandbox import story
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, resolve
@@ -68,6 +68,33 @@ def test_a_kernel_that_dies_is_booted_once_more(monkeypatch: pytest.MonkeyPatch)
     assert lived.live() == "home"
     assert starts == [True, False], "if the template is why, another of its kind would die, too"
     assert said[0] == "The guest's kernel died while it booted: once more"
+
+
+@pytest.mark.parametrize("step", ["bring_home", "power_off"])
+def test_a_signal_while_it_ends_already_changes_nothing(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """`sandbox stop` may come a moment after the command has ended by itself."""
+    lived, _, _ = life(monkeypatch, [True])
+    left = [Interrupted(15)]
+
+    def interrupted(*_args: object) -> str:
+        if left:
+            raise left.pop()
+        return "home"
+
+    monkeypatch.setattr(f"git_sandbox.sandbox.home.{step}", interrupted)
+    assert lived.live() == "home"
+    assert (lived.interrupted, lived.exit_code) == (15, 0)
+
+
+def test_a_second_signal_leaves_the_work_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    lived, _, _ = life(monkeypatch, [True])
+
+    def interrupted(*_args: object) -> str:
+        raise Interrupted(15)
+
+    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", interrupted)
+    with pytest.raises(Interrupted):
+        lived.live()
 
 
 def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

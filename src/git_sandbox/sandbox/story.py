@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from git_sandbox import signals, store
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
@@ -38,6 +39,7 @@ class Finished:
 
 PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
 OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
+T = TypeVar("T")
 Ready = Callable[[str], None]  # told the sandbox's id once its session is open
 
 
@@ -131,20 +133,38 @@ class _Life:
         ) as (running, adoption):  # fmt: skip
             try:
                 self._session(running, adoption)
+            except Interrupted as caught:  # while the session was being closed
+                self._first(caught)
             except SessionError as error:
                 raise self._explained(error, running, adoption) from error
             try:
-                brought = home.bring_home(self.box, self.record, self.progress)
+                brought = self._in_spite_of_a_signal(lambda: home.bring_home(self.box, self.record, self.progress))
             except SandboxError as error:
                 self.problem = self.problem or error
             self.progress("Stopping the machine")
-            home.power_off(self.box, running)
+            self._in_spite_of_a_signal(lambda: home.power_off(self.box, running))
         if brought is None:
             return self._rescued()
         if self.problem is not None:
             home.note(self.box, self.record, self.problem.exit_code, brought)
             raise self.problem
         return brought
+
+    def _in_spite_of_a_signal(self, step: Callable[[], T]) -> T:
+        """Begin a step of the end once more when the first signal comes in the middle of it: `sandbox stop` and Ctrl-C
+        ask for this end, and it may have begun a moment before. The second signal ends everything.
+        """
+        try:
+            return step()
+        except Interrupted as caught:
+            self._first(caught)
+            return step()
+
+    def _first(self, caught: Interrupted) -> None:
+        if self.interrupted or not self.began:
+            raise caught
+        self.interrupted = caught.signum
+        signals.listen_again()
 
     def _explained(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
         """With what VMM and console last said; BootError when the machine ended without being asked to.
