@@ -53,6 +53,24 @@ def test_close_ends_it_while_nobody_calls_and_while_somebody_says_nothing(tmp_pa
         assert not thread.is_alive()
 
 
+def test_caller_that_says_nothing_keeps_the_next_one_waiting_for_a_while_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("git_sandbox.vmm.calls.SILENCE", 0.2)
+    path = str(tmp_path / "vsock_1025")
+    calls = Calls(Attachment(CALLS, path, 1025))
+    thread = answering(calls)
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as other:
+        silent.connect(path)
+        other.connect(path)
+        other.settimeout(60)
+        other.sendall(b"push\n")
+        assert line(other) == b"PUSH\n"
+        assert silent.recv(1) == b""
+    calls.close()
+    thread.join(10)
+
+
 def test_port_is_one_conversation_for_everything() -> None:
     said: list[bytes] = []
 
