@@ -66,9 +66,10 @@ def svg(rows: Sequence[Row]) -> str:
     ]
     for number, row in enumerate(rows):
         top = 20 + number * LINE
+        name, against = (html.escape(text.replace("`", "")) for text in (row.name, row.against))
         parts += [
-            f'<text x="10" y="{top + 14}" font-family="sans-serif">{html.escape(row.name.replace("`", ""))}</text>',
-            f'<text x="10" y="{top + 29}" fill="#666" font-family="sans-serif">against {html.escape(row.against.replace("`", ""))}</text>',
+            f'<text x="10" y="{top + 14}" font-family="sans-serif">{name}</text>',
+            f'<text x="10" y="{top + 29}" fill="#666" font-family="sans-serif">against {against}</text>',
             f'<rect x="{LEFT}" y="{top + 5}" width="{row.ratio * scale:.1f}" height="22" fill="#4477aa"/>',
             f'<text x="{LEFT + row.ratio * scale + 6:.1f}" y="{top + 20}">{row.ratio:.2f}</text>',
         ]
