@@ -36,9 +36,8 @@ def test_prune_keeps_what_a_sandbox_needs(cli: Cli, repo: GitRepo, tmp_path: Pat
     assert (current.exists(), needed.exists(), idle.exists()) == (True, True, False)
     assert cli("image", "prune", "--json").envelope["data"]["removed"] == []
     box.directory.disk.unlink()
-    assert cli("image", "prune", "--json").envelope["data"] == {
-        "removed": [needed.name], "kept": [current.name], "templates": 0,
-    }  # fmt: skip
+    last = cli("image", "prune", "--json").envelope["data"]
+    assert (last["removed"], last["kept"]) == ([needed.name], [current.name])
 
 
 @pytest.mark.parametrize("packages", [[], ["--packages", "ripgrep"]])
