@@ -14,7 +14,11 @@ from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted
 GOOD = {"qemu": (7, 2, 22), "cloud-hypervisor": (53, 0), "firecracker": (1, 16, 1)}
 VERSION = st.none() | st.just(()) | st.lists(st.integers(0, 120), min_size=1, max_size=3).map(tuple)
 WANTED = st.builds(
-    Wanted, st.sampled_from((AUTO, *BY_NAME)), st.sampled_from(("none", "nat")), st.sampled_from(("auto", "kvm", "tcg"))
+    Wanted,
+    st.sampled_from((AUTO, *BY_NAME)),
+    st.sampled_from(("none", "nat")),
+    st.sampled_from(("auto", "kvm", "tcg")),
+    st.sampled_from(("raw", "qcow2")),
 )
 
 
@@ -53,6 +57,15 @@ def test_network_where_there_is_none_names_a_backend_that_has_it(name: str) -> N
     assert "--backend qemu" in refused.value.cause
 
 
+@pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if kind.capabilities.disk_formats == ("raw",)])
+def test_disk_that_it_would_take_for_another_format_is_refused(name: str) -> None:
+    """Firecracker has no word for a format: it would give the guest the image's tables."""
+    with pytest.raises(RequirementError, match="cannot be used") as refused:
+        backends.choose(Wanted(name, disk="qcow2"), everything(Wanted(name)))
+    assert "--backend qemu" in refused.value.cause
+    assert backends.choose(Wanted(disk="qcow2"), everything(Wanted())).kind.name == "qemu"
+
+
 @pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.emulation])
 def test_without_kvm_there_is_a_clear_error(name: str) -> None:
     with pytest.raises(RequirementError, match="needs KVM") as refused:
@@ -85,6 +98,7 @@ def test_what_is_chosen_is_there_supported_and_able(
         if not each.problem
         and (wanted.net == "none" or each.kind.capabilities.nat)
         and (wanted.accelerator != "tcg" or each.kind.capabilities.emulation)
+        and wanted.disk in each.kind.capabilities.disk_formats
     ]
     if able:
         choice = backends.choose(wanted, offered)

@@ -21,7 +21,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     """What `machines` looks for on a host where Firecracker is gone."""
     seen: list[tuple[str, str, str]] = []
 
-    def backend(settings: Settings, *_rest: object) -> str:
+    def backend(settings: Settings, *_rest: object, disk: str) -> str:
+        assert disk == "qcow2"
         seen.append((settings.backend, settings.net, settings.accelerator))
         if settings.backend == "firecracker":
             raise RequirementError("firecracker is not installed")
@@ -33,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
 def again(mode: str, like: Settings | None = None) -> object:
     nothing = cast("Any", None)
-    return machines._again(RECORD, nothing, mode, nothing, like)
+    return machines._again(RECORD, nothing, mode, nothing, like, disk="qcow2")
 
 
 def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(asked: list[tuple[str, str, str]]) -> None:

@@ -22,7 +22,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home, nested
+from git_sandbox.sandbox import home, nested, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
@@ -96,6 +96,11 @@ def image(repo: Repository, origin: str) -> Image:
     """The image a copy of `origin` needs. Raises StateError when that, or the disk, is gone."""
     source = store.find(repo, origin)
     return home.image_of(Box(repo, source.id, source.directory), source.record)
+
+
+def disk_format(repo: Repository, origin: str) -> str:
+    """The format of the disk that a copy of `origin` gets."""
+    return workspace.disk_format(store.find(repo, origin).directory)
 
 
 def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:

@@ -15,7 +15,7 @@ from git_sandbox.errors import HostResourceError, MachineError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import prepare, warm
+from git_sandbox.sandbox import prepare, warm, workspace
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
@@ -27,12 +27,13 @@ from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
 
 
-def backend(settings: Settings, ready: Image, progress: Progress) -> Backend:
+def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str = "raw") -> Backend:
     """The backend to use; the accelerator is proved on the way when that has not been done since the host booted.
 
+    `disk`: format of one that it must be able to read.
     Raises RequirementError when none can do what the settings ask for.
     """
-    wanted = Wanted(settings.backend, settings.net, settings.accelerator)
+    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk)
     chosen = backends.choose(wanted, backends.look(wanted))
     progress("Checking the accelerator")
     files = host.BootFiles(ready.kernel, ready.initramfs)
@@ -62,7 +63,7 @@ def begun(
 
     `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
     """
-    chosen = _again(record, ready, mode, progress, like)
+    chosen = _again(record, ready, mode, progress, like, disk=workspace.disk_format(box.directory))
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
     with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:
@@ -79,18 +80,18 @@ def begun(
         yield running, adoption
 
 
-def _again(record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None) -> Backend:
-    """The backend the sandbox was made with. To read its disk any other does, too: a disk is a raw file."""
+def _again(record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None, *, disk: str) -> Backend:
+    """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format."""
     net = record.net if mode == "run" else "none"
     given = {"accelerator": like.accelerator, "vsock": like.vsock} if like else {}
     settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
-        return backend(settings, ready, progress)
+        return backend(settings, ready, progress, disk=disk)
     except RequirementError:
         if mode == "run":
             raise
         settings, _ = resolve({"backend": "auto", "net": "none"})
-        return backend(settings, ready, progress)
+        return backend(settings, ready, progress, disk=disk)
 
 
 def attachment(directory: SandboxDir, channel: str) -> Attachment:

@@ -61,7 +61,8 @@ def spawn(
     image = fork.image(repo, options.origin) if options.origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
-        backend = machines.backend(settings, image, progress)
+        disk = fork.disk_format(repo, options.origin) if options.origin else "raw"
+        backend = machines.backend(settings, image, progress, disk=disk)
         formats = backend.capabilities.disk_formats
         making = fork.prepared if options.origin else partial(prepare.prepare, formats=formats)
         made = making(box, options, image, backend.name, progress, extras=more)

@@ -80,11 +80,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg."""
+    """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg.
+
+    `disk`: format of a disk that is there already.
+    """
 
     backend: str = AUTO
     net: str = "none"
     accelerator: str = AUTO
+    disk: str = "raw"
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ def _cannot(kind: Kind, wanted: Wanted) -> str:
         return f"{kind.name} has no network without root: `--net nat` needs `--backend {'|'.join(able)}`"
     if wanted.accelerator == "tcg" and not kind.capabilities.emulation:
         return f"{kind.name} runs with KVM only, and software emulation is asked for"
+    if wanted.disk not in kind.capabilities.disk_formats:
+        able = [name for name, each in BY_NAME.items() if wanted.disk in each.capabilities.disk_formats]
+        return f"{kind.name} cannot read this {wanted.disk} disk, laid over a base: `--backend {'|'.join(able)}`"
     return ""
 
 
