@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,13 +103,13 @@ def test_refs_that_lose_their_objects_are_copied_again(
     original = gitcopy._copy_objects
     calls: list[int] = []
 
-    def copy_objects(source: Path, target: Path, *, foreign: bool) -> bool:
+    def copy_objects(source: Path, target: Path, **options: Any) -> bool:
         if not calls:
             repo.git("branch", "-D", "doomed")
             repo.git("reflog", "expire", "--expire=now", "--all")
             repo.git("gc", "-q", "--prune=now")
         calls.append(1)
-        return original(source, target, foreign=foreign)
+        return original(source, target, **options)
 
     monkeypatch.setattr(gitcopy, "_copy_objects", copy_objects)
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
