@@ -39,6 +39,7 @@ class Given(TypedDict, total=False):
     ssh_agent: str
     vsock: str
     warm: str
+    bases: str
     boot_timeout: int
 
 
