@@ -75,10 +75,23 @@ def fork(repo: Repository, origin: str, name: str | None, progress: Progress) ->
         return Forked(box.id, source.id, record, brought)
 
 
-def prepared(box: Box, options: Options, ready: Image, backend: str, progress: Progress, *, extras: Extras) -> Prepared:
+def prepared(
+    box: Box,
+    options: Options,
+    ready: Image,
+    backend: str,
+    progress: Progress,
+    *,
+    extras: Extras,
+    formats: tuple[str, ...] = ("raw",),
+) -> Prepared:
     """Like `prepare.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
     settings = options.settings
-    record, _ = _begin(box, store.find(box.repo, options.origin or ""), progress)
+    source = store.find(box.repo, options.origin or "")
+    if workspace.disk_format(source.directory) not in formats:
+        hint = "use the backend it has, or begin it anew with SANDBOX_BASES=no"
+        raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
+    record, _ = _begin(box, source, progress)
     record = msgspec.structs.replace(
         record,
         backend=backend,
@@ -87,9 +100,13 @@ def prepared(box: Box, options: Options, ready: Image, backend: str, progress: P
         net=settings.net,
         command=options.command or (),
     )
-    copy_mounts(box, extras, progress)
-    configure(box, record, settings, extras)
-    return Prepared(box.save(record), ready, ())
+    try:
+        copy_mounts(box, extras, progress)
+        configure(box, record, settings, extras)
+        return Prepared(box.save(record), ready, ())
+    except BaseException:
+        home.remove(box)  # nothing has happened in it
+        raise
 
 
 def image(repo: Repository, origin: str) -> Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from git_sandbox import signals, store
@@ -64,8 +63,8 @@ def spawn(
         disk = fork.disk_format(repo, options.origin) if options.origin else "raw"
         backend = machines.backend(settings, image, progress, disk=disk)
         formats = backend.capabilities.disk_formats
-        making = fork.prepared if options.origin else partial(prepare.prepare, formats=formats)
-        made = making(box, options, image, backend.name, progress, extras=more)
+        making = fork.prepared if options.origin else prepare.prepare
+        made = making(box, options, image, backend.name, progress, extras=more, formats=formats)
         notice(made.warnings)
         life = _Life(box, made.record, image, options, progress, ready, more)
         try:

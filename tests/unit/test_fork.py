@@ -1,0 +1,36 @@
+"""What is refused before a disk is copied; the copies themselves are made by tests/vm/test_crowd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from git_sandbox import settings, store
+from git_sandbox.errors import StateError
+from git_sandbox.git.repo import discover
+from git_sandbox.sandbox import fork
+from git_sandbox.sandbox.extras import Extras
+from git_sandbox.sandbox.options import Options
+from support.gitrepo import GitRepo
+
+
+def left(repo: GitRepo, state: Path) -> tuple[list[str], list[Path]]:
+    return sorted(name for name in repo.refs() if "/two" in name), list(state.glob("git-sandbox/*/two"))
+
+
+@pytest.mark.parametrize(("formats", "why"), [(("qcow2",), "cannot use the disk"), (("raw",), "cannot be copied")])
+def test_a_fork_that_cannot_be_leaves_nothing(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, formats: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    repo.git("update-ref", "refs/sandbox/one", "HEAD")
+    options = Options(settings.resolve()[0], origin="one")
+    found, image = discover(repo.path), cast("Any", None)
+    with pytest.raises(StateError, match=why), store.create(found, "two") as box:
+        fork.prepared(box, options, image, "qemu", lambda _text: None, extras=Extras(), formats=formats)
+    assert left(repo, tmp_path) == ([], [])
+    with pytest.raises(StateError, match="no disk"):
+        fork.fork(found, "one", "two", lambda _text: None)
+    assert left(repo, tmp_path) == ([], [])
