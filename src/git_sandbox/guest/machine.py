@@ -214,9 +214,22 @@ def prepare_rest(config: Config, home: Path) -> None:
     set_hostname(str(config["hostname"]))
     set_machine_id()
     configure_network(config)
-    for name in ("halt", "poweroff", "reboot"):  # busybox tells process 1 by signal, with -f the kernel at once
+    offer_ways_to_end(resets=config.get("shutdown") == "reboot")
+
+
+def offer_ways_to_end(*, resets: bool) -> None:
+    """Busybox tells process 1 by signal, with -f the kernel at once. What they do is decided anew at every boot.
+
+    `resets`: the machine has no power to switch off and would stand still for ever; a reset ends it.
+    """
+    for name in ("halt", "poweroff", "reboot"):
+        if resets and name != "reboot":
+            (HERE / name).write_text('#!/bin/sh\nexec /bin/busybox reboot "$@"\n')
+            (HERE / name).chmod(0o755)
+        else:
+            (HERE / name).symlink_to("/bin/busybox")
         with contextlib.suppress(FileExistsError):
-            Path("/usr/local/sbin", name).symlink_to("/bin/busybox")
+            Path("/usr/local/sbin", name).symlink_to(HERE / name)
 
 
 def watch_commits(config: Config) -> None:
