@@ -16,11 +16,12 @@ FILES = 2_100  # enough for a base
 @pytest.fixture
 def large(boxes: Sandboxes, tmp_path: Path) -> Sandboxes:
     """A repository that is worth a base, in a cache of its own that has the real images."""
-    cache = tmp_path / "cache" / "git-sandbox"
-    cache.mkdir(parents=True)
-    for each in (Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox").iterdir():
-        if each.name != "bases":
-            (cache / each.name).symlink_to(each)
+    cache, real = tmp_path / "cache" / "git-sandbox", Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox"
+    for each in (*(real / "images").glob("[!.]*"), *real.glob("*.json")):
+        target = cache / each.relative_to(real)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.symlink_to(each)
+    boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
     boxes.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
     return boxes

@@ -157,13 +157,13 @@ class Ledger:
 
     def changed_directories(self) -> list[str]:
         """Directories of the worktree that are new or not as the base has them, outer ones first."""
-        inside = (each for each in self.seen.items() if not each[0].startswith(f"{GIT}/"))
-        return sorted(path for path, value in inside if is_directory(value) and not self.has(path, value))
+        found = (path for path, value in self.seen.items() if is_directory(value) and not self.has(path, value))
+        return sorted(path for path in found if not path.startswith(f"{GIT}/"))
 
     def young(self) -> list[str]:
         """Files of the worktree whose stamps could hide another change."""
-        inside = (each for each in self.seen.items() if not each[0].startswith(f"{GIT}/"))
-        return [path for path, value in inside if stat.S_ISREG(value[0]) and not settled(value, self.began)]
+        found = (path for path, value in self.seen.items() if not settled(value, self.began) and stat.S_ISREG(value[0]))
+        return [path for path in found if not path.startswith(f"{GIT}/")]
 
     def known(self, copy: Path) -> Known:
         """What the finished copy at `copy` holds."""
