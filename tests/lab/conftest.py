@@ -25,7 +25,7 @@ collect_ignore = ["test_lab.py"] if plan.inside() else ["inside"]
 def chosen() -> tuple[str, ...]:
     """Node ids of the tests for the lab. Asked of pytest itself, once: what is collected is what is run."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *plan.CHOSEN],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *plan.CHOSEN, *plan.BRIEF],
         cwd=ROOT, env=os.environ | {plan.MARK: "yes"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     found = tuple(line for line in done.stdout.splitlines() if "::" in line)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import Interrupted, MachineError, SandboxError
 from git_sandbox.image.cache import Image
 from git_sandbox.image.spec import ImageSpec
 from support import backends
@@ -117,3 +117,19 @@ def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(
             assert {each.name for each in (tmp_path / "lab").glob("run-*")} == {first.name, second.name}
             assert (first / "disk").exists()
     assert list((tmp_path / "lab").glob("run-*")) == []
+
+
+def test_end_of_the_command_says_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends_with(error: BaseException) -> int:
+        def fail(_words: list[str]) -> int:
+            raise error
+
+        monkeypatch.setattr(command, "main", fail)
+        return command.guarded()
+
+    assert ends_with(Interrupted(2)) == 130
+    assert capsys.readouterr().err == ""
+    assert ends_with(MachineError("it died", cause="of age")) == 13
+    assert capsys.readouterr().err == "error: it died\ncause: of age\n"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from git_sandbox.cli.progress import shown
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import Interrupted, SandboxError
 from git_sandbox.signals import signals_raise
 from support.lab import disk, machine, plan
 from support.lab.machine import Listener, Size
@@ -106,6 +106,8 @@ def guarded() -> int:
         parts = (("error", error.message), ("cause", error.cause), ("hint", error.hint))
         sys.stderr.write("".join(f"{name}: {text}\n" for name, text in parts if text))
         return error.exit_code
+    except Interrupted as signal:
+        return signal.exit_code
 
 
 if __name__ == "__main__":
