@@ -15,6 +15,8 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import HostResourceError, Interrupted, SandboxError, UsageError
 from git_sandbox.text import one_line
 
+NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2; 8.1 just shows the help
+
 # verb -> one line of help; each lives in `cli/<verb>.py` and is imported only when it is used.
 VERBS = {
     "spawn": "Open a shell in a new sandbox of this repository (the default).",
@@ -144,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], *, as_json: bool) -> int:
     try:
         answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help page
+    except NO_ARGUMENTS as error:  # its message is the whole help page
         path = error.ctx.command_path if error.ctx else "sandbox"
         raise UsageError(f"`{path}` needs a command", hint=f"see `{path} --help`") from error
     except click.UsageError as error:
