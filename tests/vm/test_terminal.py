@@ -71,9 +71,10 @@ def test_fast_forward_merges_by_itself_and_diverged_asks(boxes: Sandboxes) -> No
         ready(term)
         repo.commit("meanwhile", {"two": "2\n"})
         term.type("echo 3 > three; git add three; git commit -qm theirs; exit\n")
-        term.expect("Merge sandbox other now? [y/N]:", 120)
+        assert "1 commit came home from sandbox other" in term.expect("Merge sandbox other now? [y/N]:", 120)
         term.type("y\n")
         assert term.wait() == 0, term.shown()
+        assert "came home" not in term.shown()  # said once
     # Two histories side by side have no order: the guest's clock may be a second behind.
     subjects = repo.git("log", "--format=%s", "--no-merges").split()
     assert sorted(subjects[:2]) == ["meanwhile", "theirs"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import termios
+from dataclasses import dataclass
 
 import click
 
-from git_sandbox.git.names import Oid
+from git_sandbox.cli import words
+from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import Apart, Plan, Relation, review
 from git_sandbox.sandbox.after import ASKED_DIRTY, Questions
@@ -25,18 +27,35 @@ def forget_typed() -> None:
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
-def questions(repo: Repository, finished: Finished) -> Questions:
-    def merge(plan: Plan) -> bool:
-        return confirm_merge(repo, plan, finished.id)
+@dataclass
+class Asker:
+    """Asks at the end of a session. What came home is shown before the first question; `told`: it was."""
 
-    def dirty(wip: Oid) -> str:
-        click.echo("Uncommitted work in the sandbox:", err=True)
-        _stat(repo, finished.home.collected.head or wip, wip)
+    repo: Repository
+    finished: Finished
+    told: bool = False
+
+    def questions(self) -> Questions:
+        return Questions(self.merge, self.dirty)
+
+    def merge(self, plan: Plan) -> bool:
+        self._tell()
+        return confirm_merge(self.repo, plan, self.finished.id)
+
+    def dirty(self, wip: Oid) -> str:
+        self._tell()
+        ref = SandboxRefs(SandboxId(self.finished.id)).wip
+        click.echo(f"Uncommitted work, safe in {ref}:", err=True)
+        _stat(self.repo, self.finished.home.collected.head or wip, wip)
         forget_typed()
-        question = "Keep it in its ref, commit it, stash it here, or discard it?"
+        question = "Keep it there, commit it, stash it here, or discard it?"
         return str(click.prompt(question, type=click.Choice(ASKED_DIRTY), default="keep", err=True))
 
-    return Questions(merge, dirty)
+    def _tell(self) -> None:
+        if not self.told:
+            for line in words.homecoming(self.repo, self.finished.record, self.finished.home):
+                click.echo(line, err=True)
+        self.told = True
 
 
 def confirm_merge(repo: Repository, plan: Plan, name: str) -> bool:

@@ -105,7 +105,8 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
 def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
     shell = not finished.record.command
     can_ask = shell and not finished.interrupted and not as_json and common.interactive()
-    questions = ask.questions(repo, finished) if can_ask else Questions()
+    asker = ask.Asker(repo, finished)
+    questions = asker.questions() if can_ask else Questions()
     record, brought, code = finished.record, finished.home, finished.exit_code
     try:
         settled = after.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
@@ -114,7 +115,7 @@ def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, 
         click.echo("", err=True)
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         settled = after.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = words.story(repo, finished, settled)
+    notes = words.story(repo, finished, settled, told=asker.told)
     return Result(verb, words.data(finished, settled), notes=notes, exit_code=code)
 
 

@@ -57,14 +57,14 @@ def commits(repo: Repository, record: Record, collected: Collected) -> list[Comm
     return review.log(repo, tips, Oid(record.base) if record.base else None)
 
 
-def story(repo: Repository, finished: Finished, settled: Settled) -> tuple[str, ...]:
-    """Lines for stderr: warnings, commits, uncommitted work, the merge or how to get it."""
+def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool = False) -> tuple[str, ...]:
+    """Lines for stderr: warnings, commits (unless that was `told`), uncommitted work, the merge or how to get it."""
     lines = warnings(finished.warnings)
     if finished.home.rescued:
         lines.append("The machine could not hand over its work itself: a rescue machine read its disk.")
     if not finished.home.changed:
         return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
-    lines += homecoming(repo, finished.record, finished.home)
+    lines += [] if told else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
     return (*lines, *_merge(finished, settled))
 
