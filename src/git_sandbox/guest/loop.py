@@ -15,8 +15,16 @@ from typing import Self
 from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
 from git_sandbox.guest.common import HERE, Config, fork_task
 
+NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
 PORTS_WITHIN = 10.0  # seconds for every port to have a name
 VSOCK_PORTS = {"ssh": 22, "control": 1024}
+
+
+def hung_up(descriptor: int) -> bool:
+    """Whether a port has no host at its other end, as far as the kernel has heard."""
+    state = select.poll()
+    state.register(descriptor, select.POLLIN)
+    return any(events & select.POLLHUP for _, events in state.poll(0))
 
 
 class Loop:
@@ -32,6 +40,7 @@ class Loop:
         self.ports: dict[int, Server] = {}
         self.listeners: dict[int, tuple[socket.socket, Server]] = {}
         self.busy: dict[int, int] = {}  # descriptor of a port -> process that serves it
+        self.left: dict[int, float] = {}  # ports whose host is gone -> when what it left unread is thrown away
         self.stopping = False
 
     @classmethod
@@ -103,7 +112,7 @@ class Loop:
 
     def wait(self, wake_read: socket.socket) -> None:
         while not self.stopping:
-            for descriptor, events in self.epoll.poll():
+            for descriptor, events in self.epoll.poll(NEWS_WITHIN if self.left else None):
                 if descriptor == wake_read.fileno():
                     wake_read.recv(4096)
                 elif descriptor in self.listeners:
@@ -111,6 +120,7 @@ class Loop:
                 else:
                     self.on_port(descriptor, events)
             self.reap()
+            self.forget()
 
     def on_signal(self, number: int, _frame: object) -> None:
         if number != signal.SIGCHLD:
@@ -135,19 +145,30 @@ class Loop:
             return
         if events & select.EPOLLIN:
             self.epoll.unregister(descriptor)
+            self.left.pop(descriptor, None)
             self.busy[descriptor] = self.fork(self.ports[descriptor], descriptor)
 
     def release(self, descriptor: int) -> None:
-        """Watch a port again whose server has ended; what it left unread is thrown away if its host is gone, too."""
+        """Watch a port again whose server has ended. Without a host, what was left unread is thrown away in a while.
+
+        Not at once: it may be the request of the next host, which overtook the news that this one is there. Thrown
+        away, it cost one of two forks of a busy machine two minutes and its life.
+        """
         del self.busy[descriptor]
         os.set_blocking(descriptor, False)
-        state = select.poll()
-        state.register(descriptor, select.POLLIN)
-        if any(events & select.POLLHUP for _, events in state.poll(0)):
-            with contextlib.suppress(OSError):
-                while os.read(descriptor, 65536):
-                    pass
+        if hung_up(descriptor):
+            self.left[descriptor] = time.monotonic() + NEWS_WITHIN
         self.epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+
+    def forget(self) -> None:
+        """Throw away what hosts that are gone left unread; nobody has come after them."""
+        now = time.monotonic()
+        for descriptor in [port for port, until in self.left.items() if until <= now]:
+            del self.left[descriptor]
+            if hung_up(descriptor):
+                with contextlib.suppress(OSError):
+                    while os.read(descriptor, 65536):
+                        pass
 
     def fork(self, server: Server, descriptor: int) -> int:
         return fork_task(lambda: server(descriptor, self.config))

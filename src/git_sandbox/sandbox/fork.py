@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ from git_sandbox.store import Box, Entry, Record
 from git_sandbox.transport import disk, stream
 from git_sandbox.transport.stream import StreamLimits
 
-FREEZE = StreamLimits(idle=120.0, overall=180.0)  # everything in the guest's memory is written out first
+# Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another
+# conversation can be taken for the rest of that one and be thrown away.
+FREEZE = tuple(StreamLimits(idle=seconds, overall=seconds) for seconds in (20.0, 40.0, 180.0))
 THAW = StreamLimits(idle=15.0, overall=30.0)
 
 
@@ -159,8 +162,8 @@ def _kept_still(directory: SandboxDir) -> Iterator[bool]:
 @contextlib.contextmanager
 def _frozen(directory: SandboxDir) -> Iterator[None]:
     """The disk of a running guest is whole and does not change while the block lasts."""
-    with home.control(directory) as channel:
-        stream.call(channel, "freeze", limits=FREEZE)
+    with contextlib.ExitStack() as stack:
+        channel = _freeze(directory, stack)
         yield
         answer = stream.call(channel, "thaw", limits=THAW)
     try:
@@ -169,6 +172,22 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
         raise MachineError("the guest's answer to `thaw` is damaged", cause=str(error)) from error
     if not held:
         raise MachineError("copying the disk took longer than the guest can be held still", hint="stop it first")
+
+
+def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket:
+    """The conversation in which the guest holds still, in `stack`. One that is given up ends with its connection."""
+    for limits in FREEZE:
+        with contextlib.ExitStack() as attempt:
+            channel = attempt.enter_context(home.control(directory))
+            try:
+                stream.call(channel, "freeze", limits=limits)
+            except CollectError:
+                if limits is FREEZE[-1]:
+                    raise
+                continue
+            stack.enter_context(attempt.pop_all())
+            return channel
+    raise AssertionError  # the last attempt returns or raises
 
 
 def _configure_alike(box: Box, source: Entry) -> None:
