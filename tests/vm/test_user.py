@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,25 @@ from support.gitrepo import GitRepo
 from support.vm import Sandboxes, sandboxes
 
 NAME, UID, GID = "tester", 21_234, 21_235
-# In a mount namespace of its own: a user database with the tester in it, and the interpreter where he can reach it.
+CHECKOUT = Path(__file__).parents[2]
+# In a mount namespace of its own: a user database with the tester in it, and interpreter and checkout where he can
+# reach them, whatever directories they are in. $1: scratch, $2: interpreter, $3: checkout, $4: repository, $5: hidden.
 ENTER = r"""
 mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group
-mount --bind "$2" "$1/python"; case $2 in /root/*) mount -t tmpfs -o mode=0755 tmpfs /root; mkdir -p "$2";
-mount --bind "$1/python" "$2";; esac
-cd "$3"; shift 3; exec setpriv --reuid=21234 --regid=21235 --clear-groups --inh-caps=-all "$@"
+mount --bind "$2" "$1/python"; mount --bind "$3" "$1/checkout"
+for each in $5; do mount -t tmpfs -o mode=0755 tmpfs "$each"; done
+mkdir -p "$2" "$3"; mount --bind "$1/python" "$2"; mount --bind "$1/checkout" "$3"
+cd "$4"; shift 5; exec setpriv --reuid=21234 --regid=21235 --clear-groups --inh-caps=-all "$@"
 """
+
+
+def hidden(*places: str | Path) -> str:
+    """The outermost directories above `places` that the tester cannot enter."""
+    found = []
+    for place in places:
+        closed = [each for each in Path(place).parents if not each.stat().st_mode & stat.S_IXOTH]
+        found += [os.fspath(each) for each in closed[-1:]]
+    return " ".join(sorted(set(found)))
 
 
 @pytest.fixture
@@ -44,12 +57,16 @@ def ordinary(cache: Path) -> Iterator[Sandboxes]:
             ("group", f"crew:x:{GID}:"),
         ):
             (root / name).write_text(Path("/etc", name).read_text() + line + "\n")
-        (root / "python").mkdir()
+        for name in ("python", "checkout"):
+            (root / name).mkdir()
         subprocess.run(["chown", "-hR", f"{UID}:{GID}", home], check=True)
         with sandboxes(repo, home / "state", home / ".cache") as made:
             os.chown(made.runtime, UID, GID)
             made.env |= {"HOME": str(home), "USER": NAME, "LOGNAME": NAME, "XDG_CONFIG_HOME": str(home / ".config")}
-            made.prefix = ("unshare", "--mount", "sh", "-ec", ENTER, "sh", scratch, sys.base_prefix, str(repo.path))
+            made.prefix = (
+                "unshare", "--mount", "sh", "-ec", ENTER, "sh", scratch, sys.base_prefix, str(CHECKOUT), str(repo.path),
+                hidden(sys.base_prefix, CHECKOUT),
+            )  # fmt: skip
             yield made
 
 
