@@ -21,9 +21,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from git_sandbox.api import Output, Project, Ran, Sandbox, open  # noqa: A004 - as in tarfile, dbm
     from git_sandbox.errors import Interrupted, SandboxError
-    from git_sandbox.integrate import Merged, Mode, Plan, Undone
+    from git_sandbox.integrate.merge import Merged
+    from git_sandbox.integrate.modes import Mode
+    from git_sandbox.integrate.plan import Plan
     from git_sandbox.integrate.review import CommitInfo
     from git_sandbox.integrate.siblings import Comparison
+    from git_sandbox.integrate.undo import Undone
     from git_sandbox.sandbox.drop import Dropped, Recovered
     from git_sandbox.sandbox.home import Home
     from git_sandbox.sandbox.many import Try
@@ -33,9 +36,12 @@ if TYPE_CHECKING:
 _FROM = {
     "git_sandbox.api": ("Output", "Project", "Ran", "Sandbox", "open"),
     "git_sandbox.errors": ("Interrupted", "SandboxError"),
-    "git_sandbox.integrate": ("Merged", "Mode", "Plan", "Undone"),
+    "git_sandbox.integrate.merge": ("Merged",),
+    "git_sandbox.integrate.modes": ("Mode",),
+    "git_sandbox.integrate.plan": ("Plan",),
     "git_sandbox.integrate.review": ("CommitInfo",),
     "git_sandbox.integrate.siblings": ("Comparison",),
+    "git_sandbox.integrate.undo": ("Undone",),
     "git_sandbox.sandbox.drop": ("Dropped", "Recovered"),
     "git_sandbox.sandbox.home": ("Home",),
     "git_sandbox.sandbox.many": ("Try",),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 # Until `main` listens to signals, Ctrl-C ends the process as it ends any other program: the default handler would print
 # where in somebody's imports we were. Who runs us with SIGINT ignored has a reason.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# Imports make many objects and no garbage: looking for some every 700 objects took a fifth of the time of `sandbox ls`.
+gc.set_threshold(50_000)
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,8 @@ def runtime_root() -> Path:
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     if given and os.access(given, os.W_OK) and len(given) <= 40:  # noqa: PLR2004 - leaves room for our part of 107 bytes
         return Path(given) / APP
+    import tempfile  # not at once: it brings a random number generator along
+
     return Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from git_sandbox import process
+from git_sandbox import process, store
 from git_sandbox.cli import ls
 from git_sandbox.cli.main import main
 from git_sandbox.errors import Interrupted
 from git_sandbox.git.repo import discover
 from git_sandbox.integrate import overview as questions
 from git_sandbox.sandbox import overview, uncommitted
-from git_sandbox.sandbox.after import base_of
+from git_sandbox.sandbox.inspect import base_of
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
 
@@ -142,6 +143,12 @@ def test_the_number_of_processes_does_not_grow(repo: GitRepo, monkeypatch: pytes
         many = counted(patch)
         assert len(overview.rows(found)) == 5
     assert len(many) == len(few) <= 8
+    for entry in store.entries(found):
+        shutil.rmtree(entry.directory.root)
+    with monkeypatch.context() as patch:
+        only_refs = counted(patch)
+        assert {row.base for row in overview.rows(found)} == {box.record.base}
+    assert len(only_refs) <= len(few) + 1
 
 
 def test_watch_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

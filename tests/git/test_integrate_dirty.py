@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import IntegrateError
-from git_sandbox.integrate import Relation, plan
+from git_sandbox.integrate.modes import Relation
+from git_sandbox.integrate.plan import plan
 from support.gitrepo import GitRepo
 from support.sandboxed import LINES, Trip, dirty, everything
 

@@ -8,7 +8,9 @@ import pytest
 
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.names import oid
-from git_sandbox.integrate import Mode, Relation, Request, create_branch, merge, plan
+from git_sandbox.integrate.merge import create_branch, merge
+from git_sandbox.integrate.modes import Mode, Relation, Request
+from git_sandbox.integrate.plan import plan
 from support.gitrepo import GitRepo
 from support.sandboxed import Trip, everything, files
 

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.errors import IntegrateError
-from git_sandbox.integrate import Mode, plan, undo
+from git_sandbox.integrate.modes import Mode
+from git_sandbox.integrate.plan import plan
+from git_sandbox.integrate.undo import undo
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, Trip, everything, files
 

@@ -10,7 +10,11 @@ import pytest
 
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.names import oid
-from git_sandbox.integrate import BaseRecord, Request, merge, plan, undo
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.merge import merge
+from git_sandbox.integrate.modes import Request
+from git_sandbox.integrate.plan import plan
+from git_sandbox.integrate.undo import undo
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, Trip, capture, everything
 

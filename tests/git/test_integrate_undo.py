@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import IntegrateError
-from git_sandbox.integrate import Mode, undo
+from git_sandbox.integrate.modes import Mode
+from git_sandbox.integrate.undo import undo
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, LINES, Trip, dirty, everything, files
 

@@ -8,7 +8,8 @@ import pytest
 
 from git_sandbox.git.names import Oid
 from git_sandbox.sandbox import after, uncommitted
-from git_sandbox.sandbox.after import Questions, Settled, base_of
+from git_sandbox.sandbox.after import Questions, Settled
+from git_sandbox.sandbox.inspect import base_of
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 

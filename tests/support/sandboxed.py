@@ -13,7 +13,9 @@ from git_sandbox.git import snapshot
 from git_sandbox.git.names import Oid, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import Snapshot
-from git_sandbox.integrate import BaseRecord, Merged, Mode, Request, merge
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.merge import Merged, merge
+from git_sandbox.integrate.modes import Mode, Request
 from support.gitrepo import GitRepo
 
 ID = sandbox_id("vm-1")

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, Unpack
 
-from git_sandbox import integrate, store
+from git_sandbox import store
 from git_sandbox.api.shared import Given, Output, content, files, resolved
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import Merged, Mode, Plan, Request, Undone, review
+from git_sandbox.integrate import review
+from git_sandbox.integrate.merge import Merged, merge
+from git_sandbox.integrate.modes import Mode, Request
+from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.review import CommitInfo
+from git_sandbox.integrate.undo import Undone, undo
 from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live
 from git_sandbox.sandbox.drop import Dropped, Recovered
 from git_sandbox.sandbox.home import Home
@@ -101,7 +105,7 @@ class Sandbox:
     def plan(self, mode: Mode = Mode.FF_OR_MERGE) -> Plan:
         """What `merge` would do now. Nothing is changed."""
         found, request = self._request(mode, None)
-        return integrate.plan(self.repository, found.base, request)
+        return plan(self.repository, found.base, request)
 
     def merge(self, mode: Mode = Mode.FF_OR_MERGE, *, message: str | None = None, yes: bool = False) -> Merged:
         """Merge its commits into the current branch, all or nothing.
@@ -109,14 +113,14 @@ class Sandbox:
         Without `yes` only what needs nobody's consent is merged (`Plan.question`); else UsageError.
         """
         found, request = self._request(mode, message)
-        plan = integrate.plan(self.repository, found.base, request)
-        if plan.possible and plan.question and not yes:
-            raise UsageError(f"not merged without asking: {plan.question}", hint="look at it, then say yes=True")
-        return integrate.merge(self.repository, found.base, request)
+        planned = plan(self.repository, found.base, request)
+        if planned.possible and planned.question and not yes:
+            raise UsageError(f"not merged without asking: {planned.question}", hint="look at it, then say yes=True")
+        return merge(self.repository, found.base, request)
 
     def undo(self) -> Undone:
         """Take back the last merge of this sandbox."""
-        return integrate.undo(self.repository, store.find(self.repository, self.id).id)
+        return undo(self.repository, store.find(self.repository, self.id).id)
 
     def drop(self, *, force: bool = False) -> Dropped:
         """Remove it. Raises StateError without `force` when work of it exists nowhere else."""

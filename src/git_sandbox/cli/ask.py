@@ -12,7 +12,10 @@ import click
 from git_sandbox.cli import words
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import Apart, Plan, Relation, review
+from git_sandbox.integrate import review
+from git_sandbox.integrate.apart import Apart
+from git_sandbox.integrate.modes import Relation
+from git_sandbox.integrate.plan import Plan
 from git_sandbox.sandbox.after import ASKED_DIRTY, Questions
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable

@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from git_sandbox import paths, settings
-from git_sandbox.cli import common
+from git_sandbox.cli import common, configured
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
@@ -47,7 +47,7 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
       SANDBOX_MEMORY=4G sandbox config
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    project = common.project()
+    project = configured.project()
     if trust or distrust:
         if project is None or (trust and distrust):
             raise UsageError("there is no project file to trust here" if project is None else "one of both")

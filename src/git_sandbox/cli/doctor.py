@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import requirements, settings
-from git_sandbox.cli import common, progress
+from git_sandbox.cli import common, configured, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.image import spec
@@ -35,7 +35,7 @@ def command(verifying: bool, as_json: bool) -> Result:
       sandbox doctor --verify
       sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    wanted, _ = settings.resolve(None, common.project())
+    wanted, _ = settings.resolve(None, configured.project())
     if verifying:
         return _verify(wanted, as_json=as_json)
     asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)

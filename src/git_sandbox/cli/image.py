@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings
-from git_sandbox.cli import common, progress
+from git_sandbox.cli import common, configured, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.image import bases, build, cache, spec, templates
@@ -32,7 +32,7 @@ def command() -> None:
 
 
 @command.command("build")
-@common.setting_options("image", "packages")
+@configured.setting_options("image", "packages")
 @click.option("--force", is_flag=True, help="Build anew, with the packages of today.")
 @common.json_option
 def build_image(force: bool, as_json: bool, **given: Any) -> Result:
@@ -126,7 +126,7 @@ def prune_images(as_json: bool) -> Result:
 
 
 @command.command("spec")
-@common.setting_options("image", "packages")
+@configured.setting_options("image", "packages")
 @common.json_option
 def show_spec(as_json: bool, **given: Any) -> Result:
     """Print the image spec your settings ask for, complete: a start for one of your own.
@@ -158,7 +158,7 @@ def _removed(image: Image) -> str:
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
-    wanted, _ = settings.resolve(given, common.project())
+    wanted, _ = settings.resolve(given, configured.project())
     return spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings, signals, store
-from git_sandbox.cli import ask, common, progress, tries, words
+from git_sandbox.cli import ask, common, configured, progress, tries, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
@@ -27,7 +27,7 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def options(function: common.F) -> common.F:
+def options(function: configured.F) -> configured.F:
     """The options of both verbs."""
     decorators: list[Callable[[Any], Any]] = [
         click.option("--name", help="Name of the sandbox instead of vm-1, vm-2, …: a-z, 0-9 and hyphens."),
@@ -40,7 +40,7 @@ def options(function: common.F) -> common.F:
             help="Begin with the disk of that sandbox instead of this repository; it may be running.",
         ),
         click.option("--skip-unreadable", is_flag=True, help="Leave files behind that you cannot read."),
-        common.setting_options(*_SETTINGS),
+        configured.setting_options(*_SETTINGS),
         common.json_option,
     ]
     for decorate in reversed(decorators):
@@ -54,7 +54,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
     origin = given.pop("origin")
     repo = common.repository()
-    wanted, values = common.resolved(repo, given)
+    wanted, values = configured.resolved(repo, given)
     if origin is not None:
         wanted = _without_setup(wanted, values)
     if command is None and not detach and not sys.stdin.isatty():

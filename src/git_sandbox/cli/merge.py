@@ -5,13 +5,17 @@ from typing import Any
 
 import click
 
-from git_sandbox import integrate
 from git_sandbox.cli import ask, common
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import Merged, Mode, Plan, Relation, Request, Started
+from git_sandbox.integrate.apart import explain, patches
+from git_sandbox.integrate.merge import Merged, create_branch, merge
+from git_sandbox.integrate.modes import Mode, Relation, Request
+from git_sandbox.integrate.plan import Plan, plan, relation_only
+from git_sandbox.integrate.resolve import Started, abort, start
+from git_sandbox.integrate.undo import undo
 from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import one_line
@@ -63,7 +67,7 @@ def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) 
     repo = common.repository()
     found = inspect.known(repo, name)
     if given["undo"]:
-        undone = integrate.undo(repo, found.entry.id)
+        undone = undo(repo, found.entry.id)
         return Result("merge", undone, text=f"HEAD is back at {(undone.after or 'unborn')[:10]}")
     if given["abort"]:
         return _aborted(repo, found)
@@ -86,17 +90,17 @@ def _refuse_several(given: dict[str, Any]) -> None:
 
 def _merge(repo: Repository, found: Known, request: Request, given: dict[str, Any]) -> Result:
     can_ask = common.interactive() and not given["as_json"] and not given["yes"] and not given["dry_run"]
-    relation = integrate.relation_only(repo, found.base, request.target)
+    relation = relation_only(repo, found.base, request.target)
     if relation in _APART and request.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY):
         return _apart(repo, found, request, relation, can_ask=can_ask)
     if not given["dry_run"] and (given["conflicts"] or not given["yes"]):
-        plan = integrate.plan(repo, found.base, request)
-        by_hand = bool(plan.conflicts) and not plan.busy and request.mode in _PLAIN
+        planned = plan(repo, found.base, request)
+        by_hand = bool(planned.conflicts) and not planned.busy and request.mode in _PLAIN
         if by_hand and (given["conflicts"] or can_ask):
-            return _resolve(repo, found, request, plan, yes=given["yes"], can_ask=can_ask)
+            return _resolve(repo, found, request, planned, yes=given["yes"], can_ask=can_ask)
         if not given["yes"]:
-            _confirm(repo, request, plan, can_ask=can_ask)
-    return _told(found.entry.id, integrate.merge(repo, found.base, request, dry_run=given["dry_run"]))
+            _confirm(repo, request, planned, can_ask=can_ask)
+    return _told(found.entry.id, merge(repo, found.base, request, dry_run=given["dry_run"]))
 
 
 def _mode(mode: Mode | None, picks: tuple[str, ...]) -> Mode:
@@ -117,12 +121,12 @@ def _commit(repo: Repository, pick: str) -> Oid:
 
 
 def _branch(repo: Repository, name: str, target: Oid, *, dry_run: bool = False) -> Result:
-    ref = integrate.create_branch(repo, name, target, dry_run=dry_run)
+    ref = create_branch(repo, name, target, dry_run=dry_run)
     return Result("merge", {"branch": ref, "target": target}, text=f"{ref} is at {target[:10]}")
 
 
 def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
-    made = integrate.patches(repo, target, directory)
+    made = patches(repo, target, directory)
     text = f"{len(made.files)} patch(es) in {directory}. Apply: `git am {directory}/*.patch`"
     notes = (f"{made.merges} merge commit(s) are in no patch",) if made.merges else ()
     return Result("merge", made, text=text, notes=notes)
@@ -130,11 +134,11 @@ def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
 
 def _apart(repo: Repository, found: Known, request: Request, relation: Relation, *, can_ask: bool) -> Result:
     """Rewritten or unrelated history: explain it; on a terminal offer a branch, elsewhere fail and name the ways."""
-    apart = integrate.explain(repo, found.base.commit, request.target, relation)
+    apart = explain(repo, found.base.commit, request.target, relation)
     if can_ask and (name := ask.branch_name(apart)):
         return _branch(repo, name, request.target)
     try:
-        integrate.plan(repo, found.base, request)
+        plan(repo, found.base, request)
     except IntegrateError as error:
         cause = "" if can_ask else apart.text
         raise IntegrateError(error.message, cause=cause, hint=error.hint) from None
@@ -166,7 +170,7 @@ def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, ye
             raise UsageError("no merge with conflicts is begun without asking", hint=hint)
         if not ask.confirm_conflicts(plan, request.sandbox):
             raise click.Abort
-    return _begun(request, integrate.start(repo, found.base, request))
+    return _begun(request, start(repo, found.base, request))
 
 
 def _begun(request: Request, started: Started) -> Result:
@@ -180,7 +184,7 @@ def _begun(request: Request, started: Started) -> Result:
 
 
 def _aborted(repo: Repository, found: Known) -> Result:
-    aborted = integrate.abort(repo, found.entry.id)
+    aborted = abort(repo, found.entry.id)
     text = f"The merge is given up; HEAD is at {aborted.head[:10]}. What you had resolved is in {aborted.backup}"
     return Result("merge", aborted, text=text)
 

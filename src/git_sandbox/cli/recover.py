@@ -5,7 +5,7 @@ import click
 from git_sandbox.cli import common, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.sandbox import drop, uncommitted
-from git_sandbox.sandbox.after import base_of
+from git_sandbox.sandbox.inspect import base_of
 
 
 @click.command("recover")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from git_sandbox import settings, store
-from git_sandbox.cli import common, life, progress
+from git_sandbox.cli import common, configured, life, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import Repository
@@ -39,7 +39,7 @@ def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Resu
     if state is State.RECOVERABLE:
         _recover(repo, name, quiet=as_json)
     if state in (State.STOPPED, State.RECOVERABLE):
-        wanted, _ = settings.resolve(None, common.project(repo))
+        wanted, _ = settings.resolve(None, configured.project(repo))
         return life.resume(verb, repo, name, wanted, as_json=as_json, detach=detach)
     if detach:
         raise StateError(f"sandbox `{name}` is {state}: it cannot be started", hint="`sandbox ls`")

@@ -11,7 +11,7 @@ from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.git import command
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, oid
-from git_sandbox.text import printable
+from git_sandbox.text import one_line, printable
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,14 @@ def discover(start: Path) -> Repository:
     require_version()
     asked = command.discover(
         start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
-        "--git-dir", "--git-common-dir", "--show-object-format",
+        "--git-dir", "--git-common-dir", "--show-object-format", "--show-toplevel",
     )  # fmt: skip
+    answers = asked.text.removesuffix("\n").split("\n", 5)  # the last one is the only one that may have newlines
+    if answers[0] == "true" or answers[1:2] == ["true"]:  # a worktree that is not there is git's own error
+        raise RepositoryError(
+            f"{start} is a bare repository or inside a .git directory: there is no worktree to take along",
+            hint="go to a checkout, or make one with `git worktree add ../work`",
+        )
     if asked.returncode != 0:
         complaint = printable(asked.complaint, limit=500).removeprefix("fatal: ")
         if "dubious ownership" in complaint:
@@ -84,18 +90,14 @@ def discover(start: Path) -> Repository:
         raise RepositoryError(
             f"{start} is not in a git repository", cause=complaint, hint="go to one, or run `git init` first"
         )
-    bare, inside, git_dir, common_dir, object_format = asked.text.split("\n")[:5]
-    if bare == "true" or inside == "true":
+    _bare, _inside, git_dir, common_dir, object_format, top = answers
+    if object_format not in ("sha1", "sha256"):  # one of the paths has gone on in the next line
         raise RepositoryError(
-            f"{start} is a bare repository or inside a .git directory: there is no worktree to take along",
-            hint="go to a checkout, or make one with `git worktree add ../work`",
+            f"the path of the repository around {one_line(str(start))} has a line break in it",
+            hint="rename that directory",
         )
-    top = command.discover(start, "rev-parse", "--path-format=absolute", "--show-toplevel")
     return Repository(
-        worktree=Path(top.text.removesuffix("\n")),
-        git_dir=Path(git_dir),
-        common_dir=Path(common_dir),
-        object_format=object_format,
+        worktree=Path(top), git_dir=Path(git_dir), common_dir=Path(common_dir), object_format=object_format
     )
 
 

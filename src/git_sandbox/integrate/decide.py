@@ -14,23 +14,13 @@ from pathlib import Path
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.host import Checkout, Obstacle
 from git_sandbox.integrate.trees import Change, Entry, both_gitlinks, changes, empty_tree, merge_trees, overlay, staged
 
 LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
 STAGED = "staged here since the sandbox started"
 IGNORED = "an ignored file of yours is in the way"
-
-
-@dataclass(frozen=True)
-class BaseRecord:
-    """What the sandbox started from: `commit` (None: HEAD was unborn), `snapshot` (tree of the worktree), and the
-    tree of the index where known: with it, what was staged only afterwards is recognised.
-    """
-
-    commit: Oid | None
-    snapshot: Oid
-    index_tree: Oid | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.integrate import backup, host
 from git_sandbox.integrate.advance import Move, execute, locked
 from git_sandbox.integrate.backup import Backup
-from git_sandbox.integrate.decide import BaseRecord, Decision, decide
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import Mode, Relation, Request, combine, relate
 from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.trees import empty_tree, overlay, shown, text, tree_of

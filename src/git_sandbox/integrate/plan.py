@@ -13,7 +13,8 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Head, Repository
 from git_sandbox.integrate import host
-from git_sandbox.integrate.decide import BaseRecord, Decision, decide
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import Mode, Outcome, Relation, Request, combine, relate
 from git_sandbox.integrate.risky import Risk, risks
 from git_sandbox.integrate.trees import changes, shown, text, tree_of

@@ -19,7 +19,8 @@ from git_sandbox.git.repo import Head, Repository
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.integrate import backup, host
 from git_sandbox.integrate.backup import Backup
-from git_sandbox.integrate.decide import BaseRecord, decide
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.decide import decide
 from git_sandbox.integrate.modes import Mode, Outcome, Request, combine, committer, merge_message, relate
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.trees import changes, empty_tree, shown, staged, text, tree_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from git_sandbox.git.names import Oid, SandboxRefs, oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate.decide import BaseRecord
+from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.trees import empty_tree
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")

@@ -5,7 +5,6 @@ Paths are bytes here, as in git; results for callers are text (`shown`).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +103,8 @@ def set_entries(git: Git, entries: Entries, width: int) -> None:
 
 def overlay(git: Git, tree: Oid, entries: Entries, scratch: Path) -> Oid:
     """`tree` with `entries` replaced."""
+    import tempfile  # not at once: `sandbox ls` needs the rest of this module only
+
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         private = git.with_env(GIT_INDEX_FILE=str(Path(place) / "index"))
         private.run("read-tree", tree)

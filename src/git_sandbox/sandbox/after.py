@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from git_sandbox import integrate
 from git_sandbox.errors import IntegrateError, SandboxError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import commit_tree
-from git_sandbox.integrate import BaseRecord, Merged, Plan, Relation, Request
+from git_sandbox.integrate.apart import explain
+from git_sandbox.integrate.merge import Merged, merge
+from git_sandbox.integrate.modes import Relation, Request
+from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.trees import empty_tree, tree_of
+from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record
 
@@ -46,11 +49,6 @@ class Settled:
     dirty_problem: str = ""  # why that is not what was asked for
 
 
-def base_of(record: Record) -> BaseRecord:
-    index = Oid(record.index_tree) if record.index_tree else None
-    return BaseRecord(Oid(record.base) if record.base else None, Oid(record.snapshot), index)
-
-
 def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
     """Decide about uncommitted work and the merge. Never raises for what cannot be done: it is left for later."""
     head, wip = home.collected.head, home.collected.wip
@@ -75,7 +73,7 @@ def _merge(
     if target is None or target == record.base:
         return Settled(None)
     try:
-        found = integrate.plan(repo, base_of(record), Request(name, target))
+        found = plan(repo, base_of(record), Request(name, target))
     except IntegrateError as error:
         return Settled(target, reason=error.message, explained=_explained(repo, record, target))
     if found.relation is Relation.UP_TO_DATE:
@@ -84,7 +82,7 @@ def _merge(
     if not agreed:
         return Settled(target, found, reason=reason)
     try:
-        merged = integrate.merge(repo, base_of(record), Request(name, target))
+        merged = merge(repo, base_of(record), Request(name, target))
     except SandboxError as error:
         return Settled(target, found, reason=error.message if isinstance(error, IntegrateError) else _said(error))
     return Settled(target, found, merged)
@@ -92,10 +90,10 @@ def _merge(
 
 def _explained(repo: Repository, record: Record, target: Oid) -> str:
     base = base_of(record)
-    relation = integrate.relation_only(repo, base, target)
+    relation = relation_only(repo, base, target)
     if relation not in (Relation.REWRITTEN, Relation.UNRELATED):
         return ""
-    return integrate.explain(repo, base.commit, target, relation).text
+    return explain(repo, base.commit, target, relation).text
 
 
 def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:

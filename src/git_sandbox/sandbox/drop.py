@@ -10,8 +10,8 @@ from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.sandbox import home, inspect, nested, uncommitted
-from git_sandbox.sandbox.after import base_of
 from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Entry, Record, State
@@ -35,7 +35,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
     """
     with store.open_existing(repo, name) as (box, entry):
         lost = tuple(review.unmerged(repo, inspect.tips(entry)))
-        record = entry.record or inspect.from_refs(repo, entry)
+        record = inspect.record_of(repo, entry)
         inside = nested.holdings(repo, box, record)
         if not force:
             _refuse_recoverable(name, entry.state)
@@ -75,7 +75,7 @@ def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
 
 
 def _refuse_work(repo: Repository, entry: Entry) -> None:
-    record, refs = entry.record or inspect.from_refs(repo, entry), SandboxRefs(entry.id)
+    record, refs = inspect.record_of(repo, entry), SandboxRefs(entry.id)
     head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
     if wip and wip != head and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
         raise StateError(

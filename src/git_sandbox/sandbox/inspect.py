@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from git_sandbox import store
 from git_sandbox.errors import StateError
-from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import BaseRecord
-from git_sandbox.sandbox.after import base_of
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.overview import contents
 from git_sandbox.store import Entry, Record, State
 
 
-def from_refs(repo: Repository, entry: Entry) -> Record | None:
-    """The record's copy in `refs/sandbox-meta/<id>`, for a sandbox whose directory is gone."""
-    meta = entry.refs.get(SandboxRefs(entry.id).meta)
-    if meta is None:
-        return None
-    body = repo.git.run("cat-file", "tag", meta).split(b"\n\n", 1)[1]
-    return store.decode(body)
+def base_of(record: Record) -> BaseRecord:
+    index = Oid(record.index_tree) if record.index_tree else None
+    return BaseRecord(Oid(record.base) if record.base else None, Oid(record.snapshot), index)
+
+
+def from_refs(repo: Repository, entries: Iterable[Entry]) -> dict[SandboxId, Record]:
+    """The copies of records in `refs/sandbox-meta/<id>`, for sandboxes whose directory is gone."""
+    tags = {each.id: each.refs[SandboxRefs(each.id).meta] for each in entries if SandboxRefs(each.id).meta in each.refs}
+    texts = contents(repo, tags.values())
+    found = {name: store.decode(texts[tag].partition(b"\n\n")[2]) for name, tag in tags.items() if tag in texts}
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def record_of(repo: Repository, entry: Entry) -> Record | None:
+    """The record in the sandbox's directory, or else the copy in its refs."""
+    return entry.record or from_refs(repo, [entry]).get(entry.id)
 
 
 def tips(entry: Entry) -> list[Oid]:
@@ -57,7 +67,7 @@ class Known:
 def known(repo: Repository, name: str) -> Known:
     """Raises StateError for a sandbox that does not exist, or of which neither record nor refs can be read."""
     entry = store.find(repo, name)
-    record = entry.record or from_refs(repo, entry)
+    record = record_of(repo, entry)
     if record is None:
         hint = f"look into {entry.directory.root}, or remove it with `sandbox drop {name} --force`"
         raise StateError(f"the record of sandbox `{name}` cannot be read", hint=hint)

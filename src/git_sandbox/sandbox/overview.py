@@ -90,7 +90,8 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
 
 
 def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
-    records = {entry.id: entry.record or inspect.from_refs(repo, entry) for entry in entries}
+    gone = inspect.from_refs(repo, [entry for entry in entries if entry.record is None])
+    records = {entry.id: entry.record or gone.get(entry.id) for entry in entries}
     tips = {entry.id: inspect.tips(entry) for entry in entries}
     wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
     commits = peeled(repo, [each for group in tips.values() for each in group], "commit")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import BaseRecord, review
+from git_sandbox.integrate import review
+from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.trees import empty_tree
 
 

@@ -1,0 +1,63 @@
+"""Settings on the command line: their options, and what the repository's project file adds.
+
+Apart from `common`, because verbs that only look must not wait for all of this to be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from git_sandbox import projectfile, settings
+from git_sandbox.cli.common import repository
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git.repo import Repository
+from git_sandbox.projectfile import ProjectFile
+from git_sandbox.settings import Settings, Value
+from git_sandbox.text import one_line
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def project(repo: Repository | None = None) -> ProjectFile | None:
+    """What the repository around the working directory says about its sandboxes, if there is one."""
+    try:
+        found = repo or repository()
+    except RepositoryError:
+        return None
+    return projectfile.read(found.worktree, found.common_dir)
+
+
+def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:
+    """Settings for a sandbox of `repo`; says what its project file asks for in vain."""
+    wanted, values = settings.resolve(given, project(repo))
+    held = [value for value in values if value.withheld]
+    for value in held:
+        line = f"note: the repository asks for {value.name.replace('_', '-')} = {one_line(value.withheld, limit=100)}: "
+        click.secho(f"{line}not without your consent", fg="yellow", err=True)
+    if held:
+        click.echo("Look at it with `sandbox config`; `sandbox config --trust` gives it.", err=True)
+    return wanted, values
+
+
+def setting_options(*names: str) -> Callable[[F], F]:
+    """Options for settings, with help, choices and default taken from the one table of settings."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            row = settings.BY_NAME[name]
+            kind: dict[str, Any] = {"type": click.Choice(row.choices)} if row.choices else {"metavar": name.upper()}
+            if row.kind in ("list", "lines"):
+                kind["multiple"] = True
+            if row.choices == ("no", "yes"):
+                kind |= {"is_flag": False, "flag_value": "yes"}  # `--auto-push` alone means yes
+            default = f" [default: {row.default}]" if row.default else ""
+            option = click.option(
+                f"--{name.replace('_', '-')}", name, help=f"{row.help[0].upper()}{row.help[1:]}.{default}", **kind
+            )
+            function = option(function)
+        return function
+
+    return decorate
