@@ -25,9 +25,12 @@ class Beside(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
             self._failed = error
 
+    def wait(self) -> None:
+        self._thread.join()
+
     def result(self) -> T:
         """Wait for it. Raises what it raised."""
-        self._thread.join()
+        self.wait()
         if self._failed is not None:
             raise self._failed
         return self._found[0]

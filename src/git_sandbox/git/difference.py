@@ -72,9 +72,8 @@ def confirm(git: Git, copy: Path, ledger: Ledger) -> None:
     if moved := _not_ignored(git, ledger.moved()):
         raise Moved(f"{len(moved)} entries of the worktree changed while it was copied")
     top = git.worktree or git.git_dir
-    for path in _not_ignored(git, set(ledger.young())):
-        if not _equal(top / path, copy / path):
-            raise Moved("a file changed twice while it was copied")
+    if _not_ignored(git, {path for path in ledger.young() if not _equal(top / path, copy / path)}):
+        raise Moved("a file changed twice while it was copied")
 
 
 def _not_ignored(git: Git, paths: set[str]) -> set[str]:

@@ -143,9 +143,11 @@ def _above(entries: Iterable[str]) -> set[str]:
 
 def glance(root: Path) -> dict[str, Entry]:
     """Everything below `root`, a small tree of ours, by path."""
+    top = f"{root}/"
     found: dict[str, Entry] = {}
-    for directory, directories, files in os.walk(root):
+    for directory, directories, files in os.walk(top):
         for name in (*directories, *files):
             full = os.path.join(directory, name)  # noqa: PTH118 - hot
-            found[os.path.relpath(full, root)] = entry(row(os.lstat(full), os.path.relpath(full, root)))
+            path = full.removeprefix(top)
+            found[path] = entry(row(os.lstat(full), path))
     return found
