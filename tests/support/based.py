@@ -17,7 +17,7 @@ import pytest
 from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
-from git_sandbox.git.difference import Difference, confirm, difference
+from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
 from git_sandbox.git.ledger import Known, Ledger, Unusable, kept_whole
 from git_sandbox.git.repo import discover
 from git_sandbox.git.snapshot import Snapshot
@@ -52,7 +52,8 @@ def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapsho
     captured = capture(repo, scratch, policy(), ledger=ledger)
     with tempfile.TemporaryDirectory() as place:
         taken = snapshot.take(repo.git, captured.index, Path(place))
-    confirm(repo.git, scratch, ledger)
+    confirm_young(repo.git, scratch, ledger)
+    confirm_still(repo.git, ledger)
     found = difference(scratch, ledger)
     apply(base.root, scratch, found)
     return found, taken

@@ -63,14 +63,19 @@ def _above(path: str) -> Iterable[str]:
         above = os.path.dirname(above)  # noqa: PTH120
 
 
-def confirm(git: Git, copy: Path, ledger: Ledger) -> None:
-    """Prove that the worktree of `git` still is what base and copy together hold. Raises Moved when it is not.
+def confirm_still(git: Git, ledger: Ledger) -> None:
+    """Prove that the worktree of `git` is as it was before the copy. Raises Moved when it is not.
 
-    Whatever was read from the live worktree between the capture and now is then true of the copy as well. Ignored
-    files may have changed: they come as they were at some moment, as in a whole copy, and are in no snapshot.
+    Whatever was read from the live worktree between the capture and now is then true of base and copy together as well,
+    if `confirm_young` has been asked, too. Ignored files may have changed: they come as they were at some moment, as in
+    a whole copy, and are in no snapshot.
     """
     if moved := _not_ignored(git, ledger.moved()):
         raise Moved(f"{len(moved)} entries of the worktree changed while it was copied")
+
+
+def confirm_young(git: Git, copy: Path, ledger: Ledger) -> None:
+    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises Moved."""
     top = git.worktree or git.git_dir
     if _not_ignored(git, {path for path in ledger.young() if not _equal(top / path, copy / path)}):
         raise Moved("a file changed twice while it was copied")
