@@ -162,4 +162,4 @@ def test_a_second_change_within_one_tick_is_found_by_content(
     assert "a" in ledger.young()
     (target / "a").write_text("0\n")  # as if cp had read it before the second change
     with pytest.raises(Moved, match="twice"):
-        difference.confirm(discover(repo.path).git, target, ledger)
+        difference.confirm_young(discover(repo.path).git, target, ledger)

@@ -17,7 +17,7 @@ import pytest
 from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
-from git_sandbox.git.difference import Difference, confirm, difference
+from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
 from git_sandbox.git.ledger import Known, Ledger, Unusable, kept_whole
 from git_sandbox.git.repo import discover
 from git_sandbox.git.snapshot import Snapshot
@@ -52,7 +52,8 @@ def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapsho
     captured = capture(repo, scratch, policy(), ledger=ledger)
     with tempfile.TemporaryDirectory() as place:
         taken = snapshot.take(repo.git, captured.index, Path(place))
-    confirm(repo.git, scratch, ledger)
+    confirm_young(repo.git, scratch, ledger)
+    confirm_still(repo.git, ledger)
     found = difference(scratch, ledger)
     apply(base.root, scratch, found)
     return found, taken
@@ -124,29 +125,36 @@ def age(base: Base, seed: int) -> None:
     missing or different then, and others were there.
     """
     choose = random.Random(seed)
-    stamps, digests = dict(base.known.stamps), dict(base.known.digests)
-    for path in sorted(stamps):
+    rows = {stamps.entry(row).path: row for row in base.known.rows}
+    again, digests = set(base.known.again), dict(base.known.digests)
+
+    def forget(path: str) -> None:
+        rows.pop(path, None)
+        again.discard(path)
+        digests.pop(path, None)
+
+    for path in sorted({*rows, *again, *digests}):
         place = base.root / path
         if not place.is_symlink() and place.is_dir() and path:
             continue
         match choose.randrange(4):
             case 0:
                 place.unlink()
-                del stamps[path]
-                digests.pop(path, None)
+                forget(path)
             case 1 if place.is_file() and not place.is_symlink():
                 place.unlink()
                 place.write_bytes(b"what it was")
-                stamps[path] = None
-                digests.pop(path, None)
+                forget(path)
+                again.add(path)
             case 2 if not kept_whole(path):
                 place.unlink()
                 place.mkdir()
                 (place / "inside").write_bytes(b"gone since")
-                stamps[path] = stamps[f"{path}/inside"] = None
+                forget(path)
+                again.update((path, f"{path}/inside"))
             case _:
                 pass
-    base.known = Known(stamps, digests)
+    base.known = Known(frozenset(rows.values()), frozenset(again), digests)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,34 @@ def test_a_boot_cut_off_before_the_difference_was_applied_is_no_loss(large: Sand
     large.ok("recover", "cut")
     assert "refs/sandbox-wip/cut" not in large.refs()
     assert large.refs()["refs/sandbox/cut"] == large.repo.git("rev-parse", "HEAD").strip()
+
+
+def damage(base: Path, *commands: str) -> None:
+    base.chmod(0o600)
+    for each in commands:
+        done = subprocess.run(["/sbin/debugfs", "-w", "-R", each, base], capture_output=True, text=True, check=True)
+        assert done.stderr.count("\n") == 1, done.stderr  # its version
+
+
+@pytest.mark.parametrize("warm", ["no", "auto"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sif repo/many/2 flags 0x80010",  # immutable: nothing in it can be replaced
+        "ssv feature_incompat 0x80000000",  # cannot be mounted
+    ],
+)
+def test_a_base_that_the_guest_cannot_use_is_thrown_away(large: Sandboxes, command: str, warm: str) -> None:
+    large.env |= {"SANDBOX_WARM": warm, "SANDBOX_MEMORY": "768M", "SANDBOX_CPUS": "1"}
+    large.sh("true")
+    (bad,) = bases(large)
+    damage(bad, command)
+    large.repo.write("many/2/2", "dirty\n")
+    done = large.sh("cat many/2/2; cat many/3/3 > other; git status --porcelain")
+    assert done.text.splitlines() == ["dirty", " M many/2/2", "?? other"]
+    assert "copied once more: the guest could not read" in done.said
+    (good,) = bases(large)
+    assert good.parent != bad.parent
+    told = large.sh("cat many/2/2")
+    assert "once more" not in told.said, "the new base is good"
+    assert bases(large) == [good]

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import HostResourceError, RepositoryError
-from git_sandbox.git import configcopy, filecopy
+from git_sandbox.git import configcopy, filecopy, secrets
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitcopy import GitDirCopy
 from git_sandbox.git.ledger import Ledger, Moved
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Head
-from git_sandbox.git.survey import CapturePolicy, Survey, listed, survey
+from git_sandbox.git.survey import CapturePolicy, Survey, listed, outline, survey
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ SPARE = 16 * 1024 * 1024  # bytes beyond the counted ones: directories of the co
 class Captured:
     """What was copied. `skipped` are paths left behind although they belong to the worktree (unreadable, devices).
 
-    `bytes` and `inodes` are those of the survey just before: what an ext4 image must hold. `settings_left_out` names
-    git settings (never values) that did not come along.
+    `bytes` and `inodes` are those of the survey just before, what an ext4 image must hold; 0 where only a difference
+    was copied. `settings_left_out` names git settings (never values) that did not come along.
     """
 
     head: Head
@@ -67,8 +67,9 @@ def capture(
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
     say("Looking at the worktree")
-    found = survey(repo, policy)
+    found = survey(repo, policy) if ledger.base is None else outline(repo, policy)
     ledger.consider(found, policy)
+    ledger.begin(repo.worktree, found.selection)
     _prepare(target)
     if ledger.base is None:
         _require_space(repo, target, found)
@@ -80,6 +81,8 @@ def capture(
         warnings += copy.warnings
     say("Copying the worktree")
     denied = _copy_worktree(repo.worktree, target, found, policy, ledger)
+    if ledger.base is not None:
+        warnings += secrets.note(ledger.suspects(), found.git_dirs)
     settings = _adapt(found.git_dirs, repo, target)
     filecopy.clone_directory(repo.worktree, target)
     if found.special:
@@ -129,8 +132,9 @@ def _mib(size: int) -> int:
 def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy, ledger: Ledger) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
     bare = found.selection.bare_directories(root)
-    outcome = filecopy.copy(root, target, ledger.worktree(root, found.selection))
+    outcome = filecopy.copy(root, target, ledger.worktree())
     if ledger.base is not None:
+        ledger.require(not outcome.denied, "something cannot be read")
         if outcome != filecopy.Outcome():
             raise Moved("the worktree changed while it was copied")
         bare = ledger.changed_directories()

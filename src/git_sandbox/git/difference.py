@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox.git.ledger import Known, Ledger, Moved, digest
-from git_sandbox.git.stamps import Stamp, is_directory, look
+from git_sandbox.git.stamps import Entry, glance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,22 +31,21 @@ class Difference:
 def difference(copy: Path, ledger: Ledger) -> Difference:
     base = ledger.base
     assert base is not None  # noqa: S101 - without one everything is written
-    staged = look(copy, os.listdir(copy))  # noqa: PTH208 - names are wanted
-    target = {**ledger.seen, **staged}
-    remove = _roots(base, target)
+    staged = glance(copy)
+    remove = _roots(ledger.missing() - staged.keys(), ledger.fresh | staged)
     fresh = {path for path in staged if not _same(base, copy, path)}
-    changed = {path for path in fresh if not is_directory(staged[path])}
+    changed = {path for path in fresh if not staged[path].is_directory}
     touched = {above for path in (*changed, *remove) for above in _above(path) if above in staged}
     write = sorted(fresh | touched, key=lambda path: path.split("/"))
-    return Difference(remove, tuple(write), sum(staged[path][2] for path in changed))
+    return Difference(remove, tuple(write), sum(staged[path].size for path in changed))
 
 
-def _roots(base: Known, target: dict[str, Stamp]) -> tuple[str, ...]:
-    gone = base.stamps.keys() - target.keys()
+def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:
+    """Those of `gone` that do not go with another. `new`: what the base has not, or not so."""
     found = []
     for path in gone:
         above = os.path.dirname(path)  # noqa: PTH120 - hot
-        if above in gone or (above in target and not is_directory(target[above])):
+        if above in gone or (above in new and not new[above].is_directory):
             continue  # goes with the directory, or when something else takes its place
         found.append(path)
     return tuple(sorted(found))
@@ -64,18 +63,22 @@ def _above(path: str) -> Iterable[str]:
         above = os.path.dirname(above)  # noqa: PTH120
 
 
-def confirm(git: Git, copy: Path, ledger: Ledger) -> None:
-    """Prove that the worktree of `git` still is what base and copy together hold. Raises Moved when it is not.
+def confirm_still(git: Git, ledger: Ledger) -> None:
+    """Prove that the worktree of `git` is as it was before the copy. Raises Moved when it is not.
 
-    Whatever was read from the live worktree between the capture and now is then true of the copy as well. Ignored
-    files may have changed: they come as they were at some moment, as in a whole copy, and are in no snapshot.
+    Whatever was read from the live worktree between the capture and now is then true of base and copy together as well,
+    if `confirm_young` has been asked, too. Ignored files may have changed: they come as they were at some moment, as in
+    a whole copy, and are in no snapshot.
     """
     if moved := _not_ignored(git, ledger.moved()):
         raise Moved(f"{len(moved)} entries of the worktree changed while it was copied")
+
+
+def confirm_young(git: Git, copy: Path, ledger: Ledger) -> None:
+    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises Moved."""
     top = git.worktree or git.git_dir
-    for path in _not_ignored(git, set(ledger.young())):
-        if not _equal(top / path, copy / path):
-            raise Moved("a file changed twice while it was copied")
+    if _not_ignored(git, {path for path in ledger.young() if not _equal(top / path, copy / path)}):
+        raise Moved("a file changed twice while it was copied")
 
 
 def _not_ignored(git: Git, paths: set[str]) -> set[str]:

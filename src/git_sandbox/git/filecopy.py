@@ -53,7 +53,7 @@ def copy(source: Path, target: Path, entries: Sequence[str], *options: str) -> O
     for parent in parents:
         (target / parent).mkdir(mode=0o700, parents=True, exist_ok=True)
     outcome = Outcome()
-    for chunk in _chunks(entries):
+    for chunk in chunks(entries):
         outcome += _cp(source, target, chunk, options)
     for parent in reversed(parents):
         clone_directory(source / parent, target / parent)
@@ -114,7 +114,8 @@ def _parents(entries: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
+def chunks(names: Iterable[str]) -> Iterator[list[str]]:
+    """`names` in lots that fit on a command line."""
     chunk: list[str] = []
     size = 0
     for name in names:

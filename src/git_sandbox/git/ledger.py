@@ -1,8 +1,9 @@
 """What a capture read, and what of it an earlier one has already: the difference is all that has to be copied.
 
 The first capture of a repository is copied whole, and its ledger says which entry of the source each entry of the copy
-was at that time (`Known`). The next capture walks the source and takes only what has another stamp. Nothing is ever
-taken for unchanged because it looks alike: whatever is odd raises `Unusable`, and the caller copies everything.
+was at that time (`Known`). The next capture looks at the source and takes only what has another stamp; what is as it
+was then needs no second thought, only what is new is examined. Nothing is ever taken for unchanged because it looks
+alike: whatever is odd raises `Unusable`, and the caller copies everything.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from git_sandbox.git import gitdirs
+from git_sandbox.beside import Beside
+from git_sandbox.git import gitdirs, secrets
 from git_sandbox.git.selection import Selection
-from git_sandbox.git.stamps import Stamp, is_directory, look, settled
+from git_sandbox.git.stamps import Entry, Rows, Unseen, entry, look, settled
 from git_sandbox.git.survey import CapturePolicy, Survey
 
 GIT = ".git"
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
+HURRIED = 1000  # entries that a base may have to copy again each time
 _WHOLE = ("objects", "lfs", "annex")  # below `.git`: entries known by their stamps; everything else by its content
-_PACKED = re.compile(r"\.git/objects/pack/pack-[0-9a-f]+\.(?:pack|idx)")  # named after their content
+_PACKED = re.compile(rb" \.git/objects/pack/pack-[0-9a-f]+\.(?:pack|idx)$")  # named after their content
 
 
 class Unusable(Exception):  # noqa: N818 - a reason, not a failure: the whole copy is made instead
@@ -39,46 +43,63 @@ class Moved(Unusable):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Every path of a copy. Exactly one of the two says what is there; neither does for an entry that must be copied
-    again in any case (it changed while or just before it was copied).
-    """
+    """Every path of a copy, each in one of three places."""
 
-    stamps: dict[str, Stamp | None]
+    rows: Rows  # of the source, for what has not changed since
+    again: frozenset[str]  # what must be copied again in any case: it changed while or just before it was copied
     digests: dict[str, bytes]  # what git keeps beside its stores: small, and partly rewritten on the way
+    suspects: tuple[str, ...] = ()  # paths that look as if they held secrets
 
     def encoded(self) -> bytes:
-        names = "\0".join(self.stamps).encode("utf-8", "surrogateescape")
         digests = [(os.fsencode(name), value) for name, value in self.digests.items()]
-        return msgspec.msgpack.encode((names, list(self.stamps.values()), digests))
+        return msgspec.msgpack.encode((b"\0".join(self.rows), _joined(self.again), digests, _joined(self.suspects)))
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Known:
         """Raises msgspec.DecodeError or ValueError when it is damaged."""
-        names, values, digests = msgspec.msgpack.decode(
-            encoded, type=tuple[bytes, list[Stamp | None], list[tuple[bytes, bytes]]]
+        rows, again, digests, suspects = msgspec.msgpack.decode(
+            encoded, type=tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
         )
-        paths = names.decode("utf-8", "surrogateescape").split("\0")
-        return cls(dict(zip(paths, values, strict=True)), {os.fsdecode(name): value for name, value in digests})
+        return cls(
+            frozenset(rows.split(b"\0")) - {b""},
+            frozenset(_parted(again)),
+            {os.fsdecode(name): value for name, value in digests},
+            tuple(_parted(suspects)),
+        )
+
+
+def _joined(paths: Iterable[str]) -> bytes:
+    return b"\0".join(os.fsencode(path) for path in paths)
+
+
+def _parted(joined: bytes) -> list[str]:
+    return [os.fsdecode(path) for path in joined.split(b"\0") if path]
 
 
 @dataclass
 class Ledger:
     """One capture's. `base`: what an earlier copy holds, None to copy everything.
 
-    `seen` is what the source held, by the path it has in the copy, as it was before it was read.
+    `fresh` is what the source holds and the base does not, by the path it has in the copy, as it was before it was
+    read.
     """
 
     base: Known | None = None
     room: int = sys.maxsize  # bytes that a difference may have
-    seen: dict[str, Stamp] = field(default_factory=dict)
+    fresh: dict[str, Entry] = field(default_factory=dict)
     began: int = 0  # ns since the epoch, before the first look
     obstacle: str = ""  # why this capture can neither use a base nor become one
+    _suspects: tuple[str, ...] = ()
     _worktree: tuple[Path, Selection] | None = None
+    _looking: Beside[Rows] | None = None
+    _before: Rows = frozenset()  # the worktree's rows
+    _stores: set[bytes] = field(default_factory=set)
 
     def consider(self, found: Survey, policy: CapturePolicy) -> None:
         """Look for anything that a difference cannot express exactly (yet)."""
         self.began = self.began or time.time_ns()
         main = found.git_dirs[0]
+        self.require(self.base is None or len(self.base.again) <= HURRIED, "the base was made right after a checkout")
         self.require(len(found.git_dirs) == 1, "there are repositories inside")
         self.require(not found.unreadable and not found.special, "something cannot be read")
         self.require(not found.mounts, "another file system is mounted inside")
@@ -86,6 +107,7 @@ class Ledger:
         self.require(not any(gitdirs.alternates(main.common).found), "objects are borrowed from elsewhere")
         links = [place for name in _WHOLE if (place := main.common / name).is_symlink()]
         self.require(not links, "a store of git's is a link")
+        self._suspects = found.suspects
 
     def require(self, condition: bool, obstacle: str) -> None:
         """Raises Unusable, or only notes the obstacle when everything is copied anyway."""
@@ -95,86 +117,149 @@ class Ledger:
         if self.base is not None:
             raise Unusable(obstacle)
 
-    def worktree(self, root: Path, selection: Selection) -> list[str]:
-        """What of the selected part of the worktree must be copied: whole subtrees, or with a base single files.
-
-        Called before anything is read, so that a later change shows in the stamps.
+    def begin(self, root: Path, selection: Selection) -> None:
+        """Start looking at the selected part of the worktree, before anything of it is read: a later change will show
+        in the stamps.
         """
         self._worktree = (root, selection)
-        entries = selection.entries(root)
-        return self._wanted(look(root, entries, selection.bare_directories(root)), "", entries)
+        self._looking = Beside(self._look)
+
+    def _look(self) -> Rows:
+        assert self._worktree is not None  # noqa: S101 - looked at after `begin`
+        root, selection = self._worktree
+        return look(root, selection.entries(root), selection.bare_directories(root))
+
+    def worktree(self) -> list[str]:
+        """What of the worktree must be copied: whole subtrees, or with a base single files."""
+        assert self._looking is not None  # noqa: S101 - asked after `begin`
+        assert self._worktree is not None  # noqa: S101
+        root, selection = self._worktree
+        self._before = self._seen(self._looking.result)
+        if self.base is None:
+            self.require(
+                not any(each.endswith(b"/.git") for each in self._before), "something is named like one of git's"
+            )
+            return selection.entries(root)
+        wanted = self._fresh(self._before)
+        self._require_ordinary(root)
+        return wanted
+
+    def _require_ordinary(self, root: Path) -> None:
+        """The same as `consider`, of what is new: all else is as it was when the base was made."""
+        for path, found in self.fresh.items():
+            self.require(not path.endswith("/.git"), "there are repositories inside")
+            self.require(found.kind not in "bc", "something cannot be read")
+            if found.is_directory and not path.startswith(f"{GIT}/"):
+                self.require(_device(root / path) == _device(root), "another file system is mounted inside")
 
     def store(self, place: Path, below: str, entries: Sequence[str]) -> list[str]:
         """The same for one of git's stores, which goes to `below` in the copy."""
-        found = look(place, entries)
-        linked = any(stat.S_ISLNK(found[each][0]) for each in entries if each in found)
+        if self.base is None and self.obstacle:
+            return list(entries)
+        rows = self._seen(partial(look, place, entries, below=below))
+        named = {f"{below}/{each}".encode("utf-8", "surrogateescape") for each in entries}
+        linked = any(each.startswith(b"l ") and each.split(b" ", 9)[9] in named for each in rows)
         self.require(not linked, "a store of git's has links in it")
-        return self._wanted(found, f"{below}/", entries)
+        self._stores |= rows
+        below_it = len(below) + 1
+        return list(entries) if self.base is None else [path[below_it:] for path in self._fresh(rows)]
 
-    def _wanted(self, found: Mapping[str, Stamp], prefix: str, entries: Sequence[str]) -> list[str]:
-        for path, value in found.items():
-            self.seen.setdefault(prefix + path, value)
-        return list(entries) if self.base is None else self._fresh(found, prefix)
+    def _seen(self, looking: Callable[[], Rows]) -> Rows:
+        try:
+            return looking()
+        except Unseen:
+            self.require(False, "something cannot be read")
+            return frozenset()
 
-    def _fresh(self, found: Mapping[str, Stamp], prefix: str) -> list[str]:
-        fresh = [
-            path for path, value in found.items() if not is_directory(value) and not self.has(prefix + path, value)
-        ]
-        # Names of one file stay names of one file only when all of them are copied together.
-        groups: dict[int, list[str]] = {}
-        for path, value in found.items():
-            if value[5] > 1 and not is_directory(value):
-                groups.setdefault(value[1], []).append(path)
-        known = set(fresh)
-        torn = [group for group in groups.values() if len(group) > 1 and not known.isdisjoint(group)]
-        wanted = sorted(known.union(*torn))
-        self.room -= sum(found[path][2] for path in wanted)
-        self.require(self.room >= 0 and len(wanted) <= MOST, "too much is different")
-        return wanted
-
-    def has(self, path: str, value: Stamp) -> bool:
-        """Whether the base holds at `path` exactly what the source had there when `value` was taken."""
+    def _fresh(self, rows: Rows) -> list[str]:
+        """Note what the base has not; the files among it."""
         assert self.base is not None  # noqa: S101 - only asked with a base
-        held = self.base.stamps.get(path)
-        if held is None:
-            return False
-        if held == value:
-            return True
-        # Git touches a pack when it would write one of its objects again; the name says what is inside.
-        return held[:3] == value[:3] and _PACKED.fullmatch(path) is not None
+        new = rows - self.base.rows
+        found = {each.path: each for each in map(entry, new)}
+        self.fresh |= found
+        files = {path for path, each in found.items() if not each.is_directory} - self._packed(new)
+        # Names of one file stay names of one file only when all of them are copied together.
+        linked = {found[path].inode for path in files if found[path].links > 1}
+        if linked:
+            others = (entry(each) for each in rows if each.split(b" ", 3)[2] in linked)
+            found |= {each.path: each for each in others if not each.is_directory}
+            files |= {path for path, each in found.items() if each.inode in linked and not each.is_directory}
+        self.room -= sum(found[path].size for path in files)
+        self.require(self.room >= 0 and len(files) <= MOST, "too much is different")
+        return sorted(files)
+
+    def _packed(self, new: Rows) -> set[str]:
+        """Packs among `new` rows that the base has with other times. Git touches a pack when it would write one of its
+        objects again; the name says what is inside.
+        """
+        assert self.base is not None  # noqa: S101 - only asked with a base
+        packs = [each for each in new if _PACKED.search(each)]
+        held = {_but_times(each) for each in self.base.rows if _PACKED.search(each)} if packs else set()
+        return {entry(each).path for each in packs if _but_times(each) in held}
 
     def moved(self) -> set[str]:
         """Paths of the worktree that do not look now as they did before the copy. None: the copy is of one moment,
         apart from what changed twice within one tick of the clock (`young`).
         """
-        assert self._worktree is not None  # noqa: S101 - asked after a capture
-        root, selection = self._worktree
-        now = look(root, selection.entries(root), selection.bare_directories(root))
-        before = {path: value for path, value in self.seen.items() if not path.startswith(f"{GIT}/")}
-        moved = {path for path in now.keys() | before.keys() if now.get(path) != before.get(path)}
+        now = self._seen(self._look)
+        one, other = (
+            {each.path: each for each in map(entry, rows)} for rows in (now - self._before, self._before - now)
+        )
         # A directory that stayed one moved when something in it did, and that counts by itself.
-        return {path for path in moved if not (_directory(now.get(path)) and _directory(before.get(path)))}
+        return {
+            path for path in one.keys() | other.keys()
+            if not (path in one and path in other and one[path].is_directory and other[path].is_directory)
+        }  # fmt: skip
 
     def changed_directories(self) -> list[str]:
         """Directories of the worktree that are new or not as the base has them, outer ones first."""
-        found = (path for path, value in self.seen.items() if is_directory(value) and not self.has(path, value))
+        found = (path for path, each in self.fresh.items() if each.is_directory)
         return sorted(path for path in found if not path.startswith(f"{GIT}/"))
 
     def young(self) -> list[str]:
-        """Files of the worktree whose stamps could hide another change."""
-        found = (path for path, value in self.seen.items() if not settled(value, self.began) and stat.S_ISREG(value[0]))
+        """Files of the worktree whose stamps could hide another change. What the base has is older."""
+        found = (path for path, each in self.fresh.items() if each.kind == "f" and not settled(each, self.began))
         return [path for path in found if not path.startswith(f"{GIT}/")]
+
+    def missing(self) -> set[str]:
+        """Paths that the base has; the source has nothing there, or something else, or what is copied anyway."""
+        assert self.base is not None  # noqa: S101 - only asked with a base
+        stale = self.base.rows - self._before - self._stores
+        held = {entry(each).path for each in stale} | self.base.again | self.base.digests.keys()
+        return held - self.fresh.keys()
+
+    def suspects(self) -> list[str]:
+        """Paths of the worktree that look as if they held secrets."""
+        if self.base is None:
+            return list(self._suspects)
+        new = [path for path, each in self.fresh.items() if not each.is_directory and not path.startswith(f"{GIT}/")]
+        missing = self.missing()
+        return [path for path in {*self.base.suspects, *filter(secrets.suspicious, new)} if path not in missing]
 
     def known(self, copy: Path) -> Known:
         """What the finished copy at `copy` holds."""
-        found: dict[str, Stamp | None] = {}
-        digests: dict[str, bytes] = {}
-        for path, value in look(copy, os.listdir(copy)).items():  # noqa: PTH208 - names are wanted
-            source = self.seen.get(path)
-            found[path] = source if source and _alike(source, value) and settled(source, self.began) else None
-            if kept_whole(path):
-                digests[path] = digest(copy / path)
-        return Known(found, digests)
+        sources = self._sources()
+        rows, again, digests = set(), set(), {}
+        for each in map(entry, look(copy, os.listdir(copy))):  # noqa: PTH208 - names are wanted
+            source = sources.get(each.path)
+            if kept_whole(each.path):
+                digests[each.path] = digest(copy / each.path)
+            elif source and _alike(entry(source), each) and settled(entry(source), self.began):
+                rows.add(source)
+            else:
+                again.add(each.path)
+        return Known(frozenset(rows), frozenset(again), digests, self._suspects)
+
+    def _sources(self) -> dict[str, bytes]:
+        """Rows by their paths, without those that were seen in two states."""
+        found: dict[str, bytes] = {}
+        twice: set[str] = set()
+        for each in (*self._before, *self._stores):
+            path = os.fsdecode(each.split(b" ", 9)[9])
+            if path in found:
+                twice.add(path)
+            found[path] = each
+        return {path: each for path, each in found.items() if path not in twice}
 
 
 def kept_whole(path: str) -> bool:
@@ -195,10 +280,17 @@ def digest(path: Path) -> bytes:
     return hashlib.sha256(b"\0".join(b"%d:%s" % (len(word), word) for word in words)).digest()
 
 
-def _directory(found: Stamp | None) -> bool:
-    return found is not None and is_directory(found)
+def _but_times(row: bytes) -> tuple[bytes, ...]:
+    kind, mode, inode, size, *_, path = row.split(b" ", 9)
+    return kind, mode, inode, size, path
 
 
-def _alike(source: Stamp, copied: Stamp) -> bool:
-    size = source[2] == copied[2] or not stat.S_ISREG(source[0])
-    return stat.S_IFMT(source[0]) == stat.S_IFMT(copied[0]) and size
+def _device(path: Path) -> int:
+    try:
+        return path.lstat().st_dev
+    except OSError:
+        return 0  # gone; the copy will notice
+
+
+def _alike(source: Entry, copied: Entry) -> bool:
+    return source.kind == copied.kind and (source.size == copied.size or source.kind != "f")

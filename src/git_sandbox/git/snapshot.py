@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_sandbox.beside import Beside
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
@@ -53,8 +54,11 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     """
     private = _configured(git, (*_LOOK_YOURSELF, *(_BELIEVE_COPIED_STAT if copied else ())))
     private = private.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)))
-    staged = None if private.run("ls-files", "-u", "-z") else _write_tree(private)
-    _unhide(private)
+    writing = Beside(lambda: _write_tree(private))
+    unusual = _unusual(private.run("ls-files", "-v", "-z"))
+    writing.wait()
+    staged = None if any(tag in b"Mm" for tag, _ in unusual) else writing.result()
+    _unhide(private, unusual)
     # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
     done = private.try_run("add", "-A", "--sparse", "--ignore-errors")
     if done.returncode not in (0, 1) or any(sign in done.stderr for sign in _CANNOT_WRITE):
@@ -110,16 +114,18 @@ def _write_tree(git: Git) -> Oid:
     return oid(git.line("write-tree", "--missing-ok"))
 
 
-def _unhide(git: Git) -> None:
+def _unusual(listed: bytes) -> list[tuple[bytes, bytes]]:
+    """Tags and paths of `ls-files -v -z` that are not plainly in the index: unmerged, or hidden from git's eyes."""
+    if listed.count(b"\0") == listed.count(b"\0H ") + listed.startswith(b"H "):
+        return []
+    return [(row[:1], row[2:]) for row in listed.split(b"\0")[:-1] if not row.startswith(b"H ")]
+
+
+def _unhide(git: Git, unusual: Sequence[tuple[bytes, bytes]]) -> None:
     """Make `add` look at files the user told git to look away from: their content is state all the same."""
-    assumed, skipped = [], []
     top = git.worktree or git.git_dir
-    for item in git.run("ls-files", "-v", "-z").split(b"\0")[:-1]:
-        tag, path = item[:1], item[2:]
-        if tag.islower():
-            assumed.append(path)
-        if tag in b"Ss" and os.path.lexists(top / os.fsdecode(path)):
-            skipped.append(path)
+    assumed = [path for tag, path in unusual if tag.islower()]
+    skipped = [path for tag, path in unusual if tag in b"Ss" and os.path.lexists(top / os.fsdecode(path))]
     for flag, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
         if paths:
             git.run("update-index", flag, "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))

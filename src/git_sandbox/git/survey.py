@@ -57,6 +57,14 @@ class Survey:
     selection: Selection
     git_dirs: tuple[GitDir, ...]
     warnings: tuple[str, ...]
+    suspects: tuple[str, ...] = ()  # files that look as if they held secrets
+
+
+def outline(repo: Repository, policy: CapturePolicy) -> Survey:
+    """What can be said without a walk: nothing about what is in the worktree."""
+    found = _Worktree(repo, policy)
+    selection = Selection(frozenset(found.without), frozenset(found.within))
+    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), ())
 
 
 def survey(repo: Repository, policy: CapturePolicy) -> Survey:
@@ -80,6 +88,7 @@ def survey(repo: Repository, policy: CapturePolicy) -> Survey:
         ),
         git_dirs=tuple(found.repositories.values()),
         warnings=(*found.warnings, *secrets.note(found.suspects, tuple(found.repositories.values()))),
+        suspects=tuple(found.suspects),
     )
 
 

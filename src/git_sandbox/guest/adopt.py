@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, reply
-from git_sandbox.guest.common import DISK, HERE, PATH
+from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, log
 from git_sandbox.guest.machine import mount
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
@@ -120,7 +120,11 @@ def reseed(seed: bytes) -> None:
 
 def enter_system() -> None:
     """What initramfs-init.sh does after it has mounted the image: workspace disk, overlay, switch of the root."""
-    mount("/dev/vdb", DISK, "ext4", MS_NOATIME)
+    try:
+        mount("/dev/vdb", DISK, "ext4", MS_NOATIME)
+    except OSError:
+        log(UNUSABLE)
+        raise
     os.fchdir(OUTSIDE)
     os.chroot(".")
     os.close(OUTSIDE)

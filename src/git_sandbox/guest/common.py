@@ -14,6 +14,9 @@ REPO = DISK / "repo"
 WORKSPACE = Path("/workspace")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Config = dict[str, object]
+UNUSABLE = (
+    "cannot use the workspace disk"  # the host looks for this, and for what initramfs-init.sh says, on the console
+)
 
 
 def log(text: str) -> None:

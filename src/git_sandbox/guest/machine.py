@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import tail
-from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, background, log
+from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, log
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND = 1, 2, 4, 4096
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -206,8 +206,16 @@ def prepare_user(config: Config) -> Path:
     return home
 
 
+def update_repository() -> None:
+    try:
+        tail.apply()
+    except BaseException:
+        log(UNUSABLE)
+        raise
+
+
 def prepare_rest(config: Config, home: Path) -> None:
-    tail.apply()
+    update_repository()
     mount_workspace(config, home)
     mount_copies(config, home)
     order_refs(config)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from git_sandbox.git.capture import Captured
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import build, guestfiles, initrd, spec
+from git_sandbox.image.bases import Base
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
@@ -36,9 +38,13 @@ RESERVE = 256  # MiB of memory left to the host
 
 @dataclass(frozen=True)
 class Prepared:
+    """`base` and `certain` as in `Workspace`."""
+
     record: Record
     image: Image
     warnings: tuple[str, ...]
+    base: Base | None = None
+    certain: Callable[[], None] = lambda: None
 
 
 def image(settings: Settings, progress: Progress) -> Image:
@@ -77,16 +83,17 @@ def prepare(
     *,
     extras: Extras = NOTHING,
     formats: tuple[str, ...] = ("raw",),
+    careful: bool = False,
 ) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in.
 
-    `formats`: of disks, which the backend can use.
+    `formats`: of disks, which the backend can use. `careful`: see `workspace.make`.
     """
     repo, settings = box.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
-    made = workspace.make(box, policy, settings, formats, progress)
+    made = workspace.make(box, policy, settings, formats, progress, careful=careful)
     record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
     record = msgspec.structs.replace(record, nested=made.nested)
     try:
@@ -96,10 +103,18 @@ def prepare(
         configure(box, record, settings, extras)
         box.save(record)
     except BaseException:
-        box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
-        store.unpin(repo.git, repo.refs(*box.refs.patterns))
+        undo(box)
         raise
-    return Prepared(record, ready, made.captured.warnings)
+    return Prepared(record, ready, made.captured.warnings, made.base, made.certain)
+
+
+def undo(box: Box) -> None:
+    """Back to before `prepare`: nothing ran, or nobody has used it. What else is there `store.create` removes."""
+    for each in (box.directory.disk, box.directory.base):
+        each.unlink(missing_ok=True)
+    for each in (box.directory.keys, box.directory.mounts):
+        shutil.rmtree(each, ignore_errors=True)
+    store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
 
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from git_sandbox import signals, store
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
+from git_sandbox.image import bases
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.sandbox import extras, fork, home, machines, prepare, requests
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
+from git_sandbox.sandbox.prepare import Prepared
 from git_sandbox.sandbox.warm import Adoption
+from git_sandbox.sandbox.workspace import UnfoundedError, refused
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
@@ -64,17 +68,25 @@ def spawn(
         backend = machines.backend(settings, image, progress, disk=disk)
         formats = backend.capabilities.disk_formats
         making = fork.prepared if options.origin else prepare.prepare
-        made = making(box, options, image, backend.name, progress, extras=more, formats=formats)
-        notice(made.warnings)
-        life = _Life(box, made.record, image, options, progress, ready, more)
-        try:
-            brought = life.live()
-        except BaseException:
-            if not life.began:
-                home.remove(box)  # nothing of the user's has happened in it
-            raise
+        making = partial(making, box, options, image, backend.name, progress, extras=more, formats=formats)
+        told: tuple[str, ...] = ()
+        while True:
+            made = making()
+            notice(made.warnings if not told else told[-1:])
+            life = _Life(box, made.record, image, options, progress, ready, more, made)
+            try:
+                brought = life.live()
+                break
+            except UnfoundedError as reason:
+                told = (*told, f"The repository was copied once more: {reason.message}")
+                making = partial(making, careful=True)  # a fork, which cannot be careful, has no base to be wrong
+                prepare.undo(box)
+            except BaseException:
+                if not life.began:
+                    home.remove(box)  # nothing of the user's has happened in it
+                raise
         kept = home.settle(box, made.record, brought, life.exit_code)
-    return life.finished(brought, kept=kept, warnings=made.warnings)
+    return life.finished(brought, kept=kept, warnings=(*told, *made.warnings))
 
 
 def resume(
@@ -111,6 +123,7 @@ class _Life:
     progress: Progress
     ready: Ready
     extras: Extras
+    made: Prepared | None = None  # only for its first life
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
@@ -135,6 +148,8 @@ class _Life:
                 self._session(running, adoption)
             except Interrupted as caught:  # while the session was being closed
                 self._first(caught)
+            except UnfoundedError:
+                raise
             except SessionError as error:
                 raise self._explained(error, running, adoption) from error
             try:
@@ -167,12 +182,16 @@ class _Life:
         signals.listen_again()
 
     def _explained(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
-        """With what VMM and console last said; BootError when the machine ended without being asked to.
+        """With what VMM and console last said; BootError when the machine ended without being asked to, UnfoundedError
+        when that was because of a base.
 
         A warm one that did not become the sandbox's is as good as dead.
         """
         died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
         cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+        if died and self.made and self.made.base and refused(self.box.directory):
+            bases.remove(self.made.base)
+            return UnfoundedError("the guest could not read the copy it began with, which has been thrown away")
         if died and adoption is not None:
             adoption.blame(cause)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
@@ -188,6 +207,8 @@ class _Life:
         ) as opened:  # fmt: skip
             if adoption is not None:
                 adoption.done()
+            if self.made is not None:
+                self.made.certain()
             self.began = True
             self.progress("")
             try:

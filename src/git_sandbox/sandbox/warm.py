@@ -79,7 +79,6 @@ class Adoption:
         except SandboxError as error:
             if not self._abandoned:
                 self._why = error
-                self.blame(why(error))
 
     def abandon(self) -> None:
         """The machine is about to be ended: what follows from that is no fault of the template's."""
@@ -87,7 +86,7 @@ class Adoption:
 
     def blame(self, reason: str) -> None:
         """The template is not to be used again: its machine died before anybody could use it."""
-        templates.failed(self._key, reason)
+        templates.failed(self._key, why(self._why) if self._why else reason)
 
     @property
     def failed(self) -> bool:

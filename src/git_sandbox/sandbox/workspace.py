@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import paths
+from git_sandbox.beside import Beside
+from git_sandbox.errors import SessionError
 from git_sandbox.git import snapshot
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.command import Git
-from git_sandbox.git.difference import confirm, difference
+from git_sandbox.git.difference import confirm_still, confirm_young, difference
 from git_sandbox.git.ledger import Known, Ledger, Moved, Unusable
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
@@ -41,29 +45,65 @@ WORTH_INODES = 2_000
 ROOM = 64 << 20  # bytes that a difference may always have
 SHARE = 0.2  # of the base; a larger difference makes a new base
 ATTEMPTS = 2
+CONSOLE = 1 << 20  # bytes of it that are searched
+_REFUSED = re.compile(rb"git-sandbox: cannot (?:use|mount) the workspace disk")
+
+
+class UnfoundedError(SessionError):
+    """What is on the disk is not what should be: it has to be made once more. Nobody has used the machine yet."""
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """`based`: only the difference to a base was copied."""
+    """`base`: what the disk was laid over when only the difference to it was copied. `certain` returns once that is
+    proved to be right, and raises UnfoundedError when it is not: nobody may use the machine before.
+    """
 
     captured: Captured
     snapshot: Snapshot
     nested: tuple[NestedRecord, ...] = ()
-    based: bool = False
+    base: Base | None = None
+    certain: Callable[[], None] = _nothing
 
 
 def make(
-    box: Box, policy: CapturePolicy, settings: Settings, formats: tuple[str, ...], progress: Progress
+    box: Box,
+    policy: CapturePolicy,
+    settings: Settings,
+    formats: tuple[str, ...],
+    progress: Progress,
+    *,
+    careful: bool = False,
 ) -> Workspace:
-    """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none."""
-    task = _Task(box, policy, settings, formats, progress)
+    """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
+
+    `careful`: everything is proved before this returns.
+    """
+    task = _Task(box, policy, settings, formats, progress, careful)
     try:
         return task.from_base() or task.copied()
     except BaseException:
         box.directory.disk.unlink(missing_ok=True)
         box.directory.base.unlink(missing_ok=True)
         raise
+
+
+def _certain(looking: Beside[None]) -> None:
+    try:
+        looking.result()
+    except Unusable as reason:
+        raise UnfoundedError(str(reason)) from reason
+
+
+def refused(directory: SandboxDir) -> bool:
+    """Whether a guest that ended before anybody used it could not make sense of its disk."""
+    with suppress(OSError), directory.console.open("rb") as console:
+        return _REFUSED.search(console.read(CONSOLE)) is not None
+    return False
 
 
 def disk_format(directory: SandboxDir) -> str:
@@ -78,6 +118,7 @@ class _Task:
     settings: Settings
     formats: tuple[str, ...]
     progress: Progress
+    careful: bool
 
     @property
     def repository(self) -> str:
@@ -116,10 +157,13 @@ class _Task:
             captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
             taken = _snapshot(repo.git, captured)
-            confirm(repo.git, place, ledger)
+            confirm_young(repo.git, place, ledger)
+            looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
             found = difference(place, ledger)
             self._attach(base, tail.build(place, found.remove, found.write))
-        return Workspace(captured, taken, based=True)
+        if self.careful:
+            looking.result()
+        return Workspace(captured, taken, base=base, certain=partial(_certain, looking))
 
     def _attach(self, base: Base, difference: Tail | None) -> None:
         """Copy-on-write where backend and file systems can, else a copy of the image. Raises Unusable if it is gone."""
