@@ -75,6 +75,10 @@ class SandboxDir:
     def disk(self) -> Path:
         return self.root / "workspace.ext4"
 
+    def has_disk(self) -> bool:
+        """A link to a volume counts, also while the volume is not there."""
+        return os.path.lexists(self.disk)
+
     @property
     def mounts(self) -> Path:
         """A read-only file system image for each directory given with --mount, in the order of the guest's disks."""
@@ -84,6 +88,11 @@ class SandboxDir:
     def base(self) -> Path:
         """A link to the image of the repository's base. Where it is, `disk` is a qcow2 image laid over it, else raw."""
         return self.root / "base.ext4"
+
+    @property
+    def lower(self) -> Path:
+        """A link to that image for a guest that lays the disk over it. Where it is, `disk` is a dm-snapshot store."""
+        return self.root / "lower.ext4"
 
     @property
     def staging(self) -> Path:

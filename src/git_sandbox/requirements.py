@@ -17,7 +17,9 @@ from git_sandbox.git import command, filecopy
 from git_sandbox.git import repo as repos
 from git_sandbox.image import bases, cache, templates
 from git_sandbox.image.spec import ImageSpec
+from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
+from git_sandbox.transport import cow
 from git_sandbox.vmm import backends, host, vhost
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
@@ -60,7 +62,7 @@ TOOLS = (
 )
 
 
-def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
+def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Check]:
     """Every check in turn; none of them raises. `wanted`: what the settings ask of a machine."""
     named: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("git", _git),
@@ -72,6 +74,7 @@ def checks(spec: ImageSpec, wanted: Wanted) -> Iterator[Check]:
         ("accelerator", lambda: _accelerator(spec, wanted)),
         ("warm starts", _warm),
         ("repository bases", _bases),
+        ("workspace disks", lambda: _disks(spec, wanted, settings)),
         ("channel", lambda: _channel(wanted)),
         ("disk space", _space),
         ("directories", _directories),
@@ -233,6 +236,20 @@ def _bases() -> Check:
     found = bases.every()
     size = sum(each.size for each in found)
     return Check("repository bases", Verdict.OK, f"{len(found)} in the cache, {size >> 20} MiB")
+
+
+def _disks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Check:
+    """How the disk of a sandbox shows the base of its repository, and why so: tried on the file systems in question."""
+    if not settings.bases:
+        return Check("workspace disks", Verdict.NOTE, "copied whole, every time: the setting bases says no")
+    formats = backends.choose(wanted, backends.look(wanted)).kind.capabilities.disk_formats
+    source, target = _existing(bases.bases_root()), _existing(paths.state_root())
+    means = cow.look(source, target, formats, settings.thin_pool, layers=spec.layers, size=None)
+    try:
+        chosen = cow.choose(settings.cow, means)
+    except RequirementError as error:
+        return Check("workspace disks", Verdict.MISSING, f"{error.message}: {error.cause}", error.hint)
+    return Check("workspace disks", Verdict.OK, f"{chosen.strategy}: {chosen.reason}")
 
 
 def _directories() -> Check:

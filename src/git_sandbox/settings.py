@@ -22,6 +22,7 @@ from git_sandbox.projectfile import ProjectFile
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
 AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
+COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `transport.cow`, for the same reason
 ANY, VALUES, INSIDE = "any", "values", "inside"
 
 
@@ -86,6 +87,8 @@ ROWS = (
     Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
     Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
     Row("bases", "8G", "room in the cache for images later sandboxes of a repository start from, or no", kind="room"),
+    Row("cow", AUTO, "how a disk shows the image its sandbox starts from", COW),
+    Row("thin_pool", "", "LVM thin pool (VG/POOL) for the disks of root's sandboxes"),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -117,6 +120,8 @@ class Settings:
     publish: tuple[str, ...]
     ssh_agent: str  # no | yes
     bases: int  # MiB; 0: none are kept
+    cow: str
+    thin_pool: str
     boot_timeout: int  # seconds
 
 

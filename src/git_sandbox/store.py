@@ -144,7 +144,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
         try:
             yield box
         finally:
-            if not directory.disk.exists():
+            if not directory.has_disk():
                 shutil.rmtree(directory.root, ignore_errors=True)
 
 

@@ -91,10 +91,9 @@ def test_the_least_used_goes_first_and_a_worktree_that_is_gone_at_once(tmp_path:
 
 def test_a_sandbox_keeps_its_image(tmp_path: Path) -> None:
     base = make("repo", tmp_path)
-    assert bases.link(base, tmp_path / "link")
+    (tmp_path / "link").hardlink_to(base.image)
     bases.remove(base)
     assert (tmp_path / "link").read_bytes() == b"image"
-    assert not bases.link(base, tmp_path / "again")
 
 
 def test_a_damaged_base_is_none(tmp_path: Path) -> None:

@@ -8,42 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from support.gitrepo import GitRepo
+from support.cow import bases, edit, enlarge
 from support.vm import Sandboxes
-
-FILES = 2_100  # enough for a base
 
 
 @pytest.fixture
 def large(boxes: Sandboxes, tmp_path: Path) -> Sandboxes:
-    """A repository that is worth a base, in a cache of its own that has the real images."""
-    cache, real = tmp_path / "cache" / "git-sandbox", Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox"
-    for each in (*(real / "images").glob("[!.]*"), *real.glob("*.json")):
-        target = cache / each.relative_to(real)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target.symlink_to(each)
-    boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
-    boxes.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
-    return boxes
-
-
-def bases(boxes: Sandboxes) -> list[Path]:
-    return list(Path(boxes.env["XDG_CACHE_HOME"]).glob("git-sandbox/bases/*/*/image.ext4"))
-
-
-def edit(repo: GitRepo) -> None:
-    """A bit of everything between base and second sandbox."""
-    repo.commit("after the base", {"many/1/1": "new\n", "fresh/file": "x\n"})
-    repo.write("many/2/2", "dirty\n")
-    repo.write("untracked", "u\n")
-    (repo.path / "many/3").rename(repo.path / "moved")
-    (repo.path / "many/4/4").unlink()
-    (repo.path / "many/4/24").chmod(0o755)
-    (repo.path / "many/5/5").unlink()
-    (repo.path / "many/5/5").symlink_to("../1/1")
-    repo.git("add", "many/4")
-    repo.git("gc", "-q")
+    return enlarge(boxes, tmp_path / "cache")
 
 
 def test_the_second_sandbox_is_exact(large: Sandboxes) -> None:

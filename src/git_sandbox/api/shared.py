@@ -40,6 +40,8 @@ class Given(TypedDict, total=False):
     vsock: str
     warm: str
     bases: str
+    cow: str
+    thin_pool: str
     boot_timeout: int
 
 

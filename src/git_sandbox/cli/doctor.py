@@ -42,7 +42,7 @@ def command(verifying: bool, as_json: bool) -> Result:
     rows = []
     with progress.shown(quiet=as_json) as say:
         say("Checking")
-        rows = list(requirements.checks(asked, Wanted(wanted.backend, wanted.net, wanted.accelerator)))
+        rows = list(requirements.checks(asked, Wanted(wanted.backend, wanted.net, wanted.accelerator), wanted))
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 

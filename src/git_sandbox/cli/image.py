@@ -12,7 +12,7 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.image import bases, build, cache, spec, templates
 from git_sandbox.image.cache import Image
-from git_sandbox.sandbox import images
+from git_sandbox.sandbox import images, volumes
 from git_sandbox.text import one_line
 
 
@@ -120,8 +120,11 @@ def prune_images(as_json: bool) -> Result:
     lines += [f"Removed {saved} machines saved for warm starts"] if saved else []
     copies = bases.prune()
     lines += [f"Removed {copies} images of repositories"] if copies else []
-    text = "\n".join(lines) if gone or saved or copies or len(kept) > 1 else "Nothing to remove."
-    found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies}
+    wanted, _ = settings.resolve()
+    stray = volumes.tidy(wanted.thin_pool)
+    lines += [f"Removed {stray} thin volumes that nobody needs"] if stray else []
+    text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
+    found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
     return Result("image prune", found, text=text)
 
 

@@ -20,15 +20,35 @@ if [ "$mode" = probe ]; then
   stop
 fi
 
-while read -r module; do $bb insmod "/modules/$module" 2>/dev/null; done < /modules/order
+base=$(word sandbox.base)  # NAME,SECTORS: see below
+while read -r module; do
+  case $module in dm-*) [ "$base" ] || continue ;; esac
+  $bb insmod "/modules/$module" 2>/dev/null
+done < /modules/order
 waited=0
-until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
+until [ -b /dev/vda ] && [ -b /dev/vdb ] && { [ -z "$base" ] || [ -b "/dev/${base%,*}" ]; }; do
   [ $waited -lt 100 ] || die "the disks did not appear"
   $bb sleep 0.1
   waited=$((waited + 1))
 done
 $bb mount -t ext4 -o ro,noload /dev/vda /image || die "cannot mount the root image"
-$bb mount -t ext4 -o noatime /dev/vdb /disk || die "cannot mount the workspace disk"
+work=/dev/vdb
+if [ "$base" ]; then
+  # The workspace is a base that nobody writes to and, on the second disk, the chunks that differ (8 sectors each, a
+  # block of the file system: then nothing is ever copied). What that disk has from SECTORS on follows the base's end.
+  work=/dev/dm-0
+  read -r size < "/sys/block/${base%,*}/size"
+  read -r whole < /sys/block/vdb/size
+  table="0 $size snapshot /dev/${base%,*} /dev/vdb P 8"
+  rest=$((whole - ${base#*,}))
+  [ $rest -le 0 ] || table="$table
+$size $rest linear /dev/vdb ${base#*,}"
+  for each in proc sys dev; do $bb mount --bind /$each /image/$each; done
+  $bb echo "$table" | $bb chroot /image /usr/sbin/dmsetup create work --noudevsync --noudevrules \
+    || die "cannot lay the workspace over its base"
+  for each in proc sys dev; do $bb umount /image/$each; done
+fi
+$bb mount -t ext4 -o noatime $work /disk || die "cannot mount the workspace disk"
 if [ "$mode" = rescue ]; then
   # Nothing the guest left on its disk runs here: the changes it made to its system stay unused.
   $bb mkdir -p /scratch

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from git_sandbox.guest.common import REPO
 
-DEVICE = Path("/dev/vdb")
+DEVICE, LAID = Path("/dev/vdb"), Path("/dev/dm-0")  # the second where `initramfs-init.sh` lays it over a base
 MAGIC = b"git-sandbox tail"
 FORMAT = "<16sQQQ"
 CHUNK = 1 << 20
@@ -27,8 +27,9 @@ BLKDISCARD = 0x1277
 Row = list[object]
 
 
-def apply(device: Path = DEVICE, root: Path = REPO) -> bool:
+def apply(device: Path | None = None, root: Path = REPO) -> bool:
     """Bring `root`, on the file system of `device`, up to date. False when there is nothing to do."""
+    device = device or (LAID if LAID.exists() else DEVICE)
     with device.open("r+b", buffering=0) as disk:
         start = file_system_size(disk)
         disk.seek(start)

@@ -186,12 +186,3 @@ def prune() -> int:
         remove(base)
     tidy(0)
     return len(found)
-
-
-def link(base: Base, target: Path) -> bool:
-    """Keep the image for a sandbox. False where that cannot be: another file system, or the base has just gone."""
-    try:
-        os.link(base.image, target)
-    except OSError:
-        return False
-    return True

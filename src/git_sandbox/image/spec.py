@@ -42,6 +42,11 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.kernel[machine]
 
     @property
+    def layers(self) -> bool:
+        """Whether a guest can lay its workspace over a base by itself (`initramfs-init.sh`)."""
+        return "dmsetup" in self.packages and "dm_snapshot" in self.modules
+
+    @property
     def toml(self) -> str:
         """Every key with its value, as a file that `load` reads."""
         # Strings, numbers and lists of them are written alike in JSON and TOML; tables are not.

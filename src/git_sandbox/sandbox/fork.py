@@ -23,13 +23,13 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home, nested, workspace
+from git_sandbox.sandbox import home, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.sandbox.prepare import Prepared, configure, copy_mounts
 from git_sandbox.store import Box, Entry, Record
-from git_sandbox.transport import disk, stream
+from git_sandbox.transport import layer, stream
 from git_sandbox.transport.stream import StreamLimits
 
 # Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another
@@ -91,7 +91,7 @@ def prepared(
     """Like `prepare.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
     settings = options.settings
     source = store.find(box.repo, options.origin or "")
-    if workspace.disk_format(source.directory) not in formats:
+    if layer.disk_format(source.directory) not in formats:
         hint = "use the backend it has, or begin it anew with SANDBOX_BASES=no"
         raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
     record, _ = _begin(box, source, progress)
@@ -120,7 +120,7 @@ def image(repo: Repository, origin: str) -> Image:
 
 def disk_format(repo: Repository, origin: str) -> str:
     """The format of the disk that a copy of `origin` gets."""
-    return workspace.disk_format(store.find(repo, origin).directory)
+    return layer.disk_format(store.find(repo, origin).directory)
 
 
 def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
@@ -133,7 +133,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
             if not still:
                 stack.enter_context(_frozen(source.directory))
-            disk.clone(source.directory, box.directory)
+            layer.clone(source.directory, box.directory)
         session.make_keys(box.directory.keys, box.id)
         record = msgspec.structs.replace(
             source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,
@@ -142,7 +142,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         store.pin(box, record, base)
         return box.save(record), still
     except BaseException:
-        box.directory.disk.unlink(missing_ok=True)  # nothing ran: `store.create` removes the rest
+        layer.discard(box.directory)  # nothing ran: `store.create` removes the rest
         store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
         raise
 

@@ -24,7 +24,7 @@ from git_sandbox.sandbox import machines, nested
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import manifest, stream
+from git_sandbox.transport import layer, manifest, stream
 from git_sandbox.transport.manifest import Manifest
 from git_sandbox.vmm.machine import CONTROL, Running
 
@@ -160,7 +160,7 @@ def _kept_before(box: Box, record: Record) -> bool:
 
 def image_of(box: Box, record: Record | None) -> Image:
     """The image a stopped sandbox can be started with. Raises StateError when it, or the disk, is gone."""
-    if record is None or not box.directory.disk.exists():
+    if record is None or not box.directory.has_disk():
         raise StateError(f"sandbox `{box.id}` has no disk any more", hint="what is in its refs is all there is")
     found = cache.find(record.image)
     if found is None:
@@ -192,7 +192,7 @@ def remove(box: Box, record: Record | None = None) -> None:
     if refs:
         store.unpin(repo.git, refs)
     if box.directory.root.is_dir():
-        box.directory.disk.unlink(missing_ok=True)
+        layer.discard(box.directory)
         shutil.rmtree(box.directory.root, ignore_errors=True)
 
 

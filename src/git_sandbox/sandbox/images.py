@@ -12,6 +12,6 @@ def needed() -> dict[str, list[str]]:
     for each in sorted(paths.state_root().glob("*/*/record.json")):
         directory = SandboxDir(each.parent)
         record = store.decode(each.read_bytes())
-        if record is not None and directory.disk.exists():
+        if record is not None and directory.has_disk():
             found.setdefault(record.image, []).append(f"{record.id} of {record.worktree}")
     return found

@@ -15,11 +15,12 @@ from git_sandbox.errors import HostResourceError, MachineError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import prepare, warm, workspace
+from git_sandbox.sandbox import prepare, warm
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
+from git_sandbox.transport import layer
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
@@ -63,7 +64,8 @@ def begun(
 
     `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
     """
-    chosen = _again(record, ready, mode, progress, like, disk=workspace.disk_format(box.directory))
+    chosen = _again(record, ready, mode, progress, like, disk=layer.disk_format(box.directory))
+    layer.ready(box.directory)
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
     with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:

@@ -28,6 +28,7 @@ from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
+from git_sandbox.transport import layer
 from git_sandbox.vmm import net
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec
 
@@ -110,8 +111,7 @@ def prepare(
 
 def undo(box: Box) -> None:
     """Back to before `prepare`: nothing ran, or nobody has used it. What else is there `store.create` removes."""
-    for each in (box.directory.disk, box.directory.base):
-        each.unlink(missing_ok=True)
+    layer.discard(box.directory)
     for each in (box.directory.keys, box.directory.mounts):
         shutil.rmtree(each, ignore_errors=True)
     store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
@@ -195,13 +195,19 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
 def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
     """The machine as it boots, from an initrd that `write_initrd` writes."""
     run = mode == "run"
-    work = Disk(box.directory.disk, format=workspace.disk_format(box.directory))
+    shown = layer.shown(box.directory)
+    disks = [Disk(ready.rootfs, readonly=True), Disk(shown.path, format=shown.format, block=shown.block)]
+    disks += _mounts(box) if run else []
+    cmdline: tuple[str, ...] = (*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}")
+    if shown.lower is not None:  # last: the others are known by their places
+        cmdline += (f"sandbox.base=vd{chr(ord('a') + len(disks))},{shown.store}",)
+        disks.append(Disk(shown.lower, readonly=True))
     return MachineSpec(
         name=f"sandbox-{box.id}",
         kernel=ready.kernel,
         initrd=box.directory.initrd,
-        cmdline=(*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}"),
-        disks=(Disk(ready.rootfs, readonly=True), work, *(_mounts(box) if run else ())),
+        cmdline=cmdline,
+        disks=tuple(disks),
         cpus=record.cpus if run else 1,
         memory=record.memory if run else min(record.memory, 1024),
         channels=CHANNELS if run else (CONTROL,),

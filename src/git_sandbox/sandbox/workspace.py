@@ -14,8 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -32,12 +32,14 @@ from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
 from git_sandbox.image.bases import Base, BaseInfo
+from git_sandbox.image.spec import load
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import nested
+from git_sandbox.sandbox import nested, volumes
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, NestedRecord
-from git_sandbox.transport import disk, tail
+from git_sandbox.transport import cow, disk, layer, tail
+from git_sandbox.transport.cow import Means
 from git_sandbox.transport.tail import Tail
 
 WORTH_BYTES = 32 << 20  # a repository that is smaller and has fewer files is copied in a blink
@@ -85,10 +87,11 @@ def make(
     """
     task = _Task(box, policy, settings, formats, progress, careful)
     try:
+        if settings.bases:
+            _ = task.means  # whatever is wrong with it is said before anything is copied
         return task.from_base() or task.copied()
     except BaseException:
-        box.directory.disk.unlink(missing_ok=True)
-        box.directory.base.unlink(missing_ok=True)
+        layer.discard(box.directory)
         raise
 
 
@@ -104,11 +107,6 @@ def refused(directory: SandboxDir) -> bool:
     with suppress(OSError), directory.console.open("rb") as console:
         return _REFUSED.search(console.read(CONSOLE)) is not None
     return False
-
-
-def disk_format(directory: SandboxDir) -> str:
-    """Told by a file that no guest can make, never by the disk's content: that is the guest's."""
-    return "qcow2" if directory.base.exists() else "raw"
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,16 @@ class _Task:
             self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, os.getuid(), os.getgid(),
         )  # fmt: skip
         return hashlib.sha256(repr(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    @cached_property
+    def means(self) -> Means:
+        """For disks that show a base. Raises RequirementError when what the settings ask for does not work here."""
+        settings, place = self.settings, self.box.directory.root
+        spec = load(Path(settings.image) if settings.image else None, settings.packages)
+        source = paths.private_directory(bases.bases_root())
+        found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
+        cow.choose(settings.cow, found)
+        return found
 
     def from_base(self) -> Workspace | None:
         """None when there is no base, or when something is odd."""
@@ -166,15 +174,13 @@ class _Task:
         return Workspace(captured, taken, base=base, certain=partial(_certain, looking))
 
     def _attach(self, base: Base, difference: Tail | None) -> None:
-        """Copy-on-write where backend and file systems can, else a copy of the image. Raises Unusable if it is gone."""
-        directory = self.box.directory
-        directory.base.unlink(missing_ok=True)  # of an attempt that failed: with it the disk would be taken for qcow2
-        if "qcow2" in self.formats and bases.link(base, directory.base):
-            disk.over(directory.base, directory.disk, difference)
-        elif base.image.exists():
-            disk.beside(base.image, directory.disk, difference)
-        else:
-            raise Unusable("the base has gone")
+        """The disk, by the strategy that fits (`transport/cow.py`). Raises Unusable if the base is gone."""
+        means = replace(self.means, bytes=base.size)
+        chosen = cow.choose(self.settings.cow, means)
+        try:
+            layer.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
+        except FileNotFoundError as error:
+            raise Unusable("the base has gone") from error
 
     def copied(self) -> Workspace:
         """A whole copy; a base for the next ones where that is worth it and can be exact."""
@@ -189,7 +195,7 @@ class _Task:
             if self._worth(captured) and not ledger.obstacle:
                 self._new_base(captured, ledger, place)
             else:
-                self.box.directory.base.unlink(missing_ok=True)
+                layer.discard(self.box.directory)
                 self._make(captured, self.box.directory.disk)
         return Workspace(captured, taken, inside)
 
@@ -206,6 +212,7 @@ class _Task:
             self._attach(made, None)
             info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
             bases.publish(build, info, self.settings.bases << 20)
+        volumes.tidy(self.means.pool)
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth

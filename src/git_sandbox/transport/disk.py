@@ -11,7 +11,6 @@ from pathlib import Path
 
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, SandboxError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.text import printable
 from git_sandbox.transport import qcow2
 from git_sandbox.transport.tail import Tail
@@ -68,12 +67,23 @@ def over(base: Path, target: Path, tail: Tail | None) -> None:
 def beside(base: Path, target: Path, tail: Tail | None) -> None:
     """The same as a raw image: a copy of `base`, sharing blocks where the file system can."""
     copy(base, target)
+    append(target, tail)
+
+
+def append(target: Path, tail: Tail | None) -> None:
+    """Write `tail` at the end of a raw image, which becomes our own to write."""
     with _complete(target):
         target.chmod(0o600)
         with target.open("ab") as out:
             for chunk in tail.chunks() if tail else ():
                 out.write(chunk)
             out.truncate(-(-out.tell() // ALIGNMENT) * ALIGNMENT)
+
+
+def empty(target: Path, size: int) -> None:
+    """Zeros that take no space."""
+    with target.open("xb") as out:
+        out.truncate(size)
 
 
 @contextlib.contextmanager
@@ -87,16 +97,6 @@ def _complete(target: Path) -> Iterator[None]:
             hint = "free some space, then try again"
             raise HostResourceError(f"the disk below {target.parent} is full", hint=hint) from error
         raise
-
-
-def clone(source: SandboxDir, target: SandboxDir) -> None:
-    """A private copy of a sandbox's disk. Both show the same base, if there is one."""
-    if source.base.exists():
-        try:
-            os.link(source.base, target.base)
-        except OSError:  # another file system
-            copy(source.base, target.base)
-    copy(source.disk, target.disk)
 
 
 def copy(source: Path, target: Path) -> None:

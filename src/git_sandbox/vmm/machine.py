@@ -33,6 +33,7 @@ class Disk:
     path: Path
     readonly: bool = False
     format: str = "raw"  # raw | qcow2
+    block: bool = False  # not a file, but a block device of the host's
 
 
 @dataclass(frozen=True)

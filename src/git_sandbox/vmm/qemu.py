@@ -96,9 +96,10 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
 
 def _disk(number: int, disk: Disk) -> list[str]:
     # JSON, because a path may hold commas. `discard`: what the guest trims leaves the host's disk, too.
+    file = "host_device" if disk.block else "file"
     node = {
         "driver": disk.format, "node-name": f"disk{number}", "read-only": disk.readonly, "discard": "unmap",
-        "file": {"driver": "file", "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
+        "file": {"driver": file, "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
     }  # fmt: skip
     device = f"virtio-blk-pci,drive=disk{number}" + ("" if disk.readonly else ",werror=report,rerror=report")
     return ["-blockdev", msgspec.json.encode(node).decode(), "-device", device]

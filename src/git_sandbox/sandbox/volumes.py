@@ -1,0 +1,21 @@
+"""Which thin volumes are still needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from git_sandbox import paths
+from git_sandbox.image import bases
+from git_sandbox.paths import SandboxDir
+from git_sandbox.transport import thin
+
+
+def tidy(pool: str) -> int:
+    """Remove ours that nobody needs: of bases that are gone, of directories somebody removed by hand. How many."""
+    return thin.strays(pool, _needed) if pool and not thin.trouble(pool) else 0
+
+
+def _needed() -> tuple[list[Path], list[Path]]:
+    images = [base.image for base in bases.every() if base.image.exists()]
+    links = [SandboxDir(each).disk for each in paths.state_root().glob("*/*")]
+    return images, [each for each in links if each.is_symlink()]

@@ -1,0 +1,114 @@
+"""Disks that show the base of a repository: made, read again, copied and removed, whichever strategy made them.
+
+Told by files that no guest can make, never by the disk's content, which is the guest's: with a `base` beside it the
+disk is qcow2, with a `lower` the guest lays it over that, a link leads to a thin volume, everything else is raw.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.paths import SandboxDir
+from git_sandbox.transport import cow, disk, overlay, reflink, thin
+from git_sandbox.transport.tail import Tail
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The disk as a machine has to be told of it. `lower`: a second one, only read; `store`: sectors of the first."""
+
+    path: Path
+    format: str = "raw"
+    block: bool = False  # a block device of the host's
+    lower: Path | None = None
+    store: int = 0
+
+
+def shown(directory: SandboxDir) -> Shown:
+    if directory.disk.is_symlink():
+        return Shown(directory.disk.resolve(), block=True)
+    if directory.lower.exists():
+        sectors = overlay.start(directory.lower.stat().st_size) // overlay.SECTOR
+        return Shown(directory.disk, lower=directory.lower, store=sectors)
+    return Shown(directory.disk, format=disk_format(directory))
+
+
+def disk_format(directory: SandboxDir) -> str:
+    """What a backend must be able to read."""
+    return "qcow2" if directory.base.exists() else "raw"
+
+
+def lay(strategy: str, image: Path, directory: SandboxDir, tail: Tail | None, pool: str = "") -> None:
+    """Make the disk: it shows `image`, with `tail` behind its end. `image` is only read, and may go afterwards.
+
+    What an attempt before left is removed. Raises FileNotFoundError when the image has gone, HostResourceError when
+    the host's disk or the pool is full; then there is no disk.
+    """
+    discard(directory)
+    try:
+        if strategy == cow.THIN:
+            thin.lay(pool, image, directory.disk, tail)
+        else:
+            _LAYING[strategy](image, directory, tail)
+    except BaseException:
+        discard(directory)
+        raise
+
+
+def _qcow2(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+    os.link(image, directory.base)
+    disk.over(directory.base, directory.disk, tail)
+
+
+def _reflink(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+    reflink.clone(image, directory.disk)
+    disk.append(directory.disk, tail)
+
+
+def _overlay(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+    os.link(image, directory.lower)
+    disk.empty(directory.disk, overlay.start(image.stat().st_size))
+    disk.append(directory.disk, tail)
+
+
+def _copy(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+    image.stat()
+    disk.beside(image, directory.disk, tail)
+
+
+_LAYING: dict[str, Callable[[Path, SandboxDir, Tail | None], None]] = {
+    cow.QCOW2: _qcow2, cow.REFLINK: _reflink, cow.OVERLAY: _overlay, cow.COPY: _copy,
+}  # fmt: skip
+
+
+def ready(directory: SandboxDir) -> None:
+    """Before a machine gets a disk that is there already. Raises StateError when its volume is gone."""
+    if directory.disk.is_symlink():
+        thin.activate(directory.disk)
+    elif directory.lower.exists():
+        overlay.revive(directory.disk)
+
+
+def clone(source: SandboxDir, target: SandboxDir) -> None:
+    """A private copy of a sandbox's disk. Both show the same base, if there is one."""
+    if source.disk.is_symlink():
+        thin.clone(source.disk, target.disk)
+        return
+    for theirs, ours in ((source.base, target.base), (source.lower, target.lower)):
+        if theirs.exists():
+            try:
+                os.link(theirs, ours)
+            except OSError:  # another file system
+                disk.copy(theirs, ours)
+    disk.copy(source.disk, target.disk)
+
+
+def discard(directory: SandboxDir) -> None:
+    """Remove the disk, and what it was laid over. Raises HostResourceError when a volume cannot be removed."""
+    if directory.disk.is_symlink():
+        thin.discard(directory.disk)
+    for each in (directory.disk, directory.base, directory.lower):
+        each.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""A repository that is worth a base, and what every strategy for disks must be able to do with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from support.gitrepo import GitRepo
+from support.vm import Sandboxes, wait_for
+
+FILES = 2_100  # enough for a base
+TELLING = {"base.ext4": "qcow2", "lower.ext4": "overlay"}
+
+
+def enlarge(boxes: Sandboxes, cache: Path) -> Sandboxes:
+    """`boxes` with a repository that is worth a base, and with its own `cache`, in which the real images are."""
+    own, real = cache / "git-sandbox", Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox"
+    for each in (*(real / "images").glob("[!.]*"), *real.glob("*.json")):
+        target = own / each.relative_to(real)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.symlink_to(each)
+    boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
+    boxes.env["XDG_CACHE_HOME"] = str(cache)
+    boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
+    return boxes
+
+
+def bases(boxes: Sandboxes) -> list[Path]:
+    return list(Path(boxes.env["XDG_CACHE_HOME"]).glob("git-sandbox/bases/*/*/image.ext4"))
+
+
+def edit(repo: GitRepo) -> None:
+    """A bit of everything between base and second sandbox."""
+    repo.commit("after the base", {"many/1/1": "new\n", "fresh/file": "x\n"})
+    repo.write("many/2/2", "dirty\n")
+    repo.write("untracked", "u\n")
+    (repo.path / "many/3").rename(repo.path / "moved")
+    (repo.path / "many/4/4").unlink()
+    (repo.path / "many/4/24").chmod(0o755)
+    (repo.path / "many/5/5").unlink()
+    (repo.path / "many/5/5").symlink_to("../1/1")
+    repo.git("add", "many/4")
+    repo.git("gc", "-q")
+
+
+def digest(path: Path) -> str:
+    """Of an image's content, whose holes are not read."""
+    found, at, size = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            content = os.pread(file.fileno(), end - at, at)
+            found.update(b"%d %d " % (at, len(content)) + content)
+            at += len(content)
+    return found.hexdigest()
+
+
+def kind(directory: Path) -> str:
+    """What the disk in a sandbox's directory is. Copies and reflinks are both raw."""
+    if (directory / "workspace.ext4").is_symlink():
+        return "thin"
+    return next((name for file, name in TELLING.items() if (directory / file).exists()), "raw")
+
+
+def exercise(boxes: Sandboxes, strategy: str) -> None:
+    """Exact, apart from each other, safe from a kill, readable by rescue and fork; and nobody writes to the base."""
+    boxes.env |= {"SANDBOX_COW": strategy, "SANDBOX_DISK": "256M"}
+    boxes.sh("true")
+    (base,) = bases(boxes)
+    before = digest(base)
+    edit(boxes.repo)
+    assert "No difference" in boxes.ok("doctor", "--verify").text
+    _side_by_side(boxes, "raw" if strategy in ("copy", "reflink") else strategy)
+    boxes.ok("recover", "one")
+    assert boxes.repo.git("show", "refs/sandbox/one:many/9/9") == "1"
+    assert boxes.repo.git("show", "refs/sandbox-wip/one:loose") == "loose"
+    assert boxes.repo.git("show", "refs/sandbox/two:many/9/9") == "2"
+    boxes.sh("test $(cat many/9/9) = 1; test $(cat loose) = loose; test ! -e two", "--from", "one", "--name", "three")
+    assert bases(boxes) == [base], "a new base was made: somebody copied the repository whole"
+    assert digest(base) == before
+    for name in boxes.listed():
+        boxes.ok("drop", "--force", name)
+    assert boxes.directories() == []
+
+
+def _side_by_side(boxes: Sandboxes, told: str) -> None:
+    """`one` is killed, VMM and all, while it runs beside `two`."""
+    script = "echo 1 > many/9/9; git commit -qm one many/9/9; echo loose > loose; sync; echo up; sleep 600"
+    with boxes.started("run", "--name", "one", "--", "sh", "-ec", script) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        assert kind(boxes.directory("one")) == told
+        boxes.sh(
+            "test $(cat many/9/9) = 9; test ! -e loose; echo 2 > many/9/9; touch two; git commit -qm two many/9/9",
+            "--name", "two",
+        )  # fmt: skip
+        assert kind(boxes.directory("two")) == told
+        child.kill()
+        child.wait()
+    wait_for("the machine dies with its supervisor", lambda: not boxes.processes(), 15)
+    assert boxes.listed()["one"]["state"] == "recoverable"
