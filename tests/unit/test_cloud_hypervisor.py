@@ -37,7 +37,7 @@ def test_config_says_everything_the_spec_says(spec: MachineSpec) -> None:
     ]
     assert found["cpus"] == {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus}
     assert found["memory"]["size"] == spec.memory << 20
-    assert found["vsock"] == {"cid": 3, "socket": str(VSOCK)}
+    assert found["vsock"] == {"id": "vsock", "cid": 3, "socket": str(VSOCK)}
 
 
 @given(specs())
@@ -52,7 +52,7 @@ def test_filters_are_on() -> None:
     spec = MachineSpec("n", Path("/k"), Path("/i"), ())
     assert config(spec)["landlock_enable"] is True
     assert config(spec, landlock=False)["landlock_enable"] is False
-    assert [call.path for call in cloud_hypervisor.calls(spec, VSOCK, landlock=True)] == [
+    assert [call.path for call in cloud_hypervisor.calls(config(spec))] == [
         "/api/v1/vm.create", "/api/v1/vm.boot",
     ]  # fmt: skip
 

@@ -32,7 +32,7 @@ def test_what_was_published_is_found_whole() -> None:
     make("one")
     with templates.used("one") as found:
         assert found is not None
-        assert found.memory.read_bytes() == b"memory"
+        assert (found.root / "memory").read_bytes() == b"memory"
         assert found.info.shape == "shape"
     with templates.used("two") as missing:
         assert missing is None
@@ -63,16 +63,16 @@ def test_a_template_that_is_not_what_it_was_is_not_used(damage: str, monkeypatch
     made = make("one")
     match damage:
         case "truncate":
-            os.truncate(made.memory, 3)
+            os.truncate((made.root / "memory"), 3)
         case "rewrite":
-            made.memory.write_bytes(b"MEMORY")
-            os.utime(made.memory, (time.time() + 5, time.time() + 5))
+            (made.root / "memory").write_bytes(b"MEMORY")
+            os.utime((made.root / "memory"), (time.time() + 5, time.time() + 5))
         case "flip":
-            seen = made.state.stat()
-            made.state.write_bytes(b"stAte")
-            os.utime(made.state, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+            seen = (made.root / "state").stat()
+            (made.root / "state").write_bytes(b"stAte")
+            os.utime((made.root / "state"), ns=(seen.st_atime_ns, seen.st_mtime_ns))
         case "lose":
-            made.state.unlink()
+            (made.root / "state").unlink()
         case "description":
             made.description.write_bytes(b'{"key": 1')
         case "boot":
@@ -82,11 +82,11 @@ def test_a_template_that_is_not_what_it_was_is_not_used(damage: str, monkeypatch
 
 
 def test_a_new_one_takes_the_place_of_a_damaged_one() -> None:
-    os.truncate(make("one").memory, 0)
+    os.truncate((make("one").root / "memory"), 0)
     make("one", b"again")
     with templates.used("one") as found:
         assert found is not None
-        assert found.memory.read_bytes() == b"again"
+        assert (found.root / "memory").read_bytes() == b"again"
 
 
 def test_the_longest_unused_goes_first() -> None:
@@ -111,7 +111,7 @@ def test_one_in_use_is_kept_by_whoever_cleans_up() -> None:
         assert found is not None
         assert not templates.remove(found)
         assert templates.prune() == 0
-        assert found.memory.read_bytes() == b"memory"
+        assert (found.root / "memory").read_bytes() == b"memory"
     assert templates.prune() == 1
     assert keys() == []
 

@@ -6,10 +6,25 @@ $bb mkdir -p /proc /sys /dev /image /disk /root
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sysfs /sys
 $bb mount -t devtmpfs devtmpfs /dev
-die() { $bb echo "git-sandbox: $*" > /dev/console; $bb poweroff -f; }
-while read -r module; do $bb insmod "/modules/$module" 2>/dev/null; done < /modules/order
+end=poweroff
+case $($bb cat /proc/cmdline) in *sandbox.end=reboot*) end=reboot ;; esac
+die() { $bb echo "git-sandbox: $*" > /dev/console; $bb "$end" -f; }
+
+# The second disk gets no driver: that would remember its size, and not every VMM lets a driver go again.
+bus=/sys/bus/virtio
+while read -r module; do
+  [ "$module" = virtio_blk.ko ] && $bb echo 0 > $bus/drivers_autoprobe
+  $bb insmod "/modules/$module" 2>/dev/null
+  [ "$module" = virtio_blk.ko ] && $bb echo 1 > $bus/drivers_autoprobe
+done < /modules/order
 waited=0
-until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
+until [ -b /dev/vda ]; do
+  for each in $bus/devices/virtio?; do
+    [ "$($bb cat "$each/device")" = 0x0002 ] || continue
+    $bb echo "${each##*/}" > $bus/drivers/virtio_blk/bind 2>/dev/null
+    break
+  done
+  [ -b /dev/vda ] && break
   [ $waited -lt 100 ] || die "the disks did not appear"
   $bb sleep 0.1
   waited=$((waited + 1))

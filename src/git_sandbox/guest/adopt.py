@@ -7,24 +7,29 @@ else runs: fresh randomness, the right time, this sandbox's own files and keys, 
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, reply
-from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, log
+from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, log
+from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
 MS_MOVE, MS_NOATIME = 8192, 1024
-DRIVER = Path("/sys/bus/virtio/drivers/virtio_blk")
+VIRTIO = Path("/sys/bus/virtio")
+BLOCK_DEVICE = "0x0002"  # virtio's number of that kind
 IDLE = 0.004  # seconds between two looks at a port without a host
 # What a first session and the exporter will want to have in the page cache.
 USED_SOON = (
@@ -49,17 +54,17 @@ class Adoption:
         reply(self.port, self.request, {"ok": True})
 
 
-def wait_for_adoption() -> Adoption:
+def wait_for_adoption(config: Config) -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
-    disk = let_go("vdb")
-    port = os.open(control_port(), os.O_RDWR | os.O_CLOEXEC)
-    while True:
-        request = next_request(port)
-        if request["op"] == "adopt":
-            become_own(request, disk)
-            return Adoption(port, request)
-        reply(port, request, {"mode": "template"})
+    disk = disk_without_driver()
+    with Door.on_vsock() if "control" in over_vsock(config) else Door.on_port() as door:
+        while True:
+            descriptor, request = door.next_request()
+            if request["op"] == "adopt":
+                become_own(request, disk)
+                return Adoption(os.dup(descriptor), request)
+            reply(descriptor, request, {"mode": "template"})
 
 
 def warm_up() -> None:
@@ -70,11 +75,63 @@ def warm_up() -> None:
                        stderr=subprocess.DEVNULL, check=False)  # fmt: skip
 
 
-def let_go(name: str) -> str:
-    """Take the disk away from its driver, which otherwise remembers its size; the device's name, to bring it back."""
-    device = Path(f"/sys/block/{name}/device").resolve().name
-    (DRIVER / "unbind").write_text(device)
-    return device
+def disk_without_driver() -> str:
+    """The device that is going to be the workspace; template-init.sh kept every driver away from it."""
+    disks = [each for each in (VIRTIO / "devices").iterdir() if (each / "device").read_text().strip() == BLOCK_DEVICE]
+    (found,) = [each.name for each in disks if not (each / "driver").exists()]
+    return found
+
+
+class Door:
+    """Where the host comes with its requests, one after the other: a port, or connections over vsock.
+
+    Connections do not survive that the machine is saved: the VMM resets them, and those who listen stay.
+    """
+
+    def __init__(self, listener: socket.socket | None, port: int) -> None:
+        self.listener, self.current = listener, port
+
+    @classmethod
+    def on_vsock(cls) -> Self:
+        return cls(listen_on_vsock("control"), -1)
+
+    @classmethod
+    def on_port(cls) -> Self:
+        return cls(None, os.open(control_port(), os.O_RDWR | os.O_CLOEXEC))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+        if self.listener is not None:
+            self.listener.close()
+
+    def hang_up(self) -> None:
+        if self.current >= 0:
+            os.close(self.current)
+        self.current = -1
+
+    def next_request(self) -> tuple[int, dict[str, object]]:
+        """What the next one is answered on, until the one after it is asked for; and the request."""
+        received = b""
+        while not received.endswith(b"\n") and len(received) <= MAX_REQUEST:
+            if self.listener is not None and not received:
+                self.hang_up()
+                self.current = self.listener.accept()[0].detach()
+            chunk = self.read()
+            received = received + chunk if chunk else b""
+        found: dict[str, object] = json.loads(received)
+        return self.current, found
+
+    def read(self) -> bytes:
+        """Nothing: no host is there, or it went away in the middle of a line."""
+        with contextlib.suppress(ConnectionError):
+            if chunk := os.read(self.current, 65536):
+                return chunk
+        if self.listener is None:
+            time.sleep(IDLE)
+        return b""
 
 
 def control_port() -> Path:
@@ -83,17 +140,6 @@ def control_port() -> Path:
             if entry.read_text().strip() == f"{PORT_PREFIX}control":
                 return Path("/dev") / entry.parent.name
         time.sleep(0.01)
-
-
-def next_request(port: int) -> dict[str, object]:
-    received = b""
-    while not received.endswith(b"\n") and len(received) <= MAX_REQUEST:
-        chunk = os.read(port, 65536)
-        received = received + chunk if chunk else b""
-        if not chunk:  # no host is there, or it went away in the middle of a line
-            time.sleep(IDLE)
-    found: dict[str, object] = json.loads(received)
-    return found
 
 
 def become_own(request: dict[str, object], disk: str) -> None:
@@ -106,7 +152,7 @@ def become_own(request: dict[str, object], disk: str) -> None:
         target.touch(mode=0o600)
         target.write_bytes(base64.b64decode(content))
         target.chmod(mode)
-    (DRIVER / "bind").write_text(disk)
+    (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     enter_system()
 
 

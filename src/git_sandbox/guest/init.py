@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest.adopt import wait_for_adoption
+from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, Config, fork_task, log
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
@@ -50,7 +51,7 @@ def main() -> None:
     config = configuration()
     try:
         prepare_kernel()
-        loop = booted(config) if config["mode"] != "template" else adopted()
+        loop = booted(config) if config["mode"] != "template" else adopted(config)
         config = loop.config
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
@@ -69,12 +70,12 @@ def booted(config: Config) -> Loop:
     return loop
 
 
-def adopted() -> Loop:
+def adopted(template: Config) -> Loop:
     """The same for a template's machine once it is a sandbox's own; what no login needs happens beside the first one.
 
     The host waits for our reply before it lets anybody use its session.
     """
-    adoption = wait_for_adoption()
+    adoption = wait_for_adoption(template)
     config = configuration()
     home = prepare_user(config)
     loop = Loop.on_every_channel(config, but={"control"})
@@ -83,7 +84,11 @@ def adopted() -> Loop:
         prepare_rest(config, home)
         watch_commits(config)
 
-    loop.add_port("control", adoption.port, busy=fork_task(lambda: adoption.complete(rest)))
+    completing = fork_task(lambda: adoption.complete(rest))
+    if is_socket(adoption.port):
+        os.close(adoption.port)
+    else:
+        loop.add_port("control", adoption.port, busy=completing)
     return loop
 
 

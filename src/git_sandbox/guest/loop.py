@@ -27,6 +27,19 @@ def hung_up(descriptor: int) -> bool:
     return any(events & select.POLLHUP for _, events in state.poll(0))
 
 
+def over_vsock(config: Config) -> list[str]:
+    """The channels that are vsock ports and not virtio-serial ports."""
+    wanted = config.get("vsock")
+    return wanted if isinstance(wanted, list) else []
+
+
+def listen_on_vsock(channel: str) -> socket.socket:
+    listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    listener.bind((socket.VMADDR_CID_ANY, VSOCK_PORTS[channel]))
+    listener.listen(16)
+    return listener
+
+
 class Loop:
     """Waits for the host on every channel and forks a server for each conversation.
 
@@ -79,11 +92,8 @@ class Loop:
 
     def add_vsock(self) -> None:
         """Listen for the channels that have no port of their own, and for no others: who can reach them differs."""
-        wanted = self.config.get("vsock")
-        for name in wanted if isinstance(wanted, list) else ():
-            listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-            listener.bind((socket.VMADDR_CID_ANY, VSOCK_PORTS[name]))
-            listener.listen(16)
+        for name in over_vsock(self.config):
+            listener = listen_on_vsock(name)
             self.listeners[listener.fileno()] = (listener, SERVERS[name])
             self.epoll.register(listener.fileno(), select.EPOLLIN)
 

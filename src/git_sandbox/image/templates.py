@@ -22,6 +22,7 @@ from git_sandbox import paths
 
 KEPT = 4  # templates, the most recently used
 KEPT_BYTES = 4 << 30  # of all together
+READ = 8 << 20  # bytes; files up to this size are compared by what is in them
 BLOCK = 512  # bytes; what st_blocks counts
 NOT_AGAIN_WITHIN = 600.0  # seconds after a failure
 
@@ -29,7 +30,8 @@ NOT_AGAIN_WITHIN = 600.0  # seconds after a failure
 class TemplateInfo(msgspec.Struct, frozen=True):
     """`template.json`. `files`: name -> size and time of change (ns) of the others, which never change again.
 
-    `state`: SHA-256 of that one. QEMU would take up a damaged one without a word; the memory is too large to be read.
+    `digests`: name -> SHA-256 of the small ones. QEMU would take up a damaged state without a word; the memory is too
+    large to be read.
     """
 
     key: str
@@ -37,7 +39,7 @@ class TemplateInfo(msgspec.Struct, frozen=True):
     boot_id: str  # of the host
     shape: str  # for people
     files: dict[str, tuple[int, int]]
-    state: str
+    digests: dict[str, str]
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -50,14 +52,6 @@ class Failure(msgspec.Struct, frozen=True):
 @dataclass(frozen=True)
 class Template:
     root: Path
-
-    @property
-    def memory(self) -> Path:
-        return self.root / "memory"
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state"
 
     @property
     def initrd(self) -> Path:
@@ -82,7 +76,7 @@ class Template:
         try:
             info = self.info
             unchanged = info.boot_id == host_boot() and info.files == _files(self.root)
-            return unchanged and info.state == _digest(self.state)
+            return unchanged and info.digests == _digests(self.root)
         except (OSError, msgspec.DecodeError):
             return False
 
@@ -140,7 +134,7 @@ def building() -> Iterator[Path | None]:
 
 def publish(place: Path, key: str, image: str, shape: str) -> None:
     """Make what was built in `place` the template `key`, and let old ones go."""
-    info = TemplateInfo(key, image, host_boot(), shape, _files(place), _digest(place / "state"))
+    info = TemplateInfo(key, image, host_boot(), shape, _files(place), _digests(place))
     (place / "template.json").write_bytes(msgspec.json.encode(info))
     final = root() / key
     if final.exists():
@@ -154,8 +148,9 @@ def _files(place: Path) -> dict[str, tuple[int, int]]:
     return {name: (found.st_size, found.st_mtime_ns) for name, found in seen.items()}
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digests(place: Path) -> dict[str, str]:
+    small = [name for name, (size, _) in _files(place).items() if size <= READ and name != "initrd"]
+    return {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in small}
 
 
 def _evict(fresh: Path) -> None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
 from git_sandbox.image import guestfiles, initrd, spec, templates
 from git_sandbox.image.cache import Image
@@ -29,6 +31,7 @@ from git_sandbox.vmm.machine import (
     CONTROL,
     KERNEL_ARGUMENTS,
     Backend,
+    Capabilities,
     Disk,
     MachineLogs,
     MachineSpec,
@@ -38,10 +41,11 @@ from git_sandbox.vmm.machine import (
     can_save,
 )
 
-SCHEMA = "1"  # of what is saved and how it is adopted
+SCHEMA = "2"  # of what is saved and how it is adopted
 INIT = "template-init.sh"
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
 ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
+TRIES = 3  # to be heard by a guest that has just been restored
 SEED = 64  # bytes of fresh randomness for the guest's kernel
 SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
 
@@ -75,6 +79,7 @@ class Adoption:
 
     def _adopt(self) -> None:
         try:
+            _awake(self._machine)
             _call(self._machine, "adopt", ADOPT, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
@@ -129,20 +134,21 @@ def _key(wanted: Start, backend: Snapshotting) -> str:
     digest = hashlib.sha256()
     parts = [SCHEMA.encode(), (wanted.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
     parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
-    parts.append(backend.fingerprint(_shape(wanted.spec, Path("initrd"), Path("disk"))).encode())
+    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disk"))).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
 
-def _shape(wanted: MachineSpec, archive: Path, disk: Path, saved: Saved | None = None) -> MachineSpec:
+def _shape(wanted: Start, archive: Path, disk: Path, saved: Saved | None = None) -> MachineSpec:
     """The machine without what is a sandbox's own."""
+    end = wanted.backend.capabilities.ends_by
     return dataclasses.replace(
-        wanted,
+        wanted.spec,
         name="template",
         initrd=archive,
-        cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template"),
-        disks=(wanted.disks[0], Disk(disk)),
+        cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template", f"sandbox.end={end}"),
+        disks=(wanted.spec.disks[0], Disk(disk)),
         saved=saved,
     )
 
@@ -168,21 +174,26 @@ def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratc
         file.truncate(1 << 20)
     own = guestfiles.programs() | {
         INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
-        "config.json": GuestFile(b'{"mode":"template"}'),
+        "config.json": GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
     initrd.write(built.initrd, wanted.image.initramfs, own)
-    shape = _shape(wanted.spec, built.initrd, disk, Saved(built.memory, built.state, restore=False))
+    shape = _shape(wanted, built.initrd, disk, Saved(built.root, restore=False))
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, wanted.runtime, logs) as machine:
         _call(machine, "status", BOOT)
         machine.save()
 
 
+def _told(can: Capabilities) -> dict[str, object]:
+    """A template's `config.json`: where its guest waits, and how its machine ends."""
+    return {"mode": "template", "vsock": [name for name in can.vsock if name == CONTROL], "shutdown": can.ends_by}
+
+
 def _restored(
     wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
 ) -> tuple[Running, Adoption]:
-    saved = Saved(found.memory, found.state, restore=True)
-    shape = _shape(wanted.spec, found.initrd, wanted.spec.disks[1].path, saved)
+    saved = Saved(found.root, restore=True)
+    shape = _shape(wanted, found.initrd, wanted.spec.disks[1].path, saved)
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
@@ -191,10 +202,22 @@ def _restored(
     return running, adoption
 
 
+def _awake(machine: Running) -> None:
+    """Return once the guest answers. Raises MachineError.
+
+    A restored guest ends the connections it had over vsock, and one that was made before it got there with them.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(MachineError):
+            _call(machine, "status", ADOPT)
+            return
+    _call(machine, "status", ADOPT)
+
+
 def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
     """Raises MachineError, with what the console last said, when the guest does not do it."""
     try:
-        with machine.attachment(CONTROL).connect(timeout=limits.idle) as channel:
+        with machine.attachment(CONTROL).connect(timeout=limits.idle, patience=limits.idle) as channel:
             stream.call(channel, op, extra=extra, limits=limits)
     except (SandboxError, OSError) as error:
         raise MachineError(f"`{op}` failed", cause=f"{error}; {machine.diagnosis()}") from error

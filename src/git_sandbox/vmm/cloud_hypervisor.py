@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
-from git_sandbox.vmm import launch
+from git_sandbox.vmm import cloud_hypervisor_state, identity, launch
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
-from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
 
 PROGRAM = "cloud-hypervisor"
@@ -40,7 +43,7 @@ def argv(api: Path, events: int) -> list[str]:
 
 
 def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, object]:
-    """The machine as `vm.create` takes it. Pure.
+    """The machine as `vm.create` takes it, and as it is kept beside a saved state. Devices there are found by id. Pure.
 
     `image_type` is named: guessing it from what a guest wrote would let the guest choose, and forbids writing sector 0.
     """
@@ -51,21 +54,23 @@ def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, objec
             "cmdline": " ".join((f"console={console}", *spec.cmdline)),
         },
         "cpus": {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus},
-        "memory": {"size": spec.memory << 20},
-        "disks": [{"path": str(disk.path), "readonly": disk.readonly, "image_type": "Raw"} for disk in spec.disks],
-        "vsock": {"cid": GUEST_CID, "socket": str(vsock)},
+        "memory": cloud_hypervisor_state.memory(spec.saved, spec.memory),
+        "disks": [_disk(number, disk) for number, disk in enumerate(spec.disks)],
+        "vsock": {"id": "vsock", "cid": GUEST_CID, "socket": str(vsock)},
         "rng": {"src": "/dev/urandom"},
         "serial": {"mode": "Tty"},
         "console": {"mode": "Off"},
         "landlock_enable": landlock,
+        "landlock_rules": cloud_hypervisor_state.landlock_rules(spec.saved),
     }  # fmt: skip
 
 
-def calls(spec: MachineSpec, vsock: Path, *, landlock: bool) -> list[Call]:
-    return [
-        Call("PUT", "/api/v1/vm.create", config(spec, vsock, landlock=landlock)),
-        Call("PUT", "/api/v1/vm.boot"),
-    ]
+def _disk(number: int, disk: Disk) -> dict[str, object]:
+    return {"id": f"disk{number}", "path": str(disk.path), "readonly": disk.readonly, "image_type": "Raw"}
+
+
+def calls(described: Mapping[str, object]) -> list[Call]:
+    return [Call("PUT", "/api/v1/vm.create", described), Call("PUT", "/api/v1/vm.boot")]
 
 
 def landlock_abi() -> int:
@@ -79,7 +84,7 @@ class CloudHypervisor:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "cloud-hypervisor"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS)
+    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS, snapshots=True)
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
@@ -101,8 +106,26 @@ class CloudHypervisor:
             watch.start()
             stack.callback(watch.join, 5.0)
             stack.callback(child.stop)  # first: its end is the end of the events
-            launch.boot(api, running, calls(spec, vsock, landlock=landlock_abi() >= LANDLOCK_ABI))
+            described = config(spec, vsock, landlock=landlock_abi() >= LANDLOCK_ABI)
+            begin: Iterable[Call] = calls(described)
+            if (saved := spec.saved) and saved.restore:
+                cleanup.made += cloud_hypervisor_state.describe(described, saved, runtime)
+                begin = cloud_hypervisor_state.load_calls(runtime, _sizes(spec))
+            elif saved:
+                cloud_hypervisor_state.make_room(saved, spec.memory)
+                running.saving = functools.partial(cloud_hypervisor_state.save, api, saved)
+            launch.boot(api, running, begin)
             yield running
+
+    def fingerprint(self, spec: MachineSpec) -> str:
+        """Cloud Hypervisor itself, the processor, and every device."""
+        shape = msgspec.json.encode(config(spec, Path("vsock"), landlock=landlock_abi() >= LANDLOCK_ABI))
+        return "\0".join([identity.program(PROGRAM), identity.processor(), shape.decode()])
+
+
+def _sizes(spec: MachineSpec) -> dict[str, int]:
+    """Bytes of the disks that are a sandbox's own, by id."""
+    return {f"disk{number}": disk.path.stat().st_size for number, disk in enumerate(spec.disks) if not disk.readonly}
 
 
 def _end_at_reset(events: int, running: RunningProcess) -> None:

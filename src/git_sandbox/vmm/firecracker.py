@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
-from git_sandbox.vmm import launch
+from git_sandbox.vmm import firecracker_state, identity, launch
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -57,6 +61,15 @@ def argv(spec: MachineSpec, api: Path) -> list[str]:
     return [PROGRAM, "--id", spec.name, "--api-sock", str(api), "--log-path", "/proc/self/fd/2", "--level", "Warn"]
 
 
+def begin(spec: MachineSpec, vsock: Path, metrics: str) -> Iterable[Call]:
+    """The requests after which the machine runs: from its description, or from where it was saved. Pure."""
+    if spec.saved is None:
+        return calls(spec, vsock, metrics)
+    if spec.saved.restore:
+        return firecracker_state.load_calls(spec.saved, metrics)
+    return calls(firecracker_state.relative(spec), firecracker_state.VSOCK, metrics)
+
+
 def calls(spec: MachineSpec, vsock: Path, metrics: str) -> list[Call]:
     """The machine, request by request; the last one starts it. Pure. `metrics`: path of a file it writes to."""
     boot = {
@@ -92,7 +105,9 @@ class Firecracker:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "firecracker"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, ends_by="reboot", vsock=CHANNELS)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        emulation=False, nat=False, ends_by="reboot", vsock=CHANNELS, snapshots=True
+    )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
@@ -100,12 +115,22 @@ class Firecracker:
             raise RequirementError("Firecracker has no network here", hint="use `--backend qemu` with `--net nat`")
         api, vsock = Api("Firecracker", runtime / "api"), runtime / "vsock"
         with contextlib.ExitStack() as stack:
-            cleanup = Cleanup([api.socket, vsock])
+            own = firecracker_state.names(spec) if spec.saved else {}
+            cleanup = Cleanup([api.socket, vsock, *(runtime / name for name in own)])
             stack.callback(cleanup.remove)
+            for name, path in own.items():
+                (runtime / name).symlink_to(path)
             complaints = stack.enter_context(process.capped_log(logs.vmm, LOG_LIMIT))
             metrics = stack.enter_context(process.capped_log(logs.vmm.with_name("metrics.json"), LOG_LIMIT))
             keep = [metrics.fileno()]
-            child = stack.enter_context(launch.spawned(argv(spec, api.socket), logs, complaints, keep))
+            child = stack.enter_context(launch.spawned(argv(spec, api.socket), logs, complaints, keep, runtime))
             running = RunningProcess("Firecracker", child, vsock, logs, explain)
-            launch.boot(api, running, calls(spec, vsock, f"/proc/self/fd/{metrics.fileno()}"))
+            if (saved := spec.saved) and not saved.restore:
+                running.saving = functools.partial(firecracker_state.save, api, saved)
+            launch.boot(api, running, begin(spec, vsock, f"/proc/self/fd/{metrics.fileno()}"))
             yield running
+
+    def fingerprint(self, spec: MachineSpec) -> str:
+        """Firecracker itself, the processor, and every device."""
+        shape = msgspec.json.encode([dataclasses.asdict(each) for each in calls(spec, firecracker_state.VSOCK, "")])
+        return "\0".join([identity.program(PROGRAM), identity.processor(), shape.decode()])

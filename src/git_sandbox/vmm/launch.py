@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -25,7 +25,10 @@ GUEST_CID = 3  # vsock: not the host's business here, every machine has its own 
 
 @dataclass
 class RunningProcess:
-    """A machine that is one process. `explain`: the meaning of its exit status. `notes`: what was seen of its guest."""
+    """A machine that is one process. `explain`: the meaning of its exit status. `notes`: what was seen of its guest.
+
+    `saving`: what saves it, when it was started for that.
+    """
 
     program: str
     child: process.Child
@@ -33,6 +36,7 @@ class RunningProcess:
     logs: MachineLogs
     explain: Callable[[int], str]
     notes: list[str] = field(default_factory=list)
+    saving: Callable[[], object] | None = None
 
     def attachment(self, name: str) -> Attachment:
         port = VSOCK_PORTS[name]
@@ -48,6 +52,11 @@ class RunningProcess:
 
     def stalled(self) -> bool:
         return False
+
+    def save(self) -> None:
+        if self.saving is None:
+            raise MachineError("this machine was not started to be saved")
+        self.saving()
 
     def diagnosis(self) -> str:
         status = self.child.poll()
@@ -66,10 +75,10 @@ def tail(path: Path, label: str) -> str:
 
 @contextlib.contextmanager
 def spawned(
-    argv: Sequence[str], logs: MachineLogs, complaints: IO[bytes], keep: Sequence[int]
+    argv: Sequence[str], logs: MachineLogs, complaints: IO[bytes], keep: Sequence[int], cwd: Path | None = None
 ) -> Iterator[process.Child]:
     """The VMM with its standard output in the console log, bounded. `keep`: descriptors it inherits."""
-    with process.spawn(argv, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
+    with process.spawn(argv, cwd=cwd, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
         reader = threading.Thread(
             target=process.keep_output, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
         )
@@ -81,8 +90,8 @@ def spawned(
             reader.join(5.0)
 
 
-def boot(api: Api, running: RunningProcess, calls: Sequence[Call]) -> None:
-    """Describe the machine to a VMM that has just been started, and start it.
+def boot(api: Api, running: RunningProcess, calls: Iterable[Call]) -> None:
+    """Describe the machine to a VMM that has just been started, and start it, or let it take up what was saved.
 
     Raises MachineError with what the VMM said; then nothing runs any more.
     """

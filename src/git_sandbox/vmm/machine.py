@@ -15,6 +15,7 @@ SSH = "ssh"  # channel: OpenSSH, one connection at a time
 CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
 HOST = "host"  # channel: requests of the guest to its supervisor
 CHANNELS = (SSH, CONTROL, HOST)
+MEMORY = "memory"  # file of a machine that is kept
 VSOCK_PORTS = {SSH: 22, CONTROL: 1024, HOST: 1025}  # the guest's for the first two, ours for the last
 
 # Kernel arguments of every boot. `no_timer_check`: on a host so busy that no timer interrupt arrives within ten ticks,
@@ -38,11 +39,21 @@ class Disk:
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a machine's memory and state are kept. `restore`: start from them, instead of leaving them behind."""
+    """Where a machine is kept: `place`, a directory. `restore`: start from there, instead of leaving it there.
 
-    memory: Path
-    state: Path
+    What lies in it is the backend's own business, but for `memory`: the guest's, which restored machines map.
+    """
+
+    place: Path
     restore: bool
+
+    @property
+    def memory(self) -> Path:
+        return self.place / MEMORY
+
+    @property
+    def state(self) -> Path:
+        return self.place / "state"
 
 
 @dataclass(frozen=True)

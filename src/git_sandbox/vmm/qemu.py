@@ -16,6 +16,7 @@ from git_sandbox import process
 from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
+from git_sandbox.vmm import identity as host_identity
 from git_sandbox.vmm import net, qemu_state, vhost
 from git_sandbox.vmm.machine import (
     SSH,
@@ -201,7 +202,7 @@ class Qemu:
         """QEMU itself, the processor it emulates or passes on, and every device, in their order."""
         names = (*spec.channels, "qmp", *(["net"] if spec.net == "nat" else []))
         words = argv(spec, accelerator=self.accelerator, descriptors=dict.fromkeys(names, 0))
-        return "\0".join([identity(), host_processor() if self.accelerator == "kvm" else "", *words])
+        return "\0".join([identity(), host_identity.processor() if self.accelerator == "kvm" else "", *words])
 
 
 def _check_started(running: RunningQemu) -> None:
@@ -243,15 +244,4 @@ def _version(_identity: str) -> tuple[int, ...]:
 
 def identity() -> str:
     """Changes whenever another QEMU is installed. Raises RequirementError when none is."""
-    found = process.which(binary())
-    if found is None:
-        raise RequirementError(f"{binary()} is not installed", hint="run `sandbox doctor` for how to get it")
-    seen = Path(found).stat()
-    return f"{found} {seen.st_size} {seen.st_mtime_ns}"
-
-
-def host_processor() -> str:
-    """Model and features of this host's processors: a machine saved with KVM runs on the same ones only."""
-    wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
-    rows = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
-    return " ".join(sorted({f"{name.strip()}={value}" for name, _, value in rows if name.strip() in wanted}))
+    return host_identity.program(binary())
