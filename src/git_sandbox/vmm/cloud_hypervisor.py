@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
-from git_sandbox.vmm import launch
+from git_sandbox.vmm import launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -39,19 +39,19 @@ def argv(api: Path, events: int) -> list[str]:
     return [PROGRAM, "--api-socket", f"path={api}", "--event-monitor", f"fd={events}", "--seccomp", "true"]
 
 
-def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, object]:
-    """The machine as `vm.create` takes it. Pure.
+def config(spec: MachineSpec, vsock: Path, share: Path | None = None, *, landlock: bool) -> dict[str, object]:
+    """The machine as `vm.create` takes it. Pure. `share`: where the spec's is served.
 
     `image_type` is named: guessing it from what a guest wrote would let the guest choose, and forbids writing sector 0.
     """
     console = _CONSOLE.get(platform.machine(), "ttyS0")
-    return {
+    described = {
         "payload": {
             "kernel": str(spec.kernel), "initramfs": str(spec.initrd),
             "cmdline": " ".join((f"console={console}", *spec.cmdline)),
         },
         "cpus": {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus},
-        "memory": {"size": spec.memory << 20},
+        "memory": {"size": spec.memory << 20, "shared": share is not None},
         "disks": [{"path": str(disk.path), "readonly": disk.readonly, "image_type": "Raw"} for disk in spec.disks],
         "vsock": {"cid": GUEST_CID, "socket": str(vsock)},
         "rng": {"src": "/dev/urandom"},
@@ -59,11 +59,15 @@ def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, objec
         "console": {"mode": "Off"},
         "landlock_enable": landlock,
     }  # fmt: skip
+    if spec.share is not None:
+        file_system = {"tag": spec.share.tag, "socket": str(share), "num_queues": 1, "queue_size": virtiofs.QUEUE}
+        described["fs"] = [file_system]
+    return described
 
 
-def calls(spec: MachineSpec, vsock: Path, *, landlock: bool) -> list[Call]:
+def calls(spec: MachineSpec, vsock: Path, share: Path | None = None, *, landlock: bool) -> list[Call]:
     return [
-        Call("PUT", "/api/v1/vm.create", config(spec, vsock, landlock=landlock)),
+        Call("PUT", "/api/v1/vm.create", config(spec, vsock, share, landlock=landlock)),
         Call("PUT", "/api/v1/vm.boot"),
     ]
 
@@ -79,7 +83,7 @@ class CloudHypervisor:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "cloud-hypervisor"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS)
+    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS, share=True)
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
@@ -90,6 +94,9 @@ class CloudHypervisor:
             cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])
             stack.callback(cleanup.remove)
             complaints = stack.enter_context(process.capped_log(logs.vmm, LOG_LIMIT))
+            share = None
+            if spec.share is not None:
+                share = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
             try:
@@ -101,7 +108,7 @@ class CloudHypervisor:
             watch.start()
             stack.callback(watch.join, 5.0)
             stack.callback(child.stop)  # first: its end is the end of the events
-            launch.boot(api, running, calls(spec, vsock, landlock=landlock_abi() >= LANDLOCK_ABI))
+            launch.boot(api, running, calls(spec, vsock, share, landlock=landlock_abi() >= LANDLOCK_ABI))
             yield running
 
 
