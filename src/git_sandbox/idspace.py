@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from git_sandbox.text import printable
 
 COUNT = enter.COUNT  # ids a guest has; the usual range of an ordinary user
 ROOTS = 0x70000000  # root's range, unless the tables give root one; unused by convention (systemd, UIDS-GIDS.md)
+RESERVED = 1024  # of a server's descriptors, for itself and for files that are open at the same time
 Rows = list[tuple[int, int, int]]
 
 
@@ -56,6 +58,13 @@ class IdSpace:
     def remove(self, directory: Path) -> None:
         """Delete a directory that was given away, as far as that can be done."""
         process.run(_argv(remove_order(self, directory)))
+
+
+def files_at_once() -> int:
+    """How many files a guest can have in its memory: its server holds a descriptor of each. Root may have more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(hard, enter.DESCRIPTORS) if os.getuid() == 0 else hard
+    return max(0, most - RESERVED)
 
 
 def give_order(space: IdSpace, directory: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import idspace
-from git_sandbox.errors import RequirementError
+from git_sandbox import enter, idspace
+from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.idspace import COUNT, IdSpace
 from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import shared
 from git_sandbox.transport import share
 
 IDS = st.integers(0, 2**32 - 2)
@@ -142,3 +144,20 @@ def test_interrupted_gift_can_be_removed(tmp_path: Path, space: IdSpace) -> None
         share.remove(directory)
         assert not directory.share.exists(), step
     share.remove(directory)
+
+
+def test_copy_with_more_files_than_the_server_may_open_is_refused_before_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idspace, "files_at_once", lambda: 10_000)
+    shared._require_descriptors(5_000)
+    with pytest.raises(HostResourceError, match="5001 files") as refused:
+        shared._require_descriptors(5_001)
+    assert "--transport disk" in refused.value.hint
+    assert "nofile" in refused.value.hint
+
+
+def test_what_the_server_may_open_is_asked_of_the_kernel() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = enter.DESCRIPTORS if os.getuid() == 0 and hard < enter.DESCRIPTORS else hard
+    assert idspace.files_at_once() == max(0, most - idspace.RESERVED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from git_sandbox import idspace
+from git_sandbox.errors import HostResourceError
 from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.ledger import Ledger
@@ -27,6 +29,7 @@ def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress
     try:
         place = share.lay_out(directory)
         captured = capture(box.repo, place, policy, progress=progress, ledger=Ledger())
+        _require_descriptors(captured.inodes)
         progress("Recording the starting point")
         taken = take(Git(box.repo.git_dir, place), captured, copied=True)
         inside = nested.record(place, captured.git_dirs)
@@ -38,6 +41,17 @@ def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress
         share.remove(directory)
         raise
     return Workspace(captured, taken, inside)
+
+
+def _require_descriptors(files: int) -> None:
+    """Half of what is possible: git and builds make as many again. Raises HostResourceError."""
+    most = idspace.files_at_once() // 2
+    if files > most:
+        raise HostResourceError(
+            f"this working copy has {files} files, and on a share this user can have {most}",
+            cause="virtiofsd keeps a descriptor for every file the guest knows",
+            hint="use `--transport disk`, or raise the hard limit `nofile` (limits.conf(5)) to four times that many",
+        )
 
 
 def _system_disk(box: Box, settings: Settings) -> None:
