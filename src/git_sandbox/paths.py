@@ -80,6 +80,14 @@ class SandboxDir:
         return os.path.lexists(self.disk)
 
     @property
+    def share(self) -> Path:
+        """A working copy that the guest has as a file system of this host's; see `transport/share.py`.
+
+        Where it is, `disk` is for the guest's changes to its system only.
+        """
+        return self.root / "share"
+
+    @property
     def mounts(self) -> Path:
         """A read-only file system image for each directory given with --mount, in the order of the guest's disks."""
         return self.root / "mounts"

@@ -15,12 +15,13 @@ from git_sandbox import paths, process
 from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.git import command, filecopy
 from git_sandbox.git import repo as repos
+from git_sandbox.idspace import IdSpace
 from git_sandbox.image import bases, cache, templates
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.transport import cow
-from git_sandbox.vmm import backends, host, vhost
+from git_sandbox.vmm import backends, host, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
 
@@ -69,6 +70,8 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         *((kind.name, _kind(kind, wanted)) for kind in backends.KINDS),
         ("backend", lambda: _backend(wanted)),
         *((tool.program, _tool(tool)) for tool in TOOLS),
+        (virtiofs.PROGRAM, lambda: _virtiofsd(wanted)),
+        ("transport", lambda: _transport(wanted)),
         ("user namespaces", _namespaces),
         ("image", lambda: _image(spec)),
         ("accelerator", lambda: _accelerator(spec, wanted)),
@@ -130,6 +133,27 @@ def _tool(tool: Tool) -> Callable[[], Check]:
         return Check(tool.program, Verdict.OK, _version(tool) or found)
 
     return check
+
+
+def _virtiofsd(wanted: Wanted) -> Check:
+    """Only `--transport share` needs it."""
+    try:
+        found = virtiofs.choose(virtiofs.look())
+    except RequirementError as error:
+        verdict = Verdict.MISSING if wanted.share else Verdict.NOTE
+        return Check(virtiofs.PROGRAM, verdict, f"{error.message}: {error.cause}", error.hint)
+    return Check(virtiofs.PROGRAM, Verdict.OK, found.words)
+
+
+def _transport(wanted: Wanted) -> Check:
+    """Where a sandbox's working copy is, and why."""
+    if not wanted.share:
+        return Check(
+            "transport", Verdict.OK, "disk: the rule, for it is quicker and bounded; share only when asked for"
+        )
+    backends.refuse_contradiction(wanted)
+    space = IdSpace.ours()
+    return Check("transport", Verdict.OK, f"share: asked for; its files belong to ids from {space.uid} on")
 
 
 def _version(tool: Tool) -> str:

@@ -42,6 +42,13 @@ class Row:
 
 ROWS = (
     Row("backend", AUTO, "virtual machine monitor", BACKENDS),
+    Row(
+        "transport",
+        AUTO,
+        "where the guest's working copy is: on a disk image (auto, too), or in a directory that virtiofsd shares",
+        (AUTO, "disk", "share"),
+        free=("disk",),
+    ),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
@@ -99,6 +106,7 @@ class Settings:
     """Effective values; field names are those of `ROWS`."""
 
     backend: str
+    transport: str  # auto | disk | share
     accelerator: str
     vsock: str  # no | yes
     warm: str  # auto | no

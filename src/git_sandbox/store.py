@@ -24,6 +24,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
+from git_sandbox.transport import share
 
 SCHEMA = 1
 
@@ -145,6 +146,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
             yield box
         finally:
             if not directory.has_disk():
+                share.remove(directory)
                 shutil.rmtree(directory.root, ignore_errors=True)
 
 

@@ -7,11 +7,16 @@ import os
 import subprocess
 from collections.abc import Mapping
 
+from git_sandbox.errors import RequirementError
+from git_sandbox.idspace import IdSpace
+from git_sandbox.vmm import virtiofs
 from git_sandbox.vmm.backends import BY_NAME, Found
 from support.vm import SANDBOX
 
 NAMES = tuple(BY_NAME)
 DEFAULT = NAMES[0]
+ON_SHARE = "-share"  # behind the name of a backend that is tested with `--transport share`
+SHARING = tuple(f"{name}{ON_SHARE}" for name, kind in BY_NAME.items() if kind.capabilities.share)
 
 
 def process(name: str) -> str:
@@ -23,6 +28,16 @@ def absent(name: str) -> str:
     """Why this host has not got it; empty when it has. Without the default one tests fail instead."""
     kind = BY_NAME[name]
     return "" if name == DEFAULT else Found(kind, kind.version()).problem
+
+
+def unshared() -> str:
+    """Why nothing can be shared here; empty when it can."""
+    try:
+        virtiofs.choose(virtiofs.look())
+        IdSpace.ours()
+    except RequirementError as error:
+        return f"{error.message}: {error.cause}"
+    return ""
 
 
 def unproved(name: str, env: Mapping[str, str]) -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from git_sandbox.paths import SandboxDir
+from git_sandbox.transport import share
 from support.gitrepo import GitRepo
 from support.pace import SLOWNESS
 
@@ -176,6 +178,8 @@ def sandboxes(repo: GitRepo, state: Path, cache: Path) -> Iterator[Sandboxes]:
         _prove_gone(made)
     finally:
         kill_all(made.processes())
+        for each in state.glob("git-sandbox/*/*/share"):  # not ours: pytest could not remove it
+            share.remove(SandboxDir(each.parent))
         shutil.rmtree(runtime, ignore_errors=True)
 
 

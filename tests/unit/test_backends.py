@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox import settings
-from git_sandbox.errors import RequirementError
+from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.vmm import backends, launch
 from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted
 
@@ -19,6 +19,7 @@ WANTED = st.builds(
     st.sampled_from(("none", "nat")),
     st.sampled_from(("auto", "kvm", "tcg")),
     st.sampled_from(("raw", "qcow2")),
+    st.booleans(),
 )
 
 
@@ -55,6 +56,26 @@ def test_network_where_there_is_none_names_a_backend_that_has_it(name: str) -> N
     with pytest.raises(RequirementError, match="cannot be used") as refused:
         backends.choose(Wanted(name, net="nat"), everything(Wanted(name)))
     assert "--backend qemu" in refused.value.cause
+
+
+def test_share_with_a_backend_that_has_no_virtiofs_is_a_contradiction_and_says_what_goes_together() -> None:
+    without = [name for name, kind in BY_NAME.items() if not kind.capabilities.share]
+    assert without == ["firecracker"]
+    with pytest.raises(UsageError, match="--transport share and --backend firecracker") as refused:
+        backends.refuse_contradiction(Wanted("firecracker", share=True))
+    assert "no virtio-fs" in refused.value.cause
+    assert "--backend qemu|cloud-hypervisor" in refused.value.hint
+    for wanted in (Wanted("firecracker"), Wanted(share=True), Wanted("qemu", share=True)):
+        backends.refuse_contradiction(wanted)
+
+
+def test_auto_passes_over_what_cannot_share() -> None:
+    only = found(firecracker=(1, 16, 1))
+    with pytest.raises(RequirementError) as refused:
+        backends.choose(Wanted(share=True), only)
+    assert "firecracker has no virtio-fs" in refused.value.cause
+    both = found(cloud_hypervisor=(53, 0), firecracker=(1, 16, 1))
+    assert backends.choose(Wanted(share=True), both).kind.name == "cloud-hypervisor"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if kind.capabilities.disk_formats == ("raw",)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,7 @@ from git_sandbox import process
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import cloud_hypervisor
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
-from git_sandbox.vmm.machine import CHANNELS, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, MachineLogs, MachineSpec, Share
 from support.machines import running
 from support.specs import specs
 
@@ -38,6 +39,17 @@ def test_config_says_everything_the_spec_says(spec: MachineSpec) -> None:
     assert found["cpus"] == {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus}
     assert found["memory"]["size"] == spec.memory << 20
     assert found["vsock"] == {"id": "vsock", "cid": 3, "socket": str(VSOCK)}
+
+
+@given(specs())
+def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: MachineSpec) -> None:
+    assert config(spec)["memory"]["shared"] is False
+    assert "fs" not in config(spec)
+    sharing = dataclasses.replace(spec, share=Share("work", Path("/s")))
+    found: dict[str, Any] = cloud_hypervisor.config(sharing, VSOCK, Path("/run/x/share"), landlock=True)
+    assert found["memory"] == {"size": spec.memory << 20, "shared": True}
+    assert [(each["tag"], each["socket"]) for each in found["fs"]] == [("work", "/run/x/share")]
+    assert found | {"fs": 0, "memory": 0} == config(spec) | {"fs": 0, "memory": 0}
 
 
 @given(specs())

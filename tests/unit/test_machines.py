@@ -21,8 +21,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     """What `machines` looks for on a host where Firecracker is gone."""
     seen: list[tuple[str, str, str]] = []
 
-    def backend(settings: Settings, *_rest: object, disk: str) -> str:
-        assert disk == "qcow2"
+    def backend(settings: Settings, *_rest: object, disk: str, share: bool) -> str:
+        assert (disk, share) == ("qcow2", False)
         seen.append((settings.backend, settings.net, settings.accelerator))
         if settings.backend == "firecracker":
             raise RequirementError("firecracker is not installed")
@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
 def again(mode: str, like: Settings | None = None) -> object:
     nothing = cast("Any", None)
-    return machines._again(RECORD, nothing, mode, nothing, like, disk="qcow2")
+    return machines._again(RECORD, nothing, mode, nothing, like, disk="qcow2", share=False)
 
 
 def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(asked: list[tuple[str, str, str]]) -> None:

@@ -86,8 +86,8 @@ def test_every_setting_was_thought_of() -> None:
     """A new one works only with consent until somebody decides otherwise, here and in its row."""
     free = {row.name for row in settings.ROWS if row.free}
     assert free == {
-        "vsock", "cpus", "memory", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env", "setup",
-        "boot_timeout",
+        "transport", "vsock", "cpus", "memory", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env",
+        "setup", "boot_timeout",
     }  # fmt: skip
 
 

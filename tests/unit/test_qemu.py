@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from git_sandbox import process
 from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.vmm import qemu
-from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec
+from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Share
 
 PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
 CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(
-    lambda name: name not in ("qmp", "net", "console", "vsock")
+    lambda name: name not in ("qmp", "net", "console", "share", "vsock")
 )
 
 
@@ -68,6 +68,21 @@ def test_argv_is_pure_and_gives_the_guest_nothing_it_was_not_given(spec: Machine
     assert values(words, "-display") == ["none"]
     assert "on" in values(words, "-sandbox")[0].split(",")
     assert not {"-virtfs", "-usb", "-monitor", "-nic", "-net", "-vga"} & set(words)
+
+
+@given(specs())
+def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: MachineSpec) -> None:
+    sharing = dataclasses.replace(spec, share=Share("work", Path("/s")))
+    descriptors = {name: n for n, name in enumerate((*spec.channels, "qmp", "net", "share"), start=10)}
+    words = qemu.argv(sharing, accelerator="tcg", descriptors=descriptors)
+    without = qemu.argv(spec, accelerator="tcg", descriptors=descriptors)
+    more = words[len(without) :]
+    assert words[: len(without)] == without
+    assert values(more, "-object") == [f"memory-backend-memfd,id=ram,size={spec.memory}M,share=on"]
+    assert values(more, "-machine") == ["memory-backend=ram"]
+    assert values(more, "-chardev") == [f"socket,id=share,fd={descriptors['share']}"]
+    assert values(more, "-device")[0].startswith("vhost-user-fs-pci,chardev=share,tag=work,")
+    assert "/s" not in " ".join(words)
 
 
 @pytest.mark.parametrize("size", [0, 1, qemu.CONSOLE_LIMIT // 2, qemu.CONSOLE_LIMIT, 3 * qemu.CONSOLE_LIMIT])

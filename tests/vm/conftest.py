@@ -47,22 +47,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `contract` runs once for each backend, everything else with the default one."""
-    if "backend" in metafunc.fixturenames and metafunc.definition.get_closest_marker("contract"):
-        metafunc.parametrize("backend", backends.NAMES, indirect=True)
+    """What is marked `contract` runs once for each backend, everything else with the default one.
+
+    What is marked `transports` runs (as well) with each that can share.
+    """
+    if "backend" not in metafunc.fixturenames:
+        return
+    marked = {mark.name for mark in metafunc.definition.iter_markers()}
+    plain = backends.NAMES if "contract" in marked else ()
+    shared = backends.SHARING if "transports" in marked else ()
+    if plain or shared:
+        metafunc.parametrize("backend", (*plain, *shared), indirect=True)
 
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """The backend under test; skips, and says why, where it cannot run."""
-    name: str = getattr(request, "param", backends.DEFAULT)
-    why = backends.absent(name)
+    """The backend under test, and the transport; skips, and says why, where it cannot run."""
+    asked: str = getattr(request, "param", backends.DEFAULT)
+    name = asked.removesuffix(backends.ON_SHARE)
+    why = backends.absent(name) or (backends.unshared() if asked != name else "")
     if not why:
         own = {"XDG_CACHE_HOME": os.fspath(request.getfixturevalue("cache"))}
         why = backends.unproved(name, os.environ | own)
     if why:
-        pytest.skip(f"{name}: {why}")
-    return name
+        pytest.skip(f"{asked}: {why}")
+    return asked
 
 
 @pytest.fixture
@@ -72,8 +81,10 @@ def boxes(
     """`sandbox` as a user runs it, in `repo`, on `backend`."""
     target = request.config.rootpath / "test-results" / re.sub(r"[^\w.-]+", "_", request.node.name)
     with sandboxes(repo, tmp_path / "state", cache) as made:
-        made.env["SANDBOX_BACKEND"] = backend
-        made.machine = backends.process(backend)
+        name = backend.removesuffix(backends.ON_SHARE)
+        made.env["SANDBOX_BACKEND"] = name
+        made.env["SANDBOX_TRANSPORT"] = "disk" if backend == name else "share"
+        made.machine = backends.process(name)
         try:
             yield made
         finally:

@@ -54,6 +54,7 @@ def test_machine_that_ends_from_inside_is_rescued(boxes: Sandboxes, end: str) ->
 
 
 @pytest.mark.contract
+@pytest.mark.transports
 def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> None:
     with boxes.started("run", "--", "sh", "-ec", WORK + "sync; echo up; sleep 600") as child:
         started(child)
@@ -87,6 +88,7 @@ n=0; while :; do n=$((n + 1)); echo $n > count; git add count; git commit -qm "c
 
 
 @pytest.mark.contract
+@pytest.mark.transports
 def test_killed_machine_under_write_load_keeps_every_commit(boxes: Sandboxes) -> None:
     with boxes.started("run", "--", "sh", "-c", LOAD) as child:
         started(child)

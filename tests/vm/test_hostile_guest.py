@@ -87,6 +87,7 @@ printf y > "wip${esc}[31m"
 
 
 @pytest.mark.contract
+@pytest.mark.transports
 def test_traps_in_the_repository_and_names_that_command_the_terminal(boxes: Sandboxes, marker: Path) -> None:
     script = NAMES + TRAPS.replace("MARKER", str(marker))
     with harmless(boxes, marker):

@@ -38,6 +38,7 @@ def test_dirty_repository_looks_the_same_inside(boxes: Sandboxes) -> None:
 
 
 @pytest.mark.contract
+@pytest.mark.transports
 def test_everything_made_inside_comes_home(boxes: Sandboxes) -> None:
     repo = boxes.repo
     before = repo.refs()

@@ -11,6 +11,7 @@ from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.image import spec
 from git_sandbox.requirements import Check, Verdict
 from git_sandbox.text import one_line
+from git_sandbox.transport import share
 from git_sandbox.vmm.backends import Wanted
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
@@ -42,7 +43,8 @@ def command(verifying: bool, as_json: bool) -> Result:
     rows = []
     with progress.shown(quiet=as_json) as say:
         say("Checking")
-        rows = list(requirements.checks(asked, Wanted(wanted.backend, wanted.net, wanted.accelerator), wanted))
+        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share.wanted(wanted.transport))
+        rows = list(requirements.checks(asked, machine, wanted))
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from git_sandbox.guest import tail
 from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, log
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND = 1, 2, 4, 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME, MS_BIND = 1, 2, 4, 1024, 4096
 DISK_WITHIN = 10.0  # seconds for a disk to appear
 
 
@@ -155,10 +155,20 @@ def mount_workspace(config: Config, home: Path) -> None:
     """The repository at /workspace, and at its own host path, so that absolute paths in it keep working."""
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    if config.get("share"):
+        mount_share(str(config["share"]))
     mount(str(REPO), WORKSPACE, flags=MS_BIND)
     mirror = Path(str(config["host_path"]))
     if mirror != WORKSPACE:
         show_at(mirror, REPO, home, user)
+
+
+def mount_share(tag: str) -> None:
+    """The repository is a directory of the host's. Whatever root of an earlier boot left at its place makes way."""
+    if REPO.is_symlink() or not REPO.is_dir():
+        REPO.unlink(missing_ok=True)
+        REPO.mkdir(mode=0o755)
+    mount(tag, REPO, "virtiofs", MS_NOATIME)
 
 
 def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> None:

@@ -29,7 +29,7 @@ from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.sandbox.prepare import Prepared, configure, copy_mounts
 from git_sandbox.store import Box, Entry, Record
-from git_sandbox.transport import layer, stream
+from git_sandbox.transport import layer, share, stream
 from git_sandbox.transport.stream import StreamLimits
 
 # Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another
@@ -113,8 +113,11 @@ def prepared(
 
 
 def image(repo: Repository, origin: str) -> Image:
-    """The image a copy of `origin` needs. Raises StateError when that, or the disk, is gone."""
+    """The image a copy of `origin` needs. Raises StateError when that or the disk is gone, or it works on a share."""
     source = store.find(repo, origin)
+    if share.used(source.directory):
+        hint = f"`sandbox sync {source.id}` brings its work home; begin with that, or use `--transport disk`"
+        raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
     return home.image_of(Box(repo, source.id, source.directory), source.record)
 
 

@@ -24,7 +24,7 @@ from git_sandbox.sandbox import machines, nested
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import layer, manifest, stream
+from git_sandbox.transport import layer, manifest, share, stream
 from git_sandbox.transport.manifest import Manifest
 from git_sandbox.vmm.machine import CONTROL, Running
 
@@ -193,6 +193,7 @@ def remove(box: Box, record: Record | None = None) -> None:
         store.unpin(repo.git, refs)
     if box.directory.root.is_dir():
         layer.discard(box.directory)
+        share.remove(box.directory)
         shutil.rmtree(box.directory.root, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import layer
+from git_sandbox.transport import layer, share
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
@@ -28,13 +28,13 @@ from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
 
 
-def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str = "raw") -> Backend:
+def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str = "raw", share: bool = False) -> Backend:
     """The backend to use; the accelerator is proved on the way when that has not been done since the host booted.
 
-    `disk`: format of one that it must be able to read.
+    `disk`: format of one that it must be able to read. `share`: whether the workspace is a directory of this host's.
     Raises RequirementError when none can do what the settings ask for.
     """
-    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk)
+    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk, share)
     chosen = backends.choose(wanted, backends.look(wanted))
     progress("Checking the accelerator")
     files = host.BootFiles(ready.kernel, ready.initramfs)
@@ -64,7 +64,8 @@ def begun(
 
     `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
     """
-    chosen = _again(record, ready, mode, progress, like, disk=layer.disk_format(box.directory))
+    disk, shares = layer.disk_format(box.directory), share.used(box.directory)
+    chosen = _again(record, ready, mode, progress, like, disk=disk, share=shares)
     layer.ready(box.directory)
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
@@ -82,18 +83,20 @@ def begun(
         yield running, adoption
 
 
-def _again(record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None, *, disk: str) -> Backend:
+def _again(
+    record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None, *, disk: str, share: bool
+) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format."""
     net = record.net if mode == "run" else "none"
     given = {"accelerator": like.accelerator, "vsock": like.vsock} if like else {}
     settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
-        return backend(settings, ready, progress, disk=disk)
+        return backend(settings, ready, progress, disk=disk, share=share)
     except RequirementError:
         if mode == "run":
             raise
         settings, _ = resolve({"backend": "auto", "net": "none"})
-        return backend(settings, ready, progress, disk=disk)
+        return backend(settings, ready, progress, disk=disk, share=share)
 
 
 def attachment(directory: SandboxDir, channel: str) -> Attachment:

@@ -18,19 +18,21 @@ from git_sandbox.git import extensions, guestconfig, snapshot
 from git_sandbox.git.capture import Captured
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, guestfiles, initrd, spec
 from git_sandbox.image.bases import Base
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.sandbox import readonly, workspace
+from git_sandbox.sandbox import readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import layer
-from git_sandbox.vmm import net
-from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec
+from git_sandbox.transport import layer, share
+from git_sandbox.vmm import backends, net, virtiofs
+from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
 
 NOTHING = Extras()
 GUEST_LISTENS = (SSH, CONTROL)
@@ -54,9 +56,13 @@ def image(settings: Settings, progress: Progress) -> Image:
     return build.ensure(spec.load(extra, settings.packages), progress)
 
 
-def require_programs() -> None:
+def require_programs(settings: Settings) -> None:
     """Raises RequirementError, before anything is copied, when one is missing that the way there or back needs."""
     process.require("mke2fs", "ssh", "ssh-keygen", "setpriv", "prlimit")
+    if share.wanted(settings.transport):
+        backends.refuse_contradiction(Wanted(settings.backend, share=True))
+        virtiofs.choose(virtiofs.look())
+        IdSpace.ours()
 
 
 def require_memory(wanted: int) -> None:
@@ -94,7 +100,10 @@ def prepare(
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
-    made = workspace.make(box, policy, settings, formats, progress, careful=careful)
+    if share.wanted(settings.transport):
+        made = shared.make(box, policy, settings, progress)
+    else:
+        made = workspace.make(box, policy, settings, formats, progress, careful=careful)
     record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
     record = msgspec.structs.replace(record, nested=made.nested)
     try:
@@ -183,6 +192,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         shutdown=can.ends_by,
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
         git_dirs=tuple(each.git_dir for each in record.nested),
+        share=share.TAG if share.used(directory) else "",
     )
     keys = session.Keys(directory.keys)
     return guestfiles.personal(
@@ -212,6 +222,7 @@ def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities
         memory=record.memory if run else min(record.memory, 1024),
         channels=CHANNELS if run else (CONTROL,),
         net=record.net if run else "none",
+        share=Share(share.TAG, box.directory.share) if share.used(box.directory) else None,
     )
 
 

@@ -24,6 +24,7 @@ from git_sandbox.sandbox.workspace import UnfoundedError, refused
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
+from git_sandbox.transport import share
 from git_sandbox.vmm.machine import HOST, SSH, Running
 
 
@@ -60,12 +61,13 @@ def spawn(
     """
     settings = options.settings
     more = extras.gather(settings, environment())
-    prepare.require_programs()
+    prepare.require_programs(settings)
     image = fork.image(repo, options.origin) if options.origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         disk = fork.disk_format(repo, options.origin) if options.origin else "raw"
-        backend = machines.backend(settings, image, progress, disk=disk)
+        on_share = share.wanted(settings.transport)
+        backend = machines.backend(settings, image, progress, disk=disk, share=on_share)
         formats = backend.capabilities.disk_formats
         making = fork.prepared if options.origin else prepare.prepare
         making = partial(making, box, options, image, backend.name, progress, extras=more, formats=formats)

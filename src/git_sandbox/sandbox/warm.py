@@ -110,7 +110,7 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = wanted.backend
-    if not can_save(backend) or wanted.spec.net != "none" or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
+    if not can_save(backend) or not _like_a_template(wanted.spec):
         return COLD
     try:
         key = _key(wanted, backend)
@@ -127,6 +127,11 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
         templates.failed(key, why(error))
         wanted.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
         return COLD
+
+
+def _like_a_template(spec: MachineSpec) -> bool:
+    """Root image and workspace disk, and nothing else: passt and virtiofsd would have to know what the guest knows."""
+    return spec.net == "none" and spec.share is None and len(spec.disks) == 2  # noqa: PLR2004
 
 
 def _key(wanted: Start, backend: Snapshotting) -> str:

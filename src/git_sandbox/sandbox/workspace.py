@@ -164,7 +164,7 @@ class _Task:
         with self._staging() as place:
             captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
-            taken = _snapshot(repo.git, captured)
+            taken = take(repo.git, captured)
             confirm_young(repo.git, place, ledger)
             looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
             found = difference(place, ledger)
@@ -189,7 +189,7 @@ class _Task:
             captured = capture(self.box.repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
             # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
-            taken = _snapshot(Git(self.box.repo.git_dir, place), captured, copied=True)
+            taken = take(Git(self.box.repo.git_dir, place), captured, copied=True)
             inside = nested.record(place, captured.git_dirs)
             self.progress("Making the workspace disk")
             if self._worth(captured) and not ledger.obstacle:
@@ -227,7 +227,8 @@ class _Task:
             _remove_tree(staging)
 
 
-def _snapshot(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
+def take(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
+    """What the worktree holds, as trees in the repository."""
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         return snapshot.take(git, captured.index, Path(scratch), copied=copied)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from git_sandbox import process
-from git_sandbox.errors import RequirementError
+from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.vmm import cloud_hypervisor, firecracker, host, launch, qemu
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.firecracker import Firecracker
@@ -82,13 +82,14 @@ class Found:
 class Wanted:
     """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg.
 
-    `disk`: format of a disk that is there already.
+    `disk`: format of a disk that is there already. `share`: the working copy is a directory of the host's.
     """
 
     backend: str = AUTO
     net: str = "none"
     accelerator: str = AUTO
     disk: str = "raw"
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,26 @@ def _cannot(kind: Kind, wanted: Wanted) -> str:
         return f"{kind.name} has no network without root: `--net nat` needs `--backend {'|'.join(able)}`"
     if wanted.accelerator == "tcg" and not kind.capabilities.emulation:
         return f"{kind.name} runs with KVM only, and software emulation is asked for"
+    if wanted.share and not kind.capabilities.share:
+        return f"{kind.name} has no virtio-fs: `--transport share` needs `--backend {_able_to_share()}`"
     if wanted.disk not in kind.capabilities.disk_formats:
         able = [name for name, each in BY_NAME.items() if wanted.disk in each.capabilities.disk_formats]
         return f"{kind.name} cannot read this {wanted.disk} disk, laid over a base: `--backend {'|'.join(able)}`"
     return ""
+
+
+def refuse_contradiction(wanted: Wanted) -> None:
+    """Raises UsageError for a backend that was asked for by name and no version of which can do what is asked."""
+    if wanted.share and wanted.backend != AUTO and not BY_NAME[wanted.backend].capabilities.share:
+        raise UsageError(
+            f"--transport share and --backend {wanted.backend} do not go together",
+            cause=_cannot(BY_NAME[wanted.backend], wanted),
+            hint=f"use `--transport disk`, or `--backend {_able_to_share()}`",
+        )
+
+
+def _able_to_share() -> str:
+    return "|".join(name for name, each in BY_NAME.items() if each.capabilities.share)
 
 
 def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = False) -> Proof:

@@ -17,7 +17,7 @@ import msgspec
 
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
-from git_sandbox.vmm import cloud_hypervisor_state, identity, launch
+from git_sandbox.vmm import cloud_hypervisor_state, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -42,19 +42,21 @@ def argv(api: Path, events: int) -> list[str]:
     return [PROGRAM, "--api-socket", f"path={api}", "--event-monitor", f"fd={events}", "--seccomp", "true"]
 
 
-def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, object]:
+def config(spec: MachineSpec, vsock: Path, share: Path | None = None, *, landlock: bool) -> dict[str, object]:
     """The machine as `vm.create` takes it, and as it is kept beside a saved state. Devices there are found by id. Pure.
+
+    `share`: where the spec's is served.
 
     `image_type` is named: guessing it from what a guest wrote would let the guest choose, and forbids writing sector 0.
     """
     console = _CONSOLE.get(platform.machine(), "ttyS0")
-    return {
+    described = {
         "payload": {
             "kernel": str(spec.kernel), "initramfs": str(spec.initrd),
             "cmdline": " ".join((f"console={console}", *spec.cmdline)),
         },
         "cpus": {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus},
-        "memory": cloud_hypervisor_state.memory(spec.saved, spec.memory),
+        "memory": cloud_hypervisor_state.memory(spec.saved, spec.memory, shared=share is not None),
         "disks": [_disk(number, disk) for number, disk in enumerate(spec.disks)],
         "vsock": {"id": "vsock", "cid": GUEST_CID, "socket": str(vsock)},
         "rng": {"src": "/dev/urandom"},
@@ -63,6 +65,10 @@ def config(spec: MachineSpec, vsock: Path, *, landlock: bool) -> dict[str, objec
         "landlock_enable": landlock,
         "landlock_rules": cloud_hypervisor_state.landlock_rules(spec.saved),
     }  # fmt: skip
+    if spec.share is not None:
+        file_system = {"tag": spec.share.tag, "socket": str(share), "num_queues": 1, "queue_size": virtiofs.QUEUE}
+        described["fs"] = [file_system]
+    return described
 
 
 def _disk(number: int, disk: Disk) -> dict[str, object]:
@@ -84,7 +90,9 @@ class CloudHypervisor:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "cloud-hypervisor"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS, snapshots=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        emulation=False, nat=False, vsock=CHANNELS, snapshots=True, share=True
+    )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
@@ -95,6 +103,9 @@ class CloudHypervisor:
             cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])
             stack.callback(cleanup.remove)
             complaints = stack.enter_context(process.capped_log(logs.vmm, LOG_LIMIT))
+            share = None
+            if spec.share is not None:
+                share = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
             try:
@@ -106,7 +117,7 @@ class CloudHypervisor:
             watch.start()
             stack.callback(watch.join, 5.0)
             stack.callback(child.stop)  # first: its end is the end of the events
-            described = config(spec, vsock, landlock=landlock_abi() >= LANDLOCK_ABI)
+            described = config(spec, vsock, share, landlock=landlock_abi() >= LANDLOCK_ABI)
             begin: Iterable[Call] = calls(described)
             if (saved := spec.saved) and saved.restore:
                 cleanup.made += cloud_hypervisor_state.describe(described, saved, runtime)

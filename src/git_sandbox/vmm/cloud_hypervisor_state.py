@@ -19,11 +19,13 @@ from git_sandbox.vmm.rest import Api, Call
 CONFIG, STATE = "config.json", "state.json"  # Cloud Hypervisor's names
 
 
-def memory(saved: Saved | None, mebibytes: int) -> dict[str, object]:
-    """The part of the configuration that says what the guest's memory is. Pure."""
+def memory(saved: Saved | None, mebibytes: int, *, shared: bool) -> dict[str, object]:
+    """The part of the configuration that says what the guest's memory is. Pure. `shared`: with a file system's server,
+    which a machine with a saved state never has.
+    """
     size = mebibytes << 20
     if saved is None:
-        return {"size": size}
+        return {"size": size, "shared": shared}
     return {"size": 0, "zones": [{"id": "ram", "size": size, "file": str(saved.memory), "shared": not saved.restore}]}
 
 

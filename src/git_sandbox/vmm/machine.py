@@ -38,6 +38,14 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A directory of this host that the guest gets as a file system called `tag`. See `transport.share` for `place`."""
+
+    tag: str
+    place: Path
+
+
+@dataclass(frozen=True)
 class Saved:
     """Where a machine is kept: `place`, a directory. `restore`: start from there, instead of leaving it there.
 
@@ -67,6 +75,7 @@ class MachineSpec:
     memory: int = 1024  # MiB
     channels: tuple[str, ...] = ()
     net: str = "none"  # none | nat
+    share: Share | None = None  # only for backends that can, see `Capabilities.share`
     saved: Saved | None = None  # only for backends that can, see `Capabilities.snapshots`
 
 
@@ -95,6 +104,7 @@ class Capabilities:
     disk_formats: tuple[str, ...] = ("raw",)
     ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
+    share: bool = False  # has file systems over vhost-user (`vmm.virtiofs`)
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
 
 

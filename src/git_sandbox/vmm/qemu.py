@@ -17,7 +17,7 @@ from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
 from git_sandbox.vmm import identity as host_identity
-from git_sandbox.vmm import net, qemu_state, vhost
+from git_sandbox.vmm import net, qemu_state, vhost, virtiofs
 from git_sandbox.vmm.machine import (
     SSH,
     VSOCK_PORTS,
@@ -28,12 +28,13 @@ from git_sandbox.vmm.machine import (
     MachineLogs,
     MachineSpec,
     Saved,
+    Share,
 )
 from git_sandbox.vmm.qmp import Qmp
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
-CAPABILITIES = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"), snapshots=True)
+CAPABILITIES = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True)
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 PORT_PREFIX = "org.git-sandbox."
 
@@ -52,7 +53,8 @@ def console_device() -> str:
 
 
 def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int], cid: int = 0) -> list[str]:
-    """The command line. `descriptors`: listening sockets by channel name, and `qmp`; `net`: connected to passt.
+    """The command line. `descriptors`: listening sockets by channel name, and `qmp`; connected to passt: `net`, and to
+    virtiofsd: `share`.
 
     Channels without a descriptor have no port. `cid`: address on the host's vsock, which `vsock` in `descriptors` has
     reserved. Pure: nothing is looked up.
@@ -90,6 +92,8 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
     if "net" in descriptors:
         words += ["-netdev", f"stream,id=net,server=off,addr.type=fd,addr.str={descriptors['net']}"]
         words += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    if spec.share is not None:
+        words += _share(spec.share, descriptors["share"], spec.memory)
     if spec.saved is not None:
         words += qemu_state.words(spec.saved, spec.memory)
     return words
@@ -104,6 +108,15 @@ def _disk(number: int, disk: Disk) -> list[str]:
     }  # fmt: skip
     device = f"virtio-blk-pci,drive=disk{number}" + ("" if disk.readonly else ",werror=report,rerror=report")
     return ["-blockdev", msgspec.json.encode(node).decode(), "-device", device]
+
+
+def _share(share: Share, descriptor: int, memory: int) -> list[str]:
+    """Whoever serves it reads and writes the guest's memory (MiB), which therefore has to be a file they both map."""
+    return [
+        "-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "memory-backend=ram",
+        "-chardev", f"socket,id=share,fd={descriptor}",
+        "-device", f"vhost-user-fs-pci,chardev=share,tag={share.tag},queue-size={virtiofs.QUEUE}",
+    ]  # fmt: skip
 
 
 @dataclass
@@ -174,6 +187,9 @@ class Qemu:
             complaints = stack.enter_context(process.capped_log(logs.vmm, CONSOLE_LIMIT))
             if spec.net == "nat":
                 listeners["net"] = stack.enter_context(net.nat(complaints))
+            if spec.share is not None:
+                place = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
+                listeners["share"] = stack.enter_context(Attachment(UNIX, str(place)).connect())
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
             address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
             descriptors |= {"vsock": address.descriptor} if address.cid else {}

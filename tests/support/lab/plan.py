@@ -15,7 +15,12 @@ RESULTS = f"{REPOSITORY}/test-results"
 # the host comes before the lab's.
 PROGRAMS = ("firecracker", "jailer", "cloud-hypervisor", "ch-remote", "virtiofsd")
 MARK = "SANDBOX_LAB"
-CHOSEN = ("-m", "contract or lab", "tests/vm", "tests/lab/inside")  # what runs there unless told otherwise
+CHOSEN = (
+    "-m",
+    "contract or transports or lab",
+    "tests/vm",
+    "tests/lab/inside",
+)  # what runs there unless told otherwise
 # `scripts/test` leaves the longest ones with QEMU to `scripts/lab`: they run with QEMU on the host already.
 BRIEF = ("-k", "not (qemu and (traps or shells or supervisor))")
 ENVIRONMENT = {

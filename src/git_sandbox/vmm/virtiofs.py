@@ -1,0 +1,100 @@
+"""A directory of this host as a file system of the guest's: virtiofsd(1), which the VMM talks to over vhost-user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from git_sandbox import enter, idspace, process
+from git_sandbox.errors import RequirementError
+from git_sandbox.idspace import IdSpace
+from git_sandbox.vmm.machine import Cleanup, Share
+
+PROGRAM = "virtiofsd"
+VERSIONS = ((1, 10), (2,))  # from, below; what is tested is in docs/how-to/share.md
+ELSEWHERE = ("/usr/libexec", "/usr/lib/qemu", "/usr/lib")  # distributions keep it away from users' PATH
+QUEUE = 1024  # requests under way; the most that QEMU takes
+HOW = "Debian 13 and Ubuntu 24.04: `sudo apt-get install virtiofsd`; docs/how-to/share.md for others"
+
+# The version in C, of QEMU before 8.0, says "virtiofsd version 7.2.22 (…)", the one in Rust "virtiofsd 1.13.2".
+_RUST = re.compile(rb"virtiofsd (?:backend )?(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One program of that name. `version` (): not the one written in Rust."""
+
+    path: Path
+    version: tuple[int, ...]
+
+    @property
+    def usable(self) -> bool:
+        return VERSIONS[0] <= self.version < VERSIONS[1]
+
+    @property
+    def words(self) -> str:
+        told = ".".join(map(str, self.version)) if self.version else "the old one, written in C, which needs root"
+        return f"{self.path} ({told})"
+
+
+def candidates(path: str) -> list[Path]:
+    """Where one may be, in order. `path`: the variable PATH."""
+    directories = dict.fromkeys([*filter(None, path.split(":")), *ELSEWHERE])
+    return [Path(each, PROGRAM) for each in directories]
+
+
+def look() -> list[Found]:
+    """Every one this host has."""
+    path = process.environment().get("PATH", "")
+    return [Found(each, version(each)) for each in candidates(path) if os.access(each, os.X_OK)]
+
+
+def version(program: Path) -> tuple[int, ...]:
+    done = process.run([str(program), "--version"], timeout=20)
+    said = _RUST.match(done.stdout + done.stderr)
+    return tuple(int(each) for each in said.groups() if each) if said else ()
+
+
+def choose(found: Sequence[Found]) -> Found:
+    """The first that can be used. Pure. Raises RequirementError."""
+    for each in found:
+        if each.usable:
+            return each
+    lowest = ".".join(map(str, VERSIONS[0]))
+    raise RequirementError(
+        f"`--transport share` needs virtiofsd {lowest} or newer",
+        cause="found: " + ", ".join(each.words for each in found) if found else "it is not installed",
+        hint=f"{HOW}; or use `--transport disk`",
+    )
+
+
+def argv(descriptor: int) -> list[str]:
+    """The command line. `descriptor`: a listening socket.
+
+    `--sandbox namespace`: it sees nothing but the shared directory. Nobody else writes there, so the guest may believe
+    what it has seen (`--cache always`). No `--writeback`: what the guest has written is the host's at once.
+    """
+    return [
+        PROGRAM, "--fd", str(descriptor), "--shared-dir", enter.SERVED, "--sandbox", "namespace", "--seccomp", "kill",
+        "--cache", "always", "--xattr", "--log-level", "error",
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def served(share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup) -> Iterator[Path]:
+    """A running virtiofsd; the socket at which it serves one VMM. It ends when that one hangs up, or with the block.
+
+    Raises RequirementError when there is none that can be used.
+    """
+    program = choose(look())
+    place = runtime / "share"
+    with cleanup.listener(place) as listening:
+        words = idspace.serve_argv(IdSpace.of(share.place), share.place, program.path, argv(listening.fileno()))
+        with process.spawn(words, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]):
+            listening.close()  # a dead virtiofsd must not seem to listen
+            yield place
