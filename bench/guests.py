@@ -1,0 +1,214 @@
+"""Measures that need machines: starts, memory, what comes home, and git inside of the guest.
+
+Each gives seconds (or MiB) of our side and of the other one, taken in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from report import Row
+
+from git_sandbox.git.repo import Repository
+from git_sandbox.image.cache import Image
+from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.sandbox import home, machines, prepare
+from git_sandbox.sandbox.options import Options
+from git_sandbox.session import Keys, connect
+from git_sandbox.settings import Settings
+from git_sandbox.store import create
+from git_sandbox.vmm.machine import SSH
+
+SANDBOX = Path(sys.executable).with_name("sandbox")
+WORD = b"here"
+SAVED = b"template-init"  # on the kernel's command line of a machine that was restored, and of no other
+WAIT = 300.0  # seconds
+COMMITS, FILES = 100, 1000  # of one visit home
+TIMED = """from="$(date +%s%N)"; {command}; echo "took $(( $(date +%s%N) - from ))" """
+
+
+def quiet(_text: str) -> None:
+    pass
+
+
+def cli(where: Path, *words: str, stdin: bytes = b"") -> bytes:
+    done = subprocess.run([SANDBOX, *words], cwd=where, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def spawn(where: Path, warm: str) -> float:
+    """Seconds from the command to the guest's first word. AssertionError when it did not start as it was to."""
+    began = time.monotonic()
+    words = [str(SANDBOX), "run", "--warm", warm, "--", "sh", "-c", f"echo {WORD.decode()}; cat /proc/cmdline"]
+    with subprocess.Popen(words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        said = child.stdout.readline()
+        took = time.monotonic() - began
+        cmdline, complaint = child.communicate()
+    assert said.strip() == WORD, complaint.decode()
+    assert (SAVED in cmdline) is (warm == "auto"), "another process makes a template, or starting warm has failed"
+    return took
+
+
+def made_warm(where: Path) -> None:
+    """Makes the template, if there is none."""
+    with suppress(AssertionError):
+        spawn(where, "auto")
+
+
+@contextmanager
+def detached(where: Path, name: str, *options: str) -> Iterator[str]:
+    cli(where, "spawn", "--detach", "--name", name, *options)
+    try:
+        yield name
+    finally:
+        cli(where, "stop", name)
+        cli(where, "drop", "--force", name)
+
+
+def resident(where: Path, warm: str) -> float:
+    """PSS in MiB of the second of two idle sandboxes."""
+    with detached(where, "a", "--warm", warm), detached(where, "b", "--warm", warm):
+        time.sleep(5)
+        found = [
+            place
+            for place in Path("/proc").glob("[0-9]*")
+            if (place / "cmdline").exists() and b"sandbox-b\0" in (place / "cmdline").read_bytes()
+        ]
+        (qemu,) = [place for place in found if (place / "comm").read_text().startswith("qemu")]
+        rows = dict(line.split(":", 1) for line in (qemu / "smaps_rollup").read_text().splitlines()[1:])
+        return int(rows["Pss"].split()[0]) / 1024
+
+
+def inside(where: Path, name: str, command: str) -> float:
+    """Seconds a shell command takes, by the guest's clock."""
+    said = cli(where, "exec", name, "--", "sh", "-c", TIMED.format(command=command))
+    found = re.search(rb"took (\d+)", said)
+    assert found, said
+    return int(found[1]) / 1e9
+
+
+def starts(where: Path, runs: int) -> Row:
+    made_warm(where)
+    pairs = [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
+    return _row("warm spawn, to the guest's first word", "cold boot of the same machine", "<= 0.20", pairs)
+
+
+def memory(where: Path) -> Row:
+    made_warm(where)
+    pairs = [(resident(where, "auto"), resident(where, "no"))]
+    return _row("PSS of one more idle warm sandbox (MiB)", "of a cold-booted one", "<= 0.35", pairs)
+
+
+def status(large: Repository, runs: int) -> Row:
+    """The second call and those after it. The plain disk: the same machine, its disk a raw ext4 image of its own."""
+    command, where, pairs = "git status --short > /dev/null", large.worktree, []
+    with detached(where, "based"), detached(where, "plain", "--bases", "no"):
+        for name in ("based", "plain"):
+            inside(where, name, command)
+        pairs = [(inside(where, "based", command), inside(where, "plain", command)) for _ in range(runs)]
+    return _row("`git status` in the guest of the large repository", "the same on a plain ext4 disk", "<= 1.1", pairs)
+
+
+def collect(repo: Repository, scratch: Path, runs: int) -> Row:
+    """`sandbox sync`, the command; against git alone: the guest's pack-objects, and a fetch between two directories."""
+    where, other, pairs = repo.worktree, scratch / "other.git", []
+    subprocess.run(["git", "clone", "-q", "--bare", where, other], check=True)
+    with detached(where, "visit") as name:
+        before = repo.git.line("rev-parse", "HEAD")
+        for number in range(runs):
+            cli(where, "exec", name, "--", "git", "fast-import", "--quiet", stdin=_commits(before, number))
+            began = time.monotonic()
+            cli(where, "sync", name)
+            ours = time.monotonic() - began
+            after = repo.git.line("rev-parse", f"refs/sandbox-heads/{name}/visits")
+            packed = inside(
+                where, name, f"printf '%s\\n' {after} ^{before} | git pack-objects --revs --thin -q --stdout | wc -c"
+            )
+            began = time.monotonic()
+            subprocess.run(
+                ["git", "fetch", "-q", where, f"+refs/sandbox-heads/{name}/visits:refs/heads/visits"],
+                cwd=other,
+                check=True,
+            )
+            pairs.append((ours, packed + time.monotonic() - began))
+            before = after
+    against = "`git fetch` of the same, and pack-objects in the guest"
+    return _row(f"collect {COMMITS} commits ({FILES} files): `sandbox sync`", against, "<= 1.3", pairs)
+
+
+def _commits(parent: str, number: int) -> bytes:
+    lines = []
+    for commit in range(COMMITS):
+        lines.append(b"commit refs/heads/visits\ncommitter Bench <bench@example.com> 1700000000 +0000\ndata 1\nv\n")
+        if commit == 0:
+            lines.append(f"from {parent}\n".encode())
+        for file in range(FILES // COMMITS):
+            content = os.urandom(750).hex().encode()
+            lines.append(
+                f"M 644 inline visit{number}/{commit}/{file}\ndata {len(content)}\n".encode() + content + b"\n"
+            )
+    return b"".join(lines)
+
+
+def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Row:
+    """`sandbox run -- true` against a machine that is restored for a disk that is there, and one command over ssh."""
+    made_warm(repo.worktree)
+    pairs = []
+    with create(repo, None) as box:
+        made = prepare.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
+        try:
+            for _ in range(runs):
+                began = time.monotonic()
+                cli(repo.worktree, "run", "--", "true")
+                ours, began = time.monotonic() - began, time.monotonic()
+                keys = Keys(box.directory.keys)
+                with machines.begun(box, made.record, image, "run", quiet, may_be_warm=True) as (running, adoption):
+                    assert adoption is not None, "it did not start warm"
+                    user, channel = GuestUser.current().name, running.attachment(SSH)
+                    place = box.directory.sockets
+                    with connect(box.id, user, keys, channel, place, alive=running.alive, timeout=WAIT) as opened:
+                        adoption.done()
+                        assert opened.run(("true",), "/workspace") == 0
+                        pairs.append((ours, time.monotonic() - began))
+        finally:
+            home.remove(box)
+    return _row("`run -- true`, whole, warm", "restoring the machine and one ssh command, bare", "<= 1.5", pairs)
+
+
+def vng(where: Path, kernel: str, runs: int) -> Row:
+    """virtme-ng boots `kernel` (release of an installed one) on the host's own files: no copy, no session, no way home.
+
+    Its console is shown, for without udev on the host a command's words come out there and nowhere else.
+    """
+    made_warm(where)
+    pairs = [(spawn(where, "auto"), _vng(where, kernel)) for _ in range(runs)]
+    return _row("warm spawn, to the guest's first word", "`vng` to the same word, in emulation, too", "<= 0.5", pairs)
+
+
+def _vng(where: Path, kernel: str) -> float:
+    words = ["vng", "--verbose", "--disable-kvm", "--run", kernel, "--", f"echo {WORD.decode()}"]
+    both: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    began, said = time.monotonic(), b""
+    with subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, **both) as child:
+        for line in child.stdout or ():
+            said += line
+            if line.strip() == WORD:
+                took = time.monotonic() - began
+                child.wait()
+                return took
+    raise AssertionError(f"vng did not get to its command: {said[-2000:].decode(errors='replace')}")
+
+
+def _row(name: str, against: str, target: str, pairs: list[tuple[float, float]]) -> Row:
+    for one, other in pairs:
+        print(f"{name}: {one:.3f}, {against}: {other:.3f}", file=sys.stderr, flush=True)
+    return Row(name, against, target, tuple(one for one, _ in pairs), tuple(other for _, other in pairs))
