@@ -125,7 +125,7 @@ LOOK = """
 cat /proc/cmdline; git status --porcelain=v2 --branch --untracked-files=all
 find . -path ./.git -prune -o -printf '%y %m %TY%Tm%Td%TH%TM %P %l\\n' | LC_ALL=C sort | sed '/^d . *$/d'
 find . -path ./.git -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-git log --format='%H %s' --all -- many fresh; git fsck --full 2>&1
+git log --format='%H %s' --all -- many fresh; git fsck --full --no-dangling 2>&1
 """
 
 
