@@ -196,9 +196,9 @@ def vng(where: Path, kernel: str, runs: int) -> Row:
 
 def _vng(where: Path, kernel: str) -> float:
     words = ["vng", "--verbose", "--disable-kvm", "--run", kernel, "--", f"echo {WORD.decode()}"]
-    both: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     began, said = time.monotonic(), b""
-    with subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, **both) as child:
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(words, cwd=where, stdin=none, stdout=pipe, stderr=subprocess.STDOUT) as child:
         for line in child.stdout or ():
             said += line
             if line.strip() == WORD:

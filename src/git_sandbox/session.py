@@ -11,9 +11,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from git_sandbox import process
+from git_sandbox.beside import Beside
 from git_sandbox.errors import SessionError
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
@@ -46,10 +48,9 @@ def make_keys(root: Path, name: str) -> Keys:
     """Fresh ed25519 keys for one sandbox. They never leave this machine and its guest."""
     root.mkdir(mode=0o700)
     keys = Keys(root)
-    for path in (keys.login, keys.host):
-        done = process.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"git-sandbox {name}", "-f", str(path)]
-        )
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"git-sandbox {name}", "-f"]
+    for each in [Beside(partial(process.run, [*words, str(path)])) for path in (keys.login, keys.host)]:
+        done = each.result()
         if done.returncode != 0:
             raise SessionError("cannot make ssh keys", cause=printable(done.complaint, limit=500))
     public = keys.host.with_suffix(".pub").read_text()

@@ -90,3 +90,43 @@ def test_a_base_that_the_guest_cannot_use_is_thrown_away(large: Sandboxes, comma
     told = large.sh("cat many/2/2")
     assert "once more" not in told.said, "the new base is good"
     assert bases(large) == [good]
+
+
+LOOK = """
+cat /proc/cmdline; git status --porcelain=v2 --branch --untracked-files=all
+find . -path ./.git -prune -o -printf '%y %m %TY%Tm%Td%TH%TM %P %l\\n' | LC_ALL=C sort | sed '/^d . *$/d'
+find . -path ./.git -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+git log --format='%H %s' --all -- many fresh; git fsck --full --no-dangling 2>&1
+"""
+
+
+def test_warm_and_over_a_base_and_exact(large: Sandboxes) -> None:
+    large.env |= {"SANDBOX_WARM": "auto", "SANDBOX_MEMORY": "768M", "SANDBOX_CPUS": "1", "SANDBOX_ACCELERATOR": "tcg"}
+    large.sh("true")
+    found = bases(large)
+    edit(large.repo)
+    done = large.sh(LOOK)
+    cmdline, *inside = done.text.splitlines()
+    assert "template-init.sh" in cmdline
+    outside = subprocess.run(["sh", "-ec", LOOK], cwd=large.repo.path, env=large.env, capture_output=True, check=True)
+    assert inside == outside.stdout.decode().splitlines()[1:]
+    assert bases(large) == found
+
+
+def test_forks_of_a_disk_over_a_base(large: Sandboxes) -> None:
+    """Of one that runs and, below `run --from`, of one that is stopped."""
+    large.sh("true")
+    large.repo.write("many/2/2", "dirty\n")
+    large.ok("spawn", "-d", "--name", "one")
+    large.ok("exec", "one", "--", "sh", "-ec", "echo more > many/6/6; git commit -qm inside many/6/6; echo left > left")
+    large.ok("fork", "one", "--name", "two")
+    large.ok("stop", "one")
+    (base,) = bases(large)
+    base.unlink()  # forks must not need the cache
+    done = large.sh("cat many/2/2 many/3/3 many/6/6 left; git log --format=%s -1", "--from", "two", "--name", "three")
+    assert done.text.split() == ["dirty", "3", "more", "left", "inside"]
+    one, two, three = (large.directory(name) / "base.ext4" for name in ("one", "two", "three"))
+    assert one.samefile(two)
+    assert two.samefile(three)
+    refs = large.refs()
+    assert len({refs[f"refs/sandbox/{name}"] for name in ("one", "two", "three")}) == 1

@@ -31,6 +31,7 @@ GIT = ".git"
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
 HURRIED = 1000  # entries that a base may have to copy again each time
 _WHOLE = ("objects", "lfs", "annex")  # below `.git`: entries known by their stamps; everything else by its content
+_PACKS = b" .git/objects/pack/"
 _PACKED = re.compile(rb" \.git/objects/pack/pack-[0-9a-f]+\.(?:pack|idx)$")  # named after their content
 
 
@@ -194,7 +195,7 @@ class Ledger:
         """
         assert self.base is not None  # noqa: S101 - only asked with a base
         packs = [each for each in new if _PACKED.search(each)]
-        held = {_but_times(each) for each in self.base.rows if _PACKED.search(each)} if packs else set()
+        held = {_but_times(each) for each in self.base.rows if _PACKS in each} if packs else set()
         return {entry(each).path for each in packs if _but_times(each) in held}
 
     def moved(self) -> set[str]:
@@ -233,7 +234,7 @@ class Ledger:
         if self.base is None:
             return list(self._suspects)
         new = [path for path, each in self.fresh.items() if not each.is_directory and not path.startswith(f"{GIT}/")]
-        missing = self.missing()
+        missing = self.missing() if self.base.suspects else set()
         return [path for path in {*self.base.suspects, *filter(secrets.suspicious, new)} if path not in missing]
 
     def known(self, copy: Path) -> Known:

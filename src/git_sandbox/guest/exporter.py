@@ -77,6 +77,8 @@ def tips(manifest: dict[str, Any]) -> list[str]:
 
 
 def send_pack(repo: Repo, wanted: list[str], known: list[str], out: IO[bytes]) -> None:
+    if set(wanted) <= set(known):
+        return
     lines = [*wanted, "--not", *known]
     options = ["--missing=allow-promisor"] if repo.partial else []
     # In memory: the disk, /tmp with it, may be full.

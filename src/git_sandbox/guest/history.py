@@ -19,6 +19,8 @@ _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
 # which goes its own way.
 _LEFT_OUT = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
 
+# Where a ref can be; a worktree's directory leads to others.
+_STASHED_IN = ("refs/stash", "packed-refs", "reftable", "commondir")
 WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
 
 
@@ -30,7 +32,9 @@ def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
         lines = "".join(f"{line}\n" for line in [*some, *(f"^{oid}" for oid in known)])
         return repo.ask("rev-list", "--objects", "--quiet", "--stdin", *options, input=lines.encode()).returncode == 0
 
-    return set(oids) if not oids or complete(oids) else {oid for oid in oids if complete([oid])}
+    there = set(known)
+    new = [oid for oid in oids if oid not in there]
+    return set(oids) if not new or complete(new) else {oid for oid in oids if oid in there or complete([oid])}
 
 
 def earlier(repo: Repo, name: str, known: list[str]) -> str | None:
@@ -81,14 +85,17 @@ def detached(repo: Repo) -> list[list[str]]:
 def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
     """Commits that HEAD was at once and that nothing leads to any more, amended or reset away; newest first."""
     was = repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout.split()
-    lines = [*map(text, was), *(f"^{oid}" for oid in [*tips, *known])]
-    asked = "".join(f"{line}\n" for line in lines).encode()
-    found = repo.ask("rev-list", f"--max-count={MAX_AWAY}", "--stdin", input=asked) if was else None
+    told = dict.fromkeys([*tips, *known])
+    left = [oid for oid in map(text, was) if oid not in told]
+    asked = "".join(f"{line}\n" for line in [*left, *(f"^{oid}" for oid in told)]).encode()
+    found = repo.ask("rev-list", f"--max-count={MAX_AWAY}", "--stdin", input=asked) if left else None
     return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
 
 
 def stashes(repo: Repo) -> list[dict[str, str]]:
     """Newest first. They live in the reflog of refs/stash; the ref itself is only the newest."""
+    if not any(os.path.lexists(repo.git_dir / name) for name in _STASHED_IN):
+        return []
     newest = repo.line("rev-parse", "-q", "--verify", "refs/stash")
     if newest is None:
         return []

@@ -12,6 +12,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never t
 MAX_WARNINGS = 100
 MAX_TEXT = 500  # characters of one warning or message
 READ_BY_GIT = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude", "objects/info/alternates")
+ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|filter\..*\.required)$"  # keys of the configuration
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
@@ -50,16 +51,16 @@ class Repo:
         self.warnings: list[str] = []
         self.commit_date = ""  # of commits made here; empty: now
         refuse_special(Path(git_dir or Path(path, ".git")))
-        asked = self.ask("rev-parse", "--absolute-git-dir")
+        asked = self.ask("rev-parse", "--show-object-format", "--absolute-git-dir")  # only the last may have newlines
         if asked.returncode:
             raise ExportError(f"no repository in {path}: {complaint(asked)}")
-        self.git_dir = Path(os.fsdecode(asked.stdout.removesuffix(b"\n")))
-        self.object_format = text(self.git("rev-parse", "--show-object-format")).strip()
+        object_format, _, own = asked.stdout.removesuffix(b"\n").partition(b"\n")
+        self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
         top = self.ask("rev-parse", "--show-toplevel")
         self.mended = mend(self)
-        self.partial = (
-            self.ask("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$").returncode == 0
-        )
+        keys = self.ask("config", "-z", "--name-only", "--get-regexp", ASKED).stdout.split(b"\0")
+        self.required_filters = [text(key) for key in keys if key.startswith(b"filter.")]
+        self.partial = any(key and not key.startswith(b"filter.") for key in keys)
         bare = top.returncode != 0 or path == git_dir  # an absorbed submodule that is not checked out
         self.worktree = None if bare else os.fsdecode(top.stdout.removesuffix(b"\n"))
 
@@ -109,7 +110,9 @@ def mend(repo: Repo) -> bool:
 
     git takes them for the objects; it would neither get past them nor write them again.
     """
-    store = Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
+    store = repo.git_dir / "objects"
+    if (repo.git_dir / "commondir").exists():  # another worktree's
+        store = Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
     loose = (path for path in store.glob("[0-9a-f][0-9a-f]/*") if re.fullmatch("[0-9a-f]+", path.name))
     broken = [path for path in loose if not is_deflated(path)]  # and never a tmp_obj_* that is being written
     for path in broken:

@@ -22,8 +22,7 @@ class TemporaryIndex:
         self.path = repo.git_dir / f"sandbox-index-{os.getpid()}"
         # A required filter that fails is fatal to every command that writes an index, and all would be lost.
         # Not required, it leaves the file as it is.
-        keys = repo.ask("config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.required$").stdout.split(b"\0")
-        self.options = [word for key in keys if key for word in ("-c", f"{text(key)}=false")]
+        self.options = [word for key in repo.required_filters for word in ("-c", f"{key}=false")]
 
     def __enter__(self) -> Self:
         index = self.repo.git_dir / "index"
@@ -81,6 +80,8 @@ def add_all(index: TemporaryIndex) -> None:
         done = index.ask("add", "-A", "--sparse", "--ignore-errors")
     if done.returncode or b"filter" in done.stderr:
         index.repo.warn(f"git add: {complaint(done)}")
+    if done.returncode:
+        notice(index)
 
 
 def notice(index: TemporaryIndex) -> None:
@@ -117,11 +118,10 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
             rehash_lost(index, repo.worktree)
         add_all(index)
         tree = index.tree()
-        notice(index)
     if tree is None:
         repo.warn("the uncommitted files could not be written as a tree")
         return None, None
-    empty = text(repo.git("hash-object", "-t", "tree", "-w", "--stdin")).strip()
+    empty = None if base else text(repo.git("hash-object", "-t", "tree", "-w", "--stdin")).strip()
     if (repo.line("rev-parse", f"{base}^{{tree}}") if base else empty) == tree == staged:
         return tree, None
     below = [base] if base else []

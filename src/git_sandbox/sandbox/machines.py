@@ -59,10 +59,12 @@ def begun(
     *,
     may_be_warm: bool = False,
     like: Settings | None = None,
+    applying: float = 0.0,
 ) -> Iterator[tuple[Running, Adoption | None]]:
     """Like `started`; a machine that need not boot may be used only when its adoption is done.
 
     `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
+    `applying`: seconds the guest may take to bring its disk up to date.
     """
     disk, shares = layer.disk_format(box.directory), share.used(box.directory)
     chosen = _again(record, ready, mode, progress, like, disk=disk, share=shares)
@@ -73,7 +75,7 @@ def begun(
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
         logs = MachineLogs(console, box.directory.vmm_log)
-        begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress)
+        begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
         running, adoption = warm.start(begins, stack) if may_be_warm else (None, None)
         if running is None:
             prepare.write_initrd(box, ready, own)

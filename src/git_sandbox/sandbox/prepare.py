@@ -41,13 +41,14 @@ RESERVE = 256  # MiB of memory left to the host
 
 @dataclass(frozen=True)
 class Prepared:
-    """`base` and `certain` as in `Workspace`."""
+    """`base`, `certain` and `applying` as in `Workspace`."""
 
     record: Record
     image: Image
     warnings: tuple[str, ...]
     base: Base | None = None
     certain: Callable[[], None] = lambda: None
+    applying: float = 0.0
 
 
 def image(settings: Settings, progress: Progress) -> Image:
@@ -115,7 +116,7 @@ def prepare(
     except BaseException:
         undo(box)
         raise
-    return Prepared(record, ready, made.captured.warnings, made.base, made.certain)
+    return Prepared(record, ready, made.captured.warnings, made.base, made.certain, made.applying)
 
 
 def undo(box: Box) -> None:

@@ -144,7 +144,7 @@ class _Life:
         brought: Home | None = None
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
-            like=self.options.settings,
+            like=self.options.settings, applying=self.made.applying if self.made else 0.0,
         ) as (running, adoption):  # fmt: skip
             try:
                 self._session(running, adoption)
@@ -204,7 +204,7 @@ class _Life:
         with connect(
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
-            timeout=self.options.settings.boot_timeout,
+            timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
             agent=self.extras.agent,
         ) as opened:  # fmt: skip
             if adoption is not None:

@@ -61,6 +61,7 @@ class Start:
     runtime: Path
     logs: MachineLogs
     progress: Progress
+    applying: float = 0.0  # seconds it may take to bring the disk up to date, as part of the adoption
 
 
 Cold = tuple[None, None]
@@ -70,8 +71,9 @@ COLD: Cold = (None, None)
 class Adoption:
     """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`."""
 
-    def __init__(self, machine: Running, key: str, extra: Mapping[str, object]) -> None:
+    def __init__(self, machine: Running, key: str, extra: Mapping[str, object], applying: float = 0.0) -> None:
         self._machine, self._key, self._extra = machine, key, extra
+        self._limits = dataclasses.replace(ADOPT, idle=ADOPT.idle + applying, overall=ADOPT.overall + applying)
         self._why: SandboxError | None = None
         self._abandoned = False
         self._thread = threading.Thread(target=self._adopt, daemon=True)
@@ -80,7 +82,7 @@ class Adoption:
     def _adopt(self) -> None:
         try:
             _awake(self._machine)
-            _call(self._machine, "adopt", ADOPT, {**self._extra, "time": time.time()})
+            _call(self._machine, "adopt", self._limits, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
                 self._why = error
@@ -202,7 +204,7 @@ def _restored(
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
-    adoption = Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))})
+    adoption = Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))}, wanted.applying)
     stack.callback(adoption.abandon)  # before the machine is stopped
     return running, adoption
 

@@ -48,6 +48,7 @@ ROOM = 64 << 20  # bytes that a difference may always have
 SHARE = 0.2  # of the base; a larger difference makes a new base
 ATTEMPTS = 2
 CONSOLE = 1 << 20  # bytes of it that are searched
+WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KVM applies on a busy host, at the least
 _REFUSED = re.compile(rb"git-sandbox: cannot (?:use|mount) the workspace disk")
 
 
@@ -62,7 +63,8 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class Workspace:
     """`base`: what the disk was laid over when only the difference to it was copied. `certain` returns once that is
-    proved to be right, and raises UnfoundedError when it is not: nobody may use the machine before.
+    proved to be right, and raises UnfoundedError when it is not: nobody may use the machine before. `applying`: seconds
+    the guest may take for the difference, before anything else.
     """
 
     captured: Captured
@@ -70,6 +72,7 @@ class Workspace:
     nested: tuple[NestedRecord, ...] = ()
     base: Base | None = None
     certain: Callable[[], None] = _nothing
+    applying: float = 0.0
 
 
 def make(
@@ -171,7 +174,8 @@ class _Task:
             self._attach(base, tail.build(place, found.remove, found.write))
         if self.careful:
             looking.result()
-        return Workspace(captured, taken, base=base, certain=partial(_certain, looking))
+        applying = (len(found.write) + len(found.remove)) / WRITES + found.bytes / READS
+        return Workspace(captured, taken, base=base, certain=partial(_certain, looking), applying=applying)
 
     def _attach(self, base: Base, difference: Tail | None) -> None:
         """The disk, by the strategy that fits (`transport/cow.py`). Raises Unusable if the base is gone."""

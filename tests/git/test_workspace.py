@@ -1,0 +1,91 @@
+"""From a repository to the disk of a sandbox, through the cache of bases."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from git_sandbox import settings, store
+from git_sandbox.git import stamps
+from git_sandbox.git.repo import discover
+from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.image import bases
+from git_sandbox.sandbox import workspace
+from git_sandbox.sandbox.workspace import UnfoundedError, Workspace
+from support.gitrepo import GitRepo
+
+FORMATS = ("raw", "qcow2")
+
+
+@pytest.fixture
+def large(repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitRepo:
+    """Worth a base."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(workspace, "WORTH_INODES", 10)
+    monkeypatch.setattr(stamps, "SETTLED", 0)
+    repo.commit("many", {f"many/{number}": f"{number}\n" for number in range(20)})
+    return repo
+
+
+def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
+    with store.create(discover(repo.path), None) as box:
+        found = workspace.make(
+            box, CapturePolicy(patience=1), settings.resolve()[0], FORMATS, lambda _text: None, careful=careful
+        )
+        assert box.directory.disk.stat().st_size
+        box.directory.disk.unlink()
+        return found
+
+
+def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the second disk is made, after the files were copied."""
+    original, left = workspace._snapshot, [True]
+
+    def changed(*args: object, **options: object) -> object:
+        taken = original(*args, **options)  # type: ignore[arg-type]
+        if left:
+            left.pop()
+            repo.write("many/3", "changed\n")
+        return taken
+
+    monkeypatch.setattr(workspace, "_snapshot", changed)
+
+
+def test_the_second_has_the_base_of_the_first(large: GitRepo) -> None:
+    assert made(large).base is None
+    (base,) = bases.every()
+    large.write("many/1", "dirty\n")
+    second = made(large)
+    assert second.base == base
+    second.certain()
+    assert 0 < second.applying < 1
+
+
+def test_what_changes_meanwhile_is_told_before_anybody_uses_it(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(large)
+    changing(large, monkeypatch)
+    second = made(large)
+    with pytest.raises(UnfoundedError, match="changed while it was copied"):
+        second.certain()
+
+
+def test_who_is_careful_gets_what_is_certain(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(large)
+    changing(large, monkeypatch)
+    second = made(large, careful=True)
+    second.certain()
+    assert second.base is not None
+    assert large.git("show", f"{second.snapshot.tree}:many/3") == "changed"
+
+
+def test_a_base_made_right_after_a_checkout_is_made_anew(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "SETTLED", 2_000_000_000)
+    monkeypatch.setattr("git_sandbox.git.ledger.HURRIED", 15)
+    made(large)
+    (hurried,) = bases.every()
+    time.sleep(2.1)
+    assert made(large).base is None
+    assert bases.every() != [hurried]
+    assert made(large).base == bases.every()[0]
