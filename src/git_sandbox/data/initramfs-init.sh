@@ -21,10 +21,7 @@ if [ "$mode" = probe ]; then
 fi
 
 base=$(word sandbox.base)  # NAME,SECTORS: see below
-while read -r module; do
-  case $module in dm-*) [ "$base" ] || continue ;; esac
-  $bb insmod "/modules/$module" 2>/dev/null
-done < /modules/order
+while read -r module; do $bb insmod "/modules/$module" 2>/dev/null; done < /modules/order
 waited=0
 until [ -b /dev/vda ] && [ -b /dev/vdb ] && { [ -z "$base" ] || [ -b "/dev/${base%,*}" ]; }; do
   [ $waited -lt 100 ] || die "the disks did not appear"

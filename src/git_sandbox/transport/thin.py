@@ -22,6 +22,7 @@ from git_sandbox.text import one_line
 from git_sandbox.transport.tail import Tail
 
 CONTROL = Path("/dev/mapper/control")
+UDEV = Path("/run/udev/control")  # there while udev runs
 TIMEOUT = 120.0  # seconds
 _POOL = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}/[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}")
 _CHUNK = 1 << 20
@@ -212,8 +213,10 @@ def _alone() -> Iterator[None]:
 
 
 def _lvm(*argv: str) -> process.Completed:
-    # What it inherits is none of its business, and it complains about descriptors.
-    return process.run(argv, env=process.environment({"LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"}), timeout=TIMEOUT)
+    own = {"LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"}  # it complains about every descriptor it inherits
+    if not UDEV.exists():
+        own["DM_DISABLE_UDEV"] = "1"  # otherwise it leaves the devices' nodes to somebody who is not there
+    return process.run(argv, env=process.environment(own), timeout=TIMEOUT)
 
 
 def _do(*argv: str) -> None:
