@@ -76,6 +76,20 @@ def test_siblings_share_nothing_and_know_the_time(fresh: Sandboxes) -> None:
     assert [a for a, b in zip(*told, strict=True) if a == b] == []
 
 
+def test_siblings_with_a_network_have_addresses_and_a_lease_of_their_own(fresh: Sandboxes) -> None:
+    wait = "for each in $(seq 300); do ip route | grep -q ^default && break; sleep 0.1; done"
+    look = "cat /proc/cmdline /sys/class/net/eth0/address; ip -4 -o addr show eth0 | wc -l; ip route | grep -c ^default"
+    told = [fresh.sh(f"{wait}; {look}", "--net", "nat").text.splitlines() for _ in range(2)]
+    assert len(templates(fresh)) == 1
+    for cmdline, address, *leases in told:
+        assert TEMPLATE in cmdline
+        assert int(address[:2], 16) & 3 == 2, f"{address} belongs to a maker, or to a group"
+        assert leases == ["1", "1"]
+    assert told[0][1] != told[1][1]
+    assert warm(fresh, "--net", "none")
+    assert len(templates(fresh)) == 2, "without a network it is another kind of machine"
+
+
 def test_a_stopped_sandbox_starts_warm_and_as_it_was_left(fresh: Sandboxes) -> None:
     look = "cat /proc/cmdline left /etc/machine-id > told; (ls /etc/kept; findmnt -no SOURCE /workspace) >> told\n"
     keep = "cat > look; echo left > left; sudo touch /etc/kept; git commit -qm x --allow-empty; cat /etc/machine-id"

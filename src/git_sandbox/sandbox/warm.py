@@ -112,7 +112,7 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = wanted.backend
-    if not can_save(backend) or wanted.spec.net != "none" or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
+    if not can_save(backend) or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
         return COLD
     try:
         key = _key(wanted, backend)
