@@ -5,6 +5,7 @@ Each gives seconds (or MiB) of our side and of the other one, taken in turn.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -29,6 +30,7 @@ from git_sandbox.vmm.machine import SSH
 SANDBOX = Path(sys.executable).with_name("sandbox")
 WORD = b"here"
 SAVED = b"template-init"  # on the kernel's command line of a machine that was restored, and of no other
+VMMS = ("qemu", "firecracker", "cloud-hyperviso")  # as the kernel cuts their names
 WAIT = 300.0  # seconds
 COMMITS, FILES = 100, 1000  # of one visit home
 TIMED = """from="$(date +%s%N)"; {command}; echo "took $(( $(date +%s%N) - from ))" """
@@ -75,17 +77,26 @@ def detached(where: Path, name: str, *options: str) -> Iterator[str]:
 
 
 def resident(where: Path, warm: str) -> float:
-    """PSS in MiB of the second of two idle sandboxes."""
+    """PSS in MiB of the VMM of the second of two idle sandboxes."""
     with detached(where, "a", "--warm", warm), detached(where, "b", "--warm", warm):
         time.sleep(5)
-        found = [
-            place
-            for place in Path("/proc").glob("[0-9]*")
-            if (place / "cmdline").exists() and b"sandbox-b\0" in (place / "cmdline").read_bytes()
-        ]
-        (qemu,) = [place for place in found if (place / "comm").read_text().startswith("qemu")]
-        rows = dict(line.split(":", 1) for line in (qemu / "smaps_rollup").read_text().splitlines()[1:])
+        (record,) = Path(os.environ["XDG_STATE_HOME"]).glob("git-sandbox/*/b/record.json")
+        (vmm,) = [place for place in _children(json.loads(record.read_bytes())["pid"]) if _named(place, VMMS)]
+        rows = dict(line.split(":", 1) for line in (vmm / "smaps_rollup").read_text().splitlines()[1:])
         return int(rows["Pss"].split()[0]) / 1024
+
+
+def _children(parent: int) -> list[Path]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile
+            if int((place / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(place)
+    return found
+
+
+def _named(place: Path, names: tuple[str, ...]) -> bool:
+    return (place / "comm").read_text().startswith(names)
 
 
 def inside(where: Path, name: str, command: str) -> float:

@@ -41,7 +41,7 @@ def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
 
 def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the second disk is made, after the files were copied."""
-    original, left = workspace._snapshot, [True]
+    original, left = workspace.take, [True]
 
     def changed(*args: object, **options: object) -> object:
         taken = original(*args, **options)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
             repo.write("many/3", "changed\n")
         return taken
 
-    monkeypatch.setattr(workspace, "_snapshot", changed)
+    monkeypatch.setattr(workspace, "take", changed)
 
 
 def test_the_second_has_the_base_of_the_first(large: GitRepo) -> None:

@@ -64,7 +64,8 @@ def wait_for_adoption(config: Config) -> Adoption:
             if request["op"] == "adopt":
                 become_own(request, disk)
                 return Adoption(os.dup(descriptor), request)
-            reply(descriptor, request, {"mode": "template"})
+            with contextlib.suppress(ConnectionError):  # who asked is gone
+                reply(descriptor, request, {"mode": "template"})
 
 
 def warm_up() -> None:

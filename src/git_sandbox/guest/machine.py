@@ -89,6 +89,15 @@ def interface_up(name: str) -> None:
         fcntl.ioctl(any_socket, siocsifflags, struct.pack("16sh14x", name.encode(), flags | iff_up))
 
 
+def renew_address(name: str) -> None:
+    """Another MAC address than any twin of this machine has, out of those that belong to no maker."""
+    siocsifhwaddr, arphrd_ether = 0x8924, 1
+    octets = bytearray(os.urandom(6))
+    octets[0] = octets[0] & 0xFC | 0x02  # administered locally, of one station
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, siocsifhwaddr, struct.pack("16sH6s8x", name.encode(), arphrd_ether, octets))
+
+
 def configure_network(config: Config) -> None:
     resolv = Path("/etc/resolv.conf")
     resolv.unlink(missing_ok=True)
@@ -103,6 +112,7 @@ def configure_network(config: Config) -> None:
         'ip route replace default via "$router" dev "$interface"; }\n'
     )
     script.chmod(0o755)
+    renew_address("eth0")
     interface_up("eth0")
     background(["busybox", "udhcpc", "-i", "eth0", "-t", "20", "-T", "1", "-n", "-q", "-s", str(script)])
 

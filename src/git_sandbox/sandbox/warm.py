@@ -45,7 +45,8 @@ SCHEMA = "2"  # of what is saved and how it is adopted
 INIT = "template-init.sh"
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
 ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
-TRIES = 3  # to be heard by a guest that has just been restored
+GREETING = stream.StreamLimits(idle=5.0, overall=5.0)
+PAUSE = 0.05  # seconds between two of them
 SEED = 64  # bytes of fresh randomness for the guest's kernel
 SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
 
@@ -132,8 +133,8 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
 
 
 def _like_a_template(spec: MachineSpec) -> bool:
-    """Root image and workspace disk, and nothing else: passt and virtiofsd would have to know what the guest knows."""
-    return spec.net == "none" and spec.share is None and len(spec.disks) == 2  # noqa: PLR2004
+    """Root image and workspace disk, and nothing else: virtiofsd would have to know what the guest knows."""
+    return spec.share is None and len(spec.disks) == 2  # noqa: PLR2004
 
 
 def _key(wanted: Start, backend: Snapshotting) -> str:
@@ -212,13 +213,19 @@ def _restored(
 def _awake(machine: Running) -> None:
     """Return once the guest answers. Raises MachineError.
 
-    A restored guest ends the connections it had over vsock, and one that was made before it got there with them.
+    A restored guest forgets the connections it had over vsock without a word to the other end, and with them one of
+    ours that was made before it got there.
     """
-    for _ in range(TRIES - 1):
-        with contextlib.suppress(MachineError):
-            _call(machine, "status", ADOPT)
+    deadline = time.monotonic() + ADOPT.overall
+    while True:
+        try:
+            _call(machine, "status", GREETING)
+        except MachineError:
+            if time.monotonic() >= deadline or not machine.alive():
+                raise
+            time.sleep(PAUSE)
+        else:
             return
-    _call(machine, "status", ADOPT)
 
 
 def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
