@@ -71,7 +71,7 @@ def confirm_still(git: Git, ledger: Ledger) -> None:
     a whole copy, and are in no snapshot.
     """
     if moved := _not_ignored(git, ledger.moved()):
-        raise Moved(f"{len(moved)} entries of the worktree changed while it was copied")
+        raise Moved(f"the worktree changed while it was copied (entries: {len(moved)})")
 
 
 def confirm_young(git: Git, copy: Path, ledger: Ledger) -> None:
