@@ -20,6 +20,7 @@ from support.gitrepo import GitRepo
 from support.vm import Sandboxes, real_cache, sandboxes, wait_for
 
 MIB = 1 << 20
+pytestmark = pytest.mark.timeout(3000)  # some boot seven machines each, on processors that are emulated
 SHARING = {"btrfs": ("mkfs.btrfs", "-q"), "xfs": ("mkfs.xfs", "-q")}
 CACHE = real_cache()
 
