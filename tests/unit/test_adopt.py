@@ -73,12 +73,21 @@ def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: p
         written.join()
 
 
-def test_the_disk_that_waits_is_the_one_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(adopt, "VIRTIO", tmp_path)
-    for name, kind, bound in (("virtio0", 2, True), ("virtio1", 2, False), ("virtio2", 4, True), ("virtio3", 3, False)):
-        device = tmp_path / "devices" / name
+    for number, kind, bound in (
+        (0, 2, True),
+        (1, 2, False),
+        (2, 4, True),
+        (3, 3, False),
+        (10, 2, False),
+        (9, 2, False),
+    ):
+        device = tmp_path / f"devices/virtio{number}"
         device.mkdir(parents=True)
         (device / "device").write_text(f"0x{kind:04x}\n")
         if bound:
             (device / "driver").mkdir()
-    assert adopt.disk_without_driver() == "virtio1"
+    assert adopt.disks_without_driver() == ["virtio1", "virtio9", "virtio10"]

@@ -112,7 +112,7 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = wanted.backend
-    if not can_save(backend) or len(wanted.spec.disks) != 2:  # noqa: PLR2004 - root, work
+    if not can_save(backend) or not 1 < len(wanted.spec.disks) <= backend.capabilities.restored_disks:
         return COLD
     try:
         key = _key(wanted, backend)
@@ -136,21 +136,22 @@ def _key(wanted: Start, backend: Snapshotting) -> str:
     digest = hashlib.sha256()
     parts = [SCHEMA.encode(), (wanted.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
     parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
-    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disk"))).encode())
+    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disks"))).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
 
-def _shape(wanted: Start, archive: Path, disk: Path, saved: Saved | None = None) -> MachineSpec:
-    """The machine without what is a sandbox's own."""
+def _shape(wanted: Start, archive: Path, disks: Path, saved: Saved | None = None) -> MachineSpec:
+    """The machine without what is a sandbox's own; for its disks stand others, in the directory `disks`."""
+    own = [Disk(disks / str(number), each.readonly) for number, each in enumerate(wanted.spec.disks[1:])]
     end = wanted.backend.capabilities.ends_by
     return dataclasses.replace(
         wanted.spec,
         name="template",
         initrd=archive,
         cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template", f"sandbox.end={end}"),
-        disks=(wanted.spec.disks[0], Disk(disk)),
+        disks=(wanted.spec.disks[0], *own),
         saved=saved,
     )
 
@@ -171,15 +172,15 @@ def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
 
 
 def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
-    disk = scratch / "disk"  # there has to be one; the guest lets go of it before it is saved
-    with disk.open("wb") as file:
-        file.truncate(1 << 20)
     own = guestfiles.programs() | {
         INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
         "config.json": GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
     initrd.write(built.initrd, wanted.image.initramfs, own)
-    shape = _shape(wanted, built.initrd, disk, Saved(built.root, restore=False))
+    shape = _shape(wanted, built.initrd, scratch, Saved(built.root, restore=False))
+    for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
+        with each.path.open("wb") as file:
+            file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, wanted.runtime, logs) as machine:
         _call(machine, "status", BOOT)
@@ -195,7 +196,7 @@ def _restored(
     wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
 ) -> tuple[Running, Adoption]:
     saved = Saved(found.root, restore=True)
-    shape = _shape(wanted, found.initrd, wanted.spec.disks[1].path, saved)
+    shape = _shape(wanted, found.initrd, wanted.runtime, saved)
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}

@@ -84,7 +84,9 @@ class CloudHypervisor:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "cloud-hypervisor"
-    capabilities: ClassVar[Capabilities] = Capabilities(emulation=False, nat=False, vsock=CHANNELS, snapshots=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        emulation=False, nat=False, vsock=CHANNELS, snapshots=True, restored_disks=2
+    )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:

@@ -95,6 +95,7 @@ class Capabilities:
     ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
+    restored_disks: int = 26  # a machine with more cannot be restored, because they would be the saved one's
 
 
 class Running(Protocol):

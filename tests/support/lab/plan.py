@@ -17,7 +17,7 @@ PROGRAMS = ("firecracker", "jailer", "cloud-hypervisor", "ch-remote", "virtiofsd
 MARK = "SANDBOX_LAB"
 CHOSEN = ("-m", "contract or lab", "tests/vm", "tests/lab/inside")  # what runs there unless told otherwise
 # `scripts/test` leaves the longest ones with QEMU to `scripts/lab`: they run with QEMU on the host already.
-BRIEF = ("-k", "not (qemu and (traps or shells or supervisor or damaged))")
+BRIEF = ("-k", "not (qemu and (traps or shells or supervisor or damaged or mounted))")
 ENVIRONMENT = {
     "CI": "true",  # the same examples each time (tests/conftest.py)
     "HOME": "/root",
