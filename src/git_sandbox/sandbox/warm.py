@@ -69,10 +69,13 @@ COLD: Cold = (None, None)
 
 
 class Adoption:
-    """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`."""
+    """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`.
 
-    def __init__(self, machine: Running, key: str, extra: Mapping[str, object]) -> None:
-        self._machine, self._key, self._extra = machine, key, extra
+    `forgets`: it forgets connections that are made too early, see `_awake`.
+    """
+
+    def __init__(self, machine: Running, key: str, extra: Mapping[str, object], *, forgets: bool) -> None:
+        self._machine, self._key, self._extra, self._forgets = machine, key, extra, forgets
         self._why: SandboxError | None = None
         self._abandoned = False
         self._thread = threading.Thread(target=self._adopt, daemon=True)
@@ -80,7 +83,8 @@ class Adoption:
 
     def _adopt(self) -> None:
         try:
-            _awake(self._machine)
+            if self._forgets:
+                _awake(self._machine)
             _call(self._machine, "adopt", ADOPT, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
@@ -200,7 +204,8 @@ def _restored(
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
-    adoption = Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))})
+    extra = {"files": files, "seed": _text(os.urandom(SEED))}
+    adoption = Adoption(running, found.root.name, extra, forgets=CONTROL in backend.capabilities.vsock)
     stack.callback(adoption.abandon)  # before the machine is stopped
     return running, adoption
 
