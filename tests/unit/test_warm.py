@@ -14,6 +14,7 @@ from git_sandbox.image import guestfiles, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.sandbox import warm
+from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.machine import CHANNELS, Capabilities, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.qemu import Qemu
 
@@ -54,7 +55,9 @@ def test_sandboxes_of_one_kind_share_a_template(wanted: warm.Start) -> None:
     assert key(wanted) == key(other)
 
 
-@pytest.mark.parametrize("change", ["cpus", "memory", "channels", "network", "accelerator", "image", "programs"])
+@pytest.mark.parametrize(
+    "change", ["cpus", "memory", "channels", "mounts", "network", "accelerator", "image", "programs"]
+)
 def test_other_kinds_do_not(wanted: warm.Start, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(wanted)
     match change:
@@ -64,6 +67,9 @@ def test_other_kinds_do_not(wanted: warm.Start, change: str, monkeypatch: pytest
             wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, memory=4096))
         case "channels":
             wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, channels=CHANNELS[:2]))
+        case "mounts":
+            disks = (*wanted.spec.disks, Disk(Path("/copy"), readonly=True))
+            wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, disks=disks))
         case "network":
             wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, net="nat"))
         case "accelerator":
@@ -75,13 +81,18 @@ def test_other_kinds_do_not(wanted: warm.Start, change: str, monkeypatch: pytest
     assert key(wanted) != before
 
 
-@pytest.mark.parametrize("why", ["backend", "disks"])
+@pytest.mark.parametrize("why", ["backend", "no workspace", "too many disks"])
 def test_what_cannot_be_warm_boots_and_leaves_no_note(wanted: warm.Start, why: str) -> None:
     match why:
         case "backend":
             wanted = dataclasses.replace(wanted, backend=Cannot())
-        case "disks":
+        case "no workspace":
             wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, disks=wanted.spec.disks[:1]))
+        case "too many disks":
+            disks = (*wanted.spec.disks, Disk(Path("/copy"), readonly=True))
+            wanted = dataclasses.replace(
+                wanted, backend=CloudHypervisor(), spec=dataclasses.replace(wanted.spec, disks=disks)
+            )
     assert cold(wanted)
     assert templates.failures() == {}
 

@@ -90,6 +90,23 @@ def test_siblings_with_a_network_have_addresses_and_a_lease_of_their_own(fresh: 
     assert len(templates(fresh)) == 2, "without a network it is another kind of machine"
 
 
+@pytest.mark.contract
+def test_mounted_copies_are_each_siblings_own(fresh: Sandboxes, backend: str, tmp_path: Path) -> None:
+    """Where they can be other copies than the template's; elsewhere the machine boots."""
+    warm = BY_NAME[backend].capabilities.restored_disks > 3
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "word").write_text(f"{name}\n")
+    told = []
+    for first, second in (("a", "b"), ("c", "a")):
+        mounts = ("--mount", str(tmp_path / first), "--mount", str(tmp_path / second))
+        cmdline, *words = fresh.sh(f"cat /proc/cmdline /mnt/{first}/word /mnt/{second}/word", *mounts).text.splitlines()
+        assert (TEMPLATE in cmdline) is warm
+        told.append(words)
+    assert told == [["a", "b"], ["c", "a"]]
+    assert len(templates(fresh)) == warm
+
+
 def test_a_stopped_sandbox_starts_warm_and_as_it_was_left(fresh: Sandboxes) -> None:
     look = "cat /proc/cmdline left /etc/machine-id > told; (ls /etc/kept; findmnt -no SOURCE /workspace) >> told\n"
     keep = "cat > look; echo left > left; sudo touch /etc/kept; git commit -qm x --allow-empty; cat /etc/machine-id"

@@ -57,12 +57,12 @@ class Adoption:
 def wait_for_adoption(config: Config) -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
-    disk = disk_without_driver()
+    disks = disks_without_driver()
     with Door.on_vsock() if "control" in over_vsock(config) else Door.on_port() as door:
         while True:
             descriptor, request = door.next_request()
             if request["op"] == "adopt":
-                become_own(request, disk)
+                become_own(request, disks)
                 return Adoption(os.dup(descriptor), request)
             with contextlib.suppress(ConnectionError):  # who asked is gone
                 reply(descriptor, request, {"mode": "template"})
@@ -76,11 +76,13 @@ def warm_up() -> None:
                        stderr=subprocess.DEVNULL, check=False)  # fmt: skip
 
 
-def disk_without_driver() -> str:
-    """The device that is going to be the workspace; template-init.sh kept every driver away from it."""
+def disks_without_driver() -> list[str]:
+    """The devices that are going to be the workspace and what is mounted besides, in their order; template-init.sh kept
+    every driver away from them.
+    """
     disks = [each for each in (VIRTIO / "devices").iterdir() if (each / "device").read_text().strip() == BLOCK_DEVICE]
-    (found,) = [each.name for each in disks if not (each / "driver").exists()]
-    return found
+    found = [each.name for each in disks if not (each / "driver").exists()]
+    return sorted(found, key=lambda name: int(name.removeprefix("virtio")))
 
 
 class Door:
@@ -143,7 +145,7 @@ def control_port() -> Path:
         time.sleep(0.01)
 
 
-def become_own(request: dict[str, object], disk: str) -> None:
+def become_own(request: dict[str, object], disks: list[str]) -> None:
     reseed(base64.b64decode(str(request["seed"])))
     time.clock_settime(time.CLOCK_REALTIME, float(str(request["time"])))
     files = request["files"]
@@ -153,7 +155,8 @@ def become_own(request: dict[str, object], disk: str) -> None:
         target.touch(mode=0o600)
         target.write_bytes(base64.b64decode(content))
         target.chmod(mode)
-    (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
+    for disk in disks:
+        (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     enter_system()
 
 

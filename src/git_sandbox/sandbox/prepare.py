@@ -211,7 +211,7 @@ def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities
     disks += _mounts(box) if run else []
     cmdline: tuple[str, ...] = (*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}")
     if shown.lower is not None:  # last: the others are known by their places
-        cmdline += (f"sandbox.base=vd{chr(ord('a') + len(disks))},{shown.store}",)
+        cmdline += (f"{layer.BASE}vd{chr(ord('a') + len(disks))},{shown.store}",)
         disks.append(Disk(shown.lower, readonly=True))
     return MachineSpec(
         name=f"sandbox-{box.id}",

@@ -26,7 +26,7 @@ from git_sandbox.image.initrd import GuestFile
 from git_sandbox.image.templates import Template
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.text import one_line
-from git_sandbox.transport import stream
+from git_sandbox.transport import layer, stream
 from git_sandbox.vmm.machine import (
     CONTROL,
     KERNEL_ARGUMENTS,
@@ -70,10 +70,16 @@ COLD: Cold = (None, None)
 
 
 class Adoption:
-    """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`."""
+    """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`.
 
-    def __init__(self, machine: Running, key: str, extra: Mapping[str, object], applying: float = 0.0) -> None:
-        self._machine, self._key, self._extra = machine, key, extra
+    `forgets`: it forgets connections that are made too early, see `_awake`. `applying`: seconds it may take for the
+    difference to a base, besides.
+    """
+
+    def __init__(
+        self, machine: Running, key: str, extra: Mapping[str, object], *, forgets: bool, applying: float = 0.0
+    ) -> None:
+        self._machine, self._key, self._extra, self._forgets = machine, key, extra, forgets
         self._limits = dataclasses.replace(ADOPT, idle=ADOPT.idle + applying, overall=ADOPT.overall + applying)
         self._why: SandboxError | None = None
         self._abandoned = False
@@ -82,7 +88,8 @@ class Adoption:
 
     def _adopt(self) -> None:
         try:
-            _awake(self._machine)
+            if self._forgets:
+                _awake(self._machine)
             _call(self._machine, "adopt", self._limits, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
@@ -113,7 +120,7 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = wanted.backend
-    if not can_save(backend) or not _like_a_template(wanted.spec):
+    if not can_save(backend) or not _like_a_template(wanted.spec, backend.capabilities):
         return COLD
     try:
         key = _key(wanted, backend)
@@ -132,9 +139,12 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
         return COLD
 
 
-def _like_a_template(spec: MachineSpec) -> bool:
-    """Root image and workspace disk, and nothing else: virtiofsd would have to know what the guest knows."""
-    return spec.share is None and len(spec.disks) == 2  # noqa: PLR2004
+def _like_a_template(spec: MachineSpec, can: Capabilities) -> bool:
+    """As many disks as the backend can give another file; no share, for virtiofsd would have to know what the guest
+    knows; and no base that the guest lays its disk over while it boots.
+    """
+    laid_over = any(word.startswith(layer.BASE) for word in spec.cmdline)
+    return spec.share is None and not laid_over and 1 < len(spec.disks) <= can.restored_disks
 
 
 def _key(wanted: Start, backend: Snapshotting) -> str:
@@ -142,21 +152,22 @@ def _key(wanted: Start, backend: Snapshotting) -> str:
     digest = hashlib.sha256()
     parts = [SCHEMA.encode(), (wanted.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
     parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
-    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disk"))).encode())
+    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disks"))).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
 
-def _shape(wanted: Start, archive: Path, disk: Path, saved: Saved | None = None) -> MachineSpec:
-    """The machine without what is a sandbox's own."""
+def _shape(wanted: Start, archive: Path, disks: Path, saved: Saved | None = None) -> MachineSpec:
+    """The machine without what is a sandbox's own; for its disks stand others, in the directory `disks`."""
+    own = [Disk(disks / str(number), each.readonly) for number, each in enumerate(wanted.spec.disks[1:])]
     end = wanted.backend.capabilities.ends_by
     return dataclasses.replace(
         wanted.spec,
         name="template",
         initrd=archive,
         cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template", f"sandbox.end={end}"),
-        disks=(wanted.spec.disks[0], Disk(disk)),
+        disks=(wanted.spec.disks[0], *own),
         saved=saved,
     )
 
@@ -177,15 +188,15 @@ def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
 
 
 def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
-    disk = scratch / "disk"  # there has to be one; the guest lets go of it before it is saved
-    with disk.open("wb") as file:
-        file.truncate(1 << 20)
     own = guestfiles.programs() | {
         INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
         "config.json": GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
     initrd.write(built.initrd, wanted.image.initramfs, own)
-    shape = _shape(wanted, built.initrd, disk, Saved(built.root, restore=False))
+    shape = _shape(wanted, built.initrd, scratch, Saved(built.root, restore=False))
+    for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
+        with each.path.open("wb") as file:
+            file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, wanted.runtime, logs) as machine:
         _call(machine, "status", BOOT)
@@ -201,11 +212,13 @@ def _restored(
     wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
 ) -> tuple[Running, Adoption]:
     saved = Saved(found.root, restore=True)
-    shape = _shape(wanted, found.initrd, wanted.spec.disks[1].path, saved)
+    shape = _shape(wanted, found.initrd, wanted.runtime, saved)
     mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
     running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
-    adoption = Adoption(running, found.root.name, {"files": files, "seed": _text(os.urandom(SEED))}, wanted.applying)
+    extra = {"files": files, "seed": _text(os.urandom(SEED))}
+    forgets = CONTROL in backend.capabilities.vsock
+    adoption = Adoption(running, found.root.name, extra, forgets=forgets, applying=wanted.applying)
     stack.callback(adoption.abandon)  # before the machine is stopped
     return running, adoption
 

@@ -15,6 +15,8 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.transport import cow, disk, overlay, reflink, thin
 from git_sandbox.transport.tail import Tail
 
+BASE = "sandbox.base="  # kernel command line: the disk to lay the first one over, and sectors (initramfs-init.sh)
+
 
 @dataclass(frozen=True)
 class Shown:

@@ -91,7 +91,7 @@ class CloudHypervisor:
 
     name: str = "cloud-hypervisor"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        emulation=False, nat=False, vsock=CHANNELS, snapshots=True, share=True
+        emulation=False, nat=False, vsock=CHANNELS, snapshots=True, restored_disks=2, share=True
     )
 
     @contextlib.contextmanager

@@ -20,8 +20,8 @@ VSOCK = Path("vsock")  # in the working directory
 
 
 def names(spec: MachineSpec) -> dict[str, Path]:
-    """The disks that are a sandbox's own, by their name in the working directory."""
-    return {f"disk{number}": disk.path for number, disk in enumerate(spec.disks) if not disk.readonly}
+    """The disks that are a sandbox's own, by their name in the working directory: all but the first."""
+    return {f"disk{number}": disk.path for number, disk in enumerate(spec.disks) if number}
 
 
 def relative(spec: MachineSpec) -> MachineSpec:

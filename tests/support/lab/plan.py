@@ -22,7 +22,7 @@ CHOSEN = (
     "tests/lab/inside",
 )  # what runs there unless told otherwise
 # `scripts/test` leaves the longest ones with QEMU to `scripts/lab`: they run with QEMU on the host already.
-BRIEF = ("-k", "not (qemu and (traps or shells or supervisor or damaged))")
+BRIEF = ("-k", "not (qemu and (traps or shells or supervisor or damaged or mounted))")
 ENVIRONMENT = {
     "CI": "true",  # the same examples each time (tests/conftest.py)
     "HOME": "/root",

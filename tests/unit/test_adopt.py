@@ -1,0 +1,93 @@
+"""How the host's requests reach a template's guest over vsock; `tests/vm/test_warm` has the machines."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_sandbox.guest import adopt
+from git_sandbox.guest.adopt import Door
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "s"
+
+
+@pytest.fixture
+def door(place: Path) -> Iterator[Door]:
+    """A unix socket stands for vsock's."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    listener.listen(8)
+    with Door(listener, -1) as made:
+        yield made
+    assert made.current == -1
+    assert listener.fileno() == -1
+
+
+def call(place: Path, *pieces: bytes) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    made.connect(str(place))
+    for each in pieces:
+        made.sendall(each)
+    return made
+
+
+def test_one_caller_after_the_other_and_the_last_one_is_hung_up(door: Door, place: Path) -> None:
+    with call(place, b'{"op": ', b'"status"}\n') as first, call(place, b'{"op": "adopt"}\n') as second:
+        for caller, op in ((first, "status"), (second, "adopt")):
+            descriptor, request = door.next_request()
+            assert request == {"op": op}
+            os.write(descriptor, b"answer")
+            assert caller.recv(100) == b"answer"
+        assert first.recv(100) == b""
+
+
+def test_callers_that_are_gone_or_were_forgotten_are_passed_over(door: Door, place: Path) -> None:
+    call(place).close()
+    call(place, b'{"op": "half').close()
+    reset = call(place, b'{"op": "never')
+    reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset.close()
+    with call(place, b'{"op": "adopt"}\n'):
+        assert door.next_request()[1] == {"op": "adopt"}
+
+
+def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifo stands for the port: without a writer, too, reading it gives nothing."""
+    fifo = tmp_path / "port"
+    os.mkfifo(fifo)
+    monkeypatch.setattr(adopt, "control_port", lambda: fifo)
+    written = threading.Thread(target=lambda: fifo.write_bytes(b'{"op": "adopt"}\n'))
+    with Door.on_port() as door:
+        written.start()
+        assert door.next_request()[1] == {"op": "adopt"}
+        written.join()
+
+
+def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adopt, "VIRTIO", tmp_path)
+    for number, kind, bound in (
+        (0, 2, True),
+        (1, 2, False),
+        (2, 4, True),
+        (3, 3, False),
+        (10, 2, False),
+        (9, 2, False),
+    ):
+        device = tmp_path / f"devices/virtio{number}"
+        device.mkdir(parents=True)
+        (device / "device").write_text(f"0x{kind:04x}\n")
+        if bound:
+            (device / "driver").mkdir()
+    assert adopt.disks_without_driver() == ["virtio1", "virtio9", "virtio10"]
