@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from git_sandbox.text import printable
 
 COUNT = enter.COUNT  # ids a guest has; the usual range of an ordinary user
 ROOTS = 0x70000000  # root's range, unless the tables give root one; unused by convention (systemd, UIDS-GIDS.md)
+CAP_SYS_RESOURCE = 24
 RESERVED = 1024  # of a server's descriptors, for itself and for files that are open at the same time
 Rows = list[tuple[int, int, int]]
 
@@ -61,10 +63,16 @@ class IdSpace:
 
 
 def files_at_once() -> int:
-    """How many files a guest can have in its memory: its server holds a descriptor of each. Root may have more."""
+    """How many files a guest can have in its memory: its server holds a descriptor of each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(hard, enter.DESCRIPTORS) if os.getuid() == 0 else hard
+    most = max(hard, enter.DESCRIPTORS) if _may_raise(Path("/proc/self/status").read_text()) else hard
     return max(0, most - RESERVED)
+
+
+def _may_raise(status: str) -> bool:
+    """Whether a process with this `status` (proc(5)) may raise its hard limits; root in a container often may not."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(found and int(found[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def give_order(space: IdSpace, directory: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from git_sandbox import settings, store
-from git_sandbox.errors import StateError
+from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import fork
 from git_sandbox.sandbox.extras import Extras
@@ -32,5 +32,23 @@ def test_a_fork_that_cannot_be_leaves_nothing(
         fork.prepared(box, options, image, "qemu", lambda _text: None, extras=Extras(), formats=formats)
     assert left(repo, tmp_path) == ([], [])
     with pytest.raises(StateError, match="no disk"):
+        fork.fork(found, "one", "two", lambda _text: None)
+    assert left(repo, tmp_path) == ([], [])
+
+
+def test_a_share_is_not_forked_and_nothing_is_forked_onto_one(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    found = discover(repo.path)
+    with store.create(found, "one") as box:
+        box.directory.disk.touch()
+    with pytest.raises(UsageError, match="a share is asked for"):
+        fork.image(found, "one", "share")
+    box.directory.share.mkdir()
+    for transport in ("auto", "disk"):
+        with pytest.raises(StateError, match="works on a share"):
+            fork.image(found, "one", transport)
+    with pytest.raises(StateError, match="works on a share"):
         fork.fork(found, "one", "two", lambda _text: None)
     assert left(repo, tmp_path) == ([], [])

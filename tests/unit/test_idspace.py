@@ -157,7 +157,15 @@ def test_copy_with_more_files_than_the_server_may_open_is_refused_before_it_is_u
     assert "nofile" in refused.value.hint
 
 
-def test_what_the_server_may_open_is_asked_of_the_kernel() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = enter.DESCRIPTORS if os.getuid() == 0 and hard < enter.DESCRIPTORS else hard
-    assert idspace.files_at_once() == max(0, most - idspace.RESERVED)
+def test_what_the_server_may_open_is_asked_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 20_000))
+    monkeypatch.setattr(idspace, "_may_raise", lambda _status: False)
+    assert idspace.files_at_once() == 20_000 - idspace.RESERVED
+    monkeypatch.setattr(idspace, "_may_raise", lambda _status: True)
+    assert idspace.files_at_once() == enter.DESCRIPTORS - idspace.RESERVED
+
+
+def test_who_may_raise_a_hard_limit_is_told_by_a_capability_and_not_by_being_root() -> None:
+    assert idspace._may_raise("CapInh:\t0\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n")
+    assert not idspace._may_raise("CapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\n")
+    assert not idspace._may_raise("")

@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import tail
-from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, log
+from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, fork_task, log
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME, MS_BIND = 1, 2, 4, 1024, 4096
+FORGET_AT = 0.6  # of what may be remembered
+FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
 
 
@@ -167,6 +169,8 @@ def mount_workspace(config: Config, home: Path) -> None:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     if config.get("share"):
         mount_share(str(config["share"]))
+        most = int(str(config["share_files"]))
+        fork_task(lambda: keep_forgetting(most))
     mount(str(REPO), WORKSPACE, flags=MS_BIND)
     mirror = Path(str(config["host_path"]))
     if mirror != WORKSPACE:
@@ -179,6 +183,21 @@ def mount_share(tag: str) -> None:
         REPO.unlink(missing_ok=True)
         REPO.mkdir(mode=0o755)
     mount(tag, REPO, "virtiofs", MS_NOATIME)
+
+
+def keep_forgetting(most: int) -> None:
+    """The host's end holds a descriptor of every file this kernel remembers, and may have so many only."""
+    caches = Path("/proc/sys/vm/drop_caches")
+    while True:
+        if remembered(Path("/proc/slabinfo").read_text()) > most * FORGET_AT:
+            caches.write_text("2")  # names and inodes that nobody uses; what was read of them with it
+        time.sleep(FORGET_EVERY)
+
+
+def remembered(slabinfo: str) -> int:
+    """How many files of virtio-fs the kernel has in memory."""
+    rows = (line.split() for line in slabinfo.splitlines())
+    return next((int(row[1]) for row in rows if row and row[0] == "fuse_inode"), 0)
 
 
 def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> None:

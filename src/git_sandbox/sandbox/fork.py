@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from git_sandbox import jsontext, session, store
-from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
+from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
@@ -39,6 +39,9 @@ THAW = StreamLimits(idle=15.0, overall=30.0)
 
 
 _APART = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")  # of each sandbox its own
+
+
+_DISK = "use `--transport disk`"
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -112,11 +115,15 @@ def prepared(
         raise
 
 
-def image(repo: Repository, origin: str) -> Image:
-    """The image a copy of `origin` needs. Raises StateError when that or the disk is gone, or it works on a share."""
+def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
+    """The image a copy of `origin` needs. Raises StateError when that or the disk is gone, or it works on a share;
+    UsageError for a copy that is to be on one.
+    """
     source = store.find(repo, origin)
+    if share.wanted(transport):
+        raise UsageError(f"the copy of `{source.id}` begins with its disk, and a share is asked for", hint=_DISK)
     if share.used(source.directory):
-        hint = f"`sandbox sync {source.id}` brings its work home; begin with that, or use `--transport disk`"
+        hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
         raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
     return home.image_of(Box(repo, source.id, source.directory), source.record)
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import jsontext, process, session, store
+from git_sandbox import idspace, jsontext, process, session, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import extensions, guestconfig, snapshot
 from git_sandbox.git.capture import Captured
@@ -194,6 +194,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
         git_dirs=tuple(each.git_dir for each in record.nested),
         share=share.TAG if share.used(directory) else "",
+        share_files=idspace.files_at_once(),
     )
     keys = session.Keys(directory.keys)
     return guestfiles.personal(

@@ -62,14 +62,14 @@ def spawn(
     settings = options.settings
     more = extras.gather(settings, environment())
     prepare.require_programs(settings)
-    image = fork.image(repo, options.origin) if options.origin else prepare.image(settings, progress)
+    origin, on_share = options.origin, share.wanted(settings.transport)
+    image = fork.image(repo, origin, settings.transport) if origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
-        disk = fork.disk_format(repo, options.origin) if options.origin else "raw"
-        on_share = share.wanted(settings.transport)
+        disk = fork.disk_format(repo, origin) if origin else "raw"
         backend = machines.backend(settings, image, progress, disk=disk, share=on_share)
         formats = backend.capabilities.disk_formats
-        making = fork.prepared if options.origin else prepare.prepare
+        making = fork.prepared if origin else prepare.prepare
         making = partial(making, box, options, image, backend.name, progress, extras=more, formats=formats)
         told: tuple[str, ...] = ()
         while True:
