@@ -33,8 +33,8 @@ def life(
     starts: list[bool] = []
 
     @contextlib.contextmanager
-    def begun(*_args: object, may_be_warm: bool, like: Settings) -> Iterator[tuple[Machine, None]]:
-        assert like.accelerator == "auto"
+    def begun(*_args: object, may_be_warm: bool, like: Settings, applying: float) -> Iterator[tuple[Machine, None]]:
+        assert (like.accelerator, applying) == ("auto", 0.0)
         starts.append(may_be_warm)
         yield Machine(dies=dies), None
 
