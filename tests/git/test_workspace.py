@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox import settings, store
-from git_sandbox.git import stamps
+from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.repo import discover
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
@@ -41,7 +41,7 @@ def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
 
 def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the second disk is made, after the files were copied."""
-    original, left = workspace._snapshot, [True]
+    original, left = snapshot.take, [True]
 
     def changed(*args: object, **options: object) -> object:
         taken = original(*args, **options)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
             repo.write("many/3", "changed\n")
         return taken
 
-    monkeypatch.setattr(workspace, "_snapshot", changed)
+    monkeypatch.setattr(snapshot, "take", changed)
 
 
 def test_the_second_has_the_base_of_the_first(large: GitRepo) -> None:
