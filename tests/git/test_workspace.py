@@ -80,6 +80,16 @@ def test_who_is_careful_gets_what_is_certain(large: GitRepo, monkeypatch: pytest
     assert large.git("show", f"{second.snapshot.tree}:many/3") == "changed"
 
 
+@pytest.mark.parametrize(("old", "new"), [(b" ", b"_"), (b"many/1", b"many 1"), (b"f 644", b"f")])
+def test_a_damaged_list_means_a_whole_copy(large: GitRepo, old: bytes, new: bytes) -> None:
+    made(large)
+    (base,) = bases.every()
+    base.known.write_bytes(base.known.read_bytes().replace(old, new.ljust(len(old), b"?")))
+    found = made(large)
+    assert found.base is None or new == b"many 1"  # a path that is not there only has to go
+    assert large.git("show", f"{found.snapshot.tree}:many/1") == "1"
+
+
 def test_a_base_made_right_after_a_checkout_is_made_anew(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stamps, "SETTLED", 2_000_000_000)
     monkeypatch.setattr("git_sandbox.git.ledger.HURRIED", 15)
