@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox import settings, store
-from git_sandbox.git import stamps
+from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.repo import discover
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
@@ -41,7 +41,7 @@ def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
 
 def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the second disk is made, after the files were copied."""
-    original, left = workspace.take, [True]
+    original, left = snapshot.take, [True]
 
     def changed(*args: object, **options: object) -> object:
         taken = original(*args, **options)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def changing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
             repo.write("many/3", "changed\n")
         return taken
 
-    monkeypatch.setattr(workspace, "take", changed)
+    monkeypatch.setattr(snapshot, "take", changed)
 
 
 def test_the_second_has_the_base_of_the_first(large: GitRepo) -> None:
@@ -78,6 +78,16 @@ def test_who_is_careful_gets_what_is_certain(large: GitRepo, monkeypatch: pytest
     second.certain()
     assert second.base is not None
     assert large.git("show", f"{second.snapshot.tree}:many/3") == "changed"
+
+
+@pytest.mark.parametrize(("old", "new"), [(b" ", b"_"), (b"many/1", b"many 1"), (b"f 644", b"f")])
+def test_a_damaged_list_means_a_whole_copy(large: GitRepo, old: bytes, new: bytes) -> None:
+    made(large)
+    (base,) = bases.every()
+    base.known.write_bytes(base.known.read_bytes().replace(old, new.ljust(len(old), b"?")))
+    found = made(large)
+    assert found.base is None or new == b"many 1"  # a path that is not there only has to go
+    assert large.git("show", f"{found.snapshot.tree}:many/1") == "1"
 
 
 def test_a_base_made_right_after_a_checkout_is_made_anew(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -195,7 +196,8 @@ class Ledger:
         """
         assert self.base is not None  # noqa: S101 - only asked with a base
         packs = [each for each in new if _PACKED.search(each)]
-        held = {_but_times(each) for each in self.base.rows if _PACKS in each} if packs else set()
+        with _believed():
+            held = {_but_times(each) for each in self.base.rows if _PACKS in each} if packs else set()
         return {entry(each).path for each in packs if _but_times(each) in held}
 
     def moved(self) -> set[str]:
@@ -226,7 +228,8 @@ class Ledger:
         """Paths that the base has; the source has nothing there, or something else, or what is copied anyway."""
         assert self.base is not None  # noqa: S101 - only asked with a base
         stale = self.base.rows - self._before - self._stores
-        held = {entry(each).path for each in stale} | self.base.again | self.base.digests.keys()
+        with _believed():
+            held = {entry(each).path for each in stale} | self.base.again | self.base.digests.keys()
         return held - self.fresh.keys()
 
     def suspects(self) -> list[str]:
@@ -279,6 +282,15 @@ def digest(path: Path) -> bytes:
     for name in sorted(os.listxattr(path, follow_symlinks=False)):
         words += [os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)]
     return hashlib.sha256(b"\0".join(b"%d:%s" % (len(word), word) for word in words)).digest()
+
+
+@contextmanager
+def _believed() -> Iterator[None]:
+    """While rows of the base are taken apart. Raises Unusable for one that nobody wrote so."""
+    try:
+        yield
+    except ValueError as error:
+        raise Unusable("the list of what the base holds is damaged") from error
 
 
 def _but_times(row: bytes) -> tuple[bytes, ...]:
