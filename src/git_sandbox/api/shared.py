@@ -19,6 +19,7 @@ class Given(TypedDict, total=False):
     """Settings of the same names as the options (docs/reference/settings.md); text as one would write it there."""
 
     backend: str
+    transport: str
     accelerator: str
     cpus: int
     memory: str
