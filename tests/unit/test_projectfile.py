@@ -47,8 +47,8 @@ HELD = [
     'env = ["A=1", "TOKEN"]', 'env = ["A=1\\nTOKEN"]', 'env = "TOKEN"', 'env_file = [".env"]', 'ssh_agent = "yes"',
     'publish = ["8080:80"]', 'image = "image.toml"', 'packages = ["jq"]', 'backend = "qemu"', 'transport = "share"',
     'accelerator = "kvm"', 'setup = "/etc/passwd"', 'setup = "../outside"', 'setup = "~/.profile"',
-    'setup = ".git/config"',
-    'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"', 'setup = "missing"', 'setup = "tool"',
+    'setup = ".git/config"', 'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"',
+    'setup = "missing"', 'setup = "tool"',
     'setup = ".GIT/config"', 'disk = "1000G"',
 ]  # fmt: skip
 
