@@ -12,7 +12,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never t
 MAX_WARNINGS = 100
 MAX_TEXT = 500  # characters of one warning or message
 READ_BY_GIT = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude", "objects/info/alternates")
-ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|filter\..*\.required)$"  # keys of the configuration
+# Keys of the configuration that matter here.
+ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|filter\..*\.(required|clean|process))$"
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
@@ -59,7 +60,9 @@ class Repo:
         top = self.ask("rev-parse", "--show-toplevel")
         self.mended = mend(self)
         keys = self.ask("config", "-z", "--name-only", "--get-regexp", ASKED).stdout.split(b"\0")
-        self.required_filters = [text(key) for key in keys if key.startswith(b"filter.")]
+        filters = [text(key) for key in keys if key.startswith(b"filter.")]
+        self.required_filters = [key for key in filters if key.endswith(".required")]
+        self.filters = [key for key in filters if not key.endswith(".required")]  # their commands
         self.partial = any(key and not key.startswith(b"filter.") for key in keys)
         bare = top.returncode != 0 or path == git_dir  # an absorbed submodule that is not checked out
         self.worktree = None if bare else os.fsdecode(top.stdout.removesuffix(b"\n"))

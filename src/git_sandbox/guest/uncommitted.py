@@ -20,9 +20,10 @@ class TemporaryIndex:
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
         self.path = repo.git_dir / f"sandbox-index-{os.getpid()}"
-        # A required filter that fails is fatal to every command that writes an index, and all would be lost.
-        # Not required, it leaves the file as it is.
-        self.options = [word for key in repo.required_filters for word in ("-c", f"{key}=false")]
+        # A required filter that fails is fatal, and all would be lost. Not required, it leaves the file as it is.
+        self._lenient = [word for key in repo.required_filters for word in ("-c", f"{key}=false")]
+        # An empty command is none.
+        self._none = [*self._lenient, *(word for key in repo.filters for word in ("-c", f"{key}="))]
 
     def __enter__(self) -> Self:
         index = self.repo.git_dir / "index"
@@ -34,13 +35,12 @@ class TemporaryIndex:
         self.path.unlink(missing_ok=True)
         self.path.with_name(f"{self.path.name}.lock").unlink(missing_ok=True)
 
-    def ask(self, *args: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return self.repo.ask(*self.options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
-
-    def without_filters(self) -> None:
-        """An empty command is none."""
-        keys = self.repo.ask("config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$").stdout
-        self.options += [word for key in keys.split(b"\0") if key for word in ("-c", f"{text(key)}=")]
+    def ask(self, *args: str, input: bytes = b"", filters: bool = False) -> subprocess.CompletedProcess[bytes]:
+        """Filters only for `add`: every command that writes an index reads racily clean files again, and a filter's
+        process that dies then would cost all of it. Without them such a file is only marked as one to look at.
+        """
+        options = self._lenient if filters else self._none
+        return self.repo.ask(*options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
 
     def tree(self) -> str | None:
         done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
@@ -73,10 +73,9 @@ def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
 
 def add_all(index: TemporaryIndex) -> None:
     """Everything that is not ignored, or as much of it as can be read."""
-    done = index.ask("add", "-A", "--sparse", "--ignore-errors")
+    done = index.ask("add", "-A", "--sparse", "--ignore-errors", filters=True)
     if done.returncode not in (0, 1):  # a filter that runs as a process and dies is fatal, required or not
         index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
-        index.without_filters()
         done = index.ask("add", "-A", "--sparse", "--ignore-errors")
     if done.returncode or b"filter" in done.stderr:
         index.repo.warn(f"git add: {complaint(done)}")
