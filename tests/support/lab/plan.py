@@ -21,11 +21,13 @@ CHOSEN = (
     "tests/vm",
     "tests/lab/inside",
 )  # what runs there unless told otherwise
-# `scripts/test` leaves the longest ones with QEMU to `scripts/lab`: they run with QEMU on the host already.
-# Of those on a share two are enough there: everything that comes home, and whose the files are.
+# `scripts/test` leaves the longest ones with QEMU to `scripts/lab`, or all of it would take an hour on two processors.
+# Most of them run with QEMU on the host already; of those on a share, what comes home is enough here; the ways for a
+# disk to show a base (tests/lab/inside/test_cow.py, a quarter of an hour each) run in `scripts/lab` only.
+_LONG = "traps or shells or supervisor or damaged or mounted or siblings or lays or share_the_blocks or thin_snapshots"
 BRIEF = (
     "-k",
-    "not (qemu and (traps or shells or supervisor or damaged or mounted)) and not (qemu-share and (load or exact))",
+    f"not (qemu and ({_LONG})) and not (qemu-share and (load or exact or share_of)) and not (leaks or full_disk)",
 )
 ENVIRONMENT = {
     "CI": "true",  # the same examples each time (tests/conftest.py)
