@@ -259,6 +259,12 @@ class Child:
         return self.popen.wait()
 
 
+def _mortal(argv: Sequence[str], death: str) -> list[str]:
+    """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin."""
+    begin = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    return _resolve(["setpriv", "--pdeathsig", death, "--", *_resolve(begin), *_resolve(argv)])
+
+
 @contextlib.contextmanager
 def spawn(
     argv: Sequence[str],
@@ -281,9 +287,8 @@ def spawn(
 
     `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
     """
-    wrapped = _resolve(["setpriv", "--pdeathsig", "TERM" if tidies else "KILL", "--", *_resolve(argv)])
     popen = _popen(
-        wrapped,
+        _mortal(argv, "TERM" if tidies else "KILL"),
         cwd=cwd,
         env=environment() if env is None else dict(env),
         stdin=subprocess.DEVNULL if stdin is None else stdin,

@@ -24,7 +24,6 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
-from git_sandbox.transport import share
 
 SCHEMA = 1
 
@@ -146,6 +145,8 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
             yield box
         finally:
             if not directory.has_disk():
+                from git_sandbox.transport import share  # `sandbox ls` does without
+
                 share.remove(directory)
                 shutil.rmtree(directory.root, ignore_errors=True)
 

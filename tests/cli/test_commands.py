@@ -196,7 +196,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "cli", "cli.common", "cli.ls", "cli.main", "cli.result", "errors", "git", "git.command", "git.names",
+        "beside", "cli", "cli.common", "cli.ls", "cli.main", "cli.result", "errors", "git", "git.command", "git.names",
         "git.repo", "git.snapshot", "integrate", "integrate.base", "integrate.overview", "integrate.trees", "jsontext",
         "paths", "process", "sandbox", "sandbox.inspect", "sandbox.overview", "signals", "store", "text",
     }  # fmt: skip

@@ -99,6 +99,18 @@ def test_spawned_child_dies_with_a_killed_supervisor() -> None:
     assert gone(pid)
 
 
+def test_a_child_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    """As if it had been killed between fork(2) and prctl(2): somebody else is the parent by then."""
+    mark = tmp_path / "began"
+    argv = process._mortal(["touch", str(mark)], "KILL")
+    assert subprocess.run(argv, check=False).returncode == 0
+    assert mark.exists()
+    mark.unlink()
+    other = [str(os.getppid()) if word == str(os.getpid()) else word for word in argv]
+    assert subprocess.run(other, check=False).returncode == 1
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_raise_once_and_handlers_come_back(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
