@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
+from git_sandbox.git.stamps import SETTLED
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, wait_for
 
@@ -23,6 +25,7 @@ def enlarge(boxes: Sandboxes, cache: Path) -> Sandboxes:
     boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
     boxes.env["XDG_CACHE_HOME"] = str(cache)
     boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
+    time.sleep(SETTLED / 1e9 + 0.1)  # the base of a younger checkout is made once more by the next spawn
     return boxes
 
 

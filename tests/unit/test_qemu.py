@@ -72,7 +72,7 @@ def test_argv_is_pure_and_gives_the_guest_nothing_it_was_not_given(spec: Machine
 
 @given(specs())
 def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: MachineSpec) -> None:
-    sharing = dataclasses.replace(spec, share=Share("work", Path("/s")))
+    sharing = dataclasses.replace(spec, share=Share("work", Path("/served directory")))
     descriptors = {name: n for n, name in enumerate((*spec.channels, "qmp", "net", "share"), start=10)}
     words = qemu.argv(sharing, accelerator="tcg", descriptors=descriptors)
     without = qemu.argv(spec, accelerator="tcg", descriptors=descriptors)
@@ -82,7 +82,7 @@ def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: Mach
     assert values(more, "-machine") == ["memory-backend=ram"]
     assert values(more, "-chardev") == [f"socket,id=share,fd={descriptors['share']}"]
     assert values(more, "-device")[0].startswith("vhost-user-fs-pci,chardev=share,tag=work,")
-    assert "/s" not in " ".join(words)
+    assert "/served directory" not in " ".join(words)
 
 
 @pytest.mark.parametrize("size", [0, 1, qemu.CONSOLE_LIMIT // 2, qemu.CONSOLE_LIMIT, 3 * qemu.CONSOLE_LIMIT])
