@@ -73,7 +73,9 @@ def detached(where: Path, name: str, *options: str) -> Iterator[str]:
         yield name
     finally:
         cli(where, "stop", name)
-        cli(where, "drop", "--force", name)
+        subprocess.run(
+            [SANDBOX, "drop", "--force", name], cwd=where, capture_output=True, check=False
+        )  # if it is there
 
 
 def resident(where: Path, warm: str) -> float:
@@ -172,7 +174,7 @@ def _commits(parent: str, number: int) -> bytes:
 
 def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Row:
     """`sandbox run -- true` against a machine that is restored for a disk that is there, and one command over ssh."""
-    made_warm(repo.worktree)
+    made_warm(repo.worktree)  # a template for machines of the settings that the command has, too
     pairs = []
     with create(repo, None) as box:
         made = prepare.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
