@@ -145,9 +145,6 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
             yield box
         finally:
             if not directory.has_disk():
-                from git_sandbox.transport import share  # `sandbox ls` does without
-
-                share.remove(directory)
                 shutil.rmtree(directory.root, ignore_errors=True)
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
 from git_sandbox import settings, store
+from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.repo import discover
 from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.idspace import IdSpace
 from git_sandbox.image import bases
-from git_sandbox.sandbox import workspace
+from git_sandbox.sandbox import prepare, workspace
+from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.workspace import UnfoundedError, Workspace
 from support.gitrepo import GitRepo
 
@@ -99,3 +104,24 @@ def test_a_base_made_right_after_a_checkout_is_made_anew(large: GitRepo, monkeyp
     assert made(large).base is None
     assert bases.every() != [hurried]
     assert made(large).base == bases.every()[0]
+
+
+@pytest.mark.parametrize("transport", ["disk", "share"])
+def test_what_cannot_be_recorded_leaves_nothing(
+    large: GitRepo, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    def fail(*_args: object, **_options: object) -> NoReturn:
+        raise RepositoryError("the repository has gone")
+
+    if transport == "share":
+        try:
+            IdSpace.ours()
+        except RequirementError as error:
+            pytest.skip(f"{error.message}: nothing can be given to them")
+    monkeypatch.setattr(prepare, "_record", fail)
+    options = Options(settings.resolve({"transport": transport})[0])
+    image: Any = SimpleNamespace(info=SimpleNamespace(suite="trixie"))
+    with pytest.raises(RepositoryError), store.create(discover(large.path), None) as box:
+        prepare.prepare(box, options, image, "qemu", lambda _text: None, formats=FORMATS)
+    assert not box.directory.root.exists()
+    assert not [name for name in box.repo.refs() if name.startswith("refs/sandbox")]

@@ -105,9 +105,9 @@ def prepare(
         made = shared.make(box, policy, settings, progress)
     else:
         made = workspace.make(box, policy, settings, formats, progress, careful=careful)
-    record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
-    record = msgspec.structs.replace(record, nested=made.nested)
     try:
+        record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
+        record = msgspec.structs.replace(record, nested=made.nested)
         _pin(box, record, made.captured, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
@@ -122,6 +122,7 @@ def prepare(
 def undo(box: Box) -> None:
     """Back to before `prepare`: nothing ran, or nobody has used it. What else is there `store.create` removes."""
     layer.discard(box.directory)
+    share.remove(box.directory)
     for each in (box.directory.keys, box.directory.mounts):
         shutil.rmtree(each, ignore_errors=True)
     store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
