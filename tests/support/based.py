@@ -18,7 +18,8 @@ from git_sandbox.git import snapshot, stamps
 from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
-from git_sandbox.git.ledger import Known, Ledger, Unusable, kept_whole
+from git_sandbox.git.known import Known
+from git_sandbox.git.ledger import Ledger, Unusable, kept_whole
 from git_sandbox.git.repo import discover
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from git_sandbox.git.ledger import Known, Ledger, Moved, digest
+from git_sandbox.git.known import Known
+from git_sandbox.git.ledger import Ledger, Moved, digest
 from git_sandbox.git.stamps import Entry, glance
 
 if TYPE_CHECKING:

@@ -22,12 +22,13 @@ import msgspec
 
 from git_sandbox import paths
 from git_sandbox.beside import Beside
-from git_sandbox.errors import SessionError
+from git_sandbox.errors import HostResourceError, SessionError
 from git_sandbox.git import snapshot
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import confirm_still, confirm_young, difference
-from git_sandbox.git.ledger import Known, Ledger, Moved, Unusable
+from git_sandbox.git.known import Known
+from git_sandbox.git.ledger import Ledger, Moved, Unusable
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
@@ -216,7 +217,8 @@ class _Task:
             self._attach(made, None)
             info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
             bases.publish(build, info, self.settings.bases << 20)
-        volumes.tidy(self.means.pool)
+        with suppress(HostResourceError):  # a volume that stays is no reason to go without a sandbox
+            volumes.tidy(self.means.pool)
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
