@@ -14,9 +14,8 @@ REPO = DISK / "repo"
 WORKSPACE = Path("/workspace")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Config = dict[str, object]
-UNUSABLE = (
-    "cannot use the workspace disk"  # the host looks for this, and for what initramfs-init.sh says, on the console
-)
+# The host looks for this on the console, and for what initramfs-init.sh says.
+UNUSABLE = "cannot use the workspace disk"
 
 
 def log(text: str) -> None:
