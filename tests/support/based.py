@@ -19,7 +19,8 @@ from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
 from git_sandbox.git.known import Known
-from git_sandbox.git.ledger import Ledger, Unusable, kept_whole
+from git_sandbox.git.layout import Layout
+from git_sandbox.git.ledger import Ledger, Unusable
 from git_sandbox.git.repo import discover
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
@@ -77,13 +78,14 @@ def proved(source: Path, base: Base, scratch: Path) -> Difference:
     with tempfile.TemporaryDirectory() as place:
         git = Git(repo.git_dir, scratch / "whole")
         expected = snapshot.take(git, captured.index, Path(place))  # no stamp fits: every file is read
-    different = differing(listing(base.root), listing(scratch / "whole"))
+    layout = base.known.layout
+    different = differing(listing(base.root, layout), listing(scratch / "whole", layout))
     assert not different, different
     assert taken == expected
     return found
 
 
-def listing(root: Path) -> Listing:
+def listing(root: Path, layout: Layout) -> Listing:
     """Everything a disk image keeps of a tree, apart from the times of what git may touch at any time (its stores) and
     of what a capture rewrites itself.
     """
@@ -93,7 +95,8 @@ def listing(root: Path) -> Listing:
         for path in sorted(Path(directory, each) for each in (*directories, *files)):
             seen, name = path.lstat(), os.fspath(path.relative_to(root))
             other = names.setdefault((seen.st_dev, seen.st_ino), name)
-            timeless = name.startswith((".git/objects", ".git/config")) or name == ".git"
+            owner = layout.owner(name)
+            timeless = owner and (name == owner or name[len(owner) + 1 :].startswith(("objects", "config", "modules")))
             found[name] = (
                 seen.st_mode, seen.st_uid, seen.st_gid, 0 if timeless else int(seen.st_mtime), other,
                 _content(path, seen),
@@ -126,6 +129,7 @@ def age(base: Base, seed: int) -> None:
     missing or different then, and others were there.
     """
     choose = random.Random(seed)
+    layout = base.known.layout
     rows = {stamps.entry(row).path: row for row in base.known.rows}
     again, digests = set(base.known.again), dict(base.known.digests)
 
@@ -147,7 +151,7 @@ def age(base: Base, seed: int) -> None:
                 place.write_bytes(b"what it was")
                 forget(path)
                 again.add(path)
-            case 2 if not kept_whole(path):
+            case 2 if not layout.kept_whole(path):
                 place.unlink()
                 place.mkdir()
                 (place / "inside").write_bytes(b"gone since")
@@ -155,7 +159,7 @@ def age(base: Base, seed: int) -> None:
                 again.update((path, f"{path}/inside"))
             case _:
                 pass
-    base.known = Known(frozenset(rows.values()), frozenset(again), digests)
+    base.known = Known(frozenset(rows.values()), frozenset(again), digests, git_dirs=base.known.git_dirs)
 
 
 @contextlib.contextmanager

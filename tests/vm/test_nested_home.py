@@ -5,23 +5,43 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from support.cow import bases, enlarge
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes
 
 
-def test_commits_inside_come_home(boxes: Sandboxes, tmp_path: Path) -> None:
-    repo = boxes.repo
-    library = GitRepo.create(tmp_path / "library")
+def with_a_submodule(repo: GitRepo, place: Path) -> GitRepo:
+    library = GitRepo.create(place / "library")
     library.commit("library", {"lib.c": "1\n"})
     repo.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", os.fspath(library.path), "lib")
     repo.git("commit", "-q", "-m", "with a submodule")
+    return GitRepo(repo.path / "lib")
+
+
+def test_commits_inside_come_home_from_a_base(boxes: Sandboxes, tmp_path: Path) -> None:
+    """The submodule comes as a difference, too: what the base has, and what was edited and committed since."""
+    module = with_a_submodule(boxes.repo, tmp_path)
+    large = enlarge(boxes, tmp_path / "cache")
+    large.sh("true")
+    (base,) = bases(large)
+    assert large.directories() == []
+    module.commit("since the base", {"lib.c": "2\n"})
+    module.write("dirty.c", "dirty\n")
+    assert "No difference" in large.ok("doctor", "--verify").text
+    done = large.sh("cd lib; cat lib.c dirty.c; git commit -q --allow-empty -m inside; git rev-parse HEAD~1 HEAD")
+    assert done.text.splitlines()[:3] == ["2", "dirty", module.git("rev-parse", "HEAD")]
+    assert module.git("rev-parse", "refs/sandbox/vm-1") == done.text.split()[-1]
+    assert bases(large) == [base], "one of them was copied whole"
+
+
+def test_commits_inside_come_home(boxes: Sandboxes, tmp_path: Path) -> None:
+    module = with_a_submodule(boxes.repo, tmp_path)
     script = """
     cd lib; echo 2 > lib.c; git commit -qam inside; git rev-parse HEAD; cd ..
     git init -q fresh; cd fresh; git commit -q --allow-empty -m new; git rev-parse HEAD
     """
     done = boxes.sh(script)
     tip, fresh = done.text.split()
-    module = GitRepo(repo.path / "lib")
     assert module.git("rev-parse", "refs/sandbox/vm-1") == tip
     (own,) = boxes.directory().glob("nested/*.git")
     assert GitRepo(own).git("rev-parse", "refs/sandbox/vm-1") == fresh

@@ -6,13 +6,14 @@ only read; the copy shares no inode with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import HostResourceError, RepositoryError
-from git_sandbox.git import configcopy, filecopy, secrets
+from git_sandbox.git import configcopy, filecopy, gitdirs, secrets
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitcopy import GitDirCopy
 from git_sandbox.git.ledger import Ledger, Moved
@@ -67,7 +68,7 @@ def capture(
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
     say("Looking at the worktree")
-    found = survey(repo, policy) if ledger.base is None else outline(repo, policy)
+    found = survey(repo, policy) if ledger.base is None else outline(repo, policy, ledger.base.layout.checkouts)
     ledger.consider(found, policy)
     ledger.begin(repo.worktree, found.selection)
     _prepare(target)
@@ -83,7 +84,7 @@ def capture(
     denied = _copy_worktree(repo.worktree, target, found, policy, ledger)
     if ledger.base is not None:
         warnings += secrets.note(ledger.suspects(), found.git_dirs)
-    settings = _adapt(found.git_dirs, repo, target)
+    settings = _adapt(found.git_dirs, repo, target, whole=ledger.base is None)
     filecopy.clone_directory(repo.worktree, target)
     if found.special:
         warnings.append(f"devices were not copied: {listed(found.special)}")
@@ -150,14 +151,16 @@ def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolic
     return outcome.denied
 
 
-def _adapt(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tuple[str, ...]:
+def _adapt(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path, *, whole: bool) -> tuple[str, ...]:
     """Make the copies find each other, and take from their configuration what must stay here."""
     settings: dict[str, None] = {}
     roots = _roots(git_dirs, repo, target)
     for git_dir in git_dirs:
         settings |= dict.fromkeys(configcopy.adapt(git_dir, target, roots))
         if git_dir.checkout and not git_dir.target.endswith("/.git"):
-            _point(target / git_dir.checkout / ".git", target / git_dir.target)
+            gitfile = target / git_dir.checkout / ".git"
+            if whole or os.path.lexists(gitfile):  # else it is as the base has it
+                _point(gitfile, target / git_dir.target, git_dir.worktree)
     return tuple(settings)
 
 
@@ -169,19 +172,26 @@ def _roots(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tupl
     return tuple(sorted(places.items(), key=lambda place: len(place[0].parts), reverse=True))
 
 
-def _point(gitfile: Path, git_dir: Path) -> None:
-    """A submodule's `.git` file names its git directory, absolutely or from where it was: here, from where it is."""
+def _point(gitfile: Path, git_dir: Path, worktree: Path | None) -> None:
+    """A submodule's `.git` file names its git directory, absolutely or from where it was: here, from where it is. Times
+    stay as they are in `worktree`, where it was copied from.
+    """
     wanted = os.fsencode(f"gitdir: {os.path.relpath(git_dir, gitfile.parent)}\n")
     if not gitfile.parent.is_dir():  # the submodule vanished meanwhile
         return
     if gitfile.is_symlink() or not gitfile.is_file() or gitfile.read_bytes() != wanted:
         gitfile.unlink(missing_ok=True)
         gitfile.write_bytes(wanted)
+        with contextlib.suppress(OSError):  # vanished meanwhile
+            if worktree:
+                seen = (worktree / ".git").lstat()
+                os.utime(gitfile, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+                filecopy.clone_directory(worktree, gitfile.parent)
 
 
 def _head(target: Path, repo: Repository) -> Head:
     # The copy may lack the objects that a base has: they are in the repository, too.
-    objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fspath(repo.common_dir / "objects")}
+    objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": gitdirs.quoted(repo.common_dir / "objects")}
     git = Git(target / ".git", target, tuple((HERMETIC | objects).items()))
     symbolic = git.try_run("symbolic-ref", "-q", "HEAD")
     commit = git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")

@@ -128,6 +128,14 @@ def _listed(objects: Path) -> Iterator[Path]:
             yield _real(objects / os.fsdecode(_unquoted(line)))
 
 
+def quoted(path: Path) -> str:
+    """A directory of objects as `alternates` and GIT_ALTERNATE_OBJECT_DIRECTORIES take it, where a colon or a line's
+    end would part two of them (git(1)).
+    """
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def _unquoted(line: bytes) -> bytes:
     """Git quotes a path in `alternates` like C when it must (a leading double quote says so)."""
     if not (line.startswith(b'"') and line.endswith(b'"') and len(line) > 1):

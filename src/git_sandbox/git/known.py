@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from git_sandbox.git.layout import Layout
 from git_sandbox.git.stamps import Rows
 
 
@@ -17,22 +18,30 @@ class Known(msgspec.Struct, frozen=True):
     again: frozenset[str]  # what must be copied again in any case: it changed while or just before it was copied
     digests: dict[str, bytes]  # what git keeps beside its stores: small, and partly rewritten on the way
     suspects: tuple[str, ...] = ()  # paths that look as if they held secrets
+    git_dirs: dict[str, str | None] = {}  # of the copy, see `layout`
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.git_dirs)
 
     def encoded(self) -> bytes:
         digests = [(os.fsencode(name), value) for name, value in self.digests.items()]
-        return msgspec.msgpack.encode((b"\0".join(self.rows), _joined(self.again), digests, _joined(self.suspects)))
+        git_dirs = [(os.fsencode(name), None if at is None else os.fsencode(at)) for name, at in self.git_dirs.items()]
+        lists = b"\0".join(self.rows), _joined(self.again), digests, _joined(self.suspects), git_dirs
+        return msgspec.msgpack.encode(lists)
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Known:
         """Raises msgspec.DecodeError or ValueError when it is damaged."""
-        rows, again, digests, suspects = msgspec.msgpack.decode(
-            encoded, type=tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
+        rows, again, digests, suspects, git_dirs = msgspec.msgpack.decode(
+            encoded, type=tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes, list[tuple[bytes, bytes | None]]]
         )
         return cls(
             frozenset(rows.split(b"\0")) - {b""},
             frozenset(_parted(again)),
             {os.fsdecode(name): value for name, value in digests},
             tuple(_parted(suspects)),
+            {os.fsdecode(name): None if at is None else os.fsdecode(at) for name, at in git_dirs},
         )
 
 

@@ -23,16 +23,17 @@ from pathlib import Path
 from git_sandbox.beside import Beside
 from git_sandbox.git import gitdirs, secrets
 from git_sandbox.git.known import Known
+from git_sandbox.git.layout import GIT, STORES, Layout
 from git_sandbox.git.selection import Selection
 from git_sandbox.git.stamps import Entry, Rows, Unseen, entry, look, settled
 from git_sandbox.git.survey import CapturePolicy, Survey
 
-GIT = ".git"
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
 HURRIED = 1000  # entries that a base may have to copy again each time
-_WHOLE = ("objects", "lfs", "annex")  # below `.git`: entries known by their stamps; everything else by its content
-_PACKS = b" .git/objects/pack/"
-_PACKED = re.compile(rb" \.git/objects/pack/pack-[0-9a-f]+\.(?:pack|idx)$")  # named after their content
+_PACKS = b"/objects/pack/"
+_PACKED = re.compile(  # named after their content
+    rb"[ /]\.git/(?:modules/.+/)?objects/pack/pack-[0-9a-f]+\.(?:pack|idx)$", re.DOTALL
+)
 
 
 class Unusable(Exception):  # noqa: N818 - a reason, not a failure: the whole copy is made instead
@@ -56,6 +57,7 @@ class Ledger:
     fresh: dict[str, Entry] = field(default_factory=dict)
     began: int = 0  # ns since the epoch, before the first look
     obstacle: str = ""  # why this capture can neither use a base nor become one
+    layout: Layout = field(default_factory=lambda: Layout({GIT: ""}))  # of the copy
     _suspects: tuple[str, ...] = ()
     _worktree: tuple[Path, Selection] | None = None
     _looking: Beside[Rows] | None = None
@@ -65,16 +67,24 @@ class Ledger:
     def consider(self, found: Survey, policy: CapturePolicy) -> None:
         """Look for anything that a difference cannot express exactly (yet)."""
         self.began = self.began or time.time_ns()
-        main = found.git_dirs[0]
+        self.layout = Layout({each.target: each.checkout for each in found.git_dirs})
         self.require(self.base is None or len(self.base.again) <= HURRIED, "the base was made right after a checkout")
-        self.require(len(found.git_dirs) == 1, "there are repositories inside")
         self.require(not found.unreadable and not found.special, "something cannot be read")
         self.require(not found.mounts, "another file system is mounted inside")
         self.require(not policy.exclude, "patterns leave files out")
-        self.require(not any(gitdirs.alternates(main.common).found), "objects are borrowed from elsewhere")
-        links = [place for name in _WHOLE if (place := main.common / name).is_symlink()]
-        self.require(not links, "a store of git's is a link")
+        for each in found.git_dirs:
+            self.require(not any(gitdirs.alternates(each.common).found), "objects are borrowed from elsewhere")
+            links = [place for name in STORES if (place := each.common / name).is_symlink()]
+            self.require(not links, "a store of git's is a link")
+        self._require_same_repositories(found.git_dirs[0].worktree)
         self._suspects = found.suspects
+
+    def _require_same_repositories(self, root: Path | None) -> None:
+        """Those inside that the base has must be where they were, or gone. New ones show as new rows."""
+        for target, checkout in self.base.git_dirs.items() if self.base is not None and root else ():
+            same = self.layout.git_dirs.get(target, "") == checkout
+            gone = not checkout or not os.path.lexists(f"{root}/{checkout}/{GIT}")
+            self.require(same or gone, "a repository inside has another place")
 
     def require(self, condition: bool, obstacle: str) -> None:
         """Raises Unusable, or only notes the obstacle when everything is copied anyway."""
@@ -103,9 +113,8 @@ class Ledger:
         root, selection = self._worktree
         self._before = self._seen(self._looking.result)
         if self.base is None:
-            self.require(
-                not any(each.endswith(b"/.git") for each in self._before), "something is named like one of git's"
-            )
+            named = [os.fsdecode(each.split(b" ", 9)[9]) for each in self._before if each.endswith(b"/.git")]
+            self.require(not any(map(self.layout.stray, named)), "something is named like one of git's")
             return selection.entries(root)
         wanted = self._fresh(self._before)
         self._require_ordinary(root)
@@ -114,9 +123,9 @@ class Ledger:
     def _require_ordinary(self, root: Path) -> None:
         """The same as `consider`, of what is new: all else is as it was when the base was made."""
         for path, found in self.fresh.items():
-            self.require(not path.endswith("/.git"), "there are repositories inside")
+            self.require(not self.layout.stray(path), "there is another repository inside")
             self.require(found.kind not in "bc", "something cannot be read")
-            if found.is_directory and not path.startswith(f"{GIT}/"):
+            if found.is_directory and self.layout.of_worktree(path):
                 self.require(_device(root / path) == _device(root), "another file system is mounted inside")
 
     def store(self, place: Path, below: str, entries: Sequence[str]) -> list[str]:
@@ -180,14 +189,16 @@ class Ledger:
         }  # fmt: skip
 
     def changed_directories(self) -> list[str]:
-        """Directories of the worktree that are new or not as the base has them, outer ones first."""
-        found = (path for path, each in self.fresh.items() if each.is_directory)
-        return sorted(path for path in found if not path.startswith(f"{GIT}/"))
+        """Directories of the worktree that are new or not as the base has them, or brought along by a git directory in
+        them; outer ones first.
+        """
+        found = {path for path, each in self.fresh.items() if each.is_directory and self.layout.of_worktree(path)}
+        return sorted(found | self.layout.brought)
 
     def young(self) -> list[str]:
         """Files of the worktree whose stamps could hide another change. What the base has is older."""
         found = (path for path, each in self.fresh.items() if each.kind == "f" and not settled(each, self.began))
-        return [path for path in found if not path.startswith(f"{GIT}/")]
+        return [path for path in found if self.layout.of_worktree(path)]
 
     def missing(self) -> set[str]:
         """Paths that the base has; the source has nothing there, or something else, or what is copied anyway."""
@@ -201,7 +212,7 @@ class Ledger:
         """Paths of the worktree that look as if they held secrets."""
         if self.base is None:
             return list(self._suspects)
-        new = [path for path, each in self.fresh.items() if not each.is_directory and not path.startswith(f"{GIT}/")]
+        new = [path for path, each in self.fresh.items() if not each.is_directory and self.layout.of_worktree(path)]
         missing = self.missing() if self.base.suspects else set()
         return [path for path in {*self.base.suspects, *filter(secrets.suspicious, new)} if path not in missing]
 
@@ -211,13 +222,13 @@ class Ledger:
         rows, again, digests = set(), set(), {}
         for each in map(entry, look(copy, os.listdir(copy))):  # noqa: PTH208 - names are wanted
             source = sources.get(each.path)
-            if kept_whole(each.path):
+            if self.layout.kept_whole(each.path):
                 digests[each.path] = digest(copy / each.path)
             elif source and _alike(entry(source), each) and settled(entry(source), self.began):
                 rows.add(source)
             else:
                 again.add(each.path)
-        return Known(frozenset(rows), frozenset(again), digests, self._suspects)
+        return Known(frozenset(rows), frozenset(again), digests, self._suspects, dict(self.layout.git_dirs))
 
     def _sources(self) -> dict[str, bytes]:
         """Rows by their paths, without those that were seen in two states."""
@@ -229,11 +240,6 @@ class Ledger:
                 twice.add(path)
             found[path] = each
         return {path: each for path, each in found.items() if path not in twice}
-
-
-def kept_whole(path: str) -> bool:
-    """Whether `path` of a copy is part of what git keeps beside its stores, which is copied whole each time."""
-    return path.startswith(f"{GIT}/") and path.split("/", 2)[1] not in _WHOLE
 
 
 def digest(path: Path) -> bytes:

@@ -17,6 +17,8 @@ from git_sandbox.git.selection import Selection, except_below, excluded, ignored
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from git_sandbox.git.repo import Repository
 
 SHOWN = 5  # entries a message names before it says how many more there are
@@ -60,11 +62,14 @@ class Survey:
     suspects: tuple[str, ...] = ()  # files that look as if they held secrets
 
 
-def outline(repo: Repository, policy: CapturePolicy) -> Survey:
-    """What can be said without a walk: nothing about what is in the worktree."""
+def outline(repo: Repository, policy: CapturePolicy, checkouts: Iterable[str]) -> Survey:
+    """What can be said without a walk: nothing about what is in the worktree, but for `checkouts`, where repositories
+    inside were once.
+    """
     found = _Worktree(repo, policy)
+    found.look_again(checkouts)
     selection = Selection(frozenset(found.without), frozenset(found.within))
-    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), ())
+    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), (*found.warnings,))
 
 
 def survey(repo: Repository, policy: CapturePolicy) -> Survey:
@@ -111,6 +116,13 @@ class _Worktree:
         self.census.walk(self.root, wanted=self._wanted)
         for path in sorted(self.within):
             self.census.walk(self.root, path, wanted=self._wanted)
+
+    def look_again(self, checkouts: Iterable[str]) -> None:
+        top = os.path.realpath(self.root)
+        for path in sorted(checkouts):
+            reached = os.path.realpath(f"{top}/{path}") == f"{top}/{path}"  # by directories, as a walk goes
+            if reached and except_below({path}, self.without):
+                self._meet(path)
 
     def _wanted(self, path: str, seen: os.stat_result) -> bool:
         if path in self.without:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import HostResourceError, IntegrateError
+from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.modes import Relation
-from git_sandbox.integrate.plan import quoted
 from git_sandbox.text import printable
 
 MAX_COMPARED = 100  # commits on either side; range-diff takes time and memory with their product
@@ -144,7 +144,7 @@ def _store(sources: list[Path], names: list[str], directory: Path) -> None:
 def _borrowing(repo: Repository) -> Iterator[Git]:
     """A bare repository that vanishes and sees the user's objects."""
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
-        objects = quoted(repo.common_dir / "objects")
+        objects = gitdirs.quoted(repo.common_dir / "objects")
         git = Git(Path(place)).with_env(**HERMETIC, GIT_ALTERNATE_OBJECT_DIRECTORIES=objects)
         git.run("init", "--quiet", "--bare", "--template=", f"--object-format={repo.object_format}")
         shallow = repo.common_dir / "shallow"

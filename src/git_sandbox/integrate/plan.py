@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.git import snapshot
+from git_sandbox.git import gitdirs, snapshot
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Head, Repository
@@ -110,12 +110,6 @@ def aside(repo: Repository) -> Iterator[tuple[Git, Path]]:
         objects.mkdir()
         git = repo.git.with_env(
             GIT_OBJECT_DIRECTORY=str(objects),
-            GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted(repo.common_dir / "objects"),
+            GIT_ALTERNATE_OBJECT_DIRECTORIES=gitdirs.quoted(repo.common_dir / "objects"),
         )
         yield git, Path(place)
-
-
-def quoted(path: Path) -> str:
-    """Quoted as in C, because a colon would separate two directories (git(1))."""
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

@@ -21,6 +21,7 @@ from git_sandbox.errors import CollectError, SandboxError
 from git_sandbox.git import gitdirs, snapshot
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.git.ledger import Moved
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
@@ -66,19 +67,39 @@ NOTHING_NESTED = Nested()
 # --- what goes in -----------------------------------------------------------------------------------------------------
 
 
-def record(copy: Path, git_dirs: Iterable[GitDir]) -> tuple[NestedRecord, ...]:
-    """What goes into the sandbox, read from the copy at `copy` before it becomes a disk."""
-    return tuple(_recorded(copy, each) for each in git_dirs if each.target != ".git")
+def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tuple[NestedRecord, ...]:
+    """What goes into the sandbox, read from the copy at `copy` before it becomes a disk. When that is not `whole`, the
+    files are the live worktree's, which must be proved not to have changed.
+    """
+    return tuple(_recorded(copy, each, whole=whole) for each in git_dirs if each.target != ".git")
 
 
-def _recorded(copy: Path, git_dir: GitDir) -> NestedRecord:
-    checkout = copy / git_dir.checkout if git_dir.checkout is not None else None
+def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
+    """Prove that `tree`, taken from the live worktree, has the same commits of repositories inside as were copied.
+
+    Raises Moved.
+    """
+    heads = {each.path: each.base for each in records if each.path}
+    if not heads:
+        return
+    listed = git.run("ls-tree", "-z", "--full-tree", tree, "--", *heads)
+    for row in listed.split(b"\0")[:-1]:
+        words, _, path = row.partition(b"\t")
+        mode, _, name = words.decode().split(" ")
+        if mode == "160000" and name != heads[os.fsdecode(path)]:
+            raise Moved("a repository inside changed while it was copied")
+
+
+def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
+    checkout = (copy / git_dir.checkout if whole else git_dir.worktree) if git_dir.checkout is not None else None
     place = copy / git_dir.target
-    git = snapshot.without_filters(Git(place, checkout or place, tuple(HERMETIC.items())))
+    objects = ":".join(map(gitdirs.quoted, (place / "objects", *([] if whole else [git_dir.common / "objects"]))))
+    environment = {**HERMETIC, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+    git = snapshot.without_filters(Git(place, checkout or place, tuple(environment.items())))
     head = [git.try_run(*words) for words in _HEAD]
     symref, base = (done.text.strip() if done.returncode == 0 else "" for done in head)
     clean = checkout is None or _clean(git)
-    tree, index = (None, None) if clean or checkout is None else _worktree(git, place)
+    tree, index = (None, None) if clean or checkout is None else _worktree(git, place, copied=whole)
     return NestedRecord(
         git_dir=git_dir.target,
         path=git_dir.checkout,
@@ -115,7 +136,7 @@ def _refs(git: Git) -> dict[str, str]:
     return {name: value for value, name in rows}
 
 
-def _worktree(git: Git, place: Path) -> tuple[str | None, str | None]:
+def _worktree(git: Git, place: Path, *, copied: bool) -> tuple[str | None, str | None]:
     """Trees of worktree and index. Their objects are thrown away: only the names are needed.
 
     Not where it has submodules of its own: git would start another git in each, with that one's filters.
@@ -125,8 +146,8 @@ def _worktree(git: Git, place: Path) -> tuple[str | None, str | None]:
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         objects = Path(scratch, "objects")
         objects.mkdir()
-        side = git.with_env(GIT_OBJECT_DIRECTORY=str(objects), GIT_ALTERNATE_OBJECT_DIRECTORIES=str(place / "objects"))
-        taken = snapshot.take(side, place / "index", Path(scratch), copied=True)
+        side = git.with_env(GIT_OBJECT_DIRECTORY=str(objects))
+        taken = snapshot.take(side, place / "index", Path(scratch), copied=copied)
         return taken.tree, taken.index_tree
 
 

@@ -169,6 +169,8 @@ class _Task:
             captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
             taken = take(repo.git, captured)
+            inside = nested.record(place, captured.git_dirs, whole=False)
+            nested.confirm_links(repo.git, taken.tree, inside)
             confirm_young(repo.git, place, ledger)
             looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
             found = difference(place, ledger)
@@ -176,7 +178,7 @@ class _Task:
         if self.careful:
             looking.result()
         applying = (len(found.write) + len(found.remove)) / WRITES + found.bytes / READS
-        return Workspace(captured, taken, base=base, certain=partial(_certain, looking), applying=applying)
+        return Workspace(captured, taken, inside, base, partial(_certain, looking), applying)
 
     def _attach(self, base: Base, difference: Tail | None) -> None:
         """The disk, by the strategy that fits (`transport/cow.py`). Raises Unusable if the base is gone."""
