@@ -77,7 +77,6 @@ def test_what_is_recorded_of_them_is_the_same(repo: GitRepo, tmp_path: Path) -> 
         lambda repo: (repo.path / "deep/er").rename(repo.path / "deep/moved"),
         lambda repo: (repo.path / "lib/.git").write_text(f"gitdir: {repo.path / 'deep/er/.git'}\n"),
         lambda repo: repo.git("worktree", "add", "-q", os.fspath(repo.path / "linked")),
-        lambda repo: (repo.path / "deep/er/.git/objects/info/alternates").write_text(f"{repo.path / '.git/objects'}\n"),
     ],
 )
 def test_others_than_the_base_has_are_copied_whole(
@@ -87,6 +86,33 @@ def test_others_than_the_base_has_are_copied_whole(
     step(repo)
     with pytest.raises(Unusable):
         based.follow(repo.path, base, tmp_path / "difference")
+
+
+@pytest.mark.parametrize("step", ["lender commits", "lender collects", "fetch", "alone", "a second one", "chain"])
+def test_borrowed_objects(repo: GitRepo, tmp_path: Path, step: str) -> None:
+    """They are copied to `.git/alt/N`; which N a lender has, and whether it borrows itself, can change."""
+    borrower, library = GitRepo(tmp_path / "borrower"), tmp_path / "library/.git/objects"
+    repo.git("clone", "-q", "--shared", os.fspath(repo.path), os.fspath(borrower.path))
+    base = based.make(borrower.path, tmp_path / "base")
+    listing = borrower.path / ".git/objects/info/alternates"
+    match step:
+        case "lender commits":
+            repo.commit("more", {"a": "aa\n"})
+        case "lender collects":
+            repo.commit("more", {"a": "aa\n"})
+            repo.git("gc", "-q", "--prune=now")
+        case "fetch":
+            repo.commit("more", {"a": "aa\n"})
+            borrower.git("fetch", "-q")
+        case "alone":
+            borrower.git("repack", "-a", "-d", "-q")
+            listing.unlink()
+        case "a second one":
+            listing.write_text(f"{library}\n{repo.path / '.git/objects'}\n")
+        case "chain":
+            (repo.path / ".git/objects/info/alternates").write_text(f"{library}\n")
+    based.proved(borrower.path, base, tmp_path)
+    assert not (tmp_path / "difference/a").exists(), "only what git keeps was different"
 
 
 @pytest.mark.parametrize("path", INSIDE)

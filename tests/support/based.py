@@ -96,7 +96,9 @@ def listing(root: Path, layout: Layout) -> Listing:
             seen, name = path.lstat(), os.fspath(path.relative_to(root))
             other = names.setdefault((seen.st_dev, seen.st_ino), name)
             owner = layout.owner(name)
-            timeless = owner and (name == owner or name[len(owner) + 1 :].startswith(("objects", "config", "modules")))
+            timeless = owner and (
+                name == owner or name[len(owner) + 1 :].startswith(("objects", "alt", "config", "modules"))
+            )
             found[name] = (
                 seen.st_mode, seen.st_uid, seen.st_gid, 0 if timeless else int(seen.st_mtime), other,
                 _content(path, seen),

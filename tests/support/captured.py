@@ -48,7 +48,7 @@ def differences(source: GitRepo, copy: GitRepo, *, ignored: bool = True) -> list
 
 # Why a repository is copied whole although there is a base.
 OBSTACLES = {
-    "objects are borrowed from elsewhere", "a store of git's is a link",
+    "a store of git's is a link",
     "a store of git's has links in it",
 }  # fmt: skip
 

@@ -102,7 +102,7 @@ class GitDirCopy:
         raced = False
         for number, objects in enumerate(borrowed.found):
             place = self.target / "alt" / str(number)
-            raced |= _copy_objects(objects, place, foreign=True)
+            raced |= _copy_objects(objects, place, foreign=True, choose=self._chooser(objects, f"alt/{number}"))
             (place / "info" / "alternates").unlink(missing_ok=True)
         listing = self.target / "objects" / "info" / "alternates"
         listing.unlink(missing_ok=True)

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from git_sandbox.git.flatten import STORES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GIT = ".git"
-STORES = (
-    "objects",
-    "lfs",
-    "annex",
-)  # known by their stamps; all else of a git directory by its content
+# Of a git directory, known by their stamps; all else by its content. `alt`: where borrowed objects are copied to.
+BY_STAMPS = (*STORES, "alt")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Layout:
     def kept_whole(self, path: str) -> bool:
         """Whether `path` is part of what git keeps beside its stores, which is copied whole each time."""
         owner = self.owner(path)
-        return owner is not None and path != owner and path[len(owner) + 1 :].split("/", 1)[0] not in STORES
+        return owner is not None and path != owner and path[len(owner) + 1 :].split("/", 1)[0] not in BY_STAMPS
 
     def of_worktree(self, path: str) -> bool:
         return self.owner(path) is None

@@ -21,18 +21,19 @@ from functools import partial
 from pathlib import Path
 
 from git_sandbox.beside import Beside
-from git_sandbox.git import gitdirs, secrets
+from git_sandbox.git import secrets
+from git_sandbox.git.flatten import STORES
 from git_sandbox.git.known import Known
-from git_sandbox.git.layout import GIT, STORES, Layout
+from git_sandbox.git.layout import GIT, Layout
 from git_sandbox.git.selection import Selection
 from git_sandbox.git.stamps import Entry, Rows, Unseen, entry, look, settled
 from git_sandbox.git.survey import CapturePolicy, Survey
 
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
 HURRIED = 1000  # entries that a base may have to copy again each time
-_PACKS = b"/objects/pack/"
+_PACKS = b"/pack/pack-"
 _PACKED = re.compile(  # named after their content
-    rb"[ /]\.git/(?:modules/.+/)?objects/pack/pack-[0-9a-f]+\.(?:pack|idx)$", re.DOTALL
+    rb"[ /]\.git/(?:modules/.+/)?(?:objects|alt/[0-9]+)/pack/pack-[0-9a-f]+\.(?:pack|idx)$", re.DOTALL
 )
 
 
@@ -73,7 +74,6 @@ class Ledger:
         self.require(not found.mounts, "another file system is mounted inside")
         self.require(not policy.exclude, "patterns leave files out")
         for each in found.git_dirs:
-            self.require(not any(gitdirs.alternates(each.common).found), "objects are borrowed from elsewhere")
             links = [place for name in STORES if (place := each.common / name).is_symlink()]
             self.require(not links, "a store of git's is a link")
         self._require_same_repositories(found.git_dirs[0].worktree)
@@ -138,7 +138,15 @@ class Ledger:
         self.require(not linked, "a store of git's has links in it")
         self._stores |= rows
         below_it = len(below) + 1
-        return list(entries) if self.base is None else [path[below_it:] for path in self._fresh(rows)]
+        if self.base is None:
+            return list(entries)
+        return [path[below_it:] for path in (*self._fresh(rows), *self._empty(rows))]
+
+    def _empty(self, rows: Rows) -> list[str]:
+        """New directories among `rows` with nothing in them: no file brings them along."""
+        assert self.base is not None  # noqa: S101 - only asked with a base
+        new = {entry(each).path for each in rows - self.base.rows if each.startswith(b"d ")}
+        return sorted(new - {os.path.dirname(os.fsdecode(each.split(b" ", 9)[9])) for each in rows}) if new else []  # noqa: PTH120 - hot
 
     def _seen(self, looking: Callable[[], Rows]) -> Rows:
         try:
