@@ -197,12 +197,13 @@ def remove(box: Box, record: Record | None = None) -> None:
         shutil.rmtree(box.directory.root, ignore_errors=True)
 
 
-def why(error: SandboxError, box: Box) -> CollectError:
+def why(error: SandboxError | OSError, box: Box) -> CollectError:
     """The error for work that did not come home, saying where it is and what to do first."""
     full = shutil.disk_usage(box.directory.root).free < NEARLY_FULL
+    message, cause = (error.strerror or str(error), "") if isinstance(error, OSError) else (error.message, error.cause)
     first = f"free some space below {box.directory.root}, then " if full else ""
     return CollectError(
-        f"the work in sandbox `{box.id}` is not home yet: {error.message}",
-        cause=f"this host's disk is full\n{error.cause}" if full else error.cause,
+        f"the work in sandbox `{box.id}` is not home yet: {message}",
+        cause=f"this host's disk is full\n{cause}".strip() if full else cause,
         hint=f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`",
     )
