@@ -22,8 +22,8 @@ def command(source: str, target: str, limit: str, as_json: bool) -> Result:
     Symbolic links are followed where they are: a link of the guest arrives as the file it points to there. Nothing
     on this host is written through a link. For a host path with a colon in it write ./a:b.
 
-    A file of the guest may have no end: when more than --limit arrives, or a large copy leaves this host's disk less than
-    1 GiB, it is stopped, and nothing of it is kept.
+    A file of the guest may have no end: when more than --limit arrives, or a large copy leaves less than 1 GiB of this
+    host's disk free, it is stopped, and nothing of it is kept.
 
     \b
     Examples:
