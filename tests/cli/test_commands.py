@@ -266,3 +266,11 @@ def test_a_group_without_a_command_is_wrong_usage(cli: Cli) -> None:
 def test_processors_that_no_machine_has_are_refused_by_us(cli: Cli, count: str) -> None:
     said = cli("run", "--cpus", count, "--", "true")
     assert (said.code, "use a whole number from 1 to 254" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR=1", False), ("TERM=dumb", False), ("NO_COLOR=", True)])
+def test_nobody_gets_colours_who_wants_none(variable: str, coloured: bool) -> None:
+    words = f"env TERM=xterm {variable} {SANDBOX} bogus"
+    done = subprocess.run(["script", "-qec", words, "/dev/null"], capture_output=True, check=False)
+    assert b"there is no command" in done.stdout
+    assert (b"\x1b[" in done.stdout) is coloured

@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], *, as_json: bool) -> int:
     try:
-        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False)
+        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False, color=result.colours())
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "sandbox"
         hint = _verb_comes_first(words) or f"see `{path} --help`"
