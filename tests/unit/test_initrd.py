@@ -60,8 +60,8 @@ def test_everything_a_guest_imports_of_ours_is_in_it(tmp_path: Path) -> None:
     for name, each in guestfiles.programs().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(each.content)
-    modules = [path.stem for path in (tmp_path / "git_sandbox/guest").iterdir()]
+    modules = [f"git_sandbox.guest.{path.stem}" for path in (tmp_path / "git_sandbox/guest").iterdir()]
     script = "import importlib, sys; sys.path.insert(0, sys.argv[1]); [*map(importlib.import_module, sys.argv[2:])]"
-    words = [sys.executable, "-I", "-S", "-c", script, tmp_path, *(f"git_sandbox.guest.{name}" for name in modules)]
+    words = [sys.executable, "-I", "-S", "-c", script, str(tmp_path), *modules]
     assert subprocess.run(words, capture_output=True, text=True, check=False).stderr == ""
-    assert "exporter" in modules
+    assert "git_sandbox.guest.exporter" in modules
