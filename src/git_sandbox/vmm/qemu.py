@@ -241,7 +241,7 @@ def _check_started(running: RunningQemu) -> None:
 
 def _tail(path: Path, label: str) -> str:
     with contextlib.suppress(OSError):
-        text = printable(path.read_bytes()[-4000:]).strip()
+        text = printable(path.read_bytes()[-4000:].replace(b"\r\n", b"\n")).strip()
         return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
     return ""
 
