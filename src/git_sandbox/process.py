@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 # What a child may inherit. Everything else (GIT_*, LD_*, PYTHON*, secrets in CI variables) stays here.
@@ -27,6 +27,7 @@ _INHERITED = (
     "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+WATCHED_EVERY = 0.2  # seconds
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
 
 
@@ -102,11 +103,13 @@ def run(
     timeout: float | None = None,
     limits: Limits = NO_LIMITS,
     output: int | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
 
     `output`: bytes of either kind of output, for a program that a guest can make say more. With more it is killed, and
     SandboxError raised.
+    `watch` is called again and again while it runs (with `feed` or `output` only); what it raises does the same.
     `feed` streams standard input from an iterator; an exception raised by it kills the child and propagates.
     `timeout` (seconds) kills the child's whole process group and raises SandboxError.
     """
@@ -123,7 +126,10 @@ def run(
         try:
             if output is not None and feed is None:
                 feed = [input] if input else []
-            stdout, stderr = _communicate(child, input, feed, timeout, output)
+            if feed is None:
+                stdout, stderr = child.communicate(input, timeout)
+            else:
+                stdout, stderr = _communicate(child, feed, timeout, output, watch)
         except subprocess.TimeoutExpired:
             kill_group(child.pid)
             raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
@@ -173,13 +179,11 @@ class _Readers:
 
 def _communicate(
     child: subprocess.Popen[bytes],
-    data: bytes | None,
-    feed: Iterable[bytes] | None,
+    feed: Iterable[bytes],
     timeout: float | None,
     most: int | None,
+    watch: Callable[[], None] | None,
 ) -> tuple[bytes, bytes]:
-    if feed is None:
-        return child.communicate(data, timeout)
     readers = _Readers(child, most)
     expired = threading.Event()
 
@@ -193,6 +197,8 @@ def _communicate(
         watchdog.start()
     try:
         _feed(child.stdin, feed)
+        while watch is not None and _wait(child, WATCHED_EVERY) is None:
+            watch()
         child.wait()
     except BaseException:
         kill_group(child.pid)  # before the pipe closes: the child must not take a broken feed for a finished one
@@ -206,6 +212,14 @@ def _communicate(
     if expired.is_set():
         raise subprocess.TimeoutExpired(child.args, timeout or 0)
     return said
+
+
+def _wait(child: subprocess.Popen[bytes], timeout: float | None) -> int | None:
+    """Exit status, or None when it still runs after `timeout` seconds."""
+    try:
+        return child.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _feed(stdin: IO[bytes], feed: Iterable[bytes]) -> None:
@@ -244,10 +258,7 @@ class Child:
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Exit status, or None when it still runs after `timeout` seconds."""
-        try:
-            return self.popen.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+        return _wait(self.popen, timeout)
 
     def stop(self, grace: float = STOP_GRACE) -> int:
         """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""

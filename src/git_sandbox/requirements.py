@@ -218,7 +218,8 @@ def _warm() -> Check:
     """Templates are made when they are needed, so having none is no fault."""
     good = [each for each in templates.every() if each.sound()]
     size = sum(each.size for each in good) >> 20
-    result = f"{len(good)} saved machines ({size} MiB)" if good else "no saved machine yet: the next start makes one"
+    kept = f"{len(good)} saved machine{'' if len(good) == 1 else 's'} ({size} MiB)"
+    result = kept if good else "no saved machine yet: the next start makes one"
     failures = sorted(templates.failures().values(), key=lambda each: each.when)
     if failures:
         reason = f"did not work lately, machines boot instead: {one_line(failures[-1].reason)}"
@@ -268,7 +269,11 @@ def _disks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Check:
         return Check("workspace disks", Verdict.NOTE, "copied whole, every time: the setting bases says no")
     formats = backends.choose(wanted, backends.look(wanted)).kind.capabilities.disk_formats
     source, target = _existing(bases.bases_root()), _existing(paths.state_root())
-    means = cow.look(source, target, formats, settings.thin_pool, layers=spec.layers, size=None)
+    try:
+        means = cow.look(source, target, formats, settings.thin_pool, layers=spec.layers, size=None)
+    except OSError as error:
+        reason = f"{error.strerror or error}: {source} or {target}"
+        return Check("workspace disks", Verdict.NOTE, f"copied whole, every time: {reason}")
     try:
         chosen = cow.choose(settings.cow, means)
     except RequirementError as error:

@@ -19,6 +19,7 @@ from git_sandbox import paths
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
 
+_DIGITS = 9  # of a number; int() refuses one of thousands
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
 AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
@@ -38,6 +39,7 @@ class Row:
     choices: tuple[str, ...] = ()
     kind: str = "text"  # text | path | count | mebibytes | room | seconds | list (of words) | lines
     free: tuple[str, ...] = ()
+    most: int = 100_000  # of a count or of seconds; beyond any machine or patience
 
 
 ROWS = (
@@ -52,7 +54,7 @@ ROWS = (
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
-    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,)),
+    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,), most=254),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
     Row("net", "none", "network of the guest", ("none", "nat"), free=("none",)),
@@ -237,8 +239,8 @@ def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each ki
         case "count" if text == AUTO:
             return min(len(os.sched_getaffinity(0)), 4)
         case "count" | "seconds":
-            if not text.isdecimal() or not 0 < int(text) <= 100_000:  # noqa: PLR2004 - beyond any machine or patience
-                raise _bad(value, "use a whole number above 0")
+            if not text.isdecimal() or len(text) > _DIGITS or not 0 < int(text) <= row.most:
+                raise _bad(value, f"use a whole number from 1 to {row.most}")
             return int(text)
         case "list" | "lines":
             return tuple(text.replace(",", " ").split() if row.kind == "list" else filter(None, text.split("\n")))
@@ -261,6 +263,11 @@ def _mebibytes(value: Value) -> int:
     if size < 128:  # noqa: PLR2004 - MiB; no guest boots with less
         raise _bad(value, "use a size such as 512M or 4G, at least 128M")
     return size
+
+
+def size(name: str, text: str) -> int:
+    """Bytes, of an option that is no setting but is written like one. Raises UsageError."""
+    return _mebibytes(Value(name, text, "command line")) << 20
 
 
 def _bad(value: Value, hint: str) -> UsageError:

@@ -125,8 +125,15 @@ class Box:
 def reopened(box: Box, entry: Entry) -> Record:
     """Note that a stopped sandbox runs again, by us. Raises StateError when its record is damaged."""
     if entry.record is None:
-        raise StateError(f"the record of sandbox `{box.id}` cannot be read", hint=f"look into {entry.directory.root}")
+        raise unreadable(entry)
     return box.save(msgspec.structs.replace(entry.record, pid=os.getpid(), brought_home=None, exit_code=None))
+
+
+def unreadable(entry: Entry) -> StateError:
+    """A spawn that was killed at once leaves no record; anything else has damaged it."""
+    name = entry.id
+    hint = f"`sandbox recover {name}`" if entry.directory.has_disk() else f"nothing ran: `sandbox drop {name}`"
+    return StateError(f"the record of sandbox `{name}` cannot be read", cause=f"in {entry.directory.root}", hint=hint)
 
 
 def repository_root(repo: Repository) -> Path:

@@ -156,8 +156,19 @@ def test_ls_shows_broken_and_running_sandboxes_and_goes_on(cli: Cli, repo: GitRe
     said = cli("ls")
     assert (said.code, said.err) == (0, "")
     assert all(name in said.out for name in rows)
+    said = cli("drop", "torn")
+    assert (said.code, "`sandbox recover torn`" in said.err) == (17, True), "the work may be on its disk only"
+    assert "`sandbox recover torn`" in cli("recover", "torn").err, "neither record nor copy of it"
     assert cli("drop", "--force", "torn").code == 0
     assert not held.with_name("torn").exists()
+
+
+def test_what_a_spawn_that_was_killed_at_once_left_can_be_dropped(cli: Cli, repo: GitRepo) -> None:
+    root = _made(repo, "dead")
+    (root / "workspace.ext4").unlink()
+    assert "`sandbox drop dead`" in cli("recover", "dead").err
+    assert cli("drop", "dead").code == 0
+    assert not root.exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -236,3 +247,30 @@ def test_home_that_cannot_be_written(repo: GitRepo, tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
     assert "cannot create the directory" in done.stderr
     assert "XDG_STATE_HOME" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--net", "nat", "run", "--", "true"), ("--json", "ls")])
+def test_who_puts_options_before_the_verb_is_told_the_order(cli: Cli, words: tuple[str, ...]) -> None:
+    said = cli(*words)
+    assert said.code == 2
+    assert f"the command comes first: `sandbox {'ls' if 'ls' in words else 'run'} " in said.out + said.err
+
+
+def test_a_group_without_a_command_is_wrong_usage(cli: Cli) -> None:
+    """Also with click before 8.2, which showed the help and ended with 0."""
+    said = cli("image")
+    assert (said.code, "`sandbox image` needs a command" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("count", ["0", "900", "9" * 5000, "-1", "x"])
+def test_processors_that_no_machine_has_are_refused_by_us(cli: Cli, count: str) -> None:
+    said = cli("run", "--cpus", count, "--", "true")
+    assert (said.code, "use a whole number from 1 to 254" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR=1", False), ("TERM=dumb", False), ("NO_COLOR=", True)])
+def test_nobody_gets_colours_who_wants_none(variable: str, coloured: bool) -> None:
+    words = f"env TERM=xterm {variable} {SANDBOX} bogus"
+    done = subprocess.run(["script", "-qec", words, "/dev/null"], capture_output=True, check=False)
+    assert b"there is no command" in done.stdout
+    assert (b"\x1b[" in done.stdout) is coloured

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
+from git_sandbox.guest import large
+from git_sandbox.guest.repository import Repo
+from git_sandbox.guest.uncommitted import uncommitted
 from support.gitrepo import GitRepo
 from support.guest import Host, content, export, tree_of
 
@@ -170,3 +174,33 @@ def test_a_caller_may_leave_the_uncommitted_work_out(host: Host, guest: GitRepo)
     done = host.take(dataclasses.replace(exported.manifest, wip=None), exported.pack)
     assert done.wip is None
     assert "refs/sandbox-wip/vm-1" not in host.sandbox_refs()
+
+
+def test_a_file_without_end_holds_up_nothing_else_in_a_rescue_machine(
+    guest: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest.write("README", "changed\n")
+    guest.commit("second", {"tracked [1].img": "small\n"})
+    guest.write("README", "changed again\n")
+    guest.write("other", "other\n")
+    for name in ("tracked [1].img", "sub/*.img"):
+        os.truncate(guest.write(name), 1 << 43)
+    monkeypatch.setattr(large, "careful", lambda: True)
+    repo = Repo(os.fspath(guest.path))
+    tree, wip = uncommitted(repo, guest.git("rev-parse", "HEAD"))
+    assert wip is not None
+    assert tree_of(guest, str(tree)) == {**tree_of(guest, "HEAD"), "other": ANY, "README": ANY}
+    assert guest.git("show", f"{tree}:tracked [1].img") == "small"
+    assert sorted(repo.warnings) == [
+        f"{name} is too large (8388608 MiB): not exported, it stays on the sandbox's disk"
+        for name in ("sub/*.img", "tracked [1].img")
+    ]
+
+
+def test_the_largest_stay_until_the_others_fit(tmp_path: Path) -> None:
+    for name, size in (("a", 10), ("b", 30), ("c", 20)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    paths = [b"a", b"b", b"c", b"deleted"]
+    assert large.beyond(os.fspath(tmp_path), paths, most=30) == [(b"b", 30)]
+    assert large.beyond(os.fspath(tmp_path), paths, most=60) == []
+    assert large.beyond(os.fspath(tmp_path), paths, most=5) == [(b"a", 10), (b"c", 20), (b"b", 30)]

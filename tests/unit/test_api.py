@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,8 @@ import pytest
 
 import git_sandbox
 from git_sandbox import settings
-from git_sandbox.api.shared import Given
+from git_sandbox.api import shared
+from git_sandbox.api.shared import Given, streams
 from git_sandbox.errors import UsageError
 from support.gitrepo import GitRepo
 
@@ -54,3 +58,24 @@ def test_what_cannot_work_is_said_before_anything_starts(repo: GitRepo, tmp_path
     assert caught.value.kind == "repository"
     with pytest.raises(UsageError):
         project.compare("vm-1")
+
+
+def test_output_without_end_is_read_and_its_beginning_kept() -> None:
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with streams(b"input", 1000) as (stdin, out, err):
+        words = ["sh", "-c", "cat; yes | head -c 100000000; echo said >&2"]
+        subprocess.run(words, stdin=stdin, stdout=out.descriptor, stderr=err.descriptor, check=True)
+        assert out.content == (b"input" + b"y\n" * 500)[:1000]
+        assert (err.content, out.truncated, err.truncated) == (b"said\n", True, False)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun < 20_000  # KiB
+
+
+def test_output_within_the_limit_is_whole_and_who_keeps_the_pipe_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared, "LATE", 0.5)
+    with streams(b"", 5) as (stdin, out, err):
+        words = ["sh", "-c", "echo said; sleep 60 & echo $! >&2"]
+        subprocess.run(words, stdin=stdin, stdout=out.descriptor, stderr=err.descriptor, check=True)
+        assert (out.content, out.truncated) == (b"said\n", False)
+        os.kill(int(err.content), signal.SIGKILL)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.errors import SandboxError, StateError, UsageError
+from git_sandbox.errors import HostResourceError, SandboxError, StateError, UsageError
 from git_sandbox.sandbox import copy
 from git_sandbox.sandbox.copy import Place
 from git_sandbox.session import Session
@@ -113,3 +113,44 @@ def test_a_guest_that_makes_scp_complain_without_end(
     with pytest.raises(SandboxError, match="said more than"):
         copy.download(Session("vm-1", tmp_path / "config", lambda: False), "x", tmp_path / "x")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["scp"]
+
+
+def _scp(monkeypatch: pytest.MonkeyPatch, tools: Path, script: str) -> Session:
+    """A session whose scp is `script`: `$to` is where the guest's file goes."""
+    tools.mkdir()
+    (tools / "scp").write_text(f"#!/bin/sh\nfor to; do :; done\n{script}\n")
+    (tools / "scp").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return Session("vm-1", tools / "config", lambda: False)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'yes > "$to"',
+        'mkdir "$to"; i=0; while :; do i=$((i + 1)); : > "$to/$i"; done',
+        'head -c 2000000 /dev/zero > "$to"',
+    ],
+    ids=["a file without end", "files without end", "just too large, and at once"],
+)
+def test_more_than_the_limit_is_stopped_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    session = _scp(monkeypatch, tmp_path / "tools", script)
+    with pytest.raises(StateError, match="more than 1 MiB came") as caught:
+        copy.download(session, "x", tmp_path / "x", 1 << 20)
+    assert "--limit" in caught.value.hint
+    assert [each.name for each in tmp_path.iterdir()] == ["tools"]
+
+
+def test_the_hosts_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _scp(monkeypatch, tmp_path / "tools", 'yes > "$to"')
+    monkeypatch.setattr(copy, "SPARE", 1 << 60)
+    with pytest.raises(HostResourceError, match="free"):
+        copy.download(session, "x", tmp_path / "x")
+    assert [each.name for each in tmp_path.iterdir()] == ["tools"]
+
+
+def test_what_is_within_the_limit_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _scp(monkeypatch, tmp_path / "tools", 'head -c 1000000 /dev/zero > "$to"; sleep 0.5')
+    assert copy.download(session, "x", tmp_path / "x", 1 << 20).stat().st_size == 1_000_000

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.image import initrd
+from git_sandbox.image import guestfiles, initrd
 from git_sandbox.image.initrd import GuestFile
 
 FILES = st.dictionaries(
@@ -52,3 +54,14 @@ def test_initrd_is_the_initramfs_and_then_our_archive_and_private(tmp_path: Path
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     initrd.write(target, base, {})
     assert len(read(target.read_bytes()[12:])) == 1
+
+
+def test_everything_a_guest_imports_of_ours_is_in_it(tmp_path: Path) -> None:
+    for name, each in guestfiles.programs().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(each.content)
+    modules = [f"git_sandbox.guest.{path.stem}" for path in (tmp_path / "git_sandbox/guest").iterdir()]
+    script = "import importlib, sys; sys.path.insert(0, sys.argv[1]); [*map(importlib.import_module, sys.argv[2:])]"
+    words = [sys.executable, "-I", "-S", "-c", script, str(tmp_path), *modules]
+    assert subprocess.run(words, capture_output=True, text=True, check=False).stderr == ""
+    assert "git_sandbox.guest.exporter" in modules

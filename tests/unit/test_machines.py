@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from git_sandbox import jsontext
 from git_sandbox.errors import RequirementError
-from git_sandbox.sandbox import machines
+from git_sandbox.git.names import SandboxId
+from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import machines, prepare
 from git_sandbox.settings import Settings, resolve
-from git_sandbox.store import Record
+from git_sandbox.store import Box, Record
+from git_sandbox.vmm.machine import Capabilities
 
 RECORD = Record(
     id="vm-1", worktree="/w", git_dir="/w/.git", common_dir="/w/.git", object_format="sha1", created=0.0, base=None,
@@ -52,3 +58,19 @@ def test_accelerator_of_the_command_line_counts_when_the_machine_starts(asked: l
     with pytest.raises(RequirementError):
         again("run", resolve({"accelerator": "kvm"})[0])
     assert asked == [("firecracker", "nat", "kvm")]
+
+
+@pytest.mark.parametrize("mode", ["run", "rescue"])
+def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: str) -> None:
+    box = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    box.directory.keys.mkdir()
+    for name in ("login.pub", "host"):
+        (box.directory.keys / name).touch()
+    config = GuestConfig(
+        "vm-1", "run", GuestUser.current(), "/w", "", "nat", "", {}, env={"A": "1"}, auto_push=True,
+        mounts=(GuestMount("given", "/given"),),
+    )  # fmt: skip
+    box.directory.config.write_bytes(jsontext.encode(config))
+    told = prepare.personal(box, RECORD, mode, Capabilities(emulation=True, nat=True))["config.json"]
+    seen = jsontext.decode(told.content, GuestConfig)
+    assert (seen.mode, len(seen.mounts), seen.net != "none", seen.auto_push) == (mode, *[mode == "run"] * 3)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from git_sandbox.errors import Interrupted, SessionError
+from git_sandbox.errors import CollectError, Interrupted, SessionError
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import story
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, resolve
@@ -113,3 +117,23 @@ def test_a_machine_that_only_does_not_answer_is_not_booted_again(monkeypatch: py
 def test_who_wants_no_warm_start_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, starts = life(monkeypatch, [True], warm="no")
     assert (lived.live(), starts) == ("home", [False])
+
+
+def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lived, _, _ = life(monkeypatch, [True])
+
+    def full(*_args: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
+    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", lambda *_args: "rescued")
+    assert lived.live() == "rescued"
+    lived, _, _ = life(monkeypatch, [True])
+    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
+    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", full)
+    lived.box = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
+    with pytest.raises(CollectError, match="not home yet: No space left") as caught:
+        lived.live()
+    assert "`sandbox recover vm-1`" in caught.value.hint

@@ -127,3 +127,24 @@ def test_a_failure_takes_the_template_away_and_is_forgotten_after_a_while(monkey
     monkeypatch.undo()
     templates.prune()
     assert list(templates.root().glob("*.failed")) == []
+
+
+def test_prune_removes_what_a_killed_builder_left_but_not_what_is_being_built() -> None:
+    make("one")
+    left = templates.root() / ".build-1"
+    left.mkdir()
+    with templates.building() as place:
+        assert place is not None
+        left.mkdir()  # `building` has swept
+        assert templates.prune() == 1
+        assert left.exists()
+        assert place.exists()
+    assert templates.prune() == 0
+    assert not left.exists()
+
+
+def test_a_failure_that_cannot_be_noted_is_no_failure_of_its_own() -> None:
+    templates.root().parent.mkdir(parents=True)
+    templates.root().write_text("not a directory")
+    templates.failed("one", "because")
+    assert templates.failures() == {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import enter, requirements
+from git_sandbox import enter, process, requirements
 from git_sandbox.errors import RequirementError
 from git_sandbox.requirements import Check, Verdict
 from git_sandbox.vmm import virtiofs
@@ -84,3 +85,22 @@ def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch
 
 def test_doctor_says_which_transport_and_why() -> None:
     assert requirements._transport(Wanted()).result.startswith("disk: the rule")
+
+
+def test_a_machine_ends_with_its_server_and_not_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtiofs, "LOOKED_AT_EVERY", 0.05)
+    with (
+        process.spawn(["sleep", "60"]) as server,
+        process.spawn(["sleep", "60"]) as vmm,
+        virtiofs.Server(Path("socket"), server).needed(vmm),
+    ):
+        assert vmm.wait(0.3) is None
+        server.popen.kill()
+        assert vmm.wait(10.0) == -signal.SIGKILL
+    with (
+        process.spawn(["sleep", "60"]) as server,
+        process.spawn(["true"]) as vmm,
+        virtiofs.Server(Path("socket"), server).needed(vmm),
+    ):
+        vmm.wait(10.0)
+        assert server.wait(0.3) is None

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,19 @@ def test_disk_of_the_host_survives_a_second_recover(boxes: Sandboxes) -> None:
     assert again["data"][0]["head"] == head
     assert boxes.refs()["refs/sandbox/vm-1"] == head
     assert time.time() - boxes.listed()["vm-1"]["created"] < 3600
+
+
+def test_a_machine_with_a_mount_is_rescued_and_a_damaged_disk_says_so(boxes: Sandboxes, tmp_path: Path) -> None:
+    """The rescue machine has no disks but the workspace's."""
+    given = tmp_path / "given"
+    given.mkdir()
+    done = boxes.run("run", "--mount", str(given), "--", "sh", "-ec", f"{WORK} sync; sudo poweroff -f; sleep 60")
+    assert "rescue" in done.said
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
+    with (boxes.directory() / "workspace.ext4").open("r+b") as disk:
+        disk.write(os.urandom(64 << 10))
+    refs = boxes.refs()
+    done = boxes.run("recover", "vm-1")
+    assert (done.code, "cannot mount the workspace disk" in done.said) == (15, True), done.said
+    assert boxes.refs() == refs
+    boxes.ok("drop", "--force", "vm-1")

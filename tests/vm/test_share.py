@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -59,3 +61,16 @@ def test_arrival_on_a_share_is_exact(boxes: Sandboxes) -> None:
     os.setxattr(linked, "user.note", b"kept")
     said = boxes.ok("doctor", "--verify").text
     assert said.startswith("No difference")
+
+
+@pytest.mark.transports
+def test_a_virtiofsd_that_dies_ends_the_machine_and_the_work_comes_home(boxes: Sandboxes) -> None:
+    boxes.ok("spawn", "-d")
+    boxes.ok("exec", "vm-1", "--", "sh", "-ec", "echo one > one; git add one; git commit -qm one; echo two > two")
+    for pid in [pid for pid, name in boxes.processes().items() if name == "virtiofsd"]:
+        with contextlib.suppress(ProcessLookupError):  # the parent ends with its child
+            os.kill(pid, signal.SIGKILL)
+    wait_for("the supervisor is gone with all it started", lambda: not boxes.processes())
+    assert boxes.listed()["vm-1"]["state"] == "stopped"
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "one"
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:two") == "two"

@@ -11,7 +11,7 @@ from typing import Unpack
 
 from git_sandbox import store
 from git_sandbox.api.sandbox import Sandbox
-from git_sandbox.api.shared import Given, content, files, interruptible, resolved
+from git_sandbox.api.shared import LIMIT, Given, interruptible, resolved, streams
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -35,6 +35,7 @@ class Ran:
     settled: Settled
     stdout: bytes
     stderr: bytes
+    truncated: bool = False  # it said more than the limit, and only the beginning is here
 
     @property
     def id(self) -> str:
@@ -68,23 +69,25 @@ class Project:
         name: str | None = None,
         origin: str | None = None,
         input: bytes = b"",
+        limit: int = LIMIT,
         progress: Progress = lambda _text: None,
         **given: Unpack[Given],
     ) -> Ran:
         """Run a command in a new sandbox to its end, and bring home what came of it; nothing is merged unless `on_exit`
         is `merge`. `origin`: a sandbox to begin with the disk of. Ctrl-C brings the work home before it is raised.
+        `limit`: bytes kept of each output; of more, `Ran.truncated` says so.
         """
-        with files(input) as (stdin, stdout, stderr):
+        with streams(input, limit) as (stdin, out, err):
             options = Options(
                 resolved(self.repository, given), name, tuple(command), origin=origin,
-                stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno(),
+                stdin=stdin.fileno(), stdout=out.descriptor, stderr=err.descriptor,
             )  # fmt: skip
             with interruptible():
                 finished = story.spawn(self.repository, options, progress)
                 settled = _settle(self.repository, finished, options)
             if finished.interrupted:
                 raise KeyboardInterrupt if finished.interrupted == signal.SIGINT else Interrupted(finished.interrupted)
-            return Ran(finished, settled, content(stdout), content(stderr))
+            return Ran(finished, settled, out.content, err.content, out.truncated or err.truncated)
 
     def run_many(
         self,

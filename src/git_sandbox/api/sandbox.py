@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self, Unpack
 
 from git_sandbox import store
-from git_sandbox.api.shared import Given, Output, content, files, resolved
+from git_sandbox.api.shared import LIMIT, Given, Output, resolved, streams
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
@@ -59,20 +59,24 @@ class Sandbox:
         detached.start(self.repository, options, progress, resume=self.id)
         return self
 
-    def exec(self, command: Sequence[str], *, input: bytes = b"", directory: str = "/workspace") -> Output:
-        """Run a command in the running sandbox, to its end."""
+    def exec(
+        self, command: Sequence[str], *, input: bytes = b"", directory: str = "/workspace", limit: int = LIMIT
+    ) -> Output:
+        """Run a command in the running sandbox, to its end. `limit`: bytes kept of each output, see `Output`."""
         session = live.open_session(self.repository, self.id)
-        with files(input) as (stdin, stdout, stderr):
-            code = session.run(command, directory, stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno())
-            return Output(code, content(stdout), content(stderr))
+        with streams(input, limit) as (stdin, out, err):
+            code = session.run(command, directory, stdin=stdin.fileno(), stdout=out.descriptor, stderr=err.descriptor)
+            return Output(code, out.content, err.content, out.truncated or err.truncated)
 
     def upload(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or directory of this host into the running sandbox."""
         copy.upload(live.open_session(self.repository, self.id), Path(source), target)
 
-    def download(self, source: str, target: str | os.PathLike[str]) -> Path:
-        """Copy a file or directory out of the running sandbox; where it is now."""
-        return copy.download(live.open_session(self.repository, self.id), source, Path(target))
+    def download(self, source: str, target: str | os.PathLike[str], *, limit: int = copy.LIMIT) -> Path:
+        """Copy a file or directory out of the running sandbox; where it is now. StateError when more than `limit` bytes
+        come; then nothing is.
+        """
+        return copy.download(live.open_session(self.repository, self.id), source, Path(target), limit)
 
     def collect(self, *, progress: Progress = lambda _text: None) -> Home:
         """Bring home now what the running sandbox has, as `sandbox sync` here and `sandbox push` inside do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
@@ -46,13 +47,21 @@ class Given(TypedDict, total=False):
     boot_timeout: int
 
 
+LIMIT = 64 << 20  # bytes of each output that are kept
+LATE = 5.0  # seconds for the last of it to arrive
+
+
 @dataclass(frozen=True)
 class Output:
-    """What a command in a sandbox said, byte for byte. Guest text: see `git_sandbox.text` before showing it."""
+    """What a command in a sandbox said, byte for byte. Guest text: see `git_sandbox.text` before showing it.
+
+    `truncated`: it said more than the limit, and only the beginning is here.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
+    truncated: bool = False
 
 
 def resolved(repo: Repository, given: Given) -> settings.Settings:
@@ -65,18 +74,50 @@ def resolved(repo: Repository, given: Given) -> settings.Settings:
     return settings.resolve(rows, projectfile.read(repo.worktree, repo.common_dir))[0]
 
 
+class Kept:
+    """One output of a command: read to its end, so that nobody has to wait, and kept up to `limit` bytes.
+
+    What runs in a sandbox may talk without end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self.truncated = False
+        self._reading, self.descriptor = os.pipe()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with os.fdopen(self._reading, "rb", 0) as source:
+            while chunk := source.read(1 << 16):
+                room = self._limit - len(self._kept)
+                self._kept += chunk[:room]
+                self.truncated |= len(chunk) > room
+
+    def close(self) -> None:
+        """No more comes from us. Something else, ssh's master, may still have the other end."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+            self._thread.join(LATE)
+
+    @property
+    def content(self) -> bytes:
+        self.close()
+        return bytes(self._kept)
+
+
 @contextlib.contextmanager
-def files(input: bytes) -> Iterator[tuple[IO[bytes], IO[bytes], IO[bytes]]]:
-    with contextlib.ExitStack() as stack:
-        stdin, stdout, stderr = (stack.enter_context(tempfile.TemporaryFile(prefix="git-sandbox-")) for _ in range(3))
+def streams(input: bytes, limit: int) -> Iterator[tuple[IO[bytes], Kept, Kept]]:
+    """Standard input as a file, and both outputs."""
+    with tempfile.TemporaryFile(prefix="git-sandbox-") as stdin, contextlib.ExitStack() as stack:
         stdin.write(input)
         stdin.seek(0)
-        yield stdin, stdout, stderr
-
-
-def content(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read()
+        both = Kept(limit), Kept(limit)
+        for each in both:
+            stack.callback(each.close)
+        yield stdin, *both
 
 
 @contextlib.contextmanager

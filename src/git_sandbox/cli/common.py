@@ -64,6 +64,11 @@ def size(count: int) -> str:
     raise AssertionError  # the loop returns at its last unit
 
 
+def number(count: int, what: str) -> str:
+    """`1 machine`, `2 machines`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as they need to be, two spaces apart, the last one open."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]

@@ -9,15 +9,16 @@ import click
 from git_sandbox import settings
 from git_sandbox.cli import common, configured, progress
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import StateError
+from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import bases, build, cache, spec, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.sandbox import images, volumes
 from git_sandbox.text import one_line
 
 
-@click.group("image")
-def command() -> None:
+@click.group("image", invoke_without_command=True, no_args_is_help=False)
+@click.pass_context
+def command(context: click.Context) -> None:
     """Build, list and remove guest images.
 
     An image is identified by what goes into it. The one your settings ask for is built at first use; `packages` in
@@ -29,9 +30,11 @@ def command() -> None:
       sandbox image build --packages ripgrep
       sandbox image ls
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if context.invoked_subcommand is None:  # said by us: click has shown the help and ended with 0 until 8.2
+        raise UsageError("`sandbox image` needs a command", hint="see `sandbox image --help`")
 
 
-@command.command("build")
+@command.command("build", short_help="Build the image your settings ask for.")
 @configured.setting_options("image", "packages")
 @click.option("--force", is_flag=True, help="Build anew, with the packages of today.")
 @common.json_option
@@ -53,7 +56,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     return Result("image build", {"key": made.root.name, "path": made.root, "bytes": made.size}, text=text)
 
 
-@command.command("ls")
+@command.command("ls", short_help="List images; * is the one for your settings.")
 @common.json_option
 def list_images(as_json: bool) -> Result:
     """List the images that are there; * marks the one your settings ask for.
@@ -93,7 +96,7 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     return Result("image rm", list(keys), text="\n".join(f"Removed {key}" for key in keys))
 
 
-@command.command("prune")
+@command.command("prune", short_help="Remove all that no sandbox needs.")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
     """Remove every image but the one your settings ask for and those a sandbox needs, saved machines, and repositories.
@@ -117,18 +120,18 @@ def prune_images(as_json: bool) -> Result:
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
-    lines += [f"Removed {saved} machines saved for warm starts"] if saved else []
+    lines += [f"Removed {common.number(saved, 'machine')} saved for warm starts"] if saved else []
     copies = bases.prune()
-    lines += [f"Removed {copies} images of repositories"] if copies else []
+    lines += [f"Removed {common.number(copies, 'image')} of repositories"] if copies else []
     wanted, _ = settings.resolve()
     stray = volumes.tidy(wanted.thin_pool)
-    lines += [f"Removed {stray} thin volumes that nobody needs"] if stray else []
+    lines += [f"Removed {common.number(stray, 'thin volume')} that nobody needs"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
     found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
     return Result("image prune", found, text=text)
 
 
-@command.command("spec")
+@command.command("spec", short_help="Print the image spec of your settings.")
 @configured.setting_options("image", "packages")
 @common.json_option
 def show_spec(as_json: bool, **given: Any) -> Result:

@@ -15,8 +15,6 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import HostResourceError, Interrupted, SandboxError, UsageError
 from git_sandbox.text import one_line
 
-NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2; 8.1 just shows the help
-
 # verb -> one line of help; each lives in `cli/<verb>.py` and is imported only when it is used.
 VERBS = {
     "spawn": "Open a shell in a new sandbox of this repository (the default).",
@@ -145,13 +143,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], *, as_json: bool) -> int:
     try:
-        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False)
-    except NO_ARGUMENTS as error:  # its message is the whole help page
-        path = error.ctx.command_path if error.ctx else "sandbox"
-        raise UsageError(f"`{path}` needs a command", hint=f"see `{path} --help`") from error
+        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False, color=result.colours())
     except click.UsageError as error:
-        hint = error.ctx.command_path if error.ctx else "sandbox"
-        raise UsageError(" ".join(error.format_message().split()).rstrip("."), hint=f"see `{hint} --help`") from error
+        path = error.ctx.command_path if error.ctx else "sandbox"
+        hint = _verb_comes_first(words) or f"see `{path} --help`"
+        raise UsageError(" ".join(error.format_message().split()).rstrip("."), hint=hint) from error
     except click.ClickException as error:
         raise SandboxError(error.format_message()) from error
     except click.Abort:
@@ -160,6 +156,12 @@ def _run(words: list[str], *, as_json: bool) -> int:
         result.show(answer, as_json=as_json)
         return answer.exit_code
     return answer if isinstance(answer, int) else 0
+
+
+def _verb_comes_first(words: list[str]) -> str:
+    """A hint for `sandbox --net nat run -- make`, where the options make click take `spawn` for the verb."""
+    verb = next((word for word in words if not word.startswith("-") and word in VERBS), "")
+    return f"the command comes first: `sandbox {verb} …`" if verb and words[0].startswith("-") else ""
 
 
 def _resource(error: OSError) -> HostResourceError:

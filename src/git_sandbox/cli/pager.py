@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process
+from git_sandbox.cli import result
 from git_sandbox.git import command
 from git_sandbox.settings import environment
 
@@ -19,8 +20,7 @@ def coloured(when: str) -> bool:
     """Whether to colour what goes to standard output. `NO_COLOR` and a dumb terminal count for `auto`."""
     if when != "auto":
         return when == "always"
-    seen = environment()
-    return sys.stdout.isatty() and not seen.get("NO_COLOR") and seen.get("TERM") != "dumb"
+    return sys.stdout.isatty() and result.colours() is None
 
 
 def chosen() -> str:

@@ -7,6 +7,7 @@ exit_code}]}`, one line on standard output, also for failures before a verb ran.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,14 +31,19 @@ class Result:
     exit_code: int = 0
 
 
+def colours() -> bool | None:
+    """False where nobody wants any: `NO_COLOR` (no-color.org), a terminal without. None: click looks where it goes."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
 def show(result: Result, *, as_json: bool) -> None:
     if as_json:
         _envelope(result.command, "ok", result.data, [])
         return
     for note in result.notes:
-        click.echo(note, err=True)
+        click.echo(note, err=True, color=colours())
     if result.text:
-        click.echo(result.text)
+        click.echo(result.text, color=colours())
 
 
 def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
@@ -49,11 +55,11 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
         }  # fmt: skip
         _envelope(command, "error", None, [row])
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True, color=colours())
     for line in error.cause.splitlines():
         click.echo(f"  {line}", err=True)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=colours())
 
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:

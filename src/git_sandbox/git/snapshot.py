@@ -29,6 +29,7 @@ _IDENTITY = {
 _BELIEVE_COPIED_STAT = (("core.checkStat", "minimal"), ("core.trustctime", "false"))
 _LOOK_YOURSELF = (("core.untrackedCache", "false"),)
 # With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
+_FILTERS = "`git status` needs that filter, too: install its program, or turn it off with `git config`"
 _CANNOT_WRITE = (
     b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
     b"Read-only file system", b"failed to insert",
@@ -62,7 +63,11 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snaps
     # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
     done = private.try_run("add", "-A", "--sparse", "--ignore-errors")
     if done.returncode not in (0, 1) or any(sign in done.stderr for sign in _CANNOT_WRITE):
-        raise RepositoryError("the worktree could not be captured", cause=printable(done.complaint, limit=2000))
+        raise RepositoryError(
+            "the worktree could not be captured",
+            cause=printable(done.complaint, limit=2000),
+            hint=_FILTERS if b"filter" in done.stderr else "",
+        )
     return Snapshot(_write_tree(private), staged)
 
 

@@ -8,9 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from git_sandbox.guest import large
 from git_sandbox.guest.history import WORKTREE
 from git_sandbox.guest.repository import ExportError, Repo, complaint, text
 
+MAGIC = ":(top,exclude,literal)"
+MAX_LEFT_OUT = 500  # files; they are arguments
 MAX_POINTER = 4096 + 16  # bytes of a worktree's `gitdir`; a path has at most PATH_MAX
 
 
@@ -40,7 +43,10 @@ class TemporaryIndex:
         process that dies then would cost all of it. Without them such a file is only marked as one to look at.
         """
         options = self._lenient if filters else self._none
-        return self.repo.ask(*options, *args, input=input, env={"GIT_INDEX_FILE": str(self.path)})
+        env = {"GIT_INDEX_FILE": str(self.path)}
+        if any(each.startswith(MAGIC) for each in args):
+            env["GIT_LITERAL_PATHSPECS"] = "0"
+        return self.repo.ask(*options, *args, input=input, env=env)
 
     def tree(self) -> str | None:
         done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
@@ -73,14 +79,26 @@ def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
 
 def add_all(index: TemporaryIndex) -> None:
     """Everything that is not ignored, or as much of it as can be read."""
-    done = index.ask("add", "-A", "--sparse", "--ignore-errors", filters=True)
+    words = ("add", "-A", "--sparse", "--ignore-errors", *leave_out(index))
+    done = index.ask(*words, filters=True)
     if done.returncode not in (0, 1):  # a filter that runs as a process and dies is fatal, required or not
         index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
-        done = index.ask("add", "-A", "--sparse", "--ignore-errors")
+        done = index.ask(*words)
     if done.returncode or b"filter" in done.stderr:
         index.repo.warn(f"git add: {complaint(done)}")
     if done.returncode:
         notice(index)
+
+
+def leave_out(index: TemporaryIndex) -> list[str]:
+    """What makes `add` leave out files that are too large to come home; where that is looked at."""
+    if not large.careful():
+        return []
+    found = large.beyond(index.repo.worktree or "", index.list("-o", "-m", "--exclude-standard"))
+    for path, size in found:
+        index.repo.warn(f"{text(path)} is too large ({size >> 20} MiB): not exported, it stays on the sandbox's disk")
+    specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found[:MAX_LEFT_OUT]]
+    return ["--", ":/", *specs] if specs else []
 
 
 def notice(index: TemporaryIndex) -> None:

@@ -171,18 +171,17 @@ def _in_use(place: Path) -> bool:
     return False
 
 
-def remove(base: Base) -> None:
-    """Machines that run from it keep their link."""
+def remove(base: Base) -> bool:
+    """Machines that run from it keep their link. False where nothing can be removed."""
     hidden = base.root.parent / f".gone-{time.time_ns()}"
     with contextlib.suppress(OSError):  # somebody else removed it
         base.root.rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
+    return not base.root.exists()
 
 
 def prune() -> int:
-    """Remove all that are there; how many that were."""
-    found = every()
-    for base in found:
-        remove(base)
+    """Remove all that are there, as far as that is possible; how many went."""
+    gone = sum(remove(base) for base in every())
     tidy(0)
-    return len(found)
+    return gone

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import paths
+from git_sandbox.errors import SandboxError
 
 KEPT = 4  # templates, the most recently used
 KEPT_BYTES = 4 << 30  # of all together
@@ -122,14 +123,19 @@ def building() -> Iterator[Path | None]:
         except BlockingIOError:
             yield None
             return
-        for stale in here.glob(".build-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        _sweep(here)
         place = here / f".build-{os.getpid()}"
         place.mkdir(mode=0o700)
         try:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _sweep(here: Path) -> None:
+    """Remove what dead builds left: as large as a machine's memory. Only for who holds the lock."""
+    for stale in here.glob(".build-*"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def publish(place: Path, key: str, image: str, shape: str) -> None:
@@ -169,7 +175,9 @@ def _evict(fresh: Path) -> None:
 
 
 def remove(template: Template) -> bool:
-    """False while a machine is being started from it. One that runs keeps its pages: they are only unlinked."""
+    """False while a machine is being started from it, and where nothing can be removed. One that runs keeps its pages:
+    they are only unlinked.
+    """
     try:
         with template.description.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,7 +186,7 @@ def remove(template: Template) -> bool:
         return False
     except OSError:  # half removed already
         discard(template)
-    return True
+    return not template.root.exists()
 
 
 def discard(template: Template) -> None:
@@ -190,16 +198,24 @@ def discard(template: Template) -> None:
 
 
 def prune() -> int:
-    """Remove all templates and the notes about failures; the number of templates that went."""
-    for note in root().glob("*.failed"):
-        note.unlink(missing_ok=True)
-    return sum(remove(each) for each in every())
+    """Remove all templates, what dead builds left and the notes about failures; the number of templates that went."""
+    with contextlib.suppress(OSError):
+        for note in root().glob("*.failed"):
+            note.unlink(missing_ok=True)
+    gone = sum(remove(each) for each in every())
+    if root().is_dir():
+        with contextlib.suppress(OSError, SandboxError), building():
+            pass
+    return gone
 
 
 def failed(key: str, reason: str) -> None:
-    """Note that starting from (or making) that template did not work, so that it is not tried again and again."""
+    """Note that starting from (or making) that template did not work, so that it is not tried again and again.
+
+    Where that cannot be noted, in a cache nobody may write for one, it is tried again: no reason to fail.
+    """
     discard(Template(root() / key))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, SandboxError):
         paths.private_directory(root())
         (root() / f"{key}.failed").write_bytes(msgspec.json.encode(Failure(reason, time.time())))
 

@@ -6,21 +6,28 @@ links (a link arrives as what it points to, seen from inside the guest), and no 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import process
-from git_sandbox.errors import SessionError, StateError, UsageError
+from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
 from git_sandbox.session import Session
 from git_sandbox.text import one_line, printable
 
 _REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
 _GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
 WORKSPACE = "/workspace"
+LIMIT = 16 << 30  # bytes that may come out; what a workspace disk holds, if nobody says otherwise
+SPARE = 1 << 30  # bytes that copies keep free of the host's disk
+SMALL = 16 << 20  # bytes; what is smaller fits all the same
+ENTRY = 4096  # bytes the smallest file counts for
 MAX_SAID = 1 << 20  # bytes of complaints; the guest's side can make scp say anything
 _BARE = {"head", "objects", "refs"}
 
@@ -78,10 +85,11 @@ def refuse_repositories(arrived: Path, name: str) -> None:
         )
 
 
-def download(session: Session, source: str, target: Path) -> Path:
+def download(session: Session, source: str, target: Path, limit: int = LIMIT) -> Path:
     """A file or a directory of the guest; where it is now. Into `target` when that is a directory.
 
-    Raises StateError when something of another kind, or a symbolic link, is in the way.
+    Raises StateError when something of another kind, or a symbolic link, is in the way, or when more than `limit` bytes
+    come; HostResourceError before the host's disk is full. Then nothing has been copied.
     """
     name = os.path.basename(source.rstrip("/")) or "workspace"  # noqa: PTH119 - a guest's path
     if name in {".", ".."}:
@@ -92,7 +100,7 @@ def download(session: Session, source: str, target: Path) -> Path:
         raise UsageError(f"there is no directory {parent}")
     with tempfile.TemporaryDirectory(prefix=".sandbox-cp-", dir=parent) as fresh:
         arrived = Path(fresh) / "arrived"
-        _scp(session, f"{session.host}:{remote(source)}", os.fspath(arrived))
+        _scp(session, f"{session.host}:{remote(source)}", os.fspath(arrived), Guard(Path(fresh), limit))
         final = parent / (name if into else target.name)
         refuse_repositories(arrived, final.name)
         put(arrived, final)
@@ -123,8 +131,45 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _scp(session: Session, source: str, target: str) -> None:
+class Guard:
+    """Looks at what arrives below `place`: a guest's file may have no end, and a directory no last file.
+
+    What is there is counted now and then, so a little more than `limit` may have arrived by the time it is noticed.
+    """
+
+    def __init__(self, place: Path, limit: int) -> None:
+        self._place, self._limit = place, limit
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:
+            begun = time.monotonic()
+            self.count()
+            self._next = time.monotonic() + 4 * (time.monotonic() - begun)  # a fifth of the time, at most
+
+    def count(self) -> None:
+        """Raises StateError when there is too much, HostResourceError when it is about to fill the disk."""
+        found = 0
+        for directory, names, files in os.walk(self._place):
+            for name in (*names, *files):
+                with contextlib.suppress(OSError):
+                    found += max(ENTRY, os.lstat(os.path.join(directory, name)).st_size)  # noqa: PTH118 - many
+                if found > self._limit:
+                    raise StateError(
+                        f"more than {self._limit >> 20} MiB came: the copy was stopped",
+                        hint="`--limit SIZE` allows more; a guest's file may have no end",
+                    )
+        if found > SMALL and shutil.disk_usage(self._place).free < SPARE:
+            raise HostResourceError(
+                f"the copy was stopped: this host's disk has less than {SPARE >> 20} MiB free",
+                hint="free some space, or copy less",
+            )
+
+
+def _scp(session: Session, source: str, target: str, guard: Guard | None = None) -> None:
     argv = ["scp", "-q", "-s", "-r", "-F", os.fspath(session.config), "--", source, target]
-    done = process.run(argv, output=MAX_SAID)
+    done = process.run(argv, output=MAX_SAID, watch=guard)
+    if guard is not None:
+        guard.count()  # the last of it may have come since
     if done.returncode != 0:
         raise SessionError("the copy was not finished", cause=printable(done.complaint, limit=2000))

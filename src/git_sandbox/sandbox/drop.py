@@ -38,7 +38,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         record = inspect.record_of(repo, entry)
         inside = nested.holdings(repo, box, record)
         if not force:
-            _refuse_recoverable(name, entry.state)
+            _refuse_recoverable(name, entry)
             _refuse_commits(name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
@@ -46,8 +46,9 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
 
 
-def _refuse_recoverable(name: str, state: State) -> None:
-    if state is State.RECOVERABLE:
+def _refuse_recoverable(name: str, entry: Entry) -> None:
+    """What a damaged record says nobody knows: where there is a disk, it may be the only place with the work."""
+    if entry.state is State.RECOVERABLE or (entry.state is State.BROKEN and entry.directory.has_disk()):
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",
             hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` throws it away",
@@ -94,12 +95,13 @@ class Recovered:
 def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
     """Bring home what is on the disk of a sandbox that does not run (any more), even if that was done before."""
     with store.open_existing(repo, name) as (box, entry):
-        if entry.record is None:
-            raise StateError(f"the record of sandbox `{name}` cannot be read", hint=f"look into {entry.directory.root}")
-        brought = home.rescue(box, entry.record, progress)
+        record = inspect.record_of(repo, entry)  # the copy in the repository, where the record is damaged
+        if record is None:
+            raise store.unreadable(entry)
+        brought = home.rescue(box, record, progress)
         # Unlike a normal end this never removes the sandbox: whoever recovers wants to look at it.
-        home.note(box, entry.record, entry.record.exit_code, brought)
-        return Recovered(entry.id, entry.record, brought)
+        home.note(box, record, record.exit_code, brought)
+        return Recovered(entry.id, record, brought)
 
 
 def recoverable(repo: Repository) -> list[str]:

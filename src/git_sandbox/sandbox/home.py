@@ -32,6 +32,7 @@ ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answer
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
+DYING = 3.0  # seconds until a machine that has hung up is gone
 BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
@@ -85,8 +86,14 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
-        with control(box.directory, patience=BOOTING) as channel:
-            home = _import(box, record, channel, progress)
+        try:
+            with control(box.directory, patience=BOOTING) as channel:
+                home = _import(box, record, channel, progress)
+        except (CollectError, MachineError) as error:
+            if not running.wait(DYING):
+                raise
+            why = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+            raise type(error)(error.message, cause=why, hint=error.hint) from error
         power_off(box, running)
     return dataclasses.replace(home, rescued=True)
 
@@ -197,12 +204,13 @@ def remove(box: Box, record: Record | None = None) -> None:
         shutil.rmtree(box.directory.root, ignore_errors=True)
 
 
-def why(error: SandboxError, box: Box) -> CollectError:
+def why(error: SandboxError | OSError, box: Box) -> CollectError:
     """The error for work that did not come home, saying where it is and what to do first."""
     full = shutil.disk_usage(box.directory.root).free < NEARLY_FULL
+    message, cause = (error.strerror or str(error), "") if isinstance(error, OSError) else (error.message, error.cause)
     first = f"free some space below {box.directory.root}, then " if full else ""
     return CollectError(
-        f"the work in sandbox `{box.id}` is not home yet: {error.message}",
-        cause=f"this host's disk is full\n{error.cause}" if full else error.cause,
+        f"the work in sandbox `{box.id}` is not home yet: {message}",
+        cause=f"this host's disk is full\n{cause}".strip() if full else cause,
         hint=f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`",
     )

@@ -189,6 +189,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         config,
         mode=mode,
         env=config.env if run else {},
+        mounts=config.mounts if run else (),  # a rescue machine has none of these disks
         net=record.net if run else "none",
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,

@@ -156,8 +156,8 @@ class _Life:
                 raise self._explained(error, running, adoption) from error
             try:
                 brought = self._in_spite_of_a_signal(lambda: home.bring_home(self.box, self.record, self.progress))
-            except SandboxError as error:
-                self.problem = self.problem or error
+            except (SandboxError, OSError):  # OSError: of this host's, whose disk is full
+                brought = None
             self.progress("Stopping the machine")
             self._in_spite_of_a_signal(lambda: home.power_off(self.box, running))
         if brought is None:
@@ -248,7 +248,7 @@ class _Life:
     def _rescued(self) -> Home:
         try:
             return home.rescue(self.box, self.record, self.progress)
-        except SandboxError as error:
+        except (SandboxError, OSError) as error:
             raise home.why(error, self.box) from error
 
     def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:

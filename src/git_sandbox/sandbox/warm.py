@@ -181,7 +181,7 @@ def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
         if shutil.disk_usage(place).free < need:
             raise HostResourceError(f"a template needs {need >> 20} MiB below {place.parent}")
         wanted.progress("Preparing warm starts (once for this kind of machine)")
-        with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=".scratch-", dir=place) as scratch:  # killed, it goes with `place`
             _boot_and_save(wanted, backend, Template(place), Path(scratch))
         templates.publish(place, key, wanted.image.root.name, _words(wanted.spec, backend))
     return True

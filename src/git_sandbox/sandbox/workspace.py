@@ -39,6 +39,7 @@ from git_sandbox.sandbox import nested, volumes
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, NestedRecord
+from git_sandbox.text import one_line
 from git_sandbox.transport import cow, disk, layer, tail
 from git_sandbox.transport.cow import Means
 from git_sandbox.transport.tail import Tail
@@ -91,8 +92,9 @@ def make(
     """
     task = _Task(box, policy, settings, formats, progress, careful)
     try:
-        if settings.bases:
-            _ = task.means  # whatever is wrong with it is said before anything is copied
+        if settings.bases and not task.cached():
+            progress("The cache cannot be written: the repository is copied whole")
+            task = replace(task, settings=replace(settings, bases=0))
         return task.from_base() or task.copied()
     except BaseException:
         layer.discard(box.directory)
@@ -145,6 +147,14 @@ class _Task:
         found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
         cow.choose(settings.cow, found)
         return found
+
+    def cached(self) -> bool:
+        """Whether bases can be kept: a cache is never required. Raises what `means` does, before anything is copied."""
+        try:
+            _ = self.means
+        except (HostResourceError, OSError):
+            return False
+        return True
 
     def from_base(self) -> Workspace | None:
         """None when there is no base, or when something is odd."""
@@ -199,9 +209,7 @@ class _Task:
             taken = take(Git(self.box.repo.git_dir, place), captured, copied=True)
             inside = nested.record(place, captured.git_dirs)
             self.progress("Making the workspace disk")
-            if self._worth(captured) and not ledger.obstacle:
-                self._new_base(captured, ledger, place)
-            else:
+            if not self._worth(captured) or ledger.obstacle or not self._new_base(captured, ledger, place):
                 layer.discard(self.box.directory)
                 self._make(captured, self.box.directory.disk)
         return Workspace(captured, taken, inside)
@@ -210,17 +218,23 @@ class _Task:
         large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
         return large and self.settings.bases > 0
 
-    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> None:
-        with bases.building(self.repository) as build:
-            made = Base(build)
-            self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
-            made.image.chmod(0o400)
-            made.known.write_bytes(ledger.known(place).encoded())
-            self._attach(made, None)
-            info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
-            bases.publish(build, info, self.settings.bases << 20)
+    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> bool:
+        """A base, and the disk laid over it; False when it could not be kept, because the cache's disk is full."""
+        try:
+            with bases.building(self.repository) as build:
+                made = Base(build)
+                self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
+                made.image.chmod(0o400)
+                made.known.write_bytes(ledger.known(place).encoded())
+                self._attach(made, None)
+                info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
+                bases.publish(build, info, self.settings.bases << 20)
+        except (HostResourceError, OSError) as error:
+            self.progress(f"No image of the repository could be kept for later ({one_line(str(error))})")
+            return False
         with suppress(HostResourceError):  # a volume that stays is no reason to go without a sandbox
             volumes.tidy(self.means.pool)
+        return True
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth

@@ -103,9 +103,9 @@ class CloudHypervisor:
             cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])
             stack.callback(cleanup.remove)
             complaints = stack.enter_context(process.capped_log(logs.vmm, LOG_LIMIT))
-            share = None
+            server = None
             if spec.share is not None:
-                share = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
+                server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
             try:
@@ -117,7 +117,9 @@ class CloudHypervisor:
             watch.start()
             stack.callback(watch.join, 5.0)
             stack.callback(child.stop)  # first: its end is the end of the events
-            described = config(spec, vsock, share, landlock=landlock_abi() >= LANDLOCK_ABI)
+            if server is not None:
+                stack.enter_context(server.needed(child))
+            described = config(spec, vsock, server.place if server else None, landlock=landlock_abi() >= LANDLOCK_ABI)
             begin: Iterable[Call] = calls(described)
             if (saved := spec.saved) and saved.restore:
                 cleanup.made += cloud_hypervisor_state.describe(described, saved, runtime)

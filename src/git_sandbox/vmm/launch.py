@@ -68,7 +68,7 @@ class RunningProcess:
 def tail(path: Path, label: str) -> str:
     """The last lines of a log, safe to print."""
     with contextlib.suppress(OSError):
-        text = printable(path.read_bytes()[-4000:]).strip()
+        text = printable(path.read_bytes()[-4000:].replace(b"\r\n", b"\n")).strip()
         return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
     return ""
 

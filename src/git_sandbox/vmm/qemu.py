@@ -187,9 +187,10 @@ class Qemu:
             complaints = stack.enter_context(process.capped_log(logs.vmm, CONSOLE_LIMIT))
             if spec.net == "nat":
                 listeners["net"] = stack.enter_context(net.nat(complaints))
+            server = None
             if spec.share is not None:
-                place = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
-                listeners["share"] = stack.enter_context(Attachment(UNIX, str(place)).connect())
+                server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
+                listeners["share"] = stack.enter_context(Attachment(UNIX, str(server.place)).connect())
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
             address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
             descriptors |= {"vsock": address.descriptor} if address.cid else {}
@@ -211,6 +212,8 @@ class Qemu:
             for listener in listeners.values():
                 listener.close()  # QEMU has its own copies; with ours open a dead QEMU would seem to listen
             running = RunningQemu(child, sockets, logs, spec.saved, address.cid)
+            if server is not None:
+                stack.enter_context(server.needed(child))
             _check_started(running)
             yield running
 
@@ -238,7 +241,7 @@ def _check_started(running: RunningQemu) -> None:
 
 def _tail(path: Path, label: str) -> str:
     with contextlib.suppress(OSError):
-        text = printable(path.read_bytes()[-4000:]).strip()
+        text = printable(path.read_bytes()[-4000:].replace(b"\r\n", b"\n")).strip()
         return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
     return ""
 

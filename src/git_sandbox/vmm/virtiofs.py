@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from git_sandbox.vmm.machine import Cleanup, Share
 PROGRAM = "virtiofsd"
 VERSIONS = ((1, 10), (2,))  # from, below; what is tested is in docs/how-to/share.md
 ELSEWHERE = ("/usr/libexec", "/usr/lib/qemu", "/usr/lib")  # distributions keep it away from users' PATH
+LOOKED_AT_EVERY = 1.0  # seconds
 QUEUE = 1024  # requests under way; the most that QEMU takes
 HOW = "Debian 13 and Ubuntu 24.04: `sudo apt-get install virtiofsd`; docs/how-to/share.md for others"
 
@@ -85,9 +87,38 @@ def argv(descriptor: int) -> list[str]:
     ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Server:
+    """A virtiofsd. `place`: the socket at which it serves one VMM."""
+
+    place: Path
+    child: process.Child
+
+    @contextlib.contextmanager
+    def needed(self, vmm: process.Child) -> Iterator[None]:
+        """While the block lasts, the end of this server is the machine's: its guest would wait for an answer for ever.
+
+        What was written is in the directory, and a rescue machine brings it home.
+        """
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(LOOKED_AT_EVERY):
+                if self.child.poll() is not None and vmm.poll() is None:
+                    process.kill_group(vmm.pid)
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+
+
 @contextlib.contextmanager
-def served(share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup) -> Iterator[Path]:
-    """A running virtiofsd; the socket at which it serves one VMM. It ends when that one hangs up, or with the block.
+def served(share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup) -> Iterator[Server]:
+    """A running virtiofsd. It ends when its VMM hangs up, or with the block.
 
     Raises RequirementError when there is none that can be used.
     """
@@ -95,6 +126,6 @@ def served(share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup)
     place = runtime / "share"
     with cleanup.listener(place) as listening:
         words = idspace.serve_argv(IdSpace.of(share.place), share.place, program.path, argv(listening.fileno()))
-        with process.spawn(words, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]):
+        with process.spawn(words, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]) as child:
             listening.close()  # a dead virtiofsd must not seem to listen
-            yield place
+            yield Server(place, child)

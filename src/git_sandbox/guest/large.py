@@ -1,0 +1,35 @@
+"""Files too large to come home: one of them must not hold up everything else.
+
+The host takes no file above 4 GiB, and hashing one without end takes for ever. A live machine does not look for them,
+that costs time at every way home; but one that has failed is followed by a rescue machine, and that one does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+MOST = 4 << 30  # bytes of all uncommitted files together; the host takes no larger one (`collect/quarantine.py`)
+
+
+def careful() -> bool:
+    """Whether this is a rescue machine, which has seen nobody but us."""
+    return "sandbox.mode=rescue" in Path("/proc/cmdline").read_text("utf-8", "replace").split()
+
+
+def beyond(top: str, paths: Iterable[bytes], most: int = MOST) -> list[tuple[bytes, int]]:
+    """Which files below `top` have to stay so that the others are no more than `most` bytes, with their sizes."""
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append((os.lstat(os.path.join(os.fsencode(top), path)).st_size, path))  # noqa: PTH118 - bytes
+        except OSError:
+            continue  # deleted
+    total = 0
+    out = []
+    for size, path in sorted(sizes):
+        total += size
+        if total > most:
+            out.append((path, size))
+    return out
