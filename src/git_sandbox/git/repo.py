@@ -55,6 +55,16 @@ class Repository:
         rows = (line.split(" ", 1) for line in output.splitlines())
         return {RefName(name): oid(value) for value, name in rows}
 
+    def refs_and_head(self) -> tuple[dict[RefName, Oid], Oid | None]:
+        """All refs, and the commit of HEAD: the list marks the branch that is checked out, so one git tells both."""
+        text = self.git.run("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)").decode(
+            "utf-8", "surrogateescape"
+        )
+        rows = [line.split(" ", 1) for line in text.splitlines()]
+        marked = next((oid(value) for value, rest in rows if rest.startswith("*")), None)
+        refs = {RefName(rest[2:]): oid(value) for value, rest in rows}
+        return refs, marked or self.resolve("HEAD^{commit}")
+
     def resolve(self, name: str) -> Oid | None:
         """The object `name` stands for, or None."""
         done = self.git.try_run("rev-parse", "-q", "--verify", "--end-of-options", name)

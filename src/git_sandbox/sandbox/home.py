@@ -20,7 +20,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machines, nested
+from git_sandbox.sandbox import nested, reach
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
@@ -82,6 +82,8 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
     system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image).
     """
+    from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
+
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
@@ -100,7 +102,7 @@ def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[soc
     with directory.control_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            channel = machines.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
+            channel = reach.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
         except OSError as error:
             raise MachineError("the machine does not answer any more", cause=str(error)) from error
         with channel:
