@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings
-from git_sandbox.cli import common, configured, progress
+from git_sandbox.cli import columns, common, configured, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.image import bases, build, cache, spec, templates
@@ -49,7 +49,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
         click.echo(f"Building {asked.key}: fetches about {asked.download_mib} MiB.", err=True)
     with progress.shown(quiet=as_json) as say:
         made = build.ensure(asked, say, force=force)
-    text = f"{made.root.name} is ready ({common.size(made.size)})"
+    text = f"{made.root.name} is ready ({columns.size(made.size)})"
     return Result("image build", {"key": made.root.name, "path": made.root, "bytes": made.size}, text=text)
 
 
@@ -67,10 +67,10 @@ def list_images(as_json: bool) -> Result:
     rows = [_row(image, current) for image in cache.every()]
     head = ("", "KEY", "SUITE", "AGE", "SIZE")
     cells = [
-        ("*" if row["current"] else "", row["key"], row["suite"], common.age(row["built"]), common.size(row["bytes"]))
+        ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]))
         for row in rows
     ]
-    text = common.table(head, cells) if rows else "No images. `sandbox image build` makes one."
+    text = columns.table(head, cells) if rows else "No images. `sandbox image build` makes one."
     return Result("image ls", rows, text=text)
 
 

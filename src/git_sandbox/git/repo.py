@@ -71,13 +71,14 @@ class Repository:
         return oid(done.text.strip()) if done.returncode == 0 else None
 
 
-def discover(start: Path) -> Repository:
+def discover(start: Path, *, any_version: bool = False) -> Repository:
     """The repository around `start`.
 
     Raises RepositoryError when there is none, when it is bare, or when git refuses it (its message says why);
-    RequirementError when the host's git is older than `command.MINIMUM_VERSION`.
+    RequirementError when the host's git is older than `command.MINIMUM_VERSION` and not `any_version` will do.
     """
-    require_version()
+    if not any_version:
+        require_version()
     asked = command.discover(
         start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
         "--git-dir", "--git-common-dir", "--show-object-format", "--show-toplevel",

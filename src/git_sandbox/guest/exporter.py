@@ -8,7 +8,7 @@ Standard library only. One request line comes in on standard input, one reply go
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
 
 
-    \n                                now and then, while there is nothing to say yet
+    \n                                once (by who passes it all on), and while there is nothing to say yet
     git-sandbox <nonce> <length>\n   <length> bytes of JSON (the manifest)
     <4 bytes, big-endian> <data>      pieces of the pack, at most 1 MiB each; none when nothing is new
     <0>                               end of the pack

@@ -28,7 +28,7 @@ from git_sandbox.transport import layer, manifest, share, stream
 from git_sandbox.transport.manifest import Manifest
 from git_sandbox.vmm.machine import CONTROL, Running
 
-ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
+ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
@@ -65,8 +65,7 @@ def bring_home(box: Box, record: Record, progress: Progress) -> Home:
     Raises CollectError, MachineError; the machine and its disk are as before.
     """
     with control(box.directory) as channel:
-        stream.call(channel, "status", limits=ALIVE)
-        return _import(box, record, channel, progress)
+        return _import(box, record, channel, progress, alive=ALIVE)
 
 
 def power_off(box: Box, running: Running) -> None:
@@ -109,10 +108,12 @@ def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[soc
             yield channel
 
 
-def _import(box: Box, record: Record, channel: socket.socket, progress: Progress) -> Home:
+def _import(
+    box: Box, record: Record, channel: socket.socket, progress: Progress, *, alive: float | None = None
+) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *record.stash]
-    reply = stream.request(channel, "export", known=known)
+    reply = stream.request(channel, "export", known=known, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format)
     took = collect(
         box.repo,
