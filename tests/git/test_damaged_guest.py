@@ -48,6 +48,7 @@ def test_a_damaged_tip_falls_back_to_the_reflog(host: Host, guest: GitRepo, what
     assert any("refs/heads/main is damaged" in warning for warning in done.warnings)
     if leave == b"" or what == "HEAD:b":
         assert host.repo.git("show", "refs/sandbox-wip/vm-1:b") == "3"
+    assert any("objects were damaged" in warning for warning in done.warnings) is (leave is not None)
 
 
 @pytest.mark.parametrize("leave", [b"", None], ids=["empty", "gone"])

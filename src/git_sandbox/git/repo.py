@@ -52,7 +52,7 @@ class Repository:
         output = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", *patterns).decode(
             "utf-8", "surrogateescape"
         )
-        rows = (line.split(" ", 1) for line in output.splitlines())
+        rows = (line.split(" ", 1) for line in output.split("\n") if line)  # names may have other line breaks
         return {RefName(name): oid(value) for value, name in rows}
 
     def refs_and_head(self) -> tuple[dict[RefName, Oid], Oid | None]:
@@ -60,7 +60,7 @@ class Repository:
         text = self.git.run("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)").decode(
             "utf-8", "surrogateescape"
         )
-        rows = [line.split(" ", 1) for line in text.splitlines()]
+        rows = [line.split(" ", 1) for line in text.split("\n") if line]
         marked = next((oid(value) for value, rest in rows if rest.startswith("*")), None)
         refs = {RefName(rest[2:]): oid(value) for value, rest in rows}
         return refs, marked or self.resolve("HEAD^{commit}")

@@ -46,14 +46,12 @@ SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
 
 
-def survey(path: str, known: list[str], place: Place | None, *, careful: bool) -> tuple[Repo, dict[str, Any]]:
-    """`known` is cut down to what is there. `careful`: leave out, or replace, what is damaged."""
-    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
+def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
+    """The manifest; `known` is cut down to what is there. `inner`: another repository's worktree is around it.
+    `careful`: leave out, or replace, what is damaged.
+    """
     found = read_refs(repo)
-    of_head = [f"{found.head}^{{tree}}"] if found.head else []
-    there = repo.objects([*known, *of_head])
-    tree_of_head = there[-1] if of_head else None
-    known[:] = sorted({oid for oid in there[: len(known)] if oid})
+    known[:], tree_of_head = there(repo, known, found.head)
     rows, stash, at = chosen(repo, found, known), stashes(repo, found.stash), found.head
     refs: list[dict[str, str | None]] = [{"name": name, "oid": oid} for oid, name in rows]
     if careful:
@@ -62,7 +60,7 @@ def survey(path: str, known: list[str], place: Place | None, *, careful: bool) -
         at = checked(repo, "HEAD", at, good, known) if at else None
         refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
         stash = [entry for entry in stash if entry["oid"] in good]
-    if not place:
+    if not inner:
         refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
     try:
         tree, wip = uncommitted(repo, at, tree_of_head if at == found.head else None)
@@ -73,9 +71,20 @@ def survey(path: str, known: list[str], place: Place | None, *, careful: bool) -
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
         "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
-        "nested": [] if place else nested.find(repo),
+        "nested": [] if inner else nested.find(repo),
     }  # fmt: skip
-    return repo, told | {"away": away(repo, tips(told), known)}
+    return told | {"away": away(repo, tips(told), known)}
+
+
+def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], str | None]:
+    """Which of `known` are here, and the tree of the commit `head` if that can be read."""
+    if head:
+        try:
+            *found, tree = repo.objects([*known, f"{head}^{{tree}}"])
+            return sorted({oid for oid in found if oid}), tree
+        except ExportError:  # the commit is damaged in a way that git does not survive
+            pass
+    return sorted(repo.present(known)), None
 
 
 def tips(manifest: dict[str, Any]) -> list[str]:
@@ -190,9 +199,11 @@ def prepared(
     First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
     is every ref looked at by itself.
     """
+    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
+    said = list(repo.warnings)
     for careful in (False, True):
-        known = list(asked)
-        repo, manifest = survey(path, known, place, careful=careful)
+        known, repo.warnings = list(asked), list(said)
+        manifest = survey(repo, known, inner=place is not None, careful=careful)
         wanted = tips(manifest)
         if set(wanted) <= set(known):
             return manifest, None
