@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 
 # Until `main` listens to signals, Ctrl-C ends the process as it ends any other program: the default handler would print
 # where in somebody's imports we were. Who runs us with SIGINT ignored has a reason.
@@ -16,6 +17,12 @@ gc.set_threshold(50_000)
 
 def main() -> int:
     """Entry point of `sandbox` and `git-sandbox`."""
+    if sys.argv[1:] == ["ls"]:
+        from git_sandbox.cli import listing
+
+        code = listing.quick()
+        if code is not None:
+            sys.exit(code)
     from git_sandbox.cli.main import main as command_line
 
     return command_line()

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -223,18 +223,30 @@ def find(repo: Repository, name: str) -> Entry:
 
 def entries(repo: Repository) -> list[Entry]:
     """Every sandbox of the repository, oldest first. A damaged one is listed as broken and disturbs no other."""
+    return entries_and_starts(repo)[0]
+
+
+def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
+    """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
     root = repository_root(repo)
     names = (
         {each.name for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)} if root.is_dir() else set()
     )
-    refs = _refs_by_id(repo)
-    ids = [SandboxId(name) for name in {*names, *refs}]
-    found = [_entry(SandboxDir(root / name), name, refs.get(name, {})) for name in ids]
-    return sorted(found, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
+    records = {SandboxId(name): _load(SandboxDir(root / name)) for name in names}
+    everything = repo.refs(*_ROOTS, *starts(records.values()))
+    refs = _by_id(everything)
+    found = [_entry(SandboxDir(root / name), name, records.get(name), refs.get(name, {})) for name in {*records, *refs}]
+    found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
+    return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
 
 
-def _entry(directory: SandboxDir, name: SandboxId, refs: dict[RefName, Oid]) -> Entry:
-    record = _load(directory)
+def starts(records: Iterable[Record | None]) -> list[str]:
+    """The refs that these sandboxes started from."""
+    named = {record.base_symref for record in records if record and record.base_symref}
+    return sorted(name for name in named if name.startswith("refs/"))  # a record can be anybody's: no option for git
+
+
+def _entry(directory: SandboxDir, name: SandboxId, record: Record | None, refs: dict[RefName, Oid]) -> Entry:
     return Entry(name, _state(directory, record), record, directory, refs)
 
 
@@ -280,13 +292,16 @@ def _held(directory: SandboxDir) -> bool:
 
 
 def ref_ids(repo: Repository) -> set[SandboxId]:
-    return set(_refs_by_id(repo))
+    return set(_by_id(repo.refs(*_ROOTS)))
 
 
-def _refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
+_ROOTS = tuple(root.rstrip("/") for root in SandboxRefs.ROOTS)
+
+
+def _by_id(refs: Mapping[RefName, Oid]) -> dict[SandboxId, dict[RefName, Oid]]:
     found: dict[SandboxId, dict[RefName, Oid]] = {}
-    for name, value in repo.refs(*(root.rstrip("/") for root in SandboxRefs.ROOTS)).items():
-        each = name.split("/")[2]
+    for name, value in refs.items():
+        each = name.split("/")[2] if name.startswith(SandboxRefs.ROOTS) else ""
         if is_sandbox_id(each):  # else not ours: a ref can hold text that a shell or a terminal would obey
             found.setdefault(SandboxId(each), {})[name] = value
     return found

@@ -203,17 +203,41 @@ def test_bash_completes_verbs_options_and_names_for_real(cli: Cli, repo: GitRepo
 
 def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     """A verb that only looks has to answer at once: every module here is waited for. Add one with a reason."""
-    code = "import sys; from git_sandbox.cli.main import main; main(['ls']); print(*sys.modules)"
+    code = "import atexit, sys; from git_sandbox.__main__ import main; atexit.register(lambda: print(*sys.modules)); "
+    code += "sys.argv = ['sandbox', 'ls']; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repo.path)
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "beside", "cli", "cli.common", "cli.ls", "cli.main", "cli.result", "errors", "git", "git.command", "git.names",
-        "git.repo", "git.snapshot", "integrate", "integrate.base", "integrate.overview", "integrate.trees", "jsontext",
-        "paths", "process", "sandbox", "sandbox.inspect", "sandbox.overview", "signals", "store", "text",
+        "__main__", "cli", "cli.columns", "cli.listing", "errors", "git", "git.command", "git.names", "git.repo",
+        "integrate", "integrate.overview", "jsontext", "paths", "process", "sandbox", "sandbox.inspect",
+        "sandbox.overview", "signals", "store", "text",
     }  # fmt: skip
-    heavy = {"rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
+    heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()
+
+
+def test_ls_without_click_says_the_same(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
+    """`sandbox ls` alone is answered before the command line is imported."""
+
+    def alone(where: Path, out: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+        argv: list[str | Path] = [SANDBOX, "ls"]
+        return subprocess.run(argv, cwd=where, text=True, check=False, stdout=out, stderr=subprocess.PIPE)
+
+    assert alone(repo.path).stdout == cli("ls").out
+    repo.git("update-ref", "refs/sandbox/gone", "HEAD")
+    said = alone(repo.path)
+    assert (said.returncode, said.stdout, said.stderr) == (0, cli("ls").out, "")
+    assert "gone" in said.stdout
+    nowhere = alone(tmp_path)
+    assert nowhere.returncode == 10
+    assert "error: " in nowhere.stderr
+    assert "hint: " in nowhere.stderr
+    reading, writing = os.pipe()
+    os.close(reading)
+    closed = alone(repo.path, writing)
+    os.close(writing)
+    assert (closed.returncode, closed.stderr) == (141, "")
 
 
 def test_missing_program_is_named_with_the_next_step(repo: GitRepo, tmp_path: Path) -> None:

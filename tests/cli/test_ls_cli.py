@@ -142,13 +142,13 @@ def test_the_number_of_processes_does_not_grow(repo: GitRepo, monkeypatch: pytes
     with monkeypatch.context() as patch:
         many = counted(patch)
         assert len(overview.rows(found)) == 5
-    assert len(many) == len(few) <= 8
+    assert len(many) == len(few) <= 5
     for entry in store.entries(found):
         shutil.rmtree(entry.directory.root)
     with monkeypatch.context() as patch:
         only_refs = counted(patch)
         assert {row.base for row in overview.rows(found)} == {box.record.base}
-    assert len(only_refs) <= len(few) + 1
+    assert len(only_refs) <= len(few) + 2  # the records in the refs, and the branches that those name
 
 
 def test_watch_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

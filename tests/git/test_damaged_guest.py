@@ -38,14 +38,30 @@ def test_a_damaged_tip_falls_back_to_the_reflog(host: Host, guest: GitRepo, what
     good = guest.commit("good", {"a": "1\n"})
     guest.git("branch", "other")
     guest.commit("lost", {"b": "2\n"})
-    lost = damage(guest, what, leave=leave)
+    damage(guest, what, leave=leave)
+    guest.write("b", "3\n")
+    guest.git("add", "b")
     done = host.bring_home(guest)
     assert done.head == good
     assert host.sandbox_refs()[done.branches["main"]] == good
     assert host.sandbox_refs()[done.branches["other"]] == good
     assert any("refs/heads/main is damaged" in warning for warning in done.warnings)
     if leave == b"" or what == "HEAD:b":
-        assert host.repo.git("show", "refs/sandbox-wip/vm-1:b") == "2", lost
+        assert host.repo.git("show", "refs/sandbox-wip/vm-1:b") == "3"
+    assert any("objects were damaged" in warning for warning in done.warnings) is (leave is not None)
+
+
+@pytest.mark.parametrize("leave", [b"", None], ids=["empty", "gone"])
+@pytest.mark.parametrize("what", ["HEAD^{tree}", "HEAD:b"])
+def test_what_the_worktree_still_has_mends_the_commit(
+    host: Host, guest: GitRepo, what: str, leave: bytes | None
+) -> None:
+    tip = guest.commit("lost", {"b": "2\n"})
+    damage(guest, what, leave=leave)
+    done = host.bring_home(guest)
+    assert done.head == tip
+    assert host.repo.git("show", f"{tip}:b") == "2"
+    host.repo.git("fsck", "--strict", "--no-dangling")
 
 
 def test_a_damaged_branch_without_reflog_does_not_stop_the_others(host: Host, guest: GitRepo) -> None:

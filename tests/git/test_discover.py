@@ -6,6 +6,7 @@ import pytest
 
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import command
+from git_sandbox.git.names import RefName
 from git_sandbox.git.repo import discover
 from support.gitrepo import GitRepo
 
@@ -26,3 +27,15 @@ def test_no_repository_and_a_bare_one(repo: GitRepo) -> None:
         discover(repo.path.parent)
     with pytest.raises(RepositoryError, match="bare repository or inside"):
         discover(repo.path / ".git")
+
+
+def test_one_list_of_refs_says_where_head_is(repo: GitRepo) -> None:
+    strange = "refs/heads/a\u2028b\x85c"
+    repo.git("update-ref", strange, "HEAD")
+    found, tip = discover(repo.path), repo.git("rev-parse", "HEAD")
+    assert found.refs_and_head() == (found.refs(), tip)
+    assert found.refs()[RefName(strange)] == tip
+    repo.git("checkout", "-q", "--detach")
+    assert found.refs_and_head() == (found.refs(), tip)
+    repo.git("symbolic-ref", "HEAD", "refs/heads/unborn")
+    assert found.refs_and_head() == (found.refs(), None)

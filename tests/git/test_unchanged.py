@@ -98,6 +98,15 @@ def test_commits_that_were_reset_away(sandbox: Sandbox) -> None:
     assert home.settle(box, sandbox.record, last, 0) is True
 
 
+def test_one_of_them_is_gone_for_good(sandbox: Sandbox) -> None:
+    first = sandbox.work("amended", {"a": "1\n"})
+    sandbox.guest.git("commit", "-q", "--amend", "-m", "thrown away")
+    sandbox.guest.git("reset", "-q", "--hard", "HEAD~1")
+    (sandbox.guest.path / ".git/objects" / first[:2] / first[2:]).unlink()
+    _, last = brought(sandbox)
+    assert (last.changed, last.away) == (True, 1)
+
+
 def test_commits_that_the_host_has_itself_reset_away(repo: GitRepo) -> None:
     repo.commit("one", {"a": "1\n"})
     repo.git("reset", "-q", "--hard", "HEAD~1")

@@ -1,4 +1,7 @@
-"""Programs that root in a guest puts in place of the exporter, and a `sandbox` that loses patience sooner."""
+"""Programs that root in a guest puts in place of the exporter, and a `sandbox` that loses patience sooner.
+
+A machine that booted reads the exporter each time; one that was restored has it in process 1.
+"""
 
 from __future__ import annotations
 

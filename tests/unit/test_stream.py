@@ -114,6 +114,15 @@ def test_what_an_earlier_conversation_left_is_skipped(stale: bytes) -> None:
     assert talk(replies(lambda nonce: stale + header(nonce) + end())) == (b"{}", [])
 
 
+def test_a_sign_of_life_is_waited_for_not_as_long_as_the_reply() -> None:
+    with agent(replies(lambda nonce: b"\n" + header(nonce) + end())) as sock:
+        assert stream.request(sock, "export", limits=QUICK, alive=20).header == b"{}"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(CollectError) as silent:
+        stream.request(ours, "export", alive=0.1)
+    assert silent.value.cause == "no byte arrived for 0.1 s"
+
+
 def test_too_much_of_it_is_refused() -> None:
     refused(replies(lambda nonce: b"x" * 200_000 + header(nonce) + end()), "do not belong")
 

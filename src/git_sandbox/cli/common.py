@@ -1,11 +1,9 @@
-"""What verbs share: options, the repository they stand in, colours, shell completion of sandbox names."""
+"""What verbs share: options, the repository they stand in, shell completion of sandbox names."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -43,35 +41,3 @@ id_argument = click.argument("name", metavar="ID", shell_complete=complete_ids)
 def interactive() -> bool:
     """Whether there is somebody to ask: a terminal on both ends, and nobody said otherwise (CI)."""
     return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def age(seconds: float) -> str:
-    """How long ago, in one unit, as docker and kubectl say it."""
-    passed = max(0, int(time.time() - seconds))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if passed >= size:
-            return f"{passed // size}{unit}"
-    return f"{passed}s"
-
-
-def size(count: int) -> str:
-    """Bytes in binary units."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":  # noqa: PLR2004 - the step of binary units
-            return f"{value:.0f} {unit}" if unit in ("B", "KiB") else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError  # the loop returns at its last unit
-
-
-def number(count: int, what: str) -> str:
-    """`1 machine`, `2 machines`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns as wide as they need to be, two spaces apart, the last one open."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, *rows)]
-    lines = ["  ".join(cells).rstrip() for cells in padded]
-    return "\n".join([click.style(lines[0], bold=True), *lines[1:]])

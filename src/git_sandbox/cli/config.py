@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from git_sandbox import paths, settings
-from git_sandbox.cli import common, configured
+from git_sandbox.cli import columns, common, configured
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
@@ -57,7 +57,7 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
         else:
             project.distrust()
     _, values = settings.resolve(None, project)
-    table = common.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
+    table = columns.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
     shown = [
         dataclasses.replace(
             value, text=_hidden(value.name, value.text), withheld=_hidden(value.name, value.withheld)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings
-from git_sandbox.cli import common, configured, progress
+from git_sandbox.cli import columns, common, configured, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import bases, build, cache, spec, templates
@@ -52,7 +52,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
         click.echo(f"Building {asked.key}: fetches about {asked.download_mib} MiB.", err=True)
     with progress.shown(quiet=as_json) as say:
         made = build.ensure(asked, say, force=force)
-    text = f"{made.root.name} is ready ({common.size(made.size)})"
+    text = f"{made.root.name} is ready ({columns.size(made.size)})"
     return Result("image build", {"key": made.root.name, "path": made.root, "bytes": made.size}, text=text)
 
 
@@ -70,10 +70,10 @@ def list_images(as_json: bool) -> Result:
     rows = [_row(image, current) for image in cache.every()]
     head = ("", "KEY", "SUITE", "AGE", "SIZE")
     cells = [
-        ("*" if row["current"] else "", row["key"], row["suite"], common.age(row["built"]), common.size(row["bytes"]))
+        ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]))
         for row in rows
     ]
-    text = common.table(head, cells) if rows else "No images. `sandbox image build` makes one."
+    text = columns.table(head, cells) if rows else "No images. `sandbox image build` makes one."
     return Result("image ls", rows, text=text)
 
 
@@ -120,12 +120,12 @@ def prune_images(as_json: bool) -> Result:
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
-    lines += [f"Removed {common.number(saved, 'machine')} saved for warm starts"] if saved else []
+    lines += [f"Removed {columns.number(saved, 'machine')} saved for warm starts"] if saved else []
     copies = bases.prune()
-    lines += [f"Removed {common.number(copies, 'image')} of repositories"] if copies else []
+    lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
     wanted, _ = settings.resolve()
     stray = volumes.tidy(wanted.thin_pool)
-    lines += [f"Removed {common.number(stray, 'thin volume')} that nobody needs"] if stray else []
+    lines += [f"Removed {columns.number(stray, 'thin volume')} that nobody needs"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
     found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
     return Result("image prune", found, text=text)

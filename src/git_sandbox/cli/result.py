@@ -7,7 +7,6 @@ exit_code}]}`, one line on standard output, also for failures before a verb ran.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from git_sandbox.cli import columns
 from git_sandbox.errors import SandboxError
 
 SCHEMA = 1
@@ -32,8 +32,8 @@ class Result:
 
 
 def colours() -> bool | None:
-    """False where nobody wants any: `NO_COLOR` (no-color.org), a terminal without. None: click looks where it goes."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+    """False where nobody wants any. None: click looks where it goes."""
+    return False if columns.plain() else None
 
 
 def show(result: Result, *, as_json: bool) -> None:

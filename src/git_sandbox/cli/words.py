@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from git_sandbox.cli import common
+from git_sandbox.cli import columns
 from git_sandbox.collect import Collected
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -48,7 +48,7 @@ def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool =
     if merged:
         mark += click.style(" merged", fg="green")
     who = one_line(commit.author_name, limit=30)
-    return f"{mark} {one_line(commit.subject, limit=100)} ({who}, {common.age(commit.authored)} ago)"
+    return f"{mark} {one_line(commit.subject, limit=100)} ({who}, {columns.age(commit.authored)} ago)"
 
 
 def commits(repo: Repository, record: Record, collected: Collected) -> list[CommitInfo]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +49,12 @@ class Collected:
 
 def known_objects(repo: Repository, refs: SandboxRefs, *, most: int = MAX_KNOWN) -> list[Oid]:
     """What to tell the guest we have: HEAD, this sandbox's refs, then all others."""
-    head = repo.head().commit
-    found = [*([head] if head else []), *repo.refs(*refs.patterns).values(), *repo.refs().values()]
-    return list(dict.fromkeys(found))[:most]
+    return _names(refs, *repo.refs_and_head())[:most]
+
+
+def _names(refs: SandboxRefs, everything: Mapping[RefName, Oid], head: Oid | None) -> list[Oid]:
+    found = [*([head] if head else []), *refs.own(everything).values(), *everything.values()]
+    return list(dict.fromkeys(found))
 
 
 def collect(
@@ -86,13 +88,12 @@ def collect(
 
 def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Mapping[str, str]) -> Collected:
     repo = place.repo
-    existing = repo.refs(*refs.patterns)
-    have = known_objects(repo, refs, most=sys.maxsize)
+    everything, head = repo.refs_and_head()
+    existing = refs.own(everything)
     wanted, warnings = _acceptable(place, manifest)
     check_objects(place)
-    ignore_case = repo.git.line("config", "--type=bool", "--default=false", "core.ignoreCase") == "true"
-    made = plan.make(manifest, refs, plan.Names(refs, existing, ignore_case=ignore_case), wanted)
-    others: dict[str, str] = {name: value for name, value in repo.refs().items() if plan.kind_of(name)[0] == "other"}
+    made = plan.make(manifest, refs, plan.Names(refs, existing, ignore_case=place.ignore_case), wanted)
+    others: dict[str, str] = {name: value for name, value in everything.items() if plan.kind_of(name)[0] == "other"}
     made.leave_out({**others, **given}, existing)
     _check_uncommitted(place, refs, manifest, made.targets, existing)
     wip = made.targets.get(refs.wip)
@@ -101,7 +102,7 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         made.targets[refs.wip] = Oid(manifest.head.oid)
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
-        place.check_connected(set(changed.values()), have)
+        place.check_connected(set(changed.values()), _names(refs, everything, head))
         place.check_writable(changed, existing)
         place.deliver(changed)
     return Collected(

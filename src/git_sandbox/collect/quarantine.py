@@ -28,6 +28,12 @@ _PACK_VERSIONS = (2, 3)
 _IDX_NAMES = 8 + 256 * 4  # where the sorted object names begin in a version 2 index (gitformat-pack(5))
 _THREADS = 2  # each may hold a few objects of `alloc` bytes
 _LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
+_IGNORE_CASE = b"core.ignorecase"
+_ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|core\.ignorecase)$"
+_CONFIG = {
+    "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+    "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n",
+}
 _HINT = "nothing was imported; the sandbox's disk is kept"
 
 
@@ -60,7 +66,9 @@ class Quarantine:
         self.repo = repo
         self.path = path
         self.limits = limits
-        self.promisor = repo.git.test("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
+        asked = repo.git.run("config", "-z", "--name-only", "--get-regexp", _ASKED, ok=(0, 1)).split(b"\0")
+        self.promisor = any(key and key != _IGNORE_CASE for key in asked)
+        self.ignore_case = _IGNORE_CASE in asked and repo.git.line("config", "--type=bool", "core.ignorecase") == "true"
         env = {**HERMETIC, "GIT_ALLOC_LIMIT": str(limits.alloc), "GIT_CEILING_DIRECTORIES": str(path.parent)}
         self._git = Git(path).with_env(**env)
 
@@ -125,7 +133,7 @@ class Quarantine:
     def deliver(self, targets: Mapping[RefName, Oid]) -> None:
         """Set the user's refs `targets`, all or none, and bring the objects along."""
         sources = {value: f"refs/in/{number}" for number, value in enumerate(dict.fromkeys(targets.values()))}
-        self.run("update-ref", "--stdin", input="".join(f"create {n} {oid}\n" for oid, n in sources.items()).encode())
+        self.path.joinpath("packed-refs").write_text("".join(f"{oid} {name}\n" for oid, name in sources.items()))
         specs = "".join(f"+{sources[value]}:{name}\n" for name, value in targets.items())
         with sweep(self.repo.common_dir / "objects/pack"):
             done = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.limits.alloc), **_LOCAL_ONLY).try_run(
@@ -209,10 +217,12 @@ def _clear(path: Path) -> None:
 
 
 def _set_up(made: Quarantine) -> None:
-    common = made.repo.common_dir
-    made.run("init", "-q", "--bare", "--template=", f"--object-format={made.repo.object_format}")
-    info = made.path / "objects/info"
-    info.mkdir(exist_ok=True)
+    """As `git init --bare` does, without the process (gitrepository-layout(5))."""
+    common, info = made.repo.common_dir, made.path / "objects/info"
+    for each in (info, made.path / "objects/pack", made.path / "refs"):
+        each.mkdir(parents=True)
+    made.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
+    made.path.joinpath("config").write_text(_CONFIG[made.repo.object_format])
     info.joinpath("alternates").write_text(_quoted(common / "objects"), "utf-8", "surrogateescape")
     if common.joinpath("shallow").exists():
         shutil.copyfile(common / "shallow", made.path / "shallow")

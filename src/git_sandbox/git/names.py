@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import quote
 
 from git_sandbox.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Oid = NewType("Oid", str)  # 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits
 RefName = NewType("RefName", str)  # a full ref name made by us, below one of the roots of `SandboxRefs`
@@ -128,3 +131,8 @@ class SandboxRefs:
     def patterns(self) -> tuple[str, ...]:
         """Arguments for `git for-each-ref` that match exactly this sandbox's refs."""
         return tuple(f"{root}{self.name}" for root in self.ROOTS)
+
+    def own(self, refs: Mapping[RefName, Oid]) -> dict[RefName, Oid]:
+        """Of `refs` those that `patterns` match."""
+        exact, below = set(self.patterns), tuple(f"{pattern}/" for pattern in self.patterns)
+        return {name: value for name, value in refs.items() if name in exact or name.startswith(below)}

@@ -52,8 +52,18 @@ class Repository:
         output = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", *patterns).decode(
             "utf-8", "surrogateescape"
         )
-        rows = (line.split(" ", 1) for line in output.splitlines())
+        rows = (line.split(" ", 1) for line in output.split("\n") if line)  # names may have other line breaks
         return {RefName(name): oid(value) for value, name in rows}
+
+    def refs_and_head(self) -> tuple[dict[RefName, Oid], Oid | None]:
+        """All refs, and the commit of HEAD: the list marks the branch that is checked out, so one git tells both."""
+        text = self.git.run("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)").decode(
+            "utf-8", "surrogateescape"
+        )
+        rows = [line.split(" ", 1) for line in text.split("\n") if line]
+        marked = next((oid(value) for value, rest in rows if rest.startswith("*")), None)
+        refs = {RefName(rest[2:]): oid(value) for value, rest in rows}
+        return refs, marked or self.resolve("HEAD^{commit}")
 
     def resolve(self, name: str) -> Oid | None:
         """The object `name` stands for, or None."""
@@ -61,13 +71,14 @@ class Repository:
         return oid(done.text.strip()) if done.returncode == 0 else None
 
 
-def discover(start: Path) -> Repository:
+def discover(start: Path, *, any_version: bool = False) -> Repository:
     """The repository around `start`.
 
     Raises RepositoryError when there is none, when it is bare, or when git refuses it (its message says why);
-    RequirementError when the host's git is older than `command.MINIMUM_VERSION`.
+    RequirementError when the host's git is older than `command.MINIMUM_VERSION` and not `any_version` will do.
     """
-    require_version()
+    if not any_version:
+        require_version()
     asked = command.discover(
         start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
         "--git-dir", "--git-common-dir", "--show-object-format", "--show-toplevel",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import importlib
 import json
 import os
 import signal
@@ -34,7 +35,6 @@ IDLE = 0.004  # seconds between two looks at a port without a host
 # What a first session and the exporter will want to have in the page cache.
 USED_SOON = (
     ("sshd", "-V"), ("bash", "-lc", "true"), ("setpriv", "true"), ("git", "version"), ("busybox", "true"), ("ls", "/"),
-    ("/usr/bin/python3", "-I", "-S", str(HERE / "git_sandbox/guest/exporter.py"), "/"),
 )  # fmt: skip
 
 
@@ -69,6 +69,8 @@ def wait_for_adoption(config: Config) -> Adoption:
 
 
 def warm_up() -> None:
+    """Into memory with what will be wanted soon; the exporter's modules into this process's, for its forks."""
+    importlib.import_module("git_sandbox.guest.exporter")
     for each in Path("/usr/lib/openssh").iterdir():
         each.read_bytes()
     for argv in USED_SOON:

@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest.common import HERE, REPO, Config, become, write_all
+from git_sandbox.guest.common import HERE, REPO, Config, become, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
-EXPORTER = HERE / "git_sandbox/guest/exporter.py"
 PORT_PREFIX = "org.git-sandbox."
 HOST_PORT = 1025  # vsock port on which the supervisor listens
 SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")]
@@ -112,22 +111,17 @@ def reply(descriptor: int, request: dict[str, object], answer: dict[str, object]
 
 def export(descriptor: int, line: bytes, config: Config) -> None:
     """Run the exporter as the owner of the repository and pass what it says to the host."""
+    os.set_blocking(descriptor, False)
+    if not push(b"\n", descriptor):  # a sign of life
+        os._exit(0)
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     request = os.memfd_create("request")
     write_all(request, line)
     os.lseek(request, 0, os.SEEK_SET)
     reading, writing = os.pipe()
-    uid, gid = str(user["uid"]), str(user["gid"])
-    exporter = os.fork()
-    if exporter == 0:
-        os.dup2(request, 0)
-        os.dup2(writing, 1)
-        os.close(descriptor)
-        become(
-            ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--",
-             "/usr/bin/python3", "-I", "-S", str(EXPORTER), str(REPO)]
-        )  # fmt: skip
+    uid, gid = int(str(user["uid"])), int(str(user["gid"]))
+    exporter = fork_task(lambda: run_exporter(request, writing, uid, gid))
     os.close(writing)
     arrived = pump(reading, descriptor)
     for each in (reading, request):
@@ -137,12 +131,25 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
         os._exit(0)
 
 
+def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
+    """In a fork of process 1, which saves starting Python once more (docs/adr/0073).
+
+    The kernel keeps such a process from being traced, or read through /proc, by the user that it becomes.
+    """
+    os.setsid()
+    os.dup2(request, 0)
+    os.dup2(answer, 1)
+    from git_sandbox.guest import exporter  # late: only a template's machine has it at hand
+
+    shed(uid, gid)
+    exporter.main(str(REPO))
+
+
 def pump(source: int, descriptor: int) -> bool:
     """Copy `source` to the host until its end; False when the host went away first.
 
     A write to a port without a host would wait for the next host, and give it the rest of this conversation.
     """
-    os.set_blocking(descriptor, False)
     waiting = select.poll()
     waiting.register(
         descriptor, select.POLLRDHUP

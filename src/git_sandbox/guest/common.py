@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ DISK = HERE / "disk"
 REPO = DISK / "repo"
 WORKSPACE = Path("/workspace")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 Config = dict[str, object]
 # The host looks for this on the console, and for what initramfs-init.sh says.
 UNUSABLE = "cannot use the workspace disk"
@@ -44,13 +46,30 @@ def fork_task(task: Callable[[], object]) -> int:
     return pid
 
 
+def default_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(each, signal.SIG_DFL)
+
+
+def shed(uid: int, gid: int) -> None:
+    """Make a fork of process 1 an ordinary process of a user's, with descriptors 0 to 2 and nothing else of ours."""
+    default_signals()
+    gc.freeze()  # what process 1 left for collection would close descriptors by number, and these are others here
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)  # away from 0, all capabilities go with it
+
+
 def become(argv: list[str]) -> None:
     """Replace a forked child by a program; never returns."""
     try:
-        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(each, signal.SIG_DFL)
+        default_signals()
         os.setsid()
-        os.execvpe(argv[0], argv, {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"})
+        os.execvpe(argv[0], argv, ENVIRONMENT)
     except OSError as error:
         log(f"{argv[0]}: {error}")
     finally:

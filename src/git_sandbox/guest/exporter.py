@@ -1,13 +1,14 @@
 r"""The way home, guest side: what the repository holds, as one manifest and one pack.
 
-Run as the user who owns the repository: ``python3 -I -S exporter.py REPO``. Standard library only. One request line
-comes in on standard input, one reply goes out on standard output:
+Run as the user who owns the repository: ``python3 -I -S exporter.py REPO``, or `main` in a process of its own.
+Standard library only. One request line comes in on standard input, one reply goes out on standard output:
 
     {"op": "export", "nonce": "<hex>", "known": ["<oid>", ...]}
 
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
 
 
+    \n                                once (by who passes it all on), and while there is nothing to say yet
     git-sandbox <nonce> <length>\n   <length> bytes of JSON (the manifest)
     <4 bytes, big-endian> <data>      pieces of the pack, at most 1 MiB each; none when nothing is new
     <0>                               end of the pack
@@ -21,52 +22,69 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import nested
-from git_sandbox.guest.history import away, checked, listed, operation, sound, stashes
+from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
 CHUNK = 1 << 20  # bytes
+STILL_HERE = 60.0  # seconds between two signs of life
 SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
 
 
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
 
 
-def survey(path: str, known: list[str], place: Place | None) -> tuple[Repo, dict[str, Any]]:
-    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
-    known[:] = sorted(repo.present(known))
-    top, rows = listed(repo, known)
-    stash = stashes(repo)
-    good = sound(
-        repo, list({oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({top} if top else set())), known
-    )
-    at = checked(repo, "HEAD", top, good, known) if top else None
-    refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
-    if not place:
+def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
+    """The manifest; `known` is cut down to what is there. `inner`: another repository's worktree is around it.
+    `careful`: leave out, or replace, what is damaged.
+    """
+    found = read_refs(repo)
+    known[:], tree_of_head = there(repo, known, found.head)
+    rows, stash, at = chosen(repo, found, known), stashes(repo, found.stash), found.head
+    refs: list[dict[str, str | None]] = [{"name": name, "oid": oid} for oid, name in rows]
+    if careful:
+        named = {oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({at} if at else set())
+        good = sound(repo, list(named), known)
+        at = checked(repo, "HEAD", at, good, known) if at else None
+        refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
+        stash = [entry for entry in stash if entry["oid"] in good]
+    if not inner:
         refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
     try:
-        tree, wip = uncommitted(repo, at)
+        tree, wip = uncommitted(repo, at, tree_of_head if at == found.head else None)
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
     told = {
-        "version": 1, "object_format": repo.object_format,
-        "head": {"symref": repo.line("symbolic-ref", "-q", "HEAD"), "oid": at},
-        "refs": [ref for ref in refs if ref["oid"]], "stash": [entry for entry in stash if entry["oid"] in good],
+        "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
+        "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
-        "nested": [] if place else nested.find(repo),
+        "nested": [] if inner else nested.find(repo),
     }  # fmt: skip
-    return repo, told | {"away": away(repo, tips(told), known)}
+    return told | {"away": away(repo, tips(told), known)}
+
+
+def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], str | None]:
+    """Which of `known` are here, and the tree of the commit `head` if that can be read."""
+    if head:
+        try:
+            *found, tree = repo.objects([*known, f"{head}^{{tree}}"])
+            return sorted({oid for oid in found if oid}), tree
+        except ExportError:  # the commit is damaged in a way that git does not survive
+            pass
+    return sorted(repo.present(known)), None
 
 
 def tips(manifest: dict[str, Any]) -> list[str]:
@@ -76,36 +94,53 @@ def tips(manifest: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(oid for oid in found if oid))
 
 
-def send_pack(repo: Repo, wanted: list[str], known: list[str], out: IO[bytes]) -> None:
-    if set(wanted) <= set(known):
-        return
-    lines = [*wanted, "--not", *known]
-    options = ["--missing=allow-promisor"] if repo.partial else []
-    # In memory: the disk, /tmp with it, may be full.
-    with memory_file() as asked, memory_file() as said:
-        asked.write("".join(f"{line}\n" for line in lines).encode())
-        asked.seek(0)
-        argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
-        with subprocess.Popen(
-            argv, cwd=repo.cwd, env=repo.env, stdin=asked, stdout=subprocess.PIPE, stderr=said
-        ) as packer:
-            assert packer.stdout is not None  # noqa: S101 - for the type checker: stdout=PIPE
-            try:
-                copy_pack(packer.stdout, out)
-            except BaseException:
-                packer.kill()
-                raise
-        if packer.returncode:
-            said.seek(0)
-            raise ExportError(f"git pack-objects: {text(said.read()[-MAX_TEXT:]).strip()}")
+class Packer:
+    """`git pack-objects` of all that is wanted and not known. Before its first byte it has been through everything."""
+
+    def __init__(self, repo: Repo, wanted: list[str], known: list[str]) -> None:
+        lines = [*wanted, "--not", *known]
+        options = ["--missing=allow-promisor"] if repo.partial else []
+        self.said = memory_file()  # in memory: the disk, /tmp with it, may be full
+        with memory_file() as asked:
+            asked.write("".join(f"{line}\n" for line in lines).encode())
+            asked.seek(0)
+            argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
+            self.process = subprocess.Popen(
+                argv, cwd=repo.cwd, env=repo.env, stdin=asked, stdout=subprocess.PIPE, stderr=self.said
+            )
+        assert self.process.stdout is not None  # noqa: S101 - for the type checker: stdout=PIPE
+        self.pack: IO[bytes] = self.process.stdout
+        self.begin = b""
+
+    def starts(self, out: IO[bytes]) -> bool:
+        """Wait until it has something, or has failed; `out` gets a sign of life now and then."""
+        while not select.select([self.pack], [], [], STILL_HERE)[0]:
+            out.write(b"\n")
+            out.flush()
+        self.begin = self.pack.read(SIGNATURE.size)
+        return len(self.begin) == SIGNATURE.size
+
+    def send(self, out: IO[bytes]) -> None:
+        copy_pack(self.begin, self.pack, out)
+        if self.process.wait():
+            self.said.seek(0)
+            raise ExportError(f"git pack-objects: {text(self.said.read()[-MAX_TEXT:]).strip()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pack.close()
+        self.said.close()
 
 
 def memory_file() -> IO[bytes]:
     return os.fdopen(os.memfd_create("export"), "w+b")
 
 
-def copy_pack(pack: IO[bytes], out: IO[bytes]) -> None:
-    begin = pack.read(SIGNATURE.size)
+def copy_pack(begin: bytes, pack: IO[bytes], out: IO[bytes]) -> None:
     if len(begin) == SIGNATURE.size and SIGNATURE.unpack(begin)[2] == 0:
         pack.read()
         return
@@ -137,22 +172,52 @@ def parse(line: bytes) -> tuple[str, str, list[str], Place | None]:
 
 
 def answer(path: str, line: bytes, out: IO[bytes]) -> int:
-    op, nonce, known, place = parse(line)
+    op, nonce, asked, place = parse(line)
     error = None if op == "export" else f"unknown request: {op}"
-    try:
-        repo, manifest = survey(path, known, place) if error is None else (None, {})
-    except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
-        repo, manifest, error = None, {}, f"{failure}" or type(failure).__name__
-    send_header(out, nonce, manifest if repo else {"error": str(error)[:MAX_TEXT]})
-    try:
-        if repo:
-            send_pack(repo, tips(manifest), known, out)
-    except (ExportError, OSError) as failure:
-        error = f"{failure}"
-    send_end(out, error)
+    with ExitStack() as stack:
+        packer, manifest = None, None
+        try:
+            if error is None:
+                manifest, packer = prepared(path, asked, place, out, stack)
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
+            error = f"{failure}" or type(failure).__name__
+        send_header(out, nonce, manifest or {"error": str(error)[:MAX_TEXT]})
+        try:
+            if packer:
+                packer.send(out)
+        except (ExportError, OSError) as failure:
+            error = f"{failure}"
+        send_end(out, error)
     return 0 if error is None else 1
 
 
-if __name__ == "__main__":
+def prepared(
+    path: str, asked: list[str], place: Place | None, out: IO[bytes], stack: ExitStack
+) -> tuple[dict[str, Any], Packer | None]:
+    """The manifest, and what makes the pack unless the host has everything.
+
+    First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
+    is every ref looked at by itself.
+    """
+    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
+    said = list(repo.warnings)
+    for careful in (False, True):
+        known, repo.warnings = list(asked), list(said)
+        manifest = survey(repo, known, inner=place is not None, careful=careful)
+        wanted = tips(manifest)
+        if set(wanted) <= set(known):
+            return manifest, None
+        packer = stack.enter_context(Packer(repo, wanted, known))
+        if packer.starts(out):
+            break
+    return manifest, packer
+
+
+def main(path: str) -> int:
     os.environ["PATH"] = PATH
-    sys.exit(answer(sys.argv[1], sys.stdin.buffer.readline(REQUEST_LIMIT), sys.stdout.buffer))
+    with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as out:
+        return answer(path, asked.readline(REQUEST_LIMIT), out)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
 from git_sandbox.guest.repository import MAX_TEXT, Repo, text
 
 MAX_OTHERS = 10_000  # refs that are neither branches nor tags nor notes
 MAX_AWAY = 1000  # commits reset away that are told
+MAX_LOG = 1 << 20  # bytes of HEAD's reflog that are read: its end
 MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
@@ -19,8 +21,6 @@ _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
 # which goes its own way.
 _LEFT_OUT = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
 
-# Where a ref can be; a worktree's directory leads to others.
-_STASHED_IN = ("refs/stash", "packed-refs", "reftable", "commondir")
 WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
 
 
@@ -54,21 +54,43 @@ def checked(repo: Repo, name: str, oid: str, good: set[str], known: list[str]) -
     return instead
 
 
-def listed(repo: Repo, known: list[str]) -> tuple[str | None, list[list[str]]]:
-    """The object of HEAD, and all refs to export as (object, name); none of it checked.
+@dataclass(frozen=True)
+class Refs:
+    """All refs as (object, name), and where HEAD points: `symref` unless detached, `head` unless unborn."""
+
+    rows: list[list[str]]
+    symref: str | None
+    head: str | None
+
+    @property
+    def stash(self) -> str | None:
+        return next((oid for oid, name in self.rows if name == "refs/stash"), None)
+
+
+def read_refs(repo: Repo) -> Refs:
+    """The list marks the branch that is checked out; only without such a one HEAD has to be asked for."""
+    shown = text(repo.git("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)"))
+    split = [row.split(" ", 1) for row in shown.split("\n") if row]
+    rows = [[oid, rest[2:]] for oid, rest in split]
+    for oid, rest in split:
+        if rest.startswith("*"):
+            return Refs(rows, rest[2:], oid)
+    return Refs(rows, repo.line("symbolic-ref", "-q", "HEAD"), repo.line("rev-parse", "-q", "--verify", "HEAD"))
+
+
+def chosen(repo: Repo, refs: Refs, known: list[str]) -> list[list[str]]:
+    """All refs to export as (object, name); none of it checked.
 
     Branches, tags and notes always; any other ref, and the HEAD of another worktree that is on no branch, when the host
     has not got what it points to.
     """
-    shown = repo.git("for-each-ref", "--format=%(objectname) %(refname)")
-    rows = [text(row).split(" ", 1) for row in shown.split(b"\n") if row]
-    work = [row for row in rows if row[1].startswith(_WORK)]
+    work = [row for row in refs.rows if row[1].startswith(_WORK)]
     there = {*known, *(oid for oid, _ in work)}
-    rest = [row for row in rows if not row[1].startswith(_WORK) and not _LEFT_OUT.match(row[1])]
+    rest = [row for row in refs.rows if not row[1].startswith(_WORK) and not _LEFT_OUT.match(row[1])]
     others = [row for row in [*rest, *detached(repo)] if row[0] not in there]
     if len(others) > MAX_OTHERS:
         repo.warn(f"there are {len(others)} refs besides branches, tags and notes: only {MAX_OTHERS} are exported")
-    return repo.line("rev-parse", "-q", "--verify", "HEAD"), work + others[:MAX_OTHERS]
+    return work + others[:MAX_OTHERS]
 
 
 def detached(repo: Repo) -> list[list[str]]:
@@ -84,19 +106,31 @@ def detached(repo: Repo) -> list[list[str]]:
 
 def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
     """Commits that HEAD was at once and that nothing leads to any more, amended or reset away; newest first."""
-    was = repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout.split()
     told = dict.fromkeys([*tips, *known])
-    left = [oid for oid in map(text, was) if oid not in told]
+    left = [oid for oid in dict.fromkeys(places_of_head(repo)) if oid not in told]
     asked = "".join(f"{line}\n" for line in [*left, *(f"^{oid}" for oid in told)]).encode()
-    found = repo.ask("rev-list", f"--max-count={MAX_AWAY}", "--stdin", input=asked) if left else None
+    words = ("rev-list", "--ignore-missing", f"--max-count={MAX_AWAY}", "--stdin")
+    found = repo.ask(*words, input=asked) if left else None
     return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
 
 
-def stashes(repo: Repo) -> list[dict[str, str]]:
-    """Newest first. They live in the reflog of refs/stash; the ref itself is only the newest."""
-    if not any(os.path.lexists(repo.git_dir / name) for name in _STASHED_IN):
+def places_of_head(repo: Repo) -> list[str]:
+    """Where HEAD was, newest first, as far back as is worth telling. Read without git, where it is a file."""
+    log = repo.git_dir / "logs/HEAD"
+    if log.is_file():
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - MAX_LOG))
+            rows = [row.split(b" ", 2) for row in file.read().splitlines()[-MAX_AWAY:]]
+        was = [text(row[1]) for row in reversed(rows) if len(row) > 1]
+        width = 64 if repo.object_format == "sha256" else 40
+        return [oid for oid in was if len(oid) == width and re.fullmatch("[0-9a-f]+", oid)]
+    if not (repo.git_dir / "reftable").exists():
         return []
-    newest = repo.line("rev-parse", "-q", "--verify", "refs/stash")
+    return text(repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout).split()
+
+
+def stashes(repo: Repo, newest: str | None) -> list[dict[str, str]]:
+    """Newest first. They live in the reflog of refs/stash; the ref itself (`newest`) is only the newest."""
     if newest is None:
         return []
     log = repo.ask("log", "-g", "-z", "--format=%H %gs", "refs/stash", "--")

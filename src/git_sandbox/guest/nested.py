@@ -5,18 +5,19 @@ The superproject's commits only name theirs, so each is exported by a request of
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from git_sandbox.guest.repository import ExportError, Repo, text
+from git_sandbox.guest.history import read_refs
+from git_sandbox.guest.repository import ExportError, Repo
 
 MAX_NESTED = 200
 MAX_DEPTH = 64  # directories in directories
 MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
-STATE_REFS = ("refs/heads", "refs/tags", "refs/notes", "refs/stash")
+STATE_REFS = re.compile(r"refs/(?:(?:heads|tags|notes)/|stash\Z)")
 
 
 def find(repo: Repo) -> list[dict[str, Any]]:
@@ -124,11 +125,13 @@ def state(top: Path, where: str, checkout: str | None) -> str | None:
             or any(row and not row.startswith(b"H ") for row in repo.git("ls-files", "-v", "-z").split(b"\0"))
         ):
             return None
-        refs = repo.git("for-each-ref", "--format=%(objectname) %(refname)", *STATE_REFS)
+        refs = read_refs(repo)
     except (ExportError, OSError):
         return None
-    head = [repo.line("symbolic-ref", "-q", "HEAD"), repo.line("rev-parse", "-q", "--verify", "HEAD")]
-    said = "".join(f"{line or ''}\n" for line in head) + text(refs)
+    counted = (f"{oid} {name}\n" for oid, name in refs.rows if STATE_REFS.match(name))
+    said = "".join((f"{refs.symref or ''}\n", f"{refs.head or ''}\n", *counted))
+    import hashlib  # late: it brings OpenSSL along
+
     return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -52,20 +52,32 @@ class Repo:
         self.warnings: list[str] = []
         self.commit_date = ""  # of commits made here; empty: now
         refuse_special(Path(git_dir or Path(path, ".git")))
-        asked = self.ask("rev-parse", "--show-object-format", "--absolute-git-dir")  # only the last may have newlines
-        if asked.returncode:
-            raise ExportError(f"no repository in {path}: {complaint(asked)}")
-        object_format, _, own = asked.stdout.removesuffix(b"\n").partition(b"\n")
+        object_format, own, top = self.places()
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
-        top = self.ask("rev-parse", "--show-toplevel")
         self.mended = mend(self)
         keys = self.ask("config", "-z", "--name-only", "--get-regexp", ASKED).stdout.split(b"\0")
         filters = [text(key) for key in keys if key.startswith(b"filter.")]
         self.required_filters = [key for key in filters if key.endswith(".required")]
         self.filters = [key for key in filters if not key.endswith(".required")]  # their commands
         self.partial = any(key and not key.startswith(b"filter.") for key in keys)
-        bare = top.returncode != 0 or path == git_dir  # an absorbed submodule that is not checked out
-        self.worktree = None if bare else os.fsdecode(top.stdout.removesuffix(b"\n"))
+        bare = top is None or path == git_dir  # an absorbed submodule that is not checked out
+        self.worktree = None if bare or top is None else os.fsdecode(top)
+
+    def places(self) -> tuple[bytes, bytes, bytes | None]:
+        """Object format, git directory, and worktree if there is one. A process each only where that takes more than
+        one: a path may have newlines, and of a bare repository git does not say all.
+        """
+        words = ("--show-object-format", "--absolute-git-dir", "--show-toplevel")
+        whole = self.ask("rev-parse", *words)
+        lines = whole.stdout.removesuffix(b"\n").split(b"\n")
+        if whole.returncode == 0 and len(lines) == len(words):
+            return lines[0], lines[1], lines[2]
+        object_format, own, top = (self.ask("rev-parse", word) for word in words)
+        for each in (object_format, own):
+            if each.returncode:
+                raise ExportError(f"no repository in {self.cwd}: {complaint(each)}")
+        found = top.stdout.removesuffix(b"\n") if top.returncode == 0 else None
+        return object_format.stdout.strip(), own.stdout.removesuffix(b"\n"), found
 
     def argv(self, *args: str) -> list[str]:
         return ["git", *(word for item in CONFIG for word in ("-c", item)), *args]
@@ -92,8 +104,14 @@ class Repo:
             self.warnings.append(message[:MAX_TEXT])
 
     def present(self, oids: list[str]) -> set[str]:
-        rows = self.git("cat-file", "--batch-check", input="".join(f"{oid}\n" for oid in oids).encode()).splitlines()
-        return {text(row.split(b" ")[0]) for row in rows if not row.endswith((b" missing", b" ambiguous"))}
+        return {name for name in self.objects(oids) if name}
+
+    def objects(self, names: list[str]) -> list[str | None]:
+        """For each of `names`, of which none has spaces or newlines: the object it means, if that is there."""
+        asked = "".join(f"{name}\n" for name in names).encode()
+        rows = self.git("cat-file", "--batch-check", input=asked).splitlines()
+        lacking = (b" missing", b" ambiguous")
+        return [None if row.endswith(lacking) else text(row.split(b" ")[0]) for row in rows]
 
 
 def complaint(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -48,6 +48,14 @@ class TemporaryIndex:
             env["GIT_LITERAL_PATHSPECS"] = "0"
         return self.repo.ask(*options, *args, input=input, env=env)
 
+    def written(self) -> tuple[int, ...]:
+        """Another value whenever git has written the index: that makes a new file of it."""
+        try:
+            seen = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        return seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size
+
     def tree(self) -> str | None:
         done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
         return text(done.stdout).strip() if done.returncode == 0 else None
@@ -111,19 +119,25 @@ def notice(index: TemporaryIndex) -> None:
 
 def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
     """Without hooks, without signing, and also where nobody has set an identity."""
-    person = repo.line("var", "GIT_COMMITTER_IDENT") or "git-sandbox <git-sandbox@localhost> 0 +0000"
-    name, _, rest = person.partition(" <")
-    env = {f"GIT_{role}_NAME": name for role in ("AUTHOR", "COMMITTER")}
-    env |= {f"GIT_{role}_EMAIL": rest.partition(">")[0] for role in ("AUTHOR", "COMMITTER")}
-    env |= {f"GIT_{role}_DATE": repo.commit_date for role in ("AUTHOR", "COMMITTER") if repo.commit_date}
-    done = repo.ask("commit-tree", tree, *(word for oid in parents for word in ("-p", oid)), "-m", message, env=env)
+    words = ("commit-tree", tree, *(word for oid in parents for word in ("-p", oid)), "-m", message)
+    env = {f"GIT_{role}_DATE": repo.commit_date for role in ("AUTHOR", "COMMITTER") if repo.commit_date}
+    done = repo.ask(*words, env=env)
+    if done.returncode:
+        nobody = {"NAME": "git-sandbox", "EMAIL": "git-sandbox@localhost"}
+        env |= {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in nobody.items()}
+        done = repo.ask(*words, env=env)
     if done.returncode:
         raise ExportError(f"git commit-tree: {complaint(done)}")
     return text(done.stdout).strip()
 
 
-def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str | None] | None]:
-    """The tree of the worktree, and (unless all is committed) a commit of it in the shape of a stash."""
+def uncommitted(
+    repo: Repo, base: str | None, base_tree: str | None = None
+) -> tuple[str | None, dict[str, str | None] | None]:
+    """The tree of the worktree, and (unless all is committed) a commit of it in the shape of a stash.
+
+    `base_tree`: that of the commit `base`, where it is known.
+    """
     if repo.worktree is None:
         repo.warn("the repository has no worktree: uncommitted files are not exported")
         return None, None
@@ -133,13 +147,16 @@ def uncommitted(repo: Repo, base: str | None) -> tuple[str | None, dict[str, str
         unhide(index, repo.worktree)
         if repo.mended:
             rehash_lost(index, repo.worktree)
+        before = index.written()
         add_all(index)
-        tree = index.tree()
+        tree = index.tree() if staged is None or index.written() != before else staged
     if tree is None:
         repo.warn("the uncommitted files could not be written as a tree")
         return None, None
     empty = None if base else text(repo.git("hash-object", "-t", "tree", "-w", "--stdin")).strip()
-    if (repo.line("rev-parse", f"{base}^{{tree}}") if base else empty) == tree == staged:
+    if base:
+        base_tree = base_tree or repo.line("rev-parse", f"{base}^{{tree}}")
+    if (base_tree if base else empty) == tree == staged:
         return tree, None
     below = [base] if base else []
     # Without HEAD there is no first parent; then the index is kept only where the other tree does not say it already.

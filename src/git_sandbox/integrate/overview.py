@@ -10,12 +10,12 @@ from git_sandbox.git.repo import Repository
 MAX_COMMITS = 1_000_000  # looked at for one question: a guest that commits without end must not fill our memory
 
 
-def peeled(repo: Repository, names: Iterable[Oid], kind: str) -> dict[Oid, Oid]:
-    """The `kind` (commit or tree) each object stands for; those that stand for none are left out."""
-    wanted = list(dict.fromkeys(names))
+def peeled(repo: Repository, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, str], Oid]:
+    """The commit or tree (second of each pair) an object stands for; those that stand for none are left out."""
+    wanted = list(dict.fromkeys(asked_for))
     if not wanted:
         return {}
-    asked = "".join(f"{name}^{{{kind}}}\n" for name in wanted).encode()
+    asked = "".join(f"{name}^{{{kind}}}\n" for name, kind in wanted).encode()
     answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=asked).splitlines()
     return {name: oid(each) for name, each in zip(wanted, answers, strict=True) if not each.endswith(" missing")}
 

@@ -20,7 +20,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machines, nested
+from git_sandbox.sandbox import nested, reach
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
@@ -28,7 +28,7 @@ from git_sandbox.transport import layer, manifest, share, stream
 from git_sandbox.transport.manifest import Manifest
 from git_sandbox.vmm.machine import CONTROL, Running
 
-ALIVE = stream.StreamLimits(idle=30.0, overall=60.0)  # a guest that runs answers at once
+ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
@@ -66,8 +66,7 @@ def bring_home(box: Box, record: Record, progress: Progress) -> Home:
     Raises CollectError, MachineError; the machine and its disk are as before.
     """
     with control(box.directory) as channel:
-        stream.call(channel, "status", limits=ALIVE)
-        return _import(box, record, channel, progress)
+        return _import(box, record, channel, progress, alive=ALIVE)
 
 
 def power_off(box: Box, running: Running) -> None:
@@ -83,6 +82,8 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
     system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image).
     """
+    from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
+
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
@@ -107,17 +108,19 @@ def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[soc
     with directory.control_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            channel = machines.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
+            channel = reach.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
         except OSError as error:
             raise MachineError("the machine does not answer any more", cause=str(error)) from error
         with channel:
             yield channel
 
 
-def _import(box: Box, record: Record, channel: socket.socket, progress: Progress) -> Home:
+def _import(
+    box: Box, record: Record, channel: socket.socket, progress: Progress, *, alive: float | None = None
+) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *record.stash]
-    reply = stream.request(channel, "export", known=known)
+    reply = stream.request(channel, "export", known=known, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format)
     took = collect(
         box.repo,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from git_sandbox import store
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.overview import contents
 from git_sandbox.store import Entry, Record, State
 
+if TYPE_CHECKING:
+    from git_sandbox.integrate.base import BaseRecord
+
 
 def base_of(record: Record) -> BaseRecord:
+    from git_sandbox.integrate.base import BaseRecord  # late: `ls` does without
+
     index = Oid(record.index_tree) if record.index_tree else None
     return BaseRecord(Oid(record.base) if record.base else None, Oid(record.snapshot), index)
 

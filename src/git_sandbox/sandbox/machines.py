@@ -11,10 +11,9 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import paths
-from git_sandbox.errors import HostResourceError, MachineError, RequirementError
+from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import prepare, warm
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.warm import Adoption
@@ -23,7 +22,7 @@ from git_sandbox.store import Box, Record
 from git_sandbox.transport import layer, share
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
-from git_sandbox.vmm.machine import Attachment, Backend, MachineLogs, Running
+from git_sandbox.vmm.machine import Backend, MachineLogs, Running
 
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
 
@@ -99,17 +98,6 @@ def _again(
             raise
         settings, _ = resolve({"backend": "auto", "net": "none"})
         return backend(settings, ready, progress, disk=disk, share=share)
-
-
-def attachment(directory: SandboxDir, channel: str) -> Attachment:
-    """How to reach a channel of a machine that another process runs. Raises MachineError when there is none."""
-    try:
-        known = msgspec.json.decode(directory.channels.read_bytes(), type=dict[str, Attachment])
-        return known[channel]
-    except (OSError, msgspec.DecodeError, KeyError) as error:
-        raise MachineError(
-            f"the machine of sandbox `{directory.root.name}` cannot be reached", cause=str(error)
-        ) from error
 
 
 @contextlib.contextmanager

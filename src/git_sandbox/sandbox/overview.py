@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from git_sandbox import store
-from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import counts_beyond, paths_between, peeled, unmerged_of
-from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.sandbox import inspect
 from git_sandbox.store import Entry, Record, State
 
@@ -53,10 +52,11 @@ class _Seen:
 
 
 def rows(repo: Repository) -> list[Row]:
-    seen = _look(repo, store.entries(repo))
+    entries, starts = store.entries_and_starts(repo)
+    seen = _look(repo, entries)
     differences = paths_between(repo, [pair for each in seen for pair in _pairs(repo, each)])
     work = {each.entry.id: _uncommitted(repo, each, differences) for each in seen}
-    ahead, moved = _ahead(repo, seen), _moved(repo, seen)
+    ahead, moved = _ahead(repo, seen), _moved(repo, seen, starts)
     open_ones = {each.entry.id: _touched(each, differences) for each in seen if each.pending or work[each.entry.id]}
     return [
         _row(
@@ -94,12 +94,13 @@ def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
     records = {entry.id: entry.record or gone.get(entry.id) for entry in entries}
     tips = {entry.id: inspect.tips(entry) for entry in entries}
     wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
-    commits = peeled(repo, [each for group in tips.values() for each in group], "commit")
+    commits_of = [(each, "commit") for group in tips.values() for each in group]
+    found = peeled(repo, [*commits_of, *((value, "tree") for entry in entries for value in _states(entry))])
+    commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
     kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
-    trees = peeled(repo, [value for entry in entries for value in _states(entry)], "tree")
 
     def tree(name: Oid | None) -> Oid | None:
-        return trees.get(name) if name else None
+        return found.get((name, "tree")) if name else None
 
     return [
         _Seen(
@@ -123,8 +124,14 @@ def _states(entry: Entry) -> list[Oid]:
 def _pairs(repo: Repository, each: _Seen) -> list[tuple[Oid, Oid]]:
     pairs = [(each.snapshot, each.last)] if each.snapshot and each.last else []
     if each.wip and not each.stored:
-        pairs.append((each.head or empty_tree(repo.git), each.wip))
+        pairs.append((each.head or _nothing(repo), each.wip))
     return pairs
+
+
+def _nothing(repo: Repository) -> Oid:
+    from git_sandbox.integrate.trees import empty_tree  # late: hardly ever needed
+
+    return empty_tree(repo.git)
 
 
 Differences = Mapping[tuple[Oid, Oid], frozenset[bytes]]
@@ -134,7 +141,7 @@ def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> boo
     """As `uncommitted.lost`, which says why."""
     if each.wip is None or each.stored:
         return False
-    beyond_head = differences.get((each.head or empty_tree(repo.git), each.wip), frozenset())
+    beyond_head = differences.get((each.head or _nothing(repo), each.wip), frozenset())
     return bool(beyond_head) and (each.snapshot is None or not beyond_head.isdisjoint(_touched(each, differences)))
 
 
@@ -159,10 +166,11 @@ def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int]:
     return found
 
 
-def _moved(repo: Repository, seen: list[_Seen]) -> set[SandboxId]:
+def _moved(repo: Repository, seen: list[_Seen], starts: Mapping[RefName, Oid]) -> set[SandboxId]:
+    """`starts`: refs that were looked at already. Others are those of sandboxes of which only refs are left."""
     started = {each.entry.id: each.record for each in seen if each.record and each.record.base_symref}
-    names = sorted({record.base_symref for record in started.values() if record.base_symref})
-    now = {str(name): str(value) for name, value in repo.refs(*names).items()} if names else {}
+    others = store.starts(each.record for each in seen if each.entry.record is None)
+    now = {str(name): str(value) for name, value in {**starts, **(repo.refs(*others) if others else {})}.items()}
     return {name for name, record in started.items() if now.get(record.base_symref or "") != record.base}
 
 

@@ -65,16 +65,20 @@ def request(
     known: Iterable[str] = (),
     extra: Mapping[str, object] | None = None,
     limits: StreamLimits = DEFAULT_LIMITS,
+    alive: float | None = None,
 ) -> Reply:
     """Ask the agent on `sock` for `op` and return its reply as soon as the header is here.
 
-    `known` are names of objects the host has; `extra` are further members of the request. Raises CollectError.
+    `known` are names of objects the host has; `extra` are further members of the request. `alive`: seconds within which
+    a guest that is well says something at all, if not the reply. Raises CollectError.
     The socket's timeout is changed; after an error the connection is in an unknown state and should be closed.
     """
     nonce = secrets.token_hex(16)
     wire = _Wire(sock, limits)
     message = {**(extra or {}), "op": op, "nonce": nonce, "known": list(known)}
     wire.send(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+    if alive is not None:
+        wire.more(alive)
     length = _find_reply(wire, f"git-sandbox {nonce} ".encode("ascii"), limits.stale)
     if length > limits.header:
         raise _broken(f"the header of the reply would be {length} bytes long")
@@ -113,14 +117,14 @@ class _Wire:
         self._overall = limits.overall
         self.buffer = bytearray()
 
-    def _arm(self) -> None:
+    def _arm(self, idle: float) -> None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise _broken(f"it took longer than {self._overall:g} s")
-        self._sock.settimeout(min(self._idle, left))
+        self._sock.settimeout(min(idle, left))
 
     def send(self, data: bytes) -> None:
-        self._arm()
+        self._arm(self._idle)
         try:
             self._sock.sendall(data)
         except TimeoutError:
@@ -128,14 +132,15 @@ class _Wire:
         except OSError as error:
             raise _broken(error.strerror or str(error)) from error
 
-    def more(self) -> None:
-        """Wait for bytes and append them to the buffer."""
-        self._arm()
+    def more(self, idle: float | None = None) -> None:
+        """Wait for bytes, `idle` seconds at most, and append them to the buffer."""
+        patience = self._idle if idle is None else idle
+        self._arm(patience)
         try:
             data = self._sock.recv(_READ)
         except TimeoutError:
-            self._arm()  # says so if it was the deadline
-            raise _broken(f"no byte arrived for {self._idle:g} s") from None
+            self._arm(patience)  # says so if it was the deadline
+            raise _broken(f"no byte arrived for {patience:g} s") from None
         except OSError as error:
             raise _broken(error.strerror or str(error)) from error
         if not data:

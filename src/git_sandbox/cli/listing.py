@@ -1,0 +1,81 @@
+"""What `ls` shows. Apart from its command: `sandbox ls` alone is answered without click, whose import takes as long as
+everything else together.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from git_sandbox import signals
+from git_sandbox.cli import columns
+from git_sandbox.errors import Interrupted, SandboxError
+from git_sandbox.git import repo as repos
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import overview
+from git_sandbox.sandbox.overview import Row
+from git_sandbox.text import one_line
+
+_NAMED = 2  # siblings named under OVERLAP; --json has them all
+_NONE = "No sandboxes in this repository. `sandbox` starts one."
+
+
+def quick() -> int | None:
+    """The list on standard output; the exit code, or None when something is wrong: the command says better what."""
+    try:
+        with signals.signals_raise():
+            shown = text(overview.rows(repository()))
+    except Interrupted as signal:
+        return signal.exit_code
+    except (SandboxError, OSError):
+        return None
+    if not sys.stdout.isatty() or columns.plain():
+        shown = shown.replace(columns.BOLD, "").replace(columns.PLAIN, "")
+    try:
+        sys.stdout.write(f"{shown}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has seen enough
+        return 141
+    return 0
+
+
+def repository() -> Repository:
+    """The one around the working directory, whatever git's version: nothing of a guest's is read here."""
+    return repos.discover(Path.cwd(), any_version=True)
+
+
+def text(rows: list[Row]) -> str:
+    return columns.table(_HEAD, [_cells(row) for row in rows]) if rows else _NONE
+
+
+_HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMMAND")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    work = "merged" if row.merged else "uncommitted" if row.uncommitted else "-"
+    return (
+        row.id,
+        row.state.value,
+        columns.age(row.created) if row.created else "-",
+        _base(row),
+        "-" if row.ahead is None else str(row.ahead),
+        work,
+        _overlap(row) or "-",
+        columns.size(row.disk_bytes) if row.disk_bytes else "-",
+        one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)"),
+    )
+
+
+def _overlap(row: Row) -> str:
+    """The siblings with most files in columns."""
+    most = sorted(row.overlap.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{name} ({count})" for name, count in most[:_NAMED])
+    return f"{named} +{len(most) - _NAMED}" if len(most) > _NAMED else named
+
+
+def _base(row: Row) -> str:
+    if not row.base:
+        return "(unborn)"
+    return f"{one_line(row.branch or '(detached)', limit=30)}@{row.base[:8]}{'+' if row.moved else ''}"
