@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, SSHD, reply
-from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, log
+from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, fork_task, log
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
 
@@ -90,14 +90,15 @@ class Rehearsal:
 
     def begin(self) -> None:
         if not self.child:
-            self.child = os.fork()
-            if self.child == 0:
-                os.setpgid(0, 0)
-                for argv in rehearsed():
-                    run_quietly(argv)
-                os._exit(0)
+            self.child = fork_task(self.play)
             with contextlib.suppress(OSError):  # also here: `end` must not come before it
                 os.setpgid(self.child, self.child)
+
+    def play(self) -> None:
+        os.setpgid(0, 0)
+        for argv in rehearsed():
+            with contextlib.suppress(OSError):
+                run_quietly(argv)
 
     def end(self) -> None:
         if self.child:
