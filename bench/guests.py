@@ -48,8 +48,9 @@ def compiled() -> None:
     compileall.compile_dir(Path(git_sandbox.__file__).parent, quiet=1)
 
 
-def cli(where: Path, *words: str, stdin: bytes = b"") -> bytes:
-    done = subprocess.run([SANDBOX, *words], cwd=where, input=stdin, capture_output=True, check=False)
+def cli(where: Path, *words: str, stdin: bytes = b"", **settings: str) -> bytes:
+    env = os.environ | settings
+    done = subprocess.run([SANDBOX, *words], cwd=where, env=env, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 
@@ -77,8 +78,8 @@ def made_warm(where: Path) -> None:
 
 
 @contextmanager
-def detached(where: Path, name: str, *options: str) -> Iterator[str]:
-    cli(where, "spawn", "--detach", "--name", name, *options)
+def detached(where: Path, name: str, *options: str, **settings: str) -> Iterator[str]:
+    cli(where, "spawn", "--detach", "--name", name, *options, **settings)
     try:
         yield name
     finally:
@@ -146,7 +147,7 @@ def memory(where: Path) -> Pairs:
 def status(large: Repository, runs: int) -> Pairs:
     """The second call and those after it. The plain disk: the same machine, its disk a raw ext4 image of its own."""
     command, where = "git status --short > /dev/null", large.worktree
-    with detached(where, "based"), detached(where, "plain", "--bases", "no"):
+    with detached(where, "based"), detached(where, "plain", SANDBOX_BASES="no"):
         for name in ("based", "plain"):
             inside(where, name, command)
         return [(inside(where, "based", command), inside(where, "plain", command)) for _ in range(runs)]
