@@ -5,6 +5,7 @@ Each gives seconds (or MiB) of our side and of the other one, taken in turn.
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -15,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from report import Row
+from report import Pairs
 
+import git_sandbox
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
@@ -40,8 +42,15 @@ def quiet(_text: str) -> None:
     pass
 
 
-def cli(where: Path, *words: str, stdin: bytes = b"") -> bytes:
-    done = subprocess.run([SANDBOX, *words], cwd=where, input=stdin, capture_output=True, check=False)
+def compiled() -> None:
+    """Have our modules as an installation has them, and commands that use that: it is two thirds of their start."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(Path(git_sandbox.__file__).parent, quiet=1)
+
+
+def cli(where: Path, *words: str, stdin: bytes = b"", **settings: str) -> bytes:
+    env = os.environ | settings
+    done = subprocess.run([SANDBOX, *words], cwd=where, env=env, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 
@@ -50,12 +59,14 @@ def spawn(where: Path, warm: str) -> float:
     """Seconds from the command to the guest's first word. AssertionError when it did not start as it was to."""
     began = time.monotonic()
     words = [str(SANDBOX), "run", "--warm", warm, "--", "sh", "-c", f"echo {WORD.decode()}; cat /proc/cmdline"]
-    with subprocess.Popen(words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    # No buffer: `communicate` would not see what the first line's read took along.
+    with subprocess.Popen(words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as child:
         assert child.stdout is not None
         said = child.stdout.readline()
         took = time.monotonic() - began
         cmdline, complaint = child.communicate()
     assert said.strip() == WORD, complaint.decode()
+    assert child.returncode == 0, complaint.decode()
     assert (SAVED in cmdline) is (warm == "auto"), "another process makes a template, or starting warm has failed"
     return took
 
@@ -67,15 +78,13 @@ def made_warm(where: Path) -> None:
 
 
 @contextmanager
-def detached(where: Path, name: str, *options: str) -> Iterator[str]:
-    cli(where, "spawn", "--detach", "--name", name, *options)
+def detached(where: Path, name: str, *options: str, **settings: str) -> Iterator[str]:
+    cli(where, "spawn", "--detach", "--name", name, *options, **settings)
     try:
         yield name
     finally:
-        cli(where, "stop", name)
-        subprocess.run(
-            [SANDBOX, "drop", "--force", name], cwd=where, capture_output=True, check=False
-        )  # if it is there
+        for words in (("stop", name), ("drop", "--force", name)):  # one that changed nothing is gone after the first
+            subprocess.run([SANDBOX, *words], cwd=where, capture_output=True, check=False)
 
 
 def resident(where: Path, warm: str) -> float:
@@ -109,29 +118,42 @@ def inside(where: Path, name: str, command: str) -> float:
     return int(found[1]) / 1e9
 
 
-def starts(where: Path, runs: int) -> Row:
+def starts(where: Path, runs: int) -> Pairs:
     made_warm(where)
-    pairs = [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
-    return _row("warm spawn, to the guest's first word", "cold boot of the same machine", "<= 0.20", pairs)
+    return [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
 
 
-def memory(where: Path) -> Row:
+class Sizes:
+    """Spawns of three repositories in turn, each to its guest's first word; two rows compare them."""
+
+    def __init__(self, large: Path, small: Path, empty: Path, runs: int) -> None:
+        self._places, self._runs = (large, small, empty), runs
+        self._times: list[list[float]] = []
+
+    def against(self, other: int) -> Pairs:
+        """`other`: 1 for the small repository, 2 for the empty one."""
+        if not self._times:
+            for place in self._places:
+                made_warm(place)  # and its base
+            self._times = [[spawn(place, "auto") for place in self._places] for _ in range(self._runs)]
+        return [(times[0], times[other]) for times in self._times]
+
+
+def memory(where: Path) -> Pairs:
     made_warm(where)
-    pairs = [(resident(where, "auto"), resident(where, "no"))]
-    return _row("PSS of one more idle warm sandbox (MiB)", "of a cold-booted one", "<= 0.35", pairs)
+    return [(resident(where, "auto"), resident(where, "no"))]
 
 
-def status(large: Repository, runs: int) -> Row:
+def status(large: Repository, runs: int) -> Pairs:
     """The second call and those after it. The plain disk: the same machine, its disk a raw ext4 image of its own."""
-    command, where, pairs = "git status --short > /dev/null", large.worktree, []
-    with detached(where, "based"), detached(where, "plain", "--bases", "no"):
+    command, where = "git status --short > /dev/null", large.worktree
+    with detached(where, "based"), detached(where, "plain", SANDBOX_BASES="no"):
         for name in ("based", "plain"):
             inside(where, name, command)
-        pairs = [(inside(where, "based", command), inside(where, "plain", command)) for _ in range(runs)]
-    return _row("`git status` in the guest of the large repository", "the same on a plain ext4 disk", "<= 1.1", pairs)
+        return [(inside(where, "based", command), inside(where, "plain", command)) for _ in range(runs)]
 
 
-def collect(repo: Repository, scratch: Path, runs: int) -> Row:
+def collect(repo: Repository, scratch: Path, runs: int) -> Pairs:
     """`sandbox sync`, the command; against git alone: the guest's pack-objects, and a fetch between two directories."""
     where, other, pairs = repo.worktree, scratch / "other.git", []
     subprocess.run(["git", "clone", "-q", "--bare", where, other], check=True)
@@ -154,8 +176,7 @@ def collect(repo: Repository, scratch: Path, runs: int) -> Row:
             )
             pairs.append((ours, packed + time.monotonic() - began))
             before = after
-    against = "`git fetch` of the same, and pack-objects in the guest"
-    return _row(f"collect {COMMITS} commits ({FILES} files): `sandbox sync`", against, "<= 1.3", pairs)
+    return pairs
 
 
 def _commits(parent: str, number: int) -> bytes:
@@ -172,7 +193,7 @@ def _commits(parent: str, number: int) -> bytes:
     return b"".join(lines)
 
 
-def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Row:
+def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pairs:
     """`sandbox run -- true` against a machine that is restored for a disk that is there, and one command over ssh."""
     made_warm(repo.worktree)  # a template for machines of the settings that the command has, too
     pairs = []
@@ -194,17 +215,16 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Row:
                         pairs.append((ours, time.monotonic() - began))
         finally:
             home.remove(box)
-    return _row("`run -- true`, whole, warm", "restoring the machine and one ssh command, bare", "<= 1.5", pairs)
+    return pairs
 
 
-def vng(where: Path, kernel: str, runs: int) -> Row:
+def vng(where: Path, kernel: str, runs: int) -> Pairs:
     """virtme-ng boots `kernel` (release of an installed one) on the host's own files: no copy, no session, no way home.
 
     Its console is shown, for without udev on the host a command's words come out there and nowhere else.
     """
     made_warm(where)
-    pairs = [(spawn(where, "auto"), _vng(where, kernel)) for _ in range(runs)]
-    return _row("warm spawn, to the guest's first word", "`vng` to the same word, in emulation, too", "<= 0.5", pairs)
+    return [(spawn(where, "auto"), _vng(where, kernel)) for _ in range(runs)]
 
 
 def _vng(where: Path, kernel: str) -> float:
@@ -219,9 +239,3 @@ def _vng(where: Path, kernel: str) -> float:
                 child.wait()
                 return took
     raise AssertionError(f"vng did not get to its command: {said[-2000:].decode(errors='replace')}")
-
-
-def _row(name: str, against: str, target: str, pairs: list[tuple[float, float]]) -> Row:
-    for one, other in pairs:
-        print(f"{name}: {one:.3f}, {against}: {other:.3f}", file=sys.stderr, flush=True)
-    return Row(name, against, target, tuple(one for one, _ in pairs), tuple(other for _, other in pairs))

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Missing = tuple[str, str, str, str]  # measure, compared with, to reach, reason
+Pairs = list[tuple[float, float]]  # ours and theirs, in turn
+REASON = 300  # characters
 WIDTH, LINE, LEFT = 900, 44, 470  # pixels
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row that is still to be measured."""
+
+    name: str
+    against: str
+    target: str
+    pairs: Callable[[], Pairs]
+
+    def taken(self) -> Row | Missing:
+        """What fails costs this row and no other."""
+        print(f"{self.name}, against {self.against}:", file=sys.stderr, flush=True)
+        try:
+            pairs = self.pairs()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is said in the table
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[-REASON:].replace("|", "/")
+            print(f"  failed: {reason}", file=sys.stderr, flush=True)
+            return self.name, self.against, self.target, f"failed: {reason}"
+        for one, other in pairs:
+            print(f"  {one:.3f} and {other:.3f}", file=sys.stderr, flush=True)
+        return Row(self.name, self.against, self.target, tuple(one for one, _ in pairs), tuple(two for _, two in pairs))
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from git_sandbox.guest import adopt
-from git_sandbox.guest.adopt import Door
+from git_sandbox.guest.adopt import Door, Rehearsal
 
 
 @pytest.fixture
@@ -91,3 +92,37 @@ def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
         if bound:
             (device / "driver").mkdir()
     assert adopt.disks_without_driver() == ["virtio1", "virtio9", "virtio10"]
+
+
+def test_a_rehearsal_ends_with_all_it_started_and_is_reaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = tmp_path / "began"
+    script = f"echo $$ > {began}.new; mv {began}.new {began}; sleep 600; : > {tmp_path}/never"
+    monkeypatch.setattr(adopt, "PATH", os.environ["PATH"])
+    monkeypatch.setattr(adopt, "rehearsed", lambda: iter([("no such program",), ("sh", "-c", script)]))
+    rehearsal = Rehearsal()
+    rehearsal.begin()
+    first = rehearsal.child
+    rehearsal.begin()
+    assert rehearsal.child == first, "once is enough"
+    while not began.exists():
+        time.sleep(0.01)
+    rehearsal.end()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(first, 0)
+    pid = int(began.read_text())
+    deadline = time.monotonic() + 20
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    rehearsal.end()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_nothing_that_is_rehearsed_is_given_a_key() -> None:
+    assert not any("-h" in argv or "host_key" in " ".join(argv) for argv in adopt.rehearsed())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from git_sandbox import process
 from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.vmm import qemu
-from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Share
+from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Saved, Share
 
 PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
 CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(
@@ -58,6 +58,21 @@ def test_argv_says_everything_the_spec_says(spec: MachineSpec, accelerator: str)
     assert (values(words, "-smp"), values(words, "-m")) == ([str(spec.cpus)], [f"{spec.memory}M"])
     assert bool(values(words, "-netdev")) is (spec.net == "nat")
     assert values(words, "-name") == [spec.name.replace(",", ",,")]
+
+
+@given(specs())
+def test_disks_that_come_later_are_the_same_devices_with_nothing_behind(spec: MachineSpec) -> None:
+    saved = Saved(Path("/template"), restore=True)
+    now, later = (
+        argv(dataclasses.replace(spec, saved=each)) for each in (saved, dataclasses.replace(saved, later=True))
+    )
+    assert [word.replace("drive=nothing", "drive=disk") for word in values(later, "-device")] == values(now, "-device")
+    first, *others = [json.loads(word) for word in values(later, "-blockdev")] or [None]
+    assert first is None or first["file"]["filename"] == str(spec.disks[0].path)
+    assert [(each["driver"], each["read-only"]) for each in others] == [
+        ("null-co", disk.readonly) for disk in spec.disks[1:]
+    ]
+    assert not any(str(disk.path) in " ".join(values(later, "-blockdev")[1:]) for disk in spec.disks[1:])
 
 
 @given(specs())

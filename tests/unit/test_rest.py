@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.errors import MachineError
 from git_sandbox.text import printable
+from git_sandbox.vmm import http as over_http
 from git_sandbox.vmm import rest
 from git_sandbox.vmm.rest import Api, Call
 from support.peers import Talk, line, peer
@@ -101,7 +102,7 @@ def test_causes_outside_of_us_come_with_what_to_do(cause: str, hint: str) -> Non
     [
         b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
-        http("200 OK", b"x" * (rest.MAX_REPLY + 1)),
+        http("200 OK", b"x" * (over_http.MAX_REPLY + 1)),
     ],
     ids=["nothing", "garbage", "half", "many headers", "long header", "long body"],
 )  # fmt: skip

@@ -37,8 +37,10 @@ def life(
     starts: list[bool] = []
 
     @contextlib.contextmanager
-    def begun(*_args: object, may_be_warm: bool, like: Settings, applying: float) -> Iterator[tuple[Machine, None]]:
-        assert (like.accelerator, applying) == ("auto", 0.0)
+    def begun(
+        *_args: object, may_be_warm: bool, like: Settings, applying: float, first: None
+    ) -> Iterator[tuple[Machine, None]]:
+        assert (like.accelerator, applying, first) == ("auto", 0.0, None)
         starts.append(may_be_warm)
         yield Machine(dies=dies), None
 

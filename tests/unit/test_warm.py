@@ -6,10 +6,13 @@ import contextlib
 import dataclasses
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from git_sandbox.errors import MachineError
 from git_sandbox.image import guestfiles, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.image.initrd import GuestFile
@@ -115,3 +118,105 @@ def test_after_a_failure_it_is_not_tried_again(wanted: warm.Start, monkeypatch: 
     templates.failed(key(wanted), "before")
     monkeypatch.setattr(warm, "_make", lambda *_args: pytest.fail("tried again"))
     assert cold(wanted)
+
+
+class Early:
+    """A machine without a machine. `fails`: where."""
+
+    def __init__(self, fails: str) -> None:
+        self.fails, self.gone = fails, False
+        self.disks: tuple[Disk, ...] = ()
+
+    def restore(self) -> None:
+        if self.fails == "restore":
+            raise MachineError("no state")
+
+    def attach(self, disks: Sequence[Disk]) -> None:
+        assert not self.gone
+        if self.fails == "attach":
+            raise MachineError("no disk")
+        self.disks = tuple(disks)
+
+
+class Ahead(Qemu):
+    machine: Early
+
+    @contextlib.contextmanager
+    def begin(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[Any]:
+        assert (spec.saved is not None and spec.saved.restore, runtime, logs.vmm.parent) == (True, runtime, runtime)
+        try:
+            yield self.machine
+        finally:
+            self.machine.gone = True
+
+
+@pytest.fixture
+def early(wanted: warm.Start, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> warm.Start:
+    """What `wanted` asks for, with a template, of a machine that fails where the parameter says."""
+    machine = Early(getattr(request, "param", ""))
+    monkeypatch.setattr(Ahead, "machine", machine, raising=False)
+
+    def call(_machine: object, op: str, *_rest: object) -> None:
+        if op == machine.fails:
+            raise MachineError("no answer")
+
+    monkeypatch.setattr(warm, "_call", call)
+    wanted = dataclasses.replace(wanted, backend=Ahead())
+    with templates.building() as place:
+        assert place is not None
+        templates.publish(place, warm._key(wanted, cast("Qemu", wanted.backend)), "image", "shape")
+    return wanted
+
+
+def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm.Start) -> None:
+    with contextlib.ExitStack() as stack:
+        ahead = warm.begin(early, stack)
+        assert ahead is not None
+        other = dataclasses.replace(
+            early,
+            spec=dataclasses.replace(early.spec, disks=(early.spec.disks[0], Disk(Path("/mine"), format="qcow2"))),
+        )
+        machine, adoption = warm.follow(other, ahead, stack)
+        assert machine is ahead.machine
+        assert Ahead.machine.disks == (Disk(Path("/mine"), format="qcow2"),)
+        assert adoption is not None
+        adoption.done()
+        assert templates.remove(templates.every()[0]), "it is nobody's any more"
+    assert Ahead.machine.gone
+
+
+def test_nothing_is_begun_ahead_without_a_template_or_by_who_cannot(early: warm.Start) -> None:
+    with contextlib.ExitStack() as stack:
+        assert warm.begin(dataclasses.replace(early, backend=CloudHypervisor()), stack) is None
+        other = dataclasses.replace(early, spec=dataclasses.replace(early.spec, cpus=7))
+        assert warm.begin(other, stack) is None
+    assert templates.failures() == {}
+
+
+@pytest.mark.parametrize("early", ["restore", "rehearse", "attach"], indirect=True)
+def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm.Start) -> None:
+    with contextlib.ExitStack() as stack:
+        ahead = warm.begin(early, stack)
+        assert ahead is not None
+        assert templates.failures() == {}, "nobody has asked yet"
+        assert warm.follow(early, ahead, stack) == warm.COLD
+    assert list(templates.failures()) == [ahead.key]
+    assert Ahead.machine.gone
+
+
+@pytest.mark.parametrize("early", ["restore"], indirect=True)
+def test_machine_that_nobody_wants_any_more_is_no_failure(early: warm.Start) -> None:
+    with contextlib.ExitStack() as stack:
+        assert warm.begin(early, stack) is not None
+    assert Ahead.machine.gone
+    assert templates.failures() == {}
+
+
+def test_another_machine_than_the_one_begun_is_started_anew(early: warm.Start) -> None:
+    with contextlib.ExitStack() as stack:
+        ahead = warm.begin(early, stack)
+        assert ahead is not None
+        more = dataclasses.replace(early, spec=dataclasses.replace(early.spec, memory=4096))
+        assert warm.follow(more, ahead, stack) == warm.COLD
+    assert Ahead.machine.disks == ()
+    assert templates.failures() == {}

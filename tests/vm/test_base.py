@@ -51,7 +51,7 @@ def test_a_boot_cut_off_before_the_difference_was_applied_is_no_loss(large: Sand
         disk = None
         while disk is None and child.poll() is None:
             disk = next(
-                (each for each in large.directories() if each.name == "cut" and (each / "console.log").exists()), None
+                (each for each in large.directories() if each.name == "cut" and (each / "record.json").exists()), None
             )
         child.kill()
         child.wait()

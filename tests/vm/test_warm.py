@@ -157,6 +157,74 @@ def test_killed_and_interrupted_while_the_template_is_made(fresh: Sandboxes) -> 
     assert warm(fresh)
 
 
+@pytest.fixture
+def slow_copy(fresh: Sandboxes, tmp_path: Path) -> Path:
+    """Exists once a copy is being made, which then takes for ever; the template is there already."""
+    assert warm(fresh)
+    place, reached = tmp_path / "bin", tmp_path / "reached"
+    place.mkdir()
+    (place / "mke2fs").write_text(f"#!/bin/sh\n: > {reached}\nexec sleep 600\n")
+    (place / "mke2fs").chmod(0o755)
+    fresh.env |= {"PATH": f"{place}:{fresh.env['PATH']}"}
+    return reached
+
+
+def begun_ahead(made: Sandboxes, reached: Path) -> None:
+    wait_for("the copy", reached.exists)
+    made.only_machine()
+    assert not (made.directory() / "record.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_the_machine_is_there_and_its_disk_is_not(
+    fresh: Sandboxes, slow_copy: Path, number: signal.Signals
+) -> None:
+    with fresh.started("run", "--", "true") as child:
+        begun_ahead(fresh, slow_copy)
+        child.send_signal(number)
+        assert fresh.finish(child).code == 128 + number
+    assert (fresh.processes(), fresh.sockets(), fresh.directories()) == ({}, [], [])
+    assert len(templates(fresh)) == 1, "nobody blames the template"
+    slow_copy.unlink()
+
+
+def test_killed_while_the_machine_is_there_and_its_disk_is_not(fresh: Sandboxes, slow_copy: Path) -> None:
+    with fresh.started("run", "--", "true") as child:
+        begun_ahead(fresh, slow_copy)
+        child.kill()
+        child.wait(30)
+    wait_for("no machine", lambda: not [name for name in fresh.processes().values() if name.startswith("qemu")], 10)
+    assert fresh.listed()["vm-1"]["state"] == "broken"
+    for pid in fresh.processes():  # our mke2fs, which sleeps
+        os.kill(pid, signal.SIGKILL)
+    fresh.ok("drop", "--force", "vm-1")
+    assert (fresh.sockets(), fresh.directories(), fresh.refs()) == ([], [], {})
+
+
+def test_a_copy_that_cannot_be_made_ends_the_machine(fresh: Sandboxes, slow_copy: Path) -> None:
+    (slow_copy.parent / "bin" / "mke2fs").write_text("#!/bin/sh\nsleep 1; echo 'no way' >&2; exit 1\n")
+    done = fresh.run("run", "--", "true")
+    assert done.code not in (0, 2)
+    assert "no way" in done.said
+    assert (fresh.processes(), fresh.sockets(), fresh.directories()) == ({}, [], [])
+    assert len(templates(fresh)) == 1
+
+
+def test_a_machine_that_dies_while_the_copy_is_made_is_followed_by_a_boot(fresh: Sandboxes, slow_copy: Path) -> None:
+    go = slow_copy.parent / "go"
+    mke2fs = shutil.which("mke2fs", path="/usr/sbin:/sbin")
+    script = f'#!/bin/sh\n: > {slow_copy}\nwhile [ ! -e {go} ]; do sleep 0.1; done\nexec {mke2fs} "$@"\n'
+    (slow_copy.parent / "bin" / "mke2fs").write_text(script)
+    with fresh.started("run", "--", "cat", "/proc/cmdline") as child:
+        begun_ahead(fresh, slow_copy)
+        os.kill(fresh.only_machine(), signal.SIGKILL)
+        go.touch()
+        done = fresh.finish(child)
+    assert done.code == 0, done.said
+    assert TEMPLATE not in done.text
+    assert "booting instead" in done.said or templates(fresh) == []
+
+
 def test_two_at_once_and_one_template(fresh: Sandboxes) -> None:
     words = ("run", "--", "cat", "/proc/cmdline")
     with fresh.started(*words) as one, fresh.started(*words) as two:

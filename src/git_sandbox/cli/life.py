@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
 
 from git_sandbox import settings, signals, store
-from git_sandbox.cli import ask, common, configured, progress, tries, words
+from git_sandbox.beside import Beside
+from git_sandbox.cli import common, configured, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import after, detached, story
-from git_sandbox.sandbox.after import Questions
+from git_sandbox.sandbox import story
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.settings import Settings, Value
@@ -65,22 +67,26 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     )  # fmt: skip
     if count is not None:
         automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)
+        from git_sandbox.cli import tries
+
         return tries.live(repo, chosen, count, share_processors=automatic, as_json=as_json)
     said: list[str] = []
     with progress.shown(quiet=as_json) as say:
-        words.first_use(wanted, say, quiet=as_json)
+        first.first_use(wanted, say, quiet=as_json)
 
         def notice(warnings: tuple[str, ...]) -> None:
             """At once and not only at the end: who sees that secrets went in may want to stop here."""
             if warnings and not as_json:
                 say("")
                 said.extend(warnings)
-                for line in words.warnings(warnings):
+                for line in first.warnings(warnings):
                     click.echo(line, err=True)
 
         if detach:
+            from git_sandbox.sandbox import detached
+
             return _detached(verb, repo, detached.start(repo, chosen, say, notice=notice))
-        finished = story.spawn(repo, chosen, say, notice=notice)
+        finished = story.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
     left = tuple(text for text in finished.warnings if text not in said)
     return _settled(verb, repo, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
 
@@ -97,12 +103,25 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
     chosen = Options(wanted, name, None, common.subdirectory(repo), detached=detach)
     with progress.shown(quiet=as_json) as say:
         if detach:
+            from git_sandbox.sandbox import detached
+
             return _detached(verb, repo, detached.start(repo, chosen, say, resume=name))
-        finished = story.resume(repo, name, chosen, say)
+        finished = story.resume(repo, name, chosen, say, ready=_import_the_rest)
     return _settled(verb, repo, wanted, finished, as_json=as_json)
 
 
+def _import_the_rest(_name: str) -> None:
+    """What `_settled` needs, a third of all our imports: no start waits for it, and once the session is open there is
+    nothing to do here but to wait.
+    """
+    Beside(partial(import_module, "git_sandbox.cli.ask"))
+
+
 def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
+    from git_sandbox.cli import ask, words
+    from git_sandbox.sandbox import after
+    from git_sandbox.sandbox.after import Questions
+
     shell = not finished.record.command
     can_ask = shell and not finished.interrupted and not as_json and common.interactive()
     asker = ask.Asker(repo, finished)

@@ -10,35 +10,20 @@ from typing import Any
 import click
 
 from git_sandbox.cli import columns
+from git_sandbox.cli.first import warnings
 from git_sandbox.collect import Collected
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.image import cache, spec
 from git_sandbox.integrate import review
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox.after import Settled, why_not
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.story import Finished
-from git_sandbox.settings import Settings
 from git_sandbox.store import Record
 from git_sandbox.text import one_line
 
 _BESIDE = ("refs/sandbox-stash/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/")
 SHOWN = 20  # commits listed at exit; `sandbox log` has them all
-
-
-def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
-    """Before the first image build: what will happen, and how much is fetched."""
-    from pathlib import Path
-
-    asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
-    if not quiet and cache.find(asked.key) is None:
-        say("")
-        click.echo(
-            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch).",
-            err=True,
-        )
 
 
 def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool = False) -> str:
@@ -67,10 +52,6 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
     lines += [] if told else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
     return (*lines, *_merge(finished, settled))
-
-
-def warnings(texts: Sequence[str]) -> list[str]:
-    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in texts]
 
 
 def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:

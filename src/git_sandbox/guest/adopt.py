@@ -17,13 +17,13 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, reply
-from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, log
+from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, SSHD, reply
+from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, fork_task, log
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
 
@@ -57,15 +57,18 @@ class Adoption:
 def wait_for_adoption(config: Config) -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
-    disks = disks_without_driver()
+    disks, rehearsal = disks_without_driver(), Rehearsal()
     with Door.on_vsock() if "control" in over_vsock(config) else Door.on_port() as door:
         while True:
             descriptor, request = door.next_request()
             if request["op"] == "adopt":
+                rehearsal.end()
                 become_own(request, disks)
                 return Adoption(os.dup(descriptor), request)
             with contextlib.suppress(ConnectionError):  # who asked is gone
                 reply(descriptor, request, {"mode": "template"})
+            if request["op"] == "rehearse":
+                rehearsal.begin()
 
 
 def warm_up() -> None:
@@ -74,8 +77,51 @@ def warm_up() -> None:
     for each in Path("/usr/lib/openssh").iterdir():
         each.read_bytes()
     for argv in USED_SOON:
-        subprocess.run(argv, env={"PATH": PATH, "HOME": "/root"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)  # fmt: skip
+        run_quietly(argv)
+
+
+class Rehearsal:
+    """What a first session runs, run for nothing while the host still copies: under emulation most of a program's first
+    run is the translation of its code, and a restored machine begins without any (docs/adr/0076).
+
+    It is before the adoption: it has no key, and whatever it got of the randomness that all twins share ends with it.
+    """
+
+    def __init__(self) -> None:
+        self.child = 0
+
+    def begin(self) -> None:
+        if not self.child:
+            self.child = fork_task(self.play)
+            with contextlib.suppress(OSError):  # also here: `end` must not come before it
+                os.setpgid(self.child, self.child)
+
+    def play(self) -> None:
+        os.setpgid(0, 0)
+        for argv in rehearsed():
+            with contextlib.suppress(OSError):
+                run_quietly(argv)
+
+    def end(self) -> None:
+        if self.child:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+            self.child = 0
+
+
+def rehearsed() -> Iterator[tuple[str, ...]]:
+    """Sshd looks at its configuration and ends for want of a key, its helpers because sshd did not call them."""
+    yield tuple(SSHD)
+    for name in ("sshd-session", "sshd-auth"):
+        if (helper := Path("/usr/lib/openssh", name)).exists():
+            yield (str(helper),)
+    yield "bash", "-lc", "true"
+
+
+def run_quietly(argv: tuple[str, ...]) -> None:
+    subprocess.run(argv, env={"PATH": PATH, "HOME": "/root"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False)  # fmt: skip
 
 
 def disks_without_driver() -> list[str]:

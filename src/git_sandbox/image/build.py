@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,6 +108,8 @@ def pack(tree: Path, target: Path, size: int) -> list[str]:
 
 def _size(tree: Path) -> int:
     """Bytes for a file system that holds the tar file's content: whole blocks, inodes, and some slack."""
+    import tarfile  # with three compressors; nothing else here needs it
+
     with tarfile.open(tree) as archive:
         sizes = [member.size for member in archive]
     used = sum(-(-size // 4096) * 4096 for size in sizes) + len(sizes) * 512

@@ -205,6 +205,7 @@ def remove(box: Box, record: Record | None = None) -> None:
         layer.discard(box.directory)
         share.remove(box.directory)
         shutil.rmtree(box.directory.root, ignore_errors=True)
+        shutil.rmtree(box.directory.sockets, ignore_errors=True)  # of a supervisor that was killed
 
 
 def why(error: SandboxError | OSError, box: Box) -> CollectError:

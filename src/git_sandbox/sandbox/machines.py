@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from git_sandbox.store import Box, Record
 from git_sandbox.transport import layer, share
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
-from git_sandbox.vmm.machine import Backend, MachineLogs, Running
+from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, Running
 
 MAX_SOCKET_PATH = 107  # bytes, unix(7)
 
@@ -39,6 +40,41 @@ def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str =
     files = host.BootFiles(ready.kernel, ready.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
     return backends.make(chosen.kind, proof.accelerator, proof.reason, vsock=settings.vsock == "yes")
+
+
+@dataclass
+class Ahead:
+    """What `ahead` has begun, with all that has to end when nobody takes it. `machine` None: somebody has."""
+
+    machine: warm.Ahead | None
+    held: contextlib.ExitStack
+
+    def taken(self, wanted: warm.Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | warm.Cold:
+        """The machine, once, from now on in `stack`; COLD when it is another one that is wanted, or it failed."""
+        machine, self.machine = self.machine, None
+        if machine is None:
+            return warm.COLD
+        held = stack.enter_context(self.held.pop_all())
+        found = warm.follow(wanted, machine, stack)
+        if found == warm.COLD:
+            held.close()
+        return found
+
+
+@contextlib.contextmanager
+def ahead(box: Box, spec: MachineSpec, chosen: Backend, ready: Image, progress: Progress) -> Iterator[Ahead | None]:
+    """Begin to restore the machine of a sandbox whose disk is still in the making; None when it is to be started later.
+
+    It ends with the block unless `begun` took it.
+    """
+    with contextlib.ExitStack() as held:
+        sockets = held.enter_context(runtime(box))
+        held.enter_context(cache.use(ready))
+        logs = MachineLogs(box.directory.console, box.directory.vmm_log)
+        machine = warm.begin(warm.Start(chosen, spec, ready, {}, sockets, logs, progress), held)
+        if machine is None:
+            held.close()
+        yield Ahead(machine, held) if machine else None
 
 
 @contextlib.contextmanager
@@ -59,23 +95,29 @@ def begun(
     may_be_warm: bool = False,
     like: Settings | None = None,
     applying: float = 0.0,
+    first: Ahead | None = None,
 ) -> Iterator[tuple[Running, Adoption | None]]:
     """Like `started`; a machine that need not boot may be used only when its adoption is done.
 
     `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
-    `applying`: seconds the guest may take to bring its disk up to date.
+    `applying`: seconds the guest may take to bring its disk up to date. `first`: a machine to be taken instead of a new
+    one, if it was not taken before.
     """
     disk, shares = layer.disk_format(box.directory), share.used(box.directory)
     chosen = _again(record, ready, mode, progress, like, disk=disk, share=shares)
     layer.ready(box.directory)
     spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
     own = prepare.personal(box, record, mode, chosen.capabilities)
-    with runtime(box) as sockets, cache.use(ready), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         progress("Starting the machine")
         console = box.directory.console if mode == "run" else box.directory.rescue_console
-        logs = MachineLogs(console, box.directory.vmm_log)
+        logs, sockets = MachineLogs(console, box.directory.vmm_log), box.directory.sockets
         begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
-        running, adoption = warm.start(begins, stack) if may_be_warm else (None, None)
+        running, adoption = first.taken(begins, stack) if may_be_warm and first else warm.COLD
+        if running is None:
+            stack.enter_context(runtime(box))
+            stack.enter_context(cache.use(ready))
+            running, adoption = warm.start(begins, stack) if may_be_warm else warm.COLD
         if running is None:
             prepare.write_initrd(box, ready, own)
             running = stack.enter_context(chosen.start(spec, sockets, logs))

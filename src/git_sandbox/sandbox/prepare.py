@@ -206,6 +206,22 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
     )
 
 
+def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> MachineSpec:
+    """What `machine` will say, as far as that is known before there is a disk or a record."""
+    copies = [Disk(_mount_disk(box, number), readonly=True) for number, _ in enumerate(extras.mounts)]
+    return MachineSpec(
+        name=f"sandbox-{box.id}",
+        kernel=ready.kernel,
+        initrd=box.directory.initrd,
+        cmdline=KERNEL_ARGUMENTS,
+        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk), *copies),
+        cpus=settings.cpus,
+        memory=settings.memory,
+        channels=CHANNELS,
+        net=settings.net,
+    )
+
+
 def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
     """The machine as it boots, from an initrd that `write_initrd` writes."""
     run = mode == "run"
@@ -235,7 +251,11 @@ def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
     for number, each in enumerate(extras.mounts):
         box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
         progress(f"Copying {each.path}")
-        readonly.make(each.path.resolve(), box.directory.mounts / f"{number}.ext4")
+        readonly.make(each.path.resolve(), _mount_disk(box, number))
+
+
+def _mount_disk(box: Box, number: int) -> Path:
+    return box.directory.mounts / f"{number}.ext4"
 
 
 def _mounts(box: Box) -> list[Disk]:

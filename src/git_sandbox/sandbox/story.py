@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,9 +66,13 @@ def spawn(
     origin, on_share = options.origin, share.wanted(settings.transport)
     image = fork.image(repo, origin, settings.transport) if origin else prepare.image(settings, progress)
     prepare.require_memory(settings.memory)
-    with store.create(repo, options.name) as box:
+    with store.create(repo, options.name) as box, contextlib.ExitStack() as stack:
         disk = fork.disk_format(repo, origin) if origin else "raw"
         backend = machines.backend(settings, image, progress, disk=disk, share=on_share)
+        first = None
+        if settings.warm == AUTO and not on_share:
+            spec = prepare.expected(box, settings, more, image)
+            first = stack.enter_context(machines.ahead(box, spec, backend, image, progress))
         formats = backend.capabilities.disk_formats
         making = fork.prepared if origin else prepare.prepare
         making = partial(making, box, options, image, backend.name, progress, extras=more, formats=formats)
@@ -75,7 +80,7 @@ def spawn(
         while True:
             made = making()
             notice(made.warnings if not told else told[-1:])
-            life = _Life(box, made.record, image, options, progress, ready, more, made)
+            life = _Life(box, made.record, image, options, progress, ready, more, made, first)
             try:
                 brought = life.live()
                 break
@@ -126,6 +131,7 @@ class _Life:
     ready: Ready
     extras: Extras
     made: Prepared | None = None  # only for its first life
+    first: machines.Ahead | None = None
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
@@ -144,7 +150,7 @@ class _Life:
         brought: Home | None = None
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
-            like=self.options.settings, applying=self.made.applying if self.made else 0.0,
+            like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
         ) as (running, adoption):  # fmt: skip
             try:
                 self._session(running, adoption)

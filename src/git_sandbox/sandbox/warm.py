@@ -15,10 +15,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
 from git_sandbox.image import guestfiles, initrd, spec, templates
 from git_sandbox.image.cache import Image
@@ -31,6 +33,7 @@ from git_sandbox.vmm.machine import (
     CONTROL,
     KERNEL_ARGUMENTS,
     Backend,
+    Begun,
     Capabilities,
     Disk,
     MachineLogs,
@@ -38,6 +41,7 @@ from git_sandbox.vmm.machine import (
     Running,
     Saved,
     Snapshotting,
+    can_begin,
     can_save,
 )
 
@@ -63,6 +67,19 @@ class Start:
     logs: MachineLogs
     progress: Progress
     applying: float = 0.0  # seconds it may take to bring the disk up to date, as part of the adoption
+
+
+@dataclasses.dataclass(frozen=True)
+class Ahead:
+    """A machine that is restored, and rehearses, while the repository is still being copied (docs/adr/0076).
+
+    It belongs to nobody before `follow`. `template`: keeps that from being removed.
+    """
+
+    key: str
+    machine: Begun
+    template: contextlib.ExitStack
+    waking: Beside[None]
 
 
 Cold = tuple[None, None]
@@ -114,6 +131,59 @@ class Adoption:
             raise SessionError("a warm start did not work", cause=why(self._why)) from self._why
 
 
+def begin(wanted: Start, stack: contextlib.ExitStack) -> Ahead | None:
+    """Begin to restore, in `stack`, the machine that `wanted` is going to need: nothing of it has to be there but the
+    image and a place for its sockets. None when that cannot be done, or there is no template yet.
+    """
+    backend = wanted.backend
+    if not can_begin(backend):
+        return None
+    key = _key(wanted, backend)
+    if key in templates.failures():
+        return None
+    template = stack.enter_context(contextlib.ExitStack())
+    found = template.enter_context(templates.used(key))
+    if found is None:
+        return None
+    after = stack.enter_context(contextlib.ExitStack())
+    try:
+        machine = stack.enter_context(backend.begin(_ours(wanted, found), wanted.runtime, wanted.logs))
+    except (SandboxError, OSError) as error:
+        _given_up(wanted, key, error)
+        return None
+    waking = Beside(partial(_wake, machine))
+    after.callback(waking.wait)  # it ends when the machine has
+    return Ahead(key, machine, template, waking)
+
+
+def _wake(machine: Begun) -> None:
+    """Have it run, and its guest do once, for nothing, what it will do in earnest when there is a disk."""
+    machine.restore()
+    _call(machine, "rehearse", ADOPT)
+
+
+def follow(wanted: Start, ahead: Ahead, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
+    """Let a machine that was begun ahead become the sandbox's; COLD when another one has to be started."""
+    backend = wanted.backend
+    if not can_save(backend) or not _like_a_template(wanted.spec, backend.capabilities):
+        return COLD
+    if _key(wanted, backend) != ahead.key:
+        return COLD
+    try:
+        ahead.waking.result()
+        ahead.machine.attach(wanted.spec.disks[1:])
+    except (SandboxError, OSError) as error:
+        _given_up(wanted, ahead.key, error)
+        return COLD
+    ahead.template.close()
+    return ahead.machine, _adoption(wanted, ahead.machine, ahead.key, stack)
+
+
+def _given_up(wanted: Start, key: str, error: Exception) -> None:
+    templates.failed(key, why(error))
+    wanted.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
+
+
 def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
     """A machine that is adopting the sandbox, in `stack`; COLD when it has to boot.
 
@@ -134,8 +204,7 @@ def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption
         with templates.used(key) as found:
             return _restored(wanted, backend, found, stack) if found is not None else COLD
     except (SandboxError, OSError) as error:
-        templates.failed(key, why(error))
-        wanted.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
+        _given_up(wanted, key, error)
         return COLD
 
 
@@ -211,16 +280,23 @@ def _told(can: Capabilities) -> dict[str, object]:
 def _restored(
     wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
 ) -> tuple[Running, Adoption]:
-    saved = Saved(found.root, restore=True)
-    shape = _shape(wanted, found.initrd, wanted.runtime, saved)
-    mine = dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
-    running = stack.enter_context(backend.start(mine, wanted.runtime, wanted.logs))
+    running = stack.enter_context(backend.start(_ours(wanted, found), wanted.runtime, wanted.logs))
+    return running, _adoption(wanted, running, found.root.name, stack)
+
+
+def _ours(wanted: Start, found: Template) -> MachineSpec:
+    """The template's machine with what is a sandbox's own."""
+    shape = _shape(wanted, found.initrd, wanted.runtime, Saved(found.root, restore=True))
+    return dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
+
+
+def _adoption(wanted: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Adoption:
     files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
     extra = {"files": files, "seed": _text(os.urandom(SEED))}
-    forgets = CONTROL in backend.capabilities.vsock
-    adoption = Adoption(running, found.root.name, extra, forgets=forgets, applying=wanted.applying)
+    forgets = CONTROL in wanted.backend.capabilities.vsock
+    adoption = Adoption(running, key, extra, forgets=forgets, applying=wanted.applying)
     stack.callback(adoption.abandon)  # before the machine is stopped
-    return running, adoption
+    return adoption
 
 
 def _awake(machine: Running) -> None:

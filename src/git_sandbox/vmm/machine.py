@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
@@ -49,11 +49,13 @@ class Share:
 class Saved:
     """Where a machine is kept: `place`, a directory. `restore`: start from there, instead of leaving it there.
 
-    What lies in it is the backend's own business, but for `memory`: the guest's, which restored machines map.
+    `later`: nothing is yet behind its disks, the first excepted (see `Begun`). What lies in `place` is the backend's
+    own business, but for `memory`: the guest's, which restored machines map.
     """
 
     place: Path
     restore: bool
+    later: bool = False
 
     @property
     def memory(self) -> Path:
@@ -107,6 +109,7 @@ class Capabilities:
     share: bool = False  # has file systems over vhost-user (`vmm.virtiofs`)
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
     restored_disks: int = 26  # a machine with more cannot be restored, because they would be the saved one's
+    late_disks: bool = False  # is a `Beginning`: machines can be restored before their disks are there
 
 
 class Running(Protocol):
@@ -153,6 +156,18 @@ class Savable(Running, Protocol):
         ...
 
 
+class Begun(Running, Protocol):
+    """A machine whose process was started while its disks are still in the making. Both raise MachineError."""
+
+    def restore(self) -> None:
+        """Wait until it has taken up its state and runs. Starts nothing, so any thread may."""
+        ...
+
+    def attach(self, disks: Sequence[Disk]) -> None:
+        """Put `disks` where nothing was, in their order, before its guest looks for them."""
+        ...
+
+
 class Snapshotting(Backend, Protocol):
     """A backend whose machines, when their spec has a `saved`, can be saved or are restored from there."""
 
@@ -167,6 +182,18 @@ class Snapshotting(Backend, Protocol):
 
 def can_save(backend: Backend) -> TypeGuard[Snapshotting]:
     return backend.capabilities.snapshots
+
+
+class Beginning(Snapshotting, Protocol):
+    """One that can restore a machine before its disks are there."""
+
+    def begin(
+        self, spec: MachineSpec, runtime: Path, logs: MachineLogs
+    ) -> contextlib.AbstractContextManager[Begun]: ...
+
+
+def can_begin(backend: Backend) -> TypeGuard[Beginning]:
+    return backend.capabilities.late_disks
 
 
 @dataclass(frozen=True)

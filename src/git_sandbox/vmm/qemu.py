@@ -6,8 +6,8 @@ import contextlib
 import functools
 import platform
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,9 @@ from git_sandbox.vmm.qmp import Qmp
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
-CAPABILITIES = Capabilities(emulation=True, nat=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True)
+CAPABILITIES = Capabilities(
+    emulation=True, nat=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
+)
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 PORT_PREFIX = "org.git-sandbox."
 
@@ -79,7 +81,9 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
     for number, disk in enumerate(spec.disks):
-        words += _disk(number, disk)
+        later = number > 0 and spec.saved is not None and spec.saved.later
+        words += ["-blockdev", _json(_nothing(number, disk) if later else _node(number, disk))]
+        words += ["-device", _device(number, disk, "nothing" if later else "disk")]
     if ports:
         words += ["-device", f"virtio-serial-pci,max_ports={len(ports) + 1}"]
     for number, channel in enumerate(ports, start=1):
@@ -99,15 +103,28 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
     return words
 
 
-def _disk(number: int, disk: Disk) -> list[str]:
-    # JSON, because a path may hold commas. `discard`: what the guest trims leaves the host's disk, too.
+def _node(number: int, disk: Disk) -> dict[str, object]:
+    """`discard`: what the guest trims leaves the host's disk, too."""
     file = "host_device" if disk.block else "file"
-    node = {
+    return {
         "driver": disk.format, "node-name": f"disk{number}", "read-only": disk.readonly, "discard": "unmap",
         "file": {"driver": file, "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
     }  # fmt: skip
-    device = f"virtio-blk-pci,drive=disk{number}" + ("" if disk.readonly else ",werror=report,rerror=report")
-    return ["-blockdev", msgspec.json.encode(node).decode(), "-device", device]
+
+
+def _nothing(number: int, disk: Disk) -> dict[str, object]:
+    """What a disk is before it is there. Its guest has no driver for it yet, so nobody learns the size."""
+    return {"driver": "null-co", "node-name": f"nothing{number}", "size": 1 << 20, "read-only": disk.readonly}
+
+
+def _device(number: int, disk: Disk, node: str) -> str:
+    device = f"virtio-blk-pci,drive={node}{number},id=vd{number}"
+    return device + ("" if disk.readonly else ",werror=report,rerror=report")
+
+
+def _json(node: dict[str, object]) -> str:
+    """As JSON, because a path may hold commas."""
+    return msgspec.json.encode(node).decode()
 
 
 def _share(share: Share, descriptor: int, memory: int) -> list[str]:
@@ -126,7 +143,6 @@ class RunningQemu:
     logs: MachineLogs
     saved: Saved | None = None
     cid: int = 0  # on the host's vsock, 0: has none
-    _console: threading.Thread | None = field(default=None, repr=False)
 
     def attachment(self, channel: str) -> Attachment:
         if channel not in self.sockets:
@@ -156,6 +172,18 @@ class RunningQemu:
         except OSError as error:
             raise MachineError("the machine ended while it was saved", cause=self.diagnosis() or str(error)) from error
 
+    def restore(self) -> None:
+        _check_started(self)
+
+    def attach(self, disks: Sequence[Disk]) -> None:
+        try:
+            with self.monitor() as monitor:
+                for number, disk in enumerate(disks, start=1):
+                    monitor.execute("blockdev-add", **_node(number, disk))
+                    qemu_state.show(monitor, f"vd{number}", f"disk{number}")
+        except OSError as error:
+            raise MachineError("QEMU ended before it got its disks", cause=self.diagnosis() or str(error)) from error
+
     def diagnosis(self) -> str:
         parts = [_tail(self.logs.vmm, "QEMU"), _tail(self.logs.console, "console")]
         return "\n".join(part for part in parts if part)
@@ -178,6 +206,18 @@ class Qemu:
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
+        with self._process(spec, runtime, logs) as running:
+            running.restore()
+            yield running
+
+    @contextlib.contextmanager
+    def begin(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
+        later = replace(spec.saved, later=True) if spec.saved else None
+        with self._process(replace(spec, saved=later), runtime, logs) as running:
+            yield running
+
+    @contextlib.contextmanager
+    def _process(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningQemu]:
         with contextlib.ExitStack() as stack:
             cleanup = Cleanup()
             stack.callback(cleanup.remove)
@@ -211,11 +251,9 @@ class Qemu:
             address.close()
             for listener in listeners.values():
                 listener.close()  # QEMU has its own copies; with ours open a dead QEMU would seem to listen
-            running = RunningQemu(child, sockets, logs, spec.saved, address.cid)
             if server is not None:
                 stack.enter_context(server.needed(child))
-            _check_started(running)
-            yield running
+            yield RunningQemu(child, sockets, logs, spec.saved, address.cid)
 
     def fingerprint(self, spec: MachineSpec) -> str:
         """QEMU itself, the processor it emulates or passes on, and every device, in their order."""

@@ -44,6 +44,11 @@ def load(monitor: Qmp, saved: Saved) -> None:
     monitor.execute("cont")
 
 
+def show(monitor: Qmp, device: str, node: str) -> None:
+    """Have a running machine's device show another node. QEMU can since 6.2. Raises MachineError, OSError."""
+    monitor.execute("qom-set", path=f"/machine/peripheral/{device}", property="drive", value=node)
+
+
 def _migrate(monitor: Qmp, command: str, descriptor: int) -> None:
     """By descriptor, because QEMU's sandbox forbids it to start the `cat` of an `exec:`, and 7.2 has no `file:` yet."""
     monitor.execute("migrate-set-capabilities", capabilities=_IGNORE_SHARED)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import socket
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +11,6 @@ import msgspec
 from git_sandbox.errors import MachineError
 from git_sandbox.text import printable
 
-MAX_REPLY = 1 << 20  # bytes; real answers have a few hundred
 OVERALL = 30.0  # seconds for one call; starting a machine takes well under one
 
 
@@ -27,17 +23,6 @@ class Call:
     body: object = None
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 @dataclass(frozen=True)
 class Api:
     """The API of one VMM. `program`: its name, for messages."""
@@ -48,39 +33,17 @@ class Api:
 
     def send(self, call: Call) -> bytes:
         """The body of a successful answer. Raises MachineError with what the VMM said, or why it said nothing."""
+        from git_sandbox.vmm import http  # 25 ms of imports that QEMU never needs
+
         try:
-            status, body = self._exchange(call)
-        except (OSError, http.client.HTTPException) as error:
+            status, body = http.exchange(self.socket, self.overall, call.method, call.path, call.body)
+        except OSError as error:
             reason = str(error) or type(error).__name__
             raise MachineError(f"{self.program} does not answer `{call.method} {call.path}`", cause=reason) from error
         if status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return body
         cause = explain(status, body)
         raise MachineError(f"{self.program} refused `{call.method} {call.path}`", cause=cause, hint=meaning(cause))
-
-    def _exchange(self, call: Call) -> tuple[int, bytes]:
-        connection = _Connection(self.socket, self.overall)
-        late = threading.Timer(self.overall, _shut, [connection])  # its own timeout only bounds the silence
-        late.daemon = True
-        late.start()
-        try:
-            body = None if call.body is None else msgspec.json.encode(call.body)
-            headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
-            connection.request(call.method, call.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read(MAX_REPLY)
-            if answer.length:  # bytes announced and not read: too many of them, or its end came first
-                raise http.client.IncompleteRead(content[:0], answer.length)
-            return answer.status, content
-        finally:
-            late.cancel()
-            connection.close()
-
-
-def _shut(connection: _Connection) -> None:
-    with contextlib.suppress(OSError):
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def explain(status: int, body: bytes) -> str:

@@ -1,0 +1,28 @@
+"""What is said before a sandbox's session. Apart from `words`, which needs much that a start need not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from git_sandbox.image import cache, spec
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.settings import Settings
+from git_sandbox.text import one_line
+
+
+def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
+    """Before the first image build: what will happen, and how much is fetched."""
+    asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
+    if not quiet and cache.find(asked.key) is None:
+        say("")
+        click.echo(
+            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch).",
+            err=True,
+        )
+
+
+def warnings(texts: Sequence[str]) -> list[str]:
+    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in texts]
