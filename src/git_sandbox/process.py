@@ -168,10 +168,14 @@ class _Readers:
             self._flooded.set()
             kill_group(self._pid)
 
+    def join(self, patience: float | None) -> None:
+        """Wait for the end of both outputs, `patience` seconds for each: ssh's master may hold one open."""
+        for thread in self._threads:
+            thread.join(patience)
+
     def finish(self) -> tuple[bytes, bytes]:
         """Both outputs of a child that has ended. Raises SandboxError when it said too much."""
-        for thread in self._threads:
-            thread.join(STOP_GRACE if self._flooded.is_set() else None)  # ssh's master may hold the other pipe open
+        self.join(STOP_GRACE if self._flooded.is_set() else None)
         if self._flooded.is_set():
             raise SandboxError(f"a program was stopped that said more than {self._most} bytes")
         return self._kept["out"], self._kept["err"]
@@ -202,6 +206,7 @@ def _communicate(
         child.wait()
     except BaseException:
         kill_group(child.pid)  # before the pipe closes: the child must not take a broken feed for a finished one
+        readers.join(STOP_GRACE)  # else their pipes would be closed under them
         raise
     finally:
         if watchdog:
