@@ -88,3 +88,21 @@ def test_ordinary_user_has_his_own_name_and_ids_and_sudo(ordinary: Sandboxes) ->
     ]  # fmt: skip
     assert ordinary.repo.git("-c", "safe.directory=*", "log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
     assert {path.lstat().st_uid for path in ordinary.repo.path.rglob("*")} == {UID}, "nothing of root's was made"
+
+
+SPY = r"""
+cat > /tmp/spy <<'X'
+p=$PPID; while [ "$(cat /proc/$p/comm)" != python3 ]; do p=$(cut -d' ' -f4 /proc/$p/stat); done
+{ grep -E '^(Uid|CapEff)' /proc/$p/status; cat /proc/$p/environ || echo refused; cat /proc/$p/maps || echo refused
+ls /proc/$p/fd || echo refused; } > /tmp/seen 2> /dev/null
+cat
+X
+git config filter.spy.clean 'sh /tmp/spy'; echo 'new filter=spy' > .git/info/attributes; echo new > new
+sandbox push > /tmp/pushed; cat /tmp/seen
+"""
+
+
+def test_what_exports_is_an_ordinary_process_that_its_user_cannot_read(ordinary: Sandboxes) -> None:
+    """It has been process 1. A filter is started by git, and git by it: the user's program looks at its ancestor."""
+    seen = ordinary.sh(SPY).text.split()
+    assert seen == ["Uid:", *[str(UID)] * 4, "CapEff:", "0" * 16, "refused", "refused", "refused"]
