@@ -253,7 +253,7 @@ def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each ki
 def _path(value: Value) -> str:
     try:
         return str(Path(value.text.strip()).expanduser())
-    except RuntimeError:  # `~name` of nobody
+    except (RuntimeError, ValueError):  # `~name` of nobody, or with a zero byte in it
         raise _bad(value, "use the path of a file") from None
 
 

@@ -124,3 +124,15 @@ def test_base_and_difference_are_the_whole_copy(
             act(repo, verb, arguments)
         based.proved(repo.path, base, place)
         assert compare(describe(repo.path), describe(base.root)) == []
+
+
+def test_a_directory_above_one_that_lost_its_last_file_keeps_mode_and_time(tmp_path: Path) -> None:
+    with based.settled_at_once():
+        repo = start(tmp_path / "repo")
+        (repo.path / "dir").chmod(0o711)
+        os.utime(repo.path / "dir", (1_000_000_000, 1_000_000_000))
+        base = based.make(repo.path, tmp_path / "base")
+        (repo.path / "dir/deep/d").unlink()
+        based.proved(repo.path, base, tmp_path)
+        seen = (base.root / "dir").stat()
+        assert (seen.st_mode & 0o777, seen.st_mtime) == (0o711, 1_000_000_000)

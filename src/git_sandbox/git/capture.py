@@ -145,7 +145,8 @@ def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolic
             cause=one_line(outcome.denied[0]),
             hint="make it readable, or leave it behind with --skip-unreadable",
         )
-    for directory in reversed(bare):
+    # With those above: of a difference they may not be there yet, and must not become what mkdir makes of them.
+    for directory in sorted({*bare, *filecopy.parents(bare)}, reverse=True):
         (target / directory).mkdir(parents=True, exist_ok=True)
         filecopy.clone_directory(root / directory, target / directory)
     return outcome.denied

@@ -49,13 +49,13 @@ def copy(source: Path, target: Path, entries: Sequence[str], *options: str) -> O
     What vanishes or may not be read while it runs is reported, not raised. Raises HostResourceError when the disk
     is full, RepositoryError for anything else cp complains about.
     """
-    parents = _parents(entries)
-    for parent in parents:
+    above = parents(entries)
+    for parent in above:
         (target / parent).mkdir(mode=0o700, parents=True, exist_ok=True)
     outcome = Outcome()
     for chunk in chunks(entries):
         outcome += _cp(source, target, chunk, options)
-    for parent in reversed(parents):
+    for parent in reversed(above):
         clone_directory(source / parent, target / parent)
     return outcome
 
@@ -103,7 +103,7 @@ def clone_directory(source: Path, target: Path) -> None:
         return
 
 
-def _parents(entries: Iterable[str]) -> list[str]:
+def parents(entries: Iterable[str]) -> list[str]:
     """Every directory above `entries`, outer ones first."""
     found: set[str] = set()
     for entry in entries:
