@@ -240,6 +240,16 @@ def test_ls_without_click_says_the_same(cli: Cli, repo: GitRepo, tmp_path: Path)
     assert (closed.returncode, closed.stderr) == (141, "")
 
 
+def test_a_start_does_not_wait_for_what_comes_after_its_session() -> None:
+    code = "import sys; import git_sandbox.cli.run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "git_sandbox.sandbox.story" in loaded
+    later = {"cli.ask", "cli.tries", "cli.words", "integrate.merge", "sandbox.after", "sandbox.detached"}
+    heavy = {"rich", "asyncio", "tarfile", "ssl", "http.client", "email"}
+    assert (heavy | {f"git_sandbox.{name}" for name in later}) & loaded == set()
+
+
 def test_missing_program_is_named_with_the_next_step(repo: GitRepo, tmp_path: Path) -> None:
     only = tmp_path / "bin"
     only.mkdir()
