@@ -98,6 +98,7 @@ def test_a_program_that_needs_its_linker_is_told_from_a_static_one(tmp_path: Pat
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory on PATH with both programs; root, and a kernel that can do all of it."""
+    jail._possible.cache_clear()
     for name in ("firecracker", "jailer"):
         (tmp_path / name).write_bytes(elf(1))
         (tmp_path / name).chmod(0o755)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import struct
@@ -58,15 +59,17 @@ def choose(wanted: str, program: str) -> Choice:
     if wanted == NO:
         return Choice(None, "switched off")
     try:
-        return Choice(_possible(program), "root's machines get one where it works")
+        places = {_existing(each) for each in (paths.state_root(), paths.cache_root(), Path(tempfile.gettempdir()))}
+        return Choice(_possible(program, tuple(sorted(places))), "root's machines get one where it works")
     except RequirementError as error:
         if wanted == AUTO:
             return Choice(None, error.cause)
         raise
 
 
-def _possible(program: str) -> Jail:
-    """Raises RequirementError with what is in the way."""
+@functools.cache
+def _possible(program: str, places: tuple[Path, ...]) -> Jail:
+    """Raises RequirementError with what is in the way. `places`: where a machine's files are."""
     if os.geteuid() != 0:
         raise _impossible("only root can make a jail")
     found = process.which(program)
@@ -82,8 +85,7 @@ def _possible(program: str) -> Jail:
         raise _impossible(
             f"{found} is linked dynamically, and a jail has no libraries: the published builds are static"
         )
-    places = {_existing(each) for each in (paths.state_root(), paths.cache_root(), Path(tempfile.gettempdir()))}
-    order = {"op": "try", "paths": sorted(map(str, places)), "uid": UIDS, "gid": UIDS}
+    order = {"op": "try", "paths": [str(each) for each in places], "uid": UIDS, "gid": UIDS}
     done = process.run(_argv(order), timeout=20)
     if done.returncode != 0:
         raise _impossible(one_line(done.complaint))

@@ -93,7 +93,7 @@ def _confined(boxes: Sandboxes) -> None:
     devices = [line.split(":")[0].strip() for line in (place / "net" / "dev").read_text().splitlines()[2:]]
     assert set(devices) <= {"lo"}
     inside = {each.name for each in (place / "root").iterdir()}
-    assert inside == {"dev", "run", "firecracker", "kernel", "initrd", "disk0", "disk1"}
+    assert inside == {"dev", "run", "firecracker", "firecracker.pid", "kernel", "initrd", "disk0", "disk1"}
     seen = mounts(pid)
     assert set(seen) == {"/", "/run", "/kernel", "/initrd", "/disk0", "/disk1"}
     assert {path for path, how in seen.items() if "ro" in how.split(",")} == {"/kernel", "/initrd", "/disk0"}
