@@ -85,7 +85,10 @@ def _possible(program: str, places: tuple[Path, ...]) -> Jail:
         raise _impossible(
             f"{found} is linked dynamically, and a jail has no libraries: the published builds are static"
         )
-    order = {"op": "try", "paths": [str(each) for each in places], "uid": UIDS, "gid": UIDS}
+    order = {
+        "op": "try", "paths": [str(each) for each in places], "uid": UIDS, "gid": UIDS,
+        "mount": tempfile.gettempdir(), "room": SPARE,
+    }  # fmt: skip
     done = process.run(_argv(order), timeout=20)
     if done.returncode != 0:
         raise _impossible(one_line(done.complaint))

@@ -13,7 +13,7 @@ user as his, while on the disk it stays root's ("idmapped", mount_setattr(2)). S
     binds     rows of [path, name in the root, ro | rw | dir | block]
     argv      the jailer
 
-and for `op` try: `paths`, directories; says which of their file systems cannot be shown as somebody else's.
+and for `op` try, which says what of this is not possible here: `paths`, directories to show; uid, gid, mount, room.
 """
 
 from __future__ import annotations
@@ -105,13 +105,18 @@ def put(order: dict[str, Any], path: str, name: str, kind: str, ids: int) -> Non
     os.close(mount)
 
 
-def furnish(order: dict[str, Any]) -> None:
-    """Leave the host's namespaces; the next child is process 1 of ours."""
-    ids = mapping(order["uid"], order["gid"])
+def leave(order: dict[str, Any]) -> None:
+    """Into namespaces of our own, and an empty file system that only they have."""
     check(LIBC.unshare(ALONE), "namespaces")
     check(LIBC.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
     room = f"mode=755,size={order['room']},nr_inodes=256".encode()
     check(LIBC.mount(b"jail", os.fsencode(order["mount"]), b"tmpfs", MS_NOSUID, room), "mount the jail")
+
+
+def furnish(order: dict[str, Any]) -> None:
+    """Leave the host's namespaces; the next child is process 1 of ours."""
+    ids = mapping(order["uid"], order["gid"])
+    leave(order)
     os.makedirs(order["root"])  # noqa: PTH103
     for path, name, kind in order["binds"]:
         put(order, path, name, kind, ids)
@@ -156,11 +161,14 @@ def run(order: dict[str, Any]) -> int:
 
 
 def try_(order: dict[str, Any]) -> int:
-    """Nothing is mounted anywhere for it."""
+    """All of it goes with this process. The device is what the jailer is going to make."""
     ids = mapping(order["uid"], order["gid"])
     for path in order["paths"]:
         os.close(shown(path, ATTR_RDONLY, ids))
-    check(LIBC.unshare(ALONE), "namespaces")
+    leave(order)
+    device = os.path.join(order["mount"], "kvm")  # noqa: PTH118 - no more imports
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(10, 232))
+    os.chown(device, order["uid"], order["gid"])
     return 0
 
 
@@ -169,7 +177,8 @@ def guarded(work: Any) -> int:
         return int(work())
     except OSError as error:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"cannot make the jail: {error.strerror or error}\n")
+            said = error.strerror or error
+            sys.stderr.write(f"cannot make the jail: {f'{error.filename}: ' if error.filename else ''}{said}\n")
         return 1
 
 
