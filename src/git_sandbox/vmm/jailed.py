@@ -25,6 +25,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -51,6 +52,15 @@ def check(result: int, what: str) -> int:
     return result
 
 
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Errors say so."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{what}: {error.strerror}") from None
+
+
 def mapping(uid: int, gid: int) -> int:
     """A user namespace in which the ids 0 are `uid` and `gid`: its descriptor. It lives as long as that."""
     told, tell = os.pipe()
@@ -67,7 +77,8 @@ def mapping(uid: int, gid: int) -> int:
         if not os.read(told, 1):
             raise OSError("the kernel gives root no user namespace")
         for kind, own in (("uid", uid), ("gid", gid)):
-            with open(f"/proc/{child}/{kind}_map", "w", encoding="ascii") as table:  # noqa: PTH123 - no more imports
+            path = f"/proc/{child}/{kind}_map"
+            with doing(f"a map of {kind}s"), open(path, "w", encoding="ascii") as table:  # noqa: PTH123 - no more imports
                 table.write(f"0 {own} 1\n")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -167,8 +178,9 @@ def try_(order: dict[str, Any]) -> int:
         os.close(shown(path, ATTR_RDONLY, ids))
     leave(order)
     device = os.path.join(order["mount"], "kvm")  # noqa: PTH118 - no more imports
-    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(10, 232))
-    os.chown(device, order["uid"], order["gid"])
+    with doing("make a device"):
+        os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(10, 232))
+        os.chown(device, order["uid"], order["gid"])
     return 0
 
 
@@ -177,8 +189,7 @@ def guarded(work: Any) -> int:
         return int(work())
     except OSError as error:
         with contextlib.suppress(OSError):
-            said = error.strerror or error
-            sys.stderr.write(f"cannot make the jail: {f'{error.filename}: ' if error.filename else ''}{said}\n")
+            sys.stderr.write(f"cannot make the jail: {error.strerror or error}\n")
         return 1
 
 
