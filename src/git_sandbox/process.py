@@ -388,9 +388,12 @@ def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, st
 
 
 @contextlib.contextmanager
-def capped_log(path: Path, limit: int) -> Iterator[IO[bytes]]:
-    """A file for the complaints of children that a guest can make complain without end; see `keep_output`."""
-    reading, writing = os.pipe()
+def capped_log(path: Path, limit: int, name: Path | None = None) -> Iterator[IO[bytes]]:
+    """A file for the complaints of children that a guest can make complain without end; see `keep_output`.
+
+    `name`: path of a FIFO that leads there, too, for a child that inherits nothing.
+    """
+    reading, writing = _fifo(name) if name else os.pipe()
     with os.fdopen(reading, "rb", 0) as source:
         reader = threading.Thread(target=keep_output, args=(source, path, limit), daemon=True)
         reader.start()
@@ -399,6 +402,14 @@ def capped_log(path: Path, limit: int) -> Iterator[IO[bytes]]:
                 yield target
         finally:
             reader.join(STOP_GRACE)  # its end comes when the last child that inherited the pipe has ended
+
+
+def _fifo(name: Path) -> tuple[int, int]:
+    """Both ends of a new one; opening it for reading alone would wait for somebody who writes."""
+    os.mkfifo(name, 0o600)
+    reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+    return reading, os.open(name, os.O_WRONLY)
 
 
 PIPE = subprocess.PIPE

@@ -21,7 +21,7 @@ from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.transport import cow
-from git_sandbox.vmm import backends, host, vhost, virtiofs
+from git_sandbox.vmm import backends, firecracker, host, jail, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
 
@@ -70,6 +70,7 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         *((kind.name, _kind(kind, wanted)) for kind in backends.KINDS),
         ("backend", lambda: _backend(wanted)),
         *((tool.program, _tool(tool)) for tool in TOOLS),
+        (jail.PROGRAM, lambda: _jail(settings)),
         (virtiofs.PROGRAM, lambda: _virtiofsd(wanted)),
         ("transport", lambda: _transport(wanted)),
         ("user namespaces", _namespaces),
@@ -133,6 +134,16 @@ def _tool(tool: Tool) -> Callable[[], Check]:
         return Check(tool.program, Verdict.OK, _version(tool) or found)
 
     return check
+
+
+def _jail(settings: Settings) -> Check:
+    """Only root's Firecracker has one; nobody needs it."""
+    try:
+        found = jail.choose(settings.jailer, firecracker.PROGRAM)
+    except RequirementError as error:
+        return Check(jail.PROGRAM, Verdict.MISSING, f"{error.message}: {error.cause}", error.hint)
+    told = f"Firecracker runs in a jail of {found.jail.jailer}" if found.jail else "Firecracker runs without a jail"
+    return Check(jail.PROGRAM, Verdict.OK, f"{told}: {found.reason}")
 
 
 def _virtiofsd(wanted: Wanted) -> Check:

@@ -54,6 +54,9 @@ ROWS = (
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
+    Row(
+        "jailer", AUTO, "put root's Firecracker into its jail: where that works, never, or always", (AUTO, "no", "yes")
+    ),
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,), most=254),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
@@ -112,6 +115,7 @@ class Settings:
     accelerator: str
     vsock: str  # no | yes
     warm: str  # auto | no
+    jailer: str  # auto | no | yes
     cpus: int
     memory: int  # MiB
     disk: int  # MiB

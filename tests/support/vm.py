@@ -139,15 +139,24 @@ class Sandboxes:
 
 
 def processes_of(state: Path) -> dict[int, str]:
-    """Process id and name of every living process that has `state` in its arguments or environment."""
+    """Process id and name of every living process that has `state` in its arguments or environment, and its children's.
+
+    What runs in a jail has neither.
+    """
     wanted = os.fsencode(state)
-    found = {}
+    found, parents = {}, {}
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (place / "cmdline").read_bytes()
             known = words + (place / "environ").read_bytes()
-            if wanted in known and words and int(place.name) != os.getpid():
-                found[int(place.name)] = (place / "comm").read_text().strip()
+            if words and int(place.name) != os.getpid():
+                name = (place / "comm").read_text().strip()
+                if wanted in known:
+                    found[int(place.name)] = name
+                else:
+                    parents[int(place.name)] = name, int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    while more := {pid: name for pid, (name, parent) in parents.items() if parent in found and pid not in found}:
+        found |= more
     return found
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from git_sandbox import settings
 from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.vmm import backends, launch
-from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted
+from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted, Ways
 
 GOOD = {"qemu": (7, 2, 22), "cloud-hypervisor": (53, 0), "firecracker": (1, 16, 1)}
 VERSION = st.none() | st.just(()) | st.lists(st.integers(0, 120), min_size=1, max_size=3).map(tuple)
@@ -33,7 +33,7 @@ def everything(wanted: Wanted) -> list[Found]:
 
 def test_settings_name_every_backend_in_the_order_of_preference() -> None:
     assert (AUTO, *BY_NAME) == settings.BACKENDS
-    assert {kind.make("kvm", False).name for kind in KINDS} == set(BY_NAME)
+    assert {kind.make("kvm", Ways()).name for kind in KINDS} == set(BY_NAME)
 
 
 def test_auto_takes_qemu_where_it_is_and_the_next_one_where_it_is_not() -> None:

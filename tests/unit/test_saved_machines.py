@@ -31,7 +31,8 @@ def saved(how: Saved) -> MachineSpec:
 
 
 def test_firecracker_knows_what_is_a_sandboxs_own_by_relative_names_only() -> None:
-    said = msgspec.json.encode([call.body for call in firecracker.begin(saved(MADE), VSOCK, "m")]).decode()
+    described = firecracker.begin(firecracker_state.relative(saved(MADE)), firecracker_state.VSOCK, "m")
+    said = msgspec.json.encode([call.body for call in described]).decode()
     assert '"path_on_host":"disk1"' in said
     assert '"path_on_host":"/root.ext4"' in said
     assert '"uds_path":"vsock"' in said
@@ -40,13 +41,14 @@ def test_firecracker_knows_what_is_a_sandboxs_own_by_relative_names_only() -> No
 
 
 def test_firecracker_that_is_restored_is_described_by_the_snapshot_alone() -> None:
-    metrics, load = firecracker.begin(saved(FOUND), VSOCK, "m")
+    metrics, load, resume = firecracker.begin(saved(FOUND), VSOCK, "m")
     assert metrics.path == "/metrics"
     assert (load.method, load.path) == ("PUT", "/snapshot/load")
     assert load.body == {
-        "snapshot_path": f"{PLACE}/state", "resume_vm": True,
+        "snapshot_path": f"{PLACE}/state",
         "mem_backend": {"backend_type": "File", "backend_path": f"{PLACE}/memory"},
     }  # fmt: skip
+    assert (resume.method, resume.path, resume.body) == ("PATCH", "/vm", {"state": "Resumed"})
 
 
 def test_firecracker_is_paused_and_saved_whole() -> None:

@@ -9,6 +9,10 @@ import pytest
 from support.cow import enlarge, exercise
 from support.vm import Sandboxes
 
+pytestmark = pytest.mark.timeout(
+    3000
+)  # seven machines each: in the lab, on processors that are emulated, a quarter of an hour
+
 
 @pytest.mark.contract
 def test_a_guest_lays_its_disk_over_the_base(boxes: Sandboxes, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Given(TypedDict, total=False):
     ssh_agent: str
     vsock: str
     warm: str
+    jailer: str
     bases: str
     cow: str
     thin_pool: str

@@ -39,7 +39,8 @@ def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str =
     progress("Checking the accelerator")
     files = host.BootFiles(ready.kernel, ready.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
-    return backends.make(chosen.kind, proof.accelerator, proof.reason, vsock=settings.vsock == "yes")
+    vsock = settings.vsock == "yes"
+    return backends.make(chosen.kind, proof.accelerator, proof.reason, vsock=vsock, jailer=settings.jailer)
 
 
 @dataclass
@@ -99,7 +100,7 @@ def begun(
 ) -> Iterator[tuple[Running, Adoption | None]]:
     """Like `started`; a machine that need not boot may be used only when its adoption is done.
 
-    `like`: settings of the command line, of which accelerator and vsock count instead of what is configured.
+    `like`: settings of the command line, of which accelerator, vsock and jailer count instead of what is configured.
     `applying`: seconds the guest may take to bring its disk up to date. `first`: a machine to be taken instead of a new
     one, if it was not taken before.
     """
@@ -131,7 +132,7 @@ def _again(
 ) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format."""
     net = record.net if mode == "run" else "none"
-    given = {"accelerator": like.accelerator, "vsock": like.vsock} if like else {}
+    given = {"accelerator": like.accelerator, "vsock": like.vsock, "jailer": like.jailer} if like else {}
     settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
         return backend(settings, ready, progress, disk=disk, share=share)

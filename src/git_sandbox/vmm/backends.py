@@ -7,15 +7,24 @@ from dataclasses import dataclass
 
 from git_sandbox import process
 from git_sandbox.errors import RequirementError, UsageError
-from git_sandbox.vmm import cloud_hypervisor, firecracker, host, launch, qemu
+from git_sandbox.vmm import cloud_hypervisor, firecracker, host, jail, launch, qemu
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.firecracker import Firecracker
 from git_sandbox.vmm.host import BootFiles, Proof
+from git_sandbox.vmm.jail import Jail
 from git_sandbox.vmm.machine import Backend, Capabilities
 from git_sandbox.vmm.qemu import Qemu
 
 AUTO = "auto"
 KVM = "kvm"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What was decided for a backend beside its accelerator. `vsock`: the host's, for what has none of its own."""
+
+    vsock: bool = False
+    jail: Jail | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Kind:
     versions: tuple[tuple[int, ...], tuple[int, ...]]
     capabilities: Capabilities
     version: Callable[[], tuple[int, ...] | None]  # None: not installed
-    make: Callable[[str, bool], Backend]  # given the accelerator, and whether sessions use the host's vsock
+    make: Callable[[str, Ways], Backend]  # given the accelerator
     get: str  # how to get it
 
 
@@ -38,17 +47,17 @@ KINDS = (
     Kind(
         "qemu", qemu.binary(), qemu.VERSIONS, qemu.CAPABILITIES,
         lambda: qemu.version() if process.which(qemu.binary()) else None,
-        lambda accelerator, vsock: Qemu(accelerator, vsock=vsock),
+        lambda accelerator, ways: Qemu(accelerator, vsock=ways.vsock),
         "`sudo apt-get install qemu-system-x86`",
     ),
     Kind(
         "cloud-hypervisor", cloud_hypervisor.PROGRAM, cloud_hypervisor.VERSIONS, CloudHypervisor.capabilities,
-        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator, _vsock: CloudHypervisor(),
+        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator, _ways: CloudHypervisor(),
         _OPTIONAL,
     ),
     Kind(
         "firecracker", firecracker.PROGRAM, firecracker.VERSIONS, Firecracker.capabilities,
-        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator, _vsock: Firecracker(),
+        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator, ways: Firecracker(ways.jail),
         _OPTIONAL,
     ),
 )  # fmt: skip
@@ -165,14 +174,14 @@ def _able_to_share() -> str:
 
 def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = False) -> Proof:
     """What this host can do, proved with the backend that is going to use it. `accelerator`: auto, kvm or tcg."""
-    prober = host.Prober(chosen.kind.make(KVM, False), dotted(chosen.version))
+    prober = host.Prober(chosen.kind.make(KVM, Ways()), dotted(chosen.version))
     return host.accelerator(files, prober, wanted=accelerator, fresh=fresh)
 
 
-def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False) -> Backend:
-    """The backend. `accelerator`, `reason`: what was proved. `vsock`: the host's, for what has none of its own.
+def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False, jailer: str = jail.NO) -> Backend:
+    """The backend. `accelerator`, `reason`: what was proved. `vsock`: see `Ways`. `jailer`: see `jail.choose`.
 
-    Raises RequirementError for one that needs KVM.
+    Raises RequirementError for one that needs KVM, and for a jail that is asked for and cannot be had.
     """
     if accelerator != KVM and not kind.capabilities.emulation:
         able = [name for name, each in BY_NAME.items() if each.capabilities.emulation]
@@ -181,7 +190,8 @@ def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False) -> B
             cause=reason,
             hint=f"use `--backend {'|'.join(able)}`: it runs without; `sandbox doctor` proves KVM again",
         )
-    return kind.make(accelerator, vsock)
+    cell = jail.choose(jailer, kind.program).jail if kind.capabilities.jails else None
+    return kind.make(accelerator, Ways(vsock, cell))
 
 
 def dotted(version: tuple[int, ...]) -> str:

@@ -54,6 +54,7 @@ def _listener(path: str) -> socket.socket:
     try:
         Path(path).unlink(missing_ok=True)
         listening.bind(path)
+        Path(path).chmod(0o666)  # for a VMM that is another user; nobody else gets as far as its directory
         listening.listen(WAITING)
     except OSError:
         listening.close()

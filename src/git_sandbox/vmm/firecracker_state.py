@@ -35,8 +35,8 @@ def load_calls(saved: Saved, metrics: str) -> Iterator[Call]:
     """What stands for the description and the start of a machine. Pure."""
     yield Call("PUT", "/metrics", {"metrics_path": metrics})
     memory = {"backend_type": "File", "backend_path": str(saved.memory)}
-    body = {"snapshot_path": str(saved.state), "mem_backend": memory, "resume_vm": True}
-    yield Call("PUT", "/snapshot/load", body)
+    yield Call("PUT", "/snapshot/load", {"snapshot_path": str(saved.state), "mem_backend": memory})
+    yield Call("PATCH", "/vm", {"state": "Resumed"})
 
 
 def save_calls(saved: Saved) -> Iterator[Call]:
@@ -46,8 +46,8 @@ def save_calls(saved: Saved) -> Iterator[Call]:
     yield Call("PUT", "/snapshot/create", {"snapshot_type": "Full", **files})
 
 
-def save(api: Api, saved: Saved) -> None:
-    """Stop the machine and write memory and state. Raises MachineError.
+def save(api: Api, saved: Saved, memory: Path) -> None:
+    """Stop the machine and write memory and state. `memory`: its path for us. Raises MachineError.
 
     The file holds every page the guest has, most of them never used: as holes they take no space, and a file system
     that has none only needs more.
@@ -55,4 +55,4 @@ def save(api: Api, saved: Saved) -> None:
     patient = dataclasses.replace(api, overall=WITHIN)
     for call in save_calls(saved):
         patient.send(call)
-    process.run(["fallocate", "--dig-holes", str(saved.memory)], timeout=WITHIN)
+    process.run(["fallocate", "--dig-holes", str(memory)], timeout=WITHIN)

@@ -108,6 +108,7 @@ class Capabilities:
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
     share: bool = False  # has file systems over vhost-user (`vmm.virtiofs`)
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
+    jails: bool = False  # can be started as a user of its own who sees nothing else (`vmm.jail`)
     restored_disks: int = 26  # a machine with more cannot be restored, because they would be the saved one's
     late_disks: bool = False  # is a `Beginning`: machines can be restored before their disks are there
 
