@@ -123,12 +123,15 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     uid, gid = int(str(user["uid"])), int(str(user["gid"]))
     exporter = fork_task(lambda: run_exporter(request, writing, uid, gid))
     os.close(writing)
-    arrived = pump(reading, descriptor)
+    said = pump(reading, descriptor)
     for each in (reading, request):
         os.close(each)
-    if not arrived:
+    if said is None:
         os.killpg(exporter, signal.SIGKILL)
         os._exit(0)
+    if said == 0:  # else the host would wait for it: the kernel may have killed it for its memory
+        os.set_blocking(descriptor, True)
+        reply(descriptor, json.loads(line), {"error": "the exporter ended without a word: is the guest out of memory?"})
 
 
 def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
@@ -145,8 +148,8 @@ def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
     exporter.main(str(REPO))
 
 
-def pump(source: int, descriptor: int) -> bool:
-    """Copy `source` to the host until its end; False when the host went away first.
+def pump(source: int, descriptor: int) -> int | None:
+    """Copy `source` to the host until its end; how many bytes, or None when the host went away first.
 
     A write to a port without a host would wait for the next host, and give it the rest of this conversation.
     """
@@ -155,14 +158,16 @@ def pump(source: int, descriptor: int) -> bool:
         descriptor, select.POLLRDHUP
     )  # vsock's word for a peer that is gone; a port's hang-up always shows
     waiting.register(source, select.POLLIN)
+    said = 0
     while True:
         if any(fd == descriptor for fd, _ in waiting.poll()):
-            return False
+            return None
         chunk = os.read(source, 65536)
         if not chunk:
-            return True
+            return said
         if not push(chunk, descriptor):
-            return False
+            return None
+        said += len(chunk)
 
 
 def push(chunk: bytes, descriptor: int) -> bool:
