@@ -130,6 +130,11 @@ class SandboxDir:
         return self.root / "vmm.log"
 
     @property
+    def rescue_vmm_log(self) -> Path:
+        """Like `vmm_log`, of the last rescue machine: why the first one ended must not be lost."""
+        return self.root / "rescue-vmm.log"
+
+    @property
     def supervisor_log(self) -> Path:
         """What a detached supervisor had to say."""
         return self.root / "supervisor.log"

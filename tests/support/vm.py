@@ -23,7 +23,7 @@ from support.pace import SLOWNESS
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
 TIMEOUT = 240.0 * SLOWNESS  # seconds for one command; a boot under emulation takes 5 to 40, depending on what else runs
-KEPT = ("console.log", "vmm.log", "record.json")
+KEPT = ("console.log", "vmm.log", "rescue.log", "rescue-vmm.log", "record.json")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,8 +26,16 @@ class Machine:
     def wait(self, _timeout: float) -> bool:
         return self.dies
 
+    def alive(self) -> bool:
+        return not self.dies
+
     def diagnosis(self) -> str:
         return "console: Kernel panic"
+
+
+@dataclass
+class Came:
+    reason: str = ""
 
 
 def life(
@@ -130,8 +139,8 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
-    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", lambda *_args: "rescued")
-    assert lived.live() == "rescued"
+    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", lambda *_args: Came())
+    assert lived.live() == Came("No space left on device; the machine ended; console: Kernel panic")
     lived, _, _ = life(monkeypatch, [True])
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
     monkeypatch.setattr("git_sandbox.sandbox.home.rescue", full)

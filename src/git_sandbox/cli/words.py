@@ -46,7 +46,8 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
     """Lines for stderr: warnings, commits (unless that was `told`), uncommitted work, the merge or how to get it."""
     lines = warnings(finished.warnings)
     if finished.home.rescued:
-        lines.append("The machine could not hand over its work itself: a rescue machine read its disk.")
+        why = f" ({one_line(finished.home.reason, limit=300)})" if finished.home.reason else ""
+        lines.append(f"The machine could not hand over its work itself{why}: a rescue machine read its disk.")
     if not finished.home.changed:
         return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
     lines += [] if told else homecoming(repo, finished.record, finished.home)

@@ -43,13 +43,15 @@ OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stop
 class Home:
     """What a sandbox brought back. `changed` is False when it ended exactly as it began.
 
-    `away`: how many commits are all that changed, and nothing leads to them any more: only the disk has them.
+    `reason`: why a rescue machine was needed. `away`: how many commits are all that changed, and nothing leads to them
+    any more: only the disk has them.
     """
 
     collected: Collected
     manifest: Manifest
     changed: bool
     rescued: bool = False
+    reason: str = ""
     nested: Nested = NOTHING_NESTED
     away: int = 0
 

@@ -111,8 +111,11 @@ def begun(
     own = prepare.personal(box, record, mode, chosen.capabilities)
     with contextlib.ExitStack() as stack:
         progress("Starting the machine")
-        console = box.directory.console if mode == "run" else box.directory.rescue_console
-        logs, sockets = MachineLogs(console, box.directory.vmm_log), box.directory.sockets
+        of_it = box.directory
+        logs = MachineLogs(of_it.console, of_it.vmm_log)
+        if mode != "run":
+            logs = MachineLogs(of_it.rescue_console, of_it.rescue_vmm_log)
+        sockets = of_it.sockets
         begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
         running, adoption = first.taken(begins, stack) if may_be_warm and first else warm.COLD
         if running is None:

@@ -148,6 +148,7 @@ class _Life:
     def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Home | None = None
+        reason = ""
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
@@ -162,12 +163,12 @@ class _Life:
                 raise self._explained(error, running, adoption) from error
             try:
                 brought = self._in_spite_of_a_signal(lambda: home.bring_home(self.box, self.record, self.progress))
-            except (SandboxError, OSError):  # OSError: of this host's, whose disk is full
-                brought = None
+            except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
+                brought, reason = None, _reason(self.problem or error, running)
             self.progress("Stopping the machine")
             self._in_spite_of_a_signal(lambda: home.power_off(self.box, running))
         if brought is None:
-            return self._rescued()
+            return dataclasses.replace(self._rescued(), reason=reason)
         if self.problem is not None:
             home.note(self.box, self.record, self.problem.exit_code, brought)
             raise self.problem
@@ -260,3 +261,11 @@ class _Life:
     def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
         told = (*warnings, *brought.warnings)
         return Finished(self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)
+
+
+def _reason(error: SandboxError | OSError, running: Running) -> str:
+    """Why nothing came from the live machine, with the last words of one that ended."""
+    words = [error.message, error.cause] if isinstance(error, SandboxError) else [error.strerror or str(error)]
+    if not running.alive():
+        words += ["the machine ended", running.diagnosis()]
+    return "; ".join(filter(None, words))
