@@ -38,7 +38,7 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("what", nargs="?", choices=("test", "run", "shell"), default="test", help=argparse.SUPPRESS)
     parser.add_argument("--cpus", type=int, default=Size.cpus, help="processors of the lab (%(default)s)")
     parser.add_argument("--memory", type=int, default=Size.memory, help="its memory in MiB (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="tests at a time (%(default)s)")
+    parser.add_argument("--workers", type=int, default=plan.WORKERS, help="tests at a time (%(default)s)")
     parser.add_argument("--deadline", type=float, default=3600.0, help="seconds for all of it (%(default)g)")
     parser.add_argument("--repository", type=Path, default=disk.REPOSITORY, help="tree to test instead of this one")
     found = parser.parse_args(own)

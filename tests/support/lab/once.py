@@ -31,7 +31,7 @@ class Told(msgspec.Struct, frozen=True):
 
 def run(tests: list[str]) -> Told:
     output = bytearray()
-    what = plan.pytest(tests, workers=2) if tests else plan.command(["true"])
+    what = plan.pytest(tests, workers=plan.WORKERS) if tests else plan.command(["true"])
     error, outcome = "", None
     keep = disk.REPOSITORY / "test-results" / "lab"
     try:
