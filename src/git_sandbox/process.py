@@ -357,26 +357,6 @@ def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[in
     return child.pid
 
 
-def keep_output(stream: IO[bytes], path: Path, limit: int) -> None:
-    """Write `stream` to `path`, its beginning and its end, never more than about `limit` bytes.
-
-    Always reads to the end, also when the disk is full: a program whose output nobody reads stops.
-    """
-    half = limit // 2
-    written, seen, tail = 0, 0, b""
-    with path.open("wb", buffering=0) as log:
-        while chunk := os.read(stream.fileno(), 65536):
-            seen += len(chunk)
-            head = chunk[: max(0, half - written)]
-            if head:
-                with contextlib.suppress(OSError):
-                    log.write(head)
-                written += len(head)
-            tail = (tail + chunk[len(head) :])[-half:]
-        with contextlib.suppress(OSError):
-            log.write((b"\n[... output left out ...]\n" if seen > written + len(tail) else b"") + tail)
-
-
 def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, str]) -> tuple[bytes, int | None]:
     """The first `most` bytes of what a program prints, and its exit status; None: stopped for having more."""
     with spawn(argv, cwd=cwd, env=env, stdout=PIPE) as child:
@@ -385,31 +365,6 @@ def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, st
         if more:
             return found, None
         return found, child.wait()
-
-
-@contextlib.contextmanager
-def capped_log(path: Path, limit: int, name: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file for the complaints of children that a guest can make complain without end; see `keep_output`.
-
-    `name`: path of a FIFO that leads there, too, for a child that inherits nothing.
-    """
-    reading, writing = _fifo(name) if name else os.pipe()
-    with os.fdopen(reading, "rb", 0) as source:
-        reader = threading.Thread(target=keep_output, args=(source, path, limit), daemon=True)
-        reader.start()
-        try:
-            with os.fdopen(writing, "wb", 0) as target:
-                yield target
-        finally:
-            reader.join(STOP_GRACE)  # its end comes when the last child that inherited the pipe has ended
-
-
-def _fifo(name: Path) -> tuple[int, int]:
-    """Both ends of a new one; opening it for reading alone would wait for somebody who writes."""
-    os.mkfifo(name, 0o600)
-    reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
-    os.set_blocking(reading, True)
-    return reading, os.open(name, os.O_WRONLY)
 
 
 PIPE = subprocess.PIPE

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import capped, process
 from git_sandbox.beside import Beside
 from git_sandbox.errors import SessionError
 from git_sandbox.text import printable
@@ -122,7 +122,7 @@ class Session:
         """A command with nobody at the terminal: no input, both outputs to `log`, at most about `limit` bytes."""
         line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
         with process.spawn(self.argv(line, tty=False), stdout=process.PIPE, stderr=process.STDOUT) as child:
-            process.keep_output(child.stdout, log, limit)
+            capped.keep(child.stdout, log, limit)
             return self._status(child.wait())
 
     def _foreground(self, argv: list[str], stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
@@ -210,7 +210,7 @@ def connect(
     log = runtime / "ssh.log"
     with contextlib.ExitStack() as stack:
         stack.callback(control.unlink, missing_ok=True)
-        complaints = stack.enter_context(process.capped_log(log, LOG_LIMIT))
+        complaints = stack.enter_context(capped.log(log, LOG_LIMIT))
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
         master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
         _wait_ready(master, alive, timeout, log)

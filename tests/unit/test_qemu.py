@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import process
+from git_sandbox import capped
 from git_sandbox.channel import UNIX, VSOCK
-from git_sandbox.vmm import qemu
+from git_sandbox.vmm import launch, qemu
 from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Saved, Share
 
 PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
@@ -100,7 +100,7 @@ def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: Mach
     assert "/served directory" not in " ".join(words)
 
 
-@pytest.mark.parametrize("size", [0, 1, qemu.CONSOLE_LIMIT // 2, qemu.CONSOLE_LIMIT, 3 * qemu.CONSOLE_LIMIT])
+@pytest.mark.parametrize("size", [0, 1, launch.CONSOLE_LIMIT // 2, launch.CONSOLE_LIMIT, 3 * launch.CONSOLE_LIMIT])
 def test_console_log_keeps_beginning_and_end_within_its_limit(tmp_path: Path, size: int) -> None:
     said = b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
     reading, writing = os.pipe()
@@ -113,14 +113,14 @@ def test_console_log_keeps_beginning_and_end_within_its_limit(tmp_path: Path, si
     speaker = threading.Thread(target=speak)
     speaker.start()
     with os.fdopen(reading, "rb") as stream:
-        process.keep_output(stream, target, qemu.CONSOLE_LIMIT)
+        capped.keep(stream, target, launch.CONSOLE_LIMIT)
     speaker.join()
     kept = target.read_bytes()
-    half = qemu.CONSOLE_LIMIT // 2
-    assert len(kept) <= qemu.CONSOLE_LIMIT + 64
+    half = launch.CONSOLE_LIMIT // 2
+    assert len(kept) <= launch.CONSOLE_LIMIT + 64
     assert kept.startswith(said[:half])
     assert kept.endswith(said[-half:]) or size <= half
-    assert (b"left out" in kept) is (size > qemu.CONSOLE_LIMIT)
+    assert (b"left out" in kept) is (size > launch.CONSOLE_LIMIT)
 
 
 def test_console_log_grows_while_the_guest_speaks(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_console_log_grows_while_the_guest_speaks(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     target = tmp_path / "console.log"
     with os.fdopen(reading, "rb") as stream:
-        keeper = threading.Thread(target=process.keep_output, args=(stream, target, qemu.CONSOLE_LIMIT))
+        keeper = threading.Thread(target=capped.keep, args=(stream, target, launch.CONSOLE_LIMIT))
         keeper.start()
         os.write(writing, b"first words")
         for _ in range(100):

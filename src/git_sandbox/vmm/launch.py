@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import channel, process
+from git_sandbox import capped, channel, process
 from git_sandbox.errors import MachineError
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import CALLS, HOST, VSOCK_PORTS, Attachment, MachineLogs
@@ -79,9 +79,7 @@ def spawned(
 ) -> Iterator[process.Child]:
     """The VMM with its standard output in the console log, bounded. `keep`: descriptors it inherits."""
     with process.spawn(argv, cwd=cwd, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
-        reader = threading.Thread(
-            target=process.keep_output, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
-        )
+        reader = threading.Thread(target=capped.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True)
         reader.start()
         try:
             yield child

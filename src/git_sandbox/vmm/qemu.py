@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import process
+from git_sandbox import capped, process
 from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
 from git_sandbox.vmm import identity as host_identity
-from git_sandbox.vmm import net, qemu_state, vhost, virtiofs
+from git_sandbox.vmm import launch, net, qemu_state, vhost, virtiofs
+from git_sandbox.vmm.launch import CONSOLE_LIMIT, LOG_LIMIT
 from git_sandbox.vmm.machine import (
     SSH,
     VSOCK_PORTS,
@@ -32,7 +33,6 @@ from git_sandbox.vmm.machine import (
 )
 from git_sandbox.vmm.qmp import Qmp
 
-CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
 CAPABILITIES = Capabilities(
     emulation=True, nat=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
@@ -185,7 +185,7 @@ class RunningQemu:
             raise MachineError("QEMU ended before it got its disks", cause=self.diagnosis() or str(error)) from error
 
     def diagnosis(self) -> str:
-        parts = [_tail(self.logs.vmm, "QEMU"), _tail(self.logs.console, "console")]
+        parts = [launch.tail(self.logs.vmm, "QEMU"), launch.tail(self.logs.console, "console")]
         return "\n".join(part for part in parts if part)
 
 
@@ -224,7 +224,7 @@ class Qemu:
             over_vsock = [name for name in spec.channels if name in self.capabilities.vsock]
             sockets = {name: runtime / name for name in (*spec.channels, "qmp") if name not in over_vsock}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
-            complaints = stack.enter_context(process.capped_log(logs.vmm, CONSOLE_LIMIT))
+            complaints = stack.enter_context(capped.log(logs.vmm, LOG_LIMIT))
             if spec.net == "nat":
                 listeners["net"] = stack.enter_context(net.nat(complaints))
             server = None
@@ -242,9 +242,7 @@ class Qemu:
                     pass_fds=list(descriptors.values()),
                 )
             )
-            reader = threading.Thread(
-                target=process.keep_output, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
-            )
+            reader = threading.Thread(target=capped.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True)
             reader.start()
             stack.callback(reader.join, 5.0)
             stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output
@@ -275,13 +273,6 @@ def _check_started(running: RunningQemu) -> None:
         running.child.stop()
         cause = running.diagnosis() or str(error)
         raise MachineError("QEMU did not start", cause=cause, hint="run `sandbox doctor`") from error
-
-
-def _tail(path: Path, label: str) -> str:
-    with contextlib.suppress(OSError):
-        text = printable(path.read_bytes()[-4000:].replace(b"\r\n", b"\n")).strip()
-        return f"{label}: " + "\n".join(text.splitlines()[-8:]) if text else ""
-    return ""
 
 
 def version() -> tuple[int, ...]:
