@@ -240,6 +240,16 @@ def test_ls_without_click_says_the_same(cli: Cli, repo: GitRepo, tmp_path: Path)
     assert (closed.returncode, closed.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("words", [("ls",), ("ls", "--json")])
+def test_output_that_cannot_be_written_is_an_error_in_words(repo: GitRepo, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        argv: list[str | Path] = [SANDBOX, *words]
+        done = subprocess.run(argv, cwd=repo.path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 18
+    assert done.stderr.startswith("error: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_start_does_not_wait_for_what_comes_after_its_session() -> None:
     code = "import sys; import git_sandbox.cli.run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -38,11 +38,13 @@ def quick() -> int | None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough
         return 141
+    except (OSError, UnicodeError):
+        return None
     return 0
 
 
 def repository() -> Repository:
-    """The one around the working directory, whatever git's version: nothing of a guest's is read here."""
+    """The one around the working directory. Git may be old: what such a one lacks is about cloning and fetching."""
     return repos.discover(Path.cwd(), any_version=True)
 
 

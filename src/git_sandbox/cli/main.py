@@ -134,11 +134,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read our output has seen enough
         code = 141
     except OSError as error:
-        result.fail(command, _resource(error), as_json=as_json)
+        _fail(command, _resource(error), as_json=as_json)
         code = HostResourceError.exit_code
     if argv is None:
         sys.exit(code)
     return code
+
+
+def _fail(command: str, error: SandboxError, *, as_json: bool) -> None:
+    try:
+        result.fail(command, error, as_json=as_json)
+    except OSError:  # it is standard output that cannot be written
+        result.fail(command, error, as_json=False)
 
 
 def _run(words: list[str], *, as_json: bool) -> int:
