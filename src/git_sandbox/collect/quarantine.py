@@ -18,6 +18,7 @@ from pathlib import Path
 from git_sandbox import process
 from git_sandbox.collect.litter import sweep
 from git_sandbox.errors import CollectError, HostResourceError
+from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
@@ -181,12 +182,6 @@ def _beginning(chunks: Iterator[bytes], most: int) -> bytes:
     return begin
 
 
-def _quoted(path: Path) -> str:
-    """A path for `objects/info/alternates`, in C style: it may hold any byte."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"\n'
-
-
 @contextlib.contextmanager
 def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator[Quarantine]:
     """A fresh quarantine at `path`, gone at the end of the block, whatever happens.
@@ -223,6 +218,6 @@ def _set_up(made: Quarantine) -> None:
         each.mkdir(parents=True)
     made.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
     made.path.joinpath("config").write_text(_CONFIG[made.repo.object_format])
-    info.joinpath("alternates").write_text(_quoted(common / "objects"), "utf-8", "surrogateescape")
+    info.joinpath("alternates").write_text(f"{gitdirs.quoted(common / 'objects')}\n", "utf-8", "surrogateescape")
     if common.joinpath("shallow").exists():
         shutil.copyfile(common / "shallow", made.path / "shallow")

@@ -81,7 +81,9 @@ class Ledger:
 
     def _require_same_repositories(self, root: Path | None) -> None:
         """Those inside that the base has must be where they were, or gone. New ones show as new rows."""
-        for target, checkout in self.base.git_dirs.items() if self.base is not None and root else ():
+        if self.base is None:
+            return
+        for target, checkout in self.base.git_dirs.items():
             same = self.layout.git_dirs.get(target, "") == checkout
             gone = not checkout or not os.path.lexists(f"{root}/{checkout}/{GIT}")
             self.require(same or gone, "a repository inside has another place")

@@ -28,8 +28,8 @@ _IDENTITY = {
 # would read every file of the copy again.
 _BELIEVE_COPIED_STAT = (("core.checkStat", "minimal"), ("core.trustctime", "false"))
 _LOOK_YOURSELF = (("core.untrackedCache", "false"),)
-# With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
 _FILTERS = "`git status` needs that filter, too: install its program, or turn it off with `git config`"
+# With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
 _CANNOT_WRITE = (
     b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
     b"Read-only file system", b"failed to insert",

@@ -69,7 +69,7 @@ def outline(repo: Repository, policy: CapturePolicy, checkouts: Iterable[str]) -
     found = _Worktree(repo, policy)
     found.look_again(checkouts)
     selection = Selection(frozenset(found.without), frozenset(found.within))
-    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), (*found.warnings,))
+    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), tuple(found.warnings))
 
 
 def survey(repo: Repository, policy: CapturePolicy) -> Survey:

@@ -19,7 +19,9 @@ def careful() -> bool:
 
 
 def beyond(top: str, paths: Iterable[bytes], most: int = MOST) -> list[tuple[bytes, int]]:
-    """Which files below `top` have to stay so that the others are no more than `most` bytes, with their sizes."""
+    """Which files below `top` have to stay so that the others are no more than `most` bytes, with their sizes; the
+    largest last.
+    """
     sizes = []
     for path in paths:
         try:

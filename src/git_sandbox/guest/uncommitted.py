@@ -13,7 +13,7 @@ from git_sandbox.guest.history import WORKTREE
 from git_sandbox.guest.repository import ExportError, Repo, complaint, text
 
 MAGIC = ":(top,exclude,literal)"
-MAX_LEFT_OUT = 500  # files; they are arguments
+MAX_LEFT_OUT = 500  # files, the largest; they are arguments
 MAX_POINTER = 4096 + 16  # bytes of a worktree's `gitdir`; a path has at most PATH_MAX
 
 
@@ -102,10 +102,10 @@ def leave_out(index: TemporaryIndex) -> list[str]:
     """What makes `add` leave out files that are too large to come home; where that is looked at."""
     if not large.careful():
         return []
-    found = large.beyond(index.repo.worktree or "", index.list("-o", "-m", "--exclude-standard"))
+    found = large.beyond(index.repo.worktree or "", index.list("-o", "-m", "--exclude-standard"))[-MAX_LEFT_OUT:]
     for path, size in found:
         index.repo.warn(f"{text(path)} is too large ({size >> 20} MiB): not exported, it stays on the sandbox's disk")
-    specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found[:MAX_LEFT_OUT]]
+    specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found]
     return ["--", ":/", *specs] if specs else []
 
 

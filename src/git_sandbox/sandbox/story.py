@@ -147,8 +147,7 @@ class _Life:
 
     def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
-        brought: Home | None = None
-        reason = ""
+        brought, reason = None, ""
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
@@ -164,7 +163,7 @@ class _Life:
             try:
                 brought = self._in_spite_of_a_signal(lambda: home.bring_home(self.box, self.record, self.progress))
             except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
-                brought, reason = None, _reason(self.problem or error, running)
+                reason = _reason(self.problem or error, running)
             self.progress("Stopping the machine")
             self._in_spite_of_a_signal(lambda: home.power_off(self.box, running))
         if brought is None:
