@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_what_was_published_is_found_whole() -> None:
         assert found.info.shape == "shape"
     with templates.used("two") as missing:
         assert missing is None
+
+
+def test_one_in_a_cache_that_cannot_be_written_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    make("one")
+
+    def refused(*_args: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refused)
+    with templates.used("one") as found:
+        assert found is not None
 
 
 def test_one_builder_at_a_time_and_nothing_half_built_is_seen() -> None:

@@ -193,6 +193,15 @@ def test_nothing_is_begun_ahead_without_a_template_or_by_who_cannot(early: warm.
     assert templates.failures() == {}
 
 
+def test_a_cache_that_cannot_be_read_is_no_obstacle(early: warm.Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_key: str) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(templates, "used", refused)
+    with contextlib.ExitStack() as stack:
+        assert warm.begin(early, stack) is None
+
+
 @pytest.mark.parametrize("early", ["restore", "rehearse", "attach"], indirect=True)
 def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm.Start) -> None:
     with contextlib.ExitStack() as stack:

@@ -109,7 +109,8 @@ def used(key: str) -> Iterator[Template | None]:
         if not found.sound():
             yield None
             return
-        os.utime(found.description)
+        with contextlib.suppress(OSError):  # a cache that cannot be written still has good templates
+            os.utime(found.description)
         yield found
 
 

@@ -138,11 +138,12 @@ def begin(wanted: Start, stack: contextlib.ExitStack) -> Ahead | None:
     backend = wanted.backend
     if not can_begin(backend):
         return None
-    key = _key(wanted, backend)
-    if key in templates.failures():
-        return None
     template = stack.enter_context(contextlib.ExitStack())
-    found = template.enter_context(templates.used(key))
+    try:
+        key = _key(wanted, backend)
+        found = None if key in templates.failures() else template.enter_context(templates.used(key))
+    except (SandboxError, OSError):  # `start` meets it again
+        return None
     if found is None:
         return None
     after = stack.enter_context(contextlib.ExitStack())
