@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from support.lab.once import Told
+from support.lab.once import DIED, Told
 
 pytestmark = pytest.mark.timeout(2000)
 
 
 def test_lab_has_what_a_host_may_lack(lab: Told) -> None:
-    assert lab.outcome, lab.error
-    facts = dict(lab.outcome.facts)
+    assert not lab.error, lab.error
     wanted = ("/dev/kvm", "/dev/vhost-vsock", "/dev/net/tun", "/dev/mapper/control", "/dev/loop-control", "/dev/fuse")
-    assert [name for name in wanted if facts[name] != "yes"] == []
-    assert facts["nested paging"] == "Y"
+    assert [name for name in wanted if lab.facts[name] != "yes"] == []
+
+
+def test_lab_lived_to_the_end(lab: Told) -> None:
+    """One death of the lab's own kernel is made good by a second lab (docs/adr/0082), and told here."""
+    if lab.died:
+        pytest.skip(f"the emulated lab died, and a second one did the rest; {DIED} has its console: {lab.died[-300:]}")
 
 
 def test_on_kvm(lab: Told, inner: str) -> None:

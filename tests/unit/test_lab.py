@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.image.spec import ImageSpec
 from support import backends
 from support.lab import __main__ as command
-from support.lab import images, plan
+from support.lab import images, machine, once, plan
 from support.lab.machine import LINE_LIMIT, Files, Listener, Session, Size, argv
 from support.lab.once import Told
 from support.lab.plan import Event, Outcome
@@ -31,9 +32,9 @@ def lines(*events: dict[str, object]) -> bytes:
     return b"".join(json.dumps(each).encode() + b"\n" for each in events)
 
 
-def test_emulated_processor_has_svm_and_nested_paging(tmp_path: Path) -> None:
+def test_emulated_processor_has_svm_without_nested_paging(tmp_path: Path) -> None:
     words = argv(session(tmp_path).files, Size(3, 4096), {"report": 7, "output": 8}, terminal=False)
-    assert words[words.index("-cpu") + 1] == "EPYC,+svm,+npt"
+    assert words[words.index("-cpu") + 1] == "EPYC,+svm,-npt"
     assert words[words.index("-accel") + 1] == "tcg,thread=multi"
     assert words[words.index("-smp") + 1 : words.index("-smp") + 4] == ["3", "-m", "4096M"]
     assert "virtserialport,chardev=output,name=lab.output,nr=2" in words
@@ -85,11 +86,71 @@ def test_command_line_refused(words: list[str]) -> None:
 
 
 def test_a_test_the_lab_did_not_tell_of_fails() -> None:
-    told = Told(Outcome(0, 1.0, {}, [Event("test", "a::b", "passed")]))
+    told = Told((Event("test", "a::b", "passed"),))
     assert told.of("a::b").outcome == "passed"
-    for silent in (told, Told(error="it died")):
-        with pytest.raises(pytest.fail.Exception, match="did not tell of c::d"):
-            silent.of("c::d")
+    with pytest.raises(pytest.fail.Exception, match="did not tell of c::d"):
+        told.of("c::d")
+    with pytest.raises(pytest.fail.Exception, match=r"did not tell of a::b: it was stopped"):
+        Told(told.tests, error="it was stopped").of("a::b")
+
+
+@dataclass
+class Labs:
+    """Stands for `machine.run`: what each boot of the lab tells before it ends, well or with an error."""
+
+    boots: list[tuple[dict[str, str], str]]
+    asked: list[list[str]] = field(default_factory=list)
+
+    def run(self, what: plan.Plan, _size: Size, listener: Listener, *, deadline: float, keep: Path) -> None:
+        assert deadline > 0
+        keep.mkdir(parents=True, exist_ok=True)
+        self.asked.append([word for word in what.argv if "::" in word])
+        tests, error = self.boots.pop(0)
+        listener.event(Event("ready", facts={"boot": str(len(self.asked))}))
+        for name, outcome in tests.items():
+            listener.event(Event("test", name, outcome))
+        if error:
+            raise MachineError("the lab ended", cause=error)
+
+
+PANIC = "[ 67.6] Kernel panic - not syncing: corrupted stack end detected inside scheduler"
+
+
+@pytest.mark.parametrize(
+    ("boots", "asked", "outcomes"),
+    [
+        ([({"a::1": "passed", "a::2": "failed"}, "")], [["a::1", "a::2"]], ["passed", "failed"]),
+        ([({"a::1": "passed"}, "it was stopped after 1200 s")], [["a::1", "a::2"]], [None, None]),
+        (
+            [({"a::1": "passed"}, PANIC), ({"a::2": "passed"}, "")],
+            [["a::1", "a::2"], ["a::2"]], ["passed", "passed"],
+        ),
+        (
+            [({"a::1": "failed"}, PANIC), ({"a::1": "passed", "a::2": "failed"}, "")],
+            [["a::1", "a::2"], ["a::1", "a::2"]], ["passed", "failed"],
+        ),
+        ([({}, PANIC), ({"a::1": "passed"}, PANIC)], [["a::1", "a::2"], ["a::1", "a::2"]], [None, None]),
+    ],
+)  # fmt: skip
+def test_a_lab_whose_kernel_dies_is_booted_once_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    boots: list[tuple[dict[str, str], str]], asked: list[list[str]], outcomes: list[str | None],
+) -> None:  # fmt: skip
+    labs = Labs(boots)
+    monkeypatch.setattr(machine, "run", labs.run)
+    monkeypatch.setattr(once, "KEPT", tmp_path / "lab")
+    monkeypatch.setattr(once, "DIED", tmp_path / "lab-died")
+    told = once.run(["a::1", "a::2"])
+    assert labs.asked == asked
+    died = len(asked) == 2
+    assert (PANIC in told.died) == died
+    assert (tmp_path / "lab-died").exists() == died
+    for name, outcome in zip(["a::1", "a::2"], outcomes, strict=True):
+        if outcome:
+            assert told.of(name).outcome == outcome
+        else:
+            with pytest.raises(pytest.fail.Exception, match="did not tell"):
+                told.of(name)
 
 
 def test_image_spec_is_valid() -> None:

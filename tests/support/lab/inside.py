@@ -90,8 +90,6 @@ def say(text: str) -> None:
 def facts() -> dict[str, str]:
     """What this lab has, for the record of a run."""
     found = {name: "yes" if Path(name).exists() else "no" for name in DEVICES}
-    with contextlib.suppress(OSError):
-        found["nested paging"] = Path("/sys/module/kvm_amd/parameters/npt").read_text().strip()
     found["kernel"] = os.uname().release
     for name in ("qemu-system-x86_64", "firecracker", "cloud-hypervisor", "virtiofsd"):
         path = shutil.which(name)

@@ -59,13 +59,16 @@ class Listener:
 
 
 def argv(files: Files, size: Size, descriptors: Mapping[str, int], *, terminal: bool) -> list[str]:
-    """QEMU with a processor that has SVM and nested paging, emulated. `descriptors`: connected sockets by port name."""
+    """QEMU with a processor that has SVM, emulated. `descriptors`: connected sockets by port name.
+
+    Without nested paging: QEMU 7.2's emulation of it spoils the lab's memory (docs/adr/0082).
+    """
     words = [
         BINARY,
         "-name", "git-sandbox-lab",
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off",
-        "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
+        "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,-npt",
         "-smp", str(size.cpus), "-m", f"{size.memory}M",
         "-kernel", str(files.image.kernel), "-initrd", str(files.initrd),
         "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS)),

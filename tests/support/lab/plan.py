@@ -29,9 +29,7 @@ BRIEF = (
     "-k",
     f"not (qemu and ({_LONG})) and not (qemu-share and (load or exact or share_of)) and not (leaks or full_disk)",
 )
-# Tests at a time. Two make their guests run on both emulated processors at once, which gained a tenth of the time, and
-# with QEMU 7.2 on an otherwise idle host the lab's kernel or a guest's session died in six of six runs (docs/adr/0040).
-WORKERS = 1
+WORKERS = 2  # tests at a time
 ENVIRONMENT = {
     "CI": "true",  # the same examples each time (tests/conftest.py)
     "HOME": "/root",
