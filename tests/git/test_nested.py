@@ -85,7 +85,7 @@ def test_only_what_changed_is_asked_for_a_second_time(super_: GitRepo, tmp_path:
     assert again.collected.updated == {}
 
 
-@pytest.mark.parametrize("edit", ["tracked", "untracked", "assumed", "stash", "tag", "branch"])
+@pytest.mark.parametrize("edit", ["tracked", "untracked", "assumed", "stash", "tag", "branch", "other", "detached"])
 def test_every_kind_of_work_in_a_nested_repository_comes_home(repo: GitRepo, tmp_path: Path, edit: str) -> None:
     inner = GitRepo.create(repo.path / "vendor/inner")
     inner.commit("first", {"a": "1\n"})
@@ -99,10 +99,19 @@ def test_every_kind_of_work_in_a_nested_repository_comes_home(repo: GitRepo, tmp
     if edit in ("tag", "branch"):
         there.git("checkout", "-q", "--", ".")
         there.git(edit, "made-inside")
+    if edit in ("other", "detached"):
+        there.git("worktree", "add", "-q", "--detach", "apart")
+        made = GitRepo(there.path / "apart").commit("apart", {"a": "3\n"})
+        there.git("checkout", "-q", "--", ".")
+        (there.path / ".git/info/exclude").write_text("apart\n")
+    if edit == "other":
+        there.git("worktree", "remove", "apart")
+        there.git("update-ref", "refs/changes/1", made)
     trip.home()
     expected = {
         "stash": "refs/sandbox-stash/vm-1/0", "tag": "refs/sandbox-tags/vm-1/made-inside",
-        "branch": "refs/sandbox-heads/vm-1/made-inside",
+        "branch": "refs/sandbox-heads/vm-1/made-inside", "other": "refs/sandbox-other/vm-1/changes/1",
+        "detached": "refs/sandbox-other/vm-1/worktrees/apart/HEAD",
     }.get(edit, "refs/sandbox-wip/vm-1")  # fmt: skip
     assert expected in sandbox_refs(inner)
     if expected == "refs/sandbox-wip/vm-1":

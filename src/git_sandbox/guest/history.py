@@ -19,7 +19,7 @@ OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEA
 _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
 # No work of this repository's: what git fetched, marks of a bisect or a rebase, refs of other sandboxes, and the stash,
 # which goes its own way.
-_LEFT_OUT = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
+NO_WORK = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
 
 WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
 
@@ -86,7 +86,7 @@ def chosen(repo: Repo, refs: Refs, known: list[str]) -> list[list[str]]:
     """
     work = [row for row in refs.rows if row[1].startswith(_WORK)]
     there = {*known, *(oid for oid, _ in work)}
-    rest = [row for row in refs.rows if not row[1].startswith(_WORK) and not _LEFT_OUT.match(row[1])]
+    rest = [row for row in refs.rows if not row[1].startswith(_WORK) and not NO_WORK.match(row[1])]
     others = [row for row in [*rest, *detached(repo)] if row[0] not in there]
     if len(others) > MAX_OTHERS:
         repo.warn(f"there are {len(others)} refs besides branches, tags and notes: only {MAX_OTHERS} are exported")

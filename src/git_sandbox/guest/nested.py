@@ -6,18 +6,16 @@ The superproject's commits only name theirs, so each is exported by a request of
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from git_sandbox.guest.history import read_refs
+from git_sandbox.guest.history import NO_WORK, detached, read_refs
 from git_sandbox.guest.repository import ExportError, Repo
 
 MAX_NESTED = 200
 MAX_DEPTH = 64  # directories in directories
 MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
-STATE_REFS = re.compile(r"refs/(?:(?:heads|tags|notes)/|stash\Z)")
 
 
 def find(repo: Repo) -> list[dict[str, Any]]:
@@ -116,7 +114,7 @@ def state(top: Path, where: str, checkout: str | None) -> str | None:
     """A digest of everything committed, by which the host knows that nothing is new; None: ask for it.
 
     The host computes the same of what went in (`sandbox/nested.py`). Files count as well: with uncommitted work, or
-    where work could hide from `git status`, there is none.
+    where work could hide from `git status`, there is none; nor with a worktree of its own that is on no branch.
     """
     try:
         repo = open_repo(top, where, checkout)
@@ -125,10 +123,12 @@ def state(top: Path, where: str, checkout: str | None) -> str | None:
             or any(row and not row.startswith(b"H ") for row in repo.git("ls-files", "-v", "-z").split(b"\0"))
         ):
             return None
+        if detached(repo):
+            return None
         refs = read_refs(repo)
     except (ExportError, OSError):
         return None
-    counted = (f"{oid} {name}\n" for oid, name in refs.rows if STATE_REFS.match(name))
+    counted = (f"{oid} {name}\n" for oid, name in refs.rows if name == "refs/stash" or not NO_WORK.match(name))
     said = "".join((f"{refs.symref or ''}\n", f"{refs.head or ''}\n", *counted))
     import hashlib  # late: it brings OpenSSL along
 

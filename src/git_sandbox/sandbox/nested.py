@@ -32,7 +32,8 @@ from git_sandbox.transport.manifest import GuestNested, Manifest
 
 BUDGET = 3600.0  # seconds for all of them together: a hostile guest has 200, and can stall in each
 IDLE = 300.0
-STATE_REFS = ("refs/heads", "refs/tags", "refs/notes", "refs/stash")  # as in guest/nested.py
+# Refs that do not count in a state, as in guest/history.py; the stash does.
+NO_WORK = re.compile(rb"[0-9a-f]+ refs/(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/")
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def _clean(git: Git) -> bool:
 
 
 def _state(symref: str, base: str, git: Git) -> str:
-    said = git.run("for-each-ref", "--format=%(objectname) %(refname)", *STATE_REFS)
+    listed = git.run("for-each-ref", "--format=%(objectname) %(refname)").splitlines(keepends=True)
     head = f"{symref}\n{base}\n".encode("utf-8", "surrogateescape")
-    return hashlib.sha256(head + said).hexdigest()
+    return hashlib.sha256(head + b"".join(row for row in listed if not NO_WORK.match(row))).hexdigest()
 
 
 def _refs(git: Git) -> dict[str, str]:
