@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from git_sandbox.git.stamps import SETTLED
+from git_sandbox.sandbox.workspace import WORTH_BYTES
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, wait_for
 
-FILES = 2_100  # enough for a base
+FILES = 100
+PAST = WORTH_BYTES + (2 << 20)  # bytes of a file that only the history has: that is enough for a base, too
 TELLING = {"base.ext4": "qcow2", "lower.ext4": "overlay"}
 
 
@@ -24,6 +26,8 @@ def enlarge(boxes: Sandboxes, cache: Path) -> Sandboxes:
         target.symlink_to(each)
     boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
     boxes.env["XDG_CACHE_HOME"] = str(cache)
+    boxes.repo.commit("large", {"large": os.urandom(PAST)})
+    boxes.repo.git("rm", "-q", "large")
     boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
     time.sleep(SETTLED / 1e9 + 0.1)  # the base of a younger checkout is made once more by the next spawn
     return boxes

@@ -39,7 +39,8 @@ class GitRepo:
         """Write `files`, commit them and everything staged, return the commit."""
         for name, content in (files or {}).items():
             self.write(name, content)
-            self.git("add", "--", name)
+        if files:
+            self.git("add", "--", *files)
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
