@@ -199,7 +199,7 @@ def prepared(
     First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
     is every ref looked at by itself.
     """
-    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path)
+    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
     said = list(repo.warnings)
     for careful in (False, True):
         known, repo.warnings = list(asked), list(said)

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from git_sandbox.guest.repository import MAX_TEXT, Repo, text
+from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, complaint, text
 
 MAX_OTHERS = 10_000  # refs that are neither branches nor tags nor notes
 MAX_AWAY = 1000  # commits reset away that are told
@@ -69,8 +69,10 @@ class Refs:
 
 def read_refs(repo: Repo) -> Refs:
     """The list marks the branch that is checked out; only without such a one HEAD has to be asked for."""
-    shown = text(repo.git("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)"))
-    split = [row.split(" ", 1) for row in shown.split("\n") if row]
+    done = repo.listed()
+    if done.returncode:
+        raise ExportError(f"git for-each-ref: {complaint(done)}")
+    split = [row.split(" ", 1) for row in text(done.stdout).split("\n") if row]
     rows = [[oid, rest[2:]] for oid, rest in split]
     for oid, rest in split:
         if rest.startswith("*"):

@@ -142,4 +142,4 @@ def open_repo(top: Path, where: str, checkout: str | None) -> Repo:
             raise ExportError(f"{each} is not a directory of the worktree")
     if not is_git_dir(top / where):
         raise ExportError(f"{where} is not a repository")
-    return Repo(os.fspath(top / (checkout or where)), os.fspath(top / where))
+    return Repo(os.fspath(top / (checkout or where)), os.fspath(top / where), refs=True)

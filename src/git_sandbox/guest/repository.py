@@ -14,6 +14,7 @@ MAX_TEXT = 500  # characters of one warning or message
 READ_BY_GIT = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude", "objects/info/alternates")
 # Keys of the configuration that matter here.
 ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|filter\..*\.(required|clean|process))$"
+REFS = ("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)")
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.pager=cat", "core.splitIndex=false",
@@ -43,19 +44,39 @@ def environment() -> dict[str, str]:
     }  # fmt: skip
 
 
-class Repo:
-    """`git_dir`: say which repository it is, instead of looking for one around `path`."""
+class Asked:
+    """A git that has been started; others can run beside it until its answer is wanted."""
 
-    def __init__(self, path: str, git_dir: str | None = None) -> None:
+    def __init__(self, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+        pipe, none = subprocess.PIPE, subprocess.DEVNULL
+        self._process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=none, stdout=pipe, stderr=pipe)
+
+    def answer(self) -> subprocess.CompletedProcess[bytes]:
+        """To be asked for once. Called for every `Asked`, or its pipes would stay open."""
+        out, said = self._process.communicate()
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode, out, said)
+
+
+class Repo:
+    """`git_dir`: say which repository it is, instead of looking for one around `path`. `refs`: they will be read."""
+
+    def __init__(self, path: str, git_dir: str | None = None, *, refs: bool = False) -> None:
         self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
         self.cwd = path
         self.warnings: list[str] = []
         self.commit_date = ""  # of commits made here; empty: now
         refuse_special(Path(git_dir or Path(path, ".git")))
-        object_format, own, top = self.places()
+        config = self.begin("config", "-z", "--name-only", "--get-regexp", ASKED)
+        self._refs = self.begin(*REFS) if refs else None
+        try:
+            object_format, own, top = self.places()
+        except ExportError:
+            self.listed()
+            raise
+        finally:
+            keys = config.answer().stdout.split(b"\0")
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
         self.mended = mend(self)
-        keys = self.ask("config", "-z", "--name-only", "--get-regexp", ASKED).stdout.split(b"\0")
         filters = [text(key) for key in keys if key.startswith(b"filter.")]
         self.required_filters = [key for key in filters if key.endswith(".required")]
         self.filters = [key for key in filters if not key.endswith(".required")]  # their commands
@@ -88,11 +109,20 @@ class Repo:
         full = self.env | (env or {})
         return subprocess.run(self.argv(*args), cwd=self.cwd, env=full, input=input, capture_output=True, check=False)
 
+    def begin(self, *args: str, env: dict[str, str] | None = None) -> Asked:
+        """Like `ask`, but without waiting for the answer: starting git is most of what a small question costs."""
+        return Asked(self.argv(*args), self.cwd, self.env | (env or {}))
+
     def git(self, *args: str, input: bytes = b"") -> bytes:
         done = self.ask(*args, input=input)
         if done.returncode:
             raise ExportError(f"git {args[0]}: {complaint(done)}")
         return done.stdout
+
+    def listed(self) -> subprocess.CompletedProcess[bytes]:
+        """Of every ref the object, `*` for the branch that is checked out, and the name."""
+        asked, self._refs = self._refs or self.begin(*REFS), None
+        return asked.answer()
 
     def line(self, *args: str) -> str | None:
         """Output without its newline; None when git says no."""

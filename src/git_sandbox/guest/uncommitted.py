@@ -10,7 +10,7 @@ from typing import Self
 
 from git_sandbox.guest import large
 from git_sandbox.guest.history import WORKTREE
-from git_sandbox.guest.repository import ExportError, Repo, complaint, text
+from git_sandbox.guest.repository import Asked, ExportError, Repo, complaint, text
 
 MAGIC = ":(top,exclude,literal)"
 MAX_LEFT_OUT = 500  # files, the largest; they are arguments
@@ -23,8 +23,10 @@ class TemporaryIndex:
     def __init__(self, repo: Repo) -> None:
         self.repo = repo
         self.path = repo.git_dir / f"sandbox-index-{os.getpid()}"
+        self.env = {"GIT_INDEX_FILE": str(self.path)}
         # A required filter that fails is fatal, and all would be lost. Not required, it leaves the file as it is.
         self._lenient = [word for key in repo.required_filters for word in ("-c", f"{key}=false")]
+        self._lacking = ("--missing-ok",) if repo.partial else ()
         # An empty command is none.
         self._none = [*self._lenient, *(word for key in repo.filters for word in ("-c", f"{key}="))]
 
@@ -43,10 +45,11 @@ class TemporaryIndex:
         process that dies then would cost all of it. Without them such a file is only marked as one to look at.
         """
         options = self._lenient if filters else self._none
-        env = {"GIT_INDEX_FILE": str(self.path)}
-        if any(each.startswith(MAGIC) for each in args):
-            env["GIT_LITERAL_PATHSPECS"] = "0"
+        env = self.env | ({"GIT_LITERAL_PATHSPECS": "0"} if any(each.startswith(MAGIC) for each in args) else {})
         return self.repo.ask(*options, *args, input=input, env=env)
+
+    def _begin(self, *args: str) -> Asked:
+        return self.repo.begin(*self._none, *args, env=self.env)
 
     def written(self) -> tuple[int, ...]:
         """Another value whenever git has written the index: that makes a new file of it."""
@@ -57,16 +60,30 @@ class TemporaryIndex:
         return seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size
 
     def tree(self) -> str | None:
-        done = self.ask("write-tree", *(("--missing-ok",) if self.repo.partial else ()))
-        return text(done.stdout).strip() if done.returncode == 0 else None
+        return _tree(self._begin("write-tree", *self._lacking).answer())
 
-    def list(self, *args: str) -> list[bytes]:
-        return [row for row in self.ask("ls-files", "-z", *args).stdout.split(b"\0") if row]
+    def files(self, *args: str) -> list[bytes]:
+        return _rows(self.ask("ls-files", "-z", *args))
+
+    def tree_and_marks(self) -> tuple[str | None, list[bytes]]:
+        """Its tree, and every file with the mark that may hide edits of it. (`write-tree` may replace the index, which
+        does not disturb who reads it.)
+        """
+        tree, rows = self._begin("write-tree", *self._lacking), self._begin("ls-files", "-z", "-v")
+        return _tree(tree.answer()), _rows(rows.answer())
 
 
-def unhide(index: TemporaryIndex, worktree: str) -> None:
+def _tree(done: subprocess.CompletedProcess[bytes]) -> str | None:
+    return text(done.stdout).strip() if done.returncode == 0 else None
+
+
+def _rows(done: subprocess.CompletedProcess[bytes]) -> list[bytes]:
+    return [row for row in done.stdout.split(b"\0") if row]
+
+
+def unhide(index: TemporaryIndex, worktree: str, marked: list[bytes]) -> None:
     """Let `add` see edits to files marked assume-unchanged, or marked skip-worktree and there all the same."""
-    rows = [(row[:1], row[2:]) for row in index.list("-v")]
+    rows = [(row[:1], row[2:]) for row in marked]
     top = os.fsencode(worktree) + b"/"
     assumed = [path for tag, path in rows if tag.islower()]
     skipped = [path for tag, path in rows if tag in b"Ss" and os.path.lexists(top + path)]
@@ -77,7 +94,7 @@ def unhide(index: TemporaryIndex, worktree: str) -> None:
 
 def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
     """Make `add` read files again whose content is gone from the object store although the index has it."""
-    rows = index.list("-s")
+    rows = index.files("-s")
     present = index.repo.present([text(row.split(b" ")[1]) for row in rows])
     top = os.fsencode(worktree) + b"/"
     lost = [row for row in rows if text(row.split(b" ")[1]) not in present]
@@ -102,7 +119,7 @@ def leave_out(index: TemporaryIndex) -> list[str]:
     """What makes `add` leave out files that are too large to come home; where that is looked at."""
     if not large.careful():
         return []
-    found = large.beyond(index.repo.worktree or "", index.list("-o", "-m", "--exclude-standard"))[-MAX_LEFT_OUT:]
+    found = large.beyond(index.repo.worktree or "", index.files("-o", "-m", "--exclude-standard"))[-MAX_LEFT_OUT:]
     for path, size in found:
         index.repo.warn(f"{text(path)} is too large ({size >> 20} MiB): not exported, it stays on the sandbox's disk")
     specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found]
@@ -111,7 +128,7 @@ def leave_out(index: TemporaryIndex) -> list[str]:
 
 def notice(index: TemporaryIndex) -> None:
     """Say what the tree cannot hold: files `add` left out. (Repositories inside are exported by themselves.)"""
-    for path in index.list("-o", "--exclude-standard"):
+    for path in index.files("-o", "--exclude-standard"):
         if path.endswith(b"/"):  # a repository without a commit
             continue
         index.repo.warn(f"{text(path)} could not be read: not exported")
@@ -143,8 +160,8 @@ def uncommitted(
         return None, None
     repo.cwd = repo.worktree
     with TemporaryIndex(repo) as index:
-        staged = index.tree()
-        unhide(index, repo.worktree)
+        staged, marked = index.tree_and_marks()
+        unhide(index, repo.worktree, marked)
         if repo.mended:
             rehash_lost(index, repo.worktree)
         before = index.written()
