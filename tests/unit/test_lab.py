@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from git_sandbox.image.spec import ImageSpec
 from support import backends
 from support.lab import __main__ as command
 from support.lab import images, machine, once, plan
-from support.lab.machine import LINE_LIMIT, Files, Listener, Session, Size, argv
+from support.lab.machine import LINE_LIMIT, STILL, Files, LabDiedError, Listener, Session, Size, argv
 from support.lab.once import Told
 from support.lab.plan import Event, Outcome
 
@@ -56,6 +57,18 @@ def test_only_the_right_token_is_an_end(tmp_path: Path) -> None:
     assert [each.test for each in heard.tests] == ["a::b"]
     heard.heard("report", lines({"event": "end", "code": 3, "token": RIGHT}))
     assert heard.outcome == Outcome(3, 0.0, {"/dev/kvm": "yes"}, [Event("test", "a::b", "passed", 1.5)])
+
+
+def test_a_processor_that_is_not_heard_of_is_the_end_of_the_lab(tmp_path: Path) -> None:
+    heard = session(tmp_path)
+    heard.heard("beats", bytes([0, 1]))
+    now = time.monotonic()
+    heard.all_alive(now + STILL / 2)
+    heard.beats[1] = now + STILL / 2
+    with pytest.raises(LabDiedError, match="processor 0 of the lab stands still"):
+        heard.all_alive(now + STILL + 1)
+    heard.heard("report", lines({"event": "end", "code": 0, "token": RIGHT}))
+    heard.all_alive(now + 10 * STILL)  # nobody beats while the lab switches off
 
 
 def test_endless_line_and_nonsense_are_refused(tmp_path: Path) -> None:
@@ -110,7 +123,7 @@ class Labs:
         for name, outcome in tests.items():
             listener.event(Event("test", name, outcome))
         if error:
-            raise MachineError("the lab ended", cause=error)
+            raise (LabDiedError if "panic" in error else MachineError)("the lab ended", cause=error)
 
 
 PANIC = "[ 67.6] Kernel panic - not syncing: corrupted stack end detected inside scheduler"

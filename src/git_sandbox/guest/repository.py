@@ -71,7 +71,8 @@ class Repo:
         try:
             object_format, own, top = self.places()
         except ExportError:
-            self.listed()
+            if self._refs:
+                self._refs.answer()
             raise
         finally:
             keys = config.answer().stdout.split(b"\0")

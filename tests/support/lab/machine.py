@@ -27,10 +27,19 @@ from git_sandbox.vmm.machine import KERNEL_ARGUMENTS
 from support.lab import disk, images
 from support.lab.plan import REPORTER, Event, Outcome, Plan
 
-PORTS = ("report", "output", "results")
+BEATS = "beats"  # a byte now and then from each processor: its number
+PORTS = ("report", "output", "results", BEATS)
 BINARY = "qemu-system-x86_64"
 LINE_LIMIT = 1 << 20  # bytes of one event
+STILL = 120.0  # seconds without a beat of a processor's, which come every five
+# A tick that comes by itself: of a processor that sets its timer for each event QEMU 7.2 can lose one, and then
+# nothing that waits for time on that processor goes on (docs/adr/0082).
+TICKS = ("nohz=off", "highres=off")
 RESULTS_LIMIT = 256 << 20  # bytes
+
+
+class LabDiedError(MachineError):
+    """The lab itself broke: its own kernel, or a processor of it. No sandbox in it can be blamed (docs/adr/0082)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def argv(files: Files, size: Size, descriptors: Mapping[str, int], *, terminal: 
         "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,-npt",
         "-smp", str(size.cpus), "-m", f"{size.memory}M",
         "-kernel", str(files.image.kernel), "-initrd", str(files.initrd),
-        "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS)),
+        "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS, *TICKS)),
         "-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console",
         "-device", "virtio-rng-pci",
         "-device", f"virtio-serial-pci,max_ports={len(descriptors) + 2}",
@@ -100,7 +109,8 @@ def run(
     """Boot, carry out `plan`, and end with the lab gone.
 
     `keep`: a directory, emptied first, where report and output can be followed, and results and the console's log go.
-    `deadline`: seconds for all of it. Raises MachineError when the lab does not say that it is done, and how.
+    `deadline`: seconds for all of it. Raises LabDiedError when the lab breaks, and MachineError when it does not say
+    that it is done, and how.
     """
     ready, guest = images.own(listener.progress), images.guest(listener.progress)
     if keep:
@@ -136,6 +146,7 @@ class Session:
     outcome: Outcome | None = None
     tests: list[Event] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    beats: dict[int, float] = field(default_factory=dict)  # processor: when it was last heard of
 
     def carry_out(self, size: Size) -> Outcome:
         started = time.monotonic()
@@ -156,7 +167,9 @@ class Session:
                 self._listen(ours, started + self.deadline)
                 child.wait(20)
             if self.outcome is None:
-                raise MachineError("the lab ended without saying how its work went", cause=self._last_words(complaints))
+                cause = self._last_words(complaints)
+                died = LabDiedError if "Kernel panic" in cause else MachineError
+                raise died("the lab ended without saying how its work went", cause=cause)
         _unpack(bytes(self.buffers["results"]), self.keep)
         return msgspec.structs.replace(self.outcome, seconds=round(time.monotonic() - started, 1))
 
@@ -165,13 +178,23 @@ class Session:
             for name, each in ours.items():
                 selector.register(each, selectors.EVENT_READ, name)
             while selector.get_map() and time.monotonic() < until:
-                for key, _ in selector.select(until - time.monotonic()):
+                self.all_alive(time.monotonic())
+                for key, _ in selector.select(min(STILL / 4, until - time.monotonic())):
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
                         selector.unregister(key.fileobj)
                     self.heard(key.data, data)
 
+    def all_alive(self, now: float) -> None:
+        """Raises LabDiedError when a processor has not been heard of for too long."""
+        still = [number for number, last in self.beats.items() if now - last > STILL]
+        if still and self.outcome is None:
+            raise LabDiedError(f"processor {still[0]} of the lab stands still")
+
     def heard(self, port: str, data: bytes) -> None:
+        if port == BEATS:
+            self.beats |= dict.fromkeys(data, time.monotonic())
+            return
         if self.keep and port != "results":
             with (self.keep / f"lab-{port}.log").open("ab") as log:
                 log.write(data)

@@ -11,13 +11,13 @@ import pytest
 
 from git_sandbox.errors import SandboxError
 from support.lab import disk, machine, plan
-from support.lab.machine import Listener, Size
+from support.lab.machine import LabDiedError, Listener, Size
 from support.lab.plan import Event
 
 OUTPUT_LIMIT = 20_000  # bytes
 DEADLINE = 1200.0  # seconds for each attempt, on a busy machine
 KEPT = disk.REPOSITORY / "test-results" / "lab"
-DIED = KEPT.with_name("lab-died")  # of the first attempt, when its kernel died
+DIED = KEPT.with_name("lab-died")  # of the first attempt, when the lab broke
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Told(msgspec.Struct, frozen=True):
     facts: dict[str, str] = {}
     error: str = ""
     output: str = ""  # of the pytest inside
-    died: str = ""  # the last words of a first lab whose kernel died: the tests are a second one's then
+    died: str = ""  # the last words of a first lab that broke: the tests are a second one's then
 
     def of(self, test: str) -> Event:
         """Fails when the lab did not say how that test went."""
@@ -45,6 +45,7 @@ class Attempt:
     facts: dict[str, str] = field(default_factory=dict)
     output: bytearray = field(default_factory=bytearray)
     error: str = ""
+    died: bool = False
 
     def event(self, heard: Event) -> None:
         if heard.event == "ready":
@@ -52,15 +53,11 @@ class Attempt:
         elif heard.event == "test":
             self.tests[heard.test] = heard
 
-    def died(self) -> bool:
-        """Whether the kernel of the lab itself did, which no sandbox in it can be blamed for (docs/adr/0082)."""
-        return "Kernel panic" in self.error
-
 
 def run(tests: Sequence[str]) -> Told:
-    """Boot the lab for `tests`; when its kernel dies, once more for those that have not passed."""
+    """Boot the lab for `tests`; when it breaks, once more for those that have not passed."""
     first = attempt(tests)
-    if not first.died():
+    if not first.died:
         return told(first)
     shutil.rmtree(DIED, ignore_errors=True)
     if KEPT.exists():
@@ -83,5 +80,5 @@ def attempt(tests: Sequence[str]) -> Attempt:
     try:
         machine.run(what, Size(), listener, deadline=DEADLINE, keep=KEPT)
     except SandboxError as failed:
-        made.error = f"{failed.message}\n{failed.cause}"
+        made.error, made.died = f"{failed.message}\n{failed.cause}", isinstance(failed, LabDiedError)
     return made
