@@ -36,11 +36,11 @@ class GitRepo:
         return target
 
     def commit(self, message: str, files: dict[str, str | bytes] | None = None) -> str:
-        """Write `files`, commit them and everything staged, return the commit."""
+        """Write `files`, commit them, also those that git ignores, and everything staged; return the commit."""
         for name, content in (files or {}).items():
             self.write(name, content)
         if files:
-            self.git("add", "--", *files)
+            self.git("add", "--force", "--", *files)
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
