@@ -66,9 +66,11 @@ def markdown(rows: Sequence[Row], missing: Sequence[Missing], facts: Mapping[str
     for row in rows:
         one, other = row.medians
         lines.append(f"| {row.name} | {row.against} | {row.target} | {one:.3f} | {other:.3f} | **{row.ratio:.2f}** |")
-    lines += ["", "![ratios](benchmark.svg)", "", "## Not measured", ""]
-    lines += ["| Measure | Compared with | To reach | Why not |", "| --- | --- | --- | --- |"]
-    lines += [f"| {' | '.join(each)} |" for each in missing]
+    lines += ["", "![ratios](benchmark.svg)"]
+    if missing:
+        lines += ["", "## Not measured", ""]
+        lines += ["| Measure | Compared with | To reach | Why not |", "| --- | --- | --- | --- |"]
+        lines += [f"| {' | '.join(each)} |" for each in missing]
     return "\n".join(lines) + "\n"
 
 
