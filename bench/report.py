@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ class Measure:
     def taken(self) -> Row | Missing:
         """What fails costs this row and no other."""
         print(f"{self.name}, against {self.against}:", file=sys.stderr, flush=True)
+        os.sync()  # what earlier rows have written must not be waited for by this one
         try:
             pairs = self.pairs()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is said in the table
