@@ -66,18 +66,15 @@ class Repo:
         self.warnings: list[str] = []
         self.commit_date = ""  # of commits made here; empty: now
         refuse_special(Path(git_dir or Path(path, ".git")))
-        config = self.begin("config", "-z", "--name-only", "--get-regexp", ASKED)
-        self._refs = self.begin(*REFS) if refs else None
+        config = ("config", "-z", "--name-only", "--get-regexp", ASKED)
+        begun = [self.begin(*words) for words in (config, *([REFS] if refs else []))]
         try:
             object_format, own, top = self.places()
-        except ExportError:
-            if self._refs:
-                self._refs.answer()
-            raise
         finally:
-            keys = config.answer().stdout.split(b"\0")
+            configured, *self._listed = [each.answer() for each in begun]
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
         self.mended = mend(self)
+        keys = configured.stdout.split(b"\0")
         filters = [text(key) for key in keys if key.startswith(b"filter.")]
         self.required_filters = [key for key in filters if key.endswith(".required")]
         self.filters = [key for key in filters if not key.endswith(".required")]  # their commands
@@ -121,9 +118,8 @@ class Repo:
         return done.stdout
 
     def listed(self) -> subprocess.CompletedProcess[bytes]:
-        """Of every ref the object, `*` for the branch that is checked out, and the name."""
-        asked, self._refs = self._refs or self.begin(*REFS), None
-        return asked.answer()
+        """Of every ref the object, `*` for the branch that is checked out, and the name; at the second call anew."""
+        return self._listed.pop() if self._listed else self.ask(*REFS)
 
     def line(self, *args: str) -> str | None:
         """Output without its newline; None when git says no."""
