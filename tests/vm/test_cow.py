@@ -9,9 +9,7 @@ import pytest
 from support.cow import enlarge, exercise
 from support.vm import Sandboxes
 
-pytestmark = pytest.mark.timeout(
-    3000
-)  # seven machines each: in the lab, on processors that are emulated, a quarter of an hour
+pytestmark = pytest.mark.timeout(3000)  # seven machines each: three minutes in the lab, when that is idle
 
 
 @pytest.mark.contract

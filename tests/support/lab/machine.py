@@ -144,8 +144,6 @@ class Session:
     keep: Path | None = None
     buffers: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in PORTS})
     outcome: Outcome | None = None
-    tests: list[Event] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
     beats: dict[int, float] = field(default_factory=dict)  # processor: when it was last heard of
 
     def carry_out(self, size: Size) -> Outcome:
@@ -216,12 +214,8 @@ class Session:
             event = msgspec.json.decode(line, type=Event)
         except msgspec.DecodeError as error:
             raise MachineError("the lab's report makes no sense", cause=printable(line, limit=500)) from error
-        if event.event == "ready":
-            self.facts = event.facts
-        elif event.event == "test":
-            self.tests.append(event)
-        elif event.event == "end" and secrets.compare_digest(event.token, self.plan.token):
-            self.outcome = Outcome(event.code, 0.0, self.facts, self.tests)
+        if event.event == "end" and secrets.compare_digest(event.token, self.plan.token):
+            self.outcome = Outcome(event.code, 0.0)
         self.listener.event(event)
 
     def _last_words(self, complaints: Path) -> str:

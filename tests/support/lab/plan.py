@@ -23,7 +23,7 @@ CHOSEN = (
 )  # what runs there unless told otherwise
 # `scripts/test` leaves the longest ones with QEMU to `scripts/lab`, or all of it would take an hour on two processors.
 # Most of them run with QEMU on the host already; of those on a share, what comes home is enough here; the ways for a
-# disk to show a base (tests/lab/inside/test_cow.py, a quarter of an hour each) run in `scripts/lab` only.
+# disk to show a base (tests/lab/inside/test_cow.py, three minutes each) run in `scripts/lab` only.
 _LONG = "traps or shells or supervisor or damaged or mounted or siblings or lays or share_the_blocks or thin_snapshots"
 BRIEF = (
     "-k",
@@ -93,8 +93,6 @@ class Outcome(msgspec.Struct, frozen=True):
 
     code: int
     seconds: float  # from the start of QEMU
-    facts: dict[str, str]
-    tests: list[Event]
 
 
 def inside() -> bool:
