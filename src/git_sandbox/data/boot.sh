@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs inside the new root at the end of an image build: leaves /sandbox-boot/{kernel,initramfs} and removes from the
-# root what only they needed. Arguments: the names of the modules the initramfs shall load.
+# root what only they needed; the kernel's modules stay. Arguments: the names of the modules the initramfs shall load.
 set -eu
 version=$(ls /usr/lib/modules | head -n 1)
 out=/sandbox-boot
@@ -40,7 +40,8 @@ for magic in '\x28\xb5\x2f\xfd:zstd -dcq' '\xfd7zXZ\x00:xz -dcq' '\x1f\x8b\x08:g
     fi
   done
 done
-rm -rf "$out/vmlinux" "$tree" /boot/* /usr/lib/modules/* /vmlinuz* /initrd.img*
+# The modules stay: a container engine asks for bridge, veth, overlay, nf_tables and others (modprobe, or the kernel itself).
+rm -rf "$out/vmlinux" "$tree" /boot/* /vmlinuz* /initrd.img* "/usr/lib/modules/$version/build" "/usr/lib/modules/$version/source"
 
 # What a build leaves behind. The first `apt-get update` in a guest brings the package lists back.
 apt-get clean

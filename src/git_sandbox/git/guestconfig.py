@@ -25,29 +25,53 @@ if TYPE_CHECKING:
     from git_sandbox.git.repo import Repository
 
 SYSTEM_CONFIG = "/etc/gitconfig"
-EXCLUDES_FILE = "/etc/git-sandbox/ignore"
-ATTRIBUTES_FILE = "/etc/git-sandbox/attributes"
-MAX_FILE = 1024 * 1024  # bytes of an ignore or attributes file; a larger one is a mistake
+MAX_FILE = 1024 * 1024  # bytes of a file that the configuration names; a larger one is a mistake
+# Files outside the repository that a setting names and whose content goes in: where it is in the guest, and the name
+# below ~/.config/git that git reads when nothing names one.
+_FILES: dict[str, tuple[str, str]] = {
+    "core.excludesFile": ("/etc/git-sandbox/ignore", "ignore"),
+    "core.attributesFile": ("/etc/git-sandbox/attributes", "attributes"),
+    "commit.template": ("/etc/git-sandbox/commit-template", ""),
+    "mailmap.file": ("/etc/git-sandbox/mailmap", ""),
+}
 
-# None of these names a program, a host path or a secret. Section and variable in lower case.
-_WANTED = re.compile(
-    r"""user\.(name|email|useconfigonly) | (author|committer)\.(name|email)
-      | core\.(autocrlf|eol|safecrlf|whitespace|abbrev|commentchar|commentstring|quotepath)
-      | filter\.lfs\.(clean|smudge|process|required)
-      | init\.defaultbranch | pull\..* | push\.(default|followtags|autosetupremote) | fetch\.(prune|prunetags)
-      | merge\.(conflictstyle|ff|log|renames|renamelimit|directoryrenames|stat|autostash|branchdesc|verbosity)
-      | diff\.(algorithm|renames|renamelimit|colormoved|colormovedws|context|interhunkcontext|mnemonicprefix|noprefix
-              |srcprefix|dstprefix|indentheuristic|wserrorhighlight|submodule|statgraphwidth|relative|wordregex
-              |suppressblankempty)
-      | rebase\..* | rerere\..* | color\..* | column\..* | pretty\..* | i18n\..* | advice\..* | versionsort\..*
-      | alias\..* | format\.(?!signaturefile|outputdirectory|attach).*
-      | branch\.(sort|autosetupmerge|autosetuprebase) | tag\.sort | log\.(?!showsignature).* | status\..* | stash\..*
-      | commit\.(verbose|status|cleanup) | checkout\.(defaultremote|guess) | help\.autocorrect
-      | apply\.(whitespace|ignorewhitespace) | interactive\.singlekey
-      | grep\.(linenumber|column|patterntype|extendedregexp|fullname) | blame\.(?!ignorerevsfile|markunblamable).*
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+# What goes in, with the reason. No row names a program, a path of the host or a secret. Section and variable in lower
+# case, as git folds them. Not here, and why: credential.*, http.*, sendemail.*, gpg.* and user.signingKey (secrets, or
+# ways to them); core.editor, core.pager, pager.*, diff.external, *.textconv, *.driver, *.cmd, aliases with `!` (host
+# programs, and command lines hold tokens); remote.*, include.* (what they lead to is not in the guest); core.hooksPath,
+# init.templateDir (programs of the host).
+_ALLOWED: tuple[tuple[str, str], ...] = (
+    ("who commits", r"user\.(name|email|useconfigonly) | (author|committer)\.(name|email)"),
+    ("a remote means the same repository", r"url\..+\.(insteadof|pushinsteadof)"),
+    ("files are read and written alike", r"""core\.(autocrlf|eol|safecrlf|filemode|symlinks|ignorecase|precomposeunicode
+        |protecthfs|protectntfs|checkroundtripencoding) | filter\.lfs\.(clean|smudge|process|required)"""),
+    ("objects and refs are made alike", r"""core\.(logallrefupdates|sharedrepository|bigfilethreshold|compression
+        |loosecompression|notesref|warnambiguousrefs|maxtreedepth) | init\.(defaultbranch|defaultobjectformat
+        |defaultrefformat) | gc\.(?!recentobjectshook).* | pack\..* | index\..* | feature\..* | transfer\.fsckobjects
+        | protocol\.(.+\.)?allow | protocol\.version"""),
+    ("commands have the user's defaults", r"""pull\..* | push\.(default|followtags|autosetupremote|useforceifincludes
+        |recursesubmodules) | fetch\.(prune|prunetags|parallel|recursesubmodules|writecommitgraph)
+        | rebase\..* | rerere\..* | stash\..* | status\..* | am\.(keepcr|threeway|messageid) | revert\.reference
+        | branch\.(sort|autosetupmerge|autosetuprebase) | tag\.sort | worktree\.guessremote | clean\.requireforce
+        | commit\.(verbose|status|cleanup) | checkout\.(defaultremote|guess|workers) | switch\..* | help\.autocorrect
+        | submodule\.(recurse|fetchjobs|propagatebranches|active|alternate.*) | add\.ignoreerrors | bisect\..*
+        | apply\.(whitespace|ignorewhitespace) | interactive\.singlekey | notes\.(displayref|rewrite.*|mergestrategy)
+        | trailer\.(.*\.)?(separators|where|ifexists|ifmissing|key) | versionsort\..*"""),
+    ("merges come out the same", r"""merge\.(conflictstyle|ff|log|renames|renamelimit|directoryrenames|stat|autostash
+        |branchdesc|verbosity|renormalize|suppressdest|defaulttoupstream)"""),
+    ("differences look the same", r"""diff\.(algorithm|renames|renamelimit|colormoved|colormovedws|context
+        |interhunkcontext|mnemonicprefix|noprefix|srcprefix|dstprefix|indentheuristic|wserrorhighlight|submodule
+        |statgraphwidth|relative|wordregex|suppressblankempty|autorefreshindex|ignoresubmodules|statnamewidth|trustexitcode)
+        | diff\..+\.(xfuncname|funcname|wordregex|binary|algorithm)"""),
+    ("output looks the same", r"""core\.(whitespace|abbrev|commentchar|commentstring|quotepath) | color\..* | column\..*
+        | pretty\..* | i18n\..* | advice\..* | log\.(?!showsignature).*
+        | format\.(?!signaturefile|outputdirectory|attach).* | blame\.(?!ignorerevsfile|markunblamable).*
+        | grep\.(linenumber|column|patterntype|extendedregexp|fullname|threads) | showbranch\..* | shortlog\..*
+        | mailmap\.blob"""),
+    ("the user's own commands, where they are git's", r"alias\..*"),
+)  # fmt: skip
+_WANTED = re.compile("|".join(f"(?:{pattern})" for _, pattern in _ALLOWED), re.VERBOSE | re.DOTALL)
+_HEADER = re.compile(r"extraheader|authorization|token|passw|secret", re.IGNORECASE)  # what `-c` in an alias can hold
 _LFS_COMMAND = re.compile(r"git[ -]lfs [a-z-]+( --skip)?( -- %f)?")
 _FORCED: tuple[Pair, ...] = (
     ("commit.gpgSign", "false"),  # keys stay on the host
@@ -73,15 +97,14 @@ _CONFIG_ENVIRONMENT = re.compile(
 
 @dataclass(frozen=True)
 class GuestConfig:
-    """Settings in the order git reads them, and the user's own ignore rules and attributes.
+    """Settings in the order git reads them, and the content of files that settings name (`_FILES`), by setting.
 
     `identity` is what the environment forces, as variables for sessions: the repository may set its own identity,
     and only the environment beats that.
     """
 
     pairs: tuple[Pair, ...]
-    excludes: bytes = b""
-    attributes: bytes = b""
+    contents: tuple[tuple[str, bytes], ...] = ()
     identity: tuple[tuple[str, str], ...] = ()
 
     def render(self) -> str:
@@ -90,18 +113,11 @@ class GuestConfig:
 
     def files(self) -> dict[str, bytes]:
         """Absolute path in the guest to content, for everything this configuration consists of."""
-        made = {
-            SYSTEM_CONFIG: self.render().encode("utf-8", "surrogateescape"),
-            EXCLUDES_FILE: self.excludes,
-            ATTRIBUTES_FILE: self.attributes,
-        }
-        return {name: content for name, content in made.items() if content}
+        config = self.render().encode("utf-8", "surrogateescape")
+        return {SYSTEM_CONFIG: config} | {_FILES[key][0]: content for key, content in self.contents}
 
     def _file_pairs(self) -> Iterator[Pair]:
-        if self.excludes:
-            yield "core.excludesFile", EXCLUDES_FILE
-        if self.attributes:
-            yield "core.attributesFile", ATTRIBUTES_FILE
+        return ((key, _FILES[key][0]) for key, _ in self.contents)
 
 
 @dataclass(frozen=True)
@@ -127,8 +143,7 @@ def effective(repo: Repository, environ: Mapping[str, str] | None = None) -> Gue
             *((each.key, each.value) for each in settings if wanted(each.key, each.value)),
             *((_IDENTITY[name], value) for name, value in identity.items()),
         ),
-        excludes=_content(repo, settings, "core.excludesfile", "ignore", environ),
-        attributes=_content(repo, settings, "core.attributesfile", "attributes", environ),
+        contents=tuple((key, content) for key in _FILES if (content := _content(repo, settings, key, environ))),
         identity=tuple(identity.items()),
     )
 
@@ -143,9 +158,9 @@ def wanted(key: str, value: str | None) -> bool:
         return True
     if folded.startswith("filter.lfs.") and name.lower() != "required":
         return _LFS_COMMAND.fullmatch(value) is not None
-    if section.lower() == "alias" and value.lstrip().startswith("!"):
+    if section.lower() == "alias" and (value.lstrip().startswith("!") or _HEADER.search(value)):
         return False
-    return not holds_secret(value)
+    return not (holds_secret(value) or (section.lower() == "url" and "?" in f"{key}{value}"))  # a query can be a token
 
 
 def _settings(repo: Repository, asking: Mapping[str, str]) -> list[_Setting]:
@@ -175,18 +190,18 @@ def _own(repo: Repository) -> tuple[Path, ...]:
     return (repo.worktree, repo.git_dir, repo.common_dir)
 
 
-def _content(
-    repo: Repository, settings: list[_Setting], key: str, default_name: str, environ: Mapping[str, str]
-) -> bytes:
-    """What is in the file that `key` names, or in the one git reads when nothing does."""
-    named = [each.value for each in settings if each.key == key]
-    home = environ.get("HOME", "")
+def _content(repo: Repository, settings: list[_Setting], key: str, environ: Mapping[str, str]) -> bytes:
+    """What is in the file that `key` names, or in the one git reads when nothing does; empty when there is none."""
+    named = [each.value for each in settings if each.key == key.lower()]
+    home, default_name = environ.get("HOME", ""), _FILES[key][1]
     base = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")  # noqa: PTH118 - may be empty
-    value = named[-1] if named else os.path.join(base, "git", default_name)  # noqa: PTH118
+    value = named[-1] if named else os.path.join(base, "git", default_name) if default_name else ""  # noqa: PTH118
     if not value:
         return b""
     path = repo.worktree / (home + value[1:] if value.startswith("~/") else value)
     try:
+        if not path.is_file():  # a FIFO would hold us for ever
+            return b""
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
     except OSError:

@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import struct
 import time
 from pathlib import Path
@@ -15,7 +16,11 @@ from pathlib import Path
 from git_sandbox.guest import tail
 from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, fork_task, log
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME, MS_BIND = 1, 2, 4, 1024, 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 1, 2, 4, 8, 1024, 4096
+CGROUPS = Path("/sys/fs/cgroup")
+# Nodes through which the kernel loads the module behind them, as `kmod static-nodes` and systemd's udev rules have
+# them: name below /dev, major and minor number, mode, group (6: disk).
+DEVICE_NODES = (("net/tun", 10, 200, 0o666, 0), ("fuse", 10, 229, 0o666, 0), ("loop-control", 10, 237, 0o660, 6))
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -38,6 +43,27 @@ def mount_system() -> None:
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         with contextlib.suppress(FileExistsError):
             Path(f"/dev/{name}").symlink_to(target)
+    make_device_nodes(Path("/dev"))
+    mount_cgroups()
+
+
+def make_device_nodes(directory: Path) -> None:
+    """What a container engine or a file system in user space opens before its kernel module is loaded."""
+    for name, major, minor, mode, group in DEVICE_NODES:
+        path = directory / name
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mknod(path, stat.S_IFCHR | mode, os.makedev(major, minor))
+        os.chmod(path, mode)  # noqa: PTH101 - mknod(2) obeys the umask, and the kernel makes its own nodes 0600
+        os.chown(path, 0, group)
+
+
+def mount_cgroups() -> None:
+    """The unified hierarchy (cgroups(7), version 2) with its controllers handed down, as systemd leaves it."""
+    mount("cgroup2", CGROUPS, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate,memory_recursiveprot")
+    for controller in (CGROUPS / "cgroup.controllers").read_text().split():
+        with contextlib.suppress(OSError):  # one that cannot be handed down keeps no other from it
+            (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def tune_kernel() -> None:
