@@ -75,6 +75,7 @@ class Record(msgspec.Struct, frozen=True):
     pid: int = 0  # who supervises the machine; only meaningful while the lock is held
     brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
     exit_code: int | None = None
+    partly: tuple[str, ...] = ()  # what of it did not come home, a name and a reason each; safe to print
     origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
     schema: int = SCHEMA

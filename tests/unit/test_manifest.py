@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from git_sandbox.errors import CollectError
-from git_sandbox.transport import manifest
+from git_sandbox.transport import manifest, wire
 
 A, B = "a" * 40, "b" * 40
 
@@ -47,6 +47,19 @@ def test_a_valid_one() -> None:
     assert got.stash == (manifest.StashEntry(B, "On main: x"),)
     assert got.wip == manifest.Wip(A, B, None)
     assert (got.operation, got.worktree_tree, got.warnings) == ("merge", A, ("w",))
+
+
+def test_what_a_guest_may_say_besides() -> None:
+    """Missing means unknown, and a field of a later version is none of ours."""
+    plain = parse(valid(later=[1, {"a": 2}]))
+    assert (plain.changes, plain.wip_state, plain.left_out, plain.set_aside) == (None, None, (), ())
+    changes = {"state": "changed", "reason": "a walk", "ignored": {"count": 7, "names": ["out/r"]}, "later": 1}
+    rows = {"left_out": [{"path": "f\x1b", "reason": "r"}], "set_aside": [{"name": "refs/heads/x", "reason": "r"}]}
+    told = parse(valid(changes=changes, wip_state="partial", **rows))
+    assert told.changes == manifest.Changes("changed", "a walk", ignored=manifest.Tally(7, ("out/r",)))
+    assert told.wip_state == "partial"
+    assert str(told.left_out[0]).isprintable()
+    assert told.set_aside == (manifest.SetAside("refs/heads/x", "r"),)
 
 
 def test_unborn_detached_and_empty() -> None:
@@ -95,7 +108,7 @@ def test_names_that_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2}, {"version": True}, {"object_format": "md5"}, {"operation": "am"}, {"extra": 1}, {"\udcff": 1},
+        {"version": 2}, {"version": True}, {"object_format": "md5"}, {"operation": "am"},
         {"refs": [ref("refs/heads/a"), ref("refs/heads/a", B)]}, {"refs": {}}, {"refs": [1]}, {"refs": [{"oid": A}]},
         {"refs": [ref("refs/heads/a", "A" * 40)]}, {"refs": [ref("refs/heads/a", A + "\n")]},
         {"refs": [ref("refs/heads/a", "a" * 64)]}, {"head": None}, {"head": {"oid": A}},
@@ -103,6 +116,9 @@ def test_names_that_are_refused(name: str) -> None:
         {"head": {"symref": None, "oid": "--upload-pack=x"}}, {"stash": [{"oid": A, "message": "m" * 4097}]},
         {"stash": [{"oid": A, "message": None}]}, {"wip": {"oid": A, "tree": A}}, {"warnings": ["w"] * 10_001},
         {"worktree_tree": 1}, {"worktree_tree": A[:39]},
+        {"changes": {"state": "maybe"}}, {"changes": {"state": "changed", "git": {"count": -1}}}, {"wip_state": "lost"},
+        {"changes": {"state": "changed", "git": {"count": 1, "names": ["x"] * 101}}}, {"left_out": [{"path": "a"}]},
+        {"set_aside": [{"name": "a", "reason": "r" * 4097}]}, {"set_aside": None},
         {"nested": [{"git_dir": "\ud800", "path": None, "state": None}]},
         {"nested": [{"git_dir": "a", "path": "\ud800", "state": None}]},
     ],
@@ -122,7 +138,7 @@ def test_what_is_no_manifest_at_all(data: bytes) -> None:
         manifest.parse(data, object_format="sha1")
 
 
-@pytest.mark.parametrize("count", [manifest.MAX_REFS + 1, 1_000_000])
+@pytest.mark.parametrize("count", [wire.MAX_REFS + 1, 1_000_000])
 def test_too_many_refs_are_refused_soon(count: int) -> None:
     rows = ",".join(f'{{"name":"refs/heads/{n}","oid":"{A}"}}' for n in range(count))
     data = json.dumps(valid(refs=[])).replace('"refs": []', f'"refs": [{rows}]').encode()

@@ -14,7 +14,7 @@ from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.text import one_line
-from git_sandbox.transport.manifest import GuestRef, Manifest
+from git_sandbox.transport.manifest import GuestRef, Manifest, SetAside
 
 MAX_KNOWN = 20_000  # object names in a request: about a megabyte
 _MAX_WARNING = 500  # characters
@@ -29,7 +29,8 @@ class Collected:
     `head` is None when the guest's HEAD is unborn: then there is no `refs/sandbox/<id>`, or it is an old one.
     `updated` holds only refs that changed, with their old and new objects. `names` maps the guest's full ref names
     to ours. `wip` is None when the guest has no uncommitted work; `stale` are refs of this sandbox that the guest
-    has no more (an old wip or stash, a deleted branch). `warnings` are safe to print.
+    has no more (an old wip or stash, a deleted branch). `warnings` are safe to print. `set_aside`: what did not come,
+    refused here or by the guest itself.
     """
 
     head: Oid | None
@@ -39,6 +40,7 @@ class Collected:
     names: Mapping[str, RefName]
     stale: tuple[RefName, ...]
     warnings: tuple[str, ...]
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def branches(self) -> dict[str, RefName]:
@@ -113,6 +115,7 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         names=made.names,
         stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),
         warnings=(*warnings, *made.warnings, *(one_line(text, limit=_MAX_WARNING) for text in manifest.warnings)),
+        set_aside=manifest.set_aside,
     )
 
 

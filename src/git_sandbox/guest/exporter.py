@@ -64,13 +64,14 @@ def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[
         refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
     try:
         tree, wip = uncommitted(repo, at, tree_of_head if at == found.head else None)
+        state = "made" if wip else "none" if tree or repo.worktree is None else "failed"
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
-        tree, wip = None, None
+        tree, wip, state = None, None, "failed"
     told = {
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
         "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
-        "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
+        "worktree_tree": tree, "wip": wip, "wip_state": state, "operation": operation(repo), "warnings": repo.warnings,
         "nested": [] if inner else nested.find(repo),
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}

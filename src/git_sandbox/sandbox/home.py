@@ -35,6 +35,7 @@ ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
 DYING = 3.0  # seconds until a machine that has hung up is gone
 BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
+MAX_PARTLY = 1000  # rows of a record
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
@@ -54,6 +55,16 @@ class Home:
     reason: str = ""
     nested: Nested = NOTHING_NESTED
     away: int = 0
+
+    @property
+    def partly(self) -> tuple[str, ...]:
+        """What is on the sandbox's disk only, a name and a reason each, safe to print: empty when all is home."""
+        rows = [str(each) for each in (*self.collected.set_aside, *self.manifest.left_out)]
+        if self.manifest.wip_state == "failed":
+            rows.append("the uncommitted files: they could not be written as a tree")
+        for each in self.nested.homes:
+            rows += [f"{each.path}: {row}" for row in each.collected.set_aside]
+        return (*rows[:MAX_PARTLY], *([f"and {len(rows) - MAX_PARTLY} more"] if len(rows) > MAX_PARTLY else []))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -134,6 +145,7 @@ def _import(
     )
     inner = nested.bring_home(box, record, channel, told.nested)
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
+    changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, told.away)
     return Home(took, told, changed or away > 0, nested=inner, away=away)
@@ -190,9 +202,9 @@ def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
 
 
 def note(box: Box, record: Record, exit_code: int | None, home: Home) -> None:
-    """How it ended. While something is on the disk only, the sandbox stays recoverable."""
+    """How it ended, and what did not come home. While something is on the disk only, it stays recoverable."""
     when = None if home.nested.missing else time.time()
-    box.save(msgspec.structs.replace(record, brought_home=when, exit_code=exit_code))
+    box.save(msgspec.structs.replace(record, brought_home=when, exit_code=exit_code, partly=home.partly))
 
 
 def remove(box: Box, record: Record | None = None) -> None:

@@ -9,28 +9,21 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
 from git_sandbox.errors import CollectError
 from git_sandbox.text import one_line
+from git_sandbox.transport import wire as raw_wire
+from git_sandbox.transport.wire import MAX_NAME, MAX_REFS, ChangeState, Operation, WipState, Wire
 
 MAX_JSON = 32 << 20  # bytes
-MAX_REFS = 100_000  # refs of all kinds together; and as many stash entries
-MAX_NAME = 4096  # bytes of a ref name
-MAX_MESSAGE = 4096  # characters
-MAX_WARNINGS = 10_000
-MAX_AWAY = 1000  # commits that nothing leads to any more
-MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
 # Every ref and every stash entry is one JSON object. More brackets than this only serve to fill our memory.
 _MAX_CONTAINERS = 4 * MAX_REFS
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|\.\.|//|/\Z")
 _NOT_SENT = re.compile(r"refs/(?:stash\Z|(?:remotes|sandbox(?:-[a-z]+)?)/)")  # other people's work, or other ways home
 _HEX_DIGITS = {"sha1": 40, "sha256": 64}
-
-Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect"]
 
 
 @dataclass(frozen=True)
@@ -78,10 +71,46 @@ class GuestNested:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Something of the guest's (a ref, a tree, a part of a list) that does not come home, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Safe to print."""
+        return one_line(f"{self.name}: {self.reason}", limit=500)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many, and a few of their names."""
+
+    count: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What became different since the start, as the guest's root saw it. A tally of None is not known."""
+
+    state: ChangeState
+    reason: str = ""
+    uncommitted: Tally | None = None
+    ignored: Tally | None = None
+    nested: Tally | None = None
+    git: Tally | None = None
+    outside: Tally | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """`stash` is newest first; `wip` is None when index and worktree equal HEAD; all oids have the right length.
+    """`stash` is newest first; all oids have the right length.
 
     `away`: commits that HEAD was at once and that nothing leads to any more. They are not in the pack.
+    `wip` is None when index and worktree equal HEAD, but also when their state could not be written: `wip_state` tells,
+    None where the guest does not say. `left_out`: files that are not in the wip. `set_aside`: what the guest could not
+    read or pack, and what is not well-formed in its lists. `changes` is None where the guest does not say.
     """
 
     object_format: Literal["sha1", "sha256"]
@@ -94,56 +123,10 @@ class Manifest:
     warnings: tuple[str, ...]
     nested: tuple[GuestNested, ...] = ()
     away: tuple[str, ...] = ()
-
-
-_Oid = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-_Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
-
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class _Head(_Strict, frozen=True):
-    symref: _Name | None
-    oid: _Oid | None
-
-
-class _Ref(_Strict, frozen=True):
-    name: _Name
-    oid: _Oid
-
-
-class _Stash(_Strict, frozen=True):
-    oid: _Oid
-    message: _Text
-
-
-class _Wip(_Strict, frozen=True):
-    oid: _Oid
-    tree: _Oid
-    index_tree: _Oid | None
-
-
-class _Nested(_Strict, frozen=True):
-    git_dir: _Name
-    path: _Name | None
-    state: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")] | None
-
-
-class _Wire(_Strict, frozen=True):
-    version: Literal[1]
-    object_format: Literal["sha1", "sha256"]
-    head: _Head
-    refs: Annotated[list[_Ref], Meta(max_length=MAX_REFS)]
-    stash: Annotated[list[_Stash], Meta(max_length=MAX_REFS)]
-    worktree_tree: _Oid | None
-    wip: _Wip | None
-    operation: Operation | None
-    warnings: Annotated[list[_Text], Meta(max_length=MAX_WARNINGS)]
-    nested: Annotated[list[_Nested], Meta(max_length=MAX_NESTED)] = []
-    away: Annotated[list[_Oid], Meta(max_length=MAX_AWAY)] = []
+    changes: Changes | None = None
+    wip_state: WipState | None = None
+    left_out: tuple[SetAside, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
@@ -155,7 +138,7 @@ def parse(data: bytes, *, object_format: str) -> Manifest:
     if isinstance(raw, dict) and isinstance(raw.get("error"), str):
         raise CollectError("the guest could not export the repository", cause=one_line(raw["error"]))
     try:
-        wire = msgspec.convert(raw, _Wire, strict=True)
+        wire = msgspec.convert(raw, Wire, strict=True)
     except (msgspec.MsgspecError, ValueError) as error:
         raise _refused(str(error)) from None
     if wire.object_format != object_format:
@@ -190,7 +173,7 @@ def _decode(data: bytes) -> Any:
         raise _refused(f"it is not JSON ({error})") from None
 
 
-def _check_oids(wire: _Wire) -> None:
+def _check_oids(wire: Wire) -> None:
     wip = (wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else ()
     rows = (*(ref.oid for ref in wire.refs), *(entry.oid for entry in wire.stash))
     digits = _HEX_DIGITS[wire.object_format]
@@ -199,7 +182,7 @@ def _check_oids(wire: _Wire) -> None:
             raise _refused(f"{value} is not a {wire.object_format} object name")
 
 
-def _check_names(wire: _Wire) -> None:
+def _check_names(wire: Wire) -> None:
     seen = set()
     for ref in wire.refs:
         if ref.name in seen:
@@ -230,7 +213,7 @@ def _check_text(name: str) -> None:
         raise _refused(f"a name is longer than {MAX_NAME} bytes")
 
 
-def _build(wire: _Wire) -> Manifest:
+def _build(wire: Wire) -> Manifest:
     return Manifest(
         object_format=wire.object_format,
         head=GuestHead(wire.head.symref, wire.head.oid),
@@ -242,4 +225,19 @@ def _build(wire: _Wire) -> Manifest:
         warnings=tuple(wire.warnings),
         nested=tuple(GuestNested(each.git_dir, each.path, each.state) for each in wire.nested),
         away=tuple(wire.away),
+        changes=_changes(wire.changes),
+        wip_state=wire.wip_state,
+        left_out=tuple(SetAside(each.path, each.reason) for each in wire.left_out),
+        set_aside=tuple(SetAside(each.name, each.reason) for each in wire.set_aside),
     )
+
+
+def _changes(told: raw_wire.Changes | None) -> Changes | None:
+    if told is None:
+        return None
+
+    def tally(each: raw_wire.Tally | None) -> Tally | None:
+        return Tally(each.count, tuple(each.names)) if each else None
+
+    counts = (told.uncommitted, told.ignored, told.nested, told.git, told.outside)
+    return Changes(told.state, told.reason, *map(tally, counts))
