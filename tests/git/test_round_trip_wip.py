@@ -204,3 +204,25 @@ def test_the_largest_stay_until_the_others_fit(tmp_path: Path) -> None:
     assert large.beyond(os.fspath(tmp_path), paths, most=30) == [(b"b", 30)]
     assert large.beyond(os.fspath(tmp_path), paths, most=60) == []
     assert large.beyond(os.fspath(tmp_path), paths, most=5) == [(b"a", 10), (b"c", 20), (b"b", 30)]
+
+
+def test_an_older_wip_is_never_replaced_by_less(host: Host, guest: GitRepo) -> None:
+    """Neither by a way home that could make none, nor by one whose tree lacks files."""
+    guest.write("new", "x\n")
+    older = host.bring_home(guest).wip
+    wip, earlier = "refs/sandbox-wip/vm-1", f"refs/sandbox-earlier/vm-1/{older}"
+    exported = export(guest)
+    failed = dataclasses.replace(exported.manifest, wip=None, wip_state="failed")
+    for told in (failed, dataclasses.replace(failed, wip_state=None)):
+        host.take(told, exported.pack)
+        assert host.sandbox_refs()[wip] == older
+    (guest.path / "new").unlink()
+    guest.write("other", "y\n")
+    lacking = export(guest)
+    done = host.take(dataclasses.replace(lacking.manifest, wip_state="partial"), lacking.pack)
+    assert host.sandbox_refs()[wip] == done.wip != older
+    assert host.sandbox_refs()[earlier] == older
+    (guest.path / "other").unlink()
+    assert host.bring_home(guest).stale == ()
+    assert host.sandbox_refs()[wip] == guest.git("rev-parse", "HEAD")
+    assert host.sandbox_refs()[earlier] == older

@@ -108,7 +108,7 @@ def test_names_that_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2}, {"version": True}, {"object_format": "md5"}, {"operation": "am"},
+        {"version": 2}, {"version": True}, {"object_format": "md5"}, {"operation": "x"},
         {"refs": [ref("refs/heads/a"), ref("refs/heads/a", B)]}, {"refs": {}}, {"refs": [1]}, {"refs": [{"oid": A}]},
         {"refs": [ref("refs/heads/a", "A" * 40)]}, {"refs": [ref("refs/heads/a", A + "\n")]},
         {"refs": [ref("refs/heads/a", "a" * 64)]}, {"head": None}, {"head": {"oid": A}},

@@ -99,9 +99,12 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     made.leave_out({**others, **given}, existing)
     _check_uncommitted(place, refs, manifest, made.targets, existing)
     wip = made.targets.get(refs.wip)
-    if wip is None and refs.wip in existing and manifest.head.oid:
+    if wip is None and refs.wip in existing and manifest.head.oid and manifest.wip_state == "none":
         # Nothing is uncommitted any more: what an earlier import found must not pass for the end. The reflog keeps it.
         made.targets[refs.wip] = Oid(manifest.head.oid)
+    if manifest.wip_state == "partial" and wip is not None and existing.get(refs.wip, wip) != wip:
+        # This one lacks files that the earlier one may have: it is never replaced by less.
+        made.targets[refs.earlier(existing[refs.wip])] = existing[refs.wip]
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
         place.check_connected(set(changed.values()), _names(refs, everything, head))
@@ -120,8 +123,9 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
 
 
 def _is_guests(name: RefName) -> bool:
-    """Whether the ref follows the guest; base, meta and backup are the host's own records."""
-    return not name.startswith(("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/"))
+    """Whether the ref follows the guest; base, meta, backup and earlier are the host's own records."""
+    own = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/", "refs/sandbox-earlier/")
+    return not name.startswith(own)
 
 
 def _acceptable(place: Quarantine, manifest: Manifest) -> tuple[list[GuestRef], list[str]]:

@@ -99,6 +99,7 @@ class SandboxRefs:
     ROOTS = (
         "refs/sandbox/", "refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/",
         "refs/sandbox-stash/", "refs/sandbox-wip/", "refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/",
+        "refs/sandbox-earlier/",
     )  # fmt: skip
 
     def __init__(self, name: SandboxId) -> None:
@@ -126,6 +127,10 @@ class SandboxRefs:
 
     def backup(self, number: int) -> RefName:
         return RefName(f"refs/sandbox-backup/{self.name}/{number}")
+
+    def earlier(self, wip: Oid) -> RefName:
+        """For uncommitted work that a later export, which could not take all files, would else replace by less."""
+        return RefName(f"refs/sandbox-earlier/{self.name}/{wip}")
 
     @property
     def patterns(self) -> tuple[str, ...]:

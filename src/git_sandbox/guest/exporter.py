@@ -39,6 +39,7 @@ from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
 CHUNK = 1 << 20  # bytes
+MAX_NAMED = 1000  # files or refs that are named (transport/manifest.py)
 STILL_HERE = 60.0  # seconds between two signs of life
 SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
 
@@ -64,17 +65,28 @@ def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[
         refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
     try:
         tree, wip = uncommitted(repo, at, tree_of_head if at == found.head else None)
-        state = "made" if wip else "none" if tree or repo.worktree is None else "failed"
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
-        tree, wip, state = None, None, "failed"
+        tree, wip = None, None
+    state = wip_state(repo, tree, wip)
     told = {
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
         "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
-        "worktree_tree": tree, "wip": wip, "wip_state": state, "operation": operation(repo), "warnings": repo.warnings,
-        "nested": [] if inner else nested.find(repo),
+        "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
+        "nested": [] if inner else nested.find(repo), "wip_state": state,
+        "left_out": [{"path": path, "reason": why} for path, why in list(repo.left_out.items())[:MAX_NAMED]],
+        "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}
+
+
+def wip_state(repo: Repo, tree: str | None, wip: dict[str, str | None] | None) -> str:
+    """`none` only where a tree of all files was made and nothing in it is new."""
+    if tree is None:
+        return "failed" if repo.worktree is not None else "none"
+    if repo.left_out:
+        return "partial"
+    return "made" if wip else "none"
 
 
 def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], str | None]:

@@ -122,6 +122,7 @@ def leave_out(index: TemporaryIndex) -> list[str]:
     found = large.beyond(index.repo.worktree or "", index.files("-o", "-m", "--exclude-standard"))[-MAX_LEFT_OUT:]
     for path, size in found:
         index.repo.warn(f"{text(path)} is too large ({size >> 20} MiB): not exported, it stays on the sandbox's disk")
+        index.repo.left_out[text(path)] = f"it is too large ({size >> 20} MiB)"
     specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found]
     return ["--", ":/", *specs] if specs else []
 
@@ -132,6 +133,7 @@ def notice(index: TemporaryIndex) -> None:
         if path.endswith(b"/"):  # a repository without a commit
             continue
         index.repo.warn(f"{text(path)} could not be read: not exported")
+        index.repo.left_out[text(path)] = "it cannot be read"
 
 
 def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:

@@ -39,7 +39,8 @@ def record_of(repo: Repository, entry: Entry) -> Record | None:
 
 def tips(entry: Entry) -> list[Oid]:
     """What the guest committed: HEAD, branches, tags, notes, stashes; not the uncommitted work."""
-    own = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/", "refs/sandbox-wip/")
+    roots = ("base", "meta", "backup", "wip", "earlier")
+    own = tuple(f"refs/sandbox-{root}/" for root in roots)
     return [value for name, value in entry.refs.items() if not name.startswith(own)]
 
 

@@ -111,6 +111,8 @@ class Manifest:
     `wip` is None when index and worktree equal HEAD, but also when their state could not be written: `wip_state` tells,
     None where the guest does not say. `left_out`: files that are not in the wip. `set_aside`: what the guest could not
     read or pack, and what is not well-formed in its lists. `changes` is None where the guest does not say.
+    `unmerged`: paths in conflict; their stages, and the files of the operation in progress, are the tree of the ref
+    `refs/operation/state`.
     """
 
     object_format: Literal["sha1", "sha256"]
@@ -127,6 +129,7 @@ class Manifest:
     wip_state: WipState | None = None
     left_out: tuple[SetAside, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    unmerged: tuple[str, ...] = ()
 
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
@@ -229,6 +232,7 @@ def _build(wire: Wire) -> Manifest:
         wip_state=wire.wip_state,
         left_out=tuple(SetAside(each.path, each.reason) for each in wire.left_out),
         set_aside=tuple(SetAside(each.name, each.reason) for each in wire.set_aside),
+        unmerged=tuple(wire.unmerged),
     )
 
 

@@ -20,7 +20,7 @@ MAX_ROWS = 10_000  # of `set_aside` and of `left_out`
 MAX_NAMES = 100  # a count of changes comes with a few names
 MAX_COUNT = 1 << 40
 
-Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect"]
+Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect", "am"]
 WipState = Literal["none", "made", "partial", "failed"]
 ChangeState = Literal["unchanged", "changed", "unknown"]
 
@@ -101,3 +101,4 @@ class Wire(msgspec.Struct, frozen=True):
     wip_state: WipState | None = None
     left_out: Annotated[list[LeftOut], Meta(max_length=MAX_ROWS)] = []
     set_aside: Annotated[list[Aside], Meta(max_length=MAX_ROWS)] = []
+    unmerged: Annotated[list[Name], Meta(max_length=MAX_ROWS)] = []
