@@ -78,6 +78,7 @@ class Record(msgspec.Struct, frozen=True):
     partly: tuple[str, ...] = ()  # what of it did not come home, a name and a reason each; safe to print
     origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
+    home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     schema: int = SCHEMA
 
 
@@ -265,7 +266,8 @@ def decode(encoded: bytes) -> Record | None:
     """
     try:
         record = jsontext.decode(encoded, Record)
-        for value in (record.base, record.snapshot, record.index_tree, *record.refs.values(), *record.stash):
+        told = (*record.refs.values(), *record.stash, *record.home.values())
+        for value in (record.base, record.snapshot, record.index_tree, *told):
             if value is not None:
                 oid(value)
     except ValueError:
