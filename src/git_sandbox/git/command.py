@@ -69,8 +69,9 @@ class Git:
         feed: Iterable[bytes] | None = None,
         timeout: float = TIMEOUT,
         limits: process.Limits = process.NO_LIMITS,
+        output: int | None = None,
     ) -> process.Completed:
-        """Run and return, whatever the exit status."""
+        """Run and return, whatever the exit status. `output`: bytes it may say; SandboxError when it says more."""
         return process.run(
             self.argv(*args),
             cwd=self.worktree or self.git_dir,
@@ -79,6 +80,7 @@ class Git:
             feed=feed,
             timeout=timeout,
             limits=limits,
+            output=output,
         )
 
     def run(

@@ -61,7 +61,7 @@ def answer_control(descriptor: int, config: Config) -> None:
     os.set_blocking(descriptor, True)
     line = read_line(descriptor)
     request = json.loads(line)
-    if request["op"] == "export":
+    if request["op"] in ("export", "lfs"):
         export(descriptor, line, config)
     if request["op"] == "status":
         reply(descriptor, request, {"id": config["hostname"], "uptime": time.monotonic(), "mode": config["mode"]})

@@ -6,6 +6,8 @@ Standard library only. One request line comes in on standard input, one reply go
     {"op": "export", "nonce": "<hex>", "known": ["<oid>", ...]}
 
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
+With "op": "lfs" and "objects": [{"oid": "<sha256>", "size": <bytes>}, ...] the pieces are not a pack but the content of
+those of these Git LFS objects that are here, one after the other; the header lists them in the same form.
 
 
     \n                                once (by who passes it all on), and while there is nothing to say yet
@@ -32,7 +34,7 @@ from typing import IO, Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import nested
+from git_sandbox.guest import lfs, nested
 from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
@@ -186,6 +188,8 @@ def parse(line: bytes) -> tuple[str, str, list[str], Place | None]:
 
 def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     op, nonce, asked, place = parse(line)
+    if op == "lfs":
+        return answer_lfs(path, json.loads(line), place, out)
     error = None if op == "export" else f"unknown request: {op}"
     with ExitStack() as stack:
         packer, manifest = None, None
@@ -204,6 +208,25 @@ def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     return 0 if error is None else 1
 
 
+def answer_lfs(path: str, request: dict[str, Any], place: Place | None, out: IO[bytes]) -> int:
+    try:
+        found = lfs.found(opened(path, place), request["objects"])
+    except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
+        send_header(out, request["nonce"], {"error": f"{failure!r}"[:MAX_TEXT]})
+        send_end(out, f"{failure!r}")
+        return 1
+    send_header(out, request["nonce"], {"objects": [{"oid": each.oid, "size": each.size} for each in found]})
+    for each in found:
+        for piece in lfs.content(each, CHUNK):
+            out.write(struct.pack(">I", len(piece)) + piece)
+    send_end(out, None)
+    return 0
+
+
+def opened(path: str, place: Place | None) -> Repo:
+    return nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
+
+
 def prepared(
     path: str, asked: list[str], place: Place | None, out: IO[bytes], stack: ExitStack
 ) -> tuple[dict[str, Any], Packer | None]:
@@ -212,7 +235,7 @@ def prepared(
     First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
     is every ref looked at by itself.
     """
-    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
+    repo = opened(path, place)
     said = list(repo.warnings)
     for careful in (False, True):
         known, repo.warnings = list(asked), list(said)

@@ -16,7 +16,7 @@ from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _PACKAGE = (  # these import one another
-    "adopt.py", "channels.py", "common.py", "exporter.py", "history.py", "large.py", "loop.py", "machine.py",
+    "adopt.py", "channels.py", "common.py", "exporter.py", "history.py", "large.py", "lfs.py", "loop.py", "machine.py",
     "nested.py", "relay.py", "repository.py", "tail.py", "uncommitted.py",
 )  # fmt: skip
 _ZONEINFO = "/zoneinfo/"

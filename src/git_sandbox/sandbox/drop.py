@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from git_sandbox import store
@@ -9,12 +10,13 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
-from git_sandbox.sandbox import home, inspect, nested, uncommitted
+from git_sandbox.sandbox import home, inspect, lfs, nested, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Entry, Record, State
+from git_sandbox.text import one_line
 
 SHOWN = 5  # commits named in a refusal
 
@@ -42,6 +44,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
             _refuse_commits(name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
+            _refuse_lfs(repo, entry, record, inside)
         home.remove(box, record)
         return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
 
@@ -82,6 +85,25 @@ def _refuse_work(repo: Repository, entry: Entry) -> None:
         raise StateError(
             f"sandbox `{entry.id}` has uncommitted work that is nowhere else: {wip[:12]}",
             hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git branch NAME {wip[:12]}`; or `drop --force`",
+        )
+
+
+def _refuse_lfs(repo: Repository, entry: Entry, record: Record | None, inside: list[Holding]) -> None:
+    """Content that commits only point to may be on the disk alone."""
+    if not entry.directory.has_disk():
+        return
+    name = SandboxRefs(entry.id)
+    left = lfs.lacking(repo, entry.refs, record, name)
+    for each in inside:
+        went_in = record.nested if record and each.borrowed else ()
+        known = next((row for row in went_in if row.host == os.fspath(each.repo.git_dir)), None)
+        left |= lfs.lacking(each.repo, each.refs, known, name)
+    if left:
+        shown = ", ".join(one_line(path, limit=80) for path in list(left.values())[:SHOWN])
+        more = " …" if len(left) > SHOWN else ""
+        raise StateError(
+            f"the content of {len(left)} Git LFS file(s) of sandbox `{entry.id}` is not here: {shown}{more}",
+            hint=f"`sandbox recover {entry.id}` gets what its disk has; `sandbox drop --force {entry.id}` goes without",
         )
 
 

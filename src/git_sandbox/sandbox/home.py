@@ -20,7 +20,8 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import nested, reach
+from git_sandbox.sandbox import lfs, nested, reach
+from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
@@ -55,6 +56,7 @@ class Home:
     reason: str = ""
     nested: Nested = NOTHING_NESTED
     away: int = 0
+    lfs: LfsHome = lfs.NOTHING
 
     @property
     def partly(self) -> tuple[str, ...]:
@@ -70,7 +72,12 @@ class Home:
     def warnings(self) -> tuple[str, ...]:
         """Safe to print."""
         told = f"{self.away} commit(s) were reset away and nothing leads to them: they stay on the sandbox's disk"
-        return (*self.collected.warnings, *self.nested.warnings, *([told] if self.away else []))
+        return (
+            *self.collected.warnings,
+            *self.lfs.warnings,
+            *self.nested.warnings,
+            *([told] if self.away else []),
+        )
 
 
 def bring_home(box: Box, record: Record, progress: Progress) -> Home:
@@ -143,12 +150,13 @@ def _import(
         quarantine=box.directory.quarantine,
         given=record.refs,
     )
+    content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
     changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, told.away)
-    return Home(took, told, changed or away > 0, nested=inner, away=away)
+    return Home(took, told, changed or away > 0, nested=inner, away=away, lfs=content)
 
 
 def _unknown(repo: Repository, names: tuple[str, ...]) -> int:

@@ -25,6 +25,8 @@ from git_sandbox.git.ledger import Moved
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.sandbox import lfs
+from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.text import one_line
 from git_sandbox.transport import manifest, stream
@@ -47,6 +49,7 @@ class NestedHome:
     git_dir: Path
     borrowed: bool
     collected: Collected
+    lfs: LfsHome = lfs.NOTHING
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ class Nested:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        told = [f"{home.path}: {text}" for home in self.homes for text in home.collected.warnings]
+        told = [
+            f"{home.path}: {text}" for home in self.homes for text in (*home.collected.warnings, *home.lfs.warnings)
+        ]
         return (*told, *(f"still on the sandbox's disk only: {why}" for why in self.missing))
 
 
@@ -230,7 +235,8 @@ def _collected(
     target = repo or _make(place, found.object_format)
     given = known.refs if known and at_home else {}
     took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, given=given)
-    return NestedHome(one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took)
+    content = lfs.bring_home(target, box.refs, known if at_home else None, channel, place=extra)
+    return NestedHome(one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took, content)
 
 
 def _parsed(header: bytes, repo: Repository | None) -> Manifest:

@@ -1,0 +1,66 @@
+"""Git LFS objects that the host asks for. They are plain files in the repository's store: git-lfs need not be there."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.guest.repository import Repo
+
+MAX_OBJECTS = 10_000  # in one answer
+
+
+@dataclass(frozen=True)
+class Found:
+    oid: str
+    size: int
+    path: Path
+
+
+def found(repo: Repo, wanted: list[dict[str, object]]) -> list[Found]:
+    """Those of `wanted` (`oid` and `size` of each) that are here and have that size."""
+    stores = places(repo)
+    rows = [(str(each["oid"]), int(str(each["size"]))) for each in wanted[:MAX_OBJECTS]]
+    here = (there(stores, oid, size) for oid, size in rows if re.fullmatch("[0-9a-f]{64}", oid))
+    return [each for each in here if each]
+
+
+def places(repo: Repo) -> list[Path]:
+    """Where git-lfs keeps objects: as `lfs.storage` says, and where it keeps them without that."""
+    common = repo.line("rev-parse", "--path-format=absolute", "--git-common-dir") or os.fspath(repo.git_dir)
+    storage = repo.line("config", "lfs.storage")
+    return [Path(common, each, "objects") for each in dict.fromkeys((storage or "lfs", "lfs"))]
+
+
+def there(stores: list[Path], oid: str, size: int) -> Found | None:
+    for store in stores:
+        path = store / oid[:2] / oid[2:4] / oid
+        try:
+            seen = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(seen.st_mode) and seen.st_size == size:
+            return Found(oid, size, path)
+    return None
+
+
+def content(each: Found, piece: int) -> Iterator[bytes]:
+    """Exactly `size` bytes, `piece` at a time. What cannot be read is zeros: the host sees by the hash that they are
+    not the content, and the objects after it still arrive.
+    """
+    left = each.size
+    try:
+        with each.path.open("rb") as file:
+            while left and (data := file.read(min(piece, left))):
+                yield data
+                left -= len(data)
+    except OSError:
+        pass
+    while left:
+        data = b"\0" * min(piece, left)
+        yield data
+        left -= len(data)

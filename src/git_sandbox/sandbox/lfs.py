@@ -1,0 +1,152 @@
+"""Git LFS objects come home after the commits whose pointers name them: the host asks for exactly what it lacks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from git_sandbox import jsontext
+from git_sandbox.errors import CollectError, SandboxError
+from git_sandbox.git import lfs
+from git_sandbox.git.lfs import Pointer, Store
+from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.store import NestedRecord, Record
+from git_sandbox.text import one_line
+from git_sandbox.transport import stream
+
+MAX_OBJECTS = 10_000  # in one answer, as in guest/lfs.py
+MAX_OBJECT = 8 << 30  # bytes
+LIMITS = replace(stream.DEFAULT_LIMITS, total=64 << 30, header=4 << 20)
+NAMED = 20  # missing ones named; one more line counts the others
+_OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")
+
+
+@dataclass(frozen=True)
+class LfsHome:
+    """`stored`: how many objects came into the user's store. `missing`: which did not and why, safe to print."""
+
+    stored: int = 0
+    missing: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        more = (
+            [f"{len(self.missing) - NAMED} more Git LFS objects did not come home"] if len(self.missing) > NAMED else []
+        )
+        return (*(f"Git LFS: {each}" for each in self.missing[:NAMED]), *more)
+
+
+NOTHING = LfsHome()
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    oid: str
+    size: int
+
+
+class _Header(msgspec.Struct, frozen=True):
+    objects: list[_Sent] = []
+    error: str = ""
+
+
+def went_in(record: Record | NestedRecord | None) -> list[str]:
+    """What the sandbox started from: pointers in there are none of its work."""
+    if record is None:
+        return []
+    named = (record.base, *record.refs.values(), *record.stash)
+    return list(dict.fromkeys(each for each in named if each))
+
+
+def lacking(
+    repo: Repository, refs: Mapping[RefName, Oid], record: Record | NestedRecord | None, name: SandboxRefs
+) -> dict[Pointer, str]:
+    """Pointers in the work of a sandbox whose content is not in the user's store, each with a path.
+
+    `refs`: those of the sandbox in `repo`. Raises SandboxError where there is too much to look at.
+    """
+    known = went_in(record) + [value for ref, value in refs.items() if ref == name.base]
+    tips = {value for ref, value in refs.items() if not ref.startswith(_OURS)}.difference(known)
+    return lfs.missing(repo, lfs.pointers(repo, tips, known)) if tips else {}
+
+
+def bring_home(
+    repo: Repository,
+    refs: SandboxRefs,
+    record: Record | NestedRecord | None,
+    channel: socket.socket,
+    *,
+    place: Mapping[str, object] | None = None,
+) -> LfsHome:
+    """Ask for what `lacking` names and store it. Never raises for what does not come: it is in `missing`.
+
+    `place`: which repository inside the worktree is meant, as the request has it.
+    """
+    try:
+        wanted = lacking(repo, repo.refs(*refs.patterns), record, refs)
+        if not wanted:
+            return NOTHING
+        few, reasons = _few_enough(repo, wanted)
+        stored = _fetched(repo, few, channel, dict(place or {}))
+    except (SandboxError, OSError) as error:
+        return LfsHome(missing=(one_line(f"objects did not come home: {_why(error)}", limit=500),))
+    reasons |= {each: "the sandbox's store has no such object" for each in few if each not in stored}
+    reasons |= {each: why for each, why in stored.items() if why}
+    lines = [one_line(f"{wanted[each]} ({each.oid[:12]}): {why}", limit=500) for each, why in sorted(reasons.items())]
+    return LfsHome(sum(not why for why in stored.values()), tuple(lines))
+
+
+def _why(error: SandboxError | OSError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"{error.message}: {error.cause}" if error.cause else error.message
+
+
+def _few_enough(repo: Repository, wanted: Iterable[Pointer]) -> tuple[list[Pointer], dict[Pointer, str]]:
+    """What is asked for, the smallest first, and why the others are not."""
+    left, chosen, reasons = Store.of(repo).room(), list[Pointer](), dict[Pointer, str]()
+    for each in sorted(wanted, key=lambda it: it.size):
+        left -= each.size
+        if each.size > MAX_OBJECT:
+            reasons[each] = f"it has {each.size} bytes, the limit is {MAX_OBJECT}"
+        elif left < 0:
+            reasons[each] = "there is no room for it on this host's disk"
+        elif len(chosen) == MAX_OBJECTS:
+            reasons[each] = f"more than {MAX_OBJECTS} objects at once: `sandbox sync` or `sandbox recover` gets more"
+        else:
+            chosen.append(each)
+    return chosen, reasons
+
+
+def _fetched(
+    repo: Repository, wanted: list[Pointer], channel: socket.socket, place: dict[str, object]
+) -> dict[Pointer, str]:
+    """What the guest sent: nothing for an object that is stored now, or what is wrong with it."""
+    asked = [{"oid": each.oid, "size": each.size} for each in wanted]
+    reply = stream.request(channel, "lfs", extra={**place, "objects": asked}, limits=LIMITS)
+    objects = _announced(reply.header, set(wanted))
+    found: dict[Pointer, str] = {}
+    try:
+        for each, sound in lfs.receive(Store.of(repo), objects, reply.chunks):
+            found[each] = "" if sound else "what the sandbox has is not the content that its name says"
+        if next(reply.chunks, None) is not None:
+            raise CollectError("the guest's reply did not arrive in one piece", cause="it sent more than it announced")
+    except (SandboxError, OSError) as error:
+        found |= {each: _why(error) for each in objects if each not in found}
+    return found
+
+
+def _announced(header: bytes, wanted: set[Pointer]) -> list[Pointer]:
+    try:
+        told = jsontext.decode(header, _Header)
+    except ValueError as error:
+        raise CollectError("the guest's list of Git LFS objects was refused", cause=one_line(str(error))) from None
+    if told.error:
+        raise CollectError("the guest could not look for Git LFS objects", cause=one_line(told.error))
+    objects = [Pointer(each.oid, each.size) for each in told.objects]
+    if len(set(objects)) != len(objects) or not wanted.issuperset(objects):
+        raise CollectError("the guest's list of Git LFS objects was refused", cause="it names what nobody asked for")
+    return objects
