@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from git_sandbox.git.names import Oid, oid
+from git_sandbox.integrate.overview import beyond_stash, unmerged_of
 from git_sandbox.integrate.review import Span, Style, diff_argv, ends, log, unmerged
 from support.gitrepo import GitRepo
 from support.sandboxed import Trip
@@ -108,3 +109,32 @@ def test_unmerged_is_what_only_the_sandbox_has(repo: GitRepo) -> None:
     repo.git("worktree", "add", "-q", "--detach", linked, second)
     assert unmerged(trip.repo, [tip]) == []
     assert unmerged(trip.repo, []) == []
+
+
+def test_what_is_given_up_without_a_thought_is_not_merged(repo: GitRepo) -> None:
+    trip = Trip.spawn(repo)
+    tip = oid(trip.guest.commit("one", {"a": "1\n"}))
+    trip.home()
+    for name in ("refs/stash", "refs/notes/x", "refs/remotes/origin/main", "refs/original/x", "refs/sandbox/vm-2"):
+        repo.git("update-ref", "--create-reflog", name, tip)
+        assert unmerged(trip.repo, [tip]) == [tip], name
+        assert unmerged_of(trip.repo, [tip]) == {tip}, name
+    assert beyond_stash(trip.repo, [tip]) == frozenset()
+    repo.git("update-ref", "-d", "refs/stash")
+    assert beyond_stash(trip.repo, [tip]) == {tip}
+    for name in ("refs/heads/x/y", "refs/tags/x"):
+        repo.git("update-ref", name, tip)
+        assert unmerged(trip.repo, [tip]) == [], name
+        assert unmerged_of(trip.repo, [tip]) == frozenset(), name
+        repo.git("update-ref", "-d", name)
+    repo.git("checkout", "-q", "--detach", tip)
+    assert unmerged(trip.repo, [tip]) == []
+
+
+def test_every_entry_of_the_stash_counts_as_one(repo: GitRepo) -> None:
+    trip = Trip.spawn(repo)
+    tip = oid(trip.guest.commit("one", {"a": "1\n"}))
+    trip.home()
+    for each in (tip, repo.git("rev-parse", "HEAD")):
+        repo.git("update-ref", "--create-reflog", "refs/stash", each)
+    assert beyond_stash(trip.repo, [tip]) == frozenset()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid
-from git_sandbox.sandbox import after, uncommitted
+from git_sandbox.sandbox import after, drop, overview, uncommitted
 from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.inspect import base_of
 from support.fabricated import Sandbox, spawn
@@ -46,7 +47,7 @@ def test_the_ref_has_it_whatever_is_chosen(repo: GitRepo, box: Sandbox, policy: 
     assert repo.git("cat-file", "-p", f"{wip(box)}:README") == "edited"
     assert repo.git("cat-file", "-p", f"{wip(box)}:new") == "untracked"
     assert repo.status() == before
-    assert still_lost(box) is (policy not in ("commit", "stash"))
+    assert still_lost(box) is (policy != "commit"), "a stash is no branch"
 
 
 def test_commit_puts_it_on_top_as_the_user(repo: GitRepo, box: Sandbox) -> None:
@@ -87,7 +88,10 @@ def test_a_stash_that_git_can_apply(repo: GitRepo, tmp_path_factory: pytest.Temp
     done = after.settle(made.repo, made.record, home, Questions(), on_exit="keep", dirty="stash")
     assert done.dirty == "stash"
     assert host.git("stash", "list").startswith("stash@{0}: sandbox vm-1: uncommitted work")
-    assert not still_lost(made)
+    (row,) = overview.rows(made.repo)
+    assert (row.stashed, row.merged) == (True, False)
+    with pytest.raises(StateError, match="only in your stash"):
+        drop.drop(made.repo, "vm-1", force=False)
     if parents == "unborn":
         host.commit("first", {"x": "1\n"})
     host.git("stash", "apply", "-q")

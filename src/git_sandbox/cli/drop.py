@@ -47,9 +47,12 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
     return Result("drop", gone, text=_text(gone) or "Nothing to drop.")
 
 
+_WORK = ("refs/sandbox/", "refs/sandbox-heads/", "refs/sandbox-wip/", "refs/sandbox-stash/")
+
+
 def _worth(name: str, value: Oid, gone: Dropped) -> bool:
-    """Whether what a ref pointed at may be nowhere else, so that somebody could ask for it."""
-    return value in gone.unmerged or name.startswith(("refs/sandbox-wip/", "refs/sandbox-stash/"))
+    """Whether somebody could ask for what a ref pointed at: the work, but not what went in, nor all tags."""
+    return value in gone.unmerged or name.startswith(_WORK)
 
 
 def _text(gone: list[Dropped]) -> str:

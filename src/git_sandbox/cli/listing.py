@@ -56,7 +56,7 @@ _HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMM
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    work = "merged" if row.merged else "uncommitted" if row.uncommitted else "-"
+    work = _work(row)
     return (
         row.id,
         row.state.value,
@@ -68,6 +68,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         columns.size(row.disk_bytes) if row.disk_bytes else "-",
         one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)"),
     )
+
+
+def _work(row: Row) -> str:
+    if row.merged or row.stashed:
+        return "merged" if row.merged else "stashed"
+    return "uncommitted" if row.uncommitted else "-"
 
 
 def _overlap(row: Row) -> str:

@@ -6,7 +6,7 @@ from git_sandbox.cli import common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate import review
-from git_sandbox.integrate.overview import unmerged_of
+from git_sandbox.integrate.overview import beyond_stash, unmerged_of
 from git_sandbox.sandbox import inspect, uncommitted
 from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import one_line
@@ -20,7 +20,7 @@ def command(name: str, limit: int, as_json: bool) -> Result:
     """Show the commits that came home from a sandbox: all its branches, newest first, beyond the base.
 
     Names of branches stand at the commits they point to; HEAD is where the sandbox ended. A commit that one of your
-    branches or tags has is marked as merged. `git log sandbox/ID` works as well.
+    branches or tags has is marked as merged, one that only your stash has as such. `git log sandbox/ID` works as well.
 
     \b
     Examples:
@@ -37,17 +37,21 @@ def command(name: str, limit: int, as_json: bool) -> Result:
     commits = review.log(repo, tips, base, limit=limit)
     names = _names(found)
     missing = unmerged_of(repo, tips)
+    nowhere = beyond_stash(repo, missing)
     merged = [commit.oid for commit in commits if commit.oid not in missing]
+    stashed = [commit.oid for commit in commits if commit.oid in missing - nowhere]
     where = one_line((found.record.base_symref or "detached HEAD").removeprefix("refs/heads/"))
     lines = [f"base {(base or 'none (unborn)')[:10]} on {where}"]
     lines += [
-        words.commit_line(commit, names.get(commit.oid, ()), merged=commit.oid in merged) for commit in commits
+        words.commit_line(commit, names.get(commit.oid, ()), merged=commit.oid in merged, stashed=commit.oid in stashed)
+        for commit in commits
     ] or ["no commits beyond the base"]
     if found.wip and uncommitted.new_work(repo, found.base, found.head, found.wip):
-        lines.append(f"uncommitted work: {found.wip[:10]} (`sandbox diff --wip {name}`)")
+        where = "" if beyond_stash(repo, [found.wip]) else ", in your stash"
+        lines.append(f"uncommitted work: {found.wip[:10]}{where} (`sandbox diff --wip {name}`)")
     data = {
         "id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits, "branches": names,
-        "merged": merged,
+        "merged": merged, "stashed": stashed,
     }  # fmt: skip
     return Result("log", data, text="\n".join(lines))
 

@@ -26,12 +26,14 @@ _BESIDE = ("refs/sandbox-stash/", "refs/sandbox-tags/", "refs/sandbox-notes/", "
 SHOWN = 20  # commits listed at exit; `sandbox log` has them all
 
 
-def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool = False) -> str:
+def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool = False, stashed: bool = False) -> str:
     mark = click.style(commit.oid[:10], fg="yellow")
     if names:
         mark += click.style(f" [{', '.join(one_line(name, limit=60) for name in names)}]", fg="cyan")
     if merged:
         mark += click.style(" merged", fg="green")
+    if stashed:
+        mark += click.style(" stash", fg="yellow")
     who = one_line(commit.author_name, limit=30)
     return f"{mark} {one_line(commit.subject, limit=100)} ({who}, {columns.age(commit.authored)} ago)"
 

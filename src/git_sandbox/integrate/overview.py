@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from git_sandbox.git.names import Oid, SandboxRefs, oid
+from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 
+# What the user has merged: branches, tags, and what is checked out in any worktree. Not the stash, notes, or what git
+# fetched: those are given up without a thought, and other tools make refs of their own.
+USERS = ("--exclude=refs/*", "--all", "--branches", "--tags")
 MAX_COMMITS = 1_000_000  # looked at for one question: a guest that commits without end must not fill our memory
 
 
@@ -62,14 +65,33 @@ def _split(raw: bytes, width: int) -> dict[tuple[Oid, Oid], set[bytes]]:
 
 
 def unmerged_of(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
-    """Those of `commits`, and of what they stand on, that no ref outside ours and no HEAD reaches."""
+    """Those of `commits`, and of what they stand on, that no branch or tag of the user's and no HEAD reaches."""
+    return _beyond(repo, commits, ())
+
+
+def beyond_stash(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
+    """Those of `commits`, which are not merged, that no entry of the user's stash reaches either."""
+    wanted = list(dict.fromkeys(commits))
+    entries = stash(repo) if wanted else ()
+    return _beyond(repo, wanted, entries) if entries else frozenset(wanted)
+
+
+def stash(repo: Repository) -> tuple[Oid, ...]:
+    """The entries of `git stash list`: only the newest has a ref."""
+    if not any((repo.common_dir / each).exists() for each in ("logs/refs/stash", "reftable")):
+        return ()
+    listed = repo.git.try_run("rev-list", "-g", f"--max-count={MAX_COMMITS}", "refs/stash", "--")
+    return tuple(Oid(each) for each in listed.text.split())
+
+
+def _beyond(repo: Repository, commits: Iterable[Oid], known: Iterable[Oid]) -> frozenset[Oid]:
     wanted = list(dict.fromkeys(commits))
     if not wanted:
         return frozenset()
-    hidden = [f"--exclude={root}*" for root in SandboxRefs.ROOTS]
     # --stdin first: what --not does to lines on standard input has changed between versions of git.
     most = f"--max-count={MAX_COMMITS}"
-    listed = repo.git.line("rev-list", most, "--stdin", "--not", *hidden, "--all", input=_tips(wanted)).split()
+    asked = _tips(wanted, *(f"^{each}" for each in known))
+    listed = repo.git.line("rev-list", most, "--stdin", "--not", *USERS, input=asked).split()
     # Where the list was cut off nobody knows: then all that was asked for counts as unmerged.
     return frozenset(map(Oid, [*listed, *(wanted if len(listed) == MAX_COMMITS else [])]))
 

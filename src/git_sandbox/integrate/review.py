@@ -9,9 +9,10 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from git_sandbox.git.names import Oid, SandboxRefs, oid
+from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.overview import USERS
 from git_sandbox.integrate.trees import empty_tree
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")
@@ -127,11 +128,12 @@ def _seconds(text: str) -> int:
 
 
 def unmerged(repo: Repository, tips: Sequence[Oid], *, limit: int = 1000) -> list[Oid]:
-    """Commits reachable from `tips` but from no branch, tag, HEAD (of any worktree) or other ref outside ours:
-    what dropping the sandbox would lose, newest first, at most `limit`.
+    """Commits reachable from `tips` but from no branch, no tag and no HEAD (of any worktree) of the user's: what
+    dropping the sandbox would lose sooner or later, newest first, at most `limit`.
     """
     if not tips:
         return []
-    hidden = [f"--exclude={root}*" for root in SandboxRefs.ROOTS]
-    listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", *tips, "--not", *hidden, "--all", "--")
+    asked = "".join(f"{tip}\n" for tip in tips).encode()
+    words = ("--topo-order", f"--max-count={limit}", "--stdin", "--not", *USERS)
+    listed = repo.git.line("rev-list", *words, input=asked)
     return [oid(line) for line in listed.split()]

@@ -10,6 +10,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.integrate.overview import beyond_stash
 from git_sandbox.sandbox import home, inspect, lfs, nested, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
@@ -41,7 +42,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         inside = nested.holdings(repo, box, record)
         if not force:
             _refuse_recoverable(name, entry)
-            _refuse_commits(name, lost)
+            _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
             _refuse_lfs(repo, entry, record, inside)
@@ -58,11 +59,12 @@ def _refuse_recoverable(name: str, entry: Entry) -> None:
         )
 
 
-def _refuse_commits(name: str, lost: tuple[Oid, ...]) -> None:
+def _refuse_commits(repo: Repository, name: str, lost: tuple[Oid, ...]) -> None:
     if lost:
         shown = ", ".join(each[:12] for each in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
+        stash = "" if beyond_stash(repo, lost[:1]) else ", only in your stash"
         raise StateError(
-            f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours: {shown}",
+            f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours{stash}: {shown}",
             hint=f"`sandbox merge {name}`, or keep them with `git branch NAME sandbox/{name}`, or `drop --force`",
         )
 
@@ -82,8 +84,9 @@ def _refuse_work(repo: Repository, entry: Entry) -> None:
     record, refs = inspect.record_of(repo, entry), SandboxRefs(entry.id)
     head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
     if wip and wip != head and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
+        where = "nowhere else" if beyond_stash(repo, [wip]) else "only in your stash"
         raise StateError(
-            f"sandbox `{entry.id}` has uncommitted work that is nowhere else: {wip[:12]}",
+            f"sandbox `{entry.id}` has uncommitted work that is {where}: {wip[:12]}",
             hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git branch NAME {wip[:12]}`; or `drop --force`",
         )
 

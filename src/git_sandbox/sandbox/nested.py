@@ -318,10 +318,15 @@ def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]
 
 
 def lost(repo: Repository, holding: Holding) -> list[Oid]:
-    """Commits and uncommitted work that are on nothing of the user's in that repository, nor (if it is ours) in
-    `repo`, into which he may have fetched them.
+    """Commits and uncommitted work that no branch, tag or HEAD has in that repository, nor (if it is ours) in `repo`,
+    into which the user may have fetched them.
     """
     tips = list(dict.fromkeys(holding.refs.values()))
     if not holding.borrowed:
-        tips = [tip for tip in tips if repo.resolve(f"{tip}^{{commit}}") is None]
+        tips = [tip for tip in tips if not _merged_into(repo, tip)]
     return review.unmerged(holding.repo, tips)
+
+
+def _merged_into(repo: Repository, tip: Oid) -> bool:
+    """Not merely fetched: what is in FETCH_HEAD only is gone with the next fetch."""
+    return repo.resolve(f"{tip}^{{commit}}") is not None and not review.unmerged(repo, [tip], limit=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from git_sandbox import store
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate.overview import counts_beyond, paths_between, peeled, unmerged_of
+from git_sandbox.integrate.overview import beyond_stash, counts_beyond, paths_between, peeled, unmerged_of
 from git_sandbox.sandbox import inspect
 from git_sandbox.store import Entry, Record, State
 
@@ -16,7 +16,8 @@ from git_sandbox.store import Entry, Record, State
 @dataclass(frozen=True)
 class Row:
     """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown. `moved`: the branch it started
-    from points elsewhere by now. `overlap`: how many of the files it touched each unmerged sibling touched, too.
+    from points elsewhere by now. `stashed`: what is not merged is all in the user's stash. `overlap`: how many of the
+    files it touched each unmerged sibling touched, too.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Row:
     disk_bytes: int
     command: tuple[str, ...]
     moved: bool = False
+    stashed: bool = False
     origin: str | None = None  # the sandbox it is a fork of
     overlap: Mapping[str, int] = field(default_factory=dict)
 
@@ -43,8 +45,9 @@ class _Seen:
     snapshot: Oid | None
     head: Oid | None
     wip: Oid | None
-    pending: bool  # commits that no ref of the user's reaches
-    stored: bool  # the uncommitted work is reachable from a ref of the user's (a stash, a branch)
+    pending: bool  # commits that no branch, tag or HEAD of the user's reaches
+    stored: bool  # the uncommitted work is reachable from one of those
+    stashed: bool  # all that is not, is in the user's stash
 
     @property
     def last(self) -> Oid | None:
@@ -84,6 +87,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         entry.disk_bytes,
         record.command if record else (),
         moved,
+        each.stashed and (each.pending or uncommitted),
         record.origin if record else None,
         overlap,
     )
@@ -99,6 +103,12 @@ def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
     commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
     kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
 
+    left = beyond_stash(repo, kept_apart)
+
+    def stashed(name: SandboxId) -> bool:
+        wip = wips[name]
+        return not any(value in left for value in (*(commits.get(tip) for tip in tips[name]), wip))
+
     def tree(name: Oid | None) -> Oid | None:
         return found.get((name, "tree")) if name else None
 
@@ -111,6 +121,7 @@ def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
             tree(wips[entry.id]),
             any(commits.get(tip) in kept_apart for tip in tips[entry.id]),
             wips[entry.id] not in kept_apart,
+            stashed(entry.id),
         )
         for entry in entries
     ]

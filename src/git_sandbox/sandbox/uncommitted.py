@@ -21,7 +21,7 @@ def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | No
 
 
 def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
-    """Like `new_work`, and it is in no stash and on no branch of the user's either."""
+    """Like `new_work`, and it is on no branch of the user's either. A stash does not count: it is dropped or popped."""
     return wip is not None and new_work(repo, base, head, wip) and bool(review.unmerged(repo, [wip], limit=1))
 
 
