@@ -24,6 +24,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
+from git_sandbox.transport.manifest import Changes
 
 SCHEMA = 1
 
@@ -76,6 +77,7 @@ class Record(msgspec.Struct, frozen=True):
     brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
     exit_code: int | None = None
     partly: tuple[str, ...] = ()  # what of it did not come home, a name and a reason each; safe to print
+    changes: Changes | None = None  # what differed from the start when it last came home; None: nobody has looked
     origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back

@@ -23,14 +23,31 @@ EXPORTER = Path(git_sandbox.guest.__file__).with_name("exporter.py")
 LIMITS = stream.StreamLimits(idle=60, overall=120)
 
 
+# What process 1 does before it becomes the exporter, without its search for changes (`support/sessions.py` has that).
+_PROCESS_1 = """
+import os, sys
+line = b""
+while not line.endswith(b"\\n"):
+    line += os.read(0, 1) or sys.exit(0)
+asked = os.memfd_create("request")
+os.write(asked, line.rstrip()[:-1] + b', "changes": ' + sys.argv[3].encode() + b"}\\n")
+os.lseek(asked, 0, 0)
+os.dup2(asked, 0)
+os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv[1:3]])
+"""
+UNCHANGED = '{"state": "unchanged"}'
+
+
 @contextlib.contextmanager
-def exporter(repo: Path) -> Iterator[socket.socket]:
-    """The host's end of a connection to an exporter on `repo`."""
+def exporter(repo: Path, changes: str = UNCHANGED) -> Iterator[socket.socket]:
+    """The host's end of a connection to an exporter on `repo`, which is told what process 1 found."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", EXPORTER, repo], stdin=theirs.fileno(), stdout=theirs.fileno()
+                [sys.executable, "-I", "-S", "-c", _PROCESS_1, EXPORTER, repo, changes],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
             )
         try:
             yield ours

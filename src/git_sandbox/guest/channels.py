@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from git_sandbox.guest import changes
 from git_sandbox.guest.common import HERE, REPO, Config, become, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
@@ -117,7 +118,8 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     request = os.memfd_create("request")
-    write_all(request, line)
+    asked = json.loads(line)
+    write_all(request, changes.added(line, config) if asked["op"] == "export" and "git_dir" not in asked else line)
     os.lseek(request, 0, os.SEEK_SET)
     reading, writing = os.pipe()
     uid, gid = int(str(user["uid"])), int(str(user["gid"]))

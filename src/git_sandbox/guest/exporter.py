@@ -5,6 +5,9 @@ Standard library only. One request line comes in on standard input, one reply go
 
     {"op": "export", "nonce": "<hex>", "known": ["<oid>", ...]}
 
+"changes", which goes into the manifest as it is, and "touched", paths in the worktree whose inodes were touched since
+the start (null: it is not known which), are process 1's (`changes.py`) and in a request for REPO only.
+
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
 With "op": "lfs" and "objects": [{"oid": "<sha256>", "size": <bytes>}, ...] the pieces are not a pack but the content of
 those of these Git LFS objects that are here, one after the other; the header lists them in the same form.
@@ -188,14 +191,16 @@ def parse(line: bytes) -> tuple[str, str, list[str], Place | None]:
 
 def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     op, nonce, asked, place = parse(line)
+    request = json.loads(line)
     if op == "lfs":
-        return answer_lfs(path, json.loads(line), place, out)
+        return answer_lfs(path, request, place, out)
     error = None if op == "export" else f"unknown request: {op}"
     with ExitStack() as stack:
         packer, manifest = None, None
         try:
             if error is None:
-                manifest, packer = prepared(path, asked, place, out, stack)
+                manifest, packer = prepared(opened(path, place, request.get("touched")), asked, place, out, stack)
+                manifest["changes"] = request.get("changes")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
             error = f"{failure}" or type(failure).__name__
         send_header(out, nonce, manifest or {"error": str(error)[:MAX_TEXT]})
@@ -223,19 +228,20 @@ def answer_lfs(path: str, request: dict[str, Any], place: Place | None, out: IO[
     return 0
 
 
-def opened(path: str, place: Place | None) -> Repo:
-    return nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
+def opened(path: str, place: Place | None, touched: list[str] | None = None) -> Repo:
+    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
+    repo.touched = touched
+    return repo
 
 
 def prepared(
-    path: str, asked: list[str], place: Place | None, out: IO[bytes], stack: ExitStack
+    repo: Repo, asked: list[str], place: Place | None, out: IO[bytes], stack: ExitStack
 ) -> tuple[dict[str, Any], Packer | None]:
     """The manifest, and what makes the pack unless the host has everything.
 
     First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
     is every ref looked at by itself.
     """
-    repo = opened(path, place)
     said = list(repo.warnings)
     for careful in (False, True):
         known, repo.warnings = list(asked), list(said)

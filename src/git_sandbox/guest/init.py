@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
+from git_sandbox.guest import start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, Config, fork_task, log
@@ -64,10 +65,29 @@ def main() -> None:
 
 def booted(config: Config) -> Loop:
     """All that a machine needs before it may answer, one after the other."""
+    boot = begin(config)
     prepare_rest(config, prepare_user(config))
     loop = Loop.on_every_channel(config)
+    finish(boot, config)
     watch_commits(config)
     return loop
+
+
+def begin(config: Config) -> start.Boot:
+    """A rescue machine runs nothing of the user's, and only reads what an earlier one wrote down."""
+    try:
+        return start.begin() if config["mode"] == "run" else start.Boot(usable=False)
+    except OSError as error:
+        log(f"cannot look for the start: {error}")
+        return start.Boot(usable=False)
+
+
+def finish(boot: start.Boot, config: Config) -> None:
+    """Without a record of the start nothing counts as unchanged: that is no reason to go without a sandbox."""
+    try:
+        start.complete(boot, config)
+    except (OSError, ValueError) as error:
+        log(f"cannot write down the start: {error}")
 
 
 def adopted(template: Config) -> Loop:
@@ -77,11 +97,13 @@ def adopted(template: Config) -> Loop:
     """
     adoption = wait_for_adoption(template)
     config = configuration()
+    boot = begin(config)
     home = prepare_user(config)
     loop = Loop.on_every_channel(config, but={"control"})
 
     def rest() -> None:
         prepare_rest(config, home)
+        finish(boot, config)
         watch_commits(config)
 
     completing = fork_task(lambda: adoption.complete(rest))

@@ -91,7 +91,8 @@ def order_refs(config: Config) -> None:
                 handle = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 try:
                     (flags,) = struct.unpack("i", fcntl.ioctl(handle, fs_ioc_getflags, b"\0" * 4))
-                    fcntl.ioctl(handle, fs_ioc_setflags, struct.pack("i", flags | dirsync))
+                    if not flags & dirsync:  # else it would look as if it had been touched now
+                        fcntl.ioctl(handle, fs_ioc_setflags, struct.pack("i", flags | dirsync))
                 finally:
                     os.close(handle)
 

@@ -64,6 +64,7 @@ class Repo:
         self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
         self.cwd = path
         self.warnings: list[str] = []
+        self.touched: list[str] | None = None  # paths in the worktree that changed, None: it is not known which
         self.left_out: dict[str, str] = {}  # path of the worktree -> why the uncommitted tree lacks it
         self.set_aside: dict[str, str] = {}  # name of a ref -> why it does not come
         self.commit_date = ""  # of commits made here; empty: now

@@ -16,8 +16,9 @@ from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _PACKAGE = (  # these import one another
-    "adopt.py", "channels.py", "common.py", "exporter.py", "history.py", "large.py", "lfs.py", "loop.py", "machine.py",
-    "nested.py", "relay.py", "repository.py", "tail.py", "uncommitted.py",
+    "adopt.py", "changes.py", "channels.py", "common.py", "exporter.py", "history.py", "indexfile.py", "large.py",
+    "lfs.py", "loop.py", "machine.py", "nested.py", "outside.py", "relay.py", "repository.py", "sorting.py", "start.py",
+    "tail.py", "uncommitted.py", "walk.py",
 )  # fmt: skip
 _ZONEINFO = "/zoneinfo/"
 

@@ -26,7 +26,7 @@ from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import layer, manifest, share, stream
-from git_sandbox.transport.manifest import Manifest
+from git_sandbox.transport.manifest import Changes, Manifest
 from git_sandbox.vmm.machine import CONTROL, Running
 
 ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
@@ -38,12 +38,14 @@ BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 MAX_PARTLY = 1000  # rows of a record
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
+UNSAID = Changes("unknown", "the guest does not say what changed")
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
 
 @dataclass(frozen=True)
 class Home:
-    """What a sandbox brought back. `changed` is False when it ended exactly as it began.
+    """What a sandbox brought back. `changed` is False when the guest has proved that it ended exactly as it began, and
+    nothing that came home says otherwise.
 
     `reason`: why a rescue machine was needed. `away`: how many commits are all that changed, and nothing leads to them
     any more: only the disk has them.
@@ -57,6 +59,11 @@ class Home:
     nested: Nested = NOTHING_NESTED
     away: int = 0
     lfs: LfsHome = lfs.NOTHING
+
+    @property
+    def changes(self) -> Changes:
+        """What differs from the start, safe to print. A guest that does not say so does not know."""
+        return self.manifest.changes.safe() if self.manifest.changes else UNSAID
 
     @property
     def partly(self) -> tuple[str, ...]:
@@ -153,6 +160,7 @@ def _import(
     content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
+    changed |= told.changes is None or told.changes.state != "unchanged"
     changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, told.away)
@@ -212,7 +220,11 @@ def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
 def note(box: Box, record: Record, exit_code: int | None, home: Home) -> None:
     """How it ended, and what did not come home. While something is on the disk only, it stays recoverable."""
     when = None if home.nested.missing else time.time()
-    box.save(msgspec.structs.replace(record, brought_home=when, exit_code=exit_code, partly=home.partly))
+    box.save(
+        msgspec.structs.replace(
+            record, brought_home=when, exit_code=exit_code, partly=home.partly, changes=home.changes
+        )
+    )
 
 
 def remove(box: Box, record: Record | None = None) -> None:

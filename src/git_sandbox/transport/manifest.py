@@ -102,6 +102,21 @@ class Changes:
     git: Tally | None = None
     outside: Tally | None = None
 
+    def tallies(self) -> dict[str, Tally]:
+        """Those that are known and not zero, by the kind of place."""
+        names = ("uncommitted", "ignored", "nested", "git", "outside")
+        every: dict[str, Tally | None] = {name: getattr(self, name) for name in names}
+        return {name: each for name, each in every.items() if each is not None and each.count}
+
+    def safe(self) -> Changes:
+        """The same with text that is safe to print and to keep."""
+
+        def plain(each: Tally | None) -> Tally | None:
+            return Tally(each.count, tuple(one_line(name) for name in each.names)) if each else None
+
+        counts = (self.uncommitted, self.ignored, self.nested, self.git, self.outside)
+        return Changes(self.state, one_line(self.reason, limit=400), *map(plain, counts))
+
 
 @dataclass(frozen=True)
 class Manifest:

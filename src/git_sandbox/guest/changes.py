@@ -1,0 +1,137 @@
+"""Whether anything on the workspace disk differs from the start, and what: found out as root, without git.
+
+Only the names are sorted (ignored or not) with git's help; whether something changed never depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from git_sandbox.guest import indexfile, outside, sorting, start
+from git_sandbox.guest.common import DISK, HERE, REPO, Config
+from git_sandbox.guest.start import Start
+from git_sandbox.guest.walk import Touched, touched
+
+UNCHANGED, CHANGED, UNKNOWN = "unchanged", "changed", "unknown"
+MAX_NAMES = 10  # told of each kind; all are counted
+MAX_NAME = 200  # characters
+MAX_REASON = 400
+MAX_TOUCHED = 200_000  # paths the exporter is told; with more it looks at every file
+REPOSITORY = b"repo"  # below the disk's root
+NOT_LOOKED_AT = (REPOSITORY, b"system/work", start.PLACE.encode())
+
+
+@dataclass
+class Found:
+    """What was touched, by kind, as names to show; `problems`: why the answer cannot be "unchanged". `files`: paths in
+    the worktree that are to be read again, None when that is every one.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    kinds: dict[str, list[bytes]] = field(default_factory=dict)
+    files: list[bytes] | None = None
+
+    @property
+    def state(self) -> str:
+        if any(self.kinds.values()):
+            return CHANGED
+        return UNKNOWN if self.problems else UNCHANGED
+
+    def told(self) -> dict[str, Any]:
+        """As the exporter passes it on: `changes` for the manifest, `touched` for itself."""
+        kinds = {kind: _few(self.kinds.get(kind, ())) for kind in sorting.KINDS}
+        reason = "; ".join(self.problems)[:MAX_REASON]
+        files = self.files if self.files is not None and len(self.files) <= MAX_TOUCHED else None
+        return {
+            "changes": {"state": self.state, "reason": reason, **kinds},
+            "touched": None if files is None else [os.fsdecode(path) for path in files],
+        }
+
+
+def _few(names: Iterable[bytes]) -> dict[str, Any]:
+    every = sorted(names)
+    return {"count": len(every), "names": [os.fsdecode(each)[:MAX_NAME] for each in every[:MAX_NAMES]]}
+
+
+def added(line: bytes, config: Config) -> bytes:
+    """The host's request for an export (a JSON object in a line) with what the exporter has to know of the changes."""
+    told = json.dumps(in_a_fork(lambda: inspect(config).told()))
+    return line.rstrip().removesuffix(b"}") + b", " + told[1:].encode() + b"\n"
+
+
+def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `task` returns; it mounts, and whatever goes wrong in it means that nothing is known."""
+    answer = os.memfd_create("changes")
+    child = os.fork()
+    if child == 0:
+        try:
+            found = task()
+        except BaseException as error:  # noqa: BLE001 - the host hears of it
+            found = Found([f"cannot look for changes: {error!r}"]).told()
+        with open(answer, "wb", closefd=False) as out:
+            out.write(json.dumps(found).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.lseek(answer, 0, os.SEEK_SET)
+    with os.fdopen(answer, "rb") as said:
+        text = said.read()
+    if not text:
+        return Found(["the search for changes was ended"]).told()
+    told: dict[str, Any] = json.loads(text)
+    return told
+
+
+def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
+    try:
+        began = start.load(disk)
+    except start.NoStartError as error:
+        return Found([str(error)])
+    found = Found(_reasons_for_doubt(began, disk))
+    here = touched(os.fsencode(repo), began.share or began.disk)
+    system = touched(os.fsencode(disk), began.disk, NOT_LOOKED_AT)
+    found.problems += [f"cannot look at {each}" for each in (*here.problems, *system.problems)]
+    if not found.problems:
+        found.files = sorted(path for path in here.others if not path.startswith(sorting.GIT))
+    found.kinds = sorting.sort(repo, _inside(began, here, disk, repo), config)
+    found.kinds["outside"] = outside.changed(began, system, disk, config, HERE / "image")
+    return found
+
+
+def _reasons_for_doubt(began: Start, disk: Path) -> list[str]:
+    reasons = [] if start.trusted(disk) else ["the clock was set"]
+    if start.now(disk / start.PLACE) <= began.disk:
+        reasons.append("the clock is behind the start")
+    return reasons
+
+
+def _inside(began: Start, seen: Touched, disk: Path, repo: Path) -> list[bytes]:
+    """Touched paths of the worktree, without what refreshing an index touches; a directory only when nothing that was
+    touched is right below it. It ends with a slash then.
+    """
+    refreshed = set()
+    for number, (name, was) in enumerate(began.git.items()):
+        git_dir = os.fsencode(name)
+        index = git_dir + b"/index"
+        if index in seen.others and indexfile.same(disk / start.PLACE / f"index-{number}", repo / name / "index"):
+            refreshed.add(index)
+        if git_dir in seen.directories and _as_it_was(repo, git_dir, was):
+            refreshed.add(git_dir)
+    return leaves(seen.directories - refreshed, seen.others - refreshed)
+
+
+def _as_it_was(root: Path, path: bytes, was: start.Directory) -> bool:
+    try:
+        return start.directory(root, path) == was
+    except OSError:
+        return False
+
+
+def leaves(directories: Iterable[bytes], others: Iterable[bytes]) -> list[bytes]:
+    every = {*directories, *others}
+    above = {os.path.dirname(path) for path in every if path}  # noqa: PTH120 - bytes
+    return [*others, *((path or b".") + b"/" for path in directories if path not in above)]

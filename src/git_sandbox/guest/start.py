@@ -1,0 +1,246 @@
+"""The start of a sandbox, written to its disk before anything of its user's can run: what changes are measured by.
+
+It is written once. A later session of the same sandbox, a copy of its disk (fork) and a rescue machine read it, so what
+has changed once stays changed. What init itself writes at a later boot is told apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from git_sandbox.guest.common import DISK, REPO, Config
+from git_sandbox.guest.walk import touched
+
+SYSTEM = "system/upper"  # everything outside of the workspace that differs from the image
+PLACE = "start"
+RECORD, UNTRUSTED = "record.json", "clock-was-set"
+VERSION = 1
+AHEAD = 5.0  # seconds a file's stamp may be ahead of this machine's clock and be waited for
+COPIED = 64 << 20  # bytes of an index that is copied where it cannot be linked
+
+
+@dataclass
+class Directory:
+    """A directory as it was: what is in it, and what it is."""
+
+    names: list[str]
+    look: list[Any]
+
+
+@dataclass
+class Start:
+    """`disk`, `share`: the moments (ctime, nanoseconds) since which whatever is touched is the user's; `share` 0 when
+    the workspace is on the disk. `own`: paths of SYSTEM that init wrote at later boots, with their ctimes. `system` and
+    `git`: directories of SYSTEM, and git directories of the workspace, as they were.
+    """
+
+    disk: int
+    share: int = 0
+    own: dict[str, int] = field(default_factory=dict)
+    system: dict[str, Directory] = field(default_factory=dict)
+    git: dict[str, Directory] = field(default_factory=dict)
+    version: int = VERSION
+
+
+class NoStartError(Exception):
+    """The start is not known; the text says why."""
+
+
+def load(disk: Path = DISK) -> Start:
+    """Raises NoStartError."""
+    try:
+        found = json.loads((disk / PLACE / RECORD).read_text())
+        if found["version"] != VERSION:
+            raise NoStartError("the record of the start is of another version")
+        for name in ("system", "git"):
+            found[name] = {path: Directory(**each) for path, each in found[name].items()}
+        return Start(**found)
+    except FileNotFoundError:
+        raise NoStartError("there is no record of the start") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NoStartError(f"the record of the start cannot be read ({error})") from error
+
+
+def trusted(disk: Path = DISK) -> bool:
+    """Whether nobody set the clock, as far as process 1 has seen (`guest/clock.py`)."""
+    return not os.path.lexists(disk / PLACE / UNTRUSTED)
+
+
+def distrust(disk: Path = DISK) -> None:
+    """Somebody set the clock: from now on no stamp proves anything about this disk."""
+    with contextlib.suppress(FileExistsError):
+        (disk / PLACE).mkdir(mode=0o700)
+    _write(disk / PLACE / UNTRUSTED, b"")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A boot that is not finished. `earlier`: the start, if this is not the first boot; `users`: what of SYSTEM users
+    had touched by then. `usable` False: something ran on this disk of which there is no record.
+    """
+
+    usable: bool
+    earlier: Start | None = None
+    users: frozenset[bytes] = frozenset()
+
+
+def begin(disk: Path = DISK) -> Boot:
+    """Called before init writes anything. An earlier boot that was cut off before `complete` had run nothing of the
+    user's; a disk that was used without a record has one no more.
+    """
+    place = disk / PLACE
+    if (place / RECORD).exists():
+        try:
+            earlier = load(disk)
+        except NoStartError:
+            return Boot(usable=False)
+        system = os.fsencode(disk / SYSTEM)
+        seen = touched(system, earlier.disk)
+        if now(place) <= earlier.disk or seen.problems:
+            distrust(disk)
+        return Boot(usable=True, earlier=earlier, users=not_own(earlier, seen.directories | seen.others, system))
+    if not place.is_dir():
+        if any((disk / SYSTEM).iterdir()):
+            return Boot(usable=False)
+        place.mkdir(mode=0o700)
+        sync(disk)
+    return Boot(usable=True)
+
+
+def complete(boot: Boot, config: Config, disk: Path = DISK, repo: Path = REPO) -> None:
+    """Called when init has written everything, and nothing of the user's has run yet. It is on the disk afterwards."""
+    if not boot.usable:
+        return
+    place = disk / PLACE
+    if boot.earlier is not None:
+        _write(place / RECORD, _encoded(_with_own(boot.earlier, boot.users, disk)))
+        tick(place)
+        return
+    inside = config.get("git_dirs")
+    git_dirs = [".git", *(str(each) for each in inside)] if isinstance(inside, list) else [".git"]
+    found = Start(
+        0,
+        system={os.fsdecode(path): directory(disk / SYSTEM, path) for path in _directories(disk / SYSTEM)},
+        git={name: directory(repo, os.fsencode(name)) for name in git_dirs if _is_directory(repo / name)},
+    )
+    keep_indexes(found.git, repo, place)
+    _wait_for_clock([repo, *repo.iterdir(), *(repo / ".git").glob("*")], place)
+    if config.get("share"):
+        found.share = tick(repo) - 1
+        tick(repo)
+    found.disk = tick(place) - 1
+    _write(place / RECORD, _encoded(found))
+    tick(place)
+
+
+def _encoded(start: Start) -> bytes:
+    return json.dumps(asdict(start)).encode()
+
+
+def _with_own(start: Start, users: frozenset[bytes], disk: Path) -> Start:
+    """With what init wrote just now. What the user had touched before stays touched."""
+    system = os.fsencode(disk / SYSTEM)
+    seen = touched(system, start.disk)
+    for path in (seen.directories | seen.others) - users:
+        start.own[os.fsdecode(path)] = ctime(system, path)
+    return start
+
+
+def not_own(start: Start, paths: Iterable[bytes], system: bytes) -> frozenset[bytes]:
+    """Those of the touched `paths` of SYSTEM that init was not the last to touch."""
+    return frozenset(path for path in paths if start.own.get(os.fsdecode(path)) != ctime(system, path))
+
+
+def ctime(root: bytes, path: bytes) -> int:
+    """0 for what is gone."""
+    try:
+        return os.lstat(os.path.join(root, path)).st_ctime_ns  # noqa: PTH118 - bytes
+    except OSError:
+        return 0
+
+
+def keep_indexes(git: dict[str, Directory], repo: Path, place: Path) -> None:
+    """The index of every repository, by which `changes` tells one that git only refreshed: git never writes into an
+    index, but puts another file in its place.
+    """
+    for number, name in enumerate(git):
+        source, target = repo / name / "index", place / f"index-{number}"
+        target.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            try:
+                os.link(source, target, follow_symlinks=False)
+            except OSError:
+                if source.stat().st_size <= COPIED and not source.is_symlink():
+                    shutil.copyfile(source, target)
+
+
+def directory(root: Path, path: bytes) -> Directory:
+    place = os.path.join(os.fsencode(root), path)  # noqa: PTH118 - bytes
+    return Directory(sorted(os.fsdecode(each) for each in os.listdir(place)), look(place))  # noqa: PTH208 - bytes
+
+
+def look(path: bytes) -> list[Any]:
+    """Everything about an inode but its content and its times."""
+    seen = os.lstat(path)
+    names = sorted(each for each in os.listxattr(path, follow_symlinks=False) if not each.startswith("trusted.overlay"))
+    attributes = [[each, os.getxattr(path, each, follow_symlinks=False).hex()] for each in names]
+    return [seen.st_mode, seen.st_uid, seen.st_gid, attributes]
+
+
+def _directories(root: Path) -> Iterable[bytes]:
+    top = os.fsencode(root)
+    return (os.path.relpath(place, top) if place != top else b"" for place, _, _ in os.walk(top))
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def now(place: Path) -> int:
+    """The present moment as the file system of the directory `place` would stamp it, in nanoseconds."""
+    seen = place.stat()
+    os.utime(place, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    return place.stat().st_ctime_ns
+
+
+def tick(place: Path) -> int:
+    """Wait until that file system's clock has moved on (a tick is a jiffy), so that no stamp is on both sides."""
+    before = now(place)
+    while (after := now(place)) == before:
+        time.sleep(0.001)
+    return after
+
+
+def _wait_for_clock(paths: Iterable[Path], place: Path) -> None:
+    """The host's clock, which stamped the copy, may be a little ahead of this machine's."""
+    newest = max((each.lstat().st_ctime_ns for each in paths), default=0)
+    deadline = time.monotonic() + AHEAD
+    while now(place) <= newest and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and on the disk."""
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(path)
+    sync(path.parent)
+
+
+def sync(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
