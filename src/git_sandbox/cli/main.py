@@ -23,6 +23,7 @@ VERBS = {
     "log": "Show the commits that came home from a sandbox.",
     "diff": "Show what a sandbox changed.",
     "merge": "Merge a sandbox's commits into the current branch.",
+    "branch": "Make the branches of a sandbox branches of yours.",
     "compare": "Predict conflicts between sandboxes, and say in which order to merge them.",
     "drop": "Remove a sandbox, its refs and its disk.",
     "recover": "Bring home what is on the disk of a sandbox that ended badly.",
@@ -47,6 +48,7 @@ ELSEWHERE = {
     "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
     "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop", "prune": "drop --merged",
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",
+    "branches": "branch", "checkout": "branch",
     "images": "image ls", "build": "image build", "check": "doctor", "settings": "config", "version": "--version",
 }  # fmt: skip
 

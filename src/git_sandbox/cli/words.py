@@ -67,9 +67,24 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
     lines += _nested(record, home)
+    lines += _branches(record, home)
     others = [name for name in home.collected.updated if name.startswith(_BESIDE)]
     lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
     return lines
+
+
+def _branches(record: Record, home: Home) -> list[str]:
+    """Branches that the host has not got, apart from the one that a merge follows."""
+    collected = home.collected
+    new = [
+        name
+        for name, ref in collected.branches.items()
+        if ref in collected.updated and f"refs/heads/{name}" not in record.refs
+    ]
+    if not new:
+        return []
+    shown = ", ".join(one_line(name, limit=60) for name in new[:SHOWN]) + (" …" if len(new) > SHOWN else "")
+    return [f"  new branches: {shown} (`sandbox branch {record.id}` makes them yours)"]
 
 
 def _nested(record: Record, home: Home) -> list[str]:

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.integrate import branches
+from git_sandbox.integrate.branches import Branch, Move
+from git_sandbox.sandbox import inspect
+from git_sandbox.text import one_line
+
+
+@click.command("branch")
+@common.id_argument
+@click.argument("names", metavar="[NAME[:NEW]...]", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@click.option("--undo", is_flag=True, help="Take back what this made or moved, where nobody has moved it since.")
+@common.json_option
+def command(name: str, names: tuple[str, ...], dry_run: bool, undo: bool, as_json: bool) -> Result:
+    """Make the branches of a sandbox branches of yours: all that it made or moved, or those named.
+
+    A branch that exists here is only moved forward, and not while it is checked out (`sandbox merge` does that); one
+    that is named and cannot be had is an error, and then none is touched. NAME:NEW gives it another name here.
+
+    \b
+    Examples:
+      sandbox branch vm-1
+      sandbox branch vm-1 topic
+      sandbox branch vm-1 topic:try-1
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    repo = common.repository()
+    found = inspect.known(repo, name)
+    if undo:
+        if names or dry_run:
+            raise UsageError("--undo takes neither names nor --dry-run")
+        return Result("branch", _data(name, back := branches.undo(repo, found.entry.id)), text=_undone(back))
+    chosen = branches.choose(found.branches, names)
+    made = branches.look(repo, chosen, explicit=bool(names))
+    if not dry_run:
+        branches.make(repo, found.entry.id, made)
+    notes = tuple(f"left: {one_line(each.name)} {each.reason}" for each in made if each.move is Move.LEFT)
+    return Result("branch", _data(name, made), text=_text(made, dry_run=dry_run), notes=notes)
+
+
+def _data(name: str, made: tuple[Branch, ...]) -> dict[str, object]:
+    return {"id": name, "branches": made}
+
+
+def _text(made: tuple[Branch, ...], *, dry_run: bool) -> str:
+    would = "would be " if dry_run else ""
+    words = {Move.CREATE: f"{would}new", Move.FORWARD: f"{would}moved forward", Move.SAME: "already has it"}
+    rows = [each for each in made if each.move in words]
+    return (
+        "\n".join(f"{one_line(each.name)} {each.after[:10]} {words[each.move]}" for each in rows)
+        or "No branch to make."
+    )
+
+
+def _undone(made: tuple[Branch, ...]) -> str:
+    return "\n".join(
+        f"{one_line(each.name)} is {f'back at {each.before[:10]}' if each.before else f'gone (was {each.after})'}"
+        for each in made
+    )
