@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # C0 except tab and newline, DEL, C1, bidirectional controls and isolates, line/paragraph separators, BOM:
 # everything a terminal may act on instead of showing (facts measured for git: raw ESC passes through `git log`).
@@ -11,6 +12,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+SHOWN = 5  # names a message has before it says how many more there are
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -27,3 +29,9 @@ def printable(text: str | bytes, *, limit: int = 0) -> str:
 def one_line(text: str | bytes, *, limit: int = 200) -> str:
     """Like `printable`, on one line: newlines and tabs become spaces."""
     return re.sub(r"\s+", " ", printable(text)).strip()[:limit]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are, in one line that is safe to show."""
+    shown = ", ".join(one_line(name) for name in names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

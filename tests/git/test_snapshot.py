@@ -156,13 +156,3 @@ def test_sha256(tmp_path: Path) -> None:
     repo.commit("first", {"a": "1"})
     assert len(capture(repo).tree) == 64
     assert files(repo.path).keys() == {"a"}
-
-
-def test_a_filter_whose_program_is_missing_is_said_with_the_next_step(repo: GitRepo) -> None:
-    repo.commit("more", {".gitattributes": "*.bin filter=lfs\n", "a.bin": "pointer\n"})
-    for key, value in (("clean", "no-such-program"), ("process", "no-such-program"), ("required", "true")):
-        repo.git("config", f"filter.lfs.{key}", value)
-    repo.write("a.bin", "changed\n")
-    with pytest.raises(RepositoryError, match="could not be captured") as caught:
-        capture(repo)
-    assert "install its program" in caught.value.hint

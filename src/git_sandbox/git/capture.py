@@ -19,8 +19,8 @@ from git_sandbox.git.gitcopy import GitDirCopy
 from git_sandbox.git.ledger import Ledger, Moved
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Head
-from git_sandbox.git.survey import CapturePolicy, Survey, listed, outline, survey
-from git_sandbox.text import one_line
+from git_sandbox.git.survey import CapturePolicy, Survey, outline, survey
+from git_sandbox.text import listed, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

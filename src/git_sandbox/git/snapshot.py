@@ -7,16 +7,21 @@ and with an intent-to-add entry.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from git_sandbox import process
 from git_sandbox.beside import Beside
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
-from git_sandbox.text import printable
+from git_sandbox.guest import stage
+from git_sandbox.guest.stage import Choose, Staged
+from git_sandbox.text import listed, one_line, printable
 
 _US = "git-sandbox"
 _IDENTITY = {
@@ -27,48 +32,111 @@ _IDENTITY = {
 # A copied file keeps size and modification time but not inode and change time: without these two settings git
 # would read every file of the copy again.
 _BELIEVE_COPIED_STAT = (("core.checkStat", "minimal"), ("core.trustctime", "false"))
+_NO_OBJECT = re.compile(rb" 0{40,64} [0-3]\t")
 _LOOK_YOURSELF = (("core.untrackedCache", "false"),)
-_FILTERS = "`git status` needs that filter, too: install its program, or turn it off with `git config`"
-# With --ignore-errors git passes over these like over an unreadable file, and the capture would lack changed files.
-_CANNOT_WRITE = (
-    b"unable to create temporary", b"unable to write", b"insufficient permission", b"No space left", b"quota exceeded",
-    b"Read-only file system", b"failed to insert",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """`tree`: what the worktree holds, untracked files included, ignored ones not. `index_tree`: what is staged;
-    None while paths are unmerged, because a tree cannot say that.
+    None while paths are unmerged, because a tree cannot say that, or when the index is damaged.
+
+    `apart`: paths that `tree` has as the index has them, because they are large; `warnings`: what else it does not hold
+    as `git add` would, safe to show.
     """
 
     tree: Oid
     index_tree: Oid | None
+    apart: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def take(git: Git, index: Path, scratch: Path, *, copied: bool = False) -> Snapshot:
+def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: Choose = stage.nothing) -> Snapshot:
     """Write the worktree of `git` as a tree into its object store.
 
     `index` may be absent (nothing staged yet). `scratch` is a directory of ours for the temporary index. `copied`
-    says that the worktree is a file-level copy of the one `index` was made for. A file that cannot be read keeps
-    what the index says about it. Raises RepositoryError when git cannot read the index or write objects.
+    says that the worktree is a file-level copy of the one `index` was made for. What cannot be read keeps what the
+    index says about it, and what git cannot convert goes in as raw bytes. `choose`: see `stage.stage`. Raises
+    RepositoryError when git cannot write objects.
     """
     private = _configured(git, (*_LOOK_YOURSELF, *(_BELIEVE_COPIED_STAT if copied else ())))
-    private = private.with_env(GIT_INDEX_FILE=str(_copy(index, scratch)))
-    writing = Beside(lambda: _write_tree(private))
-    unusual = _unusual(private.run("ls-files", "-v", "-z"))
+    place = _copy(index, scratch)
+    private = private.with_env(GIT_INDEX_FILE=str(place))
+    plain = without_filters(private)
+    damage = _mended(plain, place)
+    writing = Beside(lambda: _write_tree(plain))
+    rows = plain.run("ls-files", "-s", "-v", "-z")
     writing.wait()
-    staged = None if any(tag in b"Mm" for tag, _ in unusual) else writing.result()
-    _unhide(private, unusual)
-    # An embedded repository without a commit makes a plain `add -A` give up before adding anything.
-    done = private.try_run("add", "-A", "--sparse", "--ignore-errors")
-    if done.returncode not in (0, 1) or any(sign in done.stderr for sign in _CANNOT_WRITE):
-        raise RepositoryError(
-            "the worktree could not be captured",
-            cause=printable(done.complaint, limit=2000),
-            hint=_FILTERS if b"filter" in done.stderr else "",
-        )
-    return Snapshot(_write_tree(private), staged)
+    damage = damage or (_unsound(plain) if _NO_OBJECT.search(rows) else ())  # git would write no index with one
+    unusual = _unusual(rows)
+    staged = None if damage or any(tag in b"Mm" for tag, _ in unusual) else _staged(writing)
+    _unhide(plain, unusual)
+    found = _fill(private, plain, choose)
+    try:
+        tree = _write_tree(plain)
+    except RepositoryError:  # an entry that the cached trees of the index hid
+        damage = _unsound(plain)
+        found = _fill(private, plain, choose)
+        tree, staged = _write_tree(plain), None
+    return Snapshot(tree, staged, tuple(map(os.fsdecode, found.apart)), (*damage, *_described(found)))
+
+
+def _mended(git: Git, place: Path) -> tuple[str, ...]:
+    """Put HEAD in the place of an index that cannot be used. What was wrong with it."""
+    if not place.exists():
+        return ()
+    asked = git.try_run("ls-files", "-u", "-z")
+    whole = stage.whole_index(place)
+    if whole and not asked.returncode:
+        return ()
+    why = asked.complaint if whole else "its checksum is wrong"
+    place.unlink()
+    git.try_run("read-tree", "HEAD")  # with an unborn HEAD: no index
+    return (f"the index is damaged ({one_line(why)}): HEAD takes its place",)
+
+
+def _unsound(git: Git) -> tuple[str, ...]:
+    """Take entries that no tree can hold out of the copy of the index."""
+    gone = [os.fsdecode(path) for path in stage.drop_unsound(partial(_ask, git, git))]
+    return (f"the index has entries that no commit can hold: {listed(gone)}",) if gone else ()
+
+
+def _staged(writing: Beside[Oid]) -> Oid | None:
+    """The tree of the index, if it is one."""
+    try:
+        return writing.result()
+    except RepositoryError as error:
+        if any(sign in error.cause.encode() for sign in stage.CANNOT_WRITE):
+            raise _unwritten(error.cause) from error
+        return None
+
+
+def _fill(git: Git, plain: Git, choose: Choose) -> Staged:
+    top = os.fsencode(git.worktree or git.git_dir)
+    try:
+        return stage.stage(partial(_ask, git, plain), top, dict(git.env)["GIT_INDEX_FILE"], choose)
+    except stage.StageError as error:
+        raise _unwritten(str(error)) from error
+
+
+def _unwritten(why: str) -> RepositoryError:
+    return RepositoryError("the worktree could not be captured", cause=printable(why, limit=2000))
+
+
+def _ask(git: Git, plain: Git, *args: str, input: bytes = b"", filters: bool = False) -> process.Completed:
+    return (git if filters else plain).try_run(*args, input=input)
+
+
+def _described(found: Staged) -> Iterator[str]:
+    if found.raw:
+        names = listed(list(map(os.fsdecode, found.raw)))
+        yield f"git cannot convert {names}: in `sandbox diff` the content is as it is on disk"
+    reasons: dict[str, list[str]] = {}
+    for path, why in found.left_out.items():
+        if why != stage.NO_COMMIT:
+            reasons.setdefault(why, []).append(os.fsdecode(path))
+    for why, paths in reasons.items():
+        yield f"not compared with what comes home, because {why}: {listed(paths)}"
 
 
 def without_filters(git: Git) -> Git:
@@ -77,10 +145,8 @@ def without_filters(git: Git) -> Git:
     A repository inside the worktree may have come out of an archive, with a configuration nobody has looked at, and
     git in the outer one would never run its programs.
     """
-    listed = git.try_run(
-        "config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
-    )
-    names = {os.fsdecode(key).split(".", 1)[1].rsplit(".", 1)[0] for key in listed.stdout.split(b"\0") if key}
+    found = git.try_run("config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$")
+    names = {os.fsdecode(key).split(".", 1)[1].rsplit(".", 1)[0] for key in found.stdout.split(b"\0") if key}
     off = [(f"filter.{name}.{key}", "") for name in sorted(names) for key in ("process", "clean", "smudge")]
     off += [(f"filter.{name}.required", "false") for name in sorted(names)]
     return _configured(git, off)
@@ -119,11 +185,11 @@ def _write_tree(git: Git) -> Oid:
     return oid(git.line("write-tree", "--missing-ok"))
 
 
-def _unusual(listed: bytes) -> list[tuple[bytes, bytes]]:
-    """Tags and paths of `ls-files -v -z` that are not plainly in the index: unmerged, or hidden from git's eyes."""
-    if listed.count(b"\0") == listed.count(b"\0H ") + listed.startswith(b"H "):
+def _unusual(rows: bytes) -> list[tuple[bytes, bytes]]:
+    """Tags and paths of `ls-files -s -v -z` that are not plainly in the index: unmerged, or hidden from git's eyes."""
+    if rows.count(b"\0") == rows.count(b"\0H ") + rows.startswith(b"H "):
         return []
-    return [(row[:1], row[2:]) for row in listed.split(b"\0")[:-1] if not row.startswith(b"H ")]
+    return [(row[:1], row.split(b"\t", 1)[1]) for row in rows.split(b"\0")[:-1] if not row.startswith(b"H ")]
 
 
 def _unhide(git: Git, unusual: Sequence[tuple[bytes, bytes]]) -> None:

@@ -14,14 +14,13 @@ from git_sandbox.git import gitdirs, secrets
 from git_sandbox.git.census import Census
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.selection import Selection, except_below, excluded, ignored
-from git_sandbox.text import one_line
+from git_sandbox.text import listed, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from git_sandbox.git.repo import Repository
 
-SHOWN = 5  # entries a message names before it says how many more there are
 DROPPED_DIRECTORIES = ("worktrees", "alt")  # other checkouts of the user's; alternates are copied there anew
 
 
@@ -198,9 +197,3 @@ def _refuse_unreadable(files: list[str], git_files: list[str], policy: CapturePo
             f"cannot read {listed(files)}",
             hint="make it readable, or leave it behind with --skip-unreadable",
         )
-
-
-def listed(names: list[str] | tuple[str, ...]) -> str:
-    """The first few names, and how many more there are, in one line that is safe to show."""
-    shown = ", ".join(one_line(name) for name in names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

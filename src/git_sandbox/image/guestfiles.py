@@ -15,11 +15,7 @@ from git_sandbox import jsontext
 from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
-_PACKAGE = (  # these import one another
-    "adopt.py", "changes.py", "channels.py", "common.py", "exporter.py", "history.py", "indexfile.py", "large.py",
-    "lfs.py", "loop.py", "machine.py", "nested.py", "outside.py", "relay.py", "repository.py", "sorting.py", "start.py",
-    "tail.py", "uncommitted.py", "walk.py",
-)  # fmt: skip
+_NOT_IMPORTED = (*_PROGRAMS, "__init__.py")
 _ZONEINFO = "/zoneinfo/"
 
 
@@ -78,7 +74,12 @@ def programs() -> dict[str, GuestFile]:
     """What is the same in every machine."""
     guest = resources.files("git_sandbox") / "guest"
     found = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
-    return found | {f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes()) for name in _PACKAGE}
+    package = sorted(each.name for each in guest.iterdir() if each.name.endswith(".py"))
+    return found | {
+        f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes())
+        for name in package
+        if name not in _NOT_IMPORTED
+    }
 
 
 def personal(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:

@@ -116,7 +116,8 @@ def prepare(
     except BaseException:
         undo(box)
         raise
-    return Prepared(record, ready, made.captured.warnings, made.base, made.certain, made.applying)
+    warnings = (*made.captured.warnings, *made.snapshot.warnings)
+    return Prepared(record, ready, warnings, made.base, made.certain, made.applying)
 
 
 def undo(box: Box) -> None:

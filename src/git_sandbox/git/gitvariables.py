@@ -1,0 +1,80 @@
+"""What git's own variables ask for, when a hook, an alias or the user has set them.
+
+Followed: GIT_DIR, GIT_WORK_TREE, GIT_COMMON_DIR, GIT_CEILING_DIRECTORIES, GIT_DISCOVERY_ACROSS_FILESYSTEM (which
+repository it is), GIT_INDEX_FILE (what is staged), GIT_CONFIG_* (`command.CONFIGURED`).
+Refused by name: those that put objects or history elsewhere, which the copy would lack.
+Without meaning here, as for git itself: GIT_PREFIX (a hook or alias runs at the top), GIT_NAMESPACE (for fetch and push
+only), GIT_LITERAL_PATHSPECS and the like (no verb takes patterns).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_sandbox.errors import RepositoryError
+from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
+_ELSEWHERE = ("GIT_QUARANTINE_PATH", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
+_STATUS = re.compile(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) ", re.DOTALL)
+_MOST = 64  # ancestors
+
+
+@dataclass(frozen=True)
+class Variables:
+    """`places`: for the git that finds the repository."""
+
+    places: Mapping[str, str]
+    index_file: str
+    objects: str
+
+    def index(self, top: Path) -> Path | None:
+        """Git looks from the top of the worktree."""
+        return top / self.index_file if self.index_file else None
+
+    def refuse_foreign_objects(self, common_dir: Path) -> None:
+        if self.objects and os.path.realpath(self.objects) != os.path.realpath(common_dir / "objects"):
+            raise _refused("GIT_OBJECT_DIRECTORY", self.objects)
+
+
+def given(environ: Mapping[str, str]) -> Variables:
+    """Raises RepositoryError for a variable that cannot be followed."""
+    for name in _ELSEWHERE:
+        if environ.get(name):
+            raise _refused(name, environ[name])
+    places = {name: environ[name] for name in _PLACES if environ.get(name)}
+    return Variables(places, environ.get("GIT_INDEX_FILE", ""), environ.get("GIT_OBJECT_DIRECTORY", ""))
+
+
+def _refused(name: str, value: str) -> RepositoryError:
+    return RepositoryError(
+        f"cannot follow {name}: objects or history of this repository are elsewhere",
+        cause=f"{name}={one_line(value)}",
+        hint=f"run it outside of git's own command, or with `env -u {name}`",
+    )
+
+
+def within_git(since: float) -> bool:
+    """Whether a git that runs since before `since` (seconds since 1970) waits for us: it keeps its locks meanwhile."""
+    pid = os.getppid()
+    for _ in range(_MOST):
+        try:
+            status = _STATUS.match(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
+            begun = Path(f"/proc/{pid}").stat().st_ctime
+        except OSError:
+            return False
+        if status is None:
+            return False
+        if (status["name"] == "git" or status["name"].startswith("git-")) and begun <= since:
+            return True
+        pid = int(status["parent"])
+        if pid <= 1:
+            return False
+    return False
