@@ -1,16 +1,19 @@
-"""`sandbox cp`: which side is the guest's, and moving what arrived into place."""
+"""`sandbox cp`: which side is the guest's, what may arrive, and moving it into place. The guest is tar on this host."""
 
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.errors import HostResourceError, SandboxError, StateError, UsageError
-from git_sandbox.sandbox import copy
+from git_sandbox.errors import HostResourceError, SandboxError, SessionError, StateError, UsageError
+from git_sandbox.sandbox import arrival, copy
 from git_sandbox.sandbox.copy import Place
 from git_sandbox.session import Session
 
@@ -33,16 +36,6 @@ def test_exactly_one_side_is_a_sandbox(source: str, target: str) -> None:
         copy.plan(source, target)
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=20))
-def test_scp_has_nothing_to_expand(path: str) -> None:
-    full = copy.remote(path)
-    assert full.startswith("/")
-    rest = full
-    for escaped in ("\\\\", "\\*", "\\?", "\\[", "\\]"):
-        rest = rest.replace(escaped, "")
-    assert not set(rest) & set("*?[]\\")
-
-
 def tree(root: Path, files: dict[str, str]) -> Path:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +46,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 def test_directory_merges_and_files_replace(tmp_path: Path) -> None:
     new = tree(tmp_path / "new", {"a": "new", "sub/b": "new"})
     old = tree(tmp_path / "old", {"a": "old", "sub/c": "old"})
-    copy.put(new, old)
+    arrival.put(new, old)
     assert {each.name: each.read_text() for each in old.rglob("*") if each.is_file()} == {
         "a": "new", "b": "new", "c": "old",
     }  # fmt: skip
@@ -62,7 +55,7 @@ def test_directory_merges_and_files_replace(tmp_path: Path) -> None:
 def test_link_in_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
     precious = tree(tmp_path, {"precious": "mine"}) / "precious"
     (tmp_path / "out").symlink_to(precious)
-    copy.put(tree(tmp_path / "new", {"out": "guest"}) / "out", tmp_path / "out")
+    arrival.put(tree(tmp_path / "new", {"out": "guest"}) / "out", tmp_path / "out")
     assert precious.read_text() == "mine"
     assert (tmp_path / "out").read_text() == "guest"
     assert not (tmp_path / "out").is_symlink()
@@ -73,84 +66,280 @@ def test_link_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     target = tree(tmp_path / "target", {"x": "1"})
     (target / "sub").symlink_to(outside)
     with pytest.raises(StateError, match="symbolic link"):
-        copy.put(tree(tmp_path / "new", {"sub/keep": "guest"}), target)
+        arrival.put(tree(tmp_path / "new", {"sub/keep": "guest"}), target)
     assert (outside / "keep").read_text() == "mine"
 
 
 def test_file_does_not_replace_a_directory_nor_the_reverse(tmp_path: Path) -> None:
     tree(tmp_path, {"new/x": "1", "old/x/y": "1", "file": "1"})
     with pytest.raises(StateError, match="is a directory"):
-        copy.put(tmp_path / "new", tmp_path / "old")
+        arrival.put(tmp_path / "new", tmp_path / "old")
     with pytest.raises(StateError, match="not a directory"):
-        copy.put(tmp_path / "new", tmp_path / "file")
+        arrival.put(tmp_path / "new", tmp_path / "file")
+
+
+def test_nothing_is_half_copied(tmp_path: Path) -> None:
+    new = tree(tmp_path / "new", {"a": "new", "z/file": "new"})
+    old = tree(tmp_path / "old", {"a": "old", "z": "a file"})
+    with pytest.raises(StateError, match="not a directory"):
+        arrival.put(new, old)
+    assert (old / "a").read_text() == "old"
+
+
+# --- what may arrive --------------------------------------------------------------------------------------------------
+
+LIMIT = 1 << 20
+GIT_DIR = {"HEAD": "ref: refs/heads/main\n", "objects/x": "", "refs/x": "", "config": "[core]\n"}
+
+
+def judged(arrived: Path, final: Path) -> arrival.Arrival:
+    return arrival.inspect(arrived, final, LIMIT)
 
 
 @pytest.mark.parametrize(
-    ("files", "name"), [({"a/.git/config": "x"}, "a"), ({"b/.GIT": "gitdir: x"}, "b"), ({"config": "x"}, ".git")]
-)
+    ("files", "name"),
+    [
+        ({"a/.git/config": "x"}, "a"), ({"b/.GIT": "gitdir: x"}, "b"), ({"config": "x"}, ".git"), (GIT_DIR, "bare"),
+        ({f"deep/cache/{name}": text for name, text in GIT_DIR.items()}, "x"),
+        ({"HEAD": "x", "commondir": "d", "d/objects/x": "", "d/refs/x": ""}, "x"),
+    ],
+)  # fmt: skip
 def test_a_repository_is_not_copied_out(tmp_path: Path, files: dict[str, str], name: str) -> None:
     with pytest.raises(StateError, match="git repository"):
-        copy.refuse_repositories(tree(tmp_path / "new", files), name)
-    copy.refuse_repositories(tree(tmp_path / "fine", {"gitignore/.gitignore": "x"}), "fine")
+        judged(tree(tmp_path / "arrived" / "new", files), tmp_path / name)
+    assert (
+        judged(tree(tmp_path / "arrived" / "fine", {"gitignore/.gitignore": "x"}), tmp_path / "fine")
+        == arrival.Arrival()
+    )
 
 
-def test_a_bare_repository_and_a_file_that_points_to_one_are_refused(tmp_path: Path) -> None:
-    bare = tree(tmp_path / "new", {"deep/cache/HEAD": "ref: x", "deep/cache/objects/x": "", "deep/cache/refs/x": ""})
-    with pytest.raises(StateError, match="deep/cache"):
-        copy.refuse_repositories(bare, "new")
+@given(st.sets(st.sampled_from(sorted(GIT_DIR)), min_size=1), st.booleans())
+def test_two_copies_do_not_make_one_repository(first: set[str], linked: bool) -> None:
+    """Git's own word is the oracle: whatever the two halves are, the second is refused if git would take the whole."""
+    with tempfile.TemporaryDirectory() as scratch:
+        top = Path(scratch)
+        place = tree(top / "place", {name: GIT_DIR[name] for name in first})
+        rest = {name: text for name, text in GIT_DIR.items() if name not in first} or {"other": ""}
+        arrived = tree(top / "arrived", rest)
+        if linked and (arrived / "objects").is_dir():
+            (arrived / "objects").rename(top / "arrived" / "store")
+            (arrived / "objects").symlink_to("store")
+        try:
+            judged(arrived, place)
+        except StateError:
+            return
+        arrival.put(arrived, place)
+        done = subprocess.run(["git", "--git-dir", place, "rev-parse"], capture_output=True, check=False)
+        assert done.returncode != 0, sorted(place.iterdir())
+
+
+def test_one_file_that_completes_a_repository_is_refused(tmp_path: Path) -> None:
+    place = tree(tmp_path / "place", {"objects/x": "", "refs/x": ""})
+    with pytest.raises(StateError, match="git repository"):
+        judged(tree(tmp_path / "new", {"HEAD": "x"}) / "HEAD", place / "HEAD")
     pointer = tree(tmp_path, {"arrived": "gitdir: /somewhere"}) / "arrived"
     with pytest.raises(StateError, match="git repository"):
-        copy.refuse_repositories(pointer, ".git")
+        judged(pointer, tmp_path / ".git")
+    with pytest.raises(StateError, match="git repository"):
+        judged(tree(tmp_path / "hook", {"post-checkout": "#!/bin/sh"}), tmp_path / ".git" / "hooks")
+
+
+def test_a_directory_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
+    arrived = tree(tmp_path / "new", {"closed/.git/config": "x"})
+    (arrived / "closed").chmod(0o300)
+    with pytest.raises(StateError, match="git repository"):
+        judged(arrived, tmp_path / "x")
+
+
+def test_sizes_count_as_they_are_said_sparse_or_not(tmp_path: Path) -> None:
+    arrived = tree(tmp_path / "new", {"small": "x"})
+    with (arrived / "sparse").open("wb") as file:
+        file.truncate(50 << 30)
+    with pytest.raises(StateError, match="more than 1 MiB"):
+        judged(arrived, tmp_path / "x")
+
+
+def test_links_out_of_the_copy_and_what_is_no_file_stay_behind(tmp_path: Path) -> None:
+    arrived = tree(tmp_path / "new", {"sub/file": "x"})
+    links = {
+        "good": "sub/file", "dir": "sub", "sub/up": "../sub/file", "absolute": "/etc/passwd", "out": "../../x",
+        "round": "dir/../../..", "self": "self", "through": "elsewhere/file",
+    }  # fmt: skip
+    for name, to in links.items():
+        (arrived / name).symlink_to(to)
+    os.mkfifo(arrived / "fifo")
+    outside = tree(tmp_path / "outside", {"file": "mine"})
+    final = tree(tmp_path / "final", {})
+    final.mkdir()
+    (final / "elsewhere").symlink_to(outside)
+    skipped = judged(arrived, final).skipped
+    left = {each.relative_to(arrived).as_posix() for each in arrived.rglob("*")}
+    assert left == {"sub", "sub/file", "good", "dir", "sub/up"}
+    assert len(skipped) == arrival.NAMED + 1
+
+
+def test_set_id_bits_do_not_arrive(tmp_path: Path) -> None:
+    arrived = tree(tmp_path / "new", {"tool": "x"})
+    (arrived / "tool").chmod(0o6755)
+    judged(arrived, tmp_path / "x")
+    assert stat.S_IMODE((arrived / "tool").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(
+    "name", [".envrc", ".vscode/tasks.json", "sub/.bashrc", ".gitattributes", ".config/x", "x/HEAD"]
+)
+def test_what_programs_obey_by_themselves_is_named(tmp_path: Path, name: str) -> None:
+    risky = judged(tree(tmp_path / "new", {name: "x", "plain": "x"}), tmp_path / "final").risky
+    assert len(risky) == 1
+    assert name in risky[0]
+
+
+# --- one stream, with real tar on both sides --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    return local(tmp_path, monkeypatch)
+
+
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session whose ssh runs the command on this host, where the guest's files are below `tmp_path`/guest."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "ssh").write_text('#!/bin/sh\nfor command; do :; done\nexec sh -c "$command"\n')
+    (tools / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    (tmp_path / "guest").mkdir()
+    (tmp_path / "host").mkdir()
+    return Session("vm-1", tools / "config", lambda: False)
+
+
+def state(top: Path) -> dict[str, tuple[int, int, str]]:
+    """Of every entry kind and mode, time and content: an independent look at a tree."""
+    rows = {}
+    for path in sorted([top, *top.rglob("*")]):
+        status = path.lstat()
+        content = os.fspath(path.readlink()) if path.is_symlink() else path.read_text() if path.is_file() else ""
+        rows[path.relative_to(top).as_posix()] = (status.st_mode, int(status.st_mtime), content)
+    return rows
+
+
+@given(
+    st.dictionaries(
+        st.text("ab -'\"$*[\\n", min_size=1, max_size=8).filter(lambda name: name.strip()),
+        st.text(max_size=20),
+        min_size=1,
+    )
+)
+def test_names_times_and_modes_are_the_same_after_both_ways(files: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        top = Path(scratch)
+        opened = local(top, patch)
+        source = top / "host" / "-source"
+        (source / "sub").mkdir(parents=True)
+        for number, (name, content) in enumerate(files.items()):
+            path = source / ("sub" if number % 2 else ".") / name
+            path.write_bytes(content.encode())
+            os.utime(path, (number, 1_000_000_000 + number))
+            path.chmod(0o600 | (number % 2) << 6 | 0o044)
+        (source / "link").symlink_to("sub")
+        copy.upload(opened, source, os.fspath(top / "guest"))
+        assert state(top / "guest" / "-source") == state(source)
+        done = copy.download(opened, os.fspath(top / "guest" / "-source"), top / "back")
+        assert done.arrival == arrival.Arrival()
+        assert state(done.target) == state(source)
+
+
+def test_one_file_both_ways_into_a_directory_and_under_another_name(session: Session, tmp_path: Path) -> None:
+    one = tree(tmp_path / "host", {"one": "1"}) / "one"
+    os.utime(one, (0, 1_000_000_000))
+    copy.upload(session, one, os.fspath(tmp_path / "guest"))
+    copy.upload(session, one, os.fspath(tmp_path / "guest" / "other"))
+    assert state(tmp_path / "guest" / "one") == state(tmp_path / "guest" / "other") == state(one)
+    got = copy.download(session, os.fspath(tmp_path / "guest" / "other"), tmp_path / "back").target
+    assert (got, state(got)) == (tmp_path / "back", state(one))
+    with pytest.raises(SessionError, match="not finished"):
+        copy.download(session, os.fspath(tmp_path / "guest" / "nowhere"), tmp_path / "x")
+    with pytest.raises(UsageError, match="there is no"):
+        copy.upload(session, tmp_path / "nowhere", "/x")
+
+
+def test_a_link_is_copied_as_a_link_unless_it_is_to_be_followed(session: Session, tmp_path: Path) -> None:
+    source = tree(tmp_path / "host", {"file": "x"})
+    (source / "link").symlink_to("file")
+    copy.upload(session, source / "link", os.fspath(tmp_path / "guest"))
+    assert (tmp_path / "guest" / "link").readlink() == Path("file")
+    copy.upload(session, source / "link", os.fspath(tmp_path / "guest" / "followed"), follow=True)
+    assert (tmp_path / "guest" / "followed").read_text() == "x"
+    (tmp_path / "guest" / "file").write_text("guest's")
+    with pytest.raises(StateError, match="symbolic link"):
+        copy.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x")
+    got = copy.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x", follow=True)
+    assert got.target.read_text() == "guest's"
+
+
+def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Session:
+    """A session whose guest sends what `script` prints."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "ssh").write_text(f"#!/bin/sh\ncd {tmp_path}/tools\n{script}\n")
+    (tools / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return Session("vm-1", tools / "config", lambda: False)
 
 
 @pytest.mark.parametrize("said", [">&2", ""])
-def test_a_guest_that_makes_scp_complain_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
-    (tmp_path / "scp").write_text(f"#!/bin/sh\nyes {said}\n")
-    (tmp_path / "scp").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(SandboxError, match="said more than"):
-        copy.download(Session("vm-1", tmp_path / "config", lambda: False), "x", tmp_path / "x")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["scp"]
-
-
-def _scp(monkeypatch: pytest.MonkeyPatch, tools: Path, script: str) -> Session:
-    """A session whose scp is `script`: `$to` is where the guest's file goes."""
-    tools.mkdir()
-    (tools / "scp").write_text(f"#!/bin/sh\nfor to; do :; done\n{script}\n")
-    (tools / "scp").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    return Session("vm-1", tools / "config", lambda: False)
+def test_a_guest_that_talks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    opened = lying(tmp_path, monkeypatch, f"printf d; head -c 50000000 /dev/zero | tr '\\0' x {said}")
+    with pytest.raises(SandboxError):
+        copy.download(opened, "x", tmp_path / "x", LIMIT)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tools"]
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        'yes > "$to"',
-        'mkdir "$to"; i=0; while :; do i=$((i + 1)); : > "$to/$i"; done',
-        'head -c 2000000 /dev/zero > "$to"',
+        "printf f; truncate -s 3M big; tar -cf - ./big",
+        "printf f; truncate -s 50G big; tar -cSf - ./big",
+        "printf d; mkdir -p d; i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); : > d/$i; done; tar -cf - -C d .",
     ],
-    ids=["a file without end", "files without end", "just too large, and at once"],
+    ids=["a large file", "a sparse file", "many files"],
 )
 def test_more_than_the_limit_is_stopped_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    session = _scp(monkeypatch, tmp_path / "tools", script)
+    monkeypatch.setattr(arrival, "MAX_ENTRIES", 2000)
+    opened = lying(tmp_path, monkeypatch, script)
     with pytest.raises(StateError, match="more than 1 MiB came") as caught:
-        copy.download(session, "x", tmp_path / "x", 1 << 20)
+        copy.download(opened, "x", tmp_path / "x", LIMIT)
     assert "--limit" in caught.value.hint
     assert [each.name for each in tmp_path.iterdir()] == ["tools"]
 
 
 def test_the_hosts_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _scp(monkeypatch, tmp_path / "tools", 'yes > "$to"')
+    opened = lying(tmp_path, monkeypatch, "printf f; truncate -s 3M big; tar -cf - ./big")
     monkeypatch.setattr(copy, "SPARE", 1 << 60)
     with pytest.raises(HostResourceError, match="free"):
-        copy.download(session, "x", tmp_path / "x")
+        copy.download(opened, "x", tmp_path / "x")
     assert [each.name for each in tmp_path.iterdir()] == ["tools"]
 
 
-def test_what_is_within_the_limit_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _scp(monkeypatch, tmp_path / "tools", 'head -c 1000000 /dev/zero > "$to"; sleep 0.5')
-    assert copy.download(session, "x", tmp_path / "x", 1 << 20).stat().st_size == 1_000_000
+@pytest.mark.parametrize(
+    "make",
+    [
+        "ln -s /etc evil; tar -cf a ./evil; rm evil; mkdir evil; echo x > evil/sandbox-was-here; tar -rf a ./evil",
+        "echo x > f; tar -cf a --transform 's,.*,../../escaped,' -P ./f",
+        "echo x > f; tar -cf a --transform 's,.*,/tmp/sandbox-escaped,' -P ./f",
+    ],
+    ids=["through a link", "dot dot", "absolute"],
+)
+def test_nothing_is_written_outside_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str) -> None:
+    opened = lying(tmp_path, monkeypatch, f"({make}) >&2; printf d; cat a")
+    try:
+        copy.download(opened, "x", tmp_path / "x", LIMIT)
+    except SandboxError:
+        assert not (tmp_path / "x").exists()
+    assert not any(
+        Path(place, f"sandbox-{name}").exists() for place in ("/etc", "/tmp") for name in ("was-here", "escaped")
+    )
+    assert {each.name for each in tmp_path.iterdir()} <= {"tools", "x"}

@@ -104,6 +104,8 @@ def _copies(boxes: Sandboxes, tmp_path: Path) -> None:
     (back / "data [1]" / "link").symlink_to(tmp_path / "precious")
     boxes.ok("cp", "vm-1:/tmp/data [1]", str(back))
     assert (back / "data [1]" / "sub" / "random*").read_bytes() == (data / "sub" / "random*").read_bytes()
+    assert (back / "data [1]" / "link").readlink() == tmp_path / "precious"  # the guest's leads out of the copy
+    boxes.ok("cp", "--follow-links", "vm-1:/tmp/data [1]", str(back))
     assert (back / "data [1]" / "link").read_text() == "vm-1\n"
     assert (tmp_path / "precious").read_text() == "mine"
     assert boxes.run("cp", "vm-1:/nowhere", str(back)).code == 14

@@ -72,11 +72,14 @@ class Sandbox:
         """Copy a file or directory of this host into the running sandbox."""
         copy.upload(live.open_session(self.repository, self.id), Path(source), target)
 
-    def download(self, source: str, target: str | os.PathLike[str], *, limit: int = copy.LIMIT) -> Path:
+    def download(
+        self, source: str, target: str | os.PathLike[str], *, limit: int = copy.LIMIT, accept_risky: bool = False
+    ) -> Path:
         """Copy a file or directory out of the running sandbox; where it is now. StateError when more than `limit` bytes
-        come; then nothing is.
+        come, or (without `accept_risky`) files that programs of this host obey by themselves; then nothing is.
         """
-        return copy.download(live.open_session(self.repository, self.id), source, Path(target), limit)
+        session = live.open_session(self.repository, self.id)
+        return copy.download(session, source, Path(target), limit, accept_risky=accept_risky).target
 
     def collect(self, *, progress: Progress = lambda _text: None) -> Home:
         """Bring home now what the running sandbox has, as `sandbox sync` here and `sandbox push` inside do."""

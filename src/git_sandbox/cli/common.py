@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -32,6 +33,12 @@ def complete_ids(_context: click.Context, _parameter: click.Parameter, incomplet
         return [entry.id for entry in store.entries(repository()) if entry.id.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []
+
+
+def complete_sandbox_path(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`ID:` for sandboxes, and files of this host."""
+    sandboxes = [CompletionItem(f"{name}:") for name in complete_ids(context, parameter, incomplete)]
+    return [*sandboxes, CompletionItem(incomplete, type="file")]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")

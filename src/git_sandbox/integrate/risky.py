@@ -65,6 +65,11 @@ def _reason(path: bytes, change: Change, hooks: bytes | None, links: Mapping[Oid
         return "is a submodule"
     if change.after and change.after.mode == SYMLINK and _leaves(path, links.get(change.after.oid)):
         return "is a symbolic link out of the worktree"
+    return runs_by_itself(path)
+
+
+def runs_by_itself(path: bytes) -> str | None:
+    """What obeys a file at `path`, relative to the top of a worktree, by its name; None when nothing known does."""
     return next((why for rule, why in _COMPILED if rule.fullmatch(path.lower())), None)
 
 

@@ -1,7 +1,7 @@
-"""`sandbox cp`: files between the host and a running guest, with scp(1) over the sandbox's session.
+"""`sandbox cp`: files between the host and a running guest, as one tar(1) stream over the sandbox's session.
 
-What a guest sends lands in a fresh directory first and is then moved into place name by name: scp makes no symbolic
-links (a link arrives as what it points to, seen from inside the guest), and no move goes through one either.
+Links are copied as links, times and modes are kept, as rsync -a does. What a guest sends is unpacked in a fresh
+directory first, judged there (`arrival`), and then moved into place name by name.
 """
 
 from __future__ import annotations
@@ -9,27 +9,49 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import stat
+import shlex
+import signal
 import tempfile
-import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import capped, process
 from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
+from git_sandbox.process import Child, Limits
+from git_sandbox.sandbox import arrival
+from git_sandbox.sandbox.arrival import Arrival
 from git_sandbox.session import Session
-from git_sandbox.text import one_line, printable
+from git_sandbox.text import printable
 
 _REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
-_GLOB = re.compile(r"([*?\[\]\\])")  # scp expands these in a remote path also when nobody asked for it
 WORKSPACE = "/workspace"
 LIMIT = 16 << 30  # bytes that may come out; what a workspace disk holds, if nobody says otherwise
 SPARE = 1 << 30  # bytes that copies keep free of the host's disk
-SMALL = 16 << 20  # bytes; what is smaller fits all the same
-ENTRY = 4096  # bytes the smallest file counts for
-MAX_SAID = 1 << 20  # bytes of complaints; the guest's side can make scp say anything
-_BARE = {"head", "objects", "refs"}
+CHUNK = 1 << 20  # bytes
+MAX_SAID = 1 << 20  # bytes of complaints; the guest's side can make ssh say anything
+MAX_MEMORY = 1 << 30  # bytes of address space for the tar that reads a guest's archive
+LAST_WORDS = 5.0  # seconds for a sender to end once its archive has been read
+FILE_TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)
+SHOWN_EVERY = 4 << 20  # bytes between two words of progress
+Progress = Callable[[str], None]
+
+# In the guest. $1: what to send, $2: options of tar.
+_SEND = r"""
+case $1 in */) set -- "${1%/}" "$2" ;; esac
+[ -n "$1" ] || set -- / "$2"
+if [ -d "$1" ] && [ ! -L "$1" ]; then printf d; cd -- "$1" || exit 1; exec tar -cSf - $2 -- .; fi
+printf f; cd -- "$(dirname -- "$1")" && exec tar -cSf - $2 -- "./$(basename -- "$1")"
+"""
+# In the guest. $1: where to, $2: the name of what comes, $3: d for a directory whose entries come, else f.
+_RECEIVE = r"""
+set -e
+if [ -d "$1" ]; then to=$1/$2; else to=$1; fi
+if [ "$3" = d ]; then mkdir -p -- "$to"; exec tar -xpf - --no-same-owner -C "$to"; fi
+[ ! -d "$to" ] || { echo "$to is a directory" >&2; exit 1; }
+fresh=$(mktemp -d -- "$(dirname -- "$to")/.sandbox-cp-XXXXXX"); trap 'rm -rf -- "$fresh"' EXIT
+tar -xpf - --no-same-owner -C "$fresh"; mv -T -- "$fresh/$2" "$to"
+"""
 
 
 @dataclass(frozen=True)
@@ -40,10 +62,18 @@ class Place:
     path: str
 
 
+@dataclass(frozen=True)
+class Copied:
+    """Where it is now, and what was left out or deserves a look."""
+
+    target: Path
+    arrival: Arrival
+
+
 def parse(text: str) -> Place:
     """`ID:PATH`, or a host path; one with a colon is written with a slash before it (`./a:b`), as for scp."""
-    found = _REMOTE.fullmatch(text)
-    return Place(found[1], found[2]) if found else Place(None, text)
+    side = _REMOTE.fullmatch(text)
+    return Place(side[1], side[2]) if side else Place(None, text)
 
 
 def plan(source: str, target: str) -> tuple[Place, Place]:
@@ -55,121 +85,144 @@ def plan(source: str, target: str) -> tuple[Place, Place]:
 
 
 def remote(path: str) -> str:
-    """A guest path for scp: relative to the workspace, nothing in it expanded."""
-    full = path if path.startswith("/") else f"{WORKSPACE}/{path}"
-    return _GLOB.sub(r"\\\1", full)
+    """The absolute guest path: a relative one is below the workspace."""
+    return path if path.startswith("/") else f"{WORKSPACE}/{path}"
 
 
-def upload(session: Session, source: Path, target: str) -> None:
-    """A file, or a directory with all below it, into the guest. Links are followed, as scp does."""
-    if not source.exists():
-        raise UsageError(f"there is no {source}")
-    _scp(session, os.fspath(source.absolute()), f"{session.host}:{remote(target)}")
+def upload(
+    session: Session, source: Path, target: str, progress: Progress = lambda _text: None, *, follow: bool = False
+) -> None:
+    """A file, or a directory with all below it, into the guest. `follow`: what links point to, instead of the links.
 
-
-def refuse_repositories(arrived: Path, name: str) -> None:
-    """Raises StateError for a repository in what arrived as `name`: git would run what its configuration and hooks say.
-
-    A bare one as well: git takes any directory for one that has what `_BARE` names, and looks above it, too.
+    Raises UsageError when there is no such file, SessionError when the guest does not take it.
     """
-    found = "." if name.casefold() == ".git" else None
-    for place, directories, files in os.walk(arrived):
-        here = {each.casefold() for each in (*directories, *files)}
-        if ".git" in here or here >= _BARE:
-            found = os.path.relpath(place, arrived)
-    if found is not None:
-        raise StateError(
-            f"there is a git repository in it, at {one_line(found)}: not copied",
-            cause="git would run what the guest wrote into its configuration and hooks",
-            hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
-        )
+    whole = source.is_dir() and (follow or not source.is_symlink() or os.fspath(source).endswith("/"))
+    if not os.path.lexists(source) or "\0" in target:
+        raise UsageError(f"there is no {source}")
+    name = source.absolute().name
+    top, entry = (source, ".") if whole else (source.absolute().parent, f"./{name}")
+    send = ["tar", "-cSf", "-", *(["-h"] if follow else []), "-C", os.fspath(top.absolute()), "--", entry]
+    receive = _in_guest(session, _RECEIVE, remote(target), name, "d" if whole else "f")
+    with _sender(send) as (child, complaints):
+        done = process.run(receive, feed=_metered(_chunks(child), progress), output=MAX_SAID)
+        status = _ended(child)
+    if done.returncode != 0 or status != 0:
+        raise _unfinished(done.complaint if done.returncode else complaints())
 
 
-def download(session: Session, source: str, target: Path, limit: int = LIMIT) -> Path:
-    """A file or a directory of the guest; where it is now. Into `target` when that is a directory.
+def download(
+    session: Session,
+    source: str,
+    target: Path,
+    limit: int = LIMIT,
+    progress: Progress = lambda _text: None,
+    *,
+    follow: bool = False,
+    accept_risky: bool = False,
+) -> Copied:
+    """A file or a directory of the guest. Into `target` when that is a directory.
 
-    Raises StateError when something of another kind, or a symbolic link, is in the way, or when more than `limit` bytes
-    come; HostResourceError before the host's disk is full. Then nothing has been copied.
+    Raises StateError when something of another kind, or a symbolic link, is in the way, when more than `limit` bytes
+    come, when it holds a repository, or (without `accept_risky`) files that a program obeys by itself;
+    HostResourceError before the host's disk is full. Then nothing has been copied.
     """
     name = os.path.basename(source.rstrip("/")) or "workspace"  # noqa: PTH119 - a guest's path
-    if name in {".", ".."}:
+    if name in {".", ".."} or "\0" in source:
         raise UsageError(f"`{source}` has no name to be called by here", hint="name the directory itself")
     into = target.is_dir()
     parent = target if into else target.absolute().parent
     if not parent.is_dir():
         raise UsageError(f"there is no directory {parent}")
+    final = parent / (name if into else target.name)
     with tempfile.TemporaryDirectory(prefix=".sandbox-cp-", dir=parent) as fresh:
-        arrived = Path(fresh) / "arrived"
-        _scp(session, f"{session.host}:{remote(source)}", os.fspath(arrived), Guard(Path(fresh), limit))
-        final = parent / (name if into else target.name)
-        refuse_repositories(arrived, final.name)
-        put(arrived, final)
-    return final
+        arrived = _fetched(session, remote(source), Path(fresh), limit, progress, follow=follow)
+        result = arrival.inspect(arrived, final, limit)
+        if result.risky and not accept_risky:
+            raise StateError(
+                "programs of this host obey some of these files by themselves: not copied",
+                cause="\n".join(result.risky),
+                hint="`sandbox cp --yes` copies them as well",
+            )
+        if not os.path.lexists(arrived):
+            raise StateError(
+                f"not copied: {result.skipped[0]}", hint="`--follow-links` copies what a link of the guest points to"
+            )
+        arrival.put(arrived, final)
+    return Copied(final, result)
 
 
-def put(arrived: Path, target: Path) -> None:
-    """Move `arrived` to `target`, into a directory that is there already, over a file, never through a link."""
-    mode = _mode(target)
-    if not stat.S_ISDIR(arrived.lstat().st_mode):
-        if mode is not None and stat.S_ISDIR(mode):
-            raise StateError(f"{target} is a directory, and a file of that name was to be copied")
-        arrived.replace(target)
-    elif mode is None:
-        arrived.rename(target)
-    elif stat.S_ISDIR(mode):
-        for each in sorted(arrived.iterdir()):
-            put(each, target / each.name)
-    else:
-        kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"
-        raise StateError(f"{target} is {kind}, and a directory of that name was to be copied", hint="move it away")
+def _fetched(session: Session, source: str, fresh: Path, limit: int, progress: Progress, *, follow: bool) -> Path:
+    """Unpack what the guest sends; the one file or directory that came."""
+    unpacked = fresh / "arrived"
+    unpacked.mkdir(mode=0o700)
+    receive = ["tar", "-xf", "-", "--no-same-owner", "--no-same-permissions", "-C", os.fspath(unpacked)]
+    bounds = Limits(address_space=MAX_MEMORY, file_size=limit)
+    with _sender(_in_guest(session, _SEND, source, "-h" if follow else "")) as (child, complaints):
+        kind = child.stdout.read(1)
+        feed = _metered(_bounded(_chunks(child), limit, fresh), progress)
+        done = process.run(receive, feed=feed, output=MAX_SAID, limits=bounds)
+        status = _ended(child)
+    if done.returncode in FILE_TOO_LARGE:
+        raise arrival.too_much(limit)
+    if kind not in (b"d", b"f") or done.returncode != 0 or status != 0:
+        raise _unfinished(complaints() or done.complaint)
+    if kind == b"d":
+        return unpacked
+    entries = list(unpacked.iterdir())
+    if len(entries) != 1:
+        raise StateError(f"{len(entries)} files came where one was asked for: not copied")
+    return entries[0]
 
 
-def _mode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return None
+def _in_guest(session: Session, script: str, *words: str) -> list[str]:
+    return session.argv(shlex.join(["sh", "-c", script, "sh", *words]), tty=False)
 
 
-class Guard:
-    """Looks at what arrives below `place`: a guest's file may have no end, and a directory no last file.
+@contextlib.contextmanager
+def _sender(argv: list[str]) -> Iterator[tuple[Child, Callable[[], str]]]:
+    """A program whose output is the archive, and its complaints, bounded."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "complaints"
+        with capped.log(log, MAX_SAID) as said, process.spawn(argv, stdout=process.PIPE, stderr=said) as child:
+            yield child, lambda: log.read_text("utf-8", "replace") if log.exists() else ""
 
-    What is there is counted now and then, so a little more than `limit` may have arrived by the time it is noticed.
-    """
 
-    def __init__(self, place: Path, limit: int) -> None:
-        self._place, self._limit = place, limit
-        self._next = 0.0
+def _ended(child: Child) -> int:
+    """Exit status of a sender whose archive has been read, or that nobody reads any more."""
+    status = child.wait(LAST_WORDS)
+    return child.stop() if status is None else status
 
-    def __call__(self) -> None:
-        if time.monotonic() >= self._next:
-            begun = time.monotonic()
-            self.count()
-            self._next = time.monotonic() + 4 * (time.monotonic() - begun)  # a fifth of the time, at most
 
-    def count(self) -> None:
-        """Raises StateError when there is too much, HostResourceError when it is about to fill the disk."""
-        found = 0
-        for directory, names, files in os.walk(self._place):
-            for name in (*names, *files):
-                with contextlib.suppress(OSError):
-                    found += max(ENTRY, os.lstat(os.path.join(directory, name)).st_size)  # noqa: PTH118 - many
-                if found > self._limit:
-                    raise StateError(
-                        f"more than {self._limit >> 20} MiB came: the copy was stopped",
-                        hint="`--limit SIZE` allows more; a guest's file may have no end",
-                    )
-        if found > SMALL and shutil.disk_usage(self._place).free < SPARE:
+def _chunks(child: Child) -> Iterator[bytes]:
+    while chunk := child.stdout.read(CHUNK):
+        yield chunk
+
+
+def _metered(chunks: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
+    total, next_word = 0, 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total >= next_word:
+            progress(f"Copying: {total >> 20} MiB")
+            next_word = total + SHOWN_EVERY
+        yield chunk
+
+
+def _bounded(chunks: Iterable[bytes], limit: int, place: Path) -> Iterator[bytes]:
+    """Raises StateError beyond `limit` bytes and HostResourceError before the disk is full, or out of inodes."""
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > limit + CHUNK:  # an archive is a little larger than its files
+            raise arrival.too_much(limit)
+        state = os.statvfs(place)
+        if state.f_bavail * state.f_frsize < SPARE or (state.f_files and state.f_favail < CHUNK // 512):
             raise HostResourceError(
-                f"the copy was stopped: this host's disk has less than {SPARE >> 20} MiB free",
+                f"the copy was stopped: this host's disk has less than {SPARE >> 20} MiB (or few files) free",
                 hint="free some space, or copy less",
             )
+        yield chunk
 
 
-def _scp(session: Session, source: str, target: str, guard: Guard | None = None) -> None:
-    argv = ["scp", "-q", "-s", "-r", "-F", os.fspath(session.config), "--", source, target]
-    done = process.run(argv, output=MAX_SAID, watch=guard)
-    if guard is not None:
-        guard.count()  # the last of it may have come since
-    if done.returncode != 0:
-        raise SessionError("the copy was not finished", cause=printable(done.complaint, limit=2000))
+def _unfinished(complaint: str) -> SessionError:
+    return SessionError("the copy was not finished", cause=printable(complaint.strip(), limit=2000))

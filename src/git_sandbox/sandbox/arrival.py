@@ -1,0 +1,205 @@
+"""What `sandbox cp` fetched from a guest, before it is moved to its place: a stranger's tree in a directory of ours.
+
+Judged where it ends up, together with what is there already: git, editors and shells obey files by their names and
+places, and two harmless copies can make one repository (docs/explanation/threat-model.md).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.errors import StateError
+from git_sandbox.integrate.risky import runs_by_itself
+from git_sandbox.text import one_line
+
+MAX_DEPTH = 200  # directories in directories
+MAX_ENTRIES = 2_000_000  # files and directories of one copy
+NAMED = 5  # names in a message
+# Dot files that no program runs or obeys beyond leaving files out or formatting them.
+HARMLESS = frozenset({
+    ".gitignore", ".gitkeep", ".keep", ".dockerignore", ".npmignore", ".eslintignore", ".prettierignore", ".ignore",
+    ".editorconfig", ".clang-format", ".mailmap", ".python-version", ".node-version", ".nojekyll",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """`skipped`: what was not copied, with the reason. `risky`: what some program obeys. Both safe to print."""
+
+    skipped: tuple[str, ...] = ()
+    risky: tuple[str, ...] = ()
+
+
+def inspect(arrived: Path, final: Path, limit: int) -> Arrival:
+    """Take away what cannot be copied, and say what is left, of `arrived` that is to become `final`.
+
+    Raises StateError when it holds a repository, alone or together with what is at `final`; when more than `limit`
+    bytes are in it, sparse or not; when a part of it cannot be read; when it is too deep or has too many files.
+    """
+    skipped, total, entries = [], 0, 0
+    for path, mode, size in _walk(arrived):
+        entries, total = entries + 1, total + size
+        if total > limit or entries > MAX_ENTRIES:
+            raise too_much(limit)
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            path.unlink()
+            skipped.append(f"{_shown(path, arrived)}: not a file")
+        elif stat.S_ISLNK(mode) and not _stays_inside(path, arrived, final):
+            path.unlink()
+            skipped.append(f"{_shown(path, arrived)}: a symbolic link out of the copy")
+    if os.path.lexists(arrived):
+        _refuse_repositories(arrived, final)
+    return Arrival(_few(skipped), _few(_risky(arrived, final)))
+
+
+def too_much(limit: int) -> StateError:
+    return StateError(
+        f"more than {limit >> 20} MiB came, or more than {MAX_ENTRIES} files: the copy was stopped",
+        hint="`--limit SIZE` allows more; a guest's file may have no end",
+    )
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, int, int]]:
+    """Every entry below and including `top` with mode and size; its owner may read all of it afterwards."""
+    todo = [(top, 0)]
+    while todo:
+        path, depth = todo.pop()
+        try:
+            status = path.lstat()
+            mode = status.st_mode
+            if stat.S_ISDIR(mode):
+                path.chmod(stat.S_IMODE(mode) & 0o777 | stat.S_IRWXU)
+                if depth >= MAX_DEPTH:
+                    raise StateError(f"directories are nested deeper than {MAX_DEPTH}: not copied")
+                todo += [(each, depth + 1) for each in sorted(path.iterdir())]
+            elif stat.S_ISREG(mode):
+                path.chmod(stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
+        except OSError as error:
+            where = _shown(path, top)
+            raise StateError(f"cannot look at {where}: not copied", cause=error.strerror or "") from error
+        yield path, mode, status.st_size if stat.S_ISREG(mode) else 0
+
+
+def _stays_inside(link: Path, arrived: Path, final: Path) -> bool:
+    """Whether every step of a link's way is something that was copied with it. What a link already at `final` leads to
+    is not: a directory of the copy is merged into one that is there.
+    """
+    if link == arrived or link.readlink().is_absolute():
+        return False
+    place, todo, steps = link.parent, list(link.readlink().parts), 0
+    while todo:
+        steps += 1
+        part = todo.pop(0)
+        place = place.parent if part == ".." else place / part
+        if steps > MAX_DEPTH or not place.is_relative_to(arrived):
+            return False
+        at_final = final / place.relative_to(arrived)
+        if place.is_symlink():
+            if place.readlink().is_absolute():
+                return False
+            place, todo = place.parent, [*place.readlink().parts, *todo]
+        elif at_final.is_symlink():
+            return False
+    return True
+
+
+def _refuse_repositories(arrived: Path, final: Path) -> None:
+    """Git takes any directory for a repository that has a `HEAD` beside `objects` and `refs`, or beside `commondir`
+    (setup.c, is_git_directory); what a `.git` is or leads to it follows. Compared without case: some file systems do.
+    """
+    around = [each.name.casefold() for each in final.absolute().parents] + [final.name.casefold()]
+    if ".git" in around:
+        raise _repository(final.name)
+    places = [(final.parent, {final.name.casefold()} | _names(final.parent))]
+    if arrived.is_dir() and not arrived.is_symlink():
+        for directory, _, _ in os.walk(arrived):
+            where = final / Path(directory).relative_to(arrived)
+            new = _names(Path(directory))
+            if ".git" in new:
+                raise _repository(os.path.relpath(directory, arrived))
+            places.append((where, new | _names(where)))
+    for where, names in places:
+        if "head" in names and ({"objects", "refs"} <= names or "commondir" in names):
+            raise _repository(os.path.relpath(where, final.parent))
+
+
+def _names(directory: Path) -> set[str]:
+    try:
+        return {entry.name.casefold() for entry in directory.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise StateError(
+            f"cannot look into {one_line(os.fspath(directory))}: not copied", cause=error.strerror or ""
+        ) from error
+
+
+def _repository(where: str) -> StateError:
+    return StateError(
+        f"there is a git repository in it, or it becomes one where it would be, at {one_line(where)}: not copied",
+        cause="git would run what the guest wrote into its configuration and hooks",
+        hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
+    )
+
+
+def _risky(arrived: Path, final: Path) -> Iterator[str]:
+    """Paths that a program obeys by itself in their place: known ones, and every other dot file."""
+    top = next((each for each in final.absolute().parents if os.path.lexists(each / ".git")), final.absolute().parent)
+    for path in _files(arrived):
+        place = (final.absolute() / path.relative_to(arrived)).relative_to(top)
+        dotted = [part for part in place.parts if part.startswith(".") and part not in HARMLESS]
+        why = runs_by_itself(os.fsencode(place)) or ("is a dot file" if dotted else None)
+        if why:
+            yield f"{one_line(os.fspath(place))} {why}"
+
+
+def _files(top: Path) -> Iterator[Path]:
+    if top.is_symlink() or not top.is_dir():
+        if os.path.lexists(top):
+            yield top
+        return
+    for directory, names, files in os.walk(top):
+        links = [name for name in names if (Path(directory) / name).is_symlink()]
+        yield from (Path(directory) / name for name in (*files, *links))
+
+
+def _few(texts: Iterator[str] | list[str]) -> tuple[str, ...]:
+    rows = list(texts)
+    return (*rows[:NAMED], f"and {len(rows) - NAMED} more") if len(rows) > NAMED else tuple(rows)
+
+
+def _shown(path: Path, top: Path) -> str:
+    return one_line(os.path.relpath(path, top.parent))
+
+
+def put(arrived: Path, target: Path) -> None:
+    """Move `arrived` to `target`, into a directory that is there already, over a file, never through a link."""
+    for check in (True, False):  # first whether it can be done, so that nothing is half copied
+        _put(arrived, target, (lambda _old, _new: None) if check else os.replace)
+
+
+def _put(arrived: Path, target: Path, move: Callable[[Path, Path], None]) -> None:
+    mode = _mode(target)
+    if not stat.S_ISDIR(arrived.lstat().st_mode):
+        if mode is not None and stat.S_ISDIR(mode):
+            raise StateError(f"{target} is a directory, and a file of that name was to be copied")
+        move(arrived, target)
+    elif mode is None:
+        move(arrived, target)
+    elif stat.S_ISDIR(mode):
+        for each in sorted(arrived.iterdir()):
+            _put(each, target / each.name, move)
+    else:
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"
+        raise StateError(f"{target} is {kind}, and a directory of that name was to be copied", hint="move it away")
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
