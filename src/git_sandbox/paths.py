@@ -17,6 +17,7 @@ import platformdirs
 from git_sandbox.errors import HostResourceError
 
 APP = "git-sandbox"
+CONSENT = "project-file.sha256"  # in a repository's state directory: digest of what the user has agreed to
 
 
 def state_root() -> Path:
@@ -44,21 +45,21 @@ def runtime_root() -> Path:
     return Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
 
 
-def repository_key(common_dir: Path) -> str:
-    """A readable and unique directory name for one repository: its folder's name and a hash of its `.git` path."""
+def nowhere() -> Path:
+    """Where the directories of sandboxes would be of which only refs are left: nothing is ever there."""
+    return state_root() / ".none"
+
+
+def former_key(common_dir: Path) -> str:
+    """The name of a repository's state directory before repositories had an identity: a hash of its path was in it."""
     worktree = common_dir.parent if common_dir.name == ".git" else common_dir
     slug = re.sub(r"[^a-z0-9]+", "-", worktree.name.lower()).strip("-")[:24] or "repo"
     return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
 
 
-def consent_file(common_dir: Path) -> Path:
-    """Digest of the project file that the user has agreed to, for one repository."""
-    return state_root() / repository_key(common_dir) / "project-file.sha256"
-
-
 @dataclass(frozen=True)
 class SandboxDir:
-    """What one sandbox keeps on disk, below `state_root()/<repository key>/<id>`."""
+    """What one sandbox keeps on disk, below `state_root()/<repository>/<id>` (`registry`)."""
 
     root: Path
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,21 @@ MAX_SIZE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
+class Consent:
+    """Where the user's is remembered: a directory of the repository's, which `claim` makes when there is none."""
+
+    find: Callable[[], Path | None]
+    claim: Callable[[], Path]
+
+
+@dataclass(frozen=True)
 class ProjectFile:
-    """`values` by setting, with underscores. `consent`: where the user's is remembered."""
+    """`values` by setting, with underscores."""
 
     path: Path
     values: Mapping[str, object]
     digest: str
-    consent: Path
+    consent: Consent
 
     @property
     def root(self) -> Path:
@@ -38,20 +46,23 @@ class ProjectFile:
 
     @property
     def trusted(self) -> bool:
-        with contextlib.suppress(OSError):
-            return self.consent.read_text().strip() == self.digest
+        place = self.consent.find()
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return place is not None and (place / paths.CONSENT).read_text().strip() == self.digest
         return False
 
     def trust(self) -> None:
         """Remember that the user agrees to all of it as it is now."""
-        paths.private_directory(self.consent.parent)
+        place = self.consent.claim() / paths.CONSENT
         try:
-            self.consent.write_text(f"{self.digest}\n")
+            place.write_text(f"{self.digest}\n")
         except OSError as error:
-            raise HostResourceError(f"cannot write {self.consent}", cause=error.strerror or str(error)) from error
+            raise HostResourceError(f"cannot write {place}", cause=error.strerror or str(error)) from error
 
     def distrust(self) -> None:
-        self.consent.unlink(missing_ok=True)
+        place = self.consent.find()
+        if place is not None:
+            (place / paths.CONSENT).unlink(missing_ok=True)
 
     def inside(self, text: str) -> Path | None:
         """The file of the repository that `text` names; None when it is outside, behind a link, or git's own."""
@@ -64,9 +75,8 @@ class ProjectFile:
         return None
 
 
-def read(worktree: Path, common_dir: Path) -> ProjectFile | None:
+def read(worktree: Path, consent: Consent) -> ProjectFile | None:
     """The project file of a repository, None when it has none. Raises UsageError for one that cannot be read."""
-    consent = paths.consent_file(common_dir)
     raw = _content(worktree / OWN)
     if raw is not None:
         return _made(worktree / OWN, _decoded(worktree / OWN, raw), consent)
@@ -78,7 +88,7 @@ def read(worktree: Path, common_dir: Path) -> ProjectFile | None:
     return _made(worktree / SHARED, table, consent) if isinstance(table, dict) else None
 
 
-def _made(path: Path, table: Mapping[str, object], consent: Path) -> ProjectFile:
+def _made(path: Path, table: Mapping[str, object], consent: Consent) -> ProjectFile:
     values = {name.replace("-", "_"): value for name, value in table.items()}
     told = msgspec.json.encode(values, order="deterministic")
     return ProjectFile(path, values, hashlib.sha256(path.name.encode() + b"\0" + told).hexdigest(), consent)

@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import jsontext, paths, registry
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
@@ -140,14 +140,10 @@ def unreadable(entry: Entry) -> StateError:
     return StateError(f"the record of sandbox `{name}` cannot be read", cause=f"in {entry.directory.root}", hint=hint)
 
 
-def repository_root(repo: Repository) -> Path:
-    return paths.state_root() / paths.repository_key(repo.common_dir)
-
-
 @contextlib.contextmanager
 def create(repo: Repository, name: str | None) -> Iterator[Box]:
     """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends."""
-    root = paths.private_directory(repository_root(repo))
+    root = registry.claim(repo)
     taken = set(ref_ids(repo))
     directory = SandboxDir(_claim(root, name, taken))
     box = Box(repo, SandboxId(directory.root.name), directory)
@@ -232,7 +228,7 @@ def entries(repo: Repository) -> list[Entry]:
 
 def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
     """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
-    root = repository_root(repo)
+    root = registry.find(repo) or paths.nowhere()
     names = (
         {each.name for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)} if root.is_dir() else set()
     )

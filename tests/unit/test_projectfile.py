@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from git_sandbox import paths, projectfile, settings
 from git_sandbox.errors import UsageError
-from git_sandbox.projectfile import ProjectFile
+from git_sandbox.projectfile import Consent, ProjectFile
 from git_sandbox.settings import Value
+
+
+def remembered(root: Path) -> Consent:
+    return Consent(lambda: root, lambda: root)
 
 
 def project(root: Path, text: str, name: str = "sandbox.toml") -> ProjectFile:
     (root / name).write_text(text)
-    found = projectfile.read(root, root / ".git")
+    found = projectfile.read(root, remembered(root))
     assert found is not None
     return found
 
@@ -101,7 +105,7 @@ def test_consent_is_for_one_content_and_one_repository(tmp_path: Path) -> None:
     assert not project(tmp_path, 'net = "nat"\nenv_file = ["more"]\n').trusted
     found = project(tmp_path, 'net = "nat"\nenv_file = ["secrets"]\n')
     assert found.trusted
-    other = projectfile.read(tmp_path, tmp_path / "other" / ".git")
+    other = projectfile.read(tmp_path, remembered(tmp_path / "other"))
     assert other is not None
     assert not other.trusted
     found.distrust()
@@ -109,11 +113,11 @@ def test_consent_is_for_one_content_and_one_repository(tmp_path: Path) -> None:
 
 
 def test_pyproject(tmp_path: Path) -> None:
-    assert projectfile.read(tmp_path, tmp_path / ".git") is None
+    assert projectfile.read(tmp_path, remembered(tmp_path)) is None
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "sandbox"\n')
-    assert projectfile.read(tmp_path, tmp_path / ".git") is None
+    assert projectfile.read(tmp_path, remembered(tmp_path)) is None
     (tmp_path / "pyproject.toml").write_text("[project\nname = sandbox")
-    assert projectfile.read(tmp_path, tmp_path / ".git") is None, "another tool's mistake"
+    assert projectfile.read(tmp_path, remembered(tmp_path)) is None, "another tool's mistake"
     found = project(tmp_path, '[project]\nname = "x"\n[tool.sandbox]\nmemory = "3G"\n', "pyproject.toml")
     assert value(found, "memory").text == "3G"
     with pytest.raises(UsageError):
@@ -124,10 +128,10 @@ def test_pyproject(tmp_path: Path) -> None:
 def test_links_fifos_and_huge_files_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text('memory = "4G"\n')
     (tmp_path / "sandbox.toml").symlink_to("elsewhere")
-    assert projectfile.read(tmp_path, tmp_path / ".git") is None
+    assert projectfile.read(tmp_path, remembered(tmp_path)) is None
     (tmp_path / "sandbox.toml").unlink()
     os.mkfifo(tmp_path / "sandbox.toml")
-    assert projectfile.read(tmp_path, tmp_path / ".git") is None
+    assert projectfile.read(tmp_path, remembered(tmp_path)) is None
     (tmp_path / "sandbox.toml").unlink()
     with pytest.raises(UsageError):
         project(tmp_path, "#" * (projectfile.MAX_SIZE + 1))
@@ -143,7 +147,7 @@ def test_a_bad_one_is_named_and_shown_safely(tmp_path: Path, text: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(settings.BY_NAME)), st.text(max_size=9), min_size=1))
 def test_nothing_it_says_reaches_beyond_the_guest(values: dict[str, str]) -> None:
-    found = ProjectFile(Path("/nowhere/sandbox.toml"), values, "0", Path("/nowhere/consent"))
+    found = ProjectFile(Path("/nowhere/sandbox.toml"), values, "0", remembered(Path("/nowhere")))
     for each in settings.ROWS:
         seen = settings._of_project(each, found) if each.name in values else None
         if seen and each.name in {"env_file", "ssh_agent", "publish", "image", "packages", "backend", "accelerator"}:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TypedDict
 
-from git_sandbox import projectfile, settings, signals
+from git_sandbox import projectfile, registry, settings, signals
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
 
@@ -72,7 +72,7 @@ def resolved(repo: Repository, given: Given) -> settings.Settings:
         raise UsageError(f"there is no setting `{unknown[0]}`", hint=f"known: {', '.join(settings.BY_NAME)}")
     if "env" in given:
         rows["env"] = tuple(f"{name}={value}" for name, value in given["env"].items())
-    return settings.resolve(rows, projectfile.read(repo.worktree, repo.common_dir))[0]
+    return settings.resolve(rows, projectfile.read(repo.worktree, registry.consent(repo)))[0]
 
 
 class Kept:

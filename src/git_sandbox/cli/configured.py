@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from git_sandbox import projectfile, settings
+from git_sandbox import projectfile, registry, settings
 from git_sandbox.cli.common import repository
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.repo import Repository
@@ -27,7 +27,7 @@ def project(repo: Repository | None = None) -> ProjectFile | None:
         found = repo or repository()
     except RepositoryError:
         return None
-    return projectfile.read(found.worktree, found.common_dir)
+    return projectfile.read(found.worktree, registry.consent(found))
 
 
 def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:

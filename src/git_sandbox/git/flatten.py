@@ -22,6 +22,7 @@ STORES = ("objects", "lfs", "annex")  # large, and only ever added to: copied af
 _NEVER = re.compile(
     r"""modules | worktrees | alt             # copied apart, or not at all
       | commondir | gitdir | locked           # what makes a worktree a linked one
+      | sandbox-id                            # which repository of the host's this is: `identity.FILE`
       | gc\.pid | fsmonitor--daemon.* | .*\.lock
       | \.?git-credentials | credentials      # where `credential.helper=store --file` is known to be pointed at
     """,

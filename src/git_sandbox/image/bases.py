@@ -73,7 +73,7 @@ def bases_root() -> Path:
 
 
 def find(repository: str, key: str) -> Base | None:
-    """The newest base of that key, noted as used. `repository`: its key (`paths.repository_key`)."""
+    """The newest base of that key, noted as used. `repository`: the name of its state directory."""
     found = [each for each in _of(bases_root() / repository) if each.root.name.startswith(f"{key}-")]
     for each in sorted(found, key=lambda base: base.root.name, reverse=True):
         with contextlib.suppress(OSError, msgspec.DecodeError):

@@ -126,7 +126,7 @@ class _Task:
 
     @property
     def repository(self) -> str:
-        return paths.repository_key(self.box.repo.common_dir)
+        return self.box.directory.root.parent.name
 
     @property
     def key(self) -> str:

@@ -1,0 +1,283 @@
+"""Which state directory belongs to which repository, wherever that is by now.
+
+A state directory keeps the name it was made with. `repository.json` in it says whose it is, where that was last seen,
+and which directory it was (device and inode). Of two repositories with one identity, one is a copy of the other:
+the one that is where, and what, was last seen keeps it, and the other gets an identity of its own at its first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from git_sandbox import jsontext, paths
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git import gitdirs, identity
+from git_sandbox.git.identity import Place, RepositoryId
+from git_sandbox.git.repo import Repository
+
+if TYPE_CHECKING:
+    from git_sandbox.projectfile import Consent
+
+FILE = "repository.json"
+SCHEMA = 1
+_META = "refs/sandbox-meta"
+_MOST = 1 << 16  # bytes of a `repository.json`; a path has at most 4096
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """`repository.json`: the repository, and where it was last seen."""
+
+    id: str
+    common_dir: str
+    device: int
+    inode: int
+    schema: int = SCHEMA
+
+    @property
+    def path(self) -> Path:
+        return Path(self.common_dir)
+
+    @property
+    def worktree(self) -> Path:
+        """What a user calls the repository's place: the main worktree, or else the git directory."""
+        return self.path.parent if self.path.name == ".git" else self.path
+
+    def is_at(self, place: Path) -> bool:
+        """Whether the directory at `place`, which has this identity, is the very one that was seen."""
+        with contextlib.suppress(OSError):
+            return Place.of(place) == Place(self.device, self.inode)
+        return False
+
+    def holds(self) -> bool:
+        """Whether a repository of this identity is still there, of whatever inode: it may have been restored."""
+        return identity.read(self.path) == self.id and gitdirs.is_git_dir(self.path)
+
+    def original(self) -> bool:
+        """Whether what was seen is still there. Not its device: that can be another one after the host has booted."""
+        with contextlib.suppress(OSError):
+            return self.holds() and Place.of(self.path).inode == self.inode
+        return False
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """What is kept of one repository's sandboxes. `seen` None: from before repositories had an identity."""
+
+    root: Path
+    seen: Seen | None
+
+    @property
+    def key(self) -> str:
+        return self.root.name
+
+    @property
+    def told(self) -> list[_Told]:
+        """Of each sandbox whose record can be read."""
+        found = []
+        for record in sorted(self.root.glob("*/record.json")):
+            with contextlib.suppress(OSError):
+                found.append(_told(record.read_bytes()))
+        return [each for each in found if each is not None]
+
+
+def find(repo: Repository) -> Path | None:
+    """The state directory of the repository; None when it has none.
+
+    What is found out on the way is noted: that it was moved, or is a copy, or has one from before identities.
+    """
+    common = _real(repo.common_dir)
+    known = _of(identity.read(common))
+    if known is not None and known.seen is not None and known.seen.path == common and known.seen.is_at(common):
+        return known.root
+    if not paths.state_root().is_dir():
+        return None
+    with _alone():
+        return _settled(repo, common)
+
+
+def claim(repo: Repository) -> Path:
+    """The state directory of the repository, made when it has none.
+
+    Raises HostResourceError where its identity or the directory cannot be written.
+    """
+    found = find(repo)
+    if found is not None:
+        return found
+    common = _real(repo.common_dir)
+    paths.private_directory(paths.state_root())
+    with _alone():
+        found = _settled(repo, common)  # somebody else may have been faster
+        if found is not None:
+            return found
+        name = identity.read(common) or identity.give(common)
+        root = paths.private_directory(paths.state_root() / f"{_slug(common)}-{name}")
+        _note(root, name, common)
+        return root
+
+
+def every() -> list[StateDirectory]:
+    """Those of all repositories, by name."""
+    root = paths.state_root()
+    if not root.is_dir():
+        return []
+    found = sorted(each for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return [StateDirectory(each, _load(each)) for each in found]
+
+
+def whereabouts(root: Path) -> Path | None:
+    """The common git directory of the repository to which the state directory `root` belongs; None when it is gone."""
+    seen = _load(root)
+    return seen.path if seen is not None and seen.holds() else None
+
+
+def consent(repo: Repository) -> Consent:
+    """Where it is remembered that the user has agreed to this repository's project file."""
+    from git_sandbox.projectfile import Consent  # late: `ls` does without
+
+    return Consent(lambda: find(repo), lambda: claim(repo))
+
+
+def _of(name: RepositoryId | None) -> StateDirectory | None:
+    """The one with that identity; its name says so, unless it is older than identities."""
+    if name is None or not paths.state_root().is_dir():
+        return None
+    for each in paths.state_root().iterdir():
+        if each.name.endswith(f"-{name}") and ((seen := _load(each)) is None or seen.id == name):
+            return StateDirectory(each, seen)
+    return next((each for each in every() if each.seen and each.seen.id == name), None)
+
+
+def _settled(repo: Repository, common: Path) -> Path | None:
+    """Decide who `repo` is; nobody else does so meanwhile."""
+    name = identity.read(common)
+    known = _of(name)
+    if name is not None and known is not None:
+        if not _copied(known.seen, common):
+            _note(known.root, name, common)
+            return known.root
+        name = None
+        with contextlib.suppress(HostResourceError):  # nothing can be written there: it is only looked at
+            name = identity.give(common)
+    left = _adoptable(repo, common)
+    if left is not None:
+        _note(left.root, name or identity.give(common), common)
+        return left.root
+    return None
+
+
+def _copied(seen: Seen | None, common: Path) -> bool:
+    """Whether `common` has its identity from another directory, which is still where it was seen."""
+    return seen is not None and not seen.is_at(common) and seen.path != common and seen.original()
+
+
+def _adoptable(repo: Repository, common: Path) -> StateDirectory | None:
+    """A state directory that nobody else has and that is this repository's, as something in the repository proves.
+
+    From before there were identities, or of one whose identity was lost. Another repository at the same path has to
+    bring more than its path: the copies of the records (`refs/sandbox-meta`), or files as old as the sandboxes.
+    """
+    former = paths.former_key(common)
+    free = [each for each in every() if each.seen is None or not each.seen.holds()]
+    pinned: set[str] | None = None
+    for each in free:
+        if each.seen is None and each.key == former and _older(common, each):
+            return each
+        if pinned is None:
+            pinned = _pinned(repo)
+        if pinned and _unclaimed(each, common) and any(told.mark in pinned for told in each.told):
+            return each
+    return None
+
+
+def _unclaimed(each: StateDirectory, common: Path) -> bool:
+    """Whether no other repository can come and ask for it: one from before identities may still be where it was."""
+    if each.seen is not None:
+        return True
+    places = {Path(told.common_dir) for told in each.told}
+    return all(place == common or not gitdirs.is_git_dir(place) for place in places)
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What tells one record from all others, and where its repository was."""
+
+    id: str
+    created: float
+    snapshot: str
+    common_dir: str
+
+    @property
+    def mark(self) -> str:
+        return f"{self.id} {self.created!r} {self.snapshot}"
+
+
+def _told(encoded: bytes) -> _Told | None:
+    with contextlib.suppress(ValueError):
+        return jsontext.decode(encoded, _Told)
+    return None
+
+
+def _pinned(repo: Repository) -> set[str]:
+    """The marks of the records of which a copy is in the repository."""
+    tags = [repo.git.run("cat-file", "tag", value, ok=(0, 1, 128)) for value in repo.refs(_META).values()]
+    return {told.mark for tag in tags if (told := _told(tag.partition(b"\n\n")[2]))}
+
+
+def _older(common: Path, each: StateDirectory) -> bool:
+    """Whether something in the git directory was there before the first sandbox was made, or the consent given."""
+    with contextlib.suppress(OSError, ValueError):
+        consent = [place.stat().st_mtime for place in (each.root / paths.CONSENT,) if place.exists()]
+        first = min([*consent, *(told.created for told in each.told)])
+        return min(entry.lstat().st_mtime for entry in common.iterdir()) < first
+    return False
+
+
+def _slug(common: Path) -> str:
+    worktree = common.parent if common.name == ".git" else common
+    return re.sub(r"[^a-z0-9]+", "-", worktree.name.lower()).strip("-")[:24] or "repo"
+
+
+def _load(root: Path) -> Seen | None:
+    with contextlib.suppress(OSError, ValueError), (root / FILE).open("rb") as file:
+        found = jsontext.decode(file.read(_MOST), Seen)
+        return found if identity.is_id(found.id) else None
+    return None
+
+
+def _note(root: Path, name: RepositoryId, common: Path) -> None:
+    """Where it is now. A disk that is full only means that this is found out once more."""
+    place = Place.of(common)
+    fresh = root / f"{FILE}.new"
+    try:
+        with fresh.open("wb") as out:
+            out.write(jsontext.encode(Seen(name, os.fspath(common), place.device, place.inode), indent=2))
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(root / FILE)
+    except OSError as error:
+        raise HostResourceError(f"cannot write {root / FILE}", cause=error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process of this user's at a time decides."""
+    place = paths.state_root() / ".registry.lock"
+    try:
+        lock = place.open("a")
+    except OSError as error:
+        raise HostResourceError(f"cannot write {place}", cause=error.strerror or str(error)) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
