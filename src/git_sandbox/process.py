@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,11 @@ NO_LIMITS = Limits()
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The curated environment for a child, with `extra` on top."""
     return {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(extra or {})
+
+
+def inherited(names: re.Pattern[str]) -> dict[str, str]:
+    """Variables of ours by name, for the few children that heed more than the curated ones."""
+    return {key: value for key, value in os.environ.items() if names.fullmatch(key)}
 
 
 def which(program: str) -> str | None:

@@ -5,6 +5,7 @@ Git runs on the user's own repository and on directories made by us, never insid
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,13 @@ _ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1",
     "GIT_ADVICE": "0",
 }
+# Where the user's git finds its configuration, and what `git -c` or the environment adds to it.
+CONFIGURED = re.compile(r"GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|GIT_ATTR_NOSYSTEM")
 # Nothing of the user's configuration reaches a repository that is ours alone (quarantine, staging).
-HERMETIC = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1"}
+HERMETIC = {
+    "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "0",
+    "GIT_CONFIG_PARAMETERS": "",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Git:
         return ["git", *place, *config, *args]
 
     def environment(self) -> dict[str, str]:
-        return process.environment(_ENVIRONMENT | dict(self.env))
+        return process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT | dict(self.env))
 
     def try_run(
         self,
@@ -115,5 +121,7 @@ class Git:
 def discover(start: Path, *args: str, env: Mapping[str, str] | None = None) -> process.Completed:
     """`git -C start …` with discovery: only for finding the user's repository from where they stand."""
     return process.run(
-        ["git", "-C", str(start), *args], env=process.environment(_ENVIRONMENT | dict(env or {})), timeout=60
+        ["git", "-C", str(start), *args],
+        env=process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT | dict(env or {})),
+        timeout=60,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import filecopy, flatten, gitdirs
+from git_sandbox.git import filecopy, flatten, gitdirs, gitvariables
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.ledger import Ledger
 from git_sandbox.text import one_line
@@ -90,9 +90,23 @@ class GitDirCopy:
             stamp = flatten.state_stamp(self.source)
             for lot in flatten.state_lots(self.source):
                 _refuse(filecopy.copy(lot.root, self.target, lot.entries, *lot.options), lot.root)
+            self._copy_given_index()
             if stamp == flatten.state_stamp(self.source):
                 break
         return stamp
+
+    def _copy_given_index(self) -> None:
+        """The index that git names while it calls us is the one to go in."""
+        if self.source.index is None:
+            return
+        (self.target / "index").unlink(missing_ok=True)
+        try:
+            shutil.copy2(self.source.index, self.target / "index")
+        except FileNotFoundError:  # to git, too, that is an empty one
+            return
+        except OSError as error:
+            place = one_line(os.fspath(self.source.index))
+            raise RepositoryError(f"cannot read GIT_INDEX_FILE ({place})", cause=str(error)) from error
 
     def _copy_alternates(self) -> bool:
         """Borrowed objects to `alt/N`, all named in one place, so that no chain has to be followed."""
@@ -116,11 +130,13 @@ class GitDirCopy:
         deadline = time.monotonic() + self.patience
         told = False
         while (holder := self._holder()) and time.monotonic() < deadline:
+            if holder == "index.lock" and self._held_for_us():
+                break
             if not told:
                 self.say(f"Waiting for another git to finish ({holder})")
                 told = True
             time.sleep(POLL)
-        if holder == "index.lock":
+        if holder == "index.lock" and self.source.index is None:
             lock = one_line(os.fspath(self.source.private / holder))
             self._warn(f"{lock} is still there: the index was copied as it was before that command")
 
@@ -128,6 +144,14 @@ class GitDirCopy:
         if (self.source.private / "index.lock").exists():
             return "index.lock"
         return "gc.pid" if gc_runs(self.source.common / "gc.pid") else ""
+
+    def _held_for_us(self) -> bool:
+        """Whether the git that holds the index waits for us: a hook of its own began the sandbox."""
+        try:
+            since = (self.source.private / "index.lock").stat().st_mtime
+        except OSError:
+            return False
+        return self.source.index is not None or gitvariables.within_git(since)
 
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:

@@ -26,7 +26,8 @@ class GitDir:
     """A repository to take along. `private` (HEAD, index) and `common` (objects, refs) differ in a linked worktree.
 
     `target` is where it goes and `checkout` where its worktree will be, both relative to the copy; `worktree` is
-    where that is now. The latter two are None for a submodule that is not checked out.
+    where that is now. The latter two are None for a submodule that is not checked out. `index`: where that is when it
+    is not in `private`.
     """
 
     common: Path
@@ -34,6 +35,7 @@ class GitDir:
     target: str
     worktree: Path | None
     checkout: str | None
+    index: Path | None = None
 
     @property
     def linked(self) -> bool:
@@ -45,7 +47,8 @@ class GitDir:
 
 
 def main(repo: Repository) -> GitDir:
-    return GitDir(_real(repo.common_dir), _real(repo.git_dir), ".git", repo.worktree, "")
+    index = repo.given_index if repo.given_index and repo.given_index != repo.git_dir / "index" else None
+    return GitDir(_real(repo.common_dir), _real(repo.git_dir), ".git", repo.worktree, "", index)
 
 
 def modules(outer: GitDir) -> list[GitDir]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 _ELSEWHERE = ("GIT_QUARANTINE_PATH", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
-_STATUS = re.compile(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) ", re.DOTALL)
+_STATUS = re.compile(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) (?:-?\d+ ){17}(?P<begun>\d+) ", re.DOTALL)
 _MOST = 64  # ancestors
 
 
@@ -62,19 +62,22 @@ def _refused(name: str, value: str) -> RepositoryError:
 
 
 def within_git(since: float) -> bool:
-    """Whether a git that runs since before `since` (seconds since 1970) waits for us: it keeps its locks meanwhile."""
+    """Whether a git that has run since `since` (seconds since 1970), or longer, waits for us. It keeps its locks."""
     pid = os.getppid()
     for _ in range(_MOST):
         try:
             status = _STATUS.match(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
-            begun = Path(f"/proc/{pid}").stat().st_ctime
         except OSError:
             return False
-        if status is None:
+        if status is None or pid <= 1:
             return False
-        if (status["name"] == "git" or status["name"].startswith("git-")) and begun <= since:
+        if (status["name"] == "git" or status["name"].startswith("git-")) and _begun(int(status["begun"])) <= since:
             return True
         pid = int(status["parent"])
-        if pid <= 1:
-            return False
     return False
+
+
+def _begun(ticks: int) -> float:
+    """Seconds since 1970 from ticks since the host booted; up to a second too early."""
+    booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    return int(booted.split()[1]) + ticks // os.sysconf("SC_CLK_TCK")

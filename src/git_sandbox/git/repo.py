@@ -7,8 +7,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_sandbox import settings
 from git_sandbox.errors import RepositoryError, RequirementError
-from git_sandbox.git import command
+from git_sandbox.git import command, gitvariables
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.text import one_line, printable
@@ -24,12 +25,20 @@ class Head:
 
 @dataclass(frozen=True)
 class Repository:
-    """A worktree of the user's with its repository. `git_dir` differs from `common_dir` in a linked worktree."""
+    """A worktree of the user's with its repository. `git_dir` differs from `common_dir` in a linked worktree.
+
+    `given_index`: the index that git, or the user, names by GIT_INDEX_FILE: the one about to be committed, in a hook.
+    """
 
     worktree: Path
     git_dir: Path
     common_dir: Path
     object_format: str
+    given_index: Path | None = None
+
+    @property
+    def index(self) -> Path:
+        return self.given_index or self.git_dir / "index"
 
     @property
     def git(self) -> Git:
@@ -74,14 +83,18 @@ class Repository:
 def discover(start: Path, *, any_version: bool = False) -> Repository:
     """The repository around `start`.
 
-    Raises RepositoryError when there is none, when it is bare, or when git refuses it (its message says why);
-    RequirementError when the host's git is older than `command.MINIMUM_VERSION` and not `any_version` will do.
+    Variables of git's that name another place (see `gitvariables`) mean here what they mean to git. Raises
+    RepositoryError when there is none, when it is bare, when git refuses it (its message says why), or for a variable
+    that cannot be followed; RequirementError when the host's git is older than `command.MINIMUM_VERSION` and not
+    `any_version` will do.
     """
     if not any_version:
         require_version()
+    variables = gitvariables.given(settings.environment())
     asked = command.discover(
         start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
         "--git-dir", "--git-common-dir", "--show-object-format", "--show-toplevel",
+        env=variables.places,
     )  # fmt: skip
     answers = asked.text.removesuffix("\n").split("\n", 5)  # the last one is the only one that may have newlines
     if answers[0] == "true" or answers[1:2] == ["true"]:  # a worktree that is not there is git's own error
@@ -107,9 +120,8 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
             f"the path of the repository around {one_line(str(start))} has a line break in it",
             hint="rename that directory",
         )
-    return Repository(
-        worktree=Path(top), git_dir=Path(git_dir), common_dir=Path(common_dir), object_format=object_format
-    )
+    variables.refuse_foreign_objects(Path(common_dir))
+    return Repository(Path(top), Path(git_dir), Path(common_dir), object_format, variables.index(Path(top)))
 
 
 def _named(complaint: str, start: Path) -> str | Path:

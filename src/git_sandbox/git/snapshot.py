@@ -154,7 +154,7 @@ def without_filters(git: Git) -> Git:
 
 def _configured(git: Git, pairs: Sequence[tuple[str, str]]) -> Git:
     """`git` with more settings, by environment: unlike `-c` this takes names with `=` in them."""
-    start = int(dict(git.env).get("GIT_CONFIG_COUNT", "0"))
+    start = int(git.environment().get("GIT_CONFIG_COUNT", "") or "0")
     made = {"GIT_CONFIG_COUNT": str(start + len(pairs))}
     for number, (key, value) in enumerate(pairs, start):
         made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

@@ -56,6 +56,11 @@ def locked(repo: Repository) -> Iterator[None]:
     Raises IntegrateError when somebody has it. A lock left by a crash of ours is told by its text and by nobody
     holding flock(2) on it, and taken over.
     """
+    if repo.given_index is not None and repo.given_index != repo.git_dir / "index":
+        raise IntegrateError(
+            "GIT_INDEX_FILE is set, and a merge moves the index of the checkout",
+            hint="merge outside of git's own command, or with `env -u GIT_INDEX_FILE`",
+        )
     path = repo.git_dir / "index.lock"
     descriptor = _open_lock(path)
     try:
