@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from git_sandbox.guest import start
 from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
-from git_sandbox.guest.common import HERE, Config, fork_task
+from git_sandbox.guest.clock import Watch
+from git_sandbox.guest.common import HERE, Config, fork_task, log
 
 NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
 PORTS_WITHIN = 10.0  # seconds for every port to have a name
@@ -54,6 +56,7 @@ class Loop:
         self.listeners: dict[int, tuple[socket.socket, Server]] = {}
         self.busy: dict[int, int] = {}  # descriptor of a port -> process that serves it
         self.left: dict[int, float] = {}  # ports whose host is gone -> when what it left unread is thrown away
+        self.clock = Watch()
         self.stopping = False
 
     @classmethod
@@ -62,6 +65,8 @@ class Loop:
         made.add_ports(but)
         made.add_vsock()
         made.add_requests()
+        for each in (made.clock.descriptor, made.clock.asked):
+            made.epoll.register(each, select.EPOLLIN)
         return made
 
     def add_ports(self, but: Iterable[str] = ()) -> None:
@@ -127,6 +132,8 @@ class Loop:
                     wake_read.recv(4096)
                 elif descriptor in self.listeners:
                     self.accept(descriptor)
+                elif descriptor in (self.clock.descriptor, self.clock.asked):
+                    self.on_clock()
                 else:
                     self.on_port(descriptor, events)
             self.reap()
@@ -135,6 +142,11 @@ class Loop:
     def on_signal(self, number: int, _frame: object) -> None:
         if number != signal.SIGCHLD:
             self.stopping = True
+
+    def on_clock(self) -> None:
+        if self.clock.correct():
+            log("the clock was set")
+            start.distrust()
 
     def accept(self, descriptor: int) -> None:
         listener, server = self.listeners[descriptor]
@@ -181,6 +193,7 @@ class Loop:
                         pass
 
     def fork(self, server: Server, descriptor: int) -> int:
+        self.on_clock()  # else a search for changes could begin before we have heard of it
         return fork_task(lambda: server(descriptor, self.config))
 
     def reap(self) -> None:

@@ -21,7 +21,11 @@ from git_sandbox.guest.walk import touched
 
 SYSTEM = "system/upper"  # everything outside of the workspace that differs from the image
 PLACE = "start"
-RECORD, UNTRUSTED = "record.json", "clock-was-set"
+RECORD, CLOCK = "record.json", "clock"
+TRUSTED, SET = (
+    b"nobody set the clock\n",
+    b"somebody set the clock",
+)  # overwritten in place: the disk may be full by then
 VERSION = 1
 AHEAD = 5.0  # seconds a file's stamp may be ahead of this machine's clock and be waited for
 COPIED = 64 << 20  # bytes of an index that is copied where it cannot be linked
@@ -71,14 +75,17 @@ def load(disk: Path = DISK) -> Start:
 
 def trusted(disk: Path = DISK) -> bool:
     """Whether nobody set the clock, as far as process 1 has seen (`guest/clock.py`)."""
-    return not os.path.lexists(disk / PLACE / UNTRUSTED)
+    try:
+        return (disk / PLACE / CLOCK).read_bytes() == TRUSTED
+    except OSError:
+        return False
 
 
 def distrust(disk: Path = DISK) -> None:
     """Somebody set the clock: from now on no stamp proves anything about this disk."""
-    with contextlib.suppress(FileExistsError):
-        (disk / PLACE).mkdir(mode=0o700)
-    _write(disk / PLACE / UNTRUSTED, b"")
+    with contextlib.suppress(FileNotFoundError), (disk / PLACE / CLOCK).open("r+b", buffering=0) as mark:
+        mark.write(SET)
+        os.fsync(mark.fileno())
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ def complete(boot: Boot, config: Config, disk: Path = DISK, repo: Path = REPO) -
     if config.get("share"):
         found.share = tick(repo) - 1
         tick(repo)
+    _write(place / CLOCK, TRUSTED)
     found.disk = tick(place) - 1
     _write(place / RECORD, _encoded(found))
     tick(place)

@@ -1,0 +1,73 @@
+"""Watching the clock: a stamp of a file's proves only something while nobody set it.
+
+Who sets it back, changes a file and sets it forward again would leave no trace. The kernel tells process 1 of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import time
+
+CLOCK_REALTIME, NONBLOCK, CLOEXEC = 0, 0o4000, 0o2000000  # linux/timerfd.h
+ABSTIME, CANCEL_ON_SET = 1, 2
+FAR = 1 << 33  # seconds since 1970: it never rings
+ASKED = 5.0  # seconds until process 1 has answered
+WANTED = struct.Struct("d")
+
+
+class _Time(ctypes.Structure):
+    _fields_ = (("interval", ctypes.c_long * 2), ("value", ctypes.c_long * 2))
+
+
+class Watch:
+    """A descriptor that can be read once somebody has set the clock (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET), and
+    another on which a fork of process 1 asks it to set the clock forward: only then is that nobody else's doing.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor = int(self._libc.timerfd_create(CLOCK_REALTIME, NONBLOCK | CLOEXEC))
+        if self.descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self.asked, self._ask = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._arm()
+
+    def _arm(self) -> None:
+        wanted = _Time((0, 0), (FAR, 0))
+        if self._libc.timerfd_settime(self.descriptor, ABSTIME | CANCEL_ON_SET, ctypes.byref(wanted), None) != 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def was_set(self) -> bool:
+        """Whether it was, since this was last asked."""
+        try:
+            os.read(self.descriptor, 8)
+        except BlockingIOError:
+            return False
+        except OSError:  # ECANCELED
+            self._arm()
+            return True
+        return False
+
+    def ask(self, wanted: float) -> None:
+        """Called in a fork: have process 1 set the clock to `wanted` (seconds since 1970), unless that is in the past.
+
+        Returns when it has, or after ASKED seconds.
+        """
+        os.write(self._ask, WANTED.pack(wanted))
+        deadline = time.monotonic() + ASKED
+        while time.time() < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def correct(self) -> bool:
+        """Do what was asked. True when somebody else had set the clock before."""
+        others = self.was_set()
+        try:
+            (wanted,) = WANTED.unpack(os.read(self.asked, WANTED.size))
+        except BlockingIOError:
+            return others
+        if wanted > time.time():
+            time.clock_settime(time.CLOCK_REALTIME, wanted)
+            self.was_set()
+        return others
