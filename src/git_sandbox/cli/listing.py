@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from git_sandbox import signals
-from git_sandbox.cli import columns
+from git_sandbox.cli import columns, ondisk
 from git_sandbox.errors import Interrupted, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -71,9 +71,10 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _work(row: Row) -> str:
-    if row.merged or row.stashed:
-        return "merged" if row.merged else "stashed"
-    return "uncommitted" if row.uncommitted else "-"
+    work = "merged" if row.merged else "stashed" if row.stashed else "uncommitted" if row.uncommitted else ""
+    only = ondisk.count(row.changes)
+    unknown = row.changes is not None and row.changes.state == "unknown"
+    return ", ".join(filter(None, (work, f"{only} on disk" if only else "", "unknown" if unknown else ""))) or "-"
 
 
 def _overlap(row: Row) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common, words
+from git_sandbox.cli import common, ondisk, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate import review
@@ -49,9 +49,10 @@ def command(name: str, limit: int, as_json: bool) -> Result:
     if found.wip and uncommitted.new_work(repo, found.base, found.head, found.wip):
         where = "" if beyond_stash(repo, [found.wip]) else ", in your stash"
         lines.append(f"uncommitted work: {found.wip[:10]}{where} (`sandbox diff --wip {name}`)")
+    lines += ondisk.lines(name, found.record.changes)
     data = {
         "id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits, "branches": names,
-        "merged": merged, "stashed": stashed,
+        "merged": merged, "stashed": stashed, "changes": found.record.changes,
     }  # fmt: skip
     return Result("log", data, text="\n".join(lines))
 

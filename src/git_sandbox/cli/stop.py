@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common, progress
+from git_sandbox.cli import common, ondisk, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.sandbox import live
@@ -26,9 +26,10 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     for name in names:
         with progress.shown(quiet=as_json) as say:
             refs = live.stop(repo, name, say)
-        data.append({"id": name, "refs": refs})
+        changes = live.changes(repo, name) if refs else None
+        data.append({"id": name, "refs": refs, "changes": changes})
         said = (
             f"Stopped {name}. Look: `sandbox log {name}`" if refs else f"Stopped {name}: no changes, nothing is kept."
         )
-        lines.append(said)
+        lines += [said, *ondisk.lines(name, changes)]
     return Result("stop", data, text="\n".join(lines))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from git_sandbox.cli import columns
+from git_sandbox.cli import columns, ondisk
 from git_sandbox.cli.first import warnings
 from git_sandbox.collect import Collected
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
@@ -54,6 +54,7 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
         return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
     lines += [] if told else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
+    lines += ondisk.lines(finished.id, finished.home.changes, nothing_else=not finished.home.collected.updated)
     return (*lines, *_merge(finished, settled))
 
 
@@ -139,6 +140,7 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "id": finished.id,
         "exit_code": finished.exit_code,
         "changed": finished.home.changed,
+        "changes": finished.home.changes,
         "rescued": finished.home.rescued,
         "base": finished.record.base,
         "head": collected.head,

@@ -17,6 +17,7 @@ from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
+from git_sandbox.transport.manifest import Changes
 
 
 def running(repo: Repository, name: str) -> tuple[Entry, Record]:
@@ -79,3 +80,9 @@ def stop(repo: Repository, name: str, progress: Progress) -> dict[RefName, Oid]:
     if left and left[0].state is State.RECOVERABLE:
         raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")
     return left[0].refs if left else {}
+
+
+def changes(repo: Repository, name: str) -> Changes | None:
+    """What differed from the start when its work last came home, as its record says."""
+    record = store.find(repo, name).record
+    return record.changes if record else None

@@ -11,6 +11,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import beyond_stash, counts_beyond, paths_between, peeled, unmerged_of
 from git_sandbox.sandbox import inspect
 from git_sandbox.store import Entry, Record, State
+from git_sandbox.transport.manifest import Changes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Row:
     stashed: bool = False
     origin: str | None = None  # the sandbox it is a fork of
     overlap: Mapping[str, int] = field(default_factory=dict)
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         each.stashed and (each.pending or uncommitted),
         record.origin if record else None,
         overlap,
+        changes=record.changes if record else None,
     )
 
 
