@@ -101,6 +101,13 @@ ROWS = (
     Row("bases", "8G", "room in the cache for images later sandboxes of a repository start from, or no", kind="room"),
     Row("cow", AUTO, "how a disk shows the image its sandbox starts from", COW),
     Row("thin_pool", "", "LVM thin pool (VG/POOL) for the disks of root's sandboxes"),
+    Row(
+        "workdir",
+        "guest",
+        "where sessions begin: /workspace (guest), or the repository's own path (host)",
+        ("guest", "host"),
+        free=(ANY,),
+    ),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -136,6 +143,7 @@ class Settings:
     bases: int  # MiB; 0: none are kept
     cow: str
     thin_pool: str
+    workdir: str  # guest | host
     boot_timeout: int  # seconds
 
 

@@ -27,6 +27,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.transport.manifest import Changes
 
 SCHEMA = 1
+WORKSPACE = "/workspace"  # of every guest
 
 
 class State(StrEnum):
@@ -80,6 +81,7 @@ class Record(msgspec.Struct, frozen=True):
     changes: Changes | None = None  # what differed from the start when it last came home; None: nobody has looked
     origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
+    workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     schema: int = SCHEMA
 

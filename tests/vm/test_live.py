@@ -53,8 +53,10 @@ def test_options_and_everyone_who_speaks_ssh(boxes: Sandboxes, tmp_path: Path) -
         boxes.ok(
             "spawn", "-d", "--env", "TOKEN", "--env-file", str(listed), "--setup", str(setup),
             "--publish", f"{number}:8000", "--ssh-agent", "--mount", str(given),
+            "--workdir", "host",
         )  # fmt: skip
         assert VALUE not in arguments()
+        assert boxes.ok("exec", "vm-1", "--", "sh", "-c", "pwd; git status -s").text == f"{boxes.repo.path}\n"
         script = f"ls /mnt/given; cat {given}/sub/file; ! touch {given}/new && ! sudo touch {given}/new"
         assert boxes.ok("exec", "vm-1", "--", "sh", "-ec", script).text == "sub\nof the host\n"
         assert boxes.ok("exec", "vm-1", "--", "cat", "/tmp/setup-ran").text == "/workspace\n"

@@ -45,6 +45,7 @@ class Given(TypedDict, total=False):
     bases: str
     cow: str
     thin_pool: str
+    workdir: str
     boot_timeout: int
 
 

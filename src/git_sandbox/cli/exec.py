@@ -24,6 +24,6 @@ def command(name: str, command_line: tuple[str, ...], as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     session = live.open_session(repo, name)
-    directory = f"/workspace/{common.subdirectory(repo)}".rstrip("/")
+    directory = live.directory(live.running(repo, name)[1], common.subdirectory(repo))
     code = session.run(command_line, directory, stdout=2 if as_json else 1)
     return Result("exec", {"id": name, "exit_code": code}, exit_code=code)

@@ -25,7 +25,7 @@ from git_sandbox.settings import Settings, Value
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "image",
     "packages", "ignored", "exclude", "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish",
-    "ssh_agent", "cow", "boot_timeout",
+    "ssh_agent", "cow", "workdir", "boot_timeout",
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Resu
         raise StateError(f"sandbox `{name}` is {state}: it cannot be started", hint="`sandbox ls`")
     with progress.shown(quiet=as_json):
         session = live.open_session(repo, name)
-    code = session.shell(f"/workspace/{common.subdirectory(repo)}".rstrip("/"))
+    code = session.shell(live.directory(live.running(repo, name)[1], common.subdirectory(repo)))
     return Result(verb, {"id": name, "exit_code": code}, exit_code=code)
 
 

@@ -34,6 +34,11 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     return entry, entry.record
 
 
+def directory(record: Record, subdirectory: str) -> str:
+    """Where in the guest a session begins whose caller stands in `subdirectory` of the worktree."""
+    return f"{record.workdir}/{subdirectory}".rstrip("/")
+
+
 def open_session(repo: Repository, name: str) -> Session:
     """The session its supervisor holds open, for one more shell or command."""
     entry, _ = running(repo, name)

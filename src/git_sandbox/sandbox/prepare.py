@@ -153,6 +153,7 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         stash=tuple(stash),
         pid=os.getpid(),
         command=options.command or (),
+        workdir=os.fspath(repo.worktree) if settings.workdir == "host" else store.WORKSPACE,
     )
 
 

@@ -15,7 +15,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import bases
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import extras, fork, home, machines, prepare, requests
+from git_sandbox.sandbox import extras, fork, home, live, machines, prepare, requests
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
@@ -238,7 +238,7 @@ class _Life:
         extras.publish(opened, self.extras.ports)
 
     def _work(self, opened: Session, running: Running) -> int:
-        directory = f"/workspace/{self.options.subdirectory}".rstrip("/")
+        directory = live.directory(self.record, self.options.subdirectory)
         if self.options.command is not None and self.options.detached:
             return opened.run_logged(self.options.command, directory, self.box.directory.output, OUTPUT_LIMIT)
         if self.options.command is not None:
