@@ -29,7 +29,7 @@ def host(repo: GitRepo, tmp_path: Path) -> Host:
 
 def import_tree(host: Host, top: Object, *others: Object, limits: CollectLimits | None = None) -> None:
     tip = commit(top)
-    host.take(says(tip.oid), pack(tip, top, *others), limits)
+    host.take_all(says(tip.oid), pack(tip, top, *others), limits)
 
 
 REFUSED_TREES = {
@@ -40,7 +40,6 @@ REFUSED_TREES = {
     "slash": tree((FILE, b"a/b", LEAF)),
     "duplicate": tree((FILE, b"a", LEAF), (FILE, b"a", LEAF)),
     "unsorted": tree((FILE, b"b", LEAF), (FILE, b"a", LEAF)),
-    "zero-padded": tree((b"0100644", b"a", LEAF)),
     "empty-name": tree((FILE, b"", LEAF)),
     "truncated": Object("tree", b"100644 a\0short"),
     "not-a-tree": Object("tree", b"nonsense"),
@@ -73,22 +72,6 @@ def test_gitmodules_as_a_link(host: Host) -> None:
         import_tree(host, tree((LINK, b".gitmodules", LEAF)), LEAF)
 
 
-STRANGE_COMMITS: dict[str, dict[str, bytes]] = {
-    "nul in the message": {"message": b"a\0b\n"},
-    "date overflow": {"who": b"A <a@example.com> 18446744073709551617 +0000"},
-    "no e-mail": {"who": b"A U Thor 1700000000 +0000"},
-    "zero-padded date": {"who": b"A <a@example.com> 01700000000 +0000"},
-}
-
-
-@pytest.mark.parametrize("name", STRANGE_COMMITS)
-def test_malformed_commits(host: Host, name: str) -> None:
-    top = tree((FILE, b"a", LEAF))
-    tip = commit(top, **STRANGE_COMMITS[name])  # type: ignore[arg-type]
-    with refusal(host):
-        host.take(says(tip.oid), pack(tip, top, LEAF))
-
-
 @pytest.mark.parametrize(
     "top",
     [
@@ -115,7 +98,7 @@ def test_delta_bomb(host: Host) -> None:
     bomb = pack(tip, top, base, delta_bomb(base, 1 << 30))
     assert len(bomb) < 100_000
     with refusal(host, "limit"):
-        host.take(says(tip.oid), bomb, CollectLimits(alloc=64 << 20))
+        host.take_all(says(tip.oid), bomb, CollectLimits(alloc=64 << 20))
 
 
 def test_memory_limit_holds_without_the_alloc_limit(host: Host) -> None:
@@ -123,7 +106,7 @@ def test_memory_limit_holds_without_the_alloc_limit(host: Host) -> None:
     top = tree((FILE, b"a", base))
     tip = commit(top)
     with refusal(host):
-        host.take(says(tip.oid), pack(tip, top, base, delta_bomb(base, 1 << 30)), CollectLimits(memory=512 << 20))
+        host.take_all(says(tip.oid), pack(tip, top, base, delta_bomb(base, 1 << 30)), CollectLimits(memory=512 << 20))
 
 
 def test_a_huge_file_of_zeros(host: Host) -> None:
@@ -136,7 +119,7 @@ def test_a_huge_commit_message(host: Host) -> None:
     top = tree((FILE, b"a", LEAF))
     tip = commit(top, message=b"x" * (17 << 20))
     with refusal(host, "limit"):
-        host.take(says(tip.oid), pack(tip, top, LEAF))
+        host.take_all(says(tip.oid), pack(tip, top, LEAF))
 
 
 def test_a_huge_tree(host: Host) -> None:
@@ -151,7 +134,7 @@ def test_tree_bomb(host: Host) -> None:
     bomb = pack(tip, *objects)
     assert len(bomb) < 2000
     with refusal(host, "files in all"):
-        host.take(says(tip.oid), bomb)
+        host.take_all(says(tip.oid), bomb)
 
 
 def test_a_tree_bomb_made_of_the_users_own_trees(host: Host) -> None:
@@ -195,14 +178,15 @@ def test_depth_bomb(host: Host) -> None:
     objects = tree_bomb(levels=3000, width=1)
     tip = commit(objects[-1])
     with refusal(host, "levels deep"):
-        host.take(says(tip.oid), pack(tip, *objects))
+        host.take_all(says(tip.oid), pack(tip, *objects))
 
 
-def test_a_bomb_in_an_unreferenced_tree_is_found_too(host: Host) -> None:
+def test_a_bomb_that_nothing_leads_to_stays_behind(host: Host) -> None:
     top = tree((FILE, b"a", LEAF))
     tip = commit(top)
-    with refusal(host, "files in all"):
-        host.take(says(tip.oid), pack(tip, top, *tree_bomb(levels=10, width=10)))
+    bomb = tree_bomb(levels=10, width=10)
+    host.take_all(says(tip.oid), pack(tip, top, *bomb))
+    assert host.repo.run("cat-file", "-e", bomb[-1].oid).returncode != 0
 
 
 def test_a_long_file_name(host: Host) -> None:
@@ -217,12 +201,12 @@ def test_more_bytes_than_the_limit(host: Host) -> None:
     whole = pack(tip, top, noise)
     pieces = (whole[at : at + (1 << 20)] for at in range(0, len(whole), 1 << 20))
     with refusal(host):
-        host.take(says(tip.oid), pieces, CollectLimits(pack=1 << 20))
+        host.take_all(says(tip.oid), pieces, CollectLimits(pack=1 << 20))
 
 
 def test_a_header_that_claims_four_billion_objects(host: Host) -> None:
     with refusal(host, "claims"):
-        host.take(says(LEAF.oid), pack(LEAF, count=0xFFFFFFFF))
+        host.take_all(says(LEAF.oid), pack(LEAF, count=0xFFFFFFFF))
 
 
 def test_time_limit(host: Host) -> None:
@@ -233,7 +217,7 @@ def test_time_limit(host: Host) -> None:
             yield b"\0"
 
     with refusal(host):
-        host.take(says(LEAF.oid), trickle(), CollectLimits(time=1.0))
+        host.take_all(says(LEAF.oid), trickle(), CollectLimits(time=1.0))
 
 
 # --- broken packs -----------------------------------------------------------------------------------------------------
@@ -244,13 +228,13 @@ def test_a_truncated_pack(host: Host, cut: int) -> None:
     top = tree((FILE, b"a", LEAF))
     tip = commit(top)
     with refusal(host):
-        host.take(says(tip.oid), pack(tip, top, LEAF)[:cut])
+        host.take_all(says(tip.oid), pack(tip, top, LEAF)[:cut])
 
 
 @pytest.mark.parametrize("noise", [b"garbage", b"PACK", b"\0" * 100, os.urandom(5000)], ids=len)
 def test_garbage(host: Host, noise: bytes) -> None:
     with refusal(host):
-        host.take(says(LEAF.oid), noise)
+        host.take_all(says(LEAF.oid), noise)
 
 
 def test_a_flipped_bit(host: Host) -> None:
@@ -259,7 +243,7 @@ def test_a_flipped_bit(host: Host) -> None:
     whole = bytearray(pack(tip, top, LEAF))
     whole[40] ^= 1
     with refusal(host):
-        host.take(says(tip.oid), bytes(whole))
+        host.take_all(says(tip.oid), bytes(whole))
 
 
 def test_data_after_the_pack_is_never_stored(host: Host) -> None:
@@ -268,8 +252,8 @@ def test_data_after_the_pack_is_never_stored(host: Host) -> None:
     tip = commit(top)
     extra = os.urandom(1 << 20)
     with refusal(host, "data follows"):
-        host.take(says(tip.oid), [pack(tip, top, LEAF), *[extra] * 8])
-    host.take(says(tip.oid), pack(tip, top, LEAF) + b"x" * 100)
+        host.take_all(says(tip.oid), [pack(tip, top, LEAF), *[extra] * 8])
+    host.take_all(says(tip.oid), pack(tip, top, LEAF) + b"x" * 100)
     stored = sum(path.stat().st_size for path in (host.repo.path / ".git/objects/pack").iterdir())
     assert stored < 10_000
 
@@ -280,7 +264,7 @@ def test_an_error_in_the_middle_of_the_stream(host: Host) -> None:
         raise CollectError("the guest reports a failure")
 
     with refusal(host, "the guest reports a failure"):
-        host.take(says(LEAF.oid), fails())
+        host.take_all(says(LEAF.oid), fails())
 
 
 def test_an_error_after_a_whole_pack(host: Host) -> None:
@@ -292,7 +276,7 @@ def test_an_error_after_a_whole_pack(host: Host) -> None:
         raise CollectError("the guest reports a failure")
 
     with refusal(host, "the guest reports a failure"):
-        host.take(says(tip.oid), fails())
+        host.take_all(says(tip.oid), fails())
 
 
 MISSING = "1" * 40
@@ -302,13 +286,13 @@ def test_links_to_what_is_not_there(host: Host) -> None:
     top = tree((FILE, b"a", LEAF))
     orphan = commit(top, [MISSING])
     with refusal(host):
-        host.take(says(orphan.oid), pack(orphan, top, LEAF))
+        host.take_all(says(orphan.oid), pack(orphan, top, LEAF))
     holed = tree((FILE, b"a", MISSING))
     tip = commit(holed)
     with refusal(host):
-        host.take(says(tip.oid), pack(tip, holed))
+        host.take_all(says(tip.oid), pack(tip, holed))
 
 
 def test_a_delta_against_nothing(host: Host) -> None:
     with refusal(host):
-        host.take(says(LEAF.oid), pack(delta_bomb(blob(b"never sent"), 100)))
+        host.take_all(says(LEAF.oid), pack(delta_bomb(blob(b"never sent"), 100)))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import git_sandbox.guest
 from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
+from git_sandbox.errors import CollectError
 from git_sandbox.git.names import SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository, discover
 from git_sandbox.transport import manifest, stream
@@ -100,6 +101,16 @@ class Host:
         return collect(
             self.repository, self.refs, said, chunks, quarantine=self.quarantine, limits=limits or CollectLimits()
         )
+
+    def take_all(
+        self, said: manifest.Manifest, pack: bytes | Iterable[bytes], limits: CollectLimits | None = None
+    ) -> Collected:
+        """The same where one thing is sent. Raises CollectError when it was set aside."""
+        done = self.take(said, pack, limits)
+        if done.set_aside:
+            assert not done.updated
+            raise CollectError("set aside", cause="; ".join(map(str, done.set_aside)))
+        return done
 
     def sandbox_refs(self) -> dict[str, str]:
         return {name: value for name, value in self.repo.refs().items() if name.startswith("refs/sandbox")}

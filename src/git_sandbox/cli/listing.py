@@ -74,7 +74,7 @@ def _work(row: Row) -> str:
     work = "merged" if row.merged else "stashed" if row.stashed else "uncommitted" if row.uncommitted else ""
     only = ondisk.count(row.changes)
     unknown = row.changes is not None and row.changes.state == "unknown"
-    return ", ".join(filter(None, (work, f"{only} on disk" if only else "", "unknown" if unknown else ""))) or "-"
+    return ", ".join(filter(None, (work, "partly home" if row.partly else "", f"{only} on disk" if only else "", "unknown" if unknown else ""))) or "-"
 
 
 def _overlap(row: Row) -> str:

@@ -24,10 +24,10 @@ def command(watch: bool, as_json: bool) -> Result:
     home, the disk is kept until `sandbox drop ID`), refs (only refs are left) or broken (its record is damaged).
 
     BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
-    commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -; how much is only on its disk
-    (ignored, outside the workspace, in repositories inside); and unknown when its guest could not be looked
-    through. OVERLAP names the other sandboxes that changed some of the same files, and how many; `sandbox compare`
-    says more.
+    commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -; partly home when something could
+    not come and is on its disk only (--json says what and why); how much else is only there (ignored, outside the
+    workspace, in repositories inside); and unknown when its guest could not be looked through. OVERLAP names the other
+    sandboxes that changed some of the same files, and how many; `sandbox compare` says more.
 
     \b
     Examples:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox.collect import plan
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine, quarantined
-from git_sandbox.collect.treecheck import check_objects, refused
+from git_sandbox.collect.sorting import equal_work, sort
+from git_sandbox.collect.treecheck import refused
 from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.text import one_line
-from git_sandbox.transport.manifest import GuestRef, Manifest, SetAside
+from git_sandbox.transport.manifest import Manifest, SetAside
 
 MAX_KNOWN = 20_000  # object names in a request: about a megabyte
 _MAX_WARNING = 500  # characters
+_MAX_WARNINGS = 200
 _DEFAULT_LIMITS = CollectLimits()
 _NOTHING: Mapping[str, str] = {}
 
@@ -26,7 +27,7 @@ _NOTHING: Mapping[str, str] = {}
 class Collected:
     """What came home.
 
-    `head` is None when the guest's HEAD is unborn: then there is no `refs/sandbox/<id>`, or it is an old one.
+    `head` is None when the guest's HEAD is unborn or was set aside: there is no `refs/sandbox/<id>`, or an old one.
     `updated` holds only refs that changed, with their old and new objects. `names` maps the guest's full ref names
     to ours. `wip` is None when the guest has no uncommitted work; `stale` are refs of this sandbox that the guest
     has no more (an old wip or stash, a deleted branch). `warnings` are safe to print. `set_aside`: what did not come,
@@ -74,7 +75,8 @@ def collect(
     `quarantine` is a directory that does not exist yet, on a file system with room for the pack. `given` are refs
     the guest started with (full name to object): those it did not touch are left out.
 
-    Raises CollectError (nothing in the repository has changed) or HostResourceError.
+    What is sound comes, the rest is in `Collected.set_aside`. Raises CollectError when the stream is broken or costs
+    too much, or the refs cannot be written (nothing in the repository has changed); HostResourceError.
     """
     if manifest.object_format != repo.object_format:
         raise refused(f"its object format is {manifest.object_format}, here it is {repo.object_format}")
@@ -92,22 +94,16 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     repo = place.repo
     everything, head = repo.refs_and_head()
     existing = refs.own(everything)
-    wanted, warnings = _acceptable(place, manifest)
-    check_objects(place)
-    made = plan.make(manifest, refs, plan.Names(refs, existing, ignore_case=place.ignore_case), wanted)
+    names = plan.Names(refs, existing, ignore_case=place.ignore_case)
+    listed = [ref for ref in manifest.refs if given.get(ref.name) != ref.oid or not names.new(ref.name)]
+    sorted_out = sort(place, replace(manifest, refs=tuple(listed)), _names(refs, everything, head))
+    sound = sorted_out.sound
+    made = plan.make(sound, refs, names, sound.refs)
     others: dict[str, str] = {name: value for name, value in everything.items() if plan.kind_of(name)[0] == "other"}
     made.leave_out({**others, **given}, existing)
-    _check_uncommitted(place, refs, manifest, made.targets, existing)
-    wip = made.targets.get(refs.wip)
-    if wip is None and refs.wip in existing and manifest.head.oid and manifest.wip_state == "none":
-        # Nothing is uncommitted any more: what an earlier import found must not pass for the end. The reflog keeps it.
-        made.targets[refs.wip] = Oid(manifest.head.oid)
-    if manifest.wip_state == "partial" and wip is not None and existing.get(refs.wip, wip) != wip:
-        # This one lacks files that the earlier one may have: it is never replaced by less.
-        made.targets[refs.earlier(existing[refs.wip])] = existing[refs.wip]
+    wip = _uncommitted(place, refs, sound, made.targets, existing)
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
-        place.check_connected(set(changed.values()), _names(refs, everything, head))
         place.check_writable(changed, existing)
         place.deliver(changed)
     return Collected(
@@ -117,85 +113,40 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         updated={name: (existing.get(name), value) for name, value in changed.items()},
         names=made.names,
         stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),
-        warnings=(*warnings, *made.warnings, *(one_line(text, limit=_MAX_WARNING) for text in manifest.warnings)),
-        set_aside=manifest.set_aside,
+        warnings=_safe((*made.warnings, *manifest.warnings)),
+        set_aside=(*manifest.set_aside, *sorted_out.aside),
     )
+
+
+def _uncommitted(
+    place: Quarantine,
+    refs: SandboxRefs,
+    manifest: Manifest,
+    targets: dict[RefName, Oid],
+    existing: Mapping[RefName, Oid],
+) -> Oid | None:
+    """The commit of the uncommitted work; `targets` gets what follows for earlier ones. An equal one is kept."""
+    before, new = existing.get(refs.wip), targets.get(refs.wip)
+    if before and new and equal_work(place, manifest, before, new):
+        targets[refs.wip] = before
+    elif new is None and before and manifest.head.oid and manifest.wip_state == "none":
+        # Nothing is uncommitted any more: what an earlier import found must not pass for the end. The reflog keeps it.
+        targets[refs.wip] = Oid(manifest.head.oid)
+        return None
+    elif manifest.wip_state == "partial" and new and before and before != new:
+        # This one lacks files that the earlier one may have: it is never replaced by less.
+        targets[refs.earlier(before)] = before
+    return targets.get(refs.wip) if new else None
+
+
+def _safe(texts: Sequence[str]) -> tuple[str, ...]:
+    """Texts of the guest's, fit to print, and not so many that they push everything else off the screen."""
+    shown = [one_line(text, limit=_MAX_WARNING) for text in texts[:_MAX_WARNINGS]]
+    more = len(texts) - len(shown)
+    return (*shown, *([f"and {more} more warnings"] if more else []))
 
 
 def _is_guests(name: RefName) -> bool:
     """Whether the ref follows the guest; base, meta, backup and earlier are the host's own records."""
     own = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/", "refs/sandbox-earlier/")
     return not name.startswith(own)
-
-
-def _acceptable(place: Quarantine, manifest: Manifest) -> tuple[list[GuestRef], list[str]]:
-    """The refs to import. Everything named must exist; branches, notes, stashes and HEAD must be commits.
-
-    A tag, or a ref of another kind, of something else (a tree, a blob) is legal and harmless, but no work to bring
-    home: it is left out.
-    """
-    tags = {ref.oid for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("tags", "other")}
-    commits = {ref.oid for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("heads", "notes")}
-    commits |= {entry.oid for entry in manifest.stash}
-    commits |= {oid for oid in (manifest.head.oid, manifest.wip and manifest.wip.oid) if oid}
-    kinds = _kinds(place, sorted(tags | commits))
-    for oid in sorted(commits):
-        if kinds[oid][0] != "commit":
-            raise refused(f"{oid} should be a commit and is {kinds[oid][0]}")
-    for oid in sorted(tags):
-        if kinds[oid][0] == "missing":
-            raise refused(f"{oid} is missing")
-    strange = [one_line(ref.name) for ref in manifest.refs if kinds[ref.oid][1] != "commit"]
-    warnings = [f"{name} does not point to a commit: left in the sandbox" for name in strange]
-    return [ref for ref in manifest.refs if kinds[ref.oid][1] == "commit"], warnings
-
-
-def _kinds(place: Quarantine, oids: list[str]) -> dict[str, tuple[str, str]]:
-    """For each object its type and the type of what it peels to, "missing" where there is none."""
-    lines = "".join(f"{oid}\n{oid}^{{commit}}\n" for oid in oids)
-    rows = place.run("cat-file", "--batch-check", "--buffer", input=lines.encode()).decode().splitlines()
-    types = [row.split(" ")[1] for row in rows]
-    return dict(zip(oids, zip(types[::2], types[1::2], strict=True), strict=True))
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What a commit of uncommitted work holds, without the times and names that make each such commit unique."""
-
-    tree: str
-    base: tuple[str, ...]
-    index: str | None
-
-
-def _shape(place: Quarantine, wip: str, base: tuple[str, ...]) -> _Shape | None:
-    """None when the commit does not stand on `base` with at most an index commit beside it."""
-    tree, *parents = place.run("rev-parse", f"{wip}^{{tree}}", f"{wip}^@").decode().split()
-    below, beside = tuple(parents[: len(base)]), parents[len(base) :]
-    if below != base or len(beside) > 1:
-        return None
-    index = place.run("rev-parse", f"{beside[0]}^{{tree}}").decode().strip() if beside else None
-    return _Shape(tree, base, index)
-
-
-def _check_uncommitted(
-    place: Quarantine,
-    refs: SandboxRefs,
-    manifest: Manifest,
-    targets: dict[RefName, Oid],
-    existing: Mapping[RefName, Oid],
-) -> None:
-    """The wip commit must be what the manifest says: others build on it. An equal one from before is kept."""
-    base = (manifest.head.oid,) if manifest.head.oid else ()
-    empty = hashlib.new(manifest.object_format, b"tree 0\0", usedforsecurity=False).hexdigest()
-    wip = manifest.wip
-    if wip is None:
-        return
-    shape = _shape(place, wip.oid, base)
-    implied = () if base else (wip.tree, empty)  # an unborn HEAD's index is kept only where it says something new
-    if shape is None or shape.tree != wip.tree or manifest.worktree_tree != wip.tree:
-        raise refused("the commit of the uncommitted work is not what the list of refs says")
-    if shape.index != wip.index_tree and not (shape.index is None and wip.index_tree in implied):
-        raise refused("the commit of the uncommitted work is not what the list of refs says")
-    before = existing.get(refs.wip)
-    if before and _shape(place, before, base) == shape:
-        targets[refs.wip] = before

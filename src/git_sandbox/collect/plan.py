@@ -21,7 +21,8 @@ class Names:
         self._ignore_case = ignore_case
         self._files: dict[str, str] = {}  # key: as the file system compares names
         self._directories: set[str] = set()
-        for name in existing:
+        self._existing = frozenset(existing)
+        for name in self._existing:
             self._occupy(name)
 
     def _key(self, name: str) -> str:
@@ -40,6 +41,10 @@ class Names:
             and key not in self._directories
             and not any(parent in self._files for parent in _parents(key))
         )
+
+    def new(self, guest_name: str) -> bool:
+        """Whether no ref of this sandbox follows the guest's yet."""
+        return not {self._readable(guest_name), self._hashed(guest_name)} & self._existing
 
     def choose(self, guest_name: str) -> tuple[RefName, bool]:
         """Our name for the guest's full ref name, and whether it can be read off it (else it is a hash)."""

@@ -35,6 +35,9 @@ _CONFIG = {
     "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
     "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n",
 }
+_CACHE = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
+_MAX_COMPLAINTS = 64 << 20  # bytes that git may say about the objects of one pack
+_DIED = 64  # `git fsck` ends with a sum of small bits, with 128 and more when it gave up
 _HINT = "nothing was imported; the sandbox's disk is kept"
 
 
@@ -73,16 +76,21 @@ class Quarantine:
         env = {**HERMETIC, "GIT_ALLOC_LIMIT": str(limits.alloc), "GIT_CEILING_DIRECTORIES": str(path.parent)}
         self._git = Git(path).with_env(**env)
 
-    def run(self, *args: str, input: bytes | None = None, feed: Iterable[bytes] | None = None) -> bytes:
-        """Standard output of git in the quarantine, under all limits. Raises CollectError when git says no."""
-        config = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
+    def run(
+        self, *args: str, input: bytes | None = None, feed: Iterable[bytes] | None = None, store: Path | None = None
+    ) -> bytes:
+        """Standard output of git in the quarantine, under all limits. `store`: another place for its objects.
+
+        Raises CollectError when git says no.
+        """
+        git = self._git.with_env(GIT_OBJECT_DIRECTORY=str(store)) if store else self._git
         promisor = ("-c", "remote.quarantine.promisor=true") if self.promisor else ()
-        done = self._git.try_run(
-            *config, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
+        done = git.try_run(
+            *_CACHE, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
         )
         if done.returncode != 0:
             why = printable(done.complaint, limit=1000) or f"git {args[0]} ended with {done.returncode}"
-            raise CollectError("what the guest sent was refused", cause=why, hint=_HINT)
+            raise _refused(why)
         return done.stdout
 
     def take(self, pack: Iterable[bytes]) -> None:
@@ -91,17 +99,50 @@ class Quarantine:
         begin = _beginning(chunks, self.limits.objects)
         if not begin:
             return
-        # A partial clone lacks objects it may refer to, so there links are checked by `check_connected` alone.
-        strict = "--fsck-objects" if self.promisor else "--strict"
+        # Neither links nor content are checked here: the first thing that is wrong would end it. See `examine`.
         size = f"--max-input-size={self.limits.pack}"
         self.run(
-            "index-pack", "--stdin", "--fix-thin", strict, size, f"--threads={_THREADS}",
+            "index-pack", "--stdin", "--fix-thin", size, f"--threads={_THREADS}",
             feed=itertools.chain([begin], chunks),
         )  # fmt: skip
         if (
             next(chunks, None) is not None
         ):  # git stops reading at the end of the pack; the guest's last word comes later
-            raise CollectError("what the guest sent was refused", cause="data follows the end of the pack", hint=_HINT)
+            raise _refused("data follows the end of the pack")
+
+    @property
+    def filled(self) -> bool:
+        """Whether anything came."""
+        return any((self.path / "objects/pack").glob("*.idx"))
+
+    @property
+    def alone(self) -> Path:
+        """An object store of the same packs, without the user's objects."""
+        store = self.path / "alone"
+        if not store.is_dir():
+            store.mkdir()
+            (store / "pack").symlink_to("../objects/pack")
+        return store
+
+    def as_gitmodules(self, names: list[str]) -> Path:
+        """An object store that has these files, each as `.gitmodules` of a tree."""
+        store = self.path / "gitmodules"
+        store.mkdir()
+        (store / "pack").mkdir()
+        self.run("pack-objects", "-q", str(store / "pack/pack"), input="".join(f"{name}\n" for name in names).encode())
+        trees = "".join(f"100644 blob {name}\t.gitmodules\n\n" for name in names)
+        self.run("mktree", "--batch", input=trees.encode(), store=store)
+        return store
+
+    def fsck(self, store: Path, options: Iterable[str]) -> tuple[int, bytes]:
+        """What git says of every object in `store`, and its exit status. Raises CollectError when it does not end."""
+        words = ("fsck", "--strict", "--full", "--no-dangling", "--no-reflogs", "--no-progress")
+        done = self._git.with_env(GIT_OBJECT_DIRECTORY=str(store)).try_run(
+            *_CACHE, *options, *words, timeout=self.limits.time, limits=self.limits.for_child(), output=_MAX_COMPLAINTS
+        )
+        if not 0 <= done.returncode < _DIED:
+            raise _refused(printable(done.complaint, limit=1000) or f"git fsck ended with {done.returncode}")
+        return done.returncode, done.stderr
 
     def new_objects(self) -> Iterator[str]:
         """Names of the objects in the pack (and the few of the user's that complete it)."""
@@ -144,6 +185,10 @@ class Quarantine:
                 raise _not_stored(done.complaint)
 
 
+def _refused(why: str) -> CollectError:
+    return CollectError("what the guest sent was refused", cause=why, hint=_HINT)
+
+
 def _not_stored(complaint: str) -> CollectError:
     return CollectError(
         "the commits could not be stored in your repository",
@@ -175,10 +220,9 @@ def _beginning(chunks: Iterator[bytes], most: int) -> bytes:
         return begin
     magic, version, count = _PACK_HEADER.unpack_from(begin.ljust(_PACK_HEADER.size, b"\0"))
     if magic != b"PACK" or version not in _PACK_VERSIONS:
-        raise CollectError("what the guest sent was refused", cause="it is not a pack", hint=_HINT)
+        raise _refused("it is not a pack")
     if count > most:
-        cause = f"the pack claims {count} objects, the limit is {most}"
-        raise CollectError("what the guest sent was refused", cause=cause, hint=_HINT)
+        raise _refused(f"the pack claims {count} objects, the limit is {most}")
     return begin
 
 

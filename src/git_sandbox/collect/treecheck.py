@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine
 from git_sandbox.errors import CollectError
 
 _ENTRY = {width: re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
-_DIRECTORY = (b"40000", b"040000")
+DIRECTORY = (b"40000", b"040000")
 _BATCH_OBJECTS = 50_000  # names per question to git
 _BATCH_BYTES = 32 << 20  # bytes of trees per answer of git
 
@@ -38,20 +38,25 @@ def refused(why: str) -> CollectError:
     )
 
 
-def check_objects(quarantine: Quarantine) -> None:
-    """Raises CollectError when a new object is too big, or a new tree too deep or too wide."""
+def oversized(quarantine: Quarantine) -> dict[str, str]:
+    """The new objects that are too big, and the new trees that are malformed, too deep or too wide, each with why.
+
+    Raises CollectError when measuring alone would cost too much.
+    """
     limits = quarantine.limits
     ceilings = {"blob": limits.blob, "tree": limits.tree, "commit": limits.message, "tag": limits.message}
-    trees = {}
-    for name, kind, size in _sizes(quarantine, quarantine.new_objects()):
+    found, trees = {}, {}
+    for name, kind, size in sizes(quarantine, quarantine.new_objects()):
         if size > ceilings.get(kind, 0):
-            raise refused(f"{kind} {name} has {size} bytes, the limit is {ceilings.get(kind, 0)}")
-        if kind == "tree":
+            found[name] = f"{kind} {name} has {size} bytes, the limit is {ceilings.get(kind, 0)}"
+        elif kind == "tree":
             trees[name] = size
-    measure(_load(quarantine, trees), limits)
+    loaded = _load(quarantine, trees, found)
+    measure(loaded, limits, trees.keys(), found)
+    return found
 
 
-def _sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+def sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:
     """Name, type and size of those objects that exist."""
     rest = iter(names)
     while batch := list(itertools.islice(rest, _BATCH_OBJECTS)):
@@ -66,26 +71,44 @@ def _lines(names: Iterable[str]) -> bytes:
     return "".join(f"{name}\n" for name in names).encode("ascii")
 
 
-def _load(quarantine: Quarantine, sizes: Mapping[str, int]) -> dict[str, Tree]:
-    """The new trees and, level by level, the user's trees they refer to. In a partial clone some may be missing."""
+def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str]) -> dict[str, Tree]:
+    """The trees in `new` (with their sizes) and, level by level, the user's trees they refer to. What cannot be read,
+    or is missing as in a partial clone, stands as an empty one; of the new ones `found` gets the reason.
+    """
     known: dict[str, Tree] = {}
     names: dict[str, str] = {}  # one text for each child, however many entries name it
     entries = 0
-    level = dict(sizes)
+    level = dict(new)
     for _ in range(quarantine.limits.depth + 1):
-        if not level:
-            return known
-        for group in _groups(level):
-            for name, tree in _read(quarantine, group).items():
-                children = tuple(names.setdefault(child, child) for child in tree.children)
-                known[name] = replace(tree, children=children)
-                entries += len(tree.children)
+        for name, data in contents(quarantine, level):
+            try:
+                tree = parse(data, len(name) // 2, quarantine.limits)
+            except ValueError as error:
+                tree = Tree(0, ())
+                if name in new:
+                    found[name] = f"tree {name}: {error}"
+            known[name] = replace(tree, children=tuple(names.setdefault(each, each) for each in tree.children))
+            entries += len(tree.children)
             if entries > quarantine.limits.directories:
                 raise refused(f"its trees name more than {quarantine.limits.directories} directories in all")
         below = {child for name in level for child in known[name].children} - known.keys()
-        level = {name: size for name, kind, size in _sizes(quarantine, below) if kind == "tree"}
+        level = {name: size for name, kind, size in sizes(quarantine, below - found.keys()) if kind == "tree"}
         known |= {name: Tree(0, ()) for name in below - level.keys()}
-    raise refused(f"a directory is more than {quarantine.limits.depth} levels deep")
+        if not level:
+            break
+    return known | {name: Tree(0, ()) for name in level}
+
+
+def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of objects that exist; `names` has their sizes."""
+    for group in _groups(names):
+        output = quarantine.run("cat-file", "--batch", "--buffer", input=_lines(group))
+        at = 0
+        for name in group:
+            end = output.index(b"\n", at)
+            size = int(output[at:end].rsplit(b" ", 1)[1])
+            yield name, output[end + 1 : end + 1 + size]
+            at = end + 1 + size + 1
 
 
 def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
@@ -100,34 +123,28 @@ def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
     yield group
 
 
-def _read(quarantine: Quarantine, names: list[str]) -> dict[str, Tree]:
-    output = quarantine.run("cat-file", "--batch", "--buffer", input=_lines(names))
-    found = {}
-    at = 0
-    for name in names:
-        end = output.index(b"\n", at)
-        size = int(output[at:end].rsplit(b" ", 1)[1])
-        found[name] = parse(output[end + 1 : end + 1 + size], len(name) // 2, quarantine.limits)
-        at = end + 1 + size + 1
+def entries_of(data: bytes, width: int) -> list[tuple[bytes, bytes, bytes]]:
+    """Mode, name and object of everything in a tree. Raises ValueError when it is malformed."""
+    found: list[tuple[bytes, bytes, bytes]] = _ENTRY[width].findall(data)
+    if sum(len(mode) + len(name) for mode, name, _ in found) + len(found) * (width + 2) != len(data):
+        raise ValueError("it is malformed")
     return found
 
 
 def parse(data: bytes, width: int, limits: CollectLimits) -> Tree:
-    """`data` is the content of a tree object; `width` the bytes of an object name."""
-    entries: list[tuple[bytes, bytes, bytes]] = _ENTRY[width].findall(data)
-    if sum(len(mode) + len(name) for mode, name, _ in entries) + len(entries) * (width + 2) != len(data):
-        raise refused("a tree object is malformed")
-    longest = max((len(name) for _, name, _ in entries), default=0)
+    """`data` is the content of a tree object; `width` the bytes of an object name. Raises ValueError."""
+    listed = entries_of(data, width)
+    longest = max((len(name) for _, name, _ in listed), default=0)
     if longest > limits.entry_name:
-        raise refused(f"a file name has {longest} bytes, the limit is {limits.entry_name}")
-    directories = [(what.hex(), len(name)) for mode, name, what in entries if mode in _DIRECTORY]
+        raise ValueError(f"a file name has {longest} bytes, the limit is {limits.entry_name}")
+    directories = [(what.hex(), len(name)) for mode, name, what in listed if mode in DIRECTORY]
     lengths = tuple(length for _, length in directories)
-    names = sum(len(name) for _, name, _ in entries) - sum(lengths)
-    return Tree(len(entries) - len(lengths), tuple(child for child, _ in directories), names, lengths)
+    names = sum(len(name) for _, name, _ in listed) - sum(lengths)
+    return Tree(len(listed) - len(lengths), tuple(child for child, _ in directories), names, lengths)
 
 
-def measure(trees: Mapping[str, Tree], limits: CollectLimits) -> None:
-    """Raises CollectError when any of `trees` has too many paths or levels. All children must be in `trees`."""
+def measure(trees: Mapping[str, Tree], limits: CollectLimits, judged: Container[str], found: dict[str, str]) -> None:
+    """Put those of `judged` with too many paths or levels into `found`, with why. All children must be in `trees`."""
     paths: dict[str, int] = {}
     size: dict[str, int] = {}
     depth: dict[str, int] = {}
@@ -141,13 +158,19 @@ def measure(trees: Mapping[str, Tree], limits: CollectLimits) -> None:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            paths[name] = tree.files + sum(paths[child] for child in tree.children)
             below = zip(tree.children, tree.lengths, strict=True)
-            size[name] = tree.names + sum(size[child] + paths[child] * (length + 1) for child, length in below)
-            depth[name] = 1 + max((depth[child] for child in tree.children), default=0)
-            if paths[name] > limits.paths:
-                raise refused(f"a directory holds more than {limits.paths} files in all")
-            if size[name] > limits.path_bytes:
-                raise refused(f"the paths of a directory have more than {limits.path_bytes} bytes in all")
-            if depth[name] > limits.depth:
-                raise refused(f"a directory is more than {limits.depth} levels deep")
+            long = tree.names + sum(size[child] + paths[child] * (length + 1) for child, length in below)
+            # No more than needed: else the numbers themselves would become long.
+            size[name] = min(long, limits.path_bytes + 1)
+            paths[name] = min(tree.files + sum(paths[child] for child in tree.children), limits.paths + 1)
+            depth[name] = min(1 + max((depth[child] for child in tree.children), default=0), limits.depth + 1)
+            if name in judged and (why := _too_much(paths[name], size[name], depth[name], limits)):
+                found.setdefault(name, f"tree {name}: {why}")
+
+
+def _too_much(paths: int, size: int, depth: int, limits: CollectLimits) -> str:
+    if paths > limits.paths:
+        return f"a directory holds more than {limits.paths} files in all"
+    if size > limits.path_bytes:
+        return f"the paths of a directory have more than {limits.path_bytes} bytes in all"
+    return f"a directory is more than {limits.depth} levels deep" if depth > limits.depth else ""

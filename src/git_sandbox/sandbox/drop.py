@@ -42,6 +42,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         inside = nested.holdings(repo, box, record)
         if not force:
             _refuse_recoverable(name, entry)
+            _refuse_partly(name, entry, record)
             _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
@@ -56,6 +57,16 @@ def _refuse_recoverable(name: str, entry: Entry) -> None:
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",
             hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` throws it away",
+        )
+
+
+def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
+    if record is not None and record.partly and entry.directory.has_disk():
+        shown = "\n".join(record.partly[:SHOWN]) + (" …" if len(record.partly) > SHOWN else "")
+        raise StateError(
+            f"sandbox `{name}` is only partly home: {len(record.partly)} thing(s) are on its disk only",
+            cause=shown,
+            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` throws it away",
         )
 
 

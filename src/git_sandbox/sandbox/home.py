@@ -36,6 +36,7 @@ ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
 DYING = 3.0  # seconds until a machine that has hung up is gone
 BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
+SHOWN = 20  # rows of what is only partly home that are printed
 MAX_PARTLY = 1000  # rows of a record
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 UNSAID = Changes("unknown", "the guest does not say what changed")
@@ -84,6 +85,8 @@ class Home:
             *self.lfs.warnings,
             *self.nested.warnings,
             *([told] if self.away else []),
+            *(f"still on the sandbox's disk only: {row}" for row in self.partly[:SHOWN]),
+            *([f"{len(self.partly)} in all: `sandbox ls --json` has them"] if len(self.partly) > SHOWN else []),
         )
 
 

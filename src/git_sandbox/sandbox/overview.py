@@ -18,7 +18,8 @@ from git_sandbox.transport.manifest import Changes
 class Row:
     """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown. `moved`: the branch it started
     from points elsewhere by now. `stashed`: what is not merged is all in the user's stash. `overlap`: how many of the
-    files it touched each unmerged sibling touched, too.
+    files it touched each unmerged sibling touched, too. `partly`: what did not come home, safe to print; such a one
+    never counts as merged.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Row:
     origin: str | None = None  # the sandbox it is a fork of
     overlap: Mapping[str, int] = field(default_factory=dict)
     changes: Changes | None = None
+    partly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def rows(repo: Repository) -> list[Row]:
 
 def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, overlap: Mapping[str, int]) -> Row:
     entry, record = each.entry, each.record
+    partly = record.partly if record else ()
     return Row(
         entry.id,
         entry.state,
@@ -85,7 +88,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
         ahead,
         uncommitted,
-        each.head is not None and not uncommitted and not each.pending,
+        each.head is not None and not uncommitted and not each.pending and not partly,
         entry.disk_bytes,
         record.command if record else (),
         moved,
@@ -93,6 +96,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         record.origin if record else None,
         overlap,
         changes=record.changes if record else None,
+        partly=partly,
     )
 
 
