@@ -72,9 +72,10 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _work(row: Row) -> str:
     work = "merged" if row.merged else "stashed" if row.stashed else "uncommitted" if row.uncommitted else ""
+    partly = "partly home" if row.partly else ""
     only = ondisk.count(row.changes)
-    unknown = row.changes is not None and row.changes.state == "unknown"
-    return ", ".join(filter(None, (work, "partly home" if row.partly else "", f"{only} on disk" if only else "", "unknown" if unknown else ""))) or "-"
+    unknown = "unknown" if row.changes is not None and row.changes.state == "unknown" else ""
+    return ", ".join(filter(None, (work, partly, f"{only} on disk" if only else "", unknown))) or "-"
 
 
 def _overlap(row: Row) -> str:
