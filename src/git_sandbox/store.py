@@ -19,7 +19,8 @@ from typing import IO
 import msgspec
 
 from git_sandbox import jsontext, paths, registry
-from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.errors import HostResourceError, RepositoryError, StateError
+from git_sandbox.git.anchor import Anchor
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
@@ -105,9 +106,42 @@ class Entry:
 class Box:
     """A sandbox of ours: its directory with the lock held."""
 
-    repo: Repository
+    begun: Repository
     id: SandboxId
     directory: SandboxDir
+    anchor: Anchor | None = None  # while the block of `create` or `open_existing` lasts
+
+    @property
+    def repo(self) -> Repository:
+        """The repository, where it is now. Raises RepositoryError when it is gone."""
+        if self.anchor is not None:
+            try:
+                self.begun = self.anchor.repository()
+            except RepositoryError as error:
+                name = f"{self.directory.root.parent.name}/{self.id}"
+                hint = f"its work stays on its disk: `sandbox recover {name} --into REPO` brings it into another one"
+                raise RepositoryError(error.message, hint=hint) from None
+        return self.begun
+
+    @property
+    def homeless(self) -> bool:
+        """Whether the repository is gone."""
+        try:
+            return not self.repo.common_dir.is_dir()
+        except RepositoryError:
+            return True
+
+    @contextlib.contextmanager
+    def anchored(self) -> Iterator[Box]:
+        """Follow the repository wherever it is moved while the block lasts."""
+        self.anchor = Anchor(self.begun, lambda: registry.whereabouts(self.directory.root.parent))
+        try:
+            yield self
+            with contextlib.suppress(RepositoryError):
+                self.begun = self.repo
+        finally:
+            self.anchor.close()
+            self.anchor = None
 
     @property
     def refs(self) -> SandboxRefs:
@@ -149,7 +183,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
     taken = set(ref_ids(repo))
     directory = SandboxDir(_claim(root, name, taken))
     box = Box(repo, SandboxId(directory.root.name), directory)
-    with _lock(directory):
+    with _lock(directory), box.anchored():
         try:
             yield box
         finally:
@@ -209,8 +243,8 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
     if not entry.directory.root.is_dir():
         yield Box(repo, entry.id, entry.directory), entry
         return
-    with _lock(entry.directory):
-        yield Box(repo, entry.id, entry.directory), entry
+    with _lock(entry.directory), Box(repo, entry.id, entry.directory).anchored() as box:
+        yield box, entry
 
 
 def find(repo: Repository, name: str) -> Entry:

@@ -209,7 +209,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "cli", "cli.columns", "cli.listing", "errors", "git", "git.command", "git.gitdirs",
+        "__main__", "cli", "cli.columns", "cli.listing", "errors", "git", "git.anchor", "git.command", "git.gitdirs",
             "git.identity", "git.names", "git.repo", "registry",
         "integrate", "integrate.overview", "jsontext", "paths", "process", "sandbox", "sandbox.inspect",
         "sandbox.overview", "signals", "store", "text",

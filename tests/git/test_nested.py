@@ -53,6 +53,21 @@ def test_commits_of_an_absorbed_submodule_let_the_superproject_check_out(super_:
     module.git("fsck", "--strict")
 
 
+def test_a_superproject_that_was_moved_meanwhile_gets_what_is_its(super_: GitRepo, tmp_path: Path) -> None:
+    own = GitRepo.create(super_.path / "own")
+    own.commit("first", {"a": "1\n"})
+    trip = Journey.begin(super_, tmp_path)
+    tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
+    second = trip.inside("own").commit("second", {"a": "2\n"})
+    with trip.box.anchored():
+        super_.path.rename(tmp_path / "moved")
+        brought = trip.home()
+        assert [each.borrowed for each in brought.nested.homes] == [True, True]
+        assert sandbox_refs(GitRepo(tmp_path / "moved" / "libs" / "one"))["refs/sandbox/vm-1"] == tip
+        assert sandbox_refs(GitRepo(tmp_path / "moved" / "own"))["refs/sandbox/vm-1"] == second
+        assert len(nested.holdings(trip.box.repo, trip.box, trip.record)) == 2
+
+
 def test_untouched_repositories_leave_no_trace(super_: GitRepo, tmp_path: Path) -> None:
     dirty = GitRepo.create(super_.path / "dirty")
     dirty.commit("first", {"a": "1\n"})

@@ -84,7 +84,7 @@ class Project:
             )  # fmt: skip
             with interruptible():
                 finished = story.spawn(self.repository, options, progress)
-                settled = _settle(self.repository, finished, options)
+                settled = _settle(finished, options)
             if finished.interrupted:
                 raise KeyboardInterrupt if finished.interrupted == signal.SIGINT else Interrupted(finished.interrupted)
             return Ran(finished, settled, out.content, err.content, out.truncated or err.truncated)
@@ -141,8 +141,8 @@ class Project:
         )
 
 
-def _settle(repo: Repository, finished: Finished, options: Options) -> Settled:
+def _settle(finished: Finished, options: Options) -> Settled:
     wanted = options.settings
     return after.settle(
-        repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
+        finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
     )  # fmt: skip

@@ -88,7 +88,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
             return _detached(verb, repo, detached.start(repo, chosen, say, notice=notice))
         finished = story.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
     left = tuple(text for text in finished.warnings if text not in said)
-    return _settled(verb, repo, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
+    return _settled(verb, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
 
 
 def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
@@ -107,7 +107,7 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
 
             return _detached(verb, repo, detached.start(repo, chosen, say, resume=name))
         finished = story.resume(repo, name, chosen, say, ready=_import_the_rest)
-    return _settled(verb, repo, wanted, finished, as_json=as_json)
+    return _settled(verb, wanted, finished, as_json=as_json)
 
 
 def _import_the_rest(_name: str) -> None:
@@ -117,11 +117,12 @@ def _import_the_rest(_name: str) -> None:
     Beside(partial(import_module, "git_sandbox.cli.ask"))
 
 
-def _settled(verb: str, repo: Repository, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
+def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
     from git_sandbox.cli import ask, words
     from git_sandbox.sandbox import after
     from git_sandbox.sandbox.after import Questions
 
+    repo = finished.repo
     shell = not finished.record.command
     can_ask = shell and not finished.interrupted and not as_json and common.interactive()
     asker = ask.Asker(repo, finished)

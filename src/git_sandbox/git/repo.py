@@ -28,6 +28,7 @@ class Repository:
     """A worktree of the user's with its repository. `git_dir` differs from `common_dir` in a linked worktree.
 
     `given_index`: the index that git, or the user, names by GIT_INDEX_FILE: the one about to be committed, in a hook.
+    `checked_out` False: the worktree is gone, and only refs and objects can be used.
     """
 
     worktree: Path
@@ -35,6 +36,7 @@ class Repository:
     common_dir: Path
     object_format: str
     given_index: Path | None = None
+    checked_out: bool = True
 
     @property
     def index(self) -> Path:
@@ -42,7 +44,7 @@ class Repository:
 
     @property
     def git(self) -> Git:
-        return Git(self.git_dir, self.worktree)
+        return Git(self.git_dir, self.worktree if self.checked_out else None)
 
     @property
     def linked(self) -> bool:

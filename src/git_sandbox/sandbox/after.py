@@ -51,6 +51,8 @@ class Settled:
 
 def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
     """Decide about uncommitted work and the merge. Never raises for what cannot be done: it is left for later."""
+    if not repo.checked_out:  # the worktree it came from is gone
+        questions, on_exit, dirty = Questions(), "keep", "keep"
     head, wip = home.collected.head, home.collected.wip
     work = wip if wip and new_work(repo, base_of(record), head, wip) else None
     choice = _choice(work, questions, dirty)

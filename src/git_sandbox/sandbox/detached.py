@@ -164,7 +164,7 @@ def _live(order: Order, progress: Progress, ready: Callable[[str], None], notice
     else:
         finished = story.spawn(repo, options, progress, ready, notice)
     wanted = options.settings
-    after.settle(repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty)
+    after.settle(finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty)
     came = finished.home.collected
     return Ended(
         finished.id, finished.exit_code, finished.home.changed, finished.home.rescued, came.head, came.wip,

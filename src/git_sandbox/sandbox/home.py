@@ -15,7 +15,7 @@ import msgspec
 
 from git_sandbox import store
 from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError
+from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
@@ -110,10 +110,12 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     """Bring home what is on the disk of a machine that ended without doing so itself.
 
     A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
-    system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image).
+    system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image),
+    RepositoryError (it is gone).
     """
     from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
 
+    _ = box.repo  # no machine where there is nothing to bring its work to
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
@@ -250,8 +252,9 @@ def why(error: SandboxError | OSError, box: Box) -> CollectError:
     full = shutil.disk_usage(box.directory.root).free < NEARLY_FULL
     message, cause = (error.strerror or str(error), "") if isinstance(error, OSError) else (error.message, error.cause)
     first = f"free some space below {box.directory.root}, then " if full else ""
+    hint = f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`"
     return CollectError(
         f"the work in sandbox `{box.id}` is not home yet: {message}",
         cause=f"this host's disk is full\n{cause}".strip() if full else cause,
-        hint=f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`",
+        hint=error.hint if isinstance(error, RepositoryError) and box.homeless else hint,
     )

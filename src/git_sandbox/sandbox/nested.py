@@ -18,7 +18,7 @@ from pathlib import Path
 
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, SandboxError
-from git_sandbox.git import gitdirs, snapshot
+from git_sandbox.git import anchor, gitdirs, snapshot
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.ledger import Moved
@@ -198,7 +198,8 @@ def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[
         if known and known.state is not None and known.state == each.state:
             continue
         try:
-            home = _collected(box, channel, each, known, budget)
+            at_home = host_repository(box.repo, box.refs, record, known) if known else None
+            home = _collected(box, channel, each, (known, at_home), budget)
         except SandboxError as error:
             why = f"{error.message}: {error.cause}" if error.cause else error.message
             missing.append(one_line(f"{each.path or each.git_dir}: {why}", limit=500))
@@ -216,9 +217,14 @@ def _known(record: Record, told: GuestNested) -> NestedRecord | None:
 
 
 def _collected(
-    box: Box, channel: socket.socket, told: GuestNested, known: NestedRecord | None, budget: _Budget
+    box: Box,
+    channel: socket.socket,
+    told: GuestNested,
+    host: tuple[NestedRecord | None, Repository | None],
+    budget: _Budget,
 ) -> NestedHome | None:
-    at_home = host_repository(box.repo, box.refs, known) if known else None
+    """`host`: what went in, and the repository it came from, as far as these are known."""
+    known, at_home = host
     place = box.directory.nested / own_name(told.git_dir)
     repo = at_home or (_bare(place) if place.is_dir() else None)
     have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
@@ -258,18 +264,21 @@ def _anything(found: Manifest, known: NestedRecord | None) -> bool:
 # --- where it is ------------------------------------------------------------------------------------------------------
 
 
-def host_repository(repo: Repository, refs: SandboxRefs, known: NestedRecord) -> Repository | None:
-    """The user's own repository that `known` was copied from, if it still is one and is inside `repo`.
+def host_repository(repo: Repository, refs: SandboxRefs, record: Record, known: NestedRecord) -> Repository | None:
+    """The user's own repository that `known` was copied from, if it still is one and is inside `repo`, which may have
+    been moved since, or be asked from another worktree.
 
     Not when it has a sandbox of the same name of its own: that one's refs are not ours to touch.
     """
-    git_dir = Path(known.host)
-    roots = (Path(os.path.realpath(repo.worktree)), Path(os.path.realpath(repo.common_dir)))
-    genuine = os.path.realpath(git_dir) == known.host and any(git_dir.is_relative_to(root) for root in roots)
-    if not genuine or not gitdirs.is_git_dir(git_dir) or gitdirs.is_linked(git_dir):
+    which = anchor.private(Path(record.git_dir), Path(record.common_dir))
+    if which != anchor.private(repo.git_dir, repo.common_dir):
+        repo = anchor.reopened(repo.common_dir, which, repo.object_format)
+    before = record.worktree, record.common_dir
+    git_dir = anchor.moved(known.host, before, repo)
+    if git_dir is None or not gitdirs.is_git_dir(git_dir) or gitdirs.is_linked(git_dir):
         return None
-    worktree = Path(known.host_worktree) if known.host_worktree else git_dir
-    found = _opened(git_dir, worktree if worktree.is_dir() else git_dir)
+    worktree = anchor.moved(known.host_worktree, before, repo) if known.host_worktree else None
+    found = _opened(git_dir, worktree if worktree and worktree.is_dir() else git_dir)
     return None if found.refs(refs.meta) else found
 
 
@@ -310,7 +319,7 @@ class Holding:
 
 def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
     """Everywhere this sandbox has put refs, apart from `repo` itself."""
-    at_home = [host_repository(repo, box.refs, each) for each in record.nested] if record else []
+    at_home = [host_repository(repo, box.refs, record, each) for each in record.nested] if record else []
     found = [Holding(each, each.refs(*box.refs.patterns), borrowed=True) for each in at_home if each]
     own = sorted(box.directory.nested.glob("*.git"))
     found += [Holding(each, each.refs(*box.refs.patterns), borrowed=False) for each in map(_bare, own)]

@@ -31,8 +31,12 @@ from git_sandbox.vmm.machine import HOST, SSH, Running
 
 @dataclass(frozen=True)
 class Finished:
-    """How a sandbox ended. `kept` is False when nothing changed and nothing is left of it."""
+    """How a sandbox ended. `kept` is False when nothing changed and nothing is left of it.
 
+    `repo`: the repository where it is now; it may have been moved since the sandbox began.
+    """
+
+    repo: Repository
     id: str
     record: Record
     exit_code: int
@@ -259,7 +263,7 @@ class _Life:
 
     def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
         told = (*warnings, *brought.warnings)
-        return Finished(self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)
+        return Finished(self.box.repo, self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)
 
 
 def _reason(error: SandboxError | OSError, running: Running) -> str:
