@@ -109,6 +109,16 @@ class SandboxDir:
         return self.root / "staging"
 
     @property
+    def objects(self) -> Path:
+        """A store of git's with what the repository has not got of the snapshot W0. Nothing of the user's needs it."""
+        return self.root / "objects"
+
+    @property
+    def apart(self) -> Path:
+        """Large files that went in and are not in W0: their stamps on the host (JSON), by path."""
+        return self.root / "apart.json"
+
+    @property
     def config(self) -> Path:
         """What the guest is told about itself (`image/guestfiles.GuestConfig`)."""
         return self.root / "config.json"

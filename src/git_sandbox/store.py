@@ -176,6 +176,11 @@ def unreadable(entry: Entry) -> StateError:
     return StateError(f"the record of sandbox `{name}` cannot be read", cause=f"in {entry.directory.root}", hint=hint)
 
 
+def directory(repo: Repository, name: str) -> SandboxDir:
+    """Where the sandbox `name` is, or would be."""
+    return SandboxDir((registry.find(repo) or paths.nowhere()) / sandbox_id(name))
+
+
 @contextlib.contextmanager
 def create(repo: Repository, name: str | None) -> Iterator[Box]:
     """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends."""

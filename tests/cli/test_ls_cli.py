@@ -102,7 +102,7 @@ def test_uncommitted_says_what_drop_goes_by(repo: GitRepo) -> None:
     refs = {name: box.repo.refs("refs/sandbox", "refs/sandbox-wip") for name, box in boxes.items()}
     expected = {
         name: uncommitted.lost(
-            box.repo, base_of(box.record), refs[name].get(box.refs.head), refs[name].get(box.refs.wip)
+            box.repo, base_of(box.repo, box.record), refs[name].get(box.refs.head), refs[name].get(box.refs.wip)
         )
         for name, box in boxes.items()
     }

@@ -36,7 +36,7 @@ def wip(box: Sandbox) -> str:
 
 def still_lost(box: Sandbox) -> bool:
     refs = box.repo.refs("refs/sandbox", "refs/sandbox-wip")
-    return uncommitted.lost(box.repo, base_of(box.record), refs.get(box.refs.head), refs.get(box.refs.wip))
+    return uncommitted.lost(box.repo, base_of(box.repo, box.record), refs.get(box.refs.head), refs.get(box.refs.wip))
 
 
 @pytest.mark.parametrize("policy", ["commit", "stash", "discard", "keep", "ask"])

@@ -47,7 +47,7 @@ def command(
     ends = review.ends(repo, found.base, head, found.wip, chosen)
     kind = Style(style or Style.PATCH)
     argv = review.diff_argv(*ends, style=kind, paths=[_from_top(repo, path) for path in paths])
-    raw, whole = repo.git.beginning(*argv, most=MOST)
+    raw, whole = found.base.seen_by(repo.git).beginning(*argv, most=MOST)
     text = printable(raw).rstrip("\n")
     if not as_json and text:
         pager.show(pager.diff_colours(text) if kind is Style.PATCH and pager.coloured(when) else text)

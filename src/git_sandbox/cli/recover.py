@@ -31,7 +31,7 @@ def command(name: str | None, as_json: bool) -> Result:
         data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
         lines += words.homecoming(repo, found.record, found.home) or [f"Sandbox {each}: no new commits."]
         took = found.home.collected
-        if uncommitted.new_work(repo, base_of(found.record), took.head, took.wip):
+        if uncommitted.new_work(repo, base_of(repo, found.record), took.head, took.wip):
             lines.append(f"Uncommitted work is in refs/sandbox-wip/{each}: `sandbox diff --wip {each}`")
         lines += [f"warning: {text}" for text in found.home.warnings]
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")

@@ -131,6 +131,23 @@ def _listed(objects: Path) -> Iterator[Path]:
             yield _real(objects / os.fsdecode(_unquoted(line)))
 
 
+def reading(git: Git, *stores: Path) -> Git:
+    """`git`, which also finds the objects in `stores`. For reading only: git does not write an object that it finds
+    anywhere, and the repository would lack it when the store has gone.
+    """
+    known = git.environment().get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
+    named = [*([known] if known else []), *(quoted(each) for each in stores if each.is_dir())]
+    return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=":".join(named)) if named else git
+
+
+def writing_to(git: Git, store: Path, common: Path) -> Git:
+    """`git`, whose new objects go to `store`, a directory; the repository's are found, too."""
+    store.mkdir(mode=0o700, exist_ok=True)
+    return git.with_env(
+        GIT_OBJECT_DIRECTORY=os.fspath(store), GIT_ALTERNATE_OBJECT_DIRECTORIES=quoted(common / "objects")
+    )
+
+
 def quoted(path: Path) -> str:
     """A directory of objects as `alternates` and GIT_ALTERNATE_OBJECT_DIRECTORIES take it, where a colon or a line's
     end would part two of them (git(1)).

@@ -17,6 +17,7 @@ from pathlib import Path
 from git_sandbox import process
 from git_sandbox.beside import Beside
 from git_sandbox.errors import RepositoryError
+from git_sandbox.git import large
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.guest import stage
@@ -51,13 +52,13 @@ class Snapshot:
     warnings: tuple[str, ...] = ()
 
 
-def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: Choose = stage.nothing) -> Snapshot:
+def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: Choose | None = None) -> Snapshot:
     """Write the worktree of `git` as a tree into its object store.
 
     `index` may be absent (nothing staged yet). `scratch` is a directory of ours for the temporary index. `copied`
     says that the worktree is a file-level copy of the one `index` was made for. What cannot be read keeps what the
-    index says about it, and what git cannot convert goes in as raw bytes. `choose`: see `stage.stage`. Raises
-    RepositoryError when git cannot write objects.
+    index says about it, and what git cannot convert goes in as raw bytes. `choose`: see `stage.stage`; without it large
+    untracked files are left out. Raises RepositoryError when git cannot write objects.
     """
     private = _configured(git, (*_LOOK_YOURSELF, *(_BELIEVE_COPIED_STAT if copied else ())))
     place = _copy(index, scratch)
@@ -71,6 +72,7 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: 
     unusual = _unusual(rows)
     staged = None if damage or any(tag in b"Mm" for tag, _ in unusual) else _staged(writing)
     _unhide(plain, unusual)
+    choose = choose or large.chooser(git.worktree or git.git_dir, changed=False)
     found = _fill(private, plain, choose)
     try:
         tree = _write_tree(plain)

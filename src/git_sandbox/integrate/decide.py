@@ -7,16 +7,27 @@ else is the user's own later work: it is merged by content if that goes without 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_sandbox.git import large
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.host import Checkout, Obstacle
-from git_sandbox.integrate.trees import Change, Entry, both_gitlinks, changes, empty_tree, merge_trees, overlay, staged
+from git_sandbox.integrate.trees import (
+    GITLINK,
+    Change,
+    Entry,
+    both_gitlinks,
+    changes,
+    empty_tree,
+    merge_trees,
+    overlay,
+    staged,
+)
 
 LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
 STAGED = "staged here since the sandbox started"
@@ -62,11 +73,12 @@ def decide(git: Git, base: BaseRecord, snapshot: Snapshot, *, head_tree: Oid, ta
     """Compare the host as `snapshot` has it with a move from `head_tree` to `target`; writes objects only."""
     view = _View(
         changes(git, head_tree, target),
-        changes(git, head_tree, base.snapshot),
+        changes(base.seen_by(git), head_tree, base.snapshot),
         changes(git, head_tree, snapshot.tree),
         changes(git, head_tree, base.commit or empty_tree(git)),
     )
     checkout = Checkout.of(git)
+    as_it_went_in = large.untouched(checkout.root, base.apart)
     disk: dict[bytes, Entry | None] = {}
     blocked: dict[bytes, str] = {}
     late: list[bytes] = []
@@ -82,13 +94,14 @@ def decide(git: Git, base: BaseRecord, snapshot: Snapshot, *, head_tree: Oid, ta
             blocked[path] = found.reason
             continue
         disk[path] = found
-        if found in view.accepted(path) or both_gitlinks(found, view.target(path)):
+        if found in view.accepted(path) or both_gitlinks(found, view.target(path)) or as_it_went_in(path):
             continue
         if found is not None and view.at(view.now, path) is None:
             blocked[path] = IGNORED
         else:
             late.append(path)
     blocked |= _staged_since(git, base, view, head_tree, disk)
+    _bring(base.seen_by(git), git, [view.at(view.spawn, path) for path in late])
     merged, conflicts = _merge_late(git, view, disk, late, scratch)
     blocked |= dict.fromkeys(conflicts, LATE)
     keep = {path: disk[path] for path in disk if both_gitlinks(disk[path], view.target(path))}
@@ -102,7 +115,7 @@ def _staged_since(
     """Staged content that only the index has would vanish with the index entry."""
     if base.index_tree is None:
         return {}
-    index, then = staged(git, head_tree), changes(git, head_tree, base.index_tree)
+    index, then = staged(git, head_tree), changes(base.seen_by(git), head_tree, base.index_tree)
     return {
         path: STAGED
         for path, change in index.items()
@@ -115,6 +128,13 @@ def _staged_since(
 
 def _intent_to_add(entry: Entry | None, disk: Entry | None) -> bool:
     return entry is not None and entry.empty and disk is not None
+
+
+def _bring(source: Git, target: Git, entries: Iterable[Entry | None]) -> None:
+    """Have in `target` what files were at the start, to merge with."""
+    for entry in {each for each in entries if each and each.mode != GITLINK}:
+        if target.try_run("cat-file", "-e", entry.oid).returncode:
+            target.run("hash-object", "-w", "--stdin", input=source.run("cat-file", "blob", entry.oid))
 
 
 def _merge_late(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 
@@ -13,13 +14,13 @@ USERS = ("--exclude=refs/*", "--all", "--branches", "--tags")
 MAX_COMMITS = 1_000_000  # looked at for one question: a guest that commits without end must not fill our memory
 
 
-def peeled(repo: Repository, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, str], Oid]:
+def peeled(git: Git, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, str], Oid]:
     """The commit or tree (second of each pair) an object stands for; those that stand for none are left out."""
     wanted = list(dict.fromkeys(asked_for))
     if not wanted:
         return {}
     asked = "".join(f"{name}^{{{kind}}}\n" for name, kind in wanted).encode()
-    answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=asked).splitlines()
+    answers = git.line("cat-file", "--batch-check=%(objectname)", input=asked).splitlines()
     return {name: oid(each) for name, each in zip(wanted, answers, strict=True) if not each.endswith(" missing")}
 
 
@@ -37,15 +38,13 @@ def contents(repo: Repository, names: Iterable[Oid]) -> dict[Oid, bytes]:
     return found
 
 
-def paths_between(repo: Repository, pairs: Sequence[tuple[Oid, Oid]]) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
+def paths_between(git: Git, pairs: Sequence[tuple[Oid, Oid]]) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
     """For each pair of trees, the paths at which they differ."""
     wanted = list(dict.fromkeys(pairs))
     if not wanted:
         return {}
     asked = "".join(f"{before} {after}\n" for before, after in wanted).encode()
-    raw = repo.git.run(
-        "diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", input=asked
-    )
+    raw = git.run("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", input=asked)
     return {pair: frozenset(found) for pair, found in _split(raw, len(wanted[0][0])).items()}
 
 

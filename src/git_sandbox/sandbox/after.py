@@ -54,7 +54,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     if not repo.checked_out:  # the worktree it came from is gone
         questions, on_exit, dirty = Questions(), "keep", "keep"
     head, wip = home.collected.head, home.collected.wip
-    work = wip if wip and new_work(repo, base_of(record), head, wip) else None
+    work = wip if wip and new_work(repo, base_of(repo, record), head, wip) else None
     choice = _choice(work, questions, dirty)
     try:
         target, problem = _done(repo, record, head, work, choice), ""
@@ -75,7 +75,7 @@ def _merge(
     if target is None or target == record.base:
         return Settled(None)
     try:
-        found = plan(repo, base_of(record), Request(name, target))
+        found = plan(repo, base_of(repo, record), Request(name, target))
     except IntegrateError as error:
         return Settled(target, reason=error.message, explained=_explained(repo, record, target))
     if found.relation is Relation.UP_TO_DATE:
@@ -84,14 +84,14 @@ def _merge(
     if not agreed:
         return Settled(target, found, reason=reason)
     try:
-        merged = merge(repo, base_of(record), Request(name, target))
+        merged = merge(repo, base_of(repo, record), Request(name, target))
     except SandboxError as error:
         return Settled(target, found, reason=error.message if isinstance(error, IntegrateError) else _said(error))
     return Settled(target, found, merged)
 
 
 def _explained(repo: Repository, record: Record, target: Oid) -> str:
-    base = base_of(record)
+    base = base_of(repo, record)
     relation = relation_only(repo, base, target)
     if relation not in (Relation.REWRITTEN, Relation.UNRELATED):
         return ""

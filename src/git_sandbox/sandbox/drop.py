@@ -94,7 +94,7 @@ def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
 def _refuse_work(repo: Repository, entry: Entry) -> None:
     record, refs = inspect.record_of(repo, entry), SandboxRefs(entry.id)
     head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
-    if wip and wip != head and (record is None or uncommitted.lost(repo, base_of(record), head, wip)):
+    if wip and wip != head and (record is None or uncommitted.lost(repo, base_of(repo, record), head, wip)):
         where = "nowhere else" if beyond_stash(repo, [wip]) else "only in your stash"
         raise StateError(
             f"sandbox `{entry.id}` has uncommitted work that is {where}: {wip[:12]}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -144,6 +145,8 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
             if not still:
                 stack.enter_context(_frozen(source.directory))
             layer.clone(source.directory, box.directory)
+        if source.directory.objects.is_dir():
+            shutil.copytree(source.directory.objects, box.directory.objects)
         session.make_keys(box.directory.keys, box.id)
         record = msgspec.structs.replace(
             source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,

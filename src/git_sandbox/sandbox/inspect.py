@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from git_sandbox import store
+from git_sandbox import jsontext, store
 from git_sandbox.errors import StateError
+from git_sandbox.git.large import Stamp
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import contents
+from git_sandbox.paths import SandboxDir
 from git_sandbox.store import Entry, Record, State
 
 if TYPE_CHECKING:
     from git_sandbox.integrate.base import BaseRecord
 
 
-def base_of(record: Record) -> BaseRecord:
+def base_of(repo: Repository, record: Record) -> BaseRecord:
+    """What it started from. Where the store with the snapshot has gone, the commit at that time stands for it."""
     from git_sandbox.integrate.base import BaseRecord  # late: `ls` does without
+    from git_sandbox.integrate.trees import tree_of
 
-    index = Oid(record.index_tree) if record.index_tree else None
-    return BaseRecord(Oid(record.base) if record.base else None, Oid(record.snapshot), index)
+    directory = store.directory(repo, record.id)
+    index, commit = Oid(record.index_tree) if record.index_tree else None, Oid(record.base) if record.base else None
+    found = BaseRecord(commit, Oid(record.snapshot), index, directory.objects, _apart(directory))
+    wanted = [each for each in (found.snapshot, index) if each]
+    asked = "".join(f"{each}\n" for each in wanted).encode()
+    if b" missing" in found.seen_by(repo.git).run("cat-file", "--batch-check", input=asked):
+        return BaseRecord(commit, tree_of(repo.git, commit))
+    return found
+
+
+def _apart(directory: SandboxDir) -> dict[str, Stamp]:
+    """Nothing where it cannot be read: then such a file is in the way of a merge that changes it."""
+    try:
+        return jsontext.decode(directory.apart.read_bytes(), dict[str, Stamp])
+    except (OSError, ValueError):
+        return {}
 
 
 def from_refs(repo: Repository, entries: Iterable[Entry]) -> dict[SandboxId, Record]:
@@ -46,6 +65,7 @@ def tips(entry: Entry) -> list[Oid]:
 
 @dataclass(frozen=True)
 class Known:
+    repo: Repository
     entry: Entry
     record: Record
     refs: SandboxRefs
@@ -60,9 +80,9 @@ class Known:
         found = self.entry.refs.get(self.refs.wip)
         return None if found == self.head else found
 
-    @property
+    @cached_property
     def base(self) -> BaseRecord:
-        return base_of(self.record)
+        return base_of(self.repo, self.record)
 
     @property
     def branches(self) -> dict[RefName, Oid]:
@@ -77,7 +97,7 @@ def known(repo: Repository, name: str) -> Known:
     if record is None:
         hint = f"look into {entry.directory.root}, or remove it with `sandbox drop {name} --force`"
         raise StateError(f"the record of sandbox `{name}` cannot be read", hint=hint)
-    return Known(entry, record, SandboxRefs(entry.id))
+    return Known(repo, entry, record, SandboxRefs(entry.id))
 
 
 def require_head(found: Known) -> Oid:

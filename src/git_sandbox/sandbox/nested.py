@@ -24,6 +24,7 @@ from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.ledger import Moved
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import stage
 from git_sandbox.integrate import review
 from git_sandbox.sandbox import lfs
 from git_sandbox.sandbox.lfs import LfsHome
@@ -153,7 +154,7 @@ def _worktree(git: Git, place: Path, *, copied: bool) -> tuple[str | None, str |
         objects = Path(scratch, "objects")
         objects.mkdir()
         side = git.with_env(GIT_OBJECT_DIRECTORY=str(objects))
-        taken = snapshot.take(side, place / "index", Path(scratch), copied=copied)
+        taken = snapshot.take(side, place / "index", Path(scratch), copied=copied, choose=stage.nothing)
         return taken.tree, taken.index_tree
 
 

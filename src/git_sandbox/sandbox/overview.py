@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from git_sandbox import store
+from git_sandbox.git import gitdirs
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import beyond_stash, counts_beyond, paths_between, peeled, unmerged_of
 from git_sandbox.sandbox import inspect
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.transport.manifest import Changes
+
+MAX_STORES = 800  # the youngest; their names are one variable of git's, which Linux holds to 128 KiB
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,9 @@ class _Seen:
 
 def rows(repo: Repository) -> list[Row]:
     entries, starts = store.entries_and_starts(repo)
-    seen = _look(repo, entries)
-    differences = paths_between(repo, [pair for each in seen for pair in _pairs(repo, each)])
+    git = gitdirs.reading(repo.git, *(each.directory.objects for each in entries[-MAX_STORES:]))
+    seen = _look(repo, git, entries)
+    differences = paths_between(git, [pair for each in seen for pair in _pairs(repo, each)])
     work = {each.entry.id: _uncommitted(repo, each, differences) for each in seen}
     ahead, moved = _ahead(repo, seen), _moved(repo, seen, starts)
     open_ones = {each.entry.id: _touched(each, differences) for each in seen if each.pending or work[each.entry.id]}
@@ -100,13 +105,16 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
     )
 
 
-def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
+def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
+    """`git` also finds what the repository has not got of the snapshots."""
     gone = inspect.from_refs(repo, [entry for entry in entries if entry.record is None])
     records = {entry.id: entry.record or gone.get(entry.id) for entry in entries}
     tips = {entry.id: inspect.tips(entry) for entry in entries}
     wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
     commits_of = [(each, "commit") for group in tips.values() for each in group]
-    found = peeled(repo, [*commits_of, *((value, "tree") for entry in entries for value in _states(entry))])
+    starts = {name: Oid(record.snapshot) for name, record in records.items() if record}
+    trees = [*starts.values(), *(value for entry in entries for value in _states(entry))]
+    found = peeled(git, [*commits_of, *((value, "tree") for value in trees)])
     commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
     kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
 
@@ -123,7 +131,7 @@ def _look(repo: Repository, entries: list[Entry]) -> list[_Seen]:
         _Seen(
             entry,
             records[entry.id],
-            tree(entry.refs.get(SandboxRefs(entry.id).base)),
+            tree(starts.get(entry.id)) or tree(entry.refs.get(SandboxRefs(entry.id).base)),
             tree(entry.refs.get(SandboxRefs(entry.id).head)),
             tree(wips[entry.id]),
             any(commits.get(tip) in kept_apart for tip in tips[entry.id]),

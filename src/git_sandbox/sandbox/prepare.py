@@ -14,8 +14,9 @@ import msgspec
 
 from git_sandbox import idspace, jsontext, process, session, store
 from git_sandbox.errors import HostResourceError
-from git_sandbox.git import extensions, guestconfig, snapshot
+from git_sandbox.git import extensions, guestconfig, large, snapshot
 from git_sandbox.git.capture import Captured
+from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.idspace import IdSpace
@@ -24,6 +25,7 @@ from git_sandbox.image.bases import Base
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
+from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.sandbox import readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
@@ -108,10 +110,10 @@ def prepare(
     try:
         record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
         record = msgspec.structs.replace(record, nested=made.nested)
-        _pin(box, record, made.captured, made.snapshot)
+        pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
-        configure(box, record, settings, extras)
+        configure(box, record, settings, extras, apart=made.snapshot.apart)
         box.save(record)
     except BaseException:
         undo(box)
@@ -124,7 +126,7 @@ def undo(box: Box) -> None:
     """Back to before `prepare`: nothing ran, or nobody has used it. What else is there `store.create` removes."""
     layer.discard(box.directory)
     share.remove(box.directory)
-    for each in (box.directory.keys, box.directory.mounts):
+    for each in (box.directory.keys, box.directory.mounts, box.directory.objects):
         shutil.rmtree(each, ignore_errors=True)
     store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
 
@@ -157,14 +159,19 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
     )
 
 
-def _pin(box: Box, record: Record, captured: Captured, taken: Snapshot) -> None:
-    parents = [captured.head.commit] if captured.head.commit else []
-    base = snapshot.commit(box.repo.git, taken, parents, f"sandbox {box.id}: the worktree when it started\n")
+def pin(box: Box, record: Record, taken: Snapshot) -> None:
+    """Keep the commit it started from, whatever becomes of the user's branches. W0 is in the sandbox's own store, and
+    what is in neither is known by its stamps.
+    """
+    box.directory.apart.write_bytes(jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
+    git = box.repo.git
+    unborn = "a sandbox of a branch without a commit\n"
+    base = oid(record.base) if record.base else snapshot.commit_tree(git, empty_tree(git), (), unborn)
     store.pin(box, record, base)
 
 
-def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> None:
-    """Write down what the guest is told about itself."""
+def configure(box: Box, record: Record, settings: Settings, extras: Extras, apart: tuple[str, ...] = ()) -> None:
+    """Write down what the guest is told about itself. `apart`: see `GuestConfig`."""
     told = GuestConfig(
         hostname=box.id,
         mode="run",
@@ -177,6 +184,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras) -> N
         env=dict(extras.env),
         auto_push=settings.auto_push == "yes",
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
+        apart=apart,
     )
     box.directory.config.touch(mode=0o600)  # the environment may hold secrets
     box.directory.config.write_bytes(jsontext.encode(told))

@@ -13,7 +13,7 @@ from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.idspace import IdSpace
 from git_sandbox.sandbox import nested
 from git_sandbox.sandbox.options import Progress
-from git_sandbox.sandbox.workspace import Workspace, take
+from git_sandbox.sandbox.workspace import Workspace, apart, take
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box
 from git_sandbox.transport import disk, share
@@ -31,7 +31,7 @@ def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress
         captured = capture(box.repo, place, policy, progress=progress, ledger=Ledger())
         _require_descriptors(captured.inodes)
         progress("Recording the starting point")
-        taken = take(Git(box.repo.git_dir, place), captured, copied=True)
+        taken = take(apart(box, Git(box.repo.git_dir, place)), captured, copied=True)
         inside = nested.record(place, captured.git_dirs)
         progress("Making the share")
         share.give(directory, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
@@ -16,8 +17,8 @@ def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | No
     """
     if wip is None:
         return False
-    beyond_head = _paths(repo, head or empty_tree(repo.git), wip)
-    return bool(beyond_head) and not beyond_head.isdisjoint(_paths(repo, base.snapshot, wip))
+    beyond_head = _paths(repo.git, head or empty_tree(repo.git), wip)
+    return bool(beyond_head) and not beyond_head.isdisjoint(_paths(base.seen_by(repo.git), base.snapshot, wip))
 
 
 def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
@@ -25,5 +26,5 @@ def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) 
     return wip is not None and new_work(repo, base, head, wip) and bool(review.unmerged(repo, [wip], limit=1))
 
 
-def _paths(repo: Repository, before: Oid, after: Oid) -> set[bytes]:
-    return set(repo.git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after).split(b"\0")) - {b""}
+def _paths(git: Git, before: Oid, after: Oid) -> set[bytes]:
+    return set(git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after).split(b"\0")) - {b""}

@@ -23,7 +23,7 @@ import msgspec
 from git_sandbox import paths
 from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, SessionError
-from git_sandbox.git import snapshot
+from git_sandbox.git import gitdirs, large, snapshot
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import confirm_still, confirm_young, difference
@@ -178,9 +178,9 @@ class _Task:
         with self._staging() as place:
             captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
-            taken = take(repo.git, captured)
+            taken = take(apart(self.box, repo.git), captured)
             inside = nested.record(place, captured.git_dirs, whole=False)
-            nested.confirm_links(repo.git, taken.tree, inside)
+            nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
             confirm_young(repo.git, place, ledger)
             looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
             found = difference(place, ledger)
@@ -206,7 +206,7 @@ class _Task:
             captured = capture(self.box.repo, place, self.policy, progress=self.progress, ledger=ledger)
             self.progress("Recording the starting point")
             # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
-            taken = take(Git(self.box.repo.git_dir, place), captured, copied=True)
+            taken = take(apart(self.box, Git(self.box.repo.git_dir, place)), captured, copied=True)
             inside = nested.record(place, captured.git_dirs)
             self.progress("Making the workspace disk")
             if not self._worth(captured) or ledger.obstacle or not self._new_base(captured, ledger, place):
@@ -249,10 +249,16 @@ class _Task:
             _remove_tree(staging)
 
 
+def apart(box: Box, git: Git) -> Git:
+    """`git` with a store of the sandbox's own for new objects: the user's repository does not grow."""
+    return gitdirs.writing_to(git, box.directory.objects, box.repo.common_dir)
+
+
 def take(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
-    """What the worktree holds, as trees in the repository."""
+    """What the worktree holds, as trees."""
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
-        return snapshot.take(git, captured.index, Path(scratch), copied=copied)
+        choose = large.chooser(git.worktree or git.git_dir, changed=True)
+        return snapshot.take(git, captured.index, Path(scratch), copied=copied, choose=choose)
 
 
 def _remove_tree(path: Path) -> None:

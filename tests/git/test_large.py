@@ -1,0 +1,140 @@
+"""Large files that nobody touches cost nothing: not in the user's repository, not in what is read or compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_sandbox import jsontext, settings, store
+from git_sandbox.errors import IntegrateError
+from git_sandbox.git import large
+from git_sandbox.git.names import SandboxId
+from git_sandbox.git.repo import discover
+from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.image.guestfiles import GuestConfig
+from git_sandbox.integrate.merge import merge
+from git_sandbox.integrate.modes import Mode, Request
+from git_sandbox.sandbox import inspect, prepare
+from git_sandbox.sandbox.extras import Extras
+from git_sandbox.sandbox.workspace import Workspace, make
+from git_sandbox.store import Box, Record
+from support.gitrepo import GitRepo
+from support.sandboxed import Trip, capture
+
+MIB = 1 << 20
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def started(box: Box) -> tuple[Workspace, Record]:
+    """As `prepare.prepare`, without an image."""
+    chosen = settings.resolve()[0]
+    made = make(box, CapturePolicy(patience=1), chosen, ("raw", "qcow2"), lambda _text: None)
+    head = made.captured.head
+    record = Record(
+        id=box.id, worktree=os.fspath(box.repo.worktree), git_dir=os.fspath(box.repo.git_dir),
+        common_dir=os.fspath(box.repo.common_dir), object_format="sha1", created=1.0, base=head.commit,
+        base_symref=head.symref, snapshot=made.snapshot.tree, index_tree=made.snapshot.index_tree, backend="qemu",
+        image="x", cpus=1, memory=512, net="none",
+    )  # fmt: skip
+    prepare.pin(box, record, made.snapshot)
+    prepare.configure(box, record, chosen, Extras(), apart=made.snapshot.apart)
+    return made, box.save(record)
+
+
+@pytest.fixture
+def messy(repo: GitRepo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitRepo:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "cache"))
+    repo.commit("more", {"tracked": "1\n"})
+    repo.write("tracked", "dirty\n")
+    repo.write("small", b"s" * 1000)
+    repo.write("data.bin", os.urandom(3 * MIB))
+    for number in range(12):
+        repo.write(f"out/{number}", os.urandom(MIB))
+    return repo
+
+
+def test_the_users_repository_does_not_grow(messy: GitRepo) -> None:
+    before = size_of(messy.path / ".git")
+    for _ in range(3):
+        with store.create(discover(messy.path), None) as box:
+            made, record = started(box)
+            assert inspect.base_of(box.repo, record).snapshot == made.snapshot.tree
+            assert size_of(box.directory.objects) < 10 * MIB
+            config = jsontext.decode(box.directory.config.read_bytes(), GuestConfig)
+            assert set(config.apart) == set(made.snapshot.apart) > {"data.bin"}
+            assert "small" not in config.apart
+    assert size_of(messy.path / ".git") - before < 20_000
+    assert messy.git("fsck", "--connectivity-only") == ""
+
+
+def test_what_is_kept_of_the_start_is_found_and_does_without_it_when_it_is_gone(messy: GitRepo) -> None:
+    with store.create(discover(messy.path), "vm-1") as box:
+        made, record = started(box)
+        base = inspect.base_of(box.repo, record)
+        git = base.seen_by(box.repo.git)
+        assert git.run("cat-file", "blob", f"{base.snapshot}:tracked") == b"dirty\n"
+        assert box.repo.resolve(f"{made.snapshot.tree}^{{tree}}") is None  # not in the user's own
+        for each in box.directory.objects.rglob("*"):
+            if each.is_file():
+                each.unlink()
+        base = inspect.base_of(box.repo, record)
+        assert base.snapshot == messy.git("rev-parse", "HEAD^{tree}")
+        box.directory.disk.unlink()
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_large_file_that_went_in_may_be_replaced_unless_it_was_edited_here(repo: GitRepo, *, touched: bool) -> None:
+    repo.write("data.bin", os.urandom(2 * MIB))
+    trip = Trip.spawn(repo)
+    stamps = large.stamps(repo.path, ["data.bin"])
+    trip = Trip(trip.host, trip.guest, type(trip.base)(trip.base.commit, trip.base.snapshot, None, None, stamps))
+    trip.guest.commit("work", {"data.bin": b"new\n"})
+    request = Request(SandboxId("vm-1"), trip.home(), Mode.FF_OR_MERGE)
+    if touched:
+        repo.write("data.bin", os.urandom(2 * MIB))
+        with pytest.raises(IntegrateError):
+            merge(trip.repo, trip.base, request)
+    else:
+        merge(trip.repo, trip.base, request)
+        assert repo.read("data.bin") == b"new\n"
+
+
+def test_an_edit_of_a_large_tracked_file_is_never_overlooked_by_a_merge(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "CHANGED", 10)
+    repo.commit("more", {"big": "x" * 100})
+    repo.write("big", "y" * 100)
+    assert capture(repo).tree != repo.git("rev-parse", "HEAD^{tree}")
+    trip = Trip.spawn(repo)
+    trip.guest.git("checkout", "-q", "--", "big")
+    trip.guest.commit("work", {"big": "z" * 100})
+    repo.write("big", "w" * 100)
+    with pytest.raises(IntegrateError):
+        trip.merge()
+    assert repo.read("big") == b"w" * 100
+
+
+@given(st.lists(st.integers(0, 3 * MIB), max_size=40))
+def test_what_is_left_out(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
+    """All large ones, and of the others only as many as are too much together, the largest of them."""
+    top = tmp_path_factory.mktemp("sizes")
+    paths = []
+    for number, size in enumerate(sizes):
+        path = top / str(number)
+        with path.open("wb") as file:
+            file.truncate(size)
+        paths.append(os.fsencode(path.name))
+    out = {int(path) for path in large.chooser(top, changed=True)(paths, [])}
+    kept = [size for number, size in enumerate(sizes) if number not in out]
+    assert out >= {number for number, size in enumerate(sizes) if size > large.LARGE}
+    assert sum(kept) <= large.TOGETHER
+    small = sorted(size for size in sizes if size <= large.LARGE)
+    assert len(kept) == len(small) or sum(kept) + small[len(kept)] > large.TOGETHER
