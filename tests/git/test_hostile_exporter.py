@@ -10,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.errors import CollectError
 from support.gitrepo import GitRepo
-from support.guest import EXPORTER, Host, export
+from support.guest import EXPORTER, Host, content
 
 NONCE = "ab" * 8
 REQUEST = b'{"op": "export", "nonce": "%s", "known": []}\n' % NONCE.encode()
 
 
-@pytest.mark.parametrize("name", ["HEAD", "config", "index", "packed-refs", "objects/info/alternates"])
-def test_a_fifo_in_place_of_a_file_of_gits_is_refused_at_once(repo: GitRepo, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["HEAD", "config", "index", "packed-refs", "objects/info/alternates", "shallow"])
+def test_a_fifo_in_place_of_a_file_of_gits_holds_up_nothing(repo: GitRepo, tmp_path: Path, name: str) -> None:
+    host = Host(repo, tmp_path / "quarantine")
     guest = repo.clone_files(tmp_path / "guest")
+    tip = guest.commit("inside", {"a": "1\n"})
+    guest.write("new", "n\n")
     target = guest.path / ".git" / name
     target.unlink(missing_ok=True)
     os.mkfifo(target)
-    with pytest.raises(CollectError, match="could not export") as caught:
-        export(guest)
-    assert f"{name} is not a file" in caught.value.cause
+    done = host.bring_home(guest)
+    assert (done.head, done.head_symref) == (tip, "refs/heads/main")
+    assert content(repo, "refs/sandbox-wip/vm-1:new") == b"n\n"
+    assert any("damaged" in warning for warning in done.warnings)
 
 
 def test_a_disk_without_room_costs_the_uncommitted_files_only(repo: GitRepo, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from git_sandbox.guest import large
 from git_sandbox.guest.repository import Repo
-from git_sandbox.guest.uncommitted import uncommitted
+from git_sandbox.guest.scratch import Scratch
+from git_sandbox.guest.uncommitted import TOO_LARGE, uncommitted
 from support.gitrepo import GitRepo
 from support.guest import Host, content, export, tree_of
 
@@ -187,14 +188,12 @@ def test_a_file_without_end_holds_up_nothing_else_in_a_rescue_machine(
         os.truncate(guest.write(name), 1 << 43)
     monkeypatch.setattr(large, "careful", lambda: True)
     repo = Repo(os.fspath(guest.path))
-    tree, wip = uncommitted(repo, guest.git("rev-parse", "HEAD"))
+    with Scratch() as scratch:
+        tree, wip = uncommitted(repo, scratch, guest.git("rev-parse", "HEAD"))
     assert wip is not None
     assert tree_of(guest, str(tree)) == {**tree_of(guest, "HEAD"), "other": ANY, "README": ANY}
     assert guest.git("show", f"{tree}:tracked [1].img") == "small"
-    assert sorted(repo.warnings) == [
-        f"{name} is too large (8388608 MiB): not exported, it stays on the sandbox's disk"
-        for name in ("sub/*.img", "tracked [1].img")
-    ]
+    assert repo.left_out == dict.fromkeys(("sub/*.img", "tracked [1].img"), TOO_LARGE)
 
 
 def test_the_largest_stay_until_the_others_fit(tmp_path: Path) -> None:

@@ -32,14 +32,16 @@ import struct
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import lfs, nested
+from git_sandbox.guest import lfs, nested, shadow
 from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
+from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
@@ -52,7 +54,18 @@ SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
 
 
-def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """Which repository: a nested one, or (None) the worktree's own; its object format, if the host says; and the names
+    of objects that the host has.
+    """
+
+    place: Place | None = None
+    object_format: str = ""
+    known: tuple[str, ...] = ()
+
+
+def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
     """The manifest; `known` is cut down to what is there. `inner`: another repository's worktree is around it.
     `careful`: leave out, or replace, what is damaged.
     """
@@ -65,11 +78,14 @@ def survey(repo: Repo, known: list[str], *, inner: bool, careful: bool) -> dict[
         good = sound(repo, list(named), known)
         at = checked(repo, "HEAD", at, good, known) if at else None
         refs = [{"name": name, "oid": checked(repo, name, oid, good, known)} for oid, name in rows]
+        for number, entry in enumerate(stash):
+            if entry["oid"] not in good:
+                repo.set_aside[f"stash@{{{number}}}"] = f"objects of {entry['oid']} are missing or damaged"
         stash = [entry for entry in stash if entry["oid"] in good]
     if not inner:
-        refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo) if oid not in known]
+        refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo, scratch) if oid not in known]
     try:
-        tree, wip = uncommitted(repo, at, tree_of_head if at == found.head else None)
+        tree, wip = uncommitted(repo, scratch, at, tree_of_head if at == found.head else None)
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
@@ -180,26 +196,30 @@ def send_end(out: IO[bytes], error: str | None) -> None:
     out.flush()
 
 
-def parse(line: bytes) -> tuple[str, str, list[str], Place | None]:
+def parse(line: bytes) -> tuple[str, str, Asked]:
     request = json.loads(line)
     nonce, known = request["nonce"], request.get("known", [])
     if not re.fullmatch(r"[0-9a-f]{1,128}", nonce):
         raise ExportError("the request has no nonce")
     place = (str(request["git_dir"]), request.get("path")) if "git_dir" in request else None
-    return request["op"], nonce, [oid for oid in known if re.fullmatch(r"[0-9a-f]{40,64}", oid)], place
+    sound_names = tuple(oid for oid in known if re.fullmatch(r"[0-9a-f]{40,64}", oid))
+    return request["op"], nonce, Asked(place, str(request.get("object_format", "")), sound_names)
 
 
 def answer(path: str, line: bytes, out: IO[bytes]) -> int:
-    op, nonce, asked, place = parse(line)
+    op, nonce, what = parse(line)
     request = json.loads(line)
     if op == "lfs":
-        return answer_lfs(path, request, place, out)
+        return answer_lfs(path, request, what, out)
     error = None if op == "export" else f"unknown request: {op}"
     with ExitStack() as stack:
         packer, manifest = None, None
         try:
             if error is None:
-                manifest, packer = prepared(opened(path, place, request.get("touched")), asked, place, out, stack)
+                scratch = stack.enter_context(Scratch())
+                repo = opened(os.path.realpath(path), what, scratch)
+                repo.touched, repo.doubtful = request.get("touched"), "touched" in request
+                manifest, packer = prepared(repo, scratch, what, out, stack)
                 manifest["changes"] = request.get("changes")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
             error = f"{failure}" or type(failure).__name__
@@ -213,9 +233,10 @@ def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     return 0 if error is None else 1
 
 
-def answer_lfs(path: str, request: dict[str, Any], place: Place | None, out: IO[bytes]) -> int:
+def answer_lfs(path: str, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:
     try:
-        found = lfs.found(opened(path, place), request["objects"])
+        with Scratch() as scratch:
+            found = lfs.found(opened(os.path.realpath(path), what, scratch), request["objects"])
     except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
         send_header(out, request["nonce"], {"error": f"{failure!r}"[:MAX_TEXT]})
         send_end(out, f"{failure!r}")
@@ -228,24 +249,18 @@ def answer_lfs(path: str, request: dict[str, Any], place: Place | None, out: IO[
     return 0
 
 
-def opened(path: str, place: Place | None, touched: list[str] | None = None) -> Repo:
-    repo = nested.open_repo(Path(os.path.realpath(path)), *place) if place else Repo(path, refs=True)
-    repo.touched = touched
-    return repo
-
-
 def prepared(
-    repo: Repo, asked: list[str], place: Place | None, out: IO[bytes], stack: ExitStack
+    repo: Repo, scratch: Scratch, what: Asked, out: IO[bytes], stack: ExitStack
 ) -> tuple[dict[str, Any], Packer | None]:
     """The manifest, and what makes the pack unless the host has everything.
 
     First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
     is every ref looked at by itself.
     """
-    said = list(repo.warnings)
+    said, lost = list(repo.warnings), dict(repo.set_aside)
     for careful in (False, True):
-        known, repo.warnings = list(asked), list(said)
-        manifest = survey(repo, known, inner=place is not None, careful=careful)
+        known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(said), dict(lost), {}
+        manifest = survey(repo, scratch, known, inner=what.place is not None, careful=careful)
         wanted = tips(manifest)
         if set(wanted) <= set(known):
             return manifest, None
@@ -253,6 +268,20 @@ def prepared(
         if packer.starts(out):
             break
     return manifest, packer
+
+
+def opened(path: str, what: Asked, scratch: Scratch) -> Repo:
+    """The repository, or one of our own around what is left of it (`guest/shadow.py`)."""
+    checkout, git_dir = nested.places(path, *what.place) if what.place else (path, None)
+    try:
+        repo = Repo(checkout, git_dir, refs=True)
+        shadow.check(repo)
+    except (ExportError, OSError) as error:
+        return shadow.open_repo(checkout, git_dir, scratch, str(error), object_format=what.object_format)
+    if what.object_format and what.object_format != repo.object_format and not what.place:
+        why = f"its objects are {repo.object_format}, the host's are {what.object_format}"
+        return shadow.open_repo(checkout, git_dir, scratch, why, object_format=what.object_format)
+    return repo
 
 
 def main(path: str) -> int:

@@ -13,7 +13,7 @@ MAX_AWAY = 1000  # commits reset away that are told
 MAX_LOG = 1 << 20  # bytes of HEAD's reflog that are read: its end
 MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
-    ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
+    ("rebase-merge", "rebase"), ("rebase-apply/applying", "am"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect"),
 )  # fmt: skip
 _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
@@ -50,7 +50,9 @@ def checked(repo: Repo, name: str, oid: str, good: set[str], known: list[str]) -
     if oid in good:
         return oid
     instead = earlier(repo, name, known)
-    repo.warn(f"{name} is damaged at {oid}: " + (f"exported as it was at {instead}" if instead else "not exported"))
+    what = f"exported as it was at {instead}" if instead else "not exported"
+    repo.warn(f"{name} is damaged at {oid}: {what}")
+    repo.set_aside[name] = f"objects of {oid} are missing or damaged: {what}"
     return instead
 
 
@@ -146,6 +148,6 @@ def stashes(repo: Repo, newest: str | None) -> list[dict[str, str]]:
 
 def operation(repo: Repo) -> str | None:
     for name, meaning in OPERATIONS:
-        if os.path.lexists(repo.git_dir / name):
+        if os.path.lexists(repo.real_dir / name):
             return meaning
     return None

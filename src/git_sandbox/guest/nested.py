@@ -136,10 +136,18 @@ def state(top: Path, where: str, checkout: str | None) -> str | None:
 
 
 def open_repo(top: Path, where: str, checkout: str | None) -> Repo:
-    """The repository a request names. Raises ExportError when it is not inside `top`, or not one."""
+    """The repository that `places` names."""
+    return Repo(*places(os.fspath(top), where, checkout), refs=True)
+
+
+def places(outer: str, where: str, checkout: str | None) -> tuple[str, str]:
+    """Worktree and git directory of the repository a request names. Raises ExportError when it is not inside `outer`,
+    or not one.
+    """
+    top = Path(outer)
     for each in (where, checkout or where):
         if Path(each).is_absolute() or ".." in Path(each).parts or "\0" in each or inside(top, top / each) != each:
             raise ExportError(f"{each} is not a directory of the worktree")
     if not is_git_dir(top / where):
         raise ExportError(f"{where} is not a repository")
-    return Repo(os.fspath(top / (checkout or where)), os.fspath(top / where), refs=True)
+    return os.fspath(top / (checkout or where)), os.fspath(top / where)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 import subprocess
 from pathlib import Path
+
+from git_sandbox.guest.opener import Opener
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never the guest user's own PATH
 MAX_WARNINGS = 100
@@ -14,6 +17,7 @@ MAX_TEXT = 500  # characters of one warning or message
 READ_BY_GIT = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude", "objects/info/alternates")
 # Keys of the configuration that matter here.
 ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|filter\..*\.(required|clean|process))$"
+OBJECTS = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 REFS = ("for-each-ref", "--format=%(objectname) %(HEAD) %(refname)")
 # Hooks, daemons, pagers, signing and background work belong to the guest's user, not to us. Filters (LFS) must run.
 CONFIG = (
@@ -58,13 +62,18 @@ class Asked:
 
 
 class Repo:
-    """`git_dir`: say which repository it is, instead of looking for one around `path`. `refs`: they will be read."""
+    """`git_dir`: say which repository it is, instead of looking for one around `path`. `refs`: they will be read.
+    `sound`: it is one that we made (`guest/shadow.py`). `real_dir`: the user's git directory, also then.
+    """
 
-    def __init__(self, path: str, git_dir: str | None = None, *, refs: bool = False) -> None:
-        self.env = environment() | ({"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {})
+    def __init__(self, path: str, git_dir: str | None = None, *, refs: bool = False, sound: bool = False) -> None:
+        self.env = environment() | {"GIT_CEILING_DIRECTORIES": os.path.dirname(path)}  # noqa: PTH120
+        self.env |= {"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {}
         self.cwd = path
         self.warnings: list[str] = []
         self.touched: list[str] | None = None  # paths in the worktree that changed, None: it is not known which
+        self.opener: Opener | None = None  # for files that only root may read
+        self.doubtful = False  # whether stamps cannot be trusted where `touched` is not known
         self.left_out: dict[str, str] = {}  # path of the worktree -> why the uncommitted tree lacks it
         self.set_aside: dict[str, str] = {}  # name of a ref -> why it does not come
         self.commit_date = ""  # of commits made here; empty: now
@@ -76,13 +85,15 @@ class Repo:
         finally:
             configured, *self._listed = [each.answer() for each in begun]
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
-        self.mended = mend(self)
+        self.real_dir = self.git_dir
+        self.mended = mend(self, object_store(self))
         keys = configured.stdout.split(b"\0")
         filters = [text(key) for key in keys if key.startswith(b"filter.")]
         self.required_filters = [key for key in filters if key.endswith(".required")]
         self.filters = [key for key in filters if not key.endswith(".required")]  # their commands
         self.partial = any(key and not key.startswith(b"filter.") for key in keys)
-        bare = top is None or path == git_dir  # an absorbed submodule that is not checked out
+        bare = not sound and (top is None or path == git_dir)  # an absorbed submodule that is not checked out
+        top = os.fsencode(path) if sound else top
         self.worktree = None if bare or top is None else os.fsdecode(top)
 
     def places(self) -> tuple[bytes, bytes, bytes | None]:
@@ -120,14 +131,36 @@ class Repo:
             raise ExportError(f"git {args[0]}: {complaint(done)}")
         return done.stdout
 
-    def listed(self) -> subprocess.CompletedProcess[bytes]:
-        """Of every ref the object, `*` for the branch that is checked out, and the name; at the second call anew."""
-        return self._listed.pop() if self._listed else self.ask(*REFS)
+    def listed(self, *, keep: bool = False) -> subprocess.CompletedProcess[bytes]:
+        """Of every ref the object, `*` for the branch that is checked out, and the name; at the second call anew,
+        unless the first one was to `keep` it.
+        """
+        found = self._listed.pop() if self._listed else self.ask(*REFS)
+        self._listed += [found] if keep else []
+        return found
 
     def line(self, *args: str) -> str | None:
         """Output without its newline; None when git says no."""
         done = self.ask(*args)
         return text(done.stdout.removesuffix(b"\n")) if done.returncode == 0 else None
+
+    @property
+    def objects_dir(self) -> Path:
+        """Where new objects go."""
+        place = self.env.get("GIT_OBJECT_DIRECTORY")
+        return Path(place) if place else object_store(self)
+
+    @property
+    def objects_env(self) -> dict[str, str]:
+        """What makes another git write and read objects at the same places."""
+        return {key: self.env[key] for key in OBJECTS if key in self.env}
+
+    def write_to(self, objects: Path) -> None:
+        """Put new objects there. All that is read besides stays where it is."""
+        before = os.fspath(self.objects_dir).replace("\\", "\\\\").replace('"', '\\"')
+        others = self.env.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
+        found = ":".join([f'"{before}"', *([others] if others else [])])
+        self.env |= {"GIT_OBJECT_DIRECTORY": os.fspath(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": found}
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < MAX_WARNINGS:
@@ -156,14 +189,17 @@ def refuse_special(git_dir: Path) -> None:
             raise ExportError(f"{path} is not a file")
 
 
-def mend(repo: Repo) -> bool:
+def object_store(repo: Repo) -> Path:
+    if (repo.git_dir / "commondir").exists():  # another worktree's
+        return Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
+    return repo.git_dir / "objects"
+
+
+def mend(repo: Repo, store: Path) -> bool:
     """Remove loose objects that are empty or zeros: what a killed machine leaves of one that had not reached the disk.
 
     git takes them for the objects; it would neither get past them nor write them again.
     """
-    store = repo.git_dir / "objects"
-    if (repo.git_dir / "commondir").exists():  # another worktree's
-        store = Path(repo.line("rev-parse", "--path-format=absolute", "--git-path", "objects") or "")
     loose = (path for path in store.glob("[0-9a-f][0-9a-f]/*") if re.fullmatch("[0-9a-f]+", path.name))
     broken = [path for path in loose if not is_deflated(path)]  # and never a tmp_obj_* that is being written
     for path in broken:
@@ -174,5 +210,12 @@ def mend(repo: Repo) -> bool:
 
 
 def is_deflated(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1) == b"x"  # how every zlib stream of git's begins
+    """Also of what cannot be read now. Never waits for a FIFO."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and os.read(handle, 1) == b"x"  # so every zlib stream of git's
+    finally:
+        os.close(handle)

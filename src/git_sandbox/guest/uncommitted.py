@@ -1,84 +1,28 @@
-"""What is not committed, as a commit. HEAD, index and worktree stay as they are."""
+"""What is not committed, as a commit. HEAD, index and worktree stay as they are.
+
+No file can fail the whole: what git cannot convert goes in as the bytes it is, what the user may not read root reads,
+and what cannot come at all is named. Nor can a full disk: then all is written to memory.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Self
 
-from git_sandbox.guest import large
+from git_sandbox.guest import large, stage, unreadable
 from git_sandbox.guest.history import WORKTREE
-from git_sandbox.guest.repository import Asked, ExportError, Repo, complaint, text
+from git_sandbox.guest.index import TemporaryIndex
+from git_sandbox.guest.repository import ExportError, Repo, complaint, text
+from git_sandbox.guest.scratch import Scratch, in_memory, memory_left, roomy
+from git_sandbox.guest.stage import StageError
 
-MAGIC = ":(top,exclude,literal)"
-MAX_LEFT_OUT = 500  # files, the largest; they are arguments
+MAX_SAID = 20  # files that warnings name; all are in `left_out`
 MAX_POINTER = 4096 + 16  # bytes of a worktree's `gitdir`; a path has at most PATH_MAX
-
-
-class TemporaryIndex:
-    """A copy of the index to work on. Beside the real one: a split index finds its shared part by directory."""
-
-    def __init__(self, repo: Repo) -> None:
-        self.repo = repo
-        self.path = repo.git_dir / f"sandbox-index-{os.getpid()}"
-        self.env = {"GIT_INDEX_FILE": str(self.path)}
-        # A required filter that fails is fatal, and all would be lost. Not required, it leaves the file as it is.
-        self._lenient = [word for key in repo.required_filters for word in ("-c", f"{key}=false")]
-        self._lacking = ("--missing-ok",) if repo.partial else ()
-        # An empty command is none.
-        self._none = [*self._lenient, *(word for key in repo.filters for word in ("-c", f"{key}="))]
-
-    def __enter__(self) -> Self:
-        index = self.repo.git_dir / "index"
-        if index.exists():
-            shutil.copy2(index, self.path)  # with its time stamp, by which git tells racily clean entries
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
-        self.path.with_name(f"{self.path.name}.lock").unlink(missing_ok=True)
-
-    def ask(self, *args: str, input: bytes = b"", filters: bool = False) -> subprocess.CompletedProcess[bytes]:
-        """Filters only for `add`: every command that writes an index reads racily clean files again, and a filter's
-        process that dies then would cost all of it. Without them such a file is only marked as one to look at.
-        """
-        options = self._lenient if filters else self._none
-        env = self.env | ({"GIT_LITERAL_PATHSPECS": "0"} if any(each.startswith(MAGIC) for each in args) else {})
-        return self.repo.ask(*options, *args, input=input, env=env)
-
-    def _begin(self, *args: str) -> Asked:
-        return self.repo.begin(*self._none, *args, env=self.env)
-
-    def written(self) -> tuple[int, ...]:
-        """Another value whenever git has written the index: that makes a new file of it."""
-        try:
-            seen = self.path.stat()
-        except FileNotFoundError:
-            return ()
-        return seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size
-
-    def tree(self) -> str | None:
-        return _tree(self._begin("write-tree", *self._lacking).answer())
-
-    def files(self, *args: str) -> list[bytes]:
-        return _rows(self.ask("ls-files", "-z", *args))
-
-    def tree_and_marks(self) -> tuple[str | None, list[bytes]]:
-        """Its tree, and every file with the mark that may hide edits of it. (`write-tree` may replace the index, which
-        does not disturb who reads it.)
-        """
-        tree, rows = self._begin("write-tree", *self._lacking), self._begin("ls-files", "-z", "-v")
-        return _tree(tree.answer()), _rows(rows.answer())
-
-
-def _tree(done: subprocess.CompletedProcess[bytes]) -> str | None:
-    return text(done.stdout).strip() if done.returncode == 0 else None
-
-
-def _rows(done: subprocess.CompletedProcess[bytes]) -> list[bytes]:
-    return [row for row in done.stdout.split(b"\0") if row]
+NO_ROOM = "there is no room to store it"
+TOO_LARGE = "it is too large to come home"
+LOST = "its content is lost, and the file is gone"
+Wip = dict[str, str | None]
 
 
 def unhide(index: TemporaryIndex, worktree: str, marked: list[bytes]) -> None:
@@ -92,48 +36,74 @@ def unhide(index: TemporaryIndex, worktree: str, marked: list[bytes]) -> None:
             index.ask("update-index", option, "-z", "--stdin", input=b"".join(path + b"\0" for path in paths))
 
 
-def rehash_lost(index: TemporaryIndex, worktree: str) -> None:
-    """Make `add` read files again whose content is gone from the object store although the index has it."""
+def read_again(index: TemporaryIndex) -> None:
+    """Have `add` read files again whose stamps say nothing: of the same size and time as before, and touched all the
+    same. Where it is not known which were touched, that is every one.
+    """
+    repo = index.repo
+    if not repo.touched and not (repo.touched is None and repo.doubtful):
+        return
+    touched = None if repo.touched is None else set(map(os.fsencode, repo.touched))
+    rows = [row for row in index.files("-s") if touched is None or row.split(b"\t", 1)[1] in touched]
+    if rows:
+        index.ask("update-index", "-z", "--index-info", input=b"".join(row + b"\0" for row in rows))
+
+
+def rehash_lost(index: TemporaryIndex, worktree: str) -> list[bytes]:
+    """Make `add` read files again whose content is gone from the object store although the index has it. The paths of
+    those that have no file, either.
+    """
     rows = index.files("-s")
     present = index.repo.present([text(row.split(b" ")[1]) for row in rows])
     top = os.fsencode(worktree) + b"/"
-    lost = [row for row in rows if text(row.split(b" ")[1]) not in present]
+    lost = [row for row in rows if text(row.split(b" ")[1]) not in present and not row.startswith(b"160000")]
     there = [row + b"\0" for row in lost if os.path.lexists(top + row.split(b"\t", 1)[1])]
     index.ask("update-index", "-z", "--index-info", input=b"".join(there))
+    return [path for row in lost if not os.path.lexists(top + (path := row.split(b"\t", 1)[1]))]
 
 
-def add_all(index: TemporaryIndex) -> None:
-    """Everything that is not ignored, or as much of it as can be read."""
-    words = ("add", "-A", "--sparse", "--ignore-errors", *leave_out(index))
-    done = index.ask(*words, filters=True)
-    if done.returncode not in (0, 1):  # a filter that runs as a process and dies is fatal, required or not
-        index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
-        done = index.ask(*words)
-    if done.returncode or b"filter" in done.stderr:
-        index.repo.warn(f"git add: {complaint(done)}")
-    if done.returncode:
-        notice(index)
+def fill(index: TemporaryIndex, most: int | None) -> None:
+    """Everything that is not ignored into the index, or as much of it as can be. `most`: bytes that may be written."""
+    if most is None and not large.careful():
+        words = ("add", "-A", "--sparse", "--ignore-errors", "--no-warn-embedded-repo")
+        done = index.ask(*words, filters=True)
+        if done.returncode == 0 and not done.stderr:
+            return
+        if b"filter" in done.stderr:
+            index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
+    repo = index.repo
+    top = os.fsencode(repo.worktree or "")
+    found = stage.stage(index.ask, top, os.fspath(index.path), _chooser(top, most))
+    reason = TOO_LARGE if most is None else NO_ROOM
+    left_out = {path: why for path, why in found.left_out.items() if why != stage.NO_COMMIT}  # exported by themselves
+    left_out |= dict.fromkeys(found.apart, reason)
+    if found.raw:
+        repo.warn(f"without filters, files are exported as they are: {_few(found.raw)}")
+    closed = [path for path, why in left_out.items() if why in (stage.UNREADABLE, stage.REFUSED)]
+    if closed and repo.opener:
+        for path in closed:
+            del left_out[path]
+        left_out |= unreadable.take(index, repo.opener, repo.objects_dir, closed)
+    repo.left_out |= {text(path): why for path, why in left_out.items()}
+    for path, why in list(left_out.items())[:MAX_SAID]:
+        repo.warn(f"{text(path)}: {why}: not exported, it stays on the sandbox's disk")
 
 
-def leave_out(index: TemporaryIndex) -> list[str]:
-    """What makes `add` leave out files that are too large to come home; where that is looked at."""
-    if not large.careful():
-        return []
-    found = large.beyond(index.repo.worktree or "", index.files("-o", "-m", "--exclude-standard"))[-MAX_LEFT_OUT:]
-    for path, size in found:
-        index.repo.warn(f"{text(path)} is too large ({size >> 20} MiB): not exported, it stays on the sandbox's disk")
-        index.repo.left_out[text(path)] = f"it is too large ({size >> 20} MiB)"
-    specs = [f"{MAGIC}{os.fsdecode(path)}" for path, _ in found]
-    return ["--", ":/", *specs] if specs else []
+def _few(paths: Sequence[bytes]) -> str:
+    more = f" and {len(paths) - MAX_SAID} more" if len(paths) > MAX_SAID else ""
+    return ", ".join(map(text, paths[:MAX_SAID])) + more
 
 
-def notice(index: TemporaryIndex) -> None:
-    """Say what the tree cannot hold: files `add` left out. (Repositories inside are exported by themselves.)"""
-    for path in index.files("-o", "--exclude-standard"):
-        if path.endswith(b"/"):  # a repository without a commit
-            continue
-        index.repo.warn(f"{text(path)} could not be read: not exported")
-        index.repo.left_out[text(path)] = "it cannot be read"
+def _chooser(top: bytes, most: int | None) -> Callable[[Sequence[bytes], Sequence[bytes]], Collection[bytes]]:
+    """What to leave as the index has it: the largest files, where all together are too much."""
+    if most is None and not large.careful():
+        return stage.nothing
+    limit = large.MOST if most is None else min(most, large.MOST)
+
+    def choose(untracked: Sequence[bytes], modified: Sequence[bytes]) -> Collection[bytes]:
+        return [path for path, _ in large.beyond(os.fsdecode(top), (*untracked, *modified), limit)]
+
+    return choose
 
 
 def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
@@ -146,36 +116,55 @@ def commit(repo: Repo, tree: str, parents: list[str], message: str) -> str:
         env |= {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in nobody.items()}
         done = repo.ask(*words, env=env)
     if done.returncode:
-        raise ExportError(f"git commit-tree: {complaint(done)}")
+        raise StageError(f"git commit-tree: {complaint(done)}")
     return text(done.stdout).strip()
 
 
 def uncommitted(
-    repo: Repo, base: str | None, base_tree: str | None = None
-) -> tuple[str | None, dict[str, str | None] | None]:
+    repo: Repo, scratch: Scratch, base: str | None, base_tree: str | None = None
+) -> tuple[str | None, Wip | None]:
     """The tree of the worktree, and (unless all is committed) a commit of it in the shape of a stash.
 
-    `base_tree`: that of the commit `base`, where it is known.
+    `base_tree`: that of the commit `base`, where it is known. Written to the repository itself, or where that cannot
+    be, to the disk beside it, or to memory.
     """
     if repo.worktree is None:
         repo.warn("the repository has no worktree: uncommitted files are not exported")
         return None, None
     repo.cwd = repo.worktree
-    with TemporaryIndex(repo) as index:
-        staged, marked = index.tree_and_marks()
-        unhide(index, repo.worktree, marked)
-        if repo.mended:
-            rehash_lost(index, repo.worktree)
-        before = index.written()
-        add_all(index)
-        tree = index.tree() if staged is None or index.written() != before else staged
+    why = "the disk is full"
+    said, left_out = list(repo.warnings), dict(repo.left_out)
+    for place, most in _places(repo, scratch):
+        repo.warnings, repo.left_out = list(said), dict(left_out)
+        try:
+            return _taken(repo, place, most, base, base_tree)
+        except (StageError, OSError) as error:
+            why = str(error)
+    raise ExportError(why)
+
+
+def _places(repo: Repo, scratch: Scratch) -> Iterator[tuple[Path, int | None]]:
+    """Where to write, one after the other, and how many bytes may be; None: as many as there are."""
+    if roomy(repo.git_dir) and roomy(repo.objects_dir):
+        yield repo.git_dir, None
+    for memory in (False, True):
+        place = scratch.directory("objects", memory=memory)
+        repo.write_to(place)
+        yield scratch.directory("index", memory=memory), memory_left() if in_memory(place) else None
+
+
+def _taken(
+    repo: Repo, place: Path, most: int | None, base: str | None, base_tree: str | None
+) -> tuple[str | None, Wip | None]:
+    with TemporaryIndex(repo, place) as index:
+        staged, tree = _trees(index, most, base)
     if tree is None:
-        repo.warn("the uncommitted files could not be written as a tree")
-        return None, None
-    empty = None if base else text(repo.git("hash-object", "-t", "tree", "-w", "--stdin")).strip()
+        raise ExportError("the uncommitted files could not be written as a tree")
+    empty = None if base else _empty_tree(repo)
     if base:
         base_tree = base_tree or repo.line("rev-parse", f"{base}^{{tree}}")
-    if (base_tree if base else empty) == tree == staged:
+    nothing_new = base_tree if base else empty
+    if nothing_new == tree and (staged == tree or index.damaged):
         return tree, None
     below = [base] if base else []
     # Without HEAD there is no first parent; then the index is kept only where the other tree does not say it already.
@@ -185,7 +174,46 @@ def uncommitted(
     return tree, {"oid": wip, "tree": tree, "index_tree": staged}
 
 
-def elsewhere(repo: Repo) -> list[list[str]]:
+def _empty_tree(repo: Repo) -> str:
+    done = repo.ask("hash-object", "-t", "tree", "-w", "--stdin")
+    if done.returncode:
+        raise StageError(f"git hash-object: {complaint(done)}")
+    return text(done.stdout).strip()
+
+
+def _trees(index: TemporaryIndex, most: int | None, base: str | None) -> tuple[str | None, str | None]:
+    """The tree that is staged, if there can be one, and that of all files."""
+    repo = index.repo
+    read = None if index.damaged else index.tree_and_marks()
+    if read is None:
+        repo.warn("the index is damaged: what was staged is not known, the files are compared with HEAD")
+        index.begin_again(base)
+        read = None, []
+    staged, marked = read
+    worktree = repo.worktree or ""
+    unhide(index, worktree, marked)
+    read_again(index)
+    if repo.mended:
+        rehash_lost(index, worktree)
+    before = index.written()
+    fill(index, most)
+    if staged is not None and index.written() == before:
+        return staged, staged
+    return staged, index.tree() or _without_lost(index, worktree, most)
+
+
+def _without_lost(index: TemporaryIndex, worktree: str, most: int | None) -> str | None:
+    """The tree without entries that no tree can hold: their files come from the worktree, where they are."""
+    stage.drop_unsound(index.ask)
+    gone = rehash_lost(index, worktree)
+    if gone:
+        index.ask("update-index", "--force-remove", "-z", "--stdin", input=b"".join(path + b"\0" for path in gone))
+        index.repo.left_out |= {text(path): LOST for path in gone}
+    fill(index, most)
+    return index.tree()
+
+
+def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
     """Uncommitted work in the other worktrees of the repository, as (commit, name as if it were a ref).
 
     Who lets several agents work in one sandbox gives each a worktree. The same work gives the same commit each time.
@@ -195,7 +223,7 @@ def elsewhere(repo: Repo) -> list[list[str]]:
         name = place.parent.name
         path = os.path.dirname(os.fsdecode(place.read_bytes()[:MAX_POINTER]).strip()) if place.is_file() else ""  # noqa: PTH120
         try:
-            wip = _of_worktree(repo, path)
+            wip = _of_worktree(repo, scratch, path)
         except (ExportError, OSError) as error:
             repo.warn(
                 f"{path} is another worktree and cannot be read: its uncommitted files are not exported ({error})"
@@ -206,14 +234,17 @@ def elsewhere(repo: Repo) -> list[list[str]]:
     return found
 
 
-def _of_worktree(repo: Repo, path: str) -> dict[str, str | None] | None:
+def _of_worktree(repo: Repo, scratch: Scratch, path: str) -> Wip | None:
     other = Repo(path)
     common = other.line("rev-parse", "--path-format=absolute", "--git-common-dir")
-    if not Path(common or path).samefile(repo.git_dir):  # the repository is mounted at several places
+    if not Path(common or path).samefile(repo.real_dir):  # the repository is mounted at several places
         raise ExportError("it belongs to another repository")
     head = other.line("rev-parse", "-q", "--verify", "HEAD")
     other.commit_date = (other.line("log", "-1", "--format=@%ct +0000", "HEAD", "--") if head else None) or "@0 +0000"
-    wip = uncommitted(other, head)[1]
+    other.env |= repo.objects_env
+    wip = uncommitted(other, scratch, head)[1]
+    repo.env |= other.objects_env
     for warning in other.warnings:
         repo.warn(f"{path}: {warning}")
+    repo.left_out |= {os.path.join(path, name): why for name, why in other.left_out.items()}  # noqa: PTH118
     return wip

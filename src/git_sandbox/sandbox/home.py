@@ -152,7 +152,8 @@ def _import(
 ) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *record.stash]
-    reply = stream.request(channel, "export", known=known, alive=alive)
+    extra = {"object_format": record.object_format}
+    reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format)
     took = collect(
         box.repo,

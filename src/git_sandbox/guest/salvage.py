@@ -1,0 +1,178 @@
+"""What can be read of a damaged git directory without git, which gives up at the first thing that is not as it should
+be: a killed machine leaves zeros, and a user may delete or overwrite anything.
+
+Only reads, only regular files, and never more than a file of that kind has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_FILE = 64 << 20  # bytes of packed-refs
+MAX_LINE = 8192  # bytes of a loose ref, or of HEAD
+MAX_TAIL = 1 << 20  # bytes of a reflog: its end
+MAX_REFS = 200_000
+MAX_DEPTH = 64
+OID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+SYMREF = re.compile(rb"ref:[ \t]*(refs/[^\x00-\x20\x7f]+)\s*")
+PACKED = re.compile(rb"([0-9a-f]{40}(?:[0-9a-f]{24})?) (refs/[^\x00-\x20\x7f]+)")
+MOVED = re.compile(rb"\tcheckout: moving from .* to (\S+)")
+BAD_NAME = re.compile(r"\.\.|//|/\.|\.lock(?:/|\Z)|[\x00-\x20\x7f~^:?*\[\\]|@\{|/\Z|\.\Z")
+
+
+@dataclass
+class Salvaged:
+    """`refs`: full name to object. `damaged`: name of a ref or file to what is wrong, and what is done about it."""
+
+    symref: str | None = None
+    head: str | None = None
+    refs: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    object_format: str = "sha1"
+
+    @property
+    def tip(self) -> str | None:
+        return self.refs.get(self.symref) if self.symref else self.head
+
+
+def read(git_dir: Path) -> Salvaged:
+    found = Salvaged()
+    if git_dir.is_dir():
+        _packed(git_dir, found)
+        _loose(git_dir, found)
+        _from_logs(git_dir, found)
+    _head(git_dir, found)
+    named = found.tip or next(iter(found.refs.values()), "")
+    if len(named) == 64 or b"objectformat = sha256" in contents(git_dir / "config").lower():  # noqa: PLR2004 - hex
+        found.object_format = "sha256"
+    width = 64 if found.object_format == "sha256" else 40
+    found.refs = {name: oid for name, oid in found.refs.items() if len(oid) == width}
+    found.head = found.head if found.head and len(found.head) == width else None
+    return found
+
+
+def contents(path: Path, most: int = MAX_FILE) -> bytes:
+    """Nothing where there is no regular file, or where it cannot be read. Never waits for a FIFO."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(handle, "rb") as file:
+        try:
+            return file.read(most) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        except OSError:
+            return b""
+
+
+def last_of_log(git_dir: Path, name: str) -> str | None:
+    """The object that the newest line which can be read of the reflog of `name` leads to."""
+    rows = log_rows(git_dir, name)
+    oids = (row.split(b" ", 2)[1] for row in reversed(rows) if row.count(b" ") > 1)
+    return next((oid.decode() for oid in oids if OID.fullmatch(oid) and oid.strip(b"0")), None)
+
+
+def log_rows(git_dir: Path, name: str) -> list[bytes]:
+    path = git_dir / "logs" / name
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with os.fdopen(handle, "rb") as file:
+        seen = os.fstat(handle)
+        if not stat.S_ISREG(seen.st_mode):
+            return []
+        file.seek(max(0, seen.st_size - MAX_TAIL))
+        return file.read(MAX_TAIL).splitlines()
+
+
+def _packed(git_dir: Path, found: Salvaged) -> None:
+    path = git_dir / "packed-refs"
+    bad = 0
+    for row in contents(path).splitlines():
+        if match := PACKED.fullmatch(row):
+            name = os.fsdecode(match[2])
+            if sound_name(name):
+                found.refs[name] = match[1].decode()
+                continue
+        bad += not row.startswith((b"#", b"^"))
+    if bad:
+        found.damaged["packed-refs"] = f"{bad} lines cannot be read: these refs come as their reflogs say, if they do"
+
+
+def sound_name(name: str) -> bool:
+    return name.startswith("refs/") and not BAD_NAME.search(name) and len(os.fsencode(name)) <= MAX_LINE // 2
+
+
+def _loose(git_dir: Path, found: Salvaged) -> None:
+    for name in _files(git_dir, "refs"):
+        if not sound_name(name):
+            continue
+        raw = contents(git_dir / name, MAX_LINE)
+        if OID.fullmatch(raw.strip()):
+            found.refs[name] = raw.strip().decode()
+        elif not SYMREF.fullmatch(raw):
+            was = last_of_log(git_dir, name) or found.refs.get(name)
+            found.damaged[name] = f"it comes as it was at {was}" if was else "it cannot be read"
+            if was:
+                found.refs[name] = was
+
+
+def _from_logs(git_dir: Path, found: Salvaged) -> None:
+    """Git removes a reflog with its ref: one without a ref belongs to a ref that was lost."""
+    for log in _files(git_dir, "logs/refs"):
+        name = log.removeprefix("logs/")
+        if name in found.refs or not sound_name(name) or os.path.lexists(git_dir / name):
+            continue
+        if was := last_of_log(git_dir, name):
+            found.refs[name] = was
+            found.damaged[name] = f"it comes as it was at {was}"
+
+
+def _head(git_dir: Path, found: Salvaged) -> None:
+    raw = contents(git_dir / "HEAD", MAX_LINE)
+    if (match := SYMREF.fullmatch(raw)) and (raw.endswith(b"\n") or os.fsdecode(match[1]) in found.refs):
+        found.symref = os.fsdecode(match[1])
+        return
+    if OID.fullmatch(raw.strip()):
+        found.head = raw.strip().decode()
+        return
+    found.symref = _branch_of_log(git_dir, found) or _likely_branch(found)
+    found.damaged["HEAD"] = f"it is taken to be at {found.symref}"
+
+
+def _branch_of_log(git_dir: Path, found: Salvaged) -> str | None:
+    for row in reversed(log_rows(git_dir, "HEAD")):
+        if moved := MOVED.search(row):
+            name = f"refs/heads/{os.fsdecode(moved[1])}"
+            return name if name in found.refs else None
+    return None
+
+
+def _likely_branch(found: Salvaged) -> str:
+    branches = [name for name in found.refs if name.startswith("refs/heads/")]
+    usual = [name for name in ("refs/heads/main", "refs/heads/master") if name in branches]
+    return next(iter([*usual, *sorted(branches)]), "refs/heads/main")
+
+
+def _files(git_dir: Path, below: str) -> Iterator[str]:
+    """Regular files, by their paths below `git_dir`; no link is followed."""
+    todo, count = [below], 0
+    while todo and count < MAX_REFS:
+        place = todo.pop()
+        try:
+            entries = sorted(os.scandir(git_dir / place), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            path = f"{place}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if path.count("/") < MAX_DEPTH:
+                    todo.append(path)
+            elif entry.is_file(follow_symlinks=False):
+                count += 1
+                yield path

@@ -1,0 +1,148 @@
+"""A git directory of our own around what is left of a damaged one, so that all the rest works as with a sound one.
+
+Nothing of the user's is changed. It refers to his objects and reflogs, the refs that `salvage`
+could read, and a configuration that git can read. Without any git directory it is an empty repository: the files come
+home all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from git_sandbox.guest import salvage
+from git_sandbox.guest.repository import ExportError, Repo, environment, mend
+from git_sandbox.guest.salvage import Salvaged, contents
+from git_sandbox.guest.scratch import Scratch
+
+LINKED = ("logs", "worktrees")  # directories that are only read
+COPIED = ("info/exclude", "info/attributes", "info/sparse-checkout", "index")
+MAX_POINTER = 4096 + 16
+
+
+def open_repo(path: str, git_dir: str | None, scratch: Scratch, why: str, *, object_format: str = "") -> Repo:
+    """The repository of the worktree `path`, as far as it can be read; `why`: what is wrong with it.
+
+    `object_format`: of the objects to make, whatever the damaged one had.
+    """
+    real = Path(git_dir or os.path.join(path, ".git"))  # noqa: PTH118
+    real = pointed(real)
+    found = salvage.read(real)
+    if object_format and object_format != found.object_format:
+        found = Salvaged(object_format=object_format, symref=found.symref, damaged=other_format(found))
+        real = Path(os.devnull)
+    place = scratch.directory("git")
+    _lay_out(place, real, found)
+    made = Repo(path, os.fspath(place), refs=True, sound=True)
+    made.real_dir = real if real.is_dir() else place
+    if store := _store(real):
+        made.mended |= mend(made, store)
+    made.set_aside |= found.damaged
+    made.warn(f"the repository is damaged ({why}): what can be read of it is exported")
+    return made
+
+
+def other_format(found: Salvaged) -> dict[str, str]:
+    return dict.fromkeys(("HEAD", *found.refs), f"its history is in {found.object_format}")
+
+
+def pointed(dot_git: Path) -> Path:
+    """Where a `.git` file leads, if it is one."""
+    if dot_git.is_dir():
+        return dot_git
+    raw = contents(dot_git, MAX_POINTER)
+    if raw.startswith(b"gitdir: ") and b"\0" not in raw:
+        return dot_git.parent / os.fsdecode(raw.removeprefix(b"gitdir: ").rstrip(b"\r\n"))
+    return dot_git
+
+
+def _lay_out(place: Path, real: Path, found: Salvaged) -> None:
+    (place / "refs").mkdir()
+    (place / "objects/info").mkdir(parents=True)
+    store = _store(real)
+    if store:
+        _borrow(store, place / "objects")
+    (place / "HEAD").write_text(
+        f"ref: {found.symref}\n" if found.symref else f"{found.head}\n", errors="surrogateescape"
+    )
+    rows = "".join(f"{oid} {name}\n" for name, oid in sorted(found.refs.items()))
+    (place / "packed-refs").write_text(rows, errors="surrogateescape")
+    (place / "config").write_text(_config(real, found.object_format), errors="surrogateescape")
+    shallow = [row for row in contents(real / "shallow").split() if salvage.OID.fullmatch(row)]
+    if shallow:
+        (place / "shallow").write_bytes(b"".join(row + b"\n" for row in shallow))
+    (place / "info").mkdir()
+    for name in COPIED:
+        if (real / name).is_file():
+            shutil.copy2(real / name, place / name)
+    for name in LINKED:
+        if (real / name).is_dir():
+            (place / name).symlink_to(real / name)
+
+
+def _borrow(store: Path, objects: Path) -> None:
+    """Have git read the objects of `store`; without its list of alternates where that is none."""
+    listed = store / "info/alternates"
+    if os.path.lexists(listed) and not listed.is_file():
+        own = objects.with_name("borrowed")
+        own.mkdir()
+        for each in store.iterdir():
+            if each.name != "info":
+                (own / each.name).symlink_to(each)
+        store = own
+    (objects / "info/alternates").write_bytes(_quoted(os.fsencode(store)) + b"\n")
+
+
+def _store(real: Path) -> Path | None:
+    """The objects of the repository. (A linked worktree's are those of the repository that it belongs to.)"""
+    common = contents(real / "commondir", MAX_POINTER).strip()
+    store = (real / os.fsdecode(common) if common and b"\0" not in common else real) / "objects"
+    return Path(os.path.realpath(store)) if store.is_dir() else None
+
+
+def _quoted(path: bytes) -> bytes:
+    """As gitrepository-layout(5) has it: a path that could be taken for something else stands in quotes."""
+    if not path.startswith(b'"') and b"\n" not in path:
+        return path
+    return b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
+
+
+def _config(real: Path, object_format: str) -> str:
+    """What git must know of the format; all else is the user's, where it can be read."""
+    version, extension = (
+        (1, f"[extensions]\n\tobjectFormat = {object_format}\n") if object_format != "sha1" else (0, "")
+    )
+    made = f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = false\n{extension}"
+    own = real / "config"
+    if contents(own) and _readable(own):
+        escaped = re.sub(r'(["\\])', r"\\\1", os.fspath(own))
+        made += f'[include]\n\tpath = "{escaped}"\n' if "\n" not in escaped else ""
+    return made
+
+
+def _readable(config: Path) -> bool:
+    words = ["git", "config", "--file", os.fspath(config), "--list", "-z"]
+    done = subprocess.run(words, env=environment(), capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def check(repo: Repo) -> None:
+    """Raises ExportError when git reads this repository's refs only in part."""
+    done = repo.listed(keep=True)
+    if done.returncode or b"broken" in done.stderr or b"bad ref" in done.stderr:
+        raise ExportError("its refs cannot be read")
+    if b"* refs/" not in done.stdout and _lost(repo):
+        raise ExportError("the branch that is checked out is lost")
+
+
+def _lost(repo: Repo) -> bool:
+    """HEAD names a branch that is not there, but has a reflog, which git removes with a branch; or it was cut off."""
+    raw = contents(repo.git_dir / "HEAD", salvage.MAX_LINE)
+    match = salvage.SYMREF.fullmatch(raw)
+    name = os.fsdecode(match[1]) if match else ""
+    if raw.endswith(b"\n") and (not name or salvage.last_of_log(repo.git_dir, name) is None):
+        return False
+    return repo.line("rev-parse", "-q", "--verify", "HEAD") is None
