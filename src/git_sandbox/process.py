@@ -27,6 +27,11 @@ _INHERITED = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER",
     "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
+# What a program that signs needs to find keys, agents and the place to ask for a passphrase, beside those.
+_ASKING = (
+    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "GNUPGHOME", "GPG_TTY", "PINENTRY_USER_DATA", "SSH_ASKPASS",
+    "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK", "WAYLAND_DISPLAY", "XAUTHORITY",
+)  # fmt: skip
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 WATCHED_EVERY = 0.2  # seconds
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
@@ -77,6 +82,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def inherited(names: re.Pattern[str]) -> dict[str, str]:
     """Variables of ours by name, for the few children that heed more than the curated ones."""
     return {key: value for key, value in os.environ.items() if names.fullmatch(key)}
+
+
+def asking() -> dict[str, str]:
+    """More of the environment, for a child that may ask the user for a passphrase."""
+    found = {key: os.environ[key] for key in _ASKING if key in os.environ}
+    terminal = next((os.ttyname(each) for each in (0, 2) if os.isatty(each)), "")
+    return ({"GPG_TTY": terminal} if terminal else {}) | found
 
 
 def which(program: str) -> str | None:
@@ -141,6 +153,24 @@ def run(
             raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
         except BaseException:
             kill_group(child.pid)
+            raise
+    return Completed(tuple(argv), child.returncode, stdout, stderr)
+
+
+def foreground(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes, timeout: float) -> Completed:
+    """Run a program that may ask something on our terminal: it stays in our session, and Ctrl-C reaches it, too.
+
+    `timeout` (seconds) kills it and raises SandboxError.
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with _popen(_resolve(argv), cwd=cwd, env=dict(env), **pipes) as child:
+        try:
+            stdout, stderr = child.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
+        except BaseException:
+            child.kill()
             raise
     return Completed(tuple(argv), child.returncode, stdout, stderr)
 

@@ -174,7 +174,9 @@ def test_with_conflicts_allowed_a_clean_merge_is_just_made(repo: GitRepo, capsys
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def test_diverged_and_risky_need_a_yes(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_risky_needs_a_yes_and_the_verb_is_one_for_the_rest(
+    repo: GitRepo, capsys: pytest.CaptureFixture[str]
+) -> None:
     worked(repo, "risky", {".github/workflows/ci.yml": "on: push\n"})
     worked(repo, "apart", {"a": "1\n"})
     before = everything(repo)
@@ -184,9 +186,34 @@ def test_diverged_and_risky_need_a_yes(repo: GitRepo, capsys: pytest.CaptureFixt
         assert ".github/workflows/ci.yml" in error["cause"]
     assert everything(repo) == before
     asked("merge", "--yes", "risky", capsys=capsys)
-    assert "diverged" in asked("merge", "apart", capsys=capsys, code=2)["message"]
-    asked("merge", "--yes", "apart", capsys=capsys)
+    assert asked("merge", "apart", capsys=capsys)["relation"] == "diverged"
     assert repo.read("a") == b"1\n"
+
+
+def test_the_question_shows_what_the_merge_changes(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worked(repo, "vm-1", {"one": "1\n", ".envrc": "echo\n"})
+    repo.commit("host", {"TODO": "h\n"})
+    answer(monkeypatch, yes=False)
+    before = everything(repo)
+    assert main(["merge", "vm-1"]) == 130
+    said = capsys.readouterr().err
+    assert "2 files changed, 2 insertions(+)" in said
+    assert "TODO" not in said
+    assert "careful: .envrc is run by direnv" in said
+    assert everything(repo) == before
+
+
+def test_a_second_squash_changes_nothing(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:
+    worked(repo, "vm-1", {"a": "1\n"})
+    repo.commit("host", {"b": "1\n"})
+    assert main(["merge", "--squash", "vm-1"]) == 0
+    assert "one commit with everything" in capsys.readouterr().out
+    before = everything(repo)
+    assert main(["merge", "--squash", "-m", "Squashed", "vm-1"]) == 0
+    assert "Already up to date" in capsys.readouterr().out
+    assert everything(repo) == before
 
 
 def test_a_risky_fast_forward_is_asked_about(
@@ -314,7 +341,11 @@ def test_no_program_of_the_repository_runs(repo: GitRepo, capsys: pytest.Capture
 
 def test_options_that_do_not_go_together(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:
     worked(repo, "vm-1", {"a": "1\n"})
-    for words in (["--branch", "x", "--patches", "y"], ["--undo", "--abort"], ["--undo", "--dry-run"]):
+    for words in (
+        ["--branch", "x", "--patches", "y"], ["--undo", "--abort"], ["--undo", "--dry-run"], ["--squash", "--rebase"],
+        ["--pick", "HEAD", "--no-ff"], ["--branch", "x", "--squash"], ["-m", "x", "--rebase"], ["--undo", "-m", "x"],
+        ["--dry-run", "--conflicts"],
+    ):  # fmt: skip
         assert asked("merge", *words, "vm-1", capsys=capsys, code=2)["kind"] == "usage"
 
 

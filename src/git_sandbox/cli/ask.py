@@ -10,13 +10,17 @@ from dataclasses import dataclass
 import click
 
 from git_sandbox.cli import words
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.integrate.apart import Apart
-from git_sandbox.integrate.modes import Relation
-from git_sandbox.integrate.plan import Plan
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.modes import Relation, Request
+from git_sandbox.integrate.plan import Plan, preview
+from git_sandbox.integrate.risky import Risk
 from git_sandbox.sandbox.after import ASKED_DIRTY, Questions
+from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable
 
@@ -43,13 +47,13 @@ class Asker:
 
     def merge(self, plan: Plan) -> bool:
         self._tell()
-        return confirm_merge(self.repo, plan, self.finished.id)
+        return confirm_merge(self.repo, plan, base_of(self.repo, self.finished.record), self.finished.id)
 
     def dirty(self, wip: Oid) -> str:
         self._tell()
         ref = SandboxRefs(SandboxId(self.finished.id)).wip
         click.echo(f"Uncommitted work, safe in {ref}:", err=True)
-        _stat(self.repo, self.finished.home.collected.head or wip, wip)
+        _stat(self.repo.git, self.finished.home.collected.head or wip, wip)
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
         return str(click.prompt(question, type=click.Choice(ASKED_DIRTY), default="keep", err=True))
@@ -61,11 +65,13 @@ class Asker:
         self.told = True
 
 
-def confirm_merge(repo: Repository, plan: Plan, name: str) -> bool:
-    """Show what a merge would bring and ask; the default is no."""
-    if plan.relation is not Relation.FAST_FORWARD:
-        click.echo(f"History: {plan.relation.value}.", err=True)
-    _stat(repo, plan.head.commit or plan.target, plan.target)
+def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:
+    """Show what a merge would change here and ask; the default is no."""
+    if plan.relation is Relation.DIVERGED:
+        click.echo("Your branch has commits that the sandbox has not. Merging both changes here:", err=True)
+    request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
+    with preview(repo, base, request) as (git, before, after):
+        _stat(git, before, after)
     warn(plan)
     forget_typed()
     return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
@@ -88,9 +94,13 @@ def branch_name(apart: Apart) -> str:
 
 def warn(plan: Plan) -> None:
     for risk in plan.risky[:SHOWN]:
-        click.secho(f"careful: {one_line(risk.path)}: {risk.reason}", fg="yellow", err=True)
+        click.secho(f"careful: {risk_line(risk)}", fg="yellow", err=True)
     if len(plan.risky) > SHOWN:
         click.secho(f"careful: and {len(plan.risky) - SHOWN} more like these", fg="yellow", err=True)
+
+
+def risk_line(risk: Risk) -> str:
+    return f"{one_line(risk.path)} {risk.reason}"
 
 
 def _some(lines: list[str]) -> None:
@@ -100,6 +110,6 @@ def _some(lines: list[str]) -> None:
         click.echo(f"  and {len(lines) - SHOWN} more", err=True)
 
 
-def _stat(repo: Repository, before: Oid, after: Oid) -> None:
-    raw, whole = repo.git.beginning(*review.diff_argv(before, after, style=review.Style.STAT), most=MOST)
+def _stat(git: Git, before: Oid, after: Oid) -> None:
+    raw, whole = git.beginning(*review.diff_argv(before, after, style=review.Style.STAT), most=MOST)
     click.echo(printable(raw).rstrip() + ("" if whole else "\n…"), err=True)

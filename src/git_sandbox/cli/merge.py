@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from git_sandbox.cli import ask, common
+from git_sandbox.cli import ask, common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.names import Oid
@@ -20,6 +20,7 @@ from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import one_line
 
+_WAYS = (Mode.FF_ONLY, Mode.NO_FF, Mode.SQUASH, Mode.REBASE)
 _PLAIN = (Mode.FF_OR_MERGE, Mode.NO_FF)
 _APART = (Relation.REWRITTEN, Relation.UNRELATED)
 _NAMED = 10  # conflicts named when a merge has begun
@@ -27,10 +28,10 @@ _NAMED = 10  # conflicts named when a merge has begun
 
 @click.command("merge")
 @common.id_argument
-@click.option("--ff-only", "mode", flag_value=Mode.FF_ONLY, help="Only if HEAD can simply move forward.")
-@click.option("--no-ff", "mode", flag_value=Mode.NO_FF, help="Make a merge commit even when HEAD could move forward.")
-@click.option("--squash", "mode", flag_value=Mode.SQUASH, help="One commit with everything.")
-@click.option("--rebase", "mode", flag_value=Mode.REBASE, help="Replay the sandbox's commits on HEAD.")
+@click.option("--ff-only", is_flag=True, help="Only if HEAD can simply move forward.")
+@click.option("--no-ff", is_flag=True, help="Make a merge commit even when HEAD could move forward.")
+@click.option("--squash", is_flag=True, help="One commit with everything.")
+@click.option("--rebase", is_flag=True, help="Replay the sandbox's commits on HEAD.")
 @click.option("--pick", "picks", multiple=True, metavar="COMMIT", help="Only this commit; may be repeated.")
 @click.option("--conflicts", is_flag=True, help="With conflicts, begin the merge and leave them to you to resolve.")
 @click.option("--branch", metavar="NAME", help="Do not merge: make a branch NAME at the sandbox's HEAD.")
@@ -39,9 +40,10 @@ _NAMED = 10  # conflicts named when a merge has begun
 @click.option("--abort", is_flag=True, help="Give up a merge begun with --conflicts: everything is as before it.")
 @click.option("--undo", is_flag=True, help="Take back the last merge of this sandbox.")
 @click.option("-m", "--message", help="Message for the commit of a merge or squash.")
+@click.option("--no-gpg-sign", is_flag=True, help="Do not sign new commits, whatever commit.gpgSign says.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever the merge brings.")
 @common.json_option
-def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) -> Result:
+def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     """Merge a sandbox's commits into the current branch, all of it or nothing.
 
     Your own uncommitted changes do not block it unless the sandbox changed the same file differently; no file of
@@ -51,9 +53,11 @@ def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) 
     `git merge` begins in your checkout: resolve and commit, or go back with `sandbox merge --abort ID`. The exit code
     is 16 as long as there is something to resolve.
 
-    A history that has diverged, or changes to files that run by themselves (hooks, CI, editor settings), are merged
-    only when you agree; without a terminal that takes --yes. When the sandbox rewrote its history, what happened to
-    it is shown, and its commits can be had as a branch or as patches.
+    Changes to files that run by themselves (hooks, CI, editor settings) are merged only when you agree; without a
+    terminal that takes --yes. When the sandbox rewrote its history, what happened to it is shown, and its commits can
+    be had as a branch or as patches.
+
+    New commits are signed when your git signs them (commit.gpgSign); those of the sandbox stay as they are.
 
     \b
     Examples:
@@ -63,7 +67,8 @@ def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) 
       sandbox merge --branch try-2 vm-2
       sandbox merge --patches ../vm-2-patches vm-2
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    _refuse_several(given)
+    mode = _mode(given, picks)
+    _refuse_several(given, mode)
     repo = common.repository()
     found = inspect.known(repo, name)
     if given["undo"]:
@@ -76,16 +81,25 @@ def command(name: str, mode: Mode | None, picks: tuple[str, ...], **given: Any) 
         return _branch(repo, given["branch"], target, dry_run=given["dry_run"])
     if given["patches"] is not None:
         return _patches(repo, target, given["patches"])
-    request = Request(found.entry.id, target, _mode(mode, picks), _picked(repo, picks), given["message"] or None)
+    message, sign = given["message"] or None, not given["no_gpg_sign"]
+    request = Request(found.entry.id, target, mode, _picked(repo, picks), message, sign)
     return _merge(repo, found, request, given)
 
 
-def _refuse_several(given: dict[str, Any]) -> None:
+def _refuse_several(given: dict[str, Any], mode: Mode) -> None:
     asked = [f"--{name}" for name in ("branch", "patches", "abort", "undo") if given[name]]
     if len(asked) > 1:
         raise UsageError(f"{asked[0]} and {asked[1]} do not go together")
+    how = [f"--{mode}"] if mode is not Mode.FF_OR_MERGE else []
+    how += [f"--{name.replace('_', '-')}" for name in ("message", "conflicts", "no_gpg_sign") if given[name]]
+    if asked and how:
+        raise UsageError(f"{asked[0]} and {how[0]} do not go together")
     if given["dry_run"] and asked and asked != ["--branch"]:
         raise UsageError(f"--dry-run and {asked[0]} do not go together")
+    if given["dry_run"] and given["conflicts"]:
+        raise UsageError("--dry-run and --conflicts do not go together", hint="--dry-run predicts conflicts")
+    if given["message"] and mode in (Mode.FF_ONLY, Mode.REBASE, Mode.PICK):
+        raise UsageError(f"--message and --{mode} do not go together: the commits keep theirs")
 
 
 def _merge(repo: Repository, found: Known, request: Request, given: dict[str, Any]) -> Result:
@@ -99,14 +113,15 @@ def _merge(repo: Repository, found: Known, request: Request, given: dict[str, An
         if by_hand and (given["conflicts"] or can_ask):
             return _resolve(repo, found, request, planned, yes=given["yes"], can_ask=can_ask)
         if not given["yes"]:
-            _confirm(repo, request, planned, can_ask=can_ask)
+            _confirm(repo, found, request, planned, can_ask=can_ask)
     return _told(found.entry.id, merge(repo, found.base, request, dry_run=given["dry_run"]))
 
 
-def _mode(mode: Mode | None, picks: tuple[str, ...]) -> Mode:
-    if picks and mode:
-        raise UsageError("--pick does not go with another way of merging")
-    return Mode(mode) if mode else Mode.PICK if picks else Mode.FF_OR_MERGE
+def _mode(given: dict[str, Any], picks: tuple[str, ...]) -> Mode:
+    modes = [mode for mode in _WAYS if given[mode.replace("-", "_")]] + ([Mode.PICK] if picks else [])
+    if len(modes) > 1:
+        raise UsageError(f"--{modes[0]} and --{modes[1]} do not go together")
+    return modes[0] if modes else Mode.FF_OR_MERGE
 
 
 def _picked(repo: Repository, picks: tuple[str, ...]) -> tuple[Oid, ...]:
@@ -145,18 +160,18 @@ def _apart(repo: Repository, found: Known, request: Request, relation: Relation,
     raise AssertionError  # such a history is always refused
 
 
-def _confirm(repo: Repository, request: Request, plan: Plan, *, can_ask: bool) -> None:
-    """Ask before joining histories that have diverged, and before files that run by themselves change.
+def _confirm(repo: Repository, found: Known, request: Request, plan: Plan, *, can_ask: bool) -> None:
+    """Ask before files that run by themselves change: that was not said by typing the verb.
 
     Without a terminal there is nobody to ask, and no merge.
     """
     if not plan.possible or not plan.question:
         return
     if can_ask:
-        if not ask.confirm_merge(repo, plan, request.sandbox):
+        if not ask.confirm_merge(repo, plan, found.base, request.sandbox):
             raise click.Abort
         return
-    named = "; ".join(f"{one_line(risk.path)}: {risk.reason}" for risk in plan.risky[: ask.SHOWN])
+    named = "; ".join(ask.risk_line(risk) for risk in plan.risky[: ask.SHOWN])
     raise UsageError(
         f"not merged without asking: {plan.question}", cause=named, hint="look at `sandbox diff`, then add --yes"
     )
@@ -191,12 +206,12 @@ def _aborted(repo: Repository, found: Known) -> Result:
 
 def _told(name: str, merged: Merged) -> Result:
     if merged.dry_run:
-        text = f"Would change {len(merged.changed)} file(s) ({merged.relation.value})."
+        text = f"Would change {len(merged.changed)} file(s) ({words.how(merged)})."
     elif merged.before == merged.after:
         text = "Already up to date."
     else:
         at, count = (merged.after or "")[:10], len(merged.changed)
-        text = f"Merged ({merged.relation.value}): HEAD is now {at}, {count} file(s) changed."
+        text = f"Merged ({words.how(merged)}): HEAD is now {at}, {count} file(s) changed."
         text += f" Undo: `sandbox merge --undo {name}`"
     late = [f"your own edit of {one_line(path)} stays uncommitted" for path in merged.late]
-    return Result("merge", merged, text="\n".join([text, *late]))
+    return Result("merge", merged, text="\n".join([text, *late]), notes=tuple(words.merge_notes(merged)))

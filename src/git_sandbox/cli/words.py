@@ -15,6 +15,8 @@ from git_sandbox.collect import Collected
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.integrate.merge import Merged
+from git_sandbox.integrate.modes import Mode, Relation
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox.after import Settled, why_not
 from git_sandbox.sandbox.home import Home
@@ -119,14 +121,37 @@ def _merge(finished: Finished, settled: Settled) -> list[str]:
         return []
     if settled.merged is not None and settled.merged.after is not None:
         before = settled.merged.before[:10] if settled.merged.before else "nothing"
-        how = f"{settled.merged.relation.value} {before}..{settled.merged.after[:10]}"
-        return [f"Merged into your branch ({how}). Undo: `sandbox merge --undo {finished.id}`"]
+        moved = f"{how(settled.merged)}, {before}..{settled.merged.after[:10]}"
+        said = f"Merged into your branch ({moved}). Undo: `sandbox merge --undo {finished.id}`"
+        return [said, *merge_notes(settled.merged)]
     reason = settled.reason or (why_not(settled.plan) if settled.plan and not settled.plan.possible else "")
     said = f"Not merged: {one_line(reason, limit=300)}. " if reason else ""
     if settled.explained:
         ways = f"`sandbox merge --branch NAME {finished.id}` or `sandbox merge --patches DIR {finished.id}`"
         return [said.rstrip(), *(f"  {line}" for line in settled.explained.splitlines()), f"Keep it: {ways}"]
     return [f"{said}Look: `sandbox diff {finished.id}`. Merge: `sandbox merge {finished.id}`"]
+
+
+def how(merged: Merged) -> str:
+    """In which way, in words."""
+    plain = merged.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY, Mode.REBASE)
+    if merged.before is None or (merged.relation is Relation.FAST_FORWARD and plain):
+        return "fast-forward"
+    ways = {Mode.SQUASH: "one commit with everything", Mode.REBASE: "replayed on your commits", Mode.PICK: "picked"}
+    return ways.get(merged.mode, "a merge commit")
+
+
+def merge_notes(merged: Merged) -> list[str]:
+    """What somebody should know about a merge that was made."""
+    notes = []
+    if merged.unsigned:
+        unsigned = _count(merged.unsigned, "commit")
+        notes.append(f"{unsigned} of the sandbox came in without a signature, and your git signs: --squash makes one")
+    if merged.absent:
+        shown = ", ".join(one_line(path, limit=80) for path in merged.absent[:SHOWN])
+        more = f" and {len(merged.absent) - SHOWN} more" if len(merged.absent) > SHOWN else ""
+        notes.append(f"the content of Git LFS files is not in your store: {shown}{more}")
+    return notes
 
 
 def _count(number: int, noun: str) -> str:

@@ -98,6 +98,13 @@ class Git:
             raise RepositoryError(f"git {args[0]} failed", cause=printable(done.complaint, limit=2000))
         return done.stdout
 
+    def foreground(self, *args: str, input: bytes = b"") -> process.Completed:
+        """Run with the user's terminal, agents and keys at hand: for what is signed."""
+        env = process.asking() | self.environment()
+        return process.foreground(
+            self.argv(*args), cwd=self.worktree or self.git_dir, env=env, input=input, timeout=TIMEOUT
+        )
+
     def beginning(self, *args: str, most: int) -> tuple[bytes, bool]:
         """The first `most` bytes of standard output, and whether that is all. For text a guest can make endless."""
         cwd = self.worktree or self.git_dir

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError, UsageError
-from git_sandbox.git import snapshot
+from git_sandbox.git import lfs, snapshot, usercommit
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId
 from git_sandbox.git.repo import Head, Repository
@@ -20,7 +21,7 @@ from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import Mode, Relation, Request, combine, relate
 from git_sandbox.integrate.plan import Plan, plan
-from git_sandbox.integrate.trees import empty_tree, overlay, shown, text, tree_of
+from git_sandbox.integrate.trees import GITLINK, empty_tree, overlay, shown, text, tree_of
 from git_sandbox.text import one_line, printable
 
 _NAMED = 10  # paths named in an error message; the plan has them all
@@ -30,6 +31,8 @@ _NAMED = 10  # paths named in an error message; the plan has them all
 class Merged:
     """`after` is where HEAD is now (for a dry run: None unless it would not move). `late`: edits of the user that were
     merged by content and are still uncommitted. `backup`: what `undo` goes back to, None when nothing moved.
+    `absent`: paths (guest text) whose Git LFS content is not in the user's store. `unsigned`: commits of the sandbox
+    without a signature that came in although the user's git signs its own.
     """
 
     relation: Relation
@@ -41,6 +44,8 @@ class Merged:
     skipped: tuple[Oid, ...] = ()
     backup: RefName | None = None
     dry_run: bool = False
+    unsigned: int = 0
+    absent: tuple[str, ...] = ()
 
 
 def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool = False) -> Merged:
@@ -68,7 +73,9 @@ def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool
         )
         index = {path: change.after for path, change in decision.paths.items()}
         log = f"sandbox merge {request.sandbox}: {relation}"
-        execute(repo, Move(head, outcome.commit, decision.disk, decision.worktree, index, log, name), scratch)
+        absent = _absent(repo, decision)
+        with _explained(absent, request.sandbox):
+            execute(repo, Move(head, outcome.commit, decision.disk, decision.worktree, index, log, name), scratch)
         return Merged(
             relation,
             request.mode,
@@ -78,7 +85,36 @@ def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool
             late=shown(decision.late),
             skipped=outcome.skipped,
             backup=name,
+            absent=absent,
+            unsigned=_unsigned(repo.git, head.commit, outcome.commit, request),
         )
+
+
+def _absent(repo: Repository, decision: Decision) -> tuple[str, ...]:
+    """Paths that come in as pointers of Git LFS to content that the user's store has not got."""
+    after = {path: entry.oid for path, (_, entry) in decision.paths.items() if entry and entry.mode != GITLINK}
+    store, found = lfs.Store.of(repo), lfs.read(repo.git, dict.fromkeys(after.values()))
+    return shown(path for path, name in after.items() if name in found and not store.has(found[name]))
+
+
+@contextlib.contextmanager
+def _explained(absent: tuple[str, ...], sandbox: SandboxId) -> Iterator[None]:
+    """Git's filter looks on a server for content that is not in the store, and may fail there."""
+    try:
+        yield
+    except IntegrateError as error:
+        if not absent:
+            raise
+        named = ", ".join(one_line(path) for path in absent[:_NAMED])
+        cause = f"{error.cause}\nthe content of these Git LFS files is not in your store: {named}"
+        hint = (
+            f"nothing was changed; `sandbox recover {sandbox}` gets what its disk has, `--branch NAME` needs no content"
+        )
+        raise IntegrateError(error.message, cause=cause, hint=hint) from error
+
+
+def _unsigned(git: Git, before: Oid | None, after: Oid, request: Request) -> int:
+    return usercommit.unsigned(git, before, after) if request.sign and usercommit.signs(git) else 0
 
 
 def _rehearsed(found: Plan, sandbox: SandboxId) -> Merged:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from git_sandbox.errors import IntegrateError, RepositoryError
+from git_sandbox.git import usercommit
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId, oid
 from git_sandbox.git.repo import Head
@@ -34,13 +35,16 @@ class Relation(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """`picks`: for Mode.PICK, oldest first. `message`: for the commit made by merge and squash."""
+    """`picks`: for Mode.PICK, oldest first. `message`: for the commit made by merge and squash. `sign`: new commits are
+    signed when the user's git would sign them.
+    """
 
     sandbox: SandboxId
     target: Oid
     mode: Mode = Mode.FF_OR_MERGE
     picks: tuple[Oid, ...] = ()
     message: str | None = None
+    sign: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,23 @@ def relate(git: Git, head: Oid | None, base: Oid | None, target: Oid) -> Relatio
     return Relation.DIVERGED if kept else Relation.REWRITTEN
 
 
-def combine(git: Git, head: Head, relation: Relation, request: Request) -> Outcome:
-    """The commit that HEAD shall become. Raises IntegrateError when the mode cannot work for this relation."""
+def combine(git: Git, head: Head, relation: Relation, request: Request, *, rehearsal: bool = False) -> Outcome:
+    """The commit that HEAD shall become. `rehearsal`: nobody keeps it, so that nothing is signed.
+
+    Raises IntegrateError when the mode cannot work for this relation, and when a new commit cannot be signed.
+    """
     refuse(relation, request)
+    sign = request.sign and not rehearsal and usercommit.signs(git)
     if request.mode is Mode.PICK:
-        return _replay(git, head.commit, request.picks)
+        return _replay(git, head.commit, request.picks, sign=sign)
     plain = relation is Relation.FAST_FORWARD and request.mode not in (Mode.NO_FF, Mode.SQUASH)
     if head.commit is None or plain:
         return _as_it_is(git, request.target)
     if relation is Relation.UP_TO_DATE:
         return _as_it_is(git, head.commit)
     if request.mode is Mode.REBASE:
-        return _replay(git, head.commit, _own_commits(git, head.commit, request.target))
-    return _join(git, head, head.commit, relation, request)
+        return _replay(git, head.commit, _own_commits(git, head.commit, request.target), sign=sign)
+    return _join(git, head, head.commit, relation, request, sign=sign)
 
 
 def refuse(relation: Relation, request: Request) -> None:
@@ -110,8 +118,8 @@ def _as_it_is(git: Git, commit: Oid) -> Outcome:
     return Outcome(tree_of(git, commit), commit)
 
 
-def _join(git: Git, head: Head, ours: Oid, relation: Relation, request: Request) -> Outcome:
-    """A merge commit or a squashed one."""
+def _join(git: Git, head: Head, ours: Oid, relation: Relation, request: Request, *, sign: bool) -> Outcome:
+    """A merge commit or a squashed one; no squashed one where HEAD has all of it already."""
     if relation is Relation.FAST_FORWARD:
         merge = Merge(tree_of(git, request.target), ())
     else:
@@ -119,12 +127,13 @@ def _join(git: Git, head: Head, ours: Oid, relation: Relation, request: Request)
     if merge.conflicts:
         return Outcome(merge.tree, None, merge.conflicts)
     squash = request.mode is Mode.SQUASH
+    if squash and merge.tree == tree_of(git, ours):
+        return _as_it_is(git, ours)
     message = request.message or (_squash_message(git, ours, request) if squash else merge_message(head, request))
     parents = (ours,) if squash else (ours, request.target)
     committer(git)
-    words = [word for parent in parents for word in ("-p", parent)]
     data = message.encode("utf-8", "surrogateescape")
-    return Outcome(merge.tree, oid(git.line("commit-tree", merge.tree, *words, input=data)))
+    return Outcome(merge.tree, usercommit.commit(git, merge.tree, parents, data, sign=sign))
 
 
 def merge_message(head: Head, request: Request) -> str:
@@ -159,7 +168,7 @@ def committer(git: Git) -> bytes:
     return done.stdout.removesuffix(b"\n")
 
 
-def _replay(git: Git, onto: Oid | None, names: Sequence[Oid]) -> Outcome:
+def _replay(git: Git, onto: Oid | None, names: Sequence[Oid], *, sign: bool) -> Outcome:
     """Copies of the commits `names`, one after the other, on top of `onto`."""
     us = committer(git)
     tip, tree, skipped = onto, tree_of(git, onto), []
@@ -172,7 +181,10 @@ def _replay(git: Git, onto: Oid | None, names: Sequence[Oid]) -> Outcome:
         if merge.tree == tree and old != before:
             skipped.append(name)
             continue
-        tip, tree = _rewrite(git, header, message, merge.tree, tip, us=us), merge.tree
+        if sign:
+            tip, tree = usercommit.rewritten(git, header, message, merge.tree, tip), merge.tree
+        else:
+            tip, tree = _rewrite(git, header, message, merge.tree, tip, us=us), merge.tree
     if tip is None:
         raise IntegrateError("nothing is left to commit: the picked commits change nothing here")
     return Outcome(tree, tip, skipped=tuple(skipped))

@@ -39,6 +39,7 @@ class Plan:
     head: Head
     target: Oid
     mode: Mode
+    picks: tuple[Oid, ...] = ()
     conflicts: tuple[str, ...] = ()
     stopped_at: Oid | None = None
     changed: tuple[str, ...] = ()
@@ -55,11 +56,8 @@ class Plan:
 
     @property
     def question(self) -> str:
-        """Why somebody has to agree before this is merged, empty when nobody has to."""
-        if self.risky:
-            return "it changes files that run on their own"
-        plain = self.relation in (Relation.FAST_FORWARD, Relation.UP_TO_DATE)
-        return "" if plain or self.mode is not Mode.FF_OR_MERGE else f"histories have {self.relation.value}"
+        """Why somebody who asked for the merge has to agree once more, empty when nobody has to."""
+        return "it changes files that run on their own" if self.risky else ""
 
 
 def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:
@@ -67,14 +65,28 @@ def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:
     head = repo.head()
     with aside(repo) as (git, scratch):
         relation = relate(git, head.commit, base.commit, request.target)
-        outcome = combine(git, head, relation, request)
+        outcome = combine(git, head, relation, request, rehearsal=True)
         head_tree = tree_of(git, head.commit)
         running = host.busy(repo)
         decision = None
         if not outcome.conflicts and not running:
             state = snapshot.take(git, repo.git_dir / "index", scratch)
             decision = decide(git, base, state, head_tree=head_tree, target=outcome.tree, scratch=scratch)
-        return _describe(git, Plan(relation, head, request.target, request.mode, busy=running), outcome, decision)
+        return _describe(
+            git, Plan(relation, head, request.target, request.mode, request.picks, busy=running), outcome, decision
+        )
+
+
+@contextlib.contextmanager
+def preview(repo: Repository, base: BaseRecord, request: Request) -> Iterator[tuple[Git, Oid, Oid]]:
+    """The trees of HEAD and of what `merge` would make of it (with markers where there are conflicts), in a git that
+    has both. Raises IntegrateError when the mode cannot work for how the histories stand.
+    """
+    head = repo.head()
+    with aside(repo) as (git, _):
+        relation = relate(git, head.commit, base.commit, request.target)
+        outcome = combine(git, head, relation, request, rehearsal=True)
+        yield git, tree_of(git, head.commit), outcome.tree
 
 
 def relation_only(repo: Repository, base: BaseRecord, target: Oid) -> Relation:
@@ -90,6 +102,7 @@ def _describe(git: Git, start: Plan, outcome: Outcome, decision: Decision | None
         start.head,
         start.target,
         start.mode,
+        start.picks,
         conflicts=shown(outcome.conflicts),
         stopped_at=outcome.stopped_at,
         changed=shown(paths),

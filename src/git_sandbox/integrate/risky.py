@@ -62,7 +62,7 @@ def _reason(path: bytes, change: Change, hooks: bytes | None, links: Mapping[Oid
     if hooks and path.startswith(hooks + b"/"):
         return "holds git hooks (core.hooksPath)"
     if any(entry and entry.mode == GITLINK for entry in change):
-        return "is a submodule"
+        return "is a submodule: what is checked out there comes from another repository"
     if change.after and change.after.mode == SYMLINK and _leaves(path, links.get(change.after.oid)):
         return "is a symbolic link out of the worktree"
     return runs_by_itself(path)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import IntegrateError, SandboxError
+from git_sandbox.git import usercommit
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import commit_tree
 from git_sandbox.integrate.apart import explain
 from git_sandbox.integrate.merge import Merged, merge
-from git_sandbox.integrate.modes import Relation, Request
+from git_sandbox.integrate.modes import Relation, Request, committer
 from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.trees import empty_tree, tree_of
 from git_sandbox.sandbox.inspect import base_of
@@ -154,9 +155,12 @@ def stash_like(repo: Repository, head: Oid | None, wip: Oid) -> Oid:
 
 
 def commit_wip(repo: Repository, name: SandboxId, head: Oid | None, wip: Oid) -> Oid:
-    """A commit of the uncommitted work on top of the sandbox's HEAD, as the user; `refs/sandbox/<id>` moves to it."""
-    parents = ["-p", head] if head else []
-    message = f"Uncommitted work of sandbox {name}\n"
-    made = Oid(repo.git.line("commit-tree", f"{wip}^{{tree}}", *parents, input=message.encode()))
+    """A commit of the uncommitted work on top of the sandbox's HEAD, as the user and signed if he signs;
+    `refs/sandbox/<id>` moves to it.
+    """
+    committer(repo.git)
+    message = f"Uncommitted work of sandbox {name}\n".encode()
+    git, tree = repo.git, tree_of(repo.git, wip)
+    made = usercommit.commit(git, tree, [head] if head else [], message, sign=usercommit.signs(git))
     repo.git.run("update-ref", "-m", "sandbox: commit uncommitted work", SandboxRefs(name).head, made)
     return made

@@ -1,0 +1,160 @@
+"""Commits that the user makes through a merge are signed when his own git would sign them, and by his own git."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_sandbox.cli.main import main
+from git_sandbox.errors import IntegrateError
+from git_sandbox.integrate.merge import merge
+from git_sandbox.integrate.modes import Mode, Request
+from git_sandbox.integrate.plan import plan
+from git_sandbox.sandbox import after
+from git_sandbox.sandbox.after import Questions
+from git_sandbox.sandbox.inspect import base_of
+from support.fabricated import Sandbox, spawn, worked
+from support.gitrepo import GitRepo
+from support.sandboxed import everything
+
+
+@pytest.fixture(params=["ssh", "openpgp"])
+def signing(request: pytest.FixtureRequest, repo: GitRepo, tmp_path: Path) -> Iterator[GitRepo]:
+    """A repository whose user signs."""
+    with _ssh(repo, tmp_path) if request.param == "ssh" else _gpg(repo, tmp_path):
+        repo.git("config", "gpg.format", request.param)
+        repo.git("config", "commit.gpgSign", "true")
+        yield repo
+
+
+@contextlib.contextmanager
+def _ssh(repo: GitRepo, place: Path) -> Iterator[None]:
+    key = place / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (place / "allowed").write_text(f"* {key.with_suffix('.pub').read_text()}")
+    repo.git("config", "gpg.ssh.allowedSignersFile", os.fspath(place / "allowed"))
+    repo.git("config", "user.signingKey", os.fspath(key))
+    yield
+
+
+@contextlib.contextmanager
+def _gpg(repo: GitRepo, place: Path) -> Iterator[None]:
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg is not installed")
+    home = Path(f"/tmp/gpg-{os.getpid()}-{place.name[-8:]}")  # an agent's socket needs a short path
+    home.mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GNUPGHOME", os.fspath(home))
+        words = ["--batch", "--passphrase", "", "--quick-gen-key", "Test User <test@example.com>", "ed25519", "sign"]
+        subprocess.run(["gpg", *words], check=True, capture_output=True)
+        repo.git("config", "user.signingKey", "Test User")
+        yield
+        subprocess.run(["gpgconf", "--kill", "all"], check=False)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def apart(repo: GitRepo) -> Sandbox:
+    """A sandbox with two commits of somebody else's, and one on the host."""
+    repo.git("config", "commit.gpgSign", "false")
+    box = spawn(repo, "vm-1")
+    box.guest.git("config", "user.name", "The Ägent")
+    box.work("one\n\nbody\n\n# no comment\n", {"a": "1\n"})
+    box.work("two", {"b": "1\n"})
+    box.home()
+    repo.commit("host", {"c": "1\n"})
+    repo.git("config", "commit.gpgSign", "true")
+    return box
+
+
+def good(repo: GitRepo, name: str) -> bool:
+    return repo.run("verify-commit", name).returncode == 0
+
+
+def request_of(box: Sandbox, mode: Mode, *, sign: bool = True) -> Request:
+    tip = box.repo.resolve("refs/sandbox/vm-1")
+    assert tip
+    picks = (tip,) if mode is Mode.PICK else ()
+    return Request(box.refs.name, tip, mode, picks, sign=sign)
+
+
+@pytest.mark.parametrize("mode", [Mode.FF_OR_MERGE, Mode.NO_FF, Mode.SQUASH, Mode.REBASE, Mode.PICK])
+def test_what_a_merge_makes_is_signed(signing: GitRepo, mode: Mode) -> None:
+    box = apart(signing)
+    request, base = request_of(box, mode), base_of(box.repo, box.record)
+    plan(box.repo, base, request)
+    merged = merge(box.repo, base, request)
+    assert good(signing, "HEAD")
+    mine = signing.git("rev-list", "--first-parent", "HEAD", f"^{merged.before}").split()
+    assert len(mine) == (2 if mode is Mode.REBASE else 1)
+    assert all(good(signing, each) for each in mine)
+    if mode is Mode.REBASE:
+        theirs = box.guest.git("log", "-2", "--format=%an %ae %ad%n%B")
+        assert signing.git("log", "-2", "--format=%an %ae %ad%n%B") == theirs
+    assert merged.unsigned == (2 if mode in (Mode.FF_OR_MERGE, Mode.NO_FF) else 0)
+    assert signing.git("fsck", "--strict", "--no-dangling") == ""
+
+
+def test_not_when_told_so_or_not_configured(signing: GitRepo) -> None:
+    box = apart(signing)
+    merge(box.repo, base_of(box.repo, box.record), request_of(box, Mode.SQUASH, sign=False))
+    assert "gpgsig" not in signing.git("cat-file", "commit", "HEAD")
+
+
+def test_uncommitted_work_is_committed_signed(signing: GitRepo) -> None:
+    box = spawn(signing, "vm-1")
+    box.guest.write("new", "1\n")
+    done = after.settle(box.repo, box.record, box.home(), Questions(), on_exit="merge", dirty="commit")
+    assert done.dirty == "commit"
+    assert good(signing, str(done.target))
+    assert good(signing, "HEAD")
+
+
+def test_a_fast_forward_keeps_the_commits_and_says_so(
+    signing: GitRepo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing.git("config", "commit.gpgSign", "false")
+    box = worked(signing, "vm-1", {"a": "1\n"})
+    signing.git("config", "commit.gpgSign", "true")
+    monkeypatch.chdir(signing.path)
+    assert main(["merge", "vm-1"]) == 0
+    assert signing.git("rev-parse", "HEAD") == box.guest.git("rev-parse", "HEAD")
+    assert "without a signature" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [Mode.FF_OR_MERGE, Mode.SQUASH, Mode.REBASE])
+def test_when_signing_fails_nothing_has_changed(repo: GitRepo, mode: Mode) -> None:
+    box = apart(repo)
+    repo.git("config", "gpg.program", "false")
+    request, base = request_of(box, mode), base_of(box.repo, box.record)
+    before = everything(repo)
+    with pytest.raises(IntegrateError, match="could not be signed") as caught:
+        merge(box.repo, base, request)
+    assert "--no-gpg-sign" in caught.value.hint
+    assert everything(repo) == before
+    merge(box.repo, base, request_of(box, mode, sign=False))
+    assert repo.status() == ""
+
+
+def test_an_author_that_git_would_mend_is_not_signed_as_somebody_else(repo: GitRepo, tmp_path: Path) -> None:
+    program = tmp_path / "sign"
+    program.write_text('#!/bin/sh\ncat >/dev/null\necho "\n[GNUPG:] SIG_CREATED " >&2\necho signed\n')
+    program.chmod(0o755)
+    box = spawn(repo, "vm-1")
+    box.work("one", {"a": "1\n"})
+    raw = box.guest.git("cat-file", "commit", "HEAD").replace("author Test User ", "author .,Test User., ") + "\n"
+    odd = box.guest.git("hash-object", "-t", "commit", "-w", "--stdin", input=raw.encode())
+    box.guest.git("reset", "-q", "--hard", odd)
+    box.home()
+    repo.commit("host", {"c": "1\n"})
+    repo.git("config", "gpg.program", os.fspath(program))
+    repo.git("config", "commit.gpgSign", "true")
+    before = everything(repo)
+    with pytest.raises(IntegrateError, match="another author"):
+        merge(box.repo, base_of(box.repo, box.record), request_of(box, Mode.REBASE))
+    assert everything(repo) == before
