@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox.guest import indexfile, outside, sorting, start
+from git_sandbox.guest import indexfile, objects, outside, sorting, start
 from git_sandbox.guest.common import DISK, HERE, REPO, Config
 from git_sandbox.guest.start import Start
 from git_sandbox.guest.walk import Touched, touched
@@ -110,10 +110,10 @@ def _reasons_for_doubt(began: Start, disk: Path) -> list[str]:
 
 
 def _inside(began: Start, seen: Touched, disk: Path, repo: Path) -> list[bytes]:
-    """Touched paths of the worktree, without what refreshing an index touches; a directory only when nothing that was
-    touched is right below it. It ends with a slash then.
+    """Touched paths of the worktree, without what refreshing an index or marking an object touches; a directory only
+    when nothing that was touched is right below it. It ends with a slash then.
     """
-    refreshed = set()
+    refreshed = objects.only_marked(repo, began.git, seen.others, began.share or began.disk)
     for number, (name, was) in enumerate(began.git.items()):
         git_dir = os.fsencode(name)
         index = git_dir + b"/index"

@@ -112,9 +112,11 @@ def _alike(one: bytes, other: bytes) -> bool:
     """Whether a file was only copied up: opened to be written, and not written."""
     if start.look(one) != start.look(other) or not _plain(one):
         return False
-    seen = os.lstat(one)
+    seen, was = os.lstat(one), os.lstat(other)
+    if (seen.st_size, seen.st_mtime_ns, seen.st_nlink) != (was.st_size, was.st_mtime_ns, was.st_nlink):
+        return False
     if stat.S_ISLNK(seen.st_mode):
         return os.readlink(one) == os.readlink(other)  # noqa: PTH115 - bytes
     if not stat.S_ISREG(seen.st_mode) or seen.st_size > COMPARED:
         return False
-    return seen.st_nlink == os.lstat(other).st_nlink and filecmp.cmp(one, other, shallow=False)
+    return filecmp.cmp(one, other, shallow=False)

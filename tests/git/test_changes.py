@@ -1,0 +1,162 @@
+"""Whether a session changed anything: the guest's own search on a real overlay, against a walk of both trees."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from git_sandbox.guest import indexfile, sorting, start, walk
+from support import states
+from support.gitrepo import GitRepo
+from support.guest import export
+from support.sessions import CHANGES, READS, Step, act, clean, differing, world
+from support.states import STEPS
+
+pytestmark = pytest.mark.skipif(
+    os.getuid() != 0, reason="only root mounts an overlay, and looks as root in a guest does"
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(CHANGES, min_size=1, max_size=4))
+@example([("same size and time", "w/same")])
+@example([("append", "w/README")])
+@example([("append", "w/private/key")])
+@example([("remove", "w/out/result")])
+@example([("mapped", "w/out/result")])
+@example([("rmdir", "s/srv")])
+@example([("exchange", "s/opt")])
+@example([("chmod", "s/opt")])
+def test_no_difference_is_ever_missed(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        before = made.look()
+        for step in steps:
+            act(made, step)
+        different = differing(before, made.look())
+        found = made.inspect()
+        assert found.state == "changed" or not different, (different, found)
+        if different:
+            assert made.inspect().state == "changed", "the search itself hid it"
+
+
+@settings(max_examples=25)
+@given(st.lists(READS, max_size=6))
+def test_who_only_looks_changes_nothing(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        for step in steps:
+            act(made, step)
+        found = made.inspect()
+        assert (found.state, found.kinds) == ("unchanged", {kind: [] for kind in found.kinds}), found
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("w/out/result", "ignored"), ("w/vendor/in/f", "nested"), ("w/.git/config", "git"), ("w/dir/b", "uncommitted")]
+    + [(f"s/{path}", "outside") for path in ("etc/conf", "home/other/f", "var/lib/db", "home/user/.profile")],
+)
+def test_a_change_is_counted_where_it_is(path: str, kind: str) -> None:
+    for verb in ("append", "remove"):
+        with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+            act(made, (verb, path))
+            told = made.inspect().told()["changes"]
+            counts = {each: told[each]["count"] for each in sorting.KINDS if told[each]["count"]}
+            assert counts == {kind: 1}, told
+
+
+def test_the_exporter_itself_changes_nothing() -> None:
+    """What came home once, for a sync, is not taken for a change at the end."""
+    with tempfile.TemporaryDirectory() as place, world(Path(place), clean) as made:
+        store = made.repo.path / ".git/objects"
+        for each in (*store.glob("??/*"), *store.glob("pack/*.pack")):
+            os.utime(each)  # as git marks those that it would have written
+        export(made.repo)
+        export(made.repo)
+        assert made.inspect().state == "unchanged", made.inspect()
+
+
+def test_a_later_session_and_a_copy_of_the_disk_remember() -> None:
+    """What init writes at later boots is no change, and hides none."""
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        made.boot()
+        made.boot()
+        assert made.inspect().state == "unchanged", made.inspect()
+        act(made, ("append", "s/etc/hostname"))  # init writes that one at every boot
+        act(made, ("append", "w/out/result"))
+        for _ in range(2):
+            made.boot()
+            found = made.inspect()
+            assert found.kinds["outside"] == [b"/etc/hostname"]
+            assert found.kinds["ignored"] == [b"out/result"]
+
+
+def test_what_is_not_known_is_said() -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        start.distrust(made.disk)
+        told = made.inspect().told()["changes"]
+        assert (told["state"], told["reason"]) == ("unknown", "the clock was set")
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        (made.disk / "start/record.json").write_text("{}")
+        assert made.inspect().state == "unknown"
+        (made.disk / "start/record.json").unlink()
+        assert made.inspect().state == "unknown"
+
+
+def test_a_boot_that_was_cut_off_is_begun_again_and_a_used_disk_is_not() -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        (made.disk / "start/record.json").unlink()  # cut off before the end: nothing of the user's ran
+        made.boot()
+        assert made.inspect().state == "unchanged"
+        shutil.rmtree(made.disk / "start")  # a disk of a version that did not write it
+        made.boot()
+        assert made.inspect().state == "unknown"
+
+
+def test_what_cannot_be_read_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`find` says less about it, so then the tree is walked once more, with the same outcome otherwise."""
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        act(made, ("append", "w/out/result"))
+        with_find = made.inspect()
+        monkeypatch.setattr(walk, "FIND", "/nowhere/find")
+        without = made.inspect()
+        assert without.kinds == with_find.kinds
+        assert without.problems == with_find.problems == []
+        entries = walk._entries
+
+        def failing(root: bytes, place: bytes) -> Iterator[tuple[bytes, bool]]:
+            return entries(root, b"nowhere" if place == b"dir" else place)
+
+        monkeypatch.setattr(walk, "_entries", failing)
+        found = made.inspect()
+        assert found.problems == ["cannot look at dir: No such file or directory"]
+        assert found.files is None
+
+
+@given(STEPS, st.integers(0, 3))
+@settings(max_examples=15)
+def test_an_index_is_the_same_exactly_when_git_says_so(steps: list[states.Step], at: int) -> None:
+    """Of any repository, in every version of the format, after any command."""
+    with tempfile.TemporaryDirectory() as place:
+        repo = GitRepo.create(Path(place, "r"))
+        repo.commit("base", {"a": "1\n", "dir/c": "2\n", "dir/d": "3\n"})
+        indexes: list[tuple[Path, bytes | None]] = []
+        for verb, arguments in steps:
+            states.act(repo, verb, arguments)
+            repo.run("update-index", f"--index-version={(2, 3, 4, 4)[at]}")
+            index = repo.path / ".git/index"
+            kept = Path(place, f"{len(indexes)}")
+            shutil.copy(index, kept) if index.exists() else kept.touch()
+            split = b"link" in kept.read_bytes()
+            indexes.append(
+                (kept, None if split or not index.exists() else repo.run("ls-files", "-s", "-v", "-z").stdout)
+            )
+        for (one, said), (other, also) in itertools.pairwise(indexes):
+            if said is not None and also is not None:
+                assert indexfile.same(one, other) == (said == also)
