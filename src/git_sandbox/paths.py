@@ -57,6 +57,16 @@ def former_key(common_dir: Path) -> str:
     return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
 
 
+def trash_root(root: Path) -> Path:
+    """Where the dropped sandboxes of a repository are, whose state directory is `root`. No id begins with a dot."""
+    return root / ".trash"
+
+
+def trash_summary() -> Path:
+    """What is in all trashes together; see `trash/expiry.py`."""
+    return state_root() / "trash.json"
+
+
 @dataclass(frozen=True)
 class SandboxDir:
     """What one sandbox keeps on disk, below `state_root()/<repository>/<id>` (`registry`)."""
@@ -177,6 +187,16 @@ class SandboxDir:
     def nested(self) -> Path:
         """Bare repositories with the work done in repositories that the host has not got."""
         return self.root / "nested"
+
+    @property
+    def trash_note(self) -> Path:
+        """Why and when it went to the trash, and its refs. Means something only while the sandbox is there."""
+        return self.root / "trash.json"
+
+    @property
+    def trash_packs(self) -> Path:
+        """The objects that its refs had to themselves, a pack for each repository with refs of its."""
+        return self.root / "trash"
 
     @property
     def ssh_config(self) -> Path:

@@ -122,9 +122,11 @@ def run(
     limits: Limits = NO_LIMITS,
     output: int | None = None,
     watch: Callable[[], None] | None = None,
+    to: IO[bytes] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
 
+    `to`: a file for standard output, which is not kept in memory then (not with `feed` or `output`).
     `output`: bytes of either kind of output, for a program that a guest can make say more. With more it is killed, and
     SandboxError raised.
     `watch` is called again and again while it runs (with `feed` or `output` only); what it raises does the same.
@@ -137,7 +139,7 @@ def run(
         cwd=cwd,
         env=environment() if env is None else dict(env),
         stdin=subprocess.DEVNULL if feed is None and input is None and output is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if to is None else to,
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as child:
@@ -154,7 +156,7 @@ def run(
         except BaseException:
             kill_group(child.pid)
             raise
-    return Completed(tuple(argv), child.returncode, stdout, stderr)
+    return Completed(tuple(argv), child.returncode, stdout or b"", stderr)
 
 
 def foreground(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes, timeout: float) -> Completed:

@@ -21,6 +21,8 @@ from git_sandbox.projectfile import ProjectFile
 
 _DIGITS = 9  # of a number; int() refuses one of thousands
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
 COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `transport.cow`, for the same reason
@@ -37,8 +39,9 @@ class Row:
     default: str
     help: str
     choices: tuple[str, ...] = ()
-    kind: str = "text"  # text | path | count | mebibytes | room | seconds | list (of words) | lines
+    kind: str = "text"  # text | path | count | mebibytes | room | seconds | duration | list (of words) | lines
     free: tuple[str, ...] = ()
+    least: int = 128  # MiB of a size; no guest boots with less
     most: int = 100_000  # of a count or of seconds; beyond any machine or patience
 
 
@@ -108,6 +111,13 @@ ROWS = (
         ("guest", "host"),
         free=(ANY,),
     ),
+    Row(
+        "trash",
+        "7d",
+        "how long a sandbox that was dropped or ended unchanged can be restored (30m, 12h, 7d, 4w, never, 0)",
+        kind="duration",
+    ),
+    Row("trash_size", "10G", "room for these together; the oldest go first", kind="room", least=0),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -144,6 +154,8 @@ class Settings:
     cow: str
     thin_pool: str
     workdir: str  # guest | host
+    trash: int | None  # seconds; None: for ever
+    trash_size: int  # MiB
     boot_timeout: int  # seconds
 
 
@@ -247,7 +259,9 @@ def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each ki
         case "mebibytes":
             return _mebibytes(value)
         case "room":
-            return 0 if text == "no" else _mebibytes(value)
+            return 0 if text == "no" else _mebibytes(value, row.least)
+        case "duration":
+            return _duration(value)
         case "count" if text == AUTO:
             return min(len(os.sched_getaffinity(0)), 4)
         case "count" | "seconds":
@@ -269,11 +283,22 @@ def _path(value: Value) -> str:
         raise _bad(value, "use the path of a file") from None
 
 
-def _mebibytes(value: Value) -> int:
+def _duration(value: Value) -> int | None:
+    """Seconds; None for `never`."""
+    text = value.text.strip()
+    if text in ("never", "0"):
+        return None if text == "never" else 0
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise _bad(value, "use a time such as 30m, 12h, 7d or 4w, or `never`, or 0")
+    return int(found[1]) * _SECONDS[found[2].lower()]
+
+
+def _mebibytes(value: Value, least: int = 128) -> int:
     found = _SIZE.fullmatch(value.text.strip())
     size = int(found[1]) * (1024 if (found[2] or "M").upper() == "G" else 1) if found else 0
-    if size < 128:  # noqa: PLR2004 - MiB; no guest boots with less
-        raise _bad(value, "use a size such as 512M or 4G, at least 128M")
+    if not found or size < least:
+        raise _bad(value, f"use a size such as 512M or 4G, at least {least}M")
     return size
 
 

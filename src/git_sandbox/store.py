@@ -10,22 +10,26 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from git_sandbox import jsontext, paths, registry
 from git_sandbox.errors import HostResourceError, RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
-from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
 from git_sandbox.transport.manifest import Changes
+from git_sandbox.trash import note as trashed
+
+if TYPE_CHECKING:
+    from git_sandbox.trash.note import Note
+    from git_sandbox.trash.objects import Holder
 
 SCHEMA = 1
 WORKSPACE = "/workspace"  # of every guest
@@ -37,6 +41,7 @@ class State(StrEnum):
     STOPPED = "stopped"  # brought home; the disk is kept until `drop`
     REFS = "refs"  # only refs are left
     BROKEN = "broken"  # a directory whose record cannot be read
+    TRASH = "trash"  # dropped, or ended unchanged: out of sight until it is restored or expires
 
 
 class NestedRecord(msgspec.Struct, frozen=True):
@@ -176,9 +181,14 @@ def unreadable(entry: Entry) -> StateError:
     return StateError(f"the record of sandbox `{name}` cannot be read", cause=f"in {entry.directory.root}", hint=hint)
 
 
+def state_directory(repo: Repository) -> Path:
+    """What is kept of the sandboxes of the repository; one that does not exist when there are none."""
+    return registry.find(repo) or paths.nowhere()
+
+
 def directory(repo: Repository, name: str) -> SandboxDir:
     """Where the sandbox `name` is, or would be."""
-    return SandboxDir((registry.find(repo) or paths.nowhere()) / sandbox_id(name))
+    return SandboxDir(state_directory(repo) / sandbox_id(name))
 
 
 @contextlib.contextmanager
@@ -193,13 +203,57 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
             yield box
         finally:
             if not directory.has_disk():
-                shutil.rmtree(directory.root, ignore_errors=True)
+                _delete(directory)
+
+
+def trash(box: Box, record: Record | None, why: str, beside: Sequence[Holder] = ()) -> Note:
+    """Remove a sandbox from sight, whole: the one way for what may have something of the user's in it.
+
+    `why`: as in `trash.note.EXPIRES`. `beside`: repositories inside the worktree with refs of its. Raises StateError or
+    HostResourceError: nothing has changed then.
+    """
+    from git_sandbox.trash import expiry, moving
+    from git_sandbox.trash.objects import Holder
+
+    heads = [value for name, value in record.refs.items() if name.startswith("refs/heads/")] if record else []
+    base = record.base if record and record.base else box.refs.base
+    holder = Holder(box.repo.git, box.repo.common_dir, box.repo.refs(*box.refs.patterns), [base, *heads])
+    directory = SandboxDir(registry.claim(box.repo) / box.id)  # of a sandbox that is only refs there may be none
+    made = moving.put(directory, [holder, *beside], why)
+    expiry.summarise()
+    return made
+
+
+def delete(box: Box, *, name_too: bool = True) -> None:
+    """Delete a sandbox in which no session was ever open, so that nothing of the user's is in it, with its refs.
+
+    `name_too` False: its directory and lock stay ours, for another attempt.
+    """
+    from git_sandbox.trash import moving, objects
+
+    objects.forget(box.repo.git, box.repo.refs(*box.refs.patterns))
+    if name_too:
+        _delete(box.directory)
+        return
+    moving.empty(box.directory)
+    for each in (box.directory.keys, box.directory.mounts, box.directory.objects):
+        moving.remove_tree(each)
+
+
+def _delete(directory: SandboxDir) -> None:
+    from git_sandbox.trash import moving
+
+    if directory.root.is_dir():
+        with trashed.locked(directory.root.parent):
+            moving.delete(directory)
+        shutil.rmtree(directory.sockets, ignore_errors=True)  # of a supervisor that was killed
 
 
 def _claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
-    """Mkdir decides who gets a name: it cannot be made twice."""
+    """Mkdir decides who gets a name: it cannot be made twice. What is in the trash keeps its own."""
     if name is not None:
         wanted = sandbox_id(name)
+        require_not_trashed(root, wanted)
         if wanted not in taken and _mkdir(root / wanted):
             return root / wanted
         raise StateError(f"a sandbox named `{name}` exists already", hint=f"use another name, or `sandbox drop {name}`")
@@ -209,9 +263,20 @@ def _claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
     return root / f"vm-{number}"
 
 
+def require_not_trashed(root: Path, name: SandboxId) -> None:
+    """Raises StateError for a name that something in the trash has."""
+    if name in trashed.ids(root):
+        hint = f"`sandbox restore {name}` brings it back; `sandbox prune {name}` deletes it for good"
+        raise StateError(f"the sandbox named `{name}` is in the trash", hint=hint)
+
+
 def _mkdir(path: Path) -> bool:
+    """False for a name that somebody has, here or in the trash."""
     try:
         path.mkdir(mode=0o700)
+        if path.name in trashed.ids(path.parent):  # asked when it can no longer be moved there
+            path.rmdir()
+            return False
     except FileExistsError:
         return False
     except OSError as error:
@@ -224,13 +289,30 @@ LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`_held`) has it
 
 @contextlib.contextmanager
 def _lock(directory: SandboxDir) -> Iterator[None]:
-    with directory.lock.open("a") as handle:
+    with contextlib.ExitStack() as stack:
+        try:
+            handle = stack.enter_context(directory.lock.open("a"))
+        except FileNotFoundError:
+            raise _dropped(directory) from None
         deadline = time.monotonic() + LOOKING
         while not _locked(handle):
             if time.monotonic() > deadline:
                 raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends")
             time.sleep(0.02)
+        if not _same(handle, directory.lock):
+            raise _dropped(directory)
         yield
+
+
+def _dropped(directory: SandboxDir) -> StateError:
+    return StateError(f"sandbox `{directory.root.name}` was dropped by another process", hint="`sandbox ls --all`")
+
+
+def _same(handle: IO[str], path: Path) -> bool:
+    """Whether the lock is still where it was opened: its sandbox may have gone to the trash meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    return False
 
 
 def _locked(handle: IO[str]) -> bool:
@@ -257,6 +339,7 @@ def find(repo: Repository, name: str) -> Entry:
     for entry in entries(repo):
         if entry.id == wanted:
             return entry
+    require_not_trashed(state_directory(repo), wanted)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
     raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
@@ -269,13 +352,16 @@ def entries(repo: Repository) -> list[Entry]:
 
 def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
     """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
-    root = registry.find(repo) or paths.nowhere()
+    root = state_directory(repo)
     names = (
         {each.name for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)} if root.is_dir() else set()
     )
-    records = {SandboxId(name): _load(SandboxDir(root / name)) for name in names}
+    records = {SandboxId(name): load(SandboxDir(root / name)) for name in names}
     everything = repo.refs(*_ROOTS, *starts(records.values()))
     refs = _by_id(everything)
+    for name in trashed.ids(root) & (refs.keys() - records.keys()):
+        if (gone := trashed.read(root, name)) and trashed.leftover(gone, refs[name]):
+            del refs[name]  # of a process that was killed while it moved the sandbox to the trash
     found = [_entry(SandboxDir(root / name), name, records.get(name), refs.get(name, {})) for name in {*records, *refs}]
     found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
     return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
@@ -291,7 +377,8 @@ def _entry(directory: SandboxDir, name: SandboxId, record: Record | None, refs: 
     return Entry(name, _state(directory, record), record, directory, refs)
 
 
-def _load(directory: SandboxDir) -> Record | None:
+def load(directory: SandboxDir) -> Record | None:
+    """The record in a directory, None when there is none or it is damaged."""
     try:
         return decode(directory.record.read_bytes())
     except OSError:
@@ -334,7 +421,12 @@ def _held(directory: SandboxDir) -> bool:
 
 
 def ref_ids(repo: Repository) -> set[SandboxId]:
-    return set(_by_id(repo.refs(*_ROOTS)))
+    return set(refs_by_id(repo))
+
+
+def refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
+    """All refs that are sandboxes', by sandbox."""
+    return _by_id(repo.refs(*_ROOTS))
 
 
 _ROOTS = tuple(root.rstrip("/") for root in SandboxRefs.ROOTS)
@@ -357,9 +449,3 @@ def pin(box: Box, record: Record, base: Oid) -> None:
     meta = oid(git.line("mktag", input=f"{tag}{message}\n".encode()))
     lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"
     git.run("update-ref", "--stdin", input=lines.encode())
-
-
-def unpin(git: Git, refs: Mapping[RefName, Oid]) -> None:
-    """Delete `refs` in one transaction, each only while it still points where it is believed to."""
-    lines = "".join(f"delete {name} {value}\n" for name, value in sorted(refs.items()))
-    git.run("update-ref", "--stdin", input=lines.encode("utf-8", "surrogateescape"))

@@ -212,7 +212,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "__main__", "cli", "cli.columns", "cli.listing", "errors", "git", "git.anchor", "git.command", "git.gitdirs",
             "git.identity", "git.names", "git.repo", "registry",
         "integrate", "integrate.overview", "jsontext", "paths", "process", "sandbox", "sandbox.inspect",
-        "sandbox.overview", "signals", "store", "text",
+        "sandbox.overview", "signals", "store", "text", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import CollectError
-from git_sandbox.sandbox import home, nested
+from git_sandbox.sandbox import nested, trashed
 from git_sandbox.transport import manifest, stream
+from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
 from support.nested import Journey, sandbox_refs, served
 
@@ -189,7 +190,7 @@ def test_drop_refuses_and_then_removes_the_refs_inside(super_: GitRepo, tmp_path
     module = GitRepo(super_.path / "libs/one")
     module.git("branch", "kept", tip)
     assert nested.lost(trip.box.repo, held) == []
-    home.remove(trip.box, trip.record)
+    trashed.put(trip.box, trip.record, DROPPED)
     assert sandbox_refs(module) == {}
     assert module.git("rev-parse", "kept") == tip
 
@@ -206,7 +207,7 @@ def test_a_sandbox_of_the_same_name_in_the_submodule_is_not_touched(super_: GitR
     before = sandbox_refs(module)
     (inside,) = trip.home().nested.homes
     assert not inside.borrowed
-    home.remove(trip.box, trip.record)
+    trashed.put(trip.box, trip.record, DROPPED)
     assert sandbox_refs(module) == before
 
 

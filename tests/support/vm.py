@@ -113,7 +113,11 @@ class Sandboxes:
         return found
 
     def directories(self) -> list[Path]:
-        return sorted(self.state.glob("git-sandbox/*/*"))
+        return sorted(each for each in self.state.glob("git-sandbox/*/*") if each.name != ".trash")
+
+    def trash(self) -> list[str]:
+        """Names of what is in the trash."""
+        return sorted(each.name for each in self.state.glob("git-sandbox/*/.trash/*") if each.is_dir())
 
     def sockets(self) -> list[Path]:
         return [each for each in self.runtime.rglob("*") if not each.is_dir()]
@@ -187,7 +191,10 @@ def sandboxes(repo: GitRepo, state: Path, cache: Path) -> Iterator[Sandboxes]:
         _prove_gone(made)
     finally:
         kill_all(made.processes())
-        for each in state.glob("git-sandbox/*/*/share"):  # not ours: pytest could not remove it
+        for each in (
+            *state.glob("git-sandbox/*/*/share"),
+            *state.glob("git-sandbox/*/.trash/*/share"),
+        ):  # not ours: pytest could not remove it
             share.remove(SandboxDir(each.parent))
         shutil.rmtree(runtime, ignore_errors=True)
 

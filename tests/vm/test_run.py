@@ -24,7 +24,8 @@ def test_streams_are_passed_byte_for_byte_and_kept_apart(boxes: Sandboxes) -> No
     assert done.code == 3
     assert done.out == data + hashlib.sha256(data).hexdigest().encode()
     assert done.err.startswith(data[-3_000_000:])
-    assert done.err[3_000_000:].decode() == "No changes in sandbox vm-1: nothing is kept of it.\n"
+    assert done.err[3_000_000:].startswith(b"No changes in sandbox vm-1. It is in the trash until ")
+    assert boxes.trash() == ["vm-1"]
     assert boxes.refs() == {}
     assert boxes.directories() == []
 

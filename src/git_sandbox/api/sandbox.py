@@ -19,10 +19,11 @@ from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.integrate.undo import Undone, undo
-from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live
+from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live, trashed
 from git_sandbox.sandbox.drop import Dropped, Recovered
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.trashed import Restored
 from git_sandbox.store import State
 
 
@@ -42,9 +43,11 @@ class Sandbox:
 
     @property
     def state(self) -> State:
-        """`State.REFS` also when nothing at all is left of it."""
+        """`State.REFS` also when nothing at all is left of it. In the trash: `State.TRASH`."""
         found = [entry for entry in store.entries(self.repository) if entry.id == self.id]
-        return found[0].state if found else State.REFS
+        if found:
+            return found[0].state
+        return State.TRASH if trashed.find(self.repository, self.id) else State.REFS
 
     @property
     def refs(self) -> dict[RefName, Oid]:
@@ -92,7 +95,7 @@ class Sandbox:
         return live.send(self.repository, self.id)
 
     def stop(self, *, progress: Progress = lambda _text: None) -> dict[RefName, Oid]:
-        """Bring its work home and shut it down; its refs, none when it had changed nothing and is gone."""
+        """Bring its work home and shut it down; its refs, none when it had changed nothing and is in the trash."""
         return live.stop(self.repository, self.id, progress)
 
     def recover(self, *, progress: Progress = lambda _text: None) -> Recovered:
@@ -130,8 +133,12 @@ class Sandbox:
         return undo(self.repository, store.find(self.repository, self.id).id)
 
     def drop(self, *, force: bool = False) -> Dropped:
-        """Remove it. Raises StateError without `force` when work of it exists nowhere else."""
+        """Move it to the trash. Raises StateError without `force` when work of it exists nowhere else."""
         return drop.drop(self.repository, self.id, force=force)
+
+    def restore(self) -> Restored:
+        """Bring it back from the trash, with its refs."""
+        return trashed.restore(self.repository, self.id)
 
     def _request(self, mode: Mode, message: str | None) -> tuple[inspect.Known, Request]:
         found = inspect.known(self.repository, self.id)

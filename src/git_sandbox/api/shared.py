@@ -46,6 +46,8 @@ class Given(TypedDict, total=False):
     cow: str
     thin_pool: str
     workdir: str
+    trash: str
+    trash_size: str
     boot_timeout: int
 
 

@@ -23,6 +23,24 @@ def age(seconds: float) -> str:
     return f"{passed}s"
 
 
+def until(seconds: float | None) -> str:
+    """When something expires, as the end of a sentence: ` until …`, or nothing where it does not."""
+    if seconds is None:
+        return ""
+    return f" until {time.strftime('%Y-%m-%d %H:%M', time.localtime(seconds))}"
+
+
+def left(seconds: float | None) -> str:
+    """How long something stays, in one unit; `-` where it does not expire."""
+    if seconds is None:
+        return "-"
+    remaining = max(0, int(seconds - time.time()))
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "m")):
+        if remaining >= unit:
+            return f"{remaining // unit}{name}"
+    return f"{remaining}s"
+
+
 def size(count: int) -> str:
     """Bytes in binary units."""
     value = float(count)

@@ -41,6 +41,18 @@ def complete_sandbox_path(context: click.Context, parameter: click.Parameter, in
     return [*sandboxes, CompletionItem(incomplete, type="file")]
 
 
+def complete_trashed(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The same for what is in the trash."""
+    from git_sandbox import store
+    from git_sandbox.trash import note
+
+    try:
+        root = store.state_directory(repository())
+        return [each.id for each in note.listed(root) if each.id.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
+        return []
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 id_argument = click.argument("name", metavar="ID", shell_complete=complete_ids)
 

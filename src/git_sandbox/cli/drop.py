@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import common
+from git_sandbox.cli import columns, common
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, UsageError
 from git_sandbox.git.names import Oid
@@ -18,10 +18,10 @@ from git_sandbox.store import State
 @click.option("--merged", is_flag=True, help="Every stopped sandbox whose work is merged.")
 @common.json_option
 def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) -> Result:
-    """Remove sandboxes: refs, disk and record.
+    """Drop sandboxes: they go to the trash, with refs, disk and record.
 
-    Refuses while commits or uncommitted work exist nowhere else, unless --force is given. What the refs pointed at is
-    printed; git keeps those objects for some weeks.
+    Refuses while commits or uncommitted work exist nowhere else, unless --force is given. Either way `sandbox restore
+    ID` brings all of it back until it expires (settings `trash`, `trash-size`); `sandbox prune` frees the space now.
 
     \b
     Examples:
@@ -58,6 +58,6 @@ def _worth(name: str, value: Oid, gone: Dropped) -> bool:
 def _text(gone: list[Dropped]) -> str:
     lines = []
     for each in gone:
-        lines.append(f"Dropped {each.id}")
+        lines.append(f"Dropped {each.id}. `sandbox restore {each.id}` brings it back{columns.until(each.expires)}.")
         lines += [f"  {name} was {value}" for name, value in each.tips.items() if _worth(name, value, each)]
     return "\n".join(lines)

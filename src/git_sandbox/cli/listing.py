@@ -15,6 +15,7 @@ from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import overview
 from git_sandbox.sandbox.overview import Row
+from git_sandbox.store import State
 from git_sandbox.text import one_line
 
 _NAMED = 2  # siblings named under OVERLAP; --json has them all
@@ -49,7 +50,14 @@ def repository() -> Repository:
 
 
 def text(rows: list[Row]) -> str:
+    if any(row.state is State.TRASH for row in rows):
+        return columns.table((*_HEAD[:-1], "EXPIRES", _HEAD[-1]), [_with_expiry(row) for row in rows])
     return columns.table(_HEAD, [_cells(row) for row in rows]) if rows else _NONE
+
+
+def _with_expiry(row: Row) -> tuple[str, ...]:
+    *cells, command = _cells(row)
+    return (*cells, columns.left(row.expires), command)
 
 
 _HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMMAND")

@@ -10,18 +10,22 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import overview
+from git_sandbox.sandbox.overview import Row
 
 EVERY = 2.0  # seconds between two looks of --watch
 
 
 @click.command("ls")
 @click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show what is in the trash as well.")
 @common.json_option
-def command(watch: bool, as_json: bool) -> Result:
+def command(watch: bool, everything: bool, as_json: bool) -> Result:
     """List the sandboxes of this repository.
 
     STATE is running, recoverable (its disk holds work that is not home: `sandbox recover ID`), stopped (everything is
-    home, the disk is kept until `sandbox drop ID`), refs (only refs are left) or broken (its record is damaged).
+    home, the disk is kept until `sandbox drop ID`), refs (only refs are left) or broken (its record is damaged). With
+    --all also trash: it was dropped, or ended without a change; `sandbox restore ID` brings it back, and EXPIRES says
+    how long that works.
 
     BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
     commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -; partly home when something could
@@ -33,21 +37,32 @@ def command(watch: bool, as_json: bool) -> Result:
     Examples:
       sandbox ls
       sandbox ls --watch
+      sandbox ls --all
       sandbox ls --json | jq -r '.data[] | select(.state == "recoverable").id'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = listing.repository()
     if watch:
-        return _watched(repo, as_json=as_json)
-    rows = overview.rows(repo)
+        return _watched(repo, everything=everything, as_json=as_json)
+    rows = _rows(repo, everything=everything)
     return Result("ls", rows, text=listing.text(rows))
 
 
-def _watched(repo: Repository, *, as_json: bool) -> Result:
+def _rows(repo: Repository, *, everything: bool) -> list[Row]:
+    rows = overview.rows(repo)
+    if everything:
+        from git_sandbox.sandbox import trashed
+
+        trashed.finish(repo)
+        rows += trashed.rows(repo)
+    return rows
+
+
+def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
     if as_json or not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal", hint="without it, `sandbox ls` prints the list once")
     try:
         while True:
-            shown = listing.text(overview.rows(repo))
+            shown = listing.text(_rows(repo, everything=everything))
             click.clear()
             click.echo(shown)
             time.sleep(EVERY)

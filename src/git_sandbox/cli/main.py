@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ VERBS = {
     "merge": "Merge a sandbox's commits into the current branch.",
     "branch": "Make the branches of a sandbox branches of yours.",
     "compare": "Predict conflicts between sandboxes, and say in which order to merge them.",
-    "drop": "Remove a sandbox, its refs and its disk.",
+    "drop": "Move a sandbox, its refs and its disk, to the trash.",
+    "restore": "Bring a sandbox back from the trash.",
+    "prune": "Delete for good what has expired in the trash, or all of it.",
     "recover": "Bring home what is on the disk of a sandbox that ended badly.",
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",
     "attach": "Open a shell in a detached sandbox.",
@@ -46,7 +49,8 @@ VERBS = {
 ELSEWHERE = {
     "start": "spawn", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
     "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
-    "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop", "prune": "drop --merged",
+    "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop",
+    "undelete": "restore", "undrop": "restore", "trash": "ls --all", "gc": "prune", "clean": "prune",
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",
     "branches": "branch", "checkout": "branch",
     "images": "image ls", "build": "image build", "check": "doctor", "settings": "config", "version": "--version",
@@ -126,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with signals.signals_raise():
             code = _run(words, as_json=as_json)
+            _expire()
     except SandboxError as error:
         result.fail(command, error, as_json=as_json)
         code = error.exit_code
@@ -141,6 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.exit(code)
     return code
+
+
+def _expire() -> None:
+    """What has been in the trash for long enough goes: after what was asked for, and never instead of it."""
+    from git_sandbox.sandbox import trashed
+
+    with contextlib.suppress(Interrupted):
+        trashed.expire()
 
 
 def _fail(command: str, error: SandboxError, *, as_json: bool) -> None:

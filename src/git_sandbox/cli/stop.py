@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common, ondisk, progress
+from git_sandbox.cli import common, ondisk, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.sandbox import live
@@ -28,8 +28,9 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
             refs = live.stop(repo, name, say)
         changes = live.changes(repo, name) if refs else None
         data.append({"id": name, "refs": refs, "changes": changes})
-        said = (
-            f"Stopped {name}. Look: `sandbox log {name}`" if refs else f"Stopped {name}: no changes, nothing is kept."
-        )
-        lines += [said, *ondisk.lines(name, changes)]
+        if refs:
+            lines.append(f"Stopped {name}. Look: `sandbox log {name}`")
+        else:
+            lines.append(f"Stopped {name}: no changes. {words.in_trash(repo, name)}")
+        lines += ondisk.lines(name, changes)
     return Result("stop", data, text="\n".join(lines))

@@ -74,5 +74,5 @@ def _became(each: Try, row: Row | None) -> str:
         return f"{begin}runs"
     ended = f"{begin}exit {each.exit_code}  "
     if row is None:
-        return f"{ended}no changes: nothing is kept of it"
+        return f"{ended}no changes: it is in the trash"
     return f"{ended}{row.ahead or 0} commit(s){', uncommitted work' if row.uncommitted else ''}"

@@ -18,6 +18,7 @@ from git_sandbox.integrate import review
 from git_sandbox.integrate.merge import Merged
 from git_sandbox.integrate.modes import Mode, Relation
 from git_sandbox.integrate.review import CommitInfo
+from git_sandbox.sandbox import trashed
 from git_sandbox.sandbox.after import Settled, why_not
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.story import Finished
@@ -53,11 +54,19 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
         why = f" ({one_line(finished.home.reason, limit=300)})" if finished.home.reason else ""
         lines.append(f"The machine could not hand over its work itself{why}: a rescue machine read its disk.")
     if not finished.home.changed:
-        return (*lines, f"No changes in sandbox {finished.id}: nothing is kept of it.")
+        return (*lines, f"No changes in sandbox {finished.id}. {in_trash(repo, finished.id)}")
     lines += [] if told else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
     lines += ondisk.lines(finished.id, finished.home.changes, nothing_else=not finished.home.collected.updated)
     return (*lines, *_merge(finished, settled))
+
+
+def in_trash(repo: Repository, name: str) -> str:
+    """Where a sandbox that ended unchanged is."""
+    found = trashed.find(repo, name)
+    if found is None:
+        return f"`sandbox drop {name}` removes it."
+    return f"It is in the trash{columns.until(trashed.until(found))}: `sandbox restore {name}`"
 
 
 def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.errors import RepositoryError
@@ -76,8 +76,12 @@ class Git:
         timeout: float = TIMEOUT,
         limits: process.Limits = process.NO_LIMITS,
         output: int | None = None,
+        to: IO[bytes] | None = None,
     ) -> process.Completed:
-        """Run and return, whatever the exit status. `output`: bytes it may say; SandboxError when it says more."""
+        """Run and return, whatever the exit status. `output`: bytes it may say; SandboxError when it says more.
+
+        `to`: a file for standard output.
+        """
         return process.run(
             self.argv(*args),
             cwd=self.worktree or self.git_dir,
@@ -87,6 +91,7 @@ class Git:
             timeout=timeout,
             limits=limits,
             output=output,
+            to=to,
         )
 
     def run(

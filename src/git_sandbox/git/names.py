@@ -36,6 +36,10 @@ def oid(text: str) -> Oid:
     return Oid(text)
 
 
+def is_oid(text: str) -> bool:
+    return _OID.fullmatch(text) is not None
+
+
 def sandbox_id(text: str) -> SandboxId:
     """Raises UsageError unless `text` is 1 to 40 of a-z, 0-9 and inner hyphens."""
     if not _ID.fullmatch(text):

@@ -6,49 +6,62 @@ import os
 from dataclasses import dataclass
 
 from git_sandbox import store
-from git_sandbox.errors import StateError
+from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.integrate.overview import beyond_stash
-from git_sandbox.sandbox import home, inspect, lfs, nested, uncommitted
+from git_sandbox.sandbox import home, inspect, lfs, nested, trashed, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.text import one_line
+from git_sandbox.trash.note import DROPPED
 
 SHOWN = 5  # commits named in a refusal
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """`tips`: what the refs pointed at; git keeps the objects for some weeks (gc.pruneExpire)."""
+    """`tips`: what the refs pointed at. `expires`: until when it can be restored, in seconds since 1970, or None."""
 
     id: str
     tips: dict[str, Oid]
     unmerged: tuple[Oid, ...]
+    expires: float | None = None
 
 
 def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
-    """Delete the refs and the directory of a sandbox that does not run.
+    """Move a sandbox that does not run to the trash, with its refs.
 
     Raises StateError without `force` when commits or uncommitted work exist nowhere else.
     """
     with store.open_existing(repo, name) as (box, entry):
-        lost = tuple(review.unmerged(repo, inspect.tips(entry)))
         record = inspect.record_of(repo, entry)
-        inside = nested.holdings(repo, box, record)
+        lost = _unmerged(repo, entry, force=force)
         if not force:
             _refuse_recoverable(name, entry)
             _refuse_partly(name, entry, record)
+            inside = nested.holdings(repo, box, record)
             _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_work(repo, entry)
             _refuse_lfs(repo, entry, record, inside)
-        home.remove(box, record)
-        return Dropped(entry.id, {str(ref): value for ref, value in entry.refs.items()}, lost)
+        noted = trashed.put(box, record, DROPPED)
+        tips = {str(ref): value for ref, value in entry.refs.items()}
+        return Dropped(entry.id, tips, lost, trashed.until(noted))
+
+
+def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]:
+    """With `force` a damaged history is no obstacle: it goes to the trash as it is."""
+    try:
+        return tuple(review.unmerged(repo, inspect.tips(entry)))
+    except SandboxError:
+        if force:
+            return ()
+        raise
 
 
 def _refuse_recoverable(name: str, entry: Entry) -> None:
@@ -56,7 +69,7 @@ def _refuse_recoverable(name: str, entry: Entry) -> None:
     if entry.state is State.RECOVERABLE or (entry.state is State.BROKEN and entry.directory.has_disk()):
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",
-            hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` throws it away",
+            hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` drops it as it is",
         )
 
 

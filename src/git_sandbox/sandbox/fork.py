@@ -112,7 +112,7 @@ def prepared(
         configure(box, record, settings, extras)
         return Prepared(box.save(record), ready, ())
     except BaseException:
-        home.remove(box)  # nothing has happened in it
+        store.delete(box)  # nothing has happened in it
         raise
 
 
@@ -155,8 +155,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         store.pin(box, record, base)
         return box.save(record), still
     except BaseException:
-        layer.discard(box.directory)  # nothing ran: `store.create` removes the rest
-        store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
+        store.delete(box, name_too=False)  # nothing ran: `store.create` removes the rest
         raise
 
 

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import lfs, nested, reach
+from git_sandbox.sandbox import lfs, nested, reach, trashed
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import layer, manifest, share, stream
+from git_sandbox.transport import manifest, stream
 from git_sandbox.transport.manifest import Changes, Manifest
+from git_sandbox.trash.note import UNCHANGED
 from git_sandbox.vmm.machine import CONTROL, Running
 
 ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
@@ -215,37 +215,25 @@ def image_of(box: Box, record: Record | None) -> Image:
 
 
 def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
-    """Note that everything is home; remove a sandbox that changed nothing. True when it is still there."""
+    """Note that everything is home; a sandbox that changed nothing goes to the trash. True when it is still there."""
+    record = note(box, record, exit_code, home)
     if home.changed:
-        note(box, record, exit_code, home)
         return True
-    remove(box, record)
+    try:
+        trashed.put(box, record, UNCHANGED)
+    except SandboxError:
+        return True  # the disk is full, say: that it stays loses nothing
     return False
 
 
-def note(box: Box, record: Record, exit_code: int | None, home: Home) -> None:
+def note(box: Box, record: Record, exit_code: int | None, home: Home) -> Record:
     """How it ended, and what did not come home. While something is on the disk only, it stays recoverable."""
     when = None if home.nested.missing else time.time()
-    box.save(
+    return box.save(
         msgspec.structs.replace(
             record, brought_home=when, exit_code=exit_code, partly=home.partly, changes=home.changes
         )
     )
-
-
-def remove(box: Box, record: Record | None = None) -> None:
-    """Delete the sandbox's refs, also those in the repositories inside the worktree, and its directory."""
-    repo = box.repo
-    for each in nested.holdings(repo, box, record):
-        store.unpin(each.repo.git, each.refs)
-    refs = repo.refs(*box.refs.patterns)
-    if refs:
-        store.unpin(repo.git, refs)
-    if box.directory.root.is_dir():
-        layer.discard(box.directory)
-        share.remove(box.directory)
-        shutil.rmtree(box.directory.root, ignore_errors=True)
-        shutil.rmtree(box.directory.sockets, ignore_errors=True)  # of a supervisor that was killed
 
 
 def why(error: SandboxError | OSError, box: Box) -> CollectError:

@@ -7,9 +7,13 @@ from git_sandbox.paths import SandboxDir
 
 
 def needed() -> dict[str, list[str]]:
-    """Key of an image -> the sandboxes, of all repositories, with a disk that only a machine with it can read."""
+    """Key of an image -> the sandboxes, of all repositories, with a disk that only a machine with it can read.
+
+    Those in the trash count.
+    """
     found: dict[str, list[str]] = {}
-    for each in sorted(paths.state_root().glob("*/*/record.json")):
+    places = (*paths.state_root().glob("*/*/record.json"), *paths.state_root().glob("*/.trash/*/record.json"))
+    for each in sorted(places):
         directory = SandboxDir(each.parent)
         record = store.decode(each.read_bytes())
         if record is not None and directory.has_disk():

@@ -103,6 +103,7 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
 def _require_free(repo: Repository, names: list[str]) -> None:
     known = {entry.id for entry in store.entries(repo)} if names else set()
     for name in names:
+        store.require_not_trashed(store.state_directory(repo), sandbox_id(name))
         if sandbox_id(name) in known:
             raise StateError(f"a sandbox named `{name}` exists already", hint="use another name, or drop it")
 

@@ -316,14 +316,20 @@ class Holding:
     repo: Repository
     refs: dict[RefName, Oid]
     borrowed: bool
+    known: NestedRecord | None = None
 
 
 def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
     """Everywhere this sandbox has put refs, apart from `repo` itself."""
-    at_home = [host_repository(repo, box.refs, record, each) for each in record.nested] if record else []
-    found = [Holding(each, each.refs(*box.refs.patterns), borrowed=True) for each in at_home if each]
     own = sorted(box.directory.nested.glob("*.git"))
-    found += [Holding(each, each.refs(*box.refs.patterns), borrowed=False) for each in map(_bare, own)]
+    found = [Holding(each, each.refs(*box.refs.patterns), borrowed=False) for each in map(_bare, own)]
+    return [*borrowed(repo, box, record), *(each for each in found if each.refs)]
+
+
+def borrowed(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
+    """Those of them that are the user's own repositories, and not in the sandbox's directory."""
+    at_home = [(host_repository(repo, box.refs, record, each), each) for each in record.nested] if record else []
+    found = [Holding(each, each.refs(*box.refs.patterns), True, known) for each, known in at_home if each]
     return [each for each in found if each.refs]
 
 

@@ -42,6 +42,8 @@ class Row:
     overlap: Mapping[str, int] = field(default_factory=dict)
     changes: Changes | None = None
     partly: tuple[str, ...] = ()
+    why: str | None = None  # of one in the trash: unchanged, or dropped
+    expires: float | None = None  # seconds since 1970; of one in the trash, None when it stays
 
 
 @dataclass(frozen=True)

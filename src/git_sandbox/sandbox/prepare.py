@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,19 +115,10 @@ def prepare(
         configure(box, record, settings, extras, apart=made.snapshot.apart)
         box.save(record)
     except BaseException:
-        undo(box)
+        store.delete(box, name_too=False)
         raise
     warnings = (*made.captured.warnings, *made.snapshot.warnings)
     return Prepared(record, ready, warnings, made.base, made.certain, made.applying)
-
-
-def undo(box: Box) -> None:
-    """Back to before `prepare`: nothing ran, or nobody has used it. What else is there `store.create` removes."""
-    layer.discard(box.directory)
-    share.remove(box.directory)
-    for each in (box.directory.keys, box.directory.mounts, box.directory.objects):
-        shutil.rmtree(each, ignore_errors=True)
-    store.unpin(box.repo.git, box.repo.refs(*box.refs.patterns))
 
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:

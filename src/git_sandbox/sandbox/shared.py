@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from git_sandbox import idspace
+from git_sandbox import idspace, store
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
@@ -37,8 +37,7 @@ def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress
         share.give(directory, space)
         _system_disk(box, settings)
     except BaseException:
-        directory.disk.unlink(missing_ok=True)
-        share.remove(directory)
+        store.delete(box, name_too=False)
         raise
     return Workspace(captured, taken, inside)
 

@@ -91,10 +91,10 @@ def spawn(
             except UnfoundedError as reason:
                 told = (*told, f"The repository was copied once more: {reason.message}")
                 making = partial(making, careful=True)  # a fork, which cannot be careful, has no base to be wrong
-                prepare.undo(box)
+                store.delete(box, name_too=False)
             except BaseException:
                 if not life.began:
-                    home.remove(box)  # nothing of the user's has happened in it
+                    store.delete(box)  # nothing of the user's has happened in it
                 raise
         kept = home.settle(box, made.record, brought, life.exit_code)
     return life.finished(brought, kept=kept, warnings=(*told, *made.warnings))

@@ -35,7 +35,7 @@ class Verified:
 
 
 def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
-    """Start a sandbox only to look at what arrived. It changes nothing, so nothing is kept of it.
+    """Start a sandbox only to look at what arrived. It changes nothing, so it goes to the trash.
 
     With `ignored` not `all`, ignored files are left out of the comparison.
     """

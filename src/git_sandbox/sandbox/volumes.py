@@ -17,5 +17,6 @@ def tidy(pool: str) -> int:
 
 def _needed() -> tuple[list[Path], list[Path]]:
     images = [base.image for base in bases.every() if base.image.exists()]
-    links = [SandboxDir(each).disk for each in paths.state_root().glob("*/*")]
+    places = (*paths.state_root().glob("*/*"), *paths.state_root().glob("*/.trash/*"))
+    links = [SandboxDir(each).disk for each in places]
     return images, [each for each in links if each.is_symlink()]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import paths, store
 from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, SessionError
 from git_sandbox.git import gitdirs, large, snapshot
@@ -97,7 +97,7 @@ def make(
             task = replace(task, settings=replace(settings, bases=0))
         return task.from_base() or task.copied()
     except BaseException:
-        layer.discard(box.directory)
+        store.delete(box, name_too=False)
         raise
 
 

@@ -85,7 +85,7 @@ def discard(link: Path) -> None:
     """Remove the volume that `link` leads to, if it is there, and the link. Raises HostResourceError: both stay."""
     volume = Volume.of(link)
     with _alone():
-        if _lvm("lvs", volume.name).returncode == 0:
+        if volume.ours and _lvm("lvs", volume.name).returncode == 0:
             _do("lvremove", "--yes", volume.name)
     link.unlink(missing_ok=True)
 
@@ -100,7 +100,8 @@ def strays(pool: str, needed: Callable[[], tuple[list[Path], list[Path]]]) -> in
     with _alone():
         listed = _lvm(*listing).text.split()
         images, links = needed()
-        keep = {f"{_BOX}{_digest(os.fspath(each.parent))}" for each in links} | {base_name(each) for each in images}
+        # As the links say: a sandbox in the trash, or whose directory was renamed, still has the volume it had.
+        keep = {Volume.of(each).name.split("/")[-1] for each in links} | {base_name(each) for each in images}
         gone = [name for name in listed if name not in keep]
         for name in gone:
             _do("lvremove", "--yes", Volume.beside(pool, name).name)
@@ -125,6 +126,11 @@ class Volume:
     @property
     def device(self) -> Path:
         return Path("/dev", self.name)
+
+    @property
+    def ours(self) -> bool:
+        """A link may be anybody's: what does not have our kind of name is not removed."""
+        return self.name.partition("/")[2].startswith(_BOX)
 
 
 def base_name(image: Path) -> str:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox import store
+from git_sandbox.cli import columns, common
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.sandbox import trashed
+from git_sandbox.sandbox.trashed import Pruned
+from git_sandbox.trash import note
+
+
+@click.command("prune")
+@click.argument("names", metavar="[ID]...", nargs=-1, shell_complete=common.complete_trashed)
+@click.option("-a", "--all", "everything", is_flag=True, help="All of the trash, not only what has expired.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--everywhere", is_flag=True, help="In the trashes of all repositories.")
+@common.json_option
+def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere: bool, as_json: bool) -> Result:
+    """Delete for good what is in the trash of this repository and has expired; with ID only that, expired or not.
+
+    Sandboxes that are not in the trash are not touched: `sandbox drop ID` puts one there. What has expired goes by
+    itself with the next command, too.
+
+    \b
+    Examples:
+      sandbox prune --dry-run
+      sandbox prune --all
+      sandbox prune vm-1
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    if names and (everything or everywhere):
+        raise UsageError("names and --all or --everywhere do not go together", hint="see `sandbox prune --help`")
+    if everywhere:
+        roots = note.everywhere()
+    else:
+        repo = common.repository()
+        trashed.finish(repo)
+        roots = [store.state_directory(repo)]
+    done = trashed.prune(roots, names, everything=everything, dry_run=dry_run)
+    return Result("prune", done, text=_text(done, everywhere=everywhere))
+
+
+def _text(done: Pruned, *, everywhere: bool) -> str:
+    verb = "Would delete" if done.dry_run else "Deleted"
+    lines = [
+        f"{verb} {f'{each.repository}/' if everywhere else ''}{each.id} "
+        f"({each.why} {columns.age(each.when)} ago, {columns.size(each.size)})"
+        for each in done.sandboxes
+    ]
+    if done.sandboxes:
+        lines.append(f"{'It would free' if done.dry_run else 'Freed'} {columns.size(done.freed)}.")
+    else:
+        lines.append("Nothing in the trash has expired." if done.kept else "The trash is empty.")
+    if done.kept:
+        kept = columns.number(len(done.kept), "sandbox").replace("sandboxs", "sandboxes")
+        lines.append(f"{kept} in the trash: `sandbox ls --all`. All of it: `sandbox prune --all`")
+    return "\n".join(lines)

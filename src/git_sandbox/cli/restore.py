@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import click
+
+from git_sandbox.cli import common
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.sandbox import trashed
+from git_sandbox.sandbox.trashed import Restored
+from git_sandbox.store import State
+from git_sandbox.text import one_line
+
+
+@click.command("restore")
+@click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_trashed)
+@common.json_option
+def command(names: tuple[str, ...], as_json: bool) -> Result:
+    """Bring sandboxes back from the trash: directory, disk and refs, as they were.
+
+    A sandbox that was dropped, with or without --force, or that ended without a change is in the trash until it
+    expires; `sandbox ls --all` shows which. Its commits come back even if git has pruned them meanwhile.
+
+    \b
+    Examples:
+      sandbox restore vm-1
+      sandbox restore vm-1 vm-2
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if not names:
+        raise UsageError("which sandbox?", hint="name one of `sandbox ls --all`")
+    repo = common.repository()
+    back: list[Restored] = []
+    try:
+        back += [trashed.restore(repo, name) for name in dict.fromkeys(names)]
+    except SandboxError:
+        if back and not as_json:
+            click.echo(_text(back))
+        raise
+    return Result("restore", back, text=_text(back))
+
+
+_NEXT = {
+    State.RECOVERABLE: "its disk holds work that is not home: `sandbox recover {0}`",
+    State.STOPPED: "`sandbox shell {0}` starts it again",
+    State.REFS: "only its refs are left: `sandbox log {0}`",
+}
+
+
+def _text(back: list[Restored]) -> str:
+    lines = []
+    for each in back:
+        lines.append(f"Restored {each.id} ({each.state}); {_NEXT.get(each.state, '`sandbox ls`').format(each.id)}")
+        lines += [
+            f"  {one_line(name)} cannot be set: objects of {value[:12]} are not in this repository any more"
+            for name, value in each.missing.items()
+        ]
+    return "\n".join(lines)

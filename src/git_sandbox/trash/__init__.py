@@ -1,0 +1,1 @@
+"""Sandboxes that were dropped or ended unchanged: whole, out of sight, until they are restored or expire."""

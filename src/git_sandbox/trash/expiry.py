@@ -1,0 +1,104 @@
+"""What goes by itself: by age, and by room, the oldest first. Only what was proved unchanged or the user dropped.
+
+Every verb asks, so asking is one small file for all repositories: when the oldest went to the trash, and how much is
+in there. A directory is looked at only when something is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from git_sandbox import jsontext, paths
+from git_sandbox.errors import SandboxError
+from git_sandbox.trash import moving, note
+from git_sandbox.trash.note import Trashed
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """`oldest`: seconds since the epoch, None when nothing is there that may expire. `size`: bytes of all."""
+
+    oldest: float | None
+    size: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`age` in seconds, None for ever; `room` in bytes."""
+
+    age: int | None
+    room: int
+
+
+def summarise() -> Summary:
+    """Look, and write down what there is for the verbs to come. Failing to write is no failure."""
+    found = every()
+    whens = [each.when for each in found if each.expires]
+    made = Summary(min(whens, default=None), sum(each.size for each in found))
+    fresh = paths.trash_summary().with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        fresh.write_bytes(jsontext.encode(made))
+        fresh.replace(paths.trash_summary())
+    return made
+
+
+def every() -> list[Trashed]:
+    """In the trash of any repository."""
+    return [each for root in note.everywhere() for each in note.listed(root)]
+
+
+def summary() -> Summary:
+    try:
+        return jsontext.decode(paths.trash_summary().read_bytes(), Summary)
+    except (OSError, ValueError):
+        return summarise() if note.everywhere() else Summary(None, 0)
+
+
+def pending(known: Summary, rule: Rule, now: float | None = None) -> bool:
+    """Whether something is due."""
+    if known.oldest is None:
+        return False
+    late = rule.age is not None and known.oldest + rule.age <= (time.time() if now is None else now)
+    return late or known.size > rule.room
+
+
+def due(found: Iterable[Trashed], rule: Rule, now: float | None = None) -> list[Trashed]:
+    """What has expired by now, the oldest first."""
+    now = time.time() if now is None else now
+    everything = list(found)
+    size = sum(each.size for each in everything)
+    gone = []
+    for each in sorted((each for each in everything if each.expires), key=lambda each: (each.when, each.id)):
+        late = rule.age is not None and each.when + rule.age <= now
+        if late or size > rule.room:
+            gone.append(each)
+            size -= each.size
+    return gone
+
+
+def until(found: Trashed, rule: Rule) -> float | None:
+    """When it expires by age; None when it does not."""
+    return found.when + rule.age if found.expires and rule.age is not None else None
+
+
+def remove(found: Iterable[Trashed], *, patience: float = 0.0) -> list[Trashed]:
+    """Delete these for good; those that could be. Waits `patience` seconds where somebody else uses the trash."""
+    gone = []
+    for each in found:
+        with contextlib.suppress(SandboxError, OSError), note.locked(each.repository, patience=patience):
+            if each.directory.root.is_dir():
+                moving.delete(each.directory)
+                gone.append(each)
+            moving.sweep(each.repository)
+    summarise()
+    return gone
+
+
+def expire(rule: Rule) -> list[Trashed]:
+    """Delete what has expired, if anything has."""
+    return remove(due(every(), rule)) if pending(summary(), rule) else []

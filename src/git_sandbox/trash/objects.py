@@ -1,0 +1,174 @@
+"""The objects and refs of a sandbox that leave a repository with it, and come back with it.
+
+What is not reachable from what the user had when the sandbox began, and still has, goes along: a branch that the work
+was merged into can be deleted, and everything be pruned, without a loss.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, RefName, is_oid
+from git_sandbox.process import Completed
+from git_sandbox.text import printable
+from git_sandbox.trash.note import Part
+
+MOST_LOGS = 100  # values of one ref's reflog that are kept
+_FULL = ("No space left", "write error", "quota exceeded", "File too large")  # git's and the C library's words
+_USERS = ("--not", "--branches", "--tags", "--remotes")
+_NOTHING: Mapping[RefName, Oid] = {}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A repository with refs of a sandbox's. `start`: commits it had when the sandbox began. `key`: as in `Part`."""
+
+    git: Git
+    common: Path
+    refs: Mapping[RefName, Oid] = field(default_factory=lambda: _NOTHING)
+    start: Sequence[str] = ()
+    key: str = ""
+
+
+def part(holder: Holder, pack: Path) -> Part:
+    """Write the pack, and say what it holds. Raises HostResourceError when it cannot be written."""
+    logs = {str(name): log for name in holder.refs if (log := _log(holder, name))}
+    tips = list(dict.fromkeys([*holder.refs.values(), *(value for log in logs.values() for value in log)]))
+    known = [tip for tip, there in zip(tips, _resolved(holder.git, tips), strict=True) if there]
+    excluded = _excluded(holder)
+    packed = _packed(holder, known, excluded, pack)
+    return Part(
+        holder.key, os.fspath(holder.common), {str(name): str(value) for name, value in holder.refs.items()}, logs,
+        pack.name if pack.exists() else None,
+        tuple(str(name) for name, value in holder.refs.items() if value not in packed),
+    )  # fmt: skip
+
+
+def _packed(holder: Holder, tips: list[str], excluded: Sequence[str], pack: Path) -> set[str]:
+    """Those of `tips` whose objects are in the pack now, or need not be."""
+    if _pack(holder.git, tips, excluded, pack):
+        return set(tips)
+    sound = [tip for tip in tips if _complete(holder.git, [tip], excluded)]
+    if not _pack(holder.git, sound, excluded, pack):
+        raise StateError(f"objects of the sandbox cannot be read from {holder.common}", hint="look at it with git fsck")
+    return set(sound)
+
+
+def _log(holder: Holder, name: RefName) -> list[str]:
+    """What a ref pointed at before, oldest first: the file is git's own (gitrepository-layout(5)), written by us."""
+    try:
+        rows = (holder.common / "logs" / name).read_bytes().splitlines()[-MOST_LOGS:]
+    except OSError:
+        return []
+    values = [row.split(b" ", 2)[1].decode("ascii", "replace") for row in rows if row.count(b" ") > 1]
+    return [value for value in values if is_oid(value) and value.strip("0")]
+
+
+def _resolved(git: Git, names: Iterable[str]) -> list[str]:
+    """The object each name stands for, empty for one that is not there."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    rows = git.run("cat-file", "--batch-check=%(objectname)", input=asked).decode().splitlines() if asked else []
+    return [row if is_oid(row) else "" for row in rows]
+
+
+def _excluded(holder: Holder) -> list[str]:
+    """What was there when the sandbox began and is still the user's: commits behind which nothing need be packed."""
+    found = [each for each in _resolved(holder.git, [f"{each}^{{commit}}" for each in holder.start]) if each]
+    start = list(dict.fromkeys(found))
+    if not start:
+        return []
+    head = ["HEAD"] if any(_resolved(holder.git, ["HEAD^{commit}"])) else []
+    asked = "".join(f"{each}\n" for each in start).encode()
+    done = holder.git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
+    rows = done.text.split()
+    if done.returncode != 0:
+        return []
+    return [*(each for each in start if each not in set(rows)), *(row[1:] for row in rows if row.startswith("-"))]
+
+
+def _pack(git: Git, tips: Sequence[str], excluded: Sequence[str], target: Path) -> bool:
+    """False, and no file, when something of it is missing or damaged. Raises HostResourceError for a full disk."""
+    if not tips:
+        return True
+    asked = _range(tips, excluded)
+    try:
+        with target.open("wb") as out:
+            done = git.try_run("pack-objects", "--revs", "--stdout", "-q", "--delta-base-offset", input=asked, to=out)
+            os.fsync(out.fileno())
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise HostResourceError(f"cannot write {target}", cause=error.strerror or str(error)) from error
+        raise
+    if done.returncode == 0:
+        return True
+    target.unlink(missing_ok=True)
+    _refuse_full(done, "the objects of the sandbox cannot be written to the trash")
+    return False
+
+
+def _refuse_full(done: Completed, message: str) -> None:
+    if done.returncode < 0 or any(each in done.complaint for each in _FULL):
+        raise HostResourceError(message, cause=printable(done.complaint, limit=1000), hint="free some space")
+
+
+def _range(tips: Iterable[str], excluded: Iterable[str]) -> bytes:
+    return "".join([*(f"{tip}\n" for tip in tips), *(f"^{each}\n" for each in excluded)]).encode()
+
+
+def _complete(git: Git, tips: Iterable[str], excluded: Iterable[str] = ()) -> bool:
+    """Whether everything `tips` lead to is there, as far as the user's own refs do not lead to it as well."""
+    words = ("rev-list", "--objects", "--quiet", "--exclude-promisor-objects", "--stdin", *_USERS)
+    return git.try_run(*words, input=_range(tips, excluded)).returncode == 0
+
+
+def _sound(git: Git, tips: Collection[str]) -> set[str]:
+    return set(tips) if _complete(git, tips) else {tip for tip in tips if _complete(git, [tip])}
+
+
+def forget(git: Git, refs: Mapping[RefName, Oid] | Mapping[str, str]) -> None:
+    """Delete `refs` in one transaction, each only while it still points where it is believed to."""
+    lines = "".join(f"delete {name} {value}\n" for name, value in sorted(refs.items()))
+    if lines:
+        git.run("update-ref", "--stdin", input=lines.encode("utf-8", "surrogateescape"))
+
+
+def bring_back(git: Git, found: Part, packs: Path) -> dict[str, str]:
+    """Put the objects, the refs and what these pointed at before into the repository. Refs that cannot be had again,
+    because objects are missing, are left out and returned. Raises HostResourceError when the disk is full.
+    """
+    if found.pack and (packs / found.pack).is_file():
+        with (packs / found.pack).open("rb") as pack:
+            done = git.try_run("index-pack", "--stdin", feed=iter(lambda: pack.read(1 << 20), b""))
+        _refuse_full(done, "the objects of the sandbox cannot be written to the repository")
+    values = dict.fromkeys([*found.refs.values(), *(value for log in found.logs.values() for value in log)])
+    sound = _sound(git, values)
+    refs = {name: value for name, value in found.refs.items() if value in sound}
+    _set(git, {name: _steps(each for each in (*found.logs.get(name, ()), value) if each in sound)
+               for name, value in refs.items()})  # fmt: skip
+    return {name: value for name, value in found.refs.items() if name not in refs}
+
+
+def _set(git: Git, values: Mapping[str, Sequence[str]]) -> None:
+    """Each ref takes the values it had one after the other, so that its reflog has them again."""
+    lines: list[str] = []
+    for step in range(max(map(len, values.values()), default=0)):
+        now = {name: each[step] for name, each in sorted(values.items()) if step < len(each)}
+        lines += ["start", *(f"update {name} {value}" for name, value in now.items()), "prepare", "commit"]
+    if lines:
+        script = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        git.run("update-ref", "--create-reflog", "-m", "sandbox restore", "--stdin", input=script)
+
+
+def _steps(values: Iterable[str]) -> list[str]:
+    """None twice in a row."""
+    found: list[str] = []
+    for each in values:
+        if not found or found[-1] != each:
+            found.append(each)
+    return found
