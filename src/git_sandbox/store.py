@@ -57,6 +57,7 @@ class NestedRecord(msgspec.Struct, frozen=True):
     stash: tuple[str, ...] = ()
     snapshot: str | None = None  # trees of worktree and index where these differ from `base`
     index_tree: str | None = None
+    broken: str = ""  # why git could not use it when it went in
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -75,19 +75,26 @@ def capture(
     if ledger.base is None:
         _require_space(repo, target, found)
     warnings = [*found.warnings]
+    inside = tuple(each for each in found.git_dirs if each.shared)
     for git_dir in found.git_dirs:
+        if git_dir.shared:
+            continue
         say(f"Copying {one_line(git_dir.target)}")
         copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, ledger=ledger)
+        copy.inside = tuple((each, target / each.target) for each in inside if each.common == git_dir.common)
         copy.run()
         warnings += copy.warnings
     say("Copying the worktree")
     denied = _copy_worktree(repo.worktree, target, found, policy, ledger)
     if ledger.base is not None:
         warnings += secrets.note(ledger.suspects(), found.git_dirs)
-    settings = _adapt(found.git_dirs, repo, target, whole=ledger.base is None)
+    settings, unusable = _adapt(found.git_dirs, repo, target, whole=ledger.base is None)
+    warnings += unusable
+    for path, git_dir_path in found.aliases.items():
+        _alias(target / path, target / git_dir_path)
     filecopy.clone_directory(repo.worktree, target)
     if found.special:
-        warnings.append(f"devices were not copied: {listed(found.special)}")
+        warnings.append(f"not copied, because it is a device or its path is too long: {listed(found.special)}")
     return Captured(
         head=_head(target, repo),
         index=target / ".git" / "index",
@@ -152,24 +159,38 @@ def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolic
     return outcome.denied
 
 
-def _adapt(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path, *, whole: bool) -> tuple[str, ...]:
-    """Make the copies find each other, and take from their configuration what must stay here."""
+def _alias(place: Path, git_dir: Path) -> None:
+    """A second `.git` of one repository."""
+    if place.parent.is_dir() and not os.path.lexists(place):
+        place.symlink_to(os.path.relpath(git_dir, place.parent))
+
+
+def _adapt(
+    git_dirs: tuple[GitDir, ...], repo: Repository, target: Path, *, whole: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """Make the copies find each other, and take from their configuration what must stay here. Names of settings that
+    stayed, and what cannot be read.
+    """
     settings: dict[str, None] = {}
+    unusable: list[str] = []
     roots = _roots(git_dirs, repo, target)
     for git_dir in git_dirs:
-        settings |= dict.fromkeys(configcopy.adapt(git_dir, target, roots))
+        dropped, unread = configcopy.adapt(git_dir, target, roots)
+        settings |= dict.fromkeys(dropped)
+        unusable += unread
         if git_dir.checkout and not git_dir.target.endswith("/.git"):
             gitfile = target / git_dir.checkout / ".git"
             if whole or os.path.lexists(gitfile):  # else it is as the base has it
                 _point(gitfile, target / git_dir.target, git_dir.worktree)
-    return tuple(settings)
+    return tuple(settings), unusable
 
 
 def _roots(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tuple[tuple[Path, Path], ...]:
     """Host directories and where they went; the innermost first, so that a git directory beats its worktree."""
     places = {repo.worktree: target}
     for git_dir in git_dirs:
-        places |= {git_dir.common: target / git_dir.target, git_dir.private: target / git_dir.target}
+        places |= {} if git_dir.shared else {git_dir.common: target / git_dir.target}
+        places[git_dir.private] = target / git_dir.target
     return tuple(sorted(places.items(), key=lambda place: len(place[0].parts), reverse=True))
 
 

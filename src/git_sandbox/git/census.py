@@ -29,6 +29,7 @@ class Census:
     inodes: int = 0
     unreadable: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)  # directories that cannot be looked into by their whole path
     mounts: list[str] = field(default_factory=list)
     _linked: set[tuple[int, int]] = field(default_factory=set)
 
@@ -57,6 +58,9 @@ class Census:
                             (f"{path}/{entry.name}" if path else entry.name, entry.stat(follow_symlinks=False))
                         )
         except FileNotFoundError:
+            return found
+        except OSError:  # a name that is too long, a file system that is damaged
+            self.beyond.append(path)
             return found
         self.mounts.extend(name for name, seen in found if stat.S_ISDIR(seen.st_mode) and seen.st_dev != parent.st_dev)
         return found

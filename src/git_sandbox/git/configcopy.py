@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_sandbox.errors import RepositoryError
 from git_sandbox.git import configtext
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.configfilter import Place, filtered, without_userinfo
+from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +23,14 @@ _FILES = ("config", "config.worktree")
 _LEGACY = ("remotes", "branches")  # one file of URLs per remote; read by git to this day
 
 
-def adapt(git_dir: GitDir, target: Path, roots: Roots) -> list[str]:
-    """Filter every configuration file in the copy of `git_dir`; returns the names of settings left out or changed."""
+def adapt(git_dir: GitDir, target: Path, roots: Roots) -> tuple[list[str], list[str]]:
+    """Filter every configuration file in the copy of `git_dir`; returns the names of settings left out or changed, and
+    what is wrong with files that git cannot read: nobody can say what secrets those hold, and they stay here. Raises
+    RepositoryError for those of the repository itself.
+    """
     copy = target / git_dir.target
     dropped: list[str] = []
+    unread: list[str] = []
     done: set[Path] = set()
     todo = [copy / name for name in _FILES]
     while todo:
@@ -32,13 +38,25 @@ def adapt(git_dir: GitDir, target: Path, roots: Roots) -> list[str]:
         if file in done or not _ours(file, copy):
             continue
         done.add(file)
-        names, included = _rewrite(file, copy, git_dir, roots)
+        try:
+            names, included = _rewrite(file, copy, git_dir, roots)
+        except (RepositoryError, ValueError) as error:
+            if git_dir.target == ".git":  # then git cannot use it here, either
+                raise
+            file.unlink()
+            where = one_line(os.path.relpath(file, target))
+            unread.append(f"{where} stays here, because git cannot read it ({one_line(_why(error))})")
+            continue
         dropped += names
         todo += included
     _place_worktree(git_dir, target)
     for directory in _LEGACY:
         _clean_legacy(copy / directory)
-    return dropped
+    return dropped, unread
+
+
+def _why(error: Exception) -> str:
+    return (error.cause if isinstance(error, RepositoryError) else "") or str(error)
 
 
 def _rewrite(file: Path, copy: Path, git_dir: GitDir, roots: Roots) -> tuple[tuple[str, ...], list[Path]]:
@@ -73,11 +91,14 @@ def _replace(file: Path, pairs: tuple[Pair, ...] | list[Pair]) -> None:
 
 def _place_worktree(git_dir: GitDir, target: Path) -> None:
     """A submodule's git directory names its worktree; every other worktree is simply the directory above."""
-    if git_dir.checkout is None or git_dir.target == os.path.join(git_dir.checkout, ".git"):  # noqa: PTH118
+    if git_dir.checkout is None or git_dir.shared or git_dir.target == os.path.join(git_dir.checkout, ".git"):  # noqa: PTH118
         return
     copy = target / git_dir.target
     worktree = os.path.relpath(target / git_dir.checkout, copy)
-    _replace(copy / "config", [*read(copy / "config", copy), ("core.worktree", worktree)])
+    config = copy / "config"
+    if not config.exists():
+        config.touch()
+    _replace(config, [*read(config, copy), ("core.worktree", worktree)])
 
 
 def _ours(file: Path, copy: Path) -> bool:

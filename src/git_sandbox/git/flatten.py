@@ -107,9 +107,16 @@ def _shared(root: Path, entry: str) -> bool:
     """Whether the link `entry` leads to the same entry of another git directory. A link to anything else of the user's
     stays a link: a git directory out of an archive must not bring his keys along.
     """
+    if not (root / entry).exists():  # it leads nowhere, or to itself
+        return False
     real = Path(os.path.realpath(root / entry))
     above = real.parents[entry.count("/")]
     return real == above / entry and (above / "HEAD").exists() and (above / "objects").is_dir()
+
+
+def private_entries(root: Path) -> list[str]:
+    """What a linked worktree has of its own, without what makes it one."""
+    return sorted(name for name in os.listdir(root) if not _NEVER.fullmatch(name))  # noqa: PTH208 - names are wanted
 
 
 def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
@@ -125,6 +132,8 @@ def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
 
 def _elsewhere(link: Path) -> bool:
     """Whether `link`, in a store, leads to what its name says, e.g. packs on a larger disk."""
+    if not link.exists():  # it leads nowhere, or to itself
+        return False
     real = Path(os.path.realpath(link))
     if link.name == "pack":
         return real.is_dir() and all(map(_PACK.fullmatch, os.listdir(real)))  # noqa: PTH208 - names are wanted
@@ -139,7 +148,7 @@ def pack_stamp(objects: Path) -> Stamp:
 def state_stamp(source: GitDir) -> Stamp:
     """What changes when a ref, the index or an operation does."""
     stamp: Stamp = {}
-    for root in dict.fromkeys((source.common, source.private)):
+    for root in dict.fromkeys((source.private,) if source.shared else (source.common, source.private)):
         stamp |= _stamps(root, _LOCK)
         for name in ("refs", "reftable"):
             stamp |= _stamps(root / name, _LOCK, recurse=True)

@@ -8,6 +8,7 @@ git proves that every object is there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git import filecopy, flatten, gitdirs, gitvariables
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.ledger import Ledger
+from git_sandbox.guest.common import WORKSPACE
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class GitDirCopy:
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
+    inside: tuple[tuple[GitDir, Path], ...] = ()  # linked worktrees that come along, and where each goes
 
     def run(self) -> None:
         """Raises RepositoryError when the repository changes faster than it can be copied."""
@@ -69,7 +72,7 @@ class GitDirCopy:
                 foreign = store.is_symlink() or name == "objects"
                 raced |= _copy_objects(store, self.target / name, foreign=foreign, choose=self._chooser(store, name))
         raced |= self._copy_alternates()
-        raced |= stamp != flatten.state_stamp(self.source)
+        raced |= stamp != self._stamp()
         if self.ledger.base is not None:
             self.ledger.require(not raced, "the repository changed while it was copied")
         for each in list(flatten.litter(self.target)):
@@ -87,13 +90,37 @@ class GitDirCopy:
             remove_tree(self.target)
             (self.target / "refs").mkdir(parents=True)  # git asks for both, even empty
             (self.target / "objects").mkdir()
-            stamp = flatten.state_stamp(self.source)
+            stamp = self._stamp()
             for lot in flatten.state_lots(self.source):
                 _refuse(filecopy.copy(lot.root, self.target, lot.entries, *lot.options), lot.root)
             self._copy_given_index()
-            if stamp == flatten.state_stamp(self.source):
+            self._copy_inside()
+            if stamp == self._stamp():
                 break
         return stamp
+
+    def _stamp(self) -> Stamp:
+        stamp = flatten.state_stamp(self.source)
+        for each, _ in self.inside:
+            stamp |= flatten.state_stamp(each)
+        return stamp
+
+    def _copy_inside(self) -> None:
+        """What each linked worktree inside has of its own: before any object, as all that names objects."""
+        for each, target in self.inside:
+            target.mkdir(parents=True)
+            entries = flatten.private_entries(each.private)
+            _refuse(filecopy.copy(each.private, target, entries), each.private)
+            # Git before 2.48 wants the second one absolute.
+            for name, text in (("commondir", "../.."), ("gitdir", f"{WORKSPACE}/{each.checkout}/.git")):
+                (target / name).write_bytes(os.fsencode(f"{text}\n"))
+                with contextlib.suppress(OSError):
+                    shutil.copystat(each.private / name, target / name)
+            for litter in list(flatten.litter(target)):
+                remove_tree(litter)
+            filecopy.clone_directory(each.private, target)
+        if self.inside:
+            filecopy.clone_directory(self.source.common / "worktrees", self.target / "worktrees")
 
     def _copy_given_index(self) -> None:
         """The index that git names while it calls us is the one to go in."""

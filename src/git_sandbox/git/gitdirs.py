@@ -27,7 +27,8 @@ class GitDir:
 
     `target` is where it goes and `checkout` where its worktree will be, both relative to the copy; `worktree` is
     where that is now. The latter two are None for a submodule that is not checked out. `index`: where that is when it
-    is not in `private`.
+    is not in `private`. `shared`: a linked worktree inside another worktree of the same repository, with which it has
+    everything in common but what is in `private`.
     """
 
     common: Path
@@ -36,6 +37,7 @@ class GitDir:
     worktree: Path | None
     checkout: str | None
     index: Path | None = None
+    shared: bool = False
 
     @property
     def linked(self) -> bool:
@@ -89,6 +91,13 @@ def pointed(gitfile: Path) -> Path | None:
     if not text.startswith(b"gitdir: "):
         return None
     return _real(gitfile.parent / os.fsdecode(text.removeprefix(b"gitdir: ").rstrip(b"\r\n")))
+
+
+def linked_inside(pointed: Path, common: Path, checkout: str, worktree: Path) -> GitDir | None:
+    """The linked worktree of the repository `common` whose own directory is `pointed`; None for one of another."""
+    if pointed.parent != common / "worktrees" or not os.path.lexists(pointed / "HEAD"):
+        return None
+    return GitDir(common, pointed, f".git/worktrees/{pointed.name}", worktree, checkout, shared=True)
 
 
 def is_linked(git_dir: Path) -> bool:

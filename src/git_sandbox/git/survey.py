@@ -17,7 +17,7 @@ from git_sandbox.git.selection import Selection, except_below, excluded, ignored
 from git_sandbox.text import listed, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from git_sandbox.git.repo import Repository
 
@@ -53,12 +53,13 @@ class Survey:
     bytes: int
     inodes: int
     unreadable: tuple[str, ...]
-    special: tuple[str, ...]  # devices: not copied
+    special: tuple[str, ...]  # devices, and directories whose path is too long: not copied
     mounts: tuple[str, ...]  # other file systems inside: copied like everything else
     selection: Selection
     git_dirs: tuple[GitDir, ...]
     warnings: tuple[str, ...]
     suspects: tuple[str, ...] = ()  # files that look as if they held secrets
+    aliases: Mapping[str, str] = field(default_factory=dict)  # a `.git` of the copy to the git directory it leads to
 
 
 def outline(repo: Repository, policy: CapturePolicy, checkouts: Iterable[str]) -> Survey:
@@ -68,7 +69,8 @@ def outline(repo: Repository, policy: CapturePolicy, checkouts: Iterable[str]) -
     found = _Worktree(repo, policy)
     found.look_again(checkouts)
     selection = Selection(frozenset(found.without), frozenset(found.within))
-    return Survey(0, 0, (), (), (), selection, tuple(found.repositories.values()), tuple(found.warnings))
+    repositories = tuple(found.repositories.values())
+    return Survey(0, 0, (), (), (), selection, repositories, tuple(found.warnings), aliases=found.aliases)
 
 
 def survey(repo: Repository, policy: CapturePolicy) -> Survey:
@@ -85,14 +87,16 @@ def survey(repo: Repository, policy: CapturePolicy) -> Survey:
         bytes=found.census.bytes + repositories.bytes,
         inodes=found.census.inodes + repositories.inodes,
         unreadable=tuple(found.census.unreadable),
-        special=tuple(found.census.devices),
+        special=(*found.census.devices, *found.census.beyond),
         mounts=tuple(found.census.mounts),
         selection=Selection(
-            frozenset([*found.without, *found.census.unreadable, *found.census.devices]), frozenset(found.within)
+            frozenset([*found.without, *found.census.unreadable, *found.census.devices, *found.census.beyond]),
+            frozenset(found.within),
         ),
         git_dirs=tuple(found.repositories.values()),
         warnings=(*found.warnings, *secrets.note(found.suspects, tuple(found.repositories.values()))),
         suspects=tuple(found.suspects),
+        aliases=found.aliases,
     )
 
 
@@ -109,7 +113,9 @@ class _Worktree:
         self.without = set(_inside(self.root, policy.leave_out))
         self.within: set[str] = set()
         self.repositories: dict[Path, GitDir] = {}
-        self._register(gitdirs.main(repo))
+        self.aliases: dict[str, str] = {}
+        self.main = gitdirs.main(repo)
+        self._register(self.main)
 
     def walk(self) -> None:
         self.census.walk(self.root, wanted=self._wanted)
@@ -138,9 +144,10 @@ class _Worktree:
         if not os.path.lexists(dot_git) or (pointed := gitdirs.pointed(Path(dot_git))) is None:
             return
         if pointed in self.repositories:
-            module = replace(self.repositories[pointed], worktree=self.root / path, checkout=path)
-            self.repositories[pointed] = module
-            self._leave_ignored(module)
+            self._meet_again(path, self.repositories[pointed])
+        elif inner := gitdirs.linked_inside(pointed, self.main.common, path, self.root / path):
+            self.repositories[pointed] = inner
+            self._leave_ignored(inner)
         elif gitdirs.is_linked(pointed):
             self.warnings.append(
                 f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it comes as plain files"
@@ -151,6 +158,18 @@ class _Worktree:
                 self.warnings.append(f"{one_line(path)} brings along {one_line(os.fspath(pointed))} from outside")
             self._register(GitDir(pointed, pointed, f"{path}/.git", self.root / path, path))
 
+    def _meet_again(self, path: str, known: GitDir) -> None:
+        """A worktree of a git directory that is known: a submodule's, or one that two worktrees share."""
+        if known.checkout is None:
+            module = replace(known, worktree=self.root / path, checkout=path)
+            self.repositories[known.private] = module
+            self._leave_ignored(module)
+        elif known.checkout != path:
+            self.without.add(f"{path}/.git")
+            self.aliases[f"{path}/.git"] = known.target
+            other = one_line(known.checkout or "the whole worktree")
+            self.warnings.append(f"{one_line(path)} and {other} share a repository: one .git is a link in the sandbox")
+
     def _register(self, git_dir: GitDir) -> None:
         self.without.add(git_dir.target)
         for each in (git_dir, *gitdirs.modules(git_dir)):
@@ -160,11 +179,20 @@ class _Worktree:
     def _leave_ignored(self, git_dir: GitDir) -> None:
         if git_dir.checkout is None:
             return
+        try:
+            self._without_ignored(git_dir, git_dir.checkout)
+        except RepositoryError as error:
+            if git_dir is self.main:
+                raise
+            why = one_line(error.cause or error.message)
+            self.warnings.append(f"{one_line(git_dir.checkout)}: git cannot use it here, all of its files come ({why})")
+
+    def _without_ignored(self, git_dir: GitDir, checkout: str) -> None:
         if self.policy.ignored == "none":
-            chosen = ignored(git_dir.git, git_dir.checkout)
+            chosen = ignored(git_dir.git, checkout)
             self.without |= chosen.without
             self.within |= chosen.within
-        out = excluded(git_dir.git, git_dir.checkout, self.policy.exclude)
+        out = excluded(git_dir.git, checkout, self.policy.exclude)
         self.without |= out
         self.within = except_below(self.within, out)
 
@@ -179,9 +207,9 @@ def _git_census(repositories: dict[Path, GitDir]) -> Census:
     census = Census()
     for git_dir in repositories.values():
         left_out = {*DROPPED_DIRECTORIES, "modules"}
-        for root in dict.fromkeys((git_dir.common, git_dir.private)):
+        for root in dict.fromkeys((git_dir.private,) if git_dir.shared else (git_dir.common, git_dir.private)):
             census.walk(root, wanted=lambda path, _seen: path not in left_out)  # noqa: B023 - used at once
-        for objects in gitdirs.alternates(git_dir.common).found:
+        for objects in () if git_dir.shared else gitdirs.alternates(git_dir.common).found:
             census.walk(objects)
     return census
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, SandboxError
+from git_sandbox.errors import CollectError, RepositoryError, SandboxError
 from git_sandbox.git import anchor, gitdirs, snapshot
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
@@ -78,7 +78,18 @@ def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tup
     """What goes into the sandbox, read from the copy at `copy` before it becomes a disk. When that is not `whole`, the
     files are the live worktree's, which must be proved not to have changed.
     """
-    return tuple(_recorded(copy, each, whole=whole) for each in git_dirs if each.target != ".git")
+    inner = (each for each in git_dirs if each.target != ".git" and not each.shared)
+    return tuple(_recorded_or_broken(copy, each, whole=whole) for each in inner)
+
+
+def broken(records: Iterable[NestedRecord]) -> tuple[str, ...]:
+    """One line for each repository inside that git cannot use, safe to show."""
+    return tuple(
+        f"git cannot use the repository {one_line(each.path or each.git_dir)}: its files went in as they are"
+        f" ({each.broken})"
+        for each in records
+        if each.broken
+    )
 
 
 def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
@@ -95,6 +106,17 @@ def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
         mode, _, name = words.decode().split(" ")
         if mode == "160000" and name != heads[os.fsdecode(path)]:
             raise Moved("a repository inside changed while it was copied")
+
+
+def _recorded_or_broken(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
+    try:
+        return _recorded(copy, git_dir, whole=whole)
+    except RepositoryError as error:
+        worktree = os.fspath(git_dir.worktree) if git_dir.worktree else None
+        why = one_line(error.cause or error.message)
+        return NestedRecord(
+            git_dir.target, git_dir.checkout, os.fspath(git_dir.common), worktree, None, None, broken=why or "unknown"
+        )
 
 
 def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
@@ -202,6 +224,8 @@ def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[
             at_home = host_repository(box.repo, box.refs, record, known) if known else None
             home = _collected(box, channel, each, (known, at_home), budget)
         except SandboxError as error:
+            if known and known.broken:  # as it was when it went in
+                continue
             why = f"{error.message}: {error.cause}" if error.cause else error.message
             missing.append(one_line(f"{each.path or each.git_dir}: {why}", limit=500))
             continue

@@ -25,7 +25,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
-from git_sandbox.sandbox import readonly, shared, workspace
+from git_sandbox.sandbox import nested, readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
@@ -117,7 +117,7 @@ def prepare(
     except BaseException:
         store.delete(box, name_too=False)
         raise
-    warnings = (*made.captured.warnings, *made.snapshot.warnings)
+    warnings = (*made.captured.warnings, *made.snapshot.warnings, *nested.broken(made.nested))
     return Prepared(record, ready, warnings, made.base, made.certain, made.applying)
 
 
