@@ -62,7 +62,7 @@ def test_without_a_name_to_commit_with_the_work_stays_and_the_rest_is_told(repo:
     (Path.home() / ".gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
     done = settled(box, "commit", on_exit="merge")
     assert done.dirty == "keep"
-    assert done.dirty_problem.startswith("git commit-tree failed: fatal: ")
+    assert done.dirty_problem.startswith("git does not know who you are")
     assert done.merged is not None, "the commits are merged all the same"
     assert repo.git("cat-file", "-p", f"{wip(box)}:README") == "edited"
     assert still_lost(box)

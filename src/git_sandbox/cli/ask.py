@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import termios
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -19,7 +20,7 @@ from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.modes import Relation, Request
 from git_sandbox.integrate.plan import Plan, preview
 from git_sandbox.integrate.risky import Risk
-from git_sandbox.sandbox.after import ASKED_DIRTY, Questions
+from git_sandbox.sandbox.after import ASKED_DIRTY, Questions, waits
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable
@@ -56,7 +57,10 @@ class Asker:
         _stat(self.repo.git, self.finished.home.collected.head or wip, wip)
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
-        return str(click.prompt(question, type=click.Choice(ASKED_DIRTY), default="keep", err=True))
+        choices: tuple[str, ...] = ASKED_DIRTY
+        if waits(self.finished.home):  # its files are not a commit, nor a stash: a conflict or a parent would be lost
+            question, choices = "Keep it there, or discard it?", ("keep", "discard")
+        return str(click.prompt(question, type=click.Choice(choices), default="keep", err=True))
 
     def _tell(self) -> None:
         if not self.told:
@@ -72,7 +76,7 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
     with preview(repo, base, request) as (git, before, after):
         _stat(git, before, after)
-    warn(plan)
+    warn(plan.risky)
     forget_typed()
     return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
 
@@ -81,7 +85,7 @@ def confirm_conflicts(plan: Plan, name: str) -> bool:
     """Show the predicted conflicts and ask whether to begin the merge all the same; the default is no."""
     click.echo(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):", err=True)
     _some([one_line(path) for path in plan.conflicts])
-    warn(plan)
+    warn(plan.risky)
     return click.confirm("Begin the merge in your checkout, and resolve them there?", default=False, err=True)
 
 
@@ -92,11 +96,11 @@ def branch_name(apart: Apart) -> str:
     return str(answer).strip()
 
 
-def warn(plan: Plan) -> None:
-    for risk in plan.risky[:SHOWN]:
+def warn(risky: Sequence[Risk]) -> None:
+    for risk in risky[:SHOWN]:
         click.secho(f"careful: {risk_line(risk)}", fg="yellow", err=True)
-    if len(plan.risky) > SHOWN:
-        click.secho(f"careful: and {len(plan.risky) - SHOWN} more like these", fg="yellow", err=True)
+    if len(risky) > SHOWN:
+        click.secho(f"careful: and {len(risky) - SHOWN} more like these", fg="yellow", err=True)
 
 
 def risk_line(risk: Risk) -> str:

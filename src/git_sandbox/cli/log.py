@@ -5,7 +5,7 @@ import click
 from git_sandbox.cli import common, ondisk, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
-from git_sandbox.integrate import review
+from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash, unmerged_of
 from git_sandbox.sandbox import inspect, uncommitted
 from git_sandbox.sandbox.inspect import Known
@@ -50,7 +50,11 @@ def command(name: str, limit: int, as_json: bool) -> Result:
         where = "" if beyond_stash(repo, [found.wip]) else ", in your stash"
         lines.append(f"uncommitted work: {found.wip[:10]}{where} (`sandbox diff --wip {name}`)")
     lines += ondisk.lines(name, found.record.changes)
+    waiting = operation.load(repo, found.refs, found.head, found.wip)
+    if waiting:
+        lines += words.in_progress(name, waiting.kind or None, waiting.unmerged)
     data = {
+        "operation": waiting.kind if waiting else None, "unmerged": waiting.unmerged if waiting else (),
         "id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits, "branches": names,
         "merged": merged, "stashed": stashed, "changes": found.record.changes,
     }  # fmt: skip

@@ -13,8 +13,10 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.apart import explain, patches
 from git_sandbox.integrate.merge import Merged, create_branch, merge
 from git_sandbox.integrate.modes import Mode, Relation, Request
+from git_sandbox.integrate.operation import load
 from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.resolve import Started, abort, start
+from git_sandbox.integrate.resume import Waiting, look, resume
 from git_sandbox.integrate.undo import undo
 from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
@@ -38,6 +40,7 @@ _NAMED = 10  # conflicts named when a merge has begun
 @click.option("--patches", metavar="DIR", type=click.Path(path_type=Path), help="Do not merge: write patches to DIR.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
 @click.option("--abort", is_flag=True, help="Give up a merge begun with --conflicts: everything is as before it.")
+@click.option("--resume", is_flag=True, help="Take over a merge, cherry-pick or revert that waits inside: go on here.")
 @click.option("--undo", is_flag=True, help="Take back the last merge of this sandbox.")
 @click.option("-m", "--message", help="Message for the commit of a merge or squash.")
 @click.option("--no-gpg-sign", is_flag=True, help="Do not sign new commits, whatever commit.gpgSign says.")
@@ -57,6 +60,9 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     terminal that takes --yes. When the sandbox rewrote its history, what happened to it is shown, and its commits can
     be had as a branch or as patches.
 
+    A merge, cherry-pick or revert that waits for you inside can be gone on with here: --resume sets it up in your
+    checkout, files, index and all, as if you had come that far yourself.
+
     New commits are signed when your git signs them (commit.gpgSign); those of the sandbox stay as they are.
 
     \b
@@ -74,6 +80,8 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     if given["undo"]:
         undone = undo(repo, found.entry.id)
         return Result("merge", undone, text=f"HEAD is back at {(undone.after or 'unborn')[:10]}")
+    if given["resume"]:
+        return _resume(repo, found, given)
     if given["abort"]:
         return _aborted(repo, found)
     target = inspect.require_head(found)
@@ -87,7 +95,7 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
 
 
 def _refuse_several(given: dict[str, Any], mode: Mode) -> None:
-    asked = [f"--{name}" for name in ("branch", "patches", "abort", "undo") if given[name]]
+    asked = [f"--{name}" for name in ("branch", "patches", "abort", "resume", "undo") if given[name]]
     if len(asked) > 1:
         raise UsageError(f"{asked[0]} and {asked[1]} do not go together")
     how = [f"--{mode}"] if mode is not Mode.FF_OR_MERGE else []
@@ -196,6 +204,31 @@ def _begun(request: Request, started: Started) -> Result:
     lines.append(f"Resolve them, `git add` and `git commit`. Go back: `sandbox merge --abort {request.sandbox}`")
     code = IntegrateError.exit_code if started.conflicts else 0
     return Result("merge", started, text="\n".join(lines), exit_code=code)
+
+
+def _resume(repo: Repository, found: Known, given: dict[str, Any]) -> Result:
+    name = found.entry.id
+    operation = load(repo, found.refs, found.head, found.wip)
+    if operation is None:
+        raise IntegrateError(
+            f"nothing is in progress in sandbox `{name}`", hint=f"`sandbox log {name}` shows what it has"
+        )
+    waiting = Waiting(name, found.base, found.head, operation)
+    risky = look(repo, waiting)
+    if risky and not given["yes"]:
+        if not common.interactive() or given["as_json"]:
+            named = "; ".join(ask.risk_line(risk) for risk in risky[: ask.SHOWN])
+            raise UsageError("not taken over without asking: it changes files that run on their own", cause=named)
+        ask.warn(risky)
+        click.confirm(f"Take over the {operation.kind} of sandbox {name}?", abort=True, err=True)
+    done = resume(repo, waiting)
+    end = "commit" if done.kind == "merge" else f"{done.kind} --continue"
+    lines = [f"The {done.kind} is in progress here now; {len(done.conflicts)} file(s) are in conflict:"]
+    lines += [f"  {one_line(path)}" for path in done.conflicts[:_NAMED]]
+    lines.append(f"Resolve them, `git add` and `git {end}`. Before it: {done.backup}")
+    if done.later:
+        lines.append(f"It had more to take: `git {done.kind} {' '.join(each[:12] for each in done.later)}` afterwards.")
+    return Result("merge", done, text="\n".join(lines), exit_code=IntegrateError.exit_code if done.conflicts else 0)
 
 
 def _aborted(repo: Repository, found: Known) -> Result:

@@ -17,6 +17,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.integrate.merge import Merged
 from git_sandbox.integrate.modes import Mode, Relation
+from git_sandbox.integrate.operation import HEADS
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox import trashed
 from git_sandbox.sandbox.after import Settled, why_not
@@ -80,9 +81,21 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
     lines += _nested(record, home)
     lines += _branches(record, home)
-    others = [name for name in home.collected.updated if name.startswith(_BESIDE)]
+    lines += in_progress(record.id, home.manifest.operation, home.manifest.unmerged)
+    beside = [name for name in home.collected.updated if name.startswith(_BESIDE)]
+    others = [name for name in beside if f"/{record.id}/operation/" not in name]
     lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
     return lines
+
+
+def in_progress(name: str, kind: str | None, unmerged: Sequence[str]) -> list[str]:
+    """A merge or the like that waits inside, and the ways to go on with it."""
+    if not kind and not unmerged:
+        return []
+    what = f"A {kind} is in progress in sandbox {name}" if kind else f"Paths are in conflict in sandbox {name}"
+    shown = ", ".join(one_line(path, limit=80) for path in unmerged[:SHOWN]) + (" …" if len(unmerged) > SHOWN else "")
+    here = f", or here: `sandbox merge --resume {name}`" if kind in HEADS else ""
+    return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  go on inside: `sandbox shell {name}`{here}"]
 
 
 def _branches(record: Record, home: Home) -> list[str]:
@@ -184,6 +197,8 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "merged": settled.merged,
         "reason": settled.reason,
         "dirty": settled.dirty,
+        "operation": finished.home.manifest.operation,
+        "unmerged": list(finished.home.manifest.unmerged),
         "nested": [
             {
                 "path": each.path,

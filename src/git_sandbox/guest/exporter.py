@@ -39,6 +39,7 @@ from typing import IO, Any, Self
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import lfs, nested, shadow
+from git_sandbox.guest import operation as in_progress
 from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
 from git_sandbox.guest.scratch import Scratch
@@ -89,11 +90,14 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
-    state = wip_state(repo, tree, wip)
+    state, going_on, unmerged = wip_state(repo, tree, wip), operation(repo), list[str]()
+    if going_on or (tree and wip and not wip["index_tree"]):
+        more, unmerged = in_progress.refs(repo, scratch, at, tree, known)
+        refs += [ref for ref in more if not careful or sound(repo, [str(ref["oid"])], known)]
     told = {
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
         "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
-        "worktree_tree": tree, "wip": wip, "operation": operation(repo), "warnings": repo.warnings,
+        "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
         "nested": [] if inner else nested.find(repo), "wip_state": state,
         "left_out": [{"path": path, "reason": why} for path, why in list(repo.left_out.items())[:MAX_NAMED]],
         "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],

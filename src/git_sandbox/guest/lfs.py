@@ -33,7 +33,8 @@ def places(repo: Repo) -> list[Path]:
     """Where git-lfs keeps objects: as `lfs.storage` says, and where it keeps them without that."""
     common = repo.line("rev-parse", "--path-format=absolute", "--git-common-dir") or os.fspath(repo.git_dir)
     storage = repo.line("config", "lfs.storage")
-    return [Path(common, each, "objects") for each in dict.fromkeys((storage or "lfs", "lfs"))]
+    stores = [Path(common, each, "objects") for each in (storage or "lfs", "lfs")]
+    return [*stores, repo.real_dir / "lfs/objects"]  # the repository may be one of our own around a damaged one
 
 
 def there(stores: list[Path], oid: str, size: int) -> Found | None:

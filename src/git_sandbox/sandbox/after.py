@@ -50,6 +50,13 @@ class Settled:
     dirty_problem: str = ""  # why that is not what was asked for
 
 
+def waits(home: Home) -> bool:
+    """Whether a merge or the like is in progress inside, or paths are in conflict: what a plain commit would end in the
+    wrong way.
+    """
+    return home.manifest.operation not in (None, "bisect") or bool(home.manifest.unmerged)
+
+
 def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
     """Decide about uncommitted work and the merge. Never raises for what cannot be done: it is left for later."""
     if not repo.checked_out:  # the worktree it came from is gone
@@ -57,12 +64,19 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     head, wip = home.collected.head, home.collected.wip
     work = wip if wip and new_work(repo, base_of(repo, record), head, wip) else None
     choice = _choice(work, questions, dirty)
+    refused = choice in ("commit", "stash") and waits(home)
+    choice = "keep" if refused else choice
     try:
-        target, problem = _done(repo, record, head, work, choice), ""
+        target, problem = _done(repo, record, head, work, choice), _in_progress(record, home) if refused else ""
     except SandboxError as error:  # no name and address to commit with, for one
         target, choice, problem = head, "keep", _said(error)
     found = _merge(repo, record, home, target, questions, on_exit=on_exit)
     return dataclasses.replace(found, dirty=choice, dirty_problem=problem)
+
+
+def _in_progress(record: Record, home: Home) -> str:
+    what = f"a {home.manifest.operation} is in progress" if home.manifest.operation else "paths are in conflict"
+    return f"{what} in the sandbox, which a commit of its files would lose: go on with it (`sandbox shell {record.id}`)"
 
 
 def _said(error: SandboxError) -> str:

@@ -9,7 +9,7 @@ from git_sandbox import store
 from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import review
+from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
 from git_sandbox.sandbox import home, inspect, lfs, nested, trashed, uncommitted
 from git_sandbox.sandbox.home import Home
@@ -47,6 +47,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
             inside = nested.holdings(repo, box, record)
             _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
+            _refuse_operation(repo, entry)
             _refuse_work(repo, entry)
             _refuse_lfs(repo, entry, record, inside)
         noted = trashed.put(box, record, DROPPED)
@@ -113,6 +114,17 @@ def _refuse_work(repo: Repository, entry: Entry) -> None:
             f"sandbox `{entry.id}` has uncommitted work that is {where}: {wip[:12]}",
             hint=f"look at `sandbox diff --wip {entry.id}`; keep it: `git branch NAME {wip[:12]}`; or `drop --force`",
         )
+
+
+def _refuse_operation(repo: Repository, entry: Entry) -> None:
+    """A merge that waits can have all files as HEAD has them, and yet be work."""
+    refs = SandboxRefs(entry.id)
+    head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
+    waiting = operation.load(repo, refs, head, wip) if refs.other("operation/state") in entry.refs else None
+    if waiting and waiting.kind != "bisect":
+        what = f"a {waiting.kind} is in progress" if waiting.kind else "paths are in conflict"
+        hint = f"go on with it: `sandbox shell {entry.id}`; or `sandbox drop --force {entry.id}`"
+        raise StateError(f"{what} in sandbox `{entry.id}`", hint=hint)
 
 
 def _refuse_lfs(repo: Repository, entry: Entry, record: Record | None, inside: list[Holding]) -> None:

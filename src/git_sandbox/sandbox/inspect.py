@@ -60,7 +60,8 @@ def tips(entry: Entry) -> list[Oid]:
     """What the guest committed: HEAD, branches, tags, notes, stashes; not the uncommitted work."""
     roots = ("base", "meta", "backup", "wip", "earlier")
     own = tuple(f"refs/sandbox-{root}/" for root in roots)
-    return [value for name, value in entry.refs.items() if not name.startswith(own)]
+    state = SandboxRefs(entry.id).other("operation/state")  # of a merge in progress: files, as the uncommitted work
+    return [value for name, value in entry.refs.items() if not name.startswith(own) and name != state]
 
 
 @dataclass(frozen=True)

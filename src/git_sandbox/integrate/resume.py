@@ -1,0 +1,145 @@
+"""A merge, cherry-pick or revert that waits inside a sandbox becomes one that waits in the user's checkout.
+
+Afterwards it is as if the user had come that far himself: `git status` says what is left, `git commit` ends it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox.errors import IntegrateError
+from git_sandbox.git import snapshot
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, RefName, SandboxId
+from git_sandbox.git.repo import Head, Repository
+from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.integrate import backup, host
+from git_sandbox.integrate.advance import Move, execute, locked
+from git_sandbox.integrate.backup import Backup
+from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.decide import Decision, decide
+from git_sandbox.integrate.modes import committer
+from git_sandbox.integrate.operation import HEADS, Operation
+from git_sandbox.integrate.plan import aside
+from git_sandbox.integrate.risky import Risk, risks
+from git_sandbox.integrate.trees import empty_tree, overlay, set_entries, shown, staged, text, tree_of
+from git_sandbox.text import one_line
+
+_NAMED = 10  # paths named in an error message
+_INDEX = "sandbox-index"  # beside the real one: the rename must not cross file systems
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """`kind`: merge, cherry-pick or revert. `conflicts`: what there is to resolve; guest text. `later`: commits that a
+    pick of several has still to take. `backup`: the checkout before.
+    """
+
+    kind: str
+    head: Oid | None
+    conflicts: tuple[str, ...]
+    changed: tuple[str, ...]
+    later: tuple[Oid, ...]
+    backup: RefName
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An operation that waits in a sandbox, on its HEAD `head`. `base`: what the sandbox started from."""
+
+    sandbox: SandboxId
+    base: BaseRecord
+    head: Oid | None
+    operation: Operation
+
+
+def look(repo: Repository, waiting: Waiting) -> tuple[Risk, ...]:
+    """What is risky in the files that `resume` would bring. Raises IntegrateError where it would."""
+    with aside(repo) as (git, scratch):
+        return risks(git, _decided(repo, git, waiting, scratch)[2].paths)
+
+
+def resume(repo: Repository, waiting: Waiting) -> Resumed:
+    """Set up what waits in the sandbox in the user's checkout.
+
+    Raises IntegrateError, with nothing changed, when the user's HEAD is elsewhere, when something is in progress or
+    staged there, and when a file of his is in the way.
+    """
+    with locked(repo), tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
+        scratch, found, name = Path(place), waiting.operation, waiting.sandbox
+        before, state, decision = _decided(repo, repo.git, waiting, scratch)
+        disk = overlay(repo.git, state.tree, decision.disk, scratch)
+        nothing = empty_tree(repo.git)
+        saved = Backup(before, found.heads[0], disk, state.index_tree or nothing, nothing)
+        ref = backup.save(repo, name, saved)
+        index = {path: change.after for path, change in decision.paths.items()}
+        log = f"sandbox merge --resume {name}"
+        execute(repo, Move(before, before.commit, decision.disk, decision.worktree, index, log, ref), scratch)
+        _set_index(repo, found)
+        _set_files(repo, found)
+        return Resumed(found.kind, before.commit, found.unmerged, shown(decision.paths), found.later, ref)
+
+
+def _decided(repo: Repository, git: Git, waiting: Waiting, scratch: Path) -> tuple[Head, Snapshot, Decision]:
+    found, name, head = waiting.operation, waiting.sandbox, waiting.head
+    host.refuse_if_busy(repo)
+    if found.kind not in HEADS or not found.heads:
+        what = f"a {found.kind}" if found.kind else "what is in conflict there"
+        raise IntegrateError(f"{what} can only be gone on with inside", hint=f"`sandbox shell {name}`")
+    before = repo.head()
+    if before.commit != head or head is None:
+        hint = f"`sandbox merge {name}` brings it there; or go on inside: `sandbox shell {name}`"
+        raise IntegrateError("your HEAD is not the commit on which it waits in the sandbox", hint=hint)
+    committer(git)
+    state = snapshot.take(git, repo.git_dir / "index", scratch)
+    start = tree_of(git, head)
+    decision = decide(git, waiting.base, state, head_tree=start, target=found.worktree, scratch=scratch)
+    bad = dict.fromkeys(decision.late, "changed here as well") | dict(decision.blocked)
+    if state.index_tree != waiting.base.index_tree:
+        bad |= dict.fromkeys(staged(git, start), "staged here")
+    _refuse(bad)
+    return before, state, decision
+
+
+def _refuse(bad: dict[bytes, str]) -> None:
+    if bad:
+        lines = [one_line(f"{text(path)}: {why}") for path, why in sorted(bad.items())]
+        more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
+        raise IntegrateError(
+            f"{len(bad)} path(s) of yours are in the way",
+            cause="\n".join(lines[:_NAMED] + more),
+            hint="nothing was changed; commit or stash them and retry",
+        )
+
+
+def _set_index(repo: Repository, found: Operation) -> None:
+    """The index that the guest has: what is staged, and the stages of what is in conflict."""
+    private = repo.git_dir / _INDEX
+    shutil.copy2(repo.git_dir / "index", private)
+    git = repo.git.with_env(GIT_INDEX_FILE=str(private))
+    width = len(found.state)
+    set_entries(git, {path: change.before for path, change in staged(git, found.index).items()}, width)
+    gone = [b"0 %s\t%s\0" % (b"0" * width, path) for path in found.stages]
+    rows = [
+        b"%s %s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), stage.encode(), path)
+        for path, entries in found.stages.items()
+        for stage, entry in entries.items()
+    ]
+    git.run("update-index", "-z", "--index-info", input=b"".join(gone + rows))
+    git.run("update-index", "-q", "--refresh", ok=(0, 1))
+    private.replace(repo.git_dir / "index")
+
+
+def _set_files(repo: Repository, found: Operation) -> None:
+    """Those by which git knows that it waits; the one that counts last."""
+    files = {"MERGE_MSG": found.message}
+    if found.kind == "merge":
+        files["MERGE_MODE"] = b"no-ff" if found.mode.strip() == b"no-ff" else b""
+    files[HEADS[found.kind]] = "".join(f"{each}\n" for each in found.heads).encode()
+    for name, content in files.items():
+        fresh = repo.git_dir / f"{name}.sandbox"
+        fresh.write_bytes(content)
+        fresh.replace(repo.git_dir / name)
