@@ -171,6 +171,11 @@ class SandboxDir:
         return self.root / "setup.log"
 
     @property
+    def stop_timeout(self) -> Path:
+        """Exists once `sandbox stop` has asked the supervisor to end; seconds for the programs, or nothing."""
+        return self.root / "stop-timeout"
+
+    @property
     def control_lock(self) -> Path:
         """Held with flock(2) while somebody talks to the guest's init."""
         return self.root / "control.lock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import shlex
 import sys
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import capped, process
+from git_sandbox import capped, process, signals
 from git_sandbox.beside import Beside
-from git_sandbox.errors import SessionError
+from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
 
 READY = b"git-sandbox-session-ready"
+WATCHED = "/run/git-sandbox/sessions"  # see guest/sessions.py
+SIGNALLED = 20.0  # seconds for a signal to reach a program in the guest
 LOG_LIMIT = 64 << 10  # bytes of ssh's complaints kept; a guest can make it complain without end
 SSH_FAILED = 255  # ssh's own status when the connection, and not the command, failed
 
@@ -89,6 +92,15 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path,
     return f"Host sandbox-{name}\n" + "".join(f"  {key} {value}\n" for key, value in rows.items())
 
 
+# Gets the session, the command's token and the signal. Seconds that the command may still take, None: any number.
+OnSignal = Callable[["Session", str, Interrupted], float | None]
+
+
+def leave(_session: Session, _token: str, caught: Interrupted) -> float | None:
+    """What a signal to us means for a command in the guest, unless its caller says otherwise: the guest ends it."""
+    raise caught
+
+
 @dataclass(frozen=True)
 class Session:
     """An open connection. Commands start without another handshake."""
@@ -103,7 +115,7 @@ class Session:
         return f"sandbox-{self.name}"
 
     def argv(self, *words: str, tty: bool) -> list[str]:
-        return ["ssh", "-F", str(self.config), "-t" if tty else "-T", self.host, *words]
+        return ["ssh", "-F", str(self.config), "-tt" if tty else "-T", self.host, *words]
 
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
@@ -111,29 +123,86 @@ class Session:
         with _terminal_restored():
             return self._foreground(self.argv(command, tty=True))
 
-    def run(self, command: Sequence[str], directory: str, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
-        """A command with our standard streams, byte for byte; its exit status, 128 + n when signal n killed it."""
-        # `; exit $?` keeps bash from replacing itself by the command: it turns a killing signal into 128 + n, where
-        # ssh would only say 255.
-        line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
-        return self._foreground(self.argv(line, tty=False), stdin, stdout, stderr)
+    def run(
+        self,
+        command: Sequence[str],
+        directory: str,
+        *,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+        tty: bool = False,
+        on_signal: OnSignal = leave,
+    ) -> int:
+        """A command with our standard streams; its exit status, 128 + n when signal n killed it.
 
-    def run_logged(self, command: Sequence[str], directory: str, log: Path, limit: int) -> int:
+        Without `tty` they are passed byte for byte. With it the command has a terminal, whose only output is `stdout`,
+        and ours, if it is one, is in raw mode meanwhile. `on_signal` is called for each signal that we get; when it
+        returns, the command is waited for again.
+        """
+        token = secrets.token_hex(8)
+        argv, env = self.argv(_line(command, directory, token), tty=tty), self._environment()
+        # Without a terminal ssh is apart from ours: Ctrl-C is for the command, not for who carries its output.
+        with (
+            _terminal_restored() if tty else contextlib.nullcontext(),
+            process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, foreground=tty) as child,
+        ):
+            return self._wait(child, token, on_signal)
+
+    def run_logged(
+        self, command: Sequence[str], directory: str, log: Path, limit: int, *, on_signal: OnSignal = leave
+    ) -> int:
         """A command with nobody at the terminal: no input, both outputs to `log`, at most about `limit` bytes."""
-        line = f"cd {shlex.quote(directory)} && {shlex.join(command)}; exit $?"
-        with process.spawn(self.argv(line, tty=False), stdout=process.PIPE, stderr=process.STDOUT) as child:
-            capped.keep(child.stdout, log, limit)
-            return self._status(child.wait())
+        token = secrets.token_hex(8)
+        argv = self.argv(_line(command, directory, token), tty=False)
+        with process.spawn(argv, stdout=process.PIPE, stderr=process.STDOUT) as child:
+            keeping = Beside(partial(capped.keep, child.stdout, log, limit))
+            status = self._wait(child, token, on_signal)
+            keeping.wait()
+            return status
 
-    def _foreground(self, argv: list[str], stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
-        env = process.environment({"LANG": "C.UTF-8", **_sent()})
-        with process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, foreground=True) as child:
+    def signal(self, token: str, number: int) -> None:
+        """Send a signal to the programs of one command. Nothing happens when there are none (any more)."""
+        argv = self.argv(f"echo signal {token} {number} 1<>{WATCHED}", tty=False)
+        with contextlib.suppress(SandboxError):
+            process.run(argv, timeout=SIGNALLED, output=4096)
+
+    def _wait(self, child: process.Child, token: str, on_signal: OnSignal) -> int:
+        seconds, heard = None, None
+        while True:
+            try:
+                status = child.wait(seconds)
+                if status is None and heard is not None:
+                    raise heard
+                return self._status(status)
+            except Interrupted as caught:
+                if caught is heard:
+                    raise
+                heard, seconds = caught, on_signal(self, token, caught)
+                signals.listen_again()
+
+    def _environment(self) -> dict[str, str]:
+        return process.environment({"LANG": "C.UTF-8", **_sent()})
+
+    def _foreground(self, argv: list[str]) -> int:
+        with process.spawn(argv, env=self._environment(), stdin=0, stdout=1, stderr=2, foreground=True) as child:
             return self._status(child.wait())
 
     def _status(self, status: int | None) -> int:
         if status == SSH_FAILED and self.broken():
             raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
         return 128 - status if status is not None and status < 0 else status or 0
+
+
+def _line(command: Sequence[str], directory: str, token: str) -> str:
+    """What the guest's shell does for one command: have it watched (guest/sessions.py), and tell how it ended.
+
+    Its traps, and the last words, keep the shell there until the command has ended: a signal that ends both would turn
+    into ssh's 255, and a shell that replaces itself by the command cannot say 128 + n. What it says itself ("Killed")
+    goes nowhere.
+    """
+    watched = f"exec 9>&2 2>/dev/null; echo start $$ {token} 1<>{WATCHED}; trap : INT TERM HUP"
+    return f"{watched}; cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
 
 
 def _sent() -> dict[str, str]:

@@ -118,6 +118,14 @@ ROWS = (
         kind="duration",
     ),
     Row("trash_size", "10G", "room for these together; the oldest go first", kind="room", least=0),
+    Row(
+        "stop_timeout",
+        "10",
+        "how long programs may take to end at the end, in seconds",
+        kind="seconds",
+        free=(ANY,),
+        most=3600,
+    ),
     Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -156,6 +164,7 @@ class Settings:
     workdir: str  # guest | host
     trash: int | None  # seconds; None: for ever
     trash_size: int  # MiB
+    stop_timeout: int  # seconds
     boot_timeout: int  # seconds
 
 

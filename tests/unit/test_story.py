@@ -60,12 +60,12 @@ def life(
 
     monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
     monkeypatch.setattr(story._Life, "_session", session)
-    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args: "home")
+    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args, end: "home" if end else "torn")
     monkeypatch.setattr("git_sandbox.sandbox.home.power_off", lambda *_args: None)
     nothing = cast("Any", None)
     return (
         story._Life(
-            box=nothing,
+            box=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
             record=nothing,
             image=nothing,
             options=Options(resolve({"warm": warm})[0]),
@@ -91,7 +91,7 @@ def test_a_signal_while_it_ends_already_changes_nothing(monkeypatch: pytest.Monk
     lived, _, _ = life(monkeypatch, [True])
     left = [Interrupted(15)]
 
-    def interrupted(*_args: object) -> str:
+    def interrupted(*_args: object, **_more: object) -> str:
         if left:
             raise left.pop()
         return "home"
@@ -104,7 +104,7 @@ def test_a_signal_while_it_ends_already_changes_nothing(monkeypatch: pytest.Monk
 def test_a_second_signal_leaves_the_work_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, _ = life(monkeypatch, [True])
 
-    def interrupted(*_args: object) -> str:
+    def interrupted(*_args: object, **_more: object) -> str:
         raise Interrupted(15)
 
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", interrupted)
@@ -135,7 +135,7 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
 ) -> None:
     lived, _, _ = life(monkeypatch, [True])
 
-    def full(*_args: object) -> str:
+    def full(*_args: object, **_more: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)

@@ -48,6 +48,7 @@ class Given(TypedDict, total=False):
     workdir: str
     trash: str
     trash_size: str
+    stop_timeout: int
     boot_timeout: int
 
 

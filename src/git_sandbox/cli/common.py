@@ -57,6 +57,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 id_argument = click.argument("name", metavar="ID", shell_complete=complete_ids)
 
 
+tty_option = click.option(
+    "--tty/--no-tty",
+    "-t/-T",
+    "tty",
+    default=None,
+    help="Give the command a terminal, or none. [default: when standard input and output are one]",
+)
+
+
+def terminal(tty: bool | None, *, as_json: bool) -> bool:
+    """Whether a command gets a terminal: as asked, else when ours would be its own."""
+    return (sys.stdin.isatty() and sys.stdout.isatty() and not as_json) if tty is None else tty
+
+
 def interactive() -> bool:
     """Whether there is somebody to ask: a terminal on both ends, and nobody said otherwise (CI)."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -10,20 +10,29 @@ from git_sandbox.sandbox import live
 @click.command("exec")
 @common.id_argument
 @click.argument("command_line", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@common.tty_option
 @common.json_option
-def command(name: str, command_line: tuple[str, ...], as_json: bool) -> Result:
+def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json: bool) -> Result:
     """Run a command in a running sandbox; its exit code is ours.
 
-    Standard input, output and error pass through byte for byte. With --json the command's standard output goes to
-    standard error.
+    On a terminal the command has one, too: its size, its keys, one output for everything. Otherwise, or with -T,
+    standard input, output and error pass through byte for byte. With --json there is no terminal unless -t asks for
+    it, and the command's standard output goes to standard error.
+
+    The command ends with its caller: it gets the first Ctrl-C (SIGINT), SIGTERM or SIGHUP that we get, and when we or
+    the connection are gone SIGTERM, later SIGKILL. What it started in a session of its own (setsid) goes on.
 
     \b
     Examples:
       sandbox exec vm-1 -- git log -1
+      sandbox exec vm-1 -- top
       sandbox exec vm-1 -- sh -c 'cat > notes' < notes
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     session = live.open_session(repo, name)
     directory = live.directory(live.running(repo, name)[1], common.subdirectory(repo))
-    code = session.run(command_line, directory, stdout=2 if as_json else 1)
+    code = session.run(
+        command_line, directory, stdout=2 if as_json else 1, tty=common.terminal(tty, as_json=as_json),
+        on_signal=live.Caller(),
+    )  # fmt: skip
     return Result("exec", {"id": name, "exit_code": code}, exit_code=code)

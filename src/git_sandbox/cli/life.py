@@ -25,7 +25,7 @@ from git_sandbox.settings import Settings, Value
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "image",
     "packages", "ignored", "exclude", "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish",
-    "ssh_agent", "cow", "workdir", "boot_timeout",
+    "ssh_agent", "cow", "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
 
@@ -54,16 +54,18 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     """Spawn, run, bring home, settle; the session's exit code is the result's."""
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
     name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
-    origin = given.pop("origin")
+    origin, tty = given.pop("origin"), given.pop("tty", None)
     repo = common.repository()
     wanted, values = configured.resolved(repo, given)
     if origin is not None:
         wanted = _without_setup(wanted, values)
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
+    if tty and (detach or count is not None):
+        raise UsageError("nobody sees that terminal", hint="--tty goes neither with --detach nor with --count")
     chosen = Options(
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
-        origin=origin, detached=detach,
+        origin=origin, detached=detach, tty=common.terminal(tty, as_json=as_json) and not detach and count is None,
     )  # fmt: skip
     if count is not None:
         automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)

@@ -10,14 +10,24 @@ from git_sandbox.sandbox import live
 
 @click.command("stop")
 @click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_ids)
+@click.option(
+    "--timeout",
+    type=click.IntRange(0, 3600),
+    metavar="SECONDS",
+    help="How long the programs may take to end, instead of the sandbox's stop_timeout (10 unless set); 0: kill them.",
+)
 @common.json_option
-def command(names: tuple[str, ...], as_json: bool) -> Result:
-    """Stop running sandboxes: their work comes home first, then the machine is shut down.
+def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Result:
+    """Stop running sandboxes: programs end, their work comes home, then the machine is shut down.
+
+    Programs get SIGTERM, and SIGKILL when they have not ended in time: what they save on the way out comes home, too.
+    Ctrl-C shortens the time.
 
     \b
     Examples:
       sandbox stop vm-1
       sandbox stop vm-1 vm-2
+      sandbox stop --timeout 60 vm-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`")
@@ -25,7 +35,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     lines, data = [], []
     for name in names:
         with progress.shown(quiet=as_json) as say:
-            refs = live.stop(repo, name, say)
+            refs = live.stop(repo, name, say, timeout)
         changes = live.changes(repo, name) if refs else None
         data.append({"id": name, "refs": refs, "changes": changes})
         if refs:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, SSHD, reply
-from git_sandbox.guest.common import DISK, HERE, PATH, UNUSABLE, Config, fork_task, log
+from git_sandbox.guest.common import DISK, FORKED, HERE, PATH, UNUSABLE, Config, fork_task, log
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
 
@@ -107,6 +107,7 @@ class Rehearsal:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.child, signal.SIGKILL)
             os.waitpid(self.child, 0)
+            FORKED.discard(self.child)
             self.child = 0
 
 

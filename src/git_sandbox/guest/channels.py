@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes
+from git_sandbox.guest import changes, processes
 from git_sandbox.guest.common import HERE, REPO, Config, become, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
@@ -23,10 +23,17 @@ HOST_PORT = 1025  # vsock port on which the supervisor listens
 SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")]
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h
 FROZEN_AT_MOST = 600  # seconds
+WAIT_AT_MOST = 10.0  # seconds for one look at who is still there
+ENDED = HERE / "ended"  # there are to be no more sessions
 MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
 
 
 def serve_ssh(descriptor: int, _config: Config) -> None:
+    if ENDED.exists():
+        os.set_blocking(descriptor, True)
+        while os.read(descriptor, 65536):  # until whoever asks has gone
+            pass
+        return
     if is_socket(descriptor):  # vsock: nothing is wrong with polling that (see relay)
         os.dup2(descriptor, 0)
         os.dup2(descriptor, 1)
@@ -63,14 +70,32 @@ def answer_control(descriptor: int, config: Config) -> None:
     line = read_line(descriptor)
     request = json.loads(line)
     if request["op"] in ("export", "lfs"):
+        if request.get("end"):
+            processes.kill()  # so that nothing is written meanwhile
         export(descriptor, line, config)
     if request["op"] == "status":
         reply(descriptor, request, {"id": config["hostname"], "uptime": time.monotonic(), "mode": config["mode"]})
     if request["op"] in ("freeze", "thaw"):
         freeze(descriptor, request)
+    if request["op"] in ("terminate", "kill"):
+        end_programs(descriptor, request)
     if request["op"] == "poweroff":
         reply(descriptor, request, {"ok": True})
         os.kill(1, signal.SIGTERM)
+
+
+def end_programs(descriptor: int, request: dict[str, object]) -> None:
+    """`terminate`: ask the user's programs to end (`first`), wait up to `wait` seconds, say who is left; from then on
+    there are no new sessions. `kill`: end them.
+    """
+    ENDED.touch()
+    if request["op"] == "kill":
+        left = processes.kill()
+    else:
+        if request.get("first"):
+            processes.ask()
+        left = processes.wait(min(float(str(request.get("wait", 0))), WAIT_AT_MOST))
+    reply(descriptor, request, processes.named(left))
 
 
 def freeze(descriptor: int, request: dict[str, object]) -> None:

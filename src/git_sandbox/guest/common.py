@@ -16,8 +16,14 @@ WORKSPACE = Path("/workspace")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 Config = dict[str, object]
+FORKED: set[int] = set()  # processes that process 1 has begun and not yet reaped: these are ours, not the user's
 # The host looks for this on the console, and for what initramfs-init.sh says.
 UNUSABLE = "cannot use the workspace disk"
+
+
+def grace(config: Config) -> float:
+    """Seconds between SIGTERM and SIGKILL for the user's programs."""
+    return float(str(config.get("stop_timeout", 10)))
 
 
 def log(text: str) -> None:
@@ -29,6 +35,7 @@ def background(argv: list[str]) -> int:
     pid = os.fork()
     if pid == 0:
         become(argv)
+    FORKED.add(pid)
     return pid
 
 
@@ -43,6 +50,7 @@ def fork_task(task: Callable[[], object]) -> int:
             log(f"failed: {error!r}")
         finally:
             os._exit(1)
+    FORKED.add(pid)
     return pid
 
 

@@ -16,26 +16,20 @@ import time
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import start
+from git_sandbox.guest import processes, start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.channels import is_socket
-from git_sandbox.guest.common import HERE, Config, fork_task, log
+from git_sandbox.guest.common import HERE, Config, fork_task, grace, log
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
 
-STOP_GRACE = 2.0  # seconds for the user's processes to end
-
 
 def power_off(config: Config) -> None:
-    """Ask every process to end, wait a little, write everything out, and stop the machine."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, number)
-    deadline = time.monotonic() + STOP_GRACE
-    with contextlib.suppress(ChildProcessError):
-        while time.monotonic() < deadline:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.02)
+    """End the user's programs, who have their grace also when it was one of them that asked for this, and then ours;
+    write everything out, and stop the machine.
+    """
+    with contextlib.suppress(OSError):
+        processes.end(grace(config))
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     os.sync()

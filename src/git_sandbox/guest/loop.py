@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from git_sandbox.guest import start
+from git_sandbox.guest import sessions, start
 from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
 from git_sandbox.guest.clock import Watch
-from git_sandbox.guest.common import HERE, Config, fork_task, log
+from git_sandbox.guest.common import FORKED, HERE, Config, fork_task, grace, log
 
 NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
 PORTS_WITHIN = 10.0  # seconds for every port to have a name
@@ -67,6 +67,7 @@ class Loop:
         made.add_requests()
         for each in (made.clock.descriptor, made.clock.asked):
             made.epoll.register(each, select.EPOLLIN)
+        made.watch_sessions()
         return made
 
     def add_ports(self, but: Iterable[str] = ()) -> None:
@@ -110,6 +111,13 @@ class Loop:
         listener.listen(16)
         self.listeners[listener.fileno()] = (listener, relay_request)
         self.epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def watch_sessions(self) -> None:
+        if self.config["mode"] == "rescue":
+            return
+        fifo = sessions.prepare()
+        fork_task(lambda: sessions.serve(fifo, grace(self.config)))
+        os.close(fifo)
 
     def run(self) -> None:
         wake_read, wake_write = socket.socketpair()
@@ -199,5 +207,6 @@ class Loop:
     def reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                FORKED.discard(pid)
                 for descriptor in [port for port, server in self.busy.items() if server == pid]:
                     self.release(descriptor)

@@ -61,6 +61,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     dns: str
     etc: dict[str, bytes]  # absolute path -> content
     env: dict[str, str] = {}  # for every session of the user
+    stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs
     auto_push: bool = False  # collect after every commit
     mounts: tuple[GuestMount, ...] = ()
     share: str = ""  # tag of the file system with the workspace; empty: it is on the disk

@@ -90,13 +90,14 @@ class Home:
         )
 
 
-def bring_home(box: Box, record: Record, progress: Progress) -> Home:
+def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = False) -> Home:
     """Export from a machine that runs, in this process or another, and collect. Moves only what is new.
 
-    Raises CollectError, MachineError; the machine and its disk are as before.
+    `end`: kill what still runs first, so that nothing changes meanwhile. Raises CollectError, MachineError; the machine
+    and its disk are as before.
     """
     with control(box.directory) as channel:
-        return _import(box, record, channel, progress, alive=ALIVE)
+        return _import(box, record, channel, progress, alive=ALIVE, end=end)
 
 
 def power_off(box: Box, running: Running) -> None:
@@ -148,11 +149,17 @@ def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[soc
 
 
 def _import(
-    box: Box, record: Record, channel: socket.socket, progress: Progress, *, alive: float | None = None
+    box: Box,
+    record: Record,
+    channel: socket.socket,
+    progress: Progress,
+    *,
+    alive: float | None = None,
+    end: bool = False,
 ) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *record.stash]
-    extra = {"object_format": record.object_format}
+    extra = {"object_format": record.object_format, "end": end}
     reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format)
     took = collect(

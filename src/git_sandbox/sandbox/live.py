@@ -6,18 +6,21 @@ import contextlib
 import fcntl
 import os
 import signal
+from dataclasses import dataclass
 
-from git_sandbox import session, store
-from git_sandbox.errors import StateError
+from git_sandbox import session, signals, store
+from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import home
+from git_sandbox.sandbox import ending, home
 from git_sandbox.sandbox import send as sending
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
 from git_sandbox.transport.manifest import Changes
+
+LAST_WORD = 5.0  # seconds for a command to end that was asked to
 
 
 def running(repo: Repository, name: str) -> tuple[Entry, Record]:
@@ -45,6 +48,23 @@ def open_session(repo: Repository, name: str) -> Session:
     return session.shared(entry.id, entry.directory.ssh_config)
 
 
+@dataclass
+class Caller:
+    """What signals mean for a command in a sandbox that another process supervises: the first is for the command, and a
+    Ctrl-C may be an ordinary key to it. After any other, and the second time, nobody waits: the guest ends it.
+    """
+
+    heard: bool = False
+
+    def __call__(self, session: Session, token: str, caught: Interrupted) -> float | None:
+        if self.heard:
+            raise caught
+        self.heard = True
+        signals.listen_again()
+        session.signal(token, caught.signum)
+        return None if caught.signum == signal.SIGINT else LAST_WORD
+
+
 def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
     """The ssh_config(5) text of one running sandbox, or of all of the repository's, by id.
 
@@ -70,17 +90,27 @@ def send(repo: Repository, name: str) -> list[str]:
     return sending.send(repo, record, session.shared(entry.id, entry.directory.ssh_config))
 
 
-def stop(repo: Repository, name: str, progress: Progress) -> dict[RefName, Oid]:
-    """Ask the supervisor to bring the work home and stop the machine, and wait until it has.
+def stop(repo: Repository, name: str, progress: Progress, grace: float | None = None) -> dict[RefName, Oid]:
+    """Ask the supervisor to end the programs, bring the work home and stop the machine, and wait until it has.
 
+    `grace`: seconds for the programs instead of the sandbox's own setting; a signal to us while we wait makes it 0.
     Returns the sandbox's refs afterwards; none when it had changed nothing. Raises StateError when the supervisor died
     on the way: then the disk is kept.
     """
     entry, record = running(repo, name)
     progress(f"Stopping {entry.id}: its work comes home first")
-    with entry.directory.lock.open("r") as handle:
-        os.kill(record.pid, signal.SIGTERM)
-        fcntl.flock(handle, fcntl.LOCK_SH)  # the supervisor holds it until all is done
+    directory = entry.directory
+    with directory.lock.open("r") as handle:
+        if not directory.stop_timeout.exists():  # else another `stop` waits: a second signal would leave the work there
+            os.kill(record.pid, signal.SIGTERM)
+        ending.ask(directory, grace)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)  # the supervisor holds it until all is done
+        except Interrupted:
+            ending.ask(directory, 0)
+            progress(f"Ending what runs in {entry.id} at once (once more: wait no longer)")
+            signals.listen_again()
+            fcntl.flock(handle, fcntl.LOCK_SH)
     left = [each for each in store.entries(repo) if each.id == entry.id]
     if left and left[0].state is State.RECOVERABLE:
         raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")

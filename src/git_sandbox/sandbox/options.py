@@ -23,5 +23,6 @@ class Options:
     stdin: int = 0  # descriptors for the command's standard streams
     stdout: int = 1
     stderr: int = 2
+    tty: bool = False  # the command gets a terminal
     origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped

@@ -172,6 +172,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, apar
         dns=net.DNS_ADDRESS,
         etc=guestconfig.effective(box.repo, environment()).files(),
         env=dict(extras.env),
+        stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
         apart=apart,

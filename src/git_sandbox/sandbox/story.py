@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from git_sandbox.image import bases
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.sandbox import extras, fork, home, live, machines, prepare, requests
+from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Notice, Options, Progress
@@ -47,6 +49,7 @@ class Finished:
 
 
 PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
+LAST_WORD = 5.0  # seconds until we know how a command ended that has been killed
 OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
 T = TypeVar("T")
 Ready = Callable[[str], None]  # told the sandbox's id once its session is open
@@ -139,6 +142,7 @@ class _Life:
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
+    ended: bool = False  # what ran in the machine
     problem: SandboxError | None = None
 
     def live(self) -> Home:
@@ -152,6 +156,7 @@ class _Life:
     def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought, reason = None, ""
+        self.box.directory.stop_timeout.unlink(missing_ok=True)
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
@@ -165,7 +170,9 @@ class _Life:
             except SessionError as error:
                 raise self._explained(error, running, adoption) from error
             try:
-                brought = self._in_spite_of_a_signal(lambda: home.bring_home(self.box, self.record, self.progress))
+                brought = self._in_spite_of_a_signal(
+                    lambda: home.bring_home(self.box, self.record, self.progress, end=True)
+                )
             except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
                 reason = _reason(self.problem or error, running)
             self.progress("Stopping the machine")
@@ -230,10 +237,34 @@ class _Life:
                     self.exit_code = self._work(opened, running)
             except SandboxError as error:
                 self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
-            except Interrupted as signal:
-                self.interrupted, self.exit_code = signal.signum, signal.exit_code
+            except Interrupted as caught:
+                self.exit_code = caught.exit_code
+                self._heard(caught)
                 signals.listen_again()
-                self.progress("Interrupted: bringing your work home first (once more: leave it on the disk)")
+            if running.alive():
+                self._end_programs()
+
+    def _heard(self, caught: Interrupted | None) -> None:
+        if caught is not None and not self.interrupted:
+            self.interrupted = caught.signum
+
+    def _end_programs(self) -> None:
+        """What they save on the way out is exported, too. Once: nothing begins afterwards."""
+        if not self.ended:
+            self.ended = True
+            self._heard(Programs(self.box.directory, self.options.settings.stop_timeout, self.progress).end())
+
+    def _pass_on(self, opened: Session, token: str, caught: Interrupted) -> float | None:
+        """Signals to us while a command runs. The first Ctrl-C is for the command alone; it may go on. Then all end."""
+        first = not self.interrupted
+        self._heard(caught)
+        signals.listen_again()
+        if caught.signum == signal.SIGINT and first and not self.options.detached:
+            opened.signal(token, caught.signum)
+            return None
+        self.progress("Interrupted: ending what runs in the sandbox (once more: at once)")
+        self._end_programs()
+        return LAST_WORD
 
     def _furnish(self, opened: Session) -> None:
         if self.extras.setup is not None:
@@ -243,13 +274,14 @@ class _Life:
 
     def _work(self, opened: Session, running: Running) -> int:
         directory = live.directory(self.record, self.options.subdirectory)
-        if self.options.command is not None and self.options.detached:
-            return opened.run_logged(self.options.command, directory, self.box.directory.output, OUTPUT_LIMIT)
-        if self.options.command is not None:
-            wanted = self.options
+        wanted, output = self.options, self.box.directory.output
+        if wanted.command is not None and wanted.detached:
+            return opened.run_logged(wanted.command, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
+        if wanted.command is not None:
             return opened.run(
-                self.options.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr
-            )
+                wanted.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr,
+                tty=wanted.tty, on_signal=self._pass_on,
+            )  # fmt: skip
         if self.options.detached:
             running.wait()
             return 0

@@ -1,0 +1,168 @@
+"""Commands of `run` and `exec` end with their caller: process 1 keeps one helper that watches over them all.
+
+The shell that sshd starts for a command writes one line to a FIFO, which costs nothing: `start PID TOKEN`. The host
+passes signals on in the same way: `signal TOKEN NUMBER`. The helper sees by its copies of the shell's standard input
+and output that sshd has closed the other end of both (poll(2): POLLHUP or POLLERR), which happens when the client, the
+connection or the whole host side is gone. sshd leaves standard error open then, until the program ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+
+from git_sandbox.guest import processes
+from git_sandbox.guest.common import HERE
+from git_sandbox.guest.processes import Process
+
+FIFO = "sessions"
+PIDFD_GETFD = 438  # system call number, the same on every processor
+MOST = 4000  # commands watched at a time
+MAX_LINE = 512  # bytes; what is longer is no line of ours
+GONE = select.POLLERR | select.POLLHUP
+AGAIN = 0.2  # seconds between two looks at programs that have been asked to end
+
+
+def copy_descriptor(pidfd: int, number: int) -> int:
+    """Descriptor `number` of another process, as one of ours. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    found: int = libc.syscall(PIDFD_GETFD, pidfd, number, 0)
+    if found < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    return found
+
+
+@dataclass
+class Command:
+    """`shell`: leads the session. `ending`: when it is killed, having been asked to end."""
+
+    shell: int
+    token: str
+    pidfd: int
+    ends: set[int]  # of its input and output, as long as there is somebody at the other end
+    terminal: bool
+    ending: float | None = None
+
+    def programs(self) -> list[Process]:
+        """Those of the session, without its shell, which tells how they ended. On a terminal without those of other
+        process groups: they are jobs of another shell, to which the kernel's hang-up means what it means anywhere.
+        """
+        everybody = processes.everybody().values()
+        mine = [each for each in everybody if each.session == self.shell != each.pid]
+        return [each for each in mine if each.group == self.shell or not self.terminal]
+
+
+class Watch:
+    """`grace`: seconds between SIGTERM and SIGKILL."""
+
+    def __init__(self, fifo: int, grace: float) -> None:
+        self.fifo, self.grace = fifo, grace
+        self.commands: dict[int, Command] = {}  # by pidfd
+        self.ending: list[Command] = []  # their shell is gone, its pidfd closed; the rest was asked to end
+        self.poll = select.poll()
+        self.poll.register(fifo, select.POLLIN)
+        self.rest = b""
+
+    def serve(self) -> None:
+        while True:
+            self.step(None)
+
+    def step(self, seconds: float | None) -> None:
+        patience = AGAIN if self.ending or any(each.ending for each in self.commands.values()) else seconds
+        for descriptor, events in self.poll.poll(None if patience is None else patience * 1000):
+            if descriptor == self.fifo:
+                self.read()
+            elif descriptor in self.commands:
+                self.shell_ended(self.commands[descriptor])
+            elif events & GONE:
+                self.closed(descriptor)
+        self.kill_stubborn()
+
+    def read(self) -> None:
+        *lines, self.rest = (self.rest + os.read(self.fifo, 65536)).split(b"\n")
+        self.rest = self.rest[:MAX_LINE]
+        for line in lines:
+            words = line.decode("ascii", "replace").split()
+            with contextlib.suppress(OSError, ValueError, OverflowError):
+                self.obey(words)
+
+    def obey(self, words: list[str]) -> None:
+        match words:
+            case ["start", pid, token] if len(self.commands) < MOST:
+                self.start(int(pid), token)
+            case ["signal", token, number]:
+                for each in list(self.commands.values()):
+                    if each.token == token:
+                        processes.send(each.programs(), signal.Signals(int(number)))
+            case _:
+                pass
+
+    def start(self, shell: int, token: str) -> None:
+        seen = processes.look(shell)
+        if seen is None or not seen.leads or shell in {each.shell for each in self.commands.values()}:
+            return
+        made = Command(shell, token, os.pidfd_open(shell), set(), bool(seen.terminal))
+        self.commands[made.pidfd] = made
+        self.poll.register(made.pidfd, select.POLLIN)
+        for number in (0, 1):
+            end = copy_descriptor(made.pidfd, number)
+            made.ends.add(end)
+            self.poll.register(end, 0)
+
+    def shell_ended(self, command: Command) -> None:
+        """What it leaves behind may go on, as with ssh, unless the caller is gone, too: a hang-up ended the shell."""
+        for each in [*command.ends]:
+            asked = select.poll()
+            asked.register(each, 0)
+            if asked.poll(0):
+                self.closed(each)
+        if command.ending is not None:
+            self.ending.append(command)
+        self.forget(command)
+
+    def forget(self, command: Command) -> None:
+        del self.commands[command.pidfd]
+        for each in (command.pidfd, *command.ends):
+            self.poll.unregister(each)
+            os.close(each)
+
+    def closed(self, end: int) -> None:
+        for each in self.commands.values():
+            if end in each.ends:
+                each.ends.remove(end)
+                self.poll.unregister(end)
+                os.close(end)
+                if not each.ends:
+                    self.end(each)
+                return
+
+    def end(self, command: Command) -> None:
+        command.ending = time.monotonic() + self.grace
+        processes.send(command.programs(), signal.SIGTERM, signal.SIGCONT)
+
+    def kill_stubborn(self) -> None:
+        now = time.monotonic()
+        for each in [*self.commands.values(), *self.ending]:
+            if each.ending is not None and now >= each.ending:
+                processes.send(each.programs(), signal.SIGKILL)
+        for each in self.commands.values():
+            if each.ending is not None and now >= each.ending:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(each.pidfd, signal.SIGKILL)  # nobody waits for its word any more
+        self.ending = [each for each in self.ending if each.ending is not None and now < each.ending]
+
+
+def prepare() -> int:
+    """The FIFO, before any session. Every user of the guest may write to it: there is one."""
+    os.mkfifo(HERE / FIFO)
+    (HERE / FIFO).chmod(0o622)
+    return os.open(HERE / FIFO, os.O_RDWR | os.O_CLOEXEC)  # also for writing: it must not end with whoever wrote
+
+
+def serve(fifo: int, grace: float) -> None:
+    Watch(fifo, grace).serve()
