@@ -2,12 +2,12 @@
 
 A program of its own, standard library only: it changes who it is, and then does not come back. `idspace` writes ORDER:
 
-    op        serve | own | remove
-    place     the directory it is about
+    op        serve | own | remove | run
+    place     the directory it is about (not for `run`)
     uids      rows of [id inside, id outside, count]; `gids` alike. Empty: no namespace, the caller is root and stays so
     direct    the caller is root and writes the maps himself; else newuidmap(1) and newgidmap(1) do
     parent    process id of whom this is started for: when that has ended, nothing is served
-    argv      of `serve`: the program; `program`: its file
+    argv      of `serve` and `run`: the program; `program`, of `serve`: its file
     base      of `own`: [uid, gid] inside that owner 0 gets, and the ids after it accordingly
     owner     of `own`: [uid, gid] for every file, or null: those it has, from `base` on
 """
@@ -93,6 +93,14 @@ def serve(order: dict[str, Any]) -> None:
         os.execve(program, order["argv"], dict(os.environ))  # noqa: S606 - no shell is what we want
 
 
+def run(order: dict[str, Any]) -> None:
+    """Run a program as id 0 of the namespace, which is nobody outside of it."""
+    enter(order)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # once more: it is lost with a change of ids
+    if os.getppid() == order["parent"]:
+        os.execvpe(order["argv"][0], order["argv"], dict(os.environ))  # noqa: S606 - no shell is what we want
+
+
 def more_descriptors() -> None:
     """Every file the guest remembers is an open descriptor of its server. Only root may raise the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -147,7 +155,7 @@ def remove(order: dict[str, Any]) -> None:
 def main() -> None:
     order = json.loads(sys.argv[1])
     try:
-        {"serve": serve, "own": own, "remove": remove}[order["op"]](order)
+        {"serve": serve, "own": own, "remove": remove, "run": run}[order["op"]](order)
     except OSError as error:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{error}\n")

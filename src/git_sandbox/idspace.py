@@ -97,6 +97,14 @@ def serve_argv(space: IdSpace, directory: Path, program: Path, argv: Sequence[st
     return _argv(order)
 
 
+def run_argv(space: IdSpace, argv: Sequence[str], parent: int) -> list[str]:
+    """A command that runs `argv` as root of a user namespace whose ids are all of `space`; `parent` starts it."""
+    return _argv({
+        "op": "run", "direct": os.getuid() == 0, "parent": parent, "argv": list(argv),
+        "uids": [(0, space.uid, COUNT)], "gids": [(0, space.gid, COUNT)],
+    })  # fmt: skip
+
+
 def slot(own: int) -> int:
     """Where an id of ours is in the range: at its own number, or at the end when that is too large."""
     return own if own < COUNT else COUNT - 1

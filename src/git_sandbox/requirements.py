@@ -59,6 +59,7 @@ TOOLS = (
     Tool("prlimit", "util-linux", "limits for reading guest data"),
     Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
     Tool("fakeroot", "fakeroot", "builds the guest image"),
+    Tool("bwrap", "bubblewrap", "keeps the programs of a build away from this host's files", optional=True),
     Tool("passt", "passt", "`--net nat`", (), optional=True),
 )
 

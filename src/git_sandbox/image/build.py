@@ -1,16 +1,20 @@
-"""Build a guest image without root: mmdebstrap makes the tree, mke2fs the file system, fakeroot keeps the owners."""
+"""Build a guest image without root: mmdebstrap makes the tree, mke2fs the file system, in a confined namespace."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from git_sandbox import process
-from git_sandbox.errors import HostResourceError, ImageError
+from git_sandbox import confine, enter, idspace, process
+from git_sandbox.errors import HostResourceError, ImageError, RequirementError
+from git_sandbox.idspace import IdSpace
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image, ImageInfo
 from git_sandbox.image.spec import ImageSpec, data
@@ -39,15 +43,103 @@ def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image
 
 
 def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
-    free = shutil.disk_usage(place).free
-    if free < NEEDED_SPACE:
-        raise HostResourceError(
-            f"building an image needs {NEEDED_SPACE >> 30} GiB below {cache.images_root()}, {free >> 20} MiB are free",
-            hint="free some space, or set XDG_CACHE_HOME to a larger disk",
-        )
+    workshop = _workshop_root()
+    for directory in {place, workshop}:
+        free = shutil.disk_usage(directory).free
+        if free < NEEDED_SPACE:
+            raise HostResourceError(
+                f"building an image needs {NEEDED_SPACE >> 30} GiB below {directory}, {free >> 20} MiB are free",
+                hint="free some space, or set XDG_CACHE_HOME and TMPDIR to a larger disk",
+            )
     progress(f"fetching and unpacking Debian {spec.suite} (about {spec.download_mib} MiB)")
+    space = _namespace()
+    if space is not None:
+        _build_confined(spec, place, space, workshop, progress)
+    else:
+        _build_here(spec, place, progress)
+    info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
+    return cache.publish(place, info)
+
+
+def _workshop_root() -> Path:
+    """Where confined builds happen: not in a private home, which the namespace's root cannot enter."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp")  # noqa: S108 - mkdtemp makes a name of its own there
+
+
+def _namespace() -> IdSpace | None:
+    """The ids of a confined build, None where this host gives us none (then mmdebstrap's own namespace has to do)."""
+    try:
+        space = IdSpace.ours()
+    except RequirementError:
+        return None
+    probe = idspace.run_argv(space, confine.argv(["true"], confine.View(root=True)), os.getpid())
+    found = process.which(confine.PROGRAM) and process.run(probe, timeout=confine.PROBE_TIMEOUT).returncode == 0
+    return space if found else None
+
+
+def _build_confined(spec: ImageSpec, place: Path, space: IdSpace, root: Path, progress: Progress) -> None:
+    """Packages' scripts run as a root that is nobody on this host, and see the build and the host's programs only."""
+    prefix = f"git-sandbox-build-{os.getuid()}-{hashlib.sha256(os.fsencode(cache.images_root())).hexdigest()[:8]}-"
+    for stale in root.glob(f"{prefix}*"):  # of a build that was killed: there is one at a time for each cache
+        space.remove(stale)
+    workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
+    try:
+        workshop.chmod(0o711)
+        (workshop / enter.TREE).mkdir(mode=0o755)
+        space.give(workshop)
+        inside = confine.argv(["sh", "-c", CONFINED_BUILD, *_words_of(spec)], _view(workshop / enter.TREE), BUILD)
+        _logged(idspace.run_argv(space, inside, os.getpid()), place, progress)
+        for name in ("kernel", "initramfs", "rootfs.ext4"):
+            _fetch(workshop / enter.TREE / name, place / name)
+    finally:
+        space.remove(workshop)
+
+
+BUILD, SCRIPTS = "/build", "/scripts"  # in the view of a confined build
+RESOLVER = Path("/etc/resolv.conf")
+MAX_PART = 64 << 30  # bytes of a file of an image
+# $0 on: the command that makes the tree.
+CONFINED_BUILD = r"""
+set -eu
+umask 022
+export TMPDIR=/build HOME=/tmp
+"$0" "$@"
+echo "I: packing the root file system"
+mkdir tree; tar -C tree --exclude='./dev/*' -xf rootfs.tar; rm rootfs.tar
+bytes=$(find tree -printf '%s\n' | awk '{ n += int(($1 + 4095) / 4096) * 4096 + 512 } END { printf "%.0f", n * 1.08 }')
+size=$((bytes / 1024 + 32768))k
+mke2fs -q -F -t ext4 -O ^has_journal,^resize_inode -m 0 -b 4096 -i 16384 -L sandbox-root -d tree rootfs.ext4 "$size"
+mv sandbox-boot/kernel sandbox-boot/initramfs .
+chmod 0644 kernel initramfs rootfs.ext4
+"""
+
+
+def _words_of(spec: ImageSpec) -> list[str]:
+    return mmdebstrap(spec, Path(BUILD, "rootfs.tar"), Path(BUILD), Path(SCRIPTS), mode="unshare")
+
+
+def _view(tree: Path) -> confine.View:
+    resolver = RESOLVER.resolve()  # often a link into /run
+    readonly = [(Path("/etc"), "/etc"), (data("boot.sh").parent, SCRIPTS), (Path("/var/lib/dpkg"), "/var/lib/dpkg")]
+    if resolver != RESOLVER:
+        readonly.append((resolver, os.fspath(resolver)))
+    return confine.View(tuple(readonly), ((tree, BUILD),), network=True, root=True)
+
+
+def _fetch(source: Path, target: Path) -> None:
+    """Copy what a confined build made: a file of its own, and nothing that a link leads to."""
+    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as made, target.open("xb") as kept:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_PART:
+            raise ImageError(f"the build left no usable {source.name}")
+        shutil.copyfileobj(made, kept, 1 << 20)
+
+
+def _build_here(spec: ImageSpec, place: Path, progress: Progress) -> None:
+    """For hosts that let no confined root be made: mmdebstrap has a namespace of its own, fakeroot keeps the owners."""
     tree = place / "rootfs.tar"
-    _logged(mmdebstrap(spec, tree, place), place, progress, under=_apart())
+    _logged(mmdebstrap(spec, tree, place, data("boot.sh").parent), place, progress, under=_apart())
     progress("packing the root file system")
     _logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
     boot = place / "sandbox-boot"
@@ -56,8 +148,6 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
     boot.rmdir()
     tree.unlink()
     shutil.rmtree(place / "tree")
-    info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
-    return cache.publish(place, info)
 
 
 def _apart() -> list[str]:
@@ -69,25 +159,30 @@ def _apart() -> list[str]:
     return apart if os.getuid() == 0 and process.run([*apart, "true"], timeout=20).returncode == 0 else []
 
 
-def mmdebstrap(spec: ImageSpec, tree: Path, place: Path) -> list[str]:
-    """The command that makes `tree` (a tar file) and `place`/sandbox-boot (kernel and initramfs)."""
+def mmdebstrap(spec: ImageSpec, tree: Path, place: Path, scripts: Path, *, mode: str = "auto") -> list[str]:
+    """The command that makes `tree` (a tar file) and `place`/sandbox-boot (kernel and initramfs).
+
+    `scripts`: the directory with ours. Every value of the spec has been checked by `ImageSpec`.
+    """
     excluded = ("doc", "man", "info", "locale")
     boot = shlex.join(["sh", "/tmp/boot.sh", *spec.modules])  # noqa: S108 - inside the new root
     return [
         "mmdebstrap",
+        f"--mode={mode}",
         "--variant=apt",
         f"--components={spec.components}",
         f"--include={','.join((*spec.packages, spec.kernel_package))}",
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=Acquire::Retries "3"',
         *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in excluded),
-        f"--customize-hook=upload {shlex.quote(str(data('initramfs-init.sh')))} /tmp/initramfs-init",
-        f"--customize-hook=upload {shlex.quote(str(data('boot.sh')))} /tmp/boot.sh",
+        f"--customize-hook=upload {shlex.quote(str(scripts / 'initramfs-init.sh'))} /tmp/initramfs-init",
+        f"--customize-hook=upload {shlex.quote(str(scripts / 'boot.sh'))} /tmp/boot.sh",
         f'--customize-hook=chroot "$1" {boot}',
         f"--customize-hook=copy-out /sandbox-boot {shlex.quote(str(place))}",
         # Only our own files: mmdebstrap keeps its apt configuration in the new root's /tmp, and without that its last
         # `apt-get update` works on the host: it empties root's package lists and fails for everybody else.
         '--customize-hook=rm -rf "$1"/sandbox-boot "$1"/tmp/boot.sh "$1"/tmp/initramfs-init',
+        "--",
         spec.suite,
         str(tree),
         *([spec.mirror] if spec.mirror else []),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import platform
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from git_sandbox.errors import ImageError
 
+# Values become arguments of mmdebstrap, which takes any word with a dash for an option and any `deb` line for a
+# source with options of its own.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
+_MODULE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+_COMPONENTS = re.compile(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
+_MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
+MAX_FILE = 16 << 10  # bytes of a spec
 
 
 class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +39,13 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in (*self.packages, *self.kernel.values(), self.suite):
             if not _PACKAGE.fullmatch(name):
                 raise ValueError(f"`{name}` is not a package or suite name")
+        for name in self.modules:
+            if not _MODULE.fullmatch(name):
+                raise ValueError(f"`{name}` is not the name of a kernel module")
+        if not _COMPONENTS.fullmatch(self.components):
+            raise ValueError("`components` is not a list like `main,contrib`")
+        if self.mirror and not _MIRROR.fullmatch(self.mirror):
+            raise ValueError("`mirror` is not an http or https URL")
 
     @property
     def kernel_package(self) -> str:
@@ -76,6 +91,23 @@ def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def _decoded(path: Path) -> dict[str, Any]:
+    """Raises OSError, or ValueError for what is too large or not TOML."""
+    if not path.is_file():
+        raise OSError(errno.ENOENT, "there is no such file")
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise ValueError(f"it is larger than {MAX_FILE >> 10} KiB")
+    found: dict[str, Any] = msgspec.toml.decode(content)
+    return found
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """Raises ValidationError for what is no list of texts."""
+    return msgspec.convert(value, tuple[str, ...])
+
+
 def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec:
     """The default spec, replaced key by key by the TOML file `extra`, with `packages` (and the file's) added.
 
@@ -84,15 +116,15 @@ def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec
     base = msgspec.toml.decode(data("image.toml").read_bytes())
     if extra is not None:
         try:
-            given = msgspec.toml.decode(extra.read_bytes())
-        except (OSError, msgspec.DecodeError) as error:
+            given = _decoded(extra)
+        except (OSError, ValueError, RecursionError) as error:
             raise ImageError(
                 f"cannot read the image spec {extra}", cause=_why(error), hint="`sandbox image spec` prints a good one"
             ) from error
-        packages = (*packages, *given.pop("extra_packages", ()))
+        packages = (*packages, *_words(given.pop("extra_packages", ())))
         base |= given
-    base["packages"] = sorted({*base["packages"], *packages})
     try:
+        base["packages"] = sorted({*_words(base["packages"]), *packages})
         return msgspec.convert(base, ImageSpec)
     except msgspec.ValidationError as error:
         raise ImageError(
