@@ -101,26 +101,59 @@ def test_the_guests_own_failure_is_told() -> None:
      "refs/heads/\x7f"],
     ids=ascii,
 )  # fmt: skip
-def test_names_that_are_refused(name: str) -> None:
-    refused(valid(refs=[ref(name)]))
+def test_a_name_that_is_none_costs_only_itself(name: str) -> None:
+    got = parse(valid(refs=[ref(name), ref("refs/heads/good")]))
+    assert [each.name for each in got.refs] == ["refs/heads/good"]
+    assert len(got.set_aside) == 1
+    assert str(got.set_aside[0]).isprintable()
+
+
+def test_a_name_that_is_there_twice() -> None:
+    got = parse(valid(refs=[ref("refs/heads/a"), ref("refs/heads/a", B)]))
+    assert got.refs == (manifest.GuestRef("refs/heads/a", A),)
+    assert [each.reason for each in got.set_aside] == ["it is in the list twice"]
+
+
+def test_what_is_too_long_is_cut() -> None:
+    inside = [{"git_dir": f"sub{at}/.git", "path": None, "state": None} for at in range(wire.MAX_NESTED + 3)]
+    got = parse(
+        valid(stash=[{"oid": A, "message": "m" * 5000}], warnings=["w" * 5000] + ["w"] * 10_000, nested=inside)
+        | {"unmerged": ["p" * 5000] + ["p"] * 10_000, "left_out": [{"path": "p", "reason": "r"}] * 10_001}
+    )
+    assert (len(got.warnings), len(got.unmerged), len(got.left_out)) == (10_000, 10_000, 10_000)
+    assert len(got.nested) == wire.MAX_NESTED
+    assert max(map(len, (got.stash[0].message, *got.warnings, *got.unmerged))) == wire.MAX_MESSAGE
+    assert {each.name for each in got.set_aside} == {"repositories inside", "files left out"}
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from([A, B])),
+    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from([A, B])),
+)
+def test_what_differs_from_the_start_and_the_start_are_all(start: dict[str, str], end: dict[str, str]) -> None:
+    begun = {f"refs/heads/{name}": oid for name, oid in start.items()}
+    ended = {f"refs/heads/{name}": oid for name, oid in end.items()}
+    rows = [ref(name, oid) for name, oid in ended.items() if begun.get(name) != oid]
+    got = parse(valid(refs=rows, removed=sorted(begun.keys() - ended.keys()))).since(begun)
+    assert {each.name: each.oid for each in got.refs} == ended
+    whole = parse(valid(refs=[ref(name, oid) for name, oid in ended.items()]))
+    assert whole.since(begun) == whole
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"version": 2}, {"version": True}, {"object_format": "md5"}, {"operation": "x"},
-        {"refs": [ref("refs/heads/a"), ref("refs/heads/a", B)]}, {"refs": {}}, {"refs": [1]}, {"refs": [{"oid": A}]},
+        {"refs": {}}, {"refs": [1]}, {"refs": [{"oid": A}]},
         {"refs": [ref("refs/heads/a", "A" * 40)]}, {"refs": [ref("refs/heads/a", A + "\n")]},
         {"refs": [ref("refs/heads/a", "a" * 64)]}, {"head": None}, {"head": {"oid": A}},
         {"head": {"symref": "/etc/passwd", "oid": A}}, {"head": {"symref": "refs/heads/\x1b", "oid": A}},
-        {"head": {"symref": None, "oid": "--upload-pack=x"}}, {"stash": [{"oid": A, "message": "m" * 4097}]},
-        {"stash": [{"oid": A, "message": None}]}, {"wip": {"oid": A, "tree": A}}, {"warnings": ["w"] * 10_001},
+        {"head": {"symref": None, "oid": "--upload-pack=x"}}, {"removed": {}}, {"removed": [1]},
+        {"stash": [{"oid": A, "message": None}]}, {"wip": {"oid": A, "tree": A}},
         {"worktree_tree": 1}, {"worktree_tree": A[:39]},
         {"changes": {"state": "maybe"}}, {"changes": {"state": "changed", "git": {"count": -1}}}, {"wip_state": "lost"},
         {"changes": {"state": "changed", "git": {"count": 1, "names": ["x"] * 101}}}, {"left_out": [{"path": "a"}]},
-        {"set_aside": [{"name": "a", "reason": "r" * 4097}]}, {"set_aside": None},
-        {"nested": [{"git_dir": "\ud800", "path": None, "state": None}]},
-        {"nested": [{"git_dir": "a", "path": "\ud800", "state": None}]},
+        {"set_aside": None},
     ],
     ids=ascii,
 )  # fmt: skip
@@ -138,10 +171,19 @@ def test_what_is_no_manifest_at_all(data: bytes) -> None:
         manifest.parse(data, object_format="sha1")
 
 
-@pytest.mark.parametrize("count", [wire.MAX_REFS + 1, 1_000_000])
-def test_too_many_refs_are_refused_soon(count: int) -> None:
+def many(count: int) -> bytes:
     rows = ",".join(f'{{"name":"refs/heads/{n}","oid":"{A}"}}' for n in range(count))
-    data = json.dumps(valid(refs=[])).replace('"refs": []', f'"refs": [{rows}]').encode()
+    return json.dumps(valid(refs=[])).replace('"refs": []', f'"refs": [{rows}]').encode()
+
+
+def test_more_refs_than_are_looked_at() -> None:
+    got = manifest.parse(many(wire.MAX_REFS + 7), object_format="sha1")
+    assert len(got.refs) == wire.MAX_REFS
+    assert [str(each) for each in got.set_aside] == ["refs: there are 100007, of which 100000 are looked at"]
+
+
+def test_far_too_many_refs_are_refused_soon() -> None:
+    data = many(1_000_000)
     start = time.monotonic()
     with pytest.raises(CollectError):
         manifest.parse(data, object_format="sha1")
@@ -188,10 +230,9 @@ def test_mutated_bytes(data: st.DataObject) -> None:
 
 
 @given(st.binary(min_size=1, max_size=40))
-def test_a_name_is_refused_or_unchanged(raw: bytes) -> None:
+def test_a_name_is_set_aside_or_unchanged(raw: bytes) -> None:
     name = "refs/heads/" + raw.decode("utf-8", "surrogateescape")
-    try:
-        got = parse(valid(refs=[ref(name)]))
-    except CollectError:
-        return
-    assert got.refs[0].name.encode("utf-8", "surrogateescape") == b"refs/heads/" + raw
+    got = parse(valid(refs=[ref(name)]))
+    assert len(got.refs) + len(got.set_aside) == 1
+    for each in got.refs:
+        assert each.name.encode("utf-8", "surrogateescape") == b"refs/heads/" + raw

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -126,6 +127,8 @@ class Manifest:
     `wip` is None when index and worktree equal HEAD, but also when their state could not be written: `wip_state` tells,
     None where the guest does not say. `left_out`: files that are not in the wip. `set_aside`: what the guest could not
     read or pack, and what is not well-formed in its lists. `changes` is None where the guest does not say.
+    `removed`: then `refs` lists only what differs from the start, and these were there then and are no more; None where
+    the guest does not know the start, and `refs` are all.
     `unmerged`: paths in conflict; their stages, and the files of the operation in progress, are the tree of the ref
     `refs/operation/state`.
     """
@@ -145,6 +148,15 @@ class Manifest:
     left_out: tuple[SetAside, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     unmerged: tuple[str, ...] = ()
+    removed: tuple[str, ...] | None = None
+
+    def since(self, start: Mapping[str, str]) -> Manifest:
+        """The same with all refs; `start` are those the guest began with (full name to object)."""
+        if self.removed is None:
+            return self
+        changed = {*self.removed, *(ref.name for ref in self.refs)}
+        same = (GuestRef(name, oid) for name, oid in start.items() if name not in changed)
+        return replace(self, refs=(*self.refs, *same), removed=None)
 
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
@@ -162,12 +174,8 @@ def parse(data: bytes, *, object_format: str) -> Manifest:
     if wire.object_format != object_format:
         raise _refused(f"its object format is {wire.object_format}, here it is {object_format}")
     _check_oids(wire)
-    _check_names(wire)
-    if len({each.git_dir for each in wire.nested}) != len(wire.nested):
-        raise _refused("a repository is in it twice")
-    for each in wire.nested:
-        _check_text(each.git_dir)
-        _check_text(each.path or "")
+    if wire.head.symref is not None and (why := _unfit(wire.head.symref)):
+        raise _refused(f"HEAD: {why}")
     return _build(wire)
 
 
@@ -200,54 +208,91 @@ def _check_oids(wire: Wire) -> None:
             raise _refused(f"{value} is not a {wire.object_format} object name")
 
 
-def _check_names(wire: Wire) -> None:
-    seen = set()
-    for ref in wire.refs:
-        if ref.name in seen:
-            raise _refused(f"{ref.name} is in it twice")
-        seen.add(ref.name)
-        if _NOT_SENT.match(ref.name):
-            raise _refused(f"{ref.name} is not a ref that comes home")
-        _check_name(ref.name, ("refs/heads/", "refs/tags/", "refs/notes/", "refs/"))
-    if wire.head.symref is not None:
-        _check_name(wire.head.symref, ("refs/",))
+def _unfit(name: str) -> str:
+    """Why `name` cannot be that of a ref; empty when it can."""
+    if not name.startswith("refs/") or name in {"refs/", "refs/heads/", "refs/tags/", "refs/notes/"}:
+        return "it is not a ref"
+    return "it is not a ref name" if _FORBIDDEN.search(name) else _no_text(name)
 
 
-def _check_name(name: str, roots: tuple[str, ...]) -> None:
-    root = next((root for root in roots if name.startswith(root)), None)
-    if root is None or len(name) == len(root):
-        raise _refused(f"{name} is not a ref")
-    if _FORBIDDEN.search(name):
-        raise _refused(f"{name} is not a ref name")
-    _check_text(name)
-
-
-def _check_text(name: str) -> None:
+def _no_text(name: str) -> str:
     try:
         too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_NAME
     except UnicodeEncodeError:
-        raise _refused(f"{name} is not text") from None
-    if too_long:
-        raise _refused(f"a name is longer than {MAX_NAME} bytes")
+        return "its name is not text"
+    return f"its name is longer than {MAX_NAME} bytes" if too_long else ""
+
+
+Row = TypeVar("Row")
+
+
+class _Lists:
+    """The lists of a manifest without what is unfit in them, which is set aside by name."""
+
+    def __init__(self, told: Iterable[raw_wire.Aside]) -> None:
+        self._aside = [SetAside(_cut(each.name), _cut(each.reason)) for each in told]
+
+    @property
+    def aside(self) -> tuple[SetAside, ...]:
+        shown = self._aside[: raw_wire.MAX_ROWS]
+        more = len(self._aside) - len(shown)
+        return (*shown, *([SetAside("more", f"{more} others are set aside, too")] if more else []))
+
+    def first(self, rows: list[Row], most: int, what: str) -> list[Row]:
+        if len(rows) > most:
+            self._aside.insert(0, SetAside(what, f"there are {len(rows)}, of which {most} are looked at"))
+        return rows[:most]
+
+    def refs(self, rows: list[raw_wire.Ref]) -> tuple[GuestRef, ...]:
+        found: dict[str, GuestRef] = {}
+        for ref in self.first(rows, MAX_REFS, "refs"):
+            why = _unfit(ref.name)
+            why = why or ("it is in the list twice" if ref.name in found else "")
+            why = why or ("it is none that comes home" if _NOT_SENT.match(ref.name) else "")
+            if why:
+                self._aside.append(SetAside(_cut(ref.name), why))
+            else:
+                found[ref.name] = GuestRef(ref.name, ref.oid)
+        return tuple(found.values())
+
+    def nested(self, rows: list[raw_wire.Nested]) -> tuple[GuestNested, ...]:
+        found: dict[str, GuestNested] = {}
+        for each in self.first(rows, raw_wire.MAX_NESTED, "repositories inside"):
+            why = _no_text(each.git_dir) or _no_text(each.path or "")
+            why = why or ("it is in the list twice" if each.git_dir in found else "")
+            if why:
+                self._aside.append(SetAside(_cut(each.path or each.git_dir), why))
+            else:
+                found[each.git_dir] = GuestNested(each.git_dir, each.path, each.state)
+        return tuple(found.values())
+
+
+def _cut(text: str) -> str:
+    return text[: raw_wire.MAX_MESSAGE]
 
 
 def _build(wire: Wire) -> Manifest:
+    lists = _Lists(wire.set_aside)
+    refs, nested = lists.refs(wire.refs), lists.nested(wire.nested)
+    stash = lists.first(wire.stash, MAX_REFS, "stashes")
+    left_out = lists.first(wire.left_out, raw_wire.MAX_ROWS, "files left out")
     return Manifest(
         object_format=wire.object_format,
         head=GuestHead(wire.head.symref, wire.head.oid),
-        refs=tuple(GuestRef(ref.name, ref.oid) for ref in wire.refs),
-        stash=tuple(StashEntry(entry.oid, entry.message) for entry in wire.stash),
+        refs=refs,
+        stash=tuple(StashEntry(entry.oid, _cut(entry.message)) for entry in stash),
         worktree_tree=wire.worktree_tree,
         wip=Wip(wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else None,
         operation=wire.operation,
-        warnings=tuple(wire.warnings),
-        nested=tuple(GuestNested(each.git_dir, each.path, each.state) for each in wire.nested),
+        warnings=tuple(_cut(each) for each in wire.warnings[: raw_wire.MAX_WARNINGS]),
+        nested=nested,
         away=tuple(wire.away),
         changes=_changes(wire.changes),
         wip_state=wire.wip_state,
-        left_out=tuple(SetAside(each.path, each.reason) for each in wire.left_out),
-        set_aside=tuple(SetAside(each.name, each.reason) for each in wire.set_aside),
-        unmerged=tuple(wire.unmerged),
+        left_out=tuple(SetAside(_cut(each.path), _cut(each.reason)) for each in left_out),
+        set_aside=lists.aside,
+        unmerged=tuple(_cut(each) for each in wire.unmerged[: raw_wire.MAX_ROWS]),
+        removed=None if wire.removed is None else tuple(wire.removed),
     )
 
 

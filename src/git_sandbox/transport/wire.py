@@ -16,7 +16,7 @@ MAX_MESSAGE = 4096  # characters
 MAX_WARNINGS = 10_000
 MAX_AWAY = 1000  # commits that nothing leads to any more
 MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
-MAX_ROWS = 10_000  # of `set_aside` and of `left_out`
+MAX_ROWS = 10_000  # of `set_aside`, `left_out`, `unmerged`
 MAX_NAMES = 100  # a count of changes comes with a few names
 MAX_COUNT = 1 << 40
 
@@ -27,6 +27,9 @@ ChangeState = Literal["unchanged", "changed", "unknown"]
 OidText = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, Meta(max_length=MAX_MESSAGE)]
+# What is longer than the limits in this, and in lists without one, is cut off or set aside: one long name, or one name
+# too many, holds up nothing. All of it together is bounded by the length of the JSON.
+Loose = str
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,13 +42,13 @@ class Head(Strict, frozen=True):
 
 
 class Ref(Strict, frozen=True):
-    name: Name
+    name: Loose
     oid: OidText
 
 
 class Stash(Strict, frozen=True):
     oid: OidText
-    message: Text
+    message: Loose
 
 
 class Wip(Strict, frozen=True):
@@ -55,19 +58,19 @@ class Wip(Strict, frozen=True):
 
 
 class Nested(Strict, frozen=True):
-    git_dir: Name
-    path: Name | None
+    git_dir: Loose
+    path: Loose | None
     state: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")] | None
 
 
 class Aside(Strict, frozen=True):
-    name: Name
-    reason: Text
+    name: Loose
+    reason: Loose
 
 
 class LeftOut(Strict, frozen=True):
-    path: Name
-    reason: Text
+    path: Loose
+    reason: Loose
 
 
 class Tally(Strict, frozen=True):
@@ -89,16 +92,17 @@ class Wire(msgspec.Struct, frozen=True):
     version: Literal[1]
     object_format: Literal["sha1", "sha256"]
     head: Head
-    refs: Annotated[list[Ref], Meta(max_length=MAX_REFS)]
-    stash: Annotated[list[Stash], Meta(max_length=MAX_REFS)]
+    refs: list[Ref]
+    stash: list[Stash]
     worktree_tree: OidText | None
     wip: Wip | None
     operation: Operation | None
-    warnings: Annotated[list[Text], Meta(max_length=MAX_WARNINGS)]
-    nested: Annotated[list[Nested], Meta(max_length=MAX_NESTED)] = []
+    warnings: list[Loose]
+    nested: list[Nested] = []
     away: Annotated[list[OidText], Meta(max_length=MAX_AWAY)] = []
     changes: Changes | None = None
     wip_state: WipState | None = None
-    left_out: Annotated[list[LeftOut], Meta(max_length=MAX_ROWS)] = []
-    set_aside: Annotated[list[Aside], Meta(max_length=MAX_ROWS)] = []
-    unmerged: Annotated[list[Name], Meta(max_length=MAX_ROWS)] = []
+    left_out: list[LeftOut] = []
+    set_aside: list[Aside] = []
+    unmerged: list[Loose] = []
+    removed: list[Loose] | None = None
