@@ -29,7 +29,7 @@ _PROCESS_1 = """
 import os, sys
 line = b""
 while not line.endswith(b"\\n"):
-    line += os.read(0, 1) or sys.exit(0)
+    line += os.read(0, 1 << 20) or sys.exit(0)
 asked = os.memfd_create("request")
 os.write(asked, line.rstrip()[:-1] + b', "changes": ' + sys.argv[3].encode() + b"}\\n")
 os.lseek(asked, 0, 0)
@@ -90,8 +90,9 @@ class Host:
         repository = self.repository
         with exporter(guest.path) as sock:
             known = known_objects(repository, self.refs)
-            reply = stream.request(sock, "export", known=known, limits=LIMITS)
-            said = manifest.parse(reply.header, object_format=repository.object_format)
+            extra = {} if given is None else {"start": given}
+            reply = stream.request(sock, "export", known=known, extra=extra, limits=LIMITS)
+            said = manifest.parse(reply.header, object_format=repository.object_format).since(given or {})
             return collect(repository, self.refs, said, reply.chunks, quarantine=self.quarantine, given=given or {})
 
     def take(

@@ -16,7 +16,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.text import one_line
 from git_sandbox.transport.manifest import Manifest, SetAside
 
-MAX_KNOWN = 20_000  # object names in a request: about a megabyte
+MAX_KNOWN = 5000  # object names in a request; the guest looks each of them up
 _MAX_WARNING = 500  # characters
 _MAX_WARNINGS = 200
 _DEFAULT_LIMITS = CollectLimits()
@@ -51,8 +51,12 @@ class Collected:
 
 
 def known_objects(repo: Repository, refs: SandboxRefs, *, most: int = MAX_KNOWN) -> list[Oid]:
-    """What to tell the guest we have: HEAD, this sandbox's refs, then all others."""
-    return _names(refs, *repo.refs_and_head())[:most]
+    """What to tell the guest we have: HEAD, this sandbox's refs, branches, then all others. It is enough that most of
+    what the guest may have begun from is below them: what is sent twice is only slower.
+    """
+    everything, head = repo.refs_and_head()
+    branches = {name: value for name, value in everything.items() if name.startswith(("refs/heads/", "refs/remotes/"))}
+    return _names(refs, branches | everything, head)[:most]
 
 
 def _names(refs: SandboxRefs, everything: Mapping[RefName, Oid], head: Oid | None) -> list[Oid]:

@@ -22,6 +22,8 @@ class Names:
         self._files: dict[str, str] = {}  # key: as the file system compares names
         self._directories: set[str] = set()
         self._existing = frozenset(existing)
+        roots = ("refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/")
+        self._follows = any(name.startswith(roots) for name in self._existing)
         for name in self._existing:
             self._occupy(name)
 
@@ -44,6 +46,8 @@ class Names:
 
     def new(self, guest_name: str) -> bool:
         """Whether no ref of this sandbox follows the guest's yet."""
+        if not self._follows:
+            return True
         return not {self._readable(guest_name), self._hashed(guest_name)} & self._existing
 
     def choose(self, guest_name: str) -> tuple[RefName, bool]:

@@ -8,6 +8,8 @@ Standard library only. One request line comes in on standard input, one reply go
 "changes", which goes into the manifest as it is, and "touched", paths in the worktree whose inodes were touched since
 the start (null: it is not known which), are process 1's (`changes.py`) and in a request for REPO only.
 
+"start": the branches, tags and notes that went in (name to object); then only what differs from them is listed, and
+"removed" in the manifest names those that are gone. Process 1 adds it to the host's request.
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
 With "op": "lfs" and "objects": [{"oid": "<sha256>", "size": <bytes>}, ...] the pieces are not a pack but the content of
 those of these Git LFS objects that are here, one after the other; the header lists them in the same form.
@@ -40,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-
 
 from git_sandbox.guest import lfs, nested, shadow
 from git_sandbox.guest import operation as in_progress
-from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
+from git_sandbox.guest.history import Refs, away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
@@ -57,13 +59,14 @@ Place = tuple[str, str | None]  # git directory and checkout of a nested reposit
 
 @dataclass(frozen=True)
 class Asked:
-    """Which repository: a nested one, or (None) the worktree's own; its object format, if the host says; and the names
-    of objects that the host has.
+    """Which repository: a nested one, or (None) the worktree's own; its object format, if the host says; the names
+    of objects that the host has; and the refs that went in, where that is known.
     """
 
     place: Place | None = None
     object_format: str = ""
     known: tuple[str, ...] = ()
+    start: dict[str, str] | None = None
 
 
 def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
@@ -94,15 +97,28 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     if going_on or (tree and wip and not wip["index_tree"]):
         more, unmerged = in_progress.refs(repo, scratch, at, tree, known)
         refs += [ref for ref in more if not careful or sound(repo, [str(ref["oid"])], known)]
+    refs, removed = since(repo.start, refs, found)
     told = {
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
-        "refs": [ref for ref in refs if ref["oid"]], "stash": stash,
+        "refs": refs, "removed": removed, "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
         "nested": [] if inner else nested.find(repo), "wip_state": state,
         "left_out": [{"path": path, "reason": why} for path, why in list(repo.left_out.items())[:MAX_NAMED]],
         "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}
+
+
+def since(
+    start: dict[str, str] | None, refs: list[dict[str, str | None]], found: Refs
+) -> tuple[list[dict[str, str | None]], list[str] | None]:
+    """Of `refs` those that differ from the start, and the names of what is gone; where there is no start: all, None."""
+    there = [ref for ref in refs if ref["oid"]]
+    if start is None:
+        return there, None
+    names = {name for _, name in found.rows}
+    changed = [ref for ref in there if start.get(str(ref["name"])) != ref["oid"]]
+    return changed, [name for name in start if name not in names]
 
 
 def wip_state(repo: Repo, tree: str | None, wip: dict[str, str | None] | None) -> str:
@@ -207,7 +223,7 @@ def parse(line: bytes) -> tuple[str, str, Asked]:
         raise ExportError("the request has no nonce")
     place = (str(request["git_dir"]), request.get("path")) if "git_dir" in request else None
     sound_names = tuple(oid for oid in known if re.fullmatch(r"[0-9a-f]{40,64}", oid))
-    return request["op"], nonce, Asked(place, str(request.get("object_format", "")), sound_names)
+    return request["op"], nonce, Asked(place, str(request.get("object_format", "")), sound_names, request.get("start"))
 
 
 def answer(path: str, line: bytes, out: IO[bytes]) -> int:
@@ -285,6 +301,7 @@ def opened(path: str, what: Asked, scratch: Scratch) -> Repo:
     if what.object_format and what.object_format != repo.object_format and not what.place:
         why = f"its objects are {repo.object_format}, the host's are {what.object_format}"
         return shadow.open_repo(checkout, git_dir, scratch, why, object_format=what.object_format)
+    repo.start = what.start
     return repo
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 from collections.abc import Mapping
@@ -84,12 +85,15 @@ def programs() -> dict[str, GuestFile]:
     }
 
 
-def personal(config: GuestConfig, *, host_key: bytes = b"", authorized_keys: bytes = b"") -> dict[str, GuestFile]:
-    """What makes a machine this sandbox's."""
+def personal(
+    config: GuestConfig, *, start: Mapping[str, str], host_key: bytes = b"", authorized_keys: bytes = b""
+) -> dict[str, GuestFile]:
+    """What makes a machine this sandbox's. `start`: the refs that went in; those are not listed on the way home."""
     template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
     return {
         "sshd_config": GuestFile(sshd_config(template, config.env), 0o600),
         "config.json": GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
+        "start-refs.json": GuestFile(json.dumps(dict(start), separators=(",", ":")).encode("ascii"), 0o600),
         "host_key": GuestFile(host_key, 0o600),
         "authorized_keys": GuestFile(authorized_keys),
     }

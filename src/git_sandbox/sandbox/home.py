@@ -161,7 +161,7 @@ def _import(
     known = [*known_objects(box.repo, box.refs), *record.stash]
     extra = {"object_format": record.object_format, "end": end}
     reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
-    told = manifest.parse(reply.header, object_format=record.object_format)
+    told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
     took = collect(
         box.repo,
         box.refs,

@@ -202,6 +202,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
     keys = session.Keys(directory.keys)
     return guestfiles.personal(
         config,
+        start=record.refs,
         host_key=keys.host.read_bytes() if run else b"",
         authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
     )
