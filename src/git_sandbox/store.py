@@ -6,7 +6,6 @@ A sandbox is a directory (`paths.SandboxDir`) and refs in the repository; each o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -14,25 +13,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import jsontext, paths, registry
+from git_sandbox import jsontext, locks, paths, reconcile, registry
+from git_sandbox import record as noted
 from git_sandbox.errors import HostResourceError, RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.paths import SandboxDir
-from git_sandbox.transport.manifest import Changes
+from git_sandbox.record import WORKSPACE, NestedRecord, Record, decode, load
 from git_sandbox.trash import note as trashed
 
 if TYPE_CHECKING:
     from git_sandbox.trash.note import Note
     from git_sandbox.trash.objects import Holder
 
-SCHEMA = 1
-WORKSPACE = "/workspace"  # of every guest
+__all__ = ["WORKSPACE", "NestedRecord", "Record", "decode", "load"]  # beside what is defined here
 
 
 class State(StrEnum):
@@ -42,55 +41,6 @@ class State(StrEnum):
     REFS = "refs"  # only refs are left
     BROKEN = "broken"  # a directory whose record cannot be read
     TRASH = "trash"  # dropped, or ended unchanged: out of sight until it is restored or expires
-
-
-class NestedRecord(msgspec.Struct, frozen=True):
-    """A repository inside the worktree, as it went in. Paths of the guest's are relative to the worktree."""
-
-    git_dir: str
-    path: str | None  # where it is checked out, None for a submodule that is not
-    host: str  # its git directory here
-    host_worktree: str | None
-    state: str | None  # digest of all that is committed, None with uncommitted work
-    base: str | None
-    refs: dict[str, str] = {}
-    stash: tuple[str, ...] = ()
-    snapshot: str | None = None  # trees of worktree and index where these differ from `base`
-    index_tree: str | None = None
-    broken: str = ""  # why git could not use it when it went in
-
-
-class Record(msgspec.Struct, frozen=True):
-    """`record.json`. Written by us only; a guest never sees it."""
-
-    id: str
-    worktree: str
-    git_dir: str
-    common_dir: str
-    object_format: str
-    created: float  # seconds since the epoch
-    base: str | None  # commit HEAD was at, None when unborn
-    base_symref: str | None  # branch HEAD was on, None when detached
-    snapshot: str  # tree W0: what the worktree held
-    index_tree: str | None  # what was staged, None while paths were unmerged
-    backend: str
-    image: str  # key of the guest image
-    cpus: int
-    memory: int  # MiB
-    net: str
-    refs: dict[str, str] = {}  # branches, tags and notes when it was taken
-    stash: tuple[str, ...] = ()
-    nested: tuple[NestedRecord, ...] = ()
-    pid: int = 0  # who supervises the machine; only meaningful while the lock is held
-    brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
-    exit_code: int | None = None
-    partly: tuple[str, ...] = ()  # what of it did not come home, a name and a reason each; safe to print
-    changes: Changes | None = None  # what differed from the start when it last came home; None: nobody has looked
-    origin: str | None = None  # the sandbox whose disk this one began with
-    command: tuple[str, ...] = ()
-    workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
-    home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
-    schema: int = SCHEMA
 
 
 @dataclass(frozen=True)
@@ -110,11 +60,12 @@ class Entry:
 
 @dataclass
 class Box:
-    """A sandbox of ours: its directory with the lock held."""
+    """A sandbox of ours: its directory with the lock held. `visiting`: that belongs to another repository."""
 
     begun: Repository
     id: SandboxId
     directory: SandboxDir
+    visiting: bool = False
     anchor: Anchor | None = None  # while the block of `create` or `open_existing` lasts
 
     @property
@@ -154,18 +105,14 @@ class Box:
         return SandboxRefs(self.id)
 
     def save(self, record: Record) -> Record:
-        """Write the record durably, and a copy of it into the repository (`refs/sandbox-meta/<id>`)."""
-        encoded = jsontext.encode(record, indent=2)
-        fresh = self.directory.record.with_suffix(".new")
-        try:
-            with fresh.open("wb") as out:
-                out.write(encoded)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(self.directory.record)
-        except OSError as error:
-            raise HostResourceError(f"cannot write {self.directory.record}", cause=str(error)) from error
-        return record
+        """Write the record durably, with the refs that the sandbox has here now."""
+        refs = {} if self.homeless or self.visiting else self.repo.refs(*self.refs.patterns)
+        return noted.save(self.directory, record, refs)
+
+    def remember(self) -> None:
+        """Note what came home."""
+        if not self.visiting:
+            noted.remember(self.directory, self.repo.refs(*self.refs.patterns))
 
 
 def reopened(box: Box, entry: Entry) -> Record:
@@ -285,7 +232,7 @@ def _mkdir(path: Path) -> bool:
     return True
 
 
-LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`_held`) has its lock for an instant
+LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`locks.held`) has its lock for an instant
 
 
 @contextlib.contextmanager
@@ -296,32 +243,17 @@ def _lock(directory: SandboxDir) -> Iterator[None]:
         except FileNotFoundError:
             raise _dropped(directory) from None
         deadline = time.monotonic() + LOOKING
-        while not _locked(handle):
+        while not locks.taken(handle):
             if time.monotonic() > deadline:
                 raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends")
             time.sleep(0.02)
-        if not _same(handle, directory.lock):
+        if not locks.there(handle, directory.lock):
             raise _dropped(directory)
         yield
 
 
 def _dropped(directory: SandboxDir) -> StateError:
     return StateError(f"sandbox `{directory.root.name}` was dropped by another process", hint="`sandbox ls --all`")
-
-
-def _same(handle: IO[str], path: Path) -> bool:
-    """Whether the lock is still where it was opened: its sandbox may have gone to the trash meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    return False
-
-
-def _locked(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -354,16 +286,16 @@ def entries(repo: Repository) -> list[Entry]:
 def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
     """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
     root = state_directory(repo)
-    names = (
-        {each.name for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)} if root.is_dir() else set()
-    )
-    records = {SandboxId(name): load(SandboxDir(root / name)) for name in names}
+    places = [each for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)] if root.is_dir() else []
+    records = {SandboxId(each.name): load(SandboxDir(each)) for each in places}
     everything = repo.refs(*_ROOTS, *starts(records.values()))
     refs = _by_id(everything)
     for name in trashed.ids(root) & (refs.keys() - records.keys()):
         if (gone := trashed.read(root, name)) and trashed.leftover(gone, refs[name]):
             del refs[name]  # of a process that was killed while it moved the sandbox to the trash
-    found = [_entry(SandboxDir(root / name), name, records.get(name), refs.get(name, {})) for name in {*records, *refs}]
+    found = [
+        _looked_at(repo, SandboxDir(root / name), records.get(name), refs.get(name, {})) for name in {*records, *refs}
+    ]
     found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
     return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
 
@@ -378,47 +310,54 @@ def _entry(directory: SandboxDir, name: SandboxId, record: Record | None, refs: 
     return Entry(name, _state(directory, record), record, directory, refs)
 
 
-def load(directory: SandboxDir) -> Record | None:
-    """The record in a directory, None when there is none or it is damaged."""
-    try:
-        return decode(directory.record.read_bytes())
-    except OSError:
-        return None
+def _looked_at(repo: Repository, directory: SandboxDir, record: Record | None, refs: dict[RefName, Oid]) -> Entry:
+    if record is not None:
+        record, refs = reconcile.settled(repo, directory, record, refs)
+    return _entry(directory, SandboxId(directory.root.name), record, refs)
 
 
-def decode(encoded: bytes) -> Record | None:
-    """A record from its JSON, None when it is damaged.
+def entries_in(root: Path) -> list[Entry]:
+    """What a state directory knows by itself, without a repository: no refs."""
+    places = [SandboxDir(each) for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)]
+    found = [_entry(each, SandboxId(each.root.name), load(each), {}) for each in places]
+    return sorted(found, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
 
-    Object names are checked: the copy in the repository may be anybody's, and git would take `--output=` for an option.
+
+def remember(repo: Repository, name: str) -> None:
+    """Note the refs that a sandbox has now: a merge has made one, say."""
+    noted.remember(directory(repo, name), repo.refs(*SandboxRefs(sandbox_id(name)).patterns))
+
+
+@contextlib.contextmanager
+def reserved(repo: Repository, wanted: SandboxId) -> Iterator[Path]:
+    """An empty directory for another repository's sandbox in this one's, named `wanted` if that is free. It goes again
+    unless something has taken its place.
     """
+    root, taken = registry.claim(repo), set(ref_ids(repo))
+    free = wanted not in taken and wanted not in trashed.ids(root) and _mkdir(root / wanted)
+    place = root / wanted if free else _claim(root, None, taken)
     try:
-        record = jsontext.decode(encoded, Record)
-        told = (*record.refs.values(), *record.stash, *record.home.values())
-        for value in (record.base, record.snapshot, record.index_tree, *told):
-            if value is not None:
-                oid(value)
-    except ValueError:
-        return None
-    return record
+        yield place
+    finally:
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+@contextlib.contextmanager
+def opened(repo: Repository, entry: Entry, name: str) -> Iterator[Box]:
+    """A sandbox of another repository, with its lock held, as one of `repo` that is called `name`."""
+    with _lock(entry.directory), Box(repo, SandboxId(name), entry.directory, visiting=True).anchored() as box:
+        yield box
 
 
 def _state(directory: SandboxDir, record: Record | None) -> State:
     if not directory.root.is_dir():
         return State.REFS
-    if _held(directory):
+    if locks.held(directory.lock):
         return State.RUNNING
     if record is None:
         return State.BROKEN
     return State.STOPPED if record.brought_home is not None else State.RECOVERABLE
-
-
-def _held(directory: SandboxDir) -> bool:
-    with contextlib.suppress(FileNotFoundError), directory.lock.open("r") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def ref_ids(repo: Repository) -> set[SandboxId]:

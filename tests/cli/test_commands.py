@@ -209,10 +209,11 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "cli", "cli.columns", "cli.listing", "errors", "git", "git.anchor", "git.command", "git.gitdirs",
-            "git.identity", "git.names", "git.repo", "registry",
-        "integrate", "integrate.overview", "jsontext", "paths", "process", "sandbox", "sandbox.inspect",
-        "sandbox.overview", "signals", "store", "text", "trash", "trash.note",
+        "__main__", "cli", "cli.columns", "cli.listing", "cli.ondisk", "errors", "git", "git.anchor", "git.command",
+        "git.gitdirs", "git.gitvariables", "git.identity", "git.large", "git.names", "git.putback", "git.repo", "guest",
+        "guest.stage", "integrate", "integrate.overview", "jsontext", "locks", "notices", "paths", "process",
+        "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.overview", "settings",
+        "signals", "store", "text", "transport", "transport.manifest", "transport.wire", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()

@@ -66,7 +66,7 @@ def test_commits_on_another_branch_or_tag_are_not_merged(repo: GitRepo, capsys: 
     box.home()
     assert listed(capsys)["one"]["merged"] is False
     tip = repo.git("rev-parse", "refs/sandbox-heads/one/side")
-    repo.git("update-ref", "-d", "refs/sandbox-heads/one/side")
+    repo.git("update-ref", "refs/sandbox-heads/one/side", "HEAD")
     assert listed(capsys)["one"]["merged"] is True
     repo.git("tag", "-a", "-m", "annotated", "v1", tip)
     repo.git("update-ref", "refs/sandbox-tags/one/v1", "refs/tags/v1")

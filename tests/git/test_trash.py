@@ -68,6 +68,7 @@ def full(host: GitRepo) -> Sandbox:
     inner.commit("inside", {"x": "1\n"})
     inner.path.joinpath(".git").rename(place / "nested/inner.git")
     place.joinpath("console.log").write_text("booted\n")
+    store.entries(made.repo)  # who looks notes the refs
     return made
 
 
@@ -168,6 +169,8 @@ def test_only_refs_whose_history_is_gone_stay_in_the_trash(repo: GitRepo) -> Non
 def test_only_a_directory_is_left_of_it(repo: GitRepo) -> None:
     made = full(repo)
     repo.git("update-ref", "--stdin", input="".join(f"delete {ref}\n" for ref in refs_of(repo)).encode())
+    gc(repo)
+    store.entries(made.repo)  # else they are put back
     before = state_of(repo)
     drop(made.repo, "vm-1", force=True)
     trashed.restore(made.repo, "vm-1")

@@ -126,7 +126,10 @@ class Sandbox:
         planned = plan(self.repository, found.base, request)
         if planned.possible and planned.question and not yes:
             raise UsageError(f"not merged without asking: {planned.question}", hint="look at it, then say yes=True")
-        return merge(self.repository, found.base, request)
+        try:
+            return merge(self.repository, found.base, request)
+        finally:
+            store.remember(self.repository, self.id)
 
     def undo(self) -> Undone:
         """Take back the last merge of this sandbox."""

@@ -51,9 +51,9 @@ def size(count: int) -> str:
     raise AssertionError  # the loop returns at its last unit
 
 
-def number(count: int, what: str) -> str:
+def number(count: int, what: str, many: str = "") -> str:
     """`1 machine`, `2 machines`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count} {what}" if count == 1 else f"{count} {many or f'{what}s'}"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

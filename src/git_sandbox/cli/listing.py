@@ -7,8 +7,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from git_sandbox import signals
+from git_sandbox import notices, signals
 from git_sandbox.cli import columns, ondisk
 from git_sandbox.errors import Interrupted, SandboxError
 from git_sandbox.git import repo as repos
@@ -17,6 +18,9 @@ from git_sandbox.sandbox import overview
 from git_sandbox.sandbox.overview import Row
 from git_sandbox.store import State
 from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from git_sandbox.sandbox.everywhere import Elsewhere
 
 _NAMED = 2  # siblings named under OVERLAP; --json has them all
 _NONE = "No sandboxes in this repository. `sandbox` starts one."
@@ -34,6 +38,8 @@ def quick() -> int | None:
     if not sys.stdout.isatty() or columns.plain():
         shown = shown.replace(columns.BOLD, "").replace(columns.PLAIN, "")
     try:
+        for notice in notices.heard():
+            sys.stderr.write(f"note: {notice}\n")
         sys.stdout.write(f"{shown}\n")
         sys.stdout.flush()
     except BrokenPipeError:
@@ -97,3 +103,25 @@ def _base(row: Row) -> str:
     if not row.base:
         return "(unborn)"
     return f"{one_line(row.branch or '(detached)', limit=30)}@{row.base[:8]}{'+' if row.moved else ''}"
+
+
+_EVERYWHERE = ("NAME", "STATE", "AGE", "DISK", "REPOSITORY", "COMMAND")
+
+
+def everywhere(rows: list[Elsewhere], total: int) -> str:
+    """Those of all repositories, with the disk that all together take."""
+    if not rows:
+        return "No sandboxes in any repository."
+    shown = columns.table(_EVERYWHERE, [_elsewhere(row) for row in rows])
+    return f"{shown}\n{columns.number(len(rows), 'sandbox', 'sandboxes')}, {columns.size(total)} on disk"
+
+
+def _elsewhere(row: Elsewhere) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.state.value,
+        columns.age(row.created) if row.created else "-",
+        columns.size(row.disk_bytes) if row.disk_bytes else "-",
+        one_line(row.repository, limit=300) + (" (gone)" if row.gone else ""),
+        one_line(shlex.join(row.command), limit=40) or "(shell)",
+    )

@@ -18,8 +18,9 @@ EVERY = 2.0  # seconds between two looks of --watch
 @click.command("ls")
 @click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Show what is in the trash as well.")
+@click.option("--everywhere", is_flag=True, help="Those of all repositories, also of one that is gone.")
 @common.json_option
-def command(watch: bool, everything: bool, as_json: bool) -> Result:
+def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> Result:
     """List the sandboxes of this repository.
 
     STATE is running, recoverable (its disk holds work that is not home: `sandbox recover ID`), stopped (everything is
@@ -33,18 +34,35 @@ def command(watch: bool, everything: bool, as_json: bool) -> Result:
     workspace, in repositories inside); and unknown when its guest could not be looked through. OVERLAP names the other
     sandboxes that changed some of the same files, and how many; `sandbox compare` says more.
 
+    With --everywhere, from any directory: each sandbox by a name that no other has, its disk, and where its repository
+    was last seen; "gone" when it is not there any more. `sandbox recover NAME --into REPO` brings the work of such a
+    one into another repository. A repository that was moved is known again as soon as a command is run in it.
+
     \b
     Examples:
       sandbox ls
       sandbox ls --watch
       sandbox ls --all
+      sandbox ls --everywhere
       sandbox ls --json | jq -r '.data[] | select(.state == "recoverable").id'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if everywhere:
+        if watch or everything:
+            raise UsageError("--everywhere goes with no other way of listing")
+        return _everywhere()
     repo = listing.repository()
     if watch:
         return _watched(repo, everything=everything, as_json=as_json)
     rows = _rows(repo, everything=everything)
     return Result("ls", rows, text=listing.text(rows))
+
+
+def _everywhere() -> Result:
+    from git_sandbox.sandbox import everywhere
+
+    rows = everywhere.rows()
+    total = sum(row.disk_bytes for row in rows)
+    return Result("ls", {"sandboxes": rows, "disk_bytes": total}, text=listing.everywhere(rows, total))
 
 
 def _rows(repo: Repository, *, everything: bool) -> list[Row]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import ask, common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import IntegrateError, UsageError
@@ -91,7 +92,10 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
         return _patches(repo, target, given["patches"])
     message, sign = given["message"] or None, not given["no_gpg_sign"]
     request = Request(found.entry.id, target, mode, _picked(repo, picks), message, sign)
-    return _merge(repo, found, request, given)
+    try:
+        return _merge(repo, found, request, given)
+    finally:
+        store.remember(repo, name)
 
 
 def _refuse_several(given: dict[str, Any], mode: Mode) -> None:

@@ -1,27 +1,44 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from git_sandbox.cli import common, progress, words
 from git_sandbox.cli.result import Result
-from git_sandbox.sandbox import drop, uncommitted
+from git_sandbox.errors import RepositoryError, UsageError
+from git_sandbox.git import repo as repos
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import drop, everywhere, transfer, uncommitted
+from git_sandbox.sandbox.drop import Recovered
 from git_sandbox.sandbox.inspect import base_of
+from git_sandbox.text import one_line
 
 
 @click.command("recover")
 @click.argument("name", metavar="[ID]", required=False, shell_complete=common.complete_ids)
+@click.option(
+    "--into", metavar="REPO", type=click.Path(path_type=Path, file_okay=False), help="Into this repository instead."
+)
 @common.json_option
-def command(name: str | None, as_json: bool) -> Result:
+def command(name: str | None, into: Path | None, as_json: bool) -> Result:
     """Bring home what is on the disk of a sandbox that ended badly; of all recoverable ones without ID.
 
     A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches,
     tags, stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`.
 
+    With --into the work comes into another repository than the one it was made of, which may be gone: then the sandbox
+    itself, with its disk, is that repository's from then on. `sandbox ls --everywhere` has the names of all sandboxes;
+    ID alone is enough where no other sandbox has it.
+
     \b
     Examples:
       sandbox recover                  all that need it
       sandbox recover vm-1
+      sandbox recover app-0123456789abcdef/vm-1 --into ../app
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if into is not None:
+        return _into(name, into, as_json=as_json)
     repo = common.repository()
     names = [name] if name else drop.recoverable(repo)
     lines, data = [], []
@@ -29,9 +46,32 @@ def command(name: str | None, as_json: bool) -> Result:
         with progress.shown(quiet=as_json) as say:
             found = drop.recover(repo, each, say)
         data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
-        lines += words.homecoming(repo, found.record, found.home) or [f"Sandbox {each}: no new commits."]
-        took = found.home.collected
-        if uncommitted.new_work(repo, base_of(repo, found.record), took.head, took.wip):
-            lines.append(f"Uncommitted work is in refs/sandbox-wip/{each}: `sandbox diff --wip {each}`")
-        lines += [f"warning: {text}" for text in found.home.warnings]
+        lines += _said(repo, found)
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")
+
+
+def _said(repo: Repository, found: Recovered) -> list[str]:
+    took = found.home.collected
+    lines = words.homecoming(repo, found.record, found.home) or [f"Sandbox {found.id}: no new commits."]
+    if uncommitted.new_work(repo, base_of(repo, found.record), took.head, took.wip):
+        lines.append(f"Uncommitted work is in refs/sandbox-wip/{found.id}: `sandbox diff --wip {found.id}`")
+    return lines + [f"warning: {text}" for text in found.home.warnings]
+
+
+def _into(name: str | None, place: Path, *, as_json: bool) -> Result:
+    if name is None:
+        raise UsageError("--into needs the name of a sandbox", hint="`sandbox ls --everywhere` lists all of them")
+    target = repos.discover(place)
+    try:
+        here: Repository | None = common.repository()
+    except RepositoryError:
+        here = None
+    found = everywhere.find(name, here)
+    with progress.shown(quiet=as_json) as say:
+        done = transfer.into(target, found, say)
+    took, new = done.recovered.home.collected, done.recovered.id
+    lines = _said(target, done.recovered)
+    if done.moved:
+        lines.append(f"The sandbox is one of {one_line(str(target.worktree), limit=300)} now: {new}")
+    data = {"id": new, "head": took.head, "wip": took.wip, "from": found.name, "moved": done.moved}
+    return Result("recover", [data], text="\n".join(lines))

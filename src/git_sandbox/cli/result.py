@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from git_sandbox import notices
 from git_sandbox.cli import columns
 from git_sandbox.errors import SandboxError
 
@@ -37,6 +38,7 @@ def colours() -> bool | None:
 
 
 def show(result: Result, *, as_json: bool) -> None:
+    _notices()
     if as_json:
         _envelope(result.command, "ok", result.data, [])
         return
@@ -48,6 +50,7 @@ def show(result: Result, *, as_json: bool) -> None:
 
 def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
     """Message, cause and next step on stderr, or the envelope on stdout."""
+    _notices()
     if as_json:
         row = {
             "kind": error.kind, "message": error.message, "cause": error.cause, "hint": error.hint,
@@ -60,6 +63,11 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
         click.echo(f"  {line}", err=True)
     if error.hint:
         click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=colours())
+
+
+def _notices() -> None:
+    for notice in notices.heard():
+        click.echo(f"note: {notice}", err=True, color=colours())
 
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:

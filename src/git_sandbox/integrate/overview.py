@@ -24,6 +24,15 @@ def peeled(git: Git, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, st
     return {name: oid(each) for name, each in zip(wanted, answers, strict=True) if not each.endswith(" missing")}
 
 
+def there(repo: Repository, names: Iterable[str]) -> list[Oid]:
+    """Those of `names` that the repository has: a stash entry of the user's may have been dropped, and collected."""
+    wanted = list(map(oid, names))
+    if not wanted:
+        return []
+    answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=_tips(wanted)).splitlines()
+    return [each for each, answer in zip(wanted, answers, strict=True) if not answer.endswith(" missing")]
+
+
 def contents(repo: Repository, names: Iterable[Oid]) -> dict[Oid, bytes]:
     """The bytes of each object; those that are not there are left out. For objects made by us, not for a guest's."""
     wanted = list(dict.fromkeys(names))

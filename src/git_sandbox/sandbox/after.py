@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from git_sandbox import store
 from git_sandbox.errors import IntegrateError, SandboxError
 from git_sandbox.git import usercommit
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
@@ -70,7 +71,10 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
         target, problem = _done(repo, record, head, work, choice), _in_progress(record, home) if refused else ""
     except SandboxError as error:  # no name and address to commit with, for one
         target, choice, problem = head, "keep", _said(error)
-    found = _merge(repo, record, home, target, questions, on_exit=on_exit)
+    try:
+        found = _merge(repo, record, home, target, questions, on_exit=on_exit)
+    finally:
+        store.remember(repo, record.id)
     return dataclasses.replace(found, dirty=choice, dirty_problem=problem)
 
 

@@ -18,6 +18,7 @@ from git_sandbox.errors import CollectError, MachineError, RepositoryError, Sand
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
+from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import lfs, nested, reach, trashed
 from git_sandbox.sandbox.lfs import LfsHome
@@ -158,7 +159,7 @@ def _import(
     end: bool = False,
 ) -> Home:
     progress("Collecting commits and uncommitted work")
-    known = [*known_objects(box.repo, box.refs), *record.stash]
+    known = [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
     extra = {"object_format": record.object_format, "end": end}
     reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
@@ -170,6 +171,7 @@ def _import(
         quarantine=box.directory.quarantine,
         given=record.refs,
     )
+    box.remember()
     content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)

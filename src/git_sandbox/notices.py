@@ -1,0 +1,19 @@
+"""What was found and mended on the way to something else, for whoever talks to the user."""
+
+from __future__ import annotations
+
+_MOST = 100  # kept for somebody who never asks
+_said: list[str] = []
+
+
+def say(text: str) -> None:
+    """`text` must be safe to print."""
+    if text not in _said and len(_said) < _MOST:
+        _said.append(text)
+
+
+def heard() -> tuple[str, ...]:
+    """All that was said since the last time."""
+    found = tuple(_said)
+    _said.clear()
+    return found

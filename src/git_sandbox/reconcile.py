@@ -1,0 +1,94 @@
+"""What came home stays: refs of a sandbox that something else removed are put back as its record has them.
+
+A mirror's `git fetch --prune` or a tidying script knows nothing of sandboxes. Where the objects are gone, too, the
+sandbox does not count as home any more: its disk has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from git_sandbox import locks, notices
+from git_sandbox import record as noted
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
+from git_sandbox.git.putback import PutBack, put_back
+from git_sandbox.git.repo import Repository
+from git_sandbox.paths import SandboxDir
+from git_sandbox.record import Record
+from git_sandbox.text import one_line
+
+SHOWN = 3  # refs named
+_OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")  # not the guest's work
+
+Refs = dict[RefName, Oid]
+
+
+def settled(repo: Repository, directory: SandboxDir, record: Record, refs: Refs) -> tuple[Record, Refs]:
+    """Record and refs of a sandbox, after what was missing has been put back, or what is new has been noted.
+
+    Nothing is put back while somebody else has the sandbox: it may be on its way to the trash, and one that runs brings
+    everything home at its end.
+    """
+    if _missing(directory, record, refs):
+        with locks.tried(directory.lock) as ours:
+            if ours:
+                return _mended(repo, directory) or (record, refs)
+    elif any(record.home.get(name) != value for name, value in refs.items()):
+        with contextlib.suppress(HostResourceError):
+            record = noted.save(directory, record, refs)
+    return record, refs
+
+
+def _missing(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid]) -> Refs:
+    home = {RefName(name): Oid(value) for name, value in record.home.items()}
+    return {name: value for name, value in _own(directory).own(home).items() if name not in refs}
+
+
+def _own(directory: SandboxDir) -> SandboxRefs:
+    return SandboxRefs(SandboxId(directory.root.name))
+
+
+def _mended(repo: Repository, directory: SandboxDir) -> tuple[Record, Refs] | None:
+    """With the sandbox's lock held: everything is looked at once more, for others may have been faster."""
+    record = noted.load(directory)
+    if record is None:
+        return None
+    refs = repo.refs(*_own(directory).patterns)
+    found = put_back(repo.git, _missing(directory, record, refs))
+    _say(directory, found)
+    with contextlib.suppress(HostResourceError):
+        record = _forgotten(directory, record, found.lost)
+    return record, {**refs, **found.done}
+
+
+def _forgotten(directory: SandboxDir, record: Record, lost: Mapping[RefName, Oid]) -> Record:
+    """Without what cannot be put back. The guest's work among it has to come home again."""
+    if not lost:
+        return record
+    again = directory.has_disk() and any(not name.startswith(_OURS) for name in lost)
+    with noted.changing(directory):
+        home = {name: value for name, value in record.home.items() if name not in lost}
+        made = msgspec.structs.replace(record, home=home, brought_home=None if again else record.brought_home)
+        noted.write(directory, made)
+    return made
+
+
+def _say(directory: SandboxDir, found: PutBack) -> None:
+    name = directory.root.name
+    if found.done:
+        notices.say(f"refs of sandbox `{name}` had been removed and are back: {_named(found.done)}")
+    if found.blocked:
+        notices.say(f"refs of sandbox `{name}` are gone, and others are in their way: {_named(found.blocked)}")
+    if found.lost:
+        where = f"`sandbox recover {name}` brings it again" if directory.has_disk() else "it has no disk either"
+        notices.say(f"work of sandbox `{name}` is not in this repository any more: {_named(found.lost)}: {where}")
+
+
+def _named(refs: Iterable[RefName]) -> str:
+    names = sorted(refs, key=lambda name: (name.startswith(_OURS), not name.startswith(SandboxRefs.HEAD_ROOT), name))
+    shown = ", ".join(one_line(name, limit=100) for name in names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

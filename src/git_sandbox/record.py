@@ -1,0 +1,142 @@
+"""What is written down of each sandbox, and who may change it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from git_sandbox import jsontext
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git.names import Oid, RefName, oid
+from git_sandbox.paths import SandboxDir
+from git_sandbox.transport.manifest import Changes
+
+SCHEMA = 1
+WORKSPACE = "/workspace"  # of every guest
+
+
+class NestedRecord(msgspec.Struct, frozen=True):
+    """A repository inside the worktree, as it went in. Paths of the guest's are relative to the worktree."""
+
+    git_dir: str
+    path: str | None  # where it is checked out, None for a submodule that is not
+    host: str  # its git directory here
+    host_worktree: str | None
+    state: str | None  # digest of all that is committed, None with uncommitted work
+    base: str | None
+    refs: dict[str, str] = {}
+    stash: tuple[str, ...] = ()
+    snapshot: str | None = None  # trees of worktree and index where these differ from `base`
+    index_tree: str | None = None
+    broken: str = ""  # why git could not use it when it went in
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`record.json`. Written by us only; a guest never sees it."""
+
+    id: str
+    worktree: str
+    git_dir: str
+    common_dir: str
+    object_format: str
+    created: float  # seconds since the epoch
+    base: str | None  # commit HEAD was at, None when unborn
+    base_symref: str | None  # branch HEAD was on, None when detached
+    snapshot: str  # tree W0: what the worktree held
+    index_tree: str | None  # what was staged, None while paths were unmerged
+    backend: str
+    image: str  # key of the guest image
+    cpus: int
+    memory: int  # MiB
+    net: str
+    refs: dict[str, str] = {}  # branches, tags and notes when it was taken
+    stash: tuple[str, ...] = ()
+    nested: tuple[NestedRecord, ...] = ()
+    pid: int = 0  # who supervises the machine; only meaningful while the lock is held
+    brought_home: float | None = None  # when everything on the disk was last collected, seconds since the epoch
+    exit_code: int | None = None
+    partly: tuple[str, ...] = ()  # what of it did not come home, a name and a reason each; safe to print
+    changes: Changes | None = None  # what differed from the start when it last came home; None: nobody has looked
+    origin: str | None = None  # the sandbox whose disk this one began with
+    command: tuple[str, ...] = ()
+    workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
+    home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
+    schema: int = SCHEMA
+
+
+def load(directory: SandboxDir) -> Record | None:
+    """The record in a directory, None when there is none or it is damaged."""
+    try:
+        return decode(directory.record.read_bytes())
+    except OSError:
+        return None
+
+
+def decode(encoded: bytes) -> Record | None:
+    """A record from its JSON, None when it is damaged.
+
+    Object names are checked: the copy in the repository may be anybody's, and git would take `--output=` for an option.
+    """
+    try:
+        record = jsontext.decode(encoded, Record)
+        told = (*record.refs.values(), *record.stash, *record.home.values())
+        for value in (record.base, record.snapshot, record.index_tree, *told):
+            if value is not None:
+                oid(value)
+    except ValueError:
+        return None
+    return record
+
+
+@contextlib.contextmanager
+def changing(directory: SandboxDir) -> Iterator[None]:
+    """One process at a time changes the record: a supervisor, a sync, a merge, or somebody who only looks."""
+    try:
+        handle = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write(directory: SandboxDir, record: Record) -> None:
+    """Durably, all or nothing."""
+    fresh = directory.record.with_suffix(".new")
+    try:
+        with fresh.open("wb") as out:
+            out.write(jsontext.encode(record, indent=2))
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(directory.record)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def save(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid]) -> Record:
+    """Write the record, with all that ever came home: what it knew, what another process noted, `refs` as they are."""
+    with changing(directory):
+        before = load(directory)
+        now = {str(name): str(value) for name, value in refs.items()}
+        made = msgspec.structs.replace(record, home=(before.home if before else {}) | record.home | now)
+        write(directory, made)
+    return made
+
+
+def remember(directory: SandboxDir, refs: Mapping[RefName, Oid]) -> None:
+    """Note the refs that a sandbox has now. What cannot be noted is at the next look."""
+    with contextlib.suppress(HostResourceError), changing(directory):
+        record = load(directory)
+        home = {str(name): str(value) for name, value in refs.items()}
+        if record is not None and not home.items() <= record.home.items():
+            write(directory, msgspec.structs.replace(record, home=record.home | home))
+
+
+def _unwritable(directory: SandboxDir, error: OSError) -> HostResourceError:
+    return HostResourceError(f"cannot write {directory.record}", cause=error.strerror or str(error))

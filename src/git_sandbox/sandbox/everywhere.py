@@ -1,0 +1,107 @@
+"""The sandboxes of all repositories of this user, whether their repository is still there or not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_sandbox import registry, store
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.git import gitdirs
+from git_sandbox.git.names import is_sandbox_id
+from git_sandbox.git.repo import Repository
+from git_sandbox.registry import StateDirectory
+from git_sandbox.store import Entry, State
+
+SEPARATOR = "/"
+SHOWN = 5  # sandboxes named where a name fits several
+_KEY = re.compile(r"[a-z0-9-]{1,60}")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """One sandbox. `name`: what tells it from those of all other repositories. `repository`: where that was last seen.
+    `gone`: it is not there any more (or was moved, and nobody has used the tool in it since).
+    """
+
+    name: str
+    id: str
+    state: State
+    created: float  # seconds since 1970
+    repository: str
+    gone: bool
+    disk_bytes: int
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sandbox by its directory. `common_dir`: of its repository; None when that is gone."""
+
+    of: StateDirectory
+    entry: Entry
+    common_dir: Path | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.of.key}{SEPARATOR}{self.entry.id}"
+
+
+def rows() -> list[Elsewhere]:
+    """All of them, by repository, the oldest first."""
+    return [_row(each) for each in _all()]
+
+
+def _all() -> list[Found]:
+    return [
+        Found(each, entry, _there(each, entry)) for each in registry.every() for entry in store.entries_in(each.root)
+    ]
+
+
+def _row(found: Found) -> Elsewhere:
+    entry, record = found.entry, found.entry.record
+    return Elsewhere(
+        found.name,
+        entry.id,
+        entry.state,
+        record.created if record else 0.0,
+        str(_place(found)),
+        found.common_dir is None,
+        entry.disk_bytes,
+        record.command if record else (),
+    )
+
+
+def _place(found: Found) -> Path | str:
+    if found.of.seen is not None:
+        return found.of.seen.worktree
+    return Path(found.entry.record.worktree) if found.entry.record else "?"
+
+
+def _there(each: StateDirectory, entry: Entry) -> Path | None:
+    if each.seen is not None:
+        return each.seen.path if each.seen.holds() else None
+    common = Path(entry.record.common_dir) if entry.record else None  # from before repositories had an identity
+    return common if common is not None and gitdirs.is_git_dir(common) else None
+
+
+def find(name: str, repo: Repository | None) -> Found:
+    """The sandbox of that name: `ID` in `repo` or else anywhere, or `REPOSITORY/ID` as `rows` has it, of which the
+    beginning is enough. Raises StateError for none, and for several.
+    """
+    key, _, wanted = name.rpartition(SEPARATOR)
+    if not is_sandbox_id(wanted) or (key and not _KEY.fullmatch(key)):
+        raise UsageError("that is not the name of a sandbox", hint="`sandbox ls --everywhere` lists them")
+    own = registry.find(repo) if repo is not None and not key else None
+    fitting = [each for each in _all() if each.entry.id == wanted and each.of.key.startswith(key)]
+    exact = [each for each in fitting if each.of.root == own or each.of.key == key]
+    chosen = exact or fitting
+    if not chosen:
+        raise StateError(
+            f"there is no sandbox `{name}`", hint="`sandbox ls --everywhere` lists those of all repositories"
+        )
+    if len(chosen) > 1:
+        named = ", ".join(f"`{each.name}`" for each in chosen[:SHOWN])
+        raise StateError(f"several sandboxes are named `{name}`", hint=f"say which: {named}")
+    return chosen[0]

@@ -1,0 +1,99 @@
+"""Bringing the work of a sandbox into another repository than the one it was made of, which may be gone.
+
+Of a repository that is gone the sandbox itself goes along, with its disk: it is one of the other repository's from then
+on. Where its repository is still there it stays, and the other one gets its refs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import record as noted
+from git_sandbox import registry, store
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git import snapshot
+from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate.overview import peeled
+from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import drop, home
+from git_sandbox.sandbox.drop import Recovered
+from git_sandbox.sandbox.everywhere import Found
+from git_sandbox.sandbox.options import Progress
+from git_sandbox.store import Box, Record
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """`moved`: the sandbox itself is now one of the other repository's. `warnings` are safe to print."""
+
+    recovered: Recovered
+    moved: bool
+
+
+def into(target: Repository, found: Found, progress: Progress) -> Transferred:
+    """Bring home to `target` what is on the disk of a sandbox that does not run.
+
+    Raises RepositoryError when `target` cannot take it, and what `home.rescue` does; then nothing has changed.
+    """
+    if registry.find(target) == found.of.root:
+        return Transferred(drop.recover(target, found.entry.id, progress), moved=False)
+    record = found.entry.record
+    if record is None:
+        raise store.unreadable(found.entry)
+    if record.object_format != target.object_format:
+        raise RepositoryError(
+            f"the sandbox has {record.object_format} objects, and {target.worktree} has {target.object_format}",
+            hint=f"make one: `git init --object-format={record.object_format} DIRECTORY`",
+        )
+    with store.reserved(target, found.entry.id) as place, store.opened(target, found.entry, place.name) as box:
+        brought = home.rescue(box, _unfounded(record, box), progress)
+        made = _founded(target, record, box)
+        store.pin(box, made, _base(target, made))
+        moved = found.common_dir is None
+        if moved:
+            _move(box, place, made)
+            home.note(box, made, record.exit_code, brought)
+        return Transferred(Recovered(str(box.id), made, brought), moved)
+
+
+def _unfounded(record: Record, box: Box) -> Record:
+    """As if nothing had gone in: nothing of that need be in the other repository. Refs that are there need not come."""
+    known = peeled(box.repo.git, [(Oid(value), "commit") for value in record.refs.values()])
+    refs = {name: value for name, value in record.refs.items() if (Oid(value), "commit") in known}
+    return msgspec.structs.replace(
+        record, id=box.id, base=None, base_symref=None, index_tree=None, refs=refs, stash=(), nested=(),
+    )  # fmt: skip
+
+
+def _founded(target: Repository, record: Record, box: Box) -> Record:
+    """The record for the other repository, after the import: as much of the start as is there now."""
+    wanted = [(Oid(value), "commit") for value in (record.base, *record.refs.values()) if value]
+    known = {name for name, _ in peeled(target.git, wanted)}
+    return msgspec.structs.replace(
+        record, id=box.id, worktree=os.fspath(target.worktree), git_dir=os.fspath(target.git_dir),
+        common_dir=os.fspath(target.common_dir), base=record.base if record.base in known else None,
+        refs={name: value for name, value in record.refs.items() if value in known},
+        stash=(), nested=(), origin=None, home={},
+    )  # fmt: skip
+
+
+def _base(target: Repository, record: Record) -> Oid:
+    if record.base:
+        return Oid(record.base)
+    return snapshot.commit_tree(target.git, empty_tree(target.git), (), "a sandbox of another repository\n")
+
+
+def _move(box: Box, place: Path, record: Record) -> None:
+    """`place` is an empty directory, which a directory can replace."""
+    sockets = box.directory.sockets
+    box.directory.root.rename(place)
+    shutil.rmtree(sockets, ignore_errors=True)
+    box.directory, box.visiting = SandboxDir(place), False
+    noted.write(box.directory, record)  # with nothing of what it had in the other repository
