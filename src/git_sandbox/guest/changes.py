@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from git_sandbox.guest import indexfile, objects, outside, sorting, start
-from git_sandbox.guest.common import DISK, HERE, REPO, Config
+from git_sandbox.guest.common import DISK, HERE, REPO, SCRATCH, Config
 from git_sandbox.guest.start import Start
 from git_sandbox.guest.walk import Touched, touched
 
@@ -23,7 +23,7 @@ MAX_NAME = 200  # characters
 MAX_REASON = 400
 MAX_TOUCHED = 200_000  # paths the exporter is told; with more it looks at every file
 REPOSITORY = b"repo"  # below the disk's root
-NOT_LOOKED_AT = (REPOSITORY, b"system/work", start.PLACE.encode())
+NOT_LOOKED_AT = (REPOSITORY, b"system/work", start.PLACE.encode(), os.fsencode(SCRATCH.name))
 
 
 @dataclass

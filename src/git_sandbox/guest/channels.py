@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes, processes
-from git_sandbox.guest.common import HERE, REPO, Config, become, fork_task, shed, write_all
+from git_sandbox.guest import changes, opener, processes
+from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
 PORT_PREFIX = "org.git-sandbox."
@@ -178,10 +179,39 @@ def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
     os.setsid()
     os.dup2(request, 0)
     os.dup2(answer, 1)
+    scratch, requests = own_scratch(uid, gid), root_reader()
     from git_sandbox.guest import exporter  # late: only a template's machine has it at hand
 
-    shed(uid, gid)
-    exporter.main(str(REPO))
+    shed(uid, gid, keep=requests)
+    exporter.main(str(REPO), scratch=scratch, requests=requests)
+
+
+def own_scratch(uid: int, gid: int) -> str | None:
+    """A directory on the disk for one export; those of earlier ones go. None where the disk is full."""
+    try:
+        for each in SCRATCH.iterdir():
+            shutil.rmtree(each, ignore_errors=True)
+        place = SCRATCH / str(os.getpid())
+        place.mkdir(mode=0o700)
+        os.chown(place, uid, gid)
+    except OSError:
+        return None
+    return str(place)
+
+
+def root_reader() -> int:
+    """The exporter's end of a conversation with a process that stays root and opens what the user may not read."""
+    ours, theirs = opener.pair()
+    if os.fork() == 0:
+        try:
+            for each in (0, 1):
+                os.dup2(2, each)  # the host waits until nobody has the exporter's output any more
+            close_others(theirs.fileno())
+            opener.serve(theirs, str(REPO))
+        finally:
+            os._exit(0)
+    theirs.close()
+    return ours.detach()
 
 
 def pump(source: int, descriptor: int) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path("/run/git-sandbox")
 DISK = HERE / "disk"
 REPO = DISK / "repo"
+SCRATCH = DISK / "scratch"  # what an export writes and nobody keeps
 WORKSPACE = Path("/workspace")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
@@ -60,16 +61,27 @@ def default_signals() -> None:
         signal.signal(each, signal.SIG_DFL)
 
 
-def shed(uid: int, gid: int) -> None:
-    """Make a fork of process 1 an ordinary process of a user's, with descriptors 0 to 2 and nothing else of ours."""
+def shed(uid: int, gid: int, keep: int | None = None) -> None:
+    """Make a fork of process 1 an ordinary process of a user's, with descriptors 0 to 2, `keep`, and nothing else of
+    ours.
+    """
     default_signals()
     gc.freeze()  # what process 1 left for collection would close descriptors by number, and these are others here
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    close_others(keep)
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)  # away from 0, all capabilities go with it
+
+
+def close_others(keep: int | None = None) -> None:
+    """All descriptors but 0 to 2 and `keep`."""
+    first = 3
+    if keep is not None:
+        os.closerange(first, keep)
+        first = max(first, keep + 1)
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def become(argv: list[str]) -> None:

@@ -29,32 +29,40 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
+import socket
 import struct
-import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import lfs, nested, shadow
+from git_sandbox.guest import damage, large, lfs, nested, shadow
 from git_sandbox.guest import operation as in_progress
 from git_sandbox.guest.history import Refs, away, checked, chosen, operation, read_refs, sound, stashes
-from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo, text
+from git_sandbox.guest.opener import Opener
+from git_sandbox.guest.packing import CHUNK, Packer
+from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
-CHUNK = 1 << 20  # bytes
 MAX_NAMED = 1000  # files or refs that are named (transport/manifest.py)
-STILL_HERE = 60.0  # seconds between two signs of life
-SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
+ATTEMPTS = 8  # at a pack: damage is found one object after the other
 
 
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The worktree of this machine, and what helps to read it."""
+
+    path: str
+    scratch: str | None = None
+    reader: Opener | None = None
 
 
 @dataclass(frozen=True)
@@ -148,62 +156,6 @@ def tips(manifest: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(oid for oid in found if oid))
 
 
-class Packer:
-    """`git pack-objects` of all that is wanted and not known. Before its first byte it has been through everything."""
-
-    def __init__(self, repo: Repo, wanted: list[str], known: list[str]) -> None:
-        lines = [*wanted, "--not", *known]
-        options = ["--missing=allow-promisor"] if repo.partial else []
-        self.said = memory_file()  # in memory: the disk, /tmp with it, may be full
-        with memory_file() as asked:
-            asked.write("".join(f"{line}\n" for line in lines).encode())
-            asked.seek(0)
-            argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
-            self.process = subprocess.Popen(
-                argv, cwd=repo.cwd, env=repo.env, stdin=asked, stdout=subprocess.PIPE, stderr=self.said
-            )
-        assert self.process.stdout is not None  # noqa: S101 - for the type checker: stdout=PIPE
-        self.pack: IO[bytes] = self.process.stdout
-        self.begin = b""
-
-    def starts(self, out: IO[bytes]) -> bool:
-        """Wait until it has something, or has failed; `out` gets a sign of life now and then."""
-        while not select.select([self.pack], [], [], STILL_HERE)[0]:
-            out.write(b"\n")
-            out.flush()
-        self.begin = self.pack.read(SIGNATURE.size)
-        return len(self.begin) == SIGNATURE.size
-
-    def send(self, out: IO[bytes]) -> None:
-        copy_pack(self.begin, self.pack, out)
-        if self.process.wait():
-            self.said.seek(0)
-            raise ExportError(f"git pack-objects: {text(self.said.read()[-MAX_TEXT:]).strip()}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.pack.close()
-        self.said.close()
-
-
-def memory_file() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("export"), "w+b")
-
-
-def copy_pack(begin: bytes, pack: IO[bytes], out: IO[bytes]) -> None:
-    if len(begin) == SIGNATURE.size and SIGNATURE.unpack(begin)[2] == 0:
-        pack.read()
-        return
-    chunk = begin + pack.read(CHUNK - len(begin))
-    while chunk:
-        out.write(struct.pack(">I", len(chunk)) + chunk)
-        chunk = pack.read(CHUNK)
-
-
 def send_header(out: IO[bytes], nonce: str, header: dict[str, Any]) -> None:
     data = json.dumps(header).encode("ascii")
     out.write(b"git-sandbox %s %d\n" % (nonce.encode("ascii"), len(data)) + data)
@@ -226,18 +178,18 @@ def parse(line: bytes) -> tuple[str, str, Asked]:
     return request["op"], nonce, Asked(place, str(request.get("object_format", "")), sound_names, request.get("start"))
 
 
-def answer(path: str, line: bytes, out: IO[bytes]) -> int:
+def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
     op, nonce, what = parse(line)
     request = json.loads(line)
     if op == "lfs":
-        return answer_lfs(path, request, what, out)
+        return answer_lfs(outer, request, what, out)
     error = None if op == "export" else f"unknown request: {op}"
     with ExitStack() as stack:
         packer, manifest = None, None
         try:
             if error is None:
-                scratch = stack.enter_context(Scratch())
-                repo = opened(os.path.realpath(path), what, scratch)
+                scratch = stack.enter_context(Scratch(outer.scratch))
+                repo = opened(outer, what, scratch)
                 repo.touched, repo.doubtful = request.get("touched"), "touched" in request
                 manifest, packer = prepared(repo, scratch, what, out, stack)
                 manifest["changes"] = request.get("changes")
@@ -253,10 +205,10 @@ def answer(path: str, line: bytes, out: IO[bytes]) -> int:
     return 0 if error is None else 1
 
 
-def answer_lfs(path: str, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:
+def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:
     try:
-        with Scratch() as scratch:
-            found = lfs.found(opened(os.path.realpath(path), what, scratch), request["objects"])
+        with Scratch(outer.scratch) as scratch:
+            found = lfs.found(opened(outer, what, scratch), request["objects"])
     except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
         send_header(out, request["nonce"], {"error": f"{failure!r}"[:MAX_TEXT]})
         send_end(out, f"{failure!r}")
@@ -274,23 +226,33 @@ def prepared(
 ) -> tuple[dict[str, Any], Packer | None]:
     """The manifest, and what makes the pack unless the host has everything.
 
-    First as if nothing were damaged. The packer finds out: it has to go through all objects anyway. Only when it fails
-    is every ref looked at by itself.
+    First as if nothing were damaged. The packer finds out: it goes through all objects anyway. When it fails, or in
+    a rescue machine, which has time, every loose object and every ref is looked at by itself, and what the packer names
+    then counts as damaged, too.
     """
     said, lost = list(repo.warnings), dict(repo.set_aside)
-    for careful in (False, True):
+    for attempt in range(1 if large.careful() else 0, ATTEMPTS):
         known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(said), dict(lost), {}
-        manifest = survey(repo, scratch, known, inner=what.place is not None, careful=careful)
+        if attempt == 1:
+            repo.mended |= bool(damage.move_away(repo))
+        manifest = survey(repo, scratch, known, inner=what.place is not None, careful=attempt > 0)
         wanted = tips(manifest)
         if set(wanted) <= set(known):
             return manifest, None
         packer = stack.enter_context(Packer(repo, wanted, known))
-        if packer.starts(out):
+        if packer.starts(out) or (attempt and not damage.learn(repo, packer.complaint())):
             break
     return manifest, packer
 
 
-def opened(path: str, what: Asked, scratch: Scratch) -> Repo:
+def opened(outer: Outer, what: Asked, scratch: Scratch) -> Repo:
+    repo = _opened(os.path.realpath(outer.path), what, scratch)
+    if not what.place:  # it reads by paths in the outer worktree
+        repo.opener = outer.reader
+    return repo
+
+
+def _opened(path: str, what: Asked, scratch: Scratch) -> Repo:
     """The repository, or one of our own around what is left of it (`guest/shadow.py`)."""
     checkout, git_dir = nested.places(path, *what.place) if what.place else (path, None)
     try:
@@ -305,10 +267,14 @@ def opened(path: str, what: Asked, scratch: Scratch) -> Repo:
     return repo
 
 
-def main(path: str) -> int:
+def main(path: str, *, scratch: str | None = None, requests: int | None = None) -> int:
+    """`scratch`: a directory on the disk, for this process. `requests`: descriptor of a socket on which a process of
+    root's opens files (`opener.py`).
+    """
     os.environ["PATH"] = PATH
+    reader = Opener(socket.socket(fileno=requests)) if requests is not None else None
     with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as out:
-        return answer(path, asked.readline(REQUEST_LIMIT), out)
+        return answer(Outer(path, scratch, reader), asked.readline(REQUEST_LIMIT), out)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,21 @@ def sound(repo: Repo, oids: list[str], known: list[str]) -> set[str]:
 
     def complete(some: list[str]) -> bool:
         lines = "".join(f"{line}\n" for line in [*some, *(f"^{oid}" for oid in known)])
-        return repo.ask("rev-list", "--objects", "--quiet", "--stdin", *options, input=lines.encode()).returncode == 0
+        quiet = () if repo.bad else ("--quiet",)
+        done = repo.ask("rev-list", "--objects", *quiet, "--stdin", *options, input=lines.encode())
+        needed = (text(row[: row.find(b" ")] if b" " in row else row) for row in done.stdout.splitlines())
+        return done.returncode == 0 and repo.bad.isdisjoint(needed)
 
     there = set(known)
-    new = [oid for oid in oids if oid not in there]
-    return set(oids) if not new or complete(new) else {oid for oid in oids if oid in there or complete([oid])}
+    good = there & set(oids)
+    todo = [[oid for oid in dict.fromkeys(oids) if oid not in there]]
+    while todo:  # in halves: of many refs few are damaged
+        some = todo.pop()
+        if not some or complete(some):
+            good.update(some)
+        elif len(some) > 1:
+            todo += [some[: len(some) // 2], some[len(some) // 2 :]]
+    return good
 
 
 def earlier(repo: Repo, name: str, known: list[str]) -> str | None:

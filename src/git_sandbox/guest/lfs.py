@@ -32,6 +32,7 @@ def found(repo: Repo, wanted: list[dict[str, object]]) -> list[Found]:
 def places(repo: Repo) -> list[Path]:
     """Where git-lfs keeps objects: as `lfs.storage` says, and where it keeps them without that."""
     common = repo.line("rev-parse", "--path-format=absolute", "--git-common-dir") or os.fspath(repo.git_dir)
+    common = common if repo.real_dir == repo.git_dir else os.fspath(repo.real_dir)
     storage = repo.line("config", "lfs.storage")
     stores = [Path(common, each, "objects") for each in (storage or "lfs", "lfs")]
     return [*stores, repo.real_dir / "lfs/objects"]  # the repository may be one of our own around a damaged one

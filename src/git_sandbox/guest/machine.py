@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import tail
-from git_sandbox.guest.common import HERE, REPO, UNUSABLE, WORKSPACE, Config, background, fork_task, log
+from git_sandbox.guest.common import HERE, REPO, SCRATCH, UNUSABLE, WORKSPACE, Config, background, fork_task, log
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 1, 2, 4, 8, 1024, 4096
 CGROUPS = Path("/sys/fs/cgroup")
@@ -281,6 +281,8 @@ def update_repository() -> None:
 
 
 def prepare_rest(config: Config, home: Path) -> None:
+    with contextlib.suppress(OSError):  # a full disk
+        SCRATCH.mkdir(mode=0o711, exist_ok=True)
     update_repository()
     mount_workspace(config, home)
     mount_copies(config, home)

@@ -73,6 +73,7 @@ class Repo:
         self.warnings: list[str] = []
         self.touched: list[str] | None = None  # paths in the worktree that changed, None: it is not known which
         self.start: dict[str, str] | None = None  # refs that went in, where that is known
+        self.bad: set[str] = set()  # objects that are there and cannot be read
         self.opener: Opener | None = None  # for files that only root may read
         self.doubtful = False  # whether stamps cannot be trusted where `touched` is not known
         self.left_out: dict[str, str] = {}  # path of the worktree -> why the uncommitted tree lacks it

@@ -1,0 +1,60 @@
+"""Objects that are there and cannot be read. What needs one of them is set aside; everything else comes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import zlib
+from pathlib import Path
+
+from git_sandbox.guest.repository import Repo, object_store
+
+CHUNK = 1 << 20
+AWAY = ".damaged"  # behind the name of a loose object that git must not take for one
+OID = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
+PLACE = re.compile("[0-9a-f]+")
+
+
+def move_away(repo: Repo) -> list[str]:
+    """Give loose objects another name whose content is not what their names say. git would neither get past them nor
+    write them again where the files still have their content.
+    """
+    moved = []
+    for path in object_store(repo).glob("[0-9a-f][0-9a-f]/*"):
+        if PLACE.fullmatch(path.name) and not sound(path, repo.object_format):
+            try:
+                path.rename(path.with_name(path.name + AWAY))
+            except OSError:
+                repo.bad.add(path.parent.name + path.name)
+            moved.append(path.parent.name + path.name)
+    if moved:
+        repo.warn(f"{len(moved)} objects cannot be read: {', '.join(moved[:10])}")
+    return moved
+
+
+def sound(path: Path, object_format: str) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    digest, inflate = hashlib.new(object_format, usedforsecurity=False), zlib.decompressobj()
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        try:
+            while chunk := file.read(CHUNK):
+                while chunk:
+                    digest.update(inflate.decompress(chunk, CHUNK))
+                    chunk = inflate.unconsumed_tail
+        except (OSError, zlib.error):
+            return False
+    return inflate.eof and digest.hexdigest() == path.parent.name + path.name
+
+
+def learn(repo: Repo, complaint: str) -> bool:
+    """Note the objects that git names when it gives up. False: none that was not known."""
+    new = set(OID.findall(complaint)) - repo.bad
+    repo.bad |= new
+    return bool(new)

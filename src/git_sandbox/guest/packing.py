@@ -1,0 +1,75 @@
+"""The pack of all that the host has not got, as it is made."""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+import subprocess
+from typing import IO, Self
+
+from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, text
+
+CHUNK = 1 << 20  # bytes
+MAX_SAID = 2000  # bytes of what a packer complains of
+STILL_HERE = 60.0  # seconds between two signs of life
+SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
+
+
+class Packer:
+    """`git pack-objects` of all that is wanted and not known. Before its first byte it has been through everything."""
+
+    def __init__(self, repo: Repo, wanted: list[str], known: list[str]) -> None:
+        lines = [*wanted, "--not", *known]
+        options = ["--missing=allow-promisor"] if repo.partial else []
+        self.said = memory_file()  # in memory: the disk, /tmp with it, may be full
+        with memory_file() as asked:
+            asked.write("".join(f"{line}\n" for line in lines).encode())
+            asked.seek(0)
+            argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
+            self.process = subprocess.Popen(
+                argv, cwd=repo.cwd, env=repo.env, stdin=asked, stdout=subprocess.PIPE, stderr=self.said
+            )
+        assert self.process.stdout is not None  # noqa: S101 - for the type checker: stdout=PIPE
+        self.pack: IO[bytes] = self.process.stdout
+        self.begin = b""
+
+    def starts(self, out: IO[bytes]) -> bool:
+        """Wait until it has something, or has failed; `out` gets a sign of life now and then."""
+        while not select.select([self.pack], [], [], STILL_HERE)[0]:
+            out.write(b"\n")
+            out.flush()
+        self.begin = self.pack.read(SIGNATURE.size)
+        return len(self.begin) == SIGNATURE.size
+
+    def send(self, out: IO[bytes]) -> None:
+        copy_pack(self.begin, self.pack, out)
+        if self.process.wait():
+            raise ExportError(f"git pack-objects: {self.complaint()}")
+
+    def complaint(self) -> str:
+        self.said.seek(0)
+        return text(self.said.read()[-MAX_SAID:]).strip()[-MAX_TEXT:]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pack.close()
+        self.said.close()
+
+
+def memory_file() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("export"), "w+b")
+
+
+def copy_pack(begin: bytes, pack: IO[bytes], out: IO[bytes]) -> None:
+    if len(begin) == SIGNATURE.size and SIGNATURE.unpack(begin)[2] == 0:
+        pack.read()
+        return
+    chunk = begin + pack.read(CHUNK - len(begin))
+    while chunk:
+        out.write(struct.pack(">I", len(chunk)) + chunk)
+        chunk = pack.read(CHUNK)
