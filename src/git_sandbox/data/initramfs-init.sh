@@ -46,7 +46,9 @@ $size $rest linear /dev/vdb ${base#*,}"
   for each in proc sys dev; do $bb umount /image/$each; done
 fi
 # noinit_itable: else the kernel writes zeros over holes of the inode tables, some 80 MB of the host's disk.
-$bb mount -t ext4 -o noatime,noinit_itable $work /disk || die "cannot mount the workspace disk"
+# dioread_lock: else a rename that puts a new file in an old one's place can reach the disk before its content, which is
+# zeros then (git's index after `commit -a`). commit: seconds until names and sizes are written, for what is not synced.
+$bb mount -t ext4 -o noatime,noinit_itable,dioread_lock,commit=1 $work /disk || die "cannot mount the workspace disk"
 if [ "$mode" = rescue ]; then
   # Nothing the guest left on its disk runs here: the changes it made to its system stay unused.
   $bb mkdir -p /scratch

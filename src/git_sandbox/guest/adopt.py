@@ -29,6 +29,7 @@ from git_sandbox.guest.machine import mount
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
 MS_MOVE, MS_NOATIME = 8192, 1024
+OPTIONS = "noinit_itable,dioread_lock,commit=1"  # why: initramfs-init.sh
 VIRTIO = Path("/sys/bus/virtio")
 BLOCK_DEVICE = "0x0002"  # virtio's number of that kind
 IDLE = 0.004  # seconds between two looks at a port without a host
@@ -220,7 +221,7 @@ def reseed(seed: bytes) -> None:
 def enter_system() -> None:
     """What initramfs-init.sh does after it has mounted the image: workspace disk, overlay, switch of the root."""
     try:
-        mount("/dev/vdb", DISK, "ext4", MS_NOATIME, "noinit_itable")  # else the kernel writes zeros over holes, 80 MB
+        mount("/dev/vdb", DISK, "ext4", MS_NOATIME, OPTIONS)
     except OSError:
         log(UNUSABLE)
         raise

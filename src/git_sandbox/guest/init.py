@@ -16,10 +16,10 @@ import time
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import processes, start
+from git_sandbox.guest import processes, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.channels import is_socket
-from git_sandbox.guest.common import HERE, Config, fork_task, grace, log
+from git_sandbox.guest.common import HERE, REPO, Config, fork_task, grace, log, shed
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
 
@@ -62,6 +62,7 @@ def booted(config: Config) -> Loop:
     boot = begin(config)
     prepare_rest(config, prepare_user(config))
     loop = Loop.on_every_channel(config)
+    mend(boot, config)
     finish(boot, config)
     watch_commits(config)
     return loop
@@ -74,6 +75,22 @@ def begin(config: Config) -> start.Boot:
     except OSError as error:
         log(f"cannot look for the start: {error}")
         return start.Boot(usable=False)
+
+
+def mend(boot: start.Boot, config: Config) -> None:
+    """On a disk that had a session before; that may have ended with the machine (`guest/repair.py`)."""
+    if boot.earlier is None:
+        return
+    user = config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+
+    def work() -> None:
+        shed(int(str(user["uid"])), int(str(user["gid"])))
+        for note in repair.repair(str(REPO), REPO / ".git"):
+            print(f"git-sandbox: {note}", file=sys.stderr)
+
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(fork_task(work), 0)
 
 
 def finish(boot: start.Boot, config: Config) -> None:
@@ -97,6 +114,7 @@ def adopted(template: Config) -> Loop:
 
     def rest() -> None:
         prepare_rest(config, home)
+        mend(boot, config)
         finish(boot, config)
         watch_commits(config)
 

@@ -109,7 +109,7 @@ def sound_name(name: str) -> bool:
 
 
 def _loose(git_dir: Path, found: Salvaged) -> None:
-    for name in _files(git_dir, "refs"):
+    for name in files(git_dir, "refs"):
         if not sound_name(name):
             continue
         raw = contents(git_dir / name, MAX_LINE)
@@ -124,7 +124,7 @@ def _loose(git_dir: Path, found: Salvaged) -> None:
 
 def _from_logs(git_dir: Path, found: Salvaged) -> None:
     """Git removes a reflog with its ref: one without a ref belongs to a ref that was lost."""
-    for log in _files(git_dir, "logs/refs"):
+    for log in files(git_dir, "logs/refs"):
         name = log.removeprefix("logs/")
         if name in found.refs or not sound_name(name) or os.path.lexists(git_dir / name):
             continue
@@ -159,7 +159,7 @@ def _likely_branch(found: Salvaged) -> str:
     return next(iter([*usual, *sorted(branches)]), "refs/heads/main")
 
 
-def _files(git_dir: Path, below: str) -> Iterator[str]:
+def files(git_dir: Path, below: str) -> Iterator[str]:
     """Regular files, by their paths below `git_dir`; no link is followed."""
     todo, count = [below], 0
     while todo and count < MAX_REFS:

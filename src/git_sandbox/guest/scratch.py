@@ -36,6 +36,13 @@ def memory_left() -> int:
     return min(free, shared.f_bavail * shared.f_frsize) // SHARE
 
 
+def usual() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # Python proves one by writing to it
+        return MEMORY
+
+
 def in_memory(place: Path) -> bool:
     return place.is_relative_to(MEMORY)
 
@@ -49,7 +56,7 @@ class Scratch:
 
     def directory(self, name: str, *, memory: bool = False) -> Path:
         """A new and empty one; in memory when that is asked for, or when the disk has no room."""
-        disk = self._given or Path(tempfile.gettempdir())
+        disk = self._given or usual()
         parent = MEMORY if memory or not roomy(disk) else disk
         place = Path(tempfile.mkdtemp(prefix=f"git-sandbox-{name}-", dir=parent))
         self._made.append(place)

@@ -110,20 +110,24 @@ def _quoted(path: bytes) -> bytes:
     return b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
 
 
+def minimal(object_format: str) -> str:
+    """A configuration with what git must know of the format."""
+    version, extension = (0, "")
+    if object_format != "sha1":
+        version, extension = 1, f"[extensions]\n\tobjectFormat = {object_format}\n"
+    return f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = false\n{extension}"
+
+
 def _config(real: Path, object_format: str) -> str:
     """What git must know of the format; all else is the user's, where it can be read."""
-    version, extension = (
-        (1, f"[extensions]\n\tobjectFormat = {object_format}\n") if object_format != "sha1" else (0, "")
-    )
-    made = f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = false\n{extension}"
-    own = real / "config"
-    if contents(own) and _readable(own):
+    made, own = minimal(object_format), real / "config"
+    if contents(own) and readable(own):
         escaped = re.sub(r'(["\\])', r"\\\1", os.fspath(own))
         made += f'[include]\n\tpath = "{escaped}"\n' if "\n" not in escaped else ""
     return made
 
 
-def _readable(config: Path) -> bool:
+def readable(config: Path) -> bool:
     words = ["git", "config", "--file", os.fspath(config), "--list", "-z"]
     done = subprocess.run(words, env=environment(), capture_output=True, check=False)
     return done.returncode == 0

@@ -1,0 +1,96 @@
+"""Before a session on a disk that had one before: what a crash left of git's own files is made usable again.
+
+A killed machine leaves locks that nobody holds, and files of zeros, which stop git altogether. Nobody else runs yet.
+What is replaced stays beside: `index.damaged-<seconds since 1970>`, refs below `refs-damaged-<seconds>`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from git_sandbox.guest import salvage, shadow
+from git_sandbox.guest.repository import Repo, mend, object_store
+from git_sandbox.guest.salvage import OID, PACKED, Salvaged, contents
+from git_sandbox.guest.stage import whole_index
+
+LOCKED = ("HEAD", "ORIG_HEAD", "FETCH_HEAD", "index", "config", "packed-refs", "shallow")
+
+
+def repair(worktree: str, git_dir: Path) -> list[str]:
+    """What was done, a line each. Run as the owner of the repository. Raises OSError."""
+    if not git_dir.is_dir():
+        return []
+    now = int(time.time())
+    notes = [f"{name}.lock was left by a git that was killed" for name in _unlock(git_dir)]
+    found = salvage.read(git_dir)
+    for name, content in _sound(git_dir, found).items():
+        _replace(git_dir, name, content, now)
+        notes.append(f"{name} was damaged: {found.damaged.get(name, 'what can be read of it is kept')}")
+    notes += _refs(git_dir, found, now)
+    if (git_dir / "index").is_file() and not whole_index(git_dir / "index"):
+        _replace(git_dir, "index", None, now)
+        Repo(worktree).ask("read-tree", "HEAD")
+        notes.append("index was damaged: nothing is staged")
+    repo = Repo(worktree)
+    mend(repo, object_store(repo))
+    return [*notes, *repo.warnings]
+
+
+def _unlock(git_dir: Path) -> list[str]:
+    locks = [name for name in LOCKED if (git_dir / f"{name}.lock").is_file()]
+    locks += [name.removesuffix(".lock") for name in salvage.files(git_dir, "refs") if name.endswith(".lock")]
+    for name in locks:
+        (git_dir / f"{name}.lock").unlink()
+    return locks
+
+
+def _sound(git_dir: Path, found: Salvaged) -> dict[str, bytes]:
+    """The files that git cannot read, as it could."""
+    made: dict[str, bytes] = {}
+    if "HEAD" in found.damaged:
+        made["HEAD"] = b"ref: " + os.fsencode(found.symref or "refs/heads/main") + b"\n"
+    if "packed-refs" in found.damaged:
+        made["packed-refs"] = _kept(git_dir / "packed-refs", lambda row: bool(PACKED.fullmatch(row)))
+    shallow = contents(git_dir / "shallow")
+    if shallow and not all(OID.fullmatch(row) for row in shallow.splitlines()):
+        made["shallow"] = _kept(git_dir / "shallow", lambda row: bool(OID.fullmatch(row)))
+    config = git_dir / "config"
+    if not contents(config).strip(b"\0 \n") or not shadow.readable(config):
+        made["config"] = shadow.minimal(found.object_format).encode()
+    return made
+
+
+def _kept(path: Path, sound: Callable[[bytes], bool]) -> bytes:
+    return b"".join(row + b"\n" for row in contents(path).splitlines() if sound(row))
+
+
+def _refs(git_dir: Path, found: Salvaged, now: int) -> list[str]:
+    notes = []
+    for name in [name for name in found.damaged if name.startswith("refs/")]:
+        aside = git_dir / f"refs-damaged-{now}" / name.removeprefix("refs/")
+        if os.path.lexists(git_dir / name):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            (git_dir / name).rename(aside)
+        if name in found.refs:
+            (git_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            _write(git_dir / name, f"{found.refs[name]}\n".encode())
+        notes.append(f"{name} was damaged: {found.damaged[name]}")
+    return notes
+
+
+def _replace(git_dir: Path, name: str, content: bytes | None, now: int) -> None:
+    path = git_dir / name
+    if os.path.lexists(path):
+        path.rename(path.with_name(f"{path.name}.damaged-{now}"))
+    if content is not None:
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
