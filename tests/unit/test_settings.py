@@ -80,3 +80,35 @@ def test_no_text_breaks_the_parser(text: str) -> None:
     for row in ROWS:
         with contextlib.suppress(UsageError):
             settings.resolve({row.name: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30m", 1800), ("12h", 43200), ("7d", 604800), ("4w", 2419200), ("90s", 90), (" 1 D ", 86400), ("0", 0),
+     ("0d", 0), ("never", None)],
+)  # fmt: skip
+def test_durations(text: str, seconds: int | None) -> None:
+    assert settings.resolve({"trash": text})[0].trash == seconds
+
+
+@given(st.integers(0, 999_999), st.sampled_from("smhdw"))
+def test_every_duration_means_what_it_says(number: int, unit: str) -> None:
+    factor = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60, "w": 7 * 24 * 60 * 60}[unit]
+    assert settings.resolve({"trash": f"{number}{unit}"})[0].trash == number * factor
+
+
+@pytest.mark.parametrize("text", ["7", "d", "-1d", "1.5h", "7 days", "forever", "1d2h", "9999999d", "inf"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="does not work for trash") as caught:
+        settings.resolve({"trash": text})
+    assert "30m, 12h, 7d or 4w" in caught.value.hint
+
+
+def test_room_in_the_trash_may_be_little_or_none() -> None:
+    sizes = {text: settings.resolve({"trash_size": text})[0].trash_size for text in ("10G", "1M", "0", "no")}
+    assert sizes == {"10G": 10240, "1M": 1, "0": 0, "no": 0}
+    with pytest.raises(UsageError, match="trash-size"):
+        settings.resolve({"trash_size": "much"})
+    with pytest.raises(UsageError, match="bases") as caught:
+        settings.resolve({"bases": "1M"})
+    assert "at least 128M" in caught.value.hint

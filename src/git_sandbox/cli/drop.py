@@ -5,8 +5,9 @@ import click
 from git_sandbox import store
 from git_sandbox.cli import columns, common
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import drop, overview
 from git_sandbox.sandbox.drop import Dropped
 from git_sandbox.store import State
@@ -20,8 +21,9 @@ from git_sandbox.store import State
 def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) -> Result:
     """Drop sandboxes: they go to the trash, with refs, disk and record.
 
-    Refuses while commits or uncommitted work exist nowhere else, unless --force is given. Either way `sandbox restore
-    ID` brings all of it back until it expires (settings `trash`, `trash-size`); `sandbox prune` frees the space now.
+    Refuses while commits, uncommitted work or files exist nowhere else, unless --force is given; with --merged it keeps
+    such ones, and says so. Either way `sandbox restore ID` brings all of it back until it expires (settings
+    `trash`, `trash-size`); `sandbox prune` frees the space now.
 
     \b
     Examples:
@@ -30,9 +32,6 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop --force vm-2 vm-3
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
-    if merged:
-        done = (State.STOPPED, State.REFS)
-        names = (*names, *(row.id for row in overview.rows(repo) if row.merged and row.state in done))
     if not names and not merged:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
     for name in names:
@@ -44,7 +43,21 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
         if gone and not as_json:
             click.echo(_text(gone))
         raise
-    return Result("drop", gone, text=_text(gone) or "Nothing to drop.")
+    kept = _drop_merged(repo, gone, force=force) if merged else []
+    return Result("drop", gone, text=_text(gone) or "Nothing to drop.", notes=tuple(kept))
+
+
+def _drop_merged(repo: Repository, gone: list[Dropped], *, force: bool) -> list[str]:
+    """Those nobody named. One that has more than its merged commits is kept, and holds up no other; why, of each."""
+    kept = []
+    for row in overview.rows(repo):
+        if row.merged and row.state in (State.STOPPED, State.REFS):
+            try:
+                gone.append(drop.drop(repo, row.id, force=force))
+            except StateError as error:
+                kept.append(f"Kept {row.id}: {error.message}{f' ({error.cause})' if error.cause else ''}")
+                kept.append(f"  {error.hint}")
+    return kept
 
 
 _WORK = ("refs/sandbox/", "refs/sandbox-heads/", "refs/sandbox-wip/", "refs/sandbox-stash/")
@@ -59,5 +72,6 @@ def _text(gone: list[Dropped]) -> str:
     lines = []
     for each in gone:
         lines.append(f"Dropped {each.id}. `sandbox restore {each.id}` brings it back{columns.until(each.expires)}.")
+        lines += [f"  only on its disk: {each.disk}"] if each.disk else []
         lines += [f"  {name} was {value}" for name, value in each.tips.items() if _worth(name, value, each)]
     return "\n".join(lines)

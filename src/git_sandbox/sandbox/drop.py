@@ -11,7 +11,7 @@ from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
-from git_sandbox.sandbox import home, inspect, lfs, nested, trashed, uncommitted
+from git_sandbox.sandbox import home, inspect, lfs, nested, ondisk, trashed, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
@@ -31,6 +31,7 @@ class Dropped:
     tips: dict[str, Oid]
     unmerged: tuple[Oid, ...]
     expires: float | None = None
+    disk: str = ""  # what only its disk has, safe to print
 
 
 def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
@@ -43,16 +44,17 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         lost = _unmerged(repo, entry, force=force)
         if not force:
             _refuse_recoverable(name, entry)
-            _refuse_partly(name, entry, record)
             inside = nested.holdings(repo, box, record)
             _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_operation(repo, entry)
             _refuse_work(repo, entry)
             _refuse_lfs(repo, entry, record, inside)
+            _refuse_partly(name, entry, record)
+            _refuse_disk(name, entry, record)
         noted = trashed.put(box, record, DROPPED)
         tips = {str(ref): value for ref, value in entry.refs.items()}
-        return Dropped(entry.id, tips, lost, trashed.until(noted))
+        return Dropped(entry.id, tips, lost, trashed.until(noted), ondisk.sentence(record.changes) if record else "")
 
 
 def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]:
@@ -80,7 +82,19 @@ def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
         raise StateError(
             f"sandbox `{name}` is only partly home: {len(record.partly)} thing(s) are on its disk only",
             cause=shown,
-            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` throws it away",
+            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it all the same",
+        )
+
+
+def _refuse_disk(name: str, entry: Entry, record: Record | None) -> None:
+    """What git does not bring home is on the disk only: ignored files, packages, what is outside the workspace."""
+    changes = record.changes if record and entry.directory.has_disk() else None
+    found = ondisk.sentence(changes)
+    if changes is not None and (found or changes.state == "unknown"):
+        raise StateError(
+            f"the disk of sandbox `{name}` has what is nowhere else",
+            cause=found or f"whether anything else changed on it is not known: {changes.reason}",
+            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it all the same",
         )
 
 

@@ -1,0 +1,27 @@
+"""What of a sandbox git does not bring home, so that its disk alone has it: in one sentence."""
+
+from __future__ import annotations
+
+from git_sandbox.transport.manifest import Changes, Tally
+
+NAMED = 3  # names shown of each kind; `--json` has a few more
+_WORDS = {"ignored": "ignored", "nested": "in repositories inside", "outside": "outside the workspace"}
+
+
+def sentence(changes: Changes | None) -> str:
+    """A list of it; empty when there is nothing of the kind."""
+    return ", ".join(f"{each.count} {_WORDS[kind]} ({names(each)})" for kind, each in tallies(changes).items())
+
+
+def count(changes: Changes | None) -> int:
+    return sum(each.count for each in tallies(changes).values())
+
+
+def tallies(changes: Changes | None) -> dict[str, Tally]:
+    """By the kind of place."""
+    return {kind: each for kind, each in changes.tallies().items() if kind in _WORDS} if changes else {}
+
+
+def names(tally: Tally) -> str:
+    more = ", …" if tally.count > len(tally.names[:NAMED]) else ""
+    return ", ".join(tally.names[:NAMED]) + more
