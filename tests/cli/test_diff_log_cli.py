@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.cli import pager
 from git_sandbox.cli.main import main
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
@@ -43,7 +44,8 @@ def names(*words: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.mark.usefixtures("box")
 def test_what_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert names("vm-1", capsys=capsys) == ["docs/b", "left", "src/a"]
+    assert names("vm-1", capsys=capsys) == ["docs/b", "src/a"]
+    assert names("vm-1", "--from-start", capsys=capsys) == ["docs/b", "left", "src/a"]
     assert names("vm-1", "--from-base", capsys=capsys) == ["docs/b", "src/a"]
     assert names("vm-1", "--wip", capsys=capsys) == ["left", "mine"]
     assert "2 files changed" in shown("diff", "--stat", "--from-base", "vm-1", capsys=capsys)
@@ -57,7 +59,8 @@ def test_paths(repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     (repo.path / "src").mkdir()
     monkeypatch.chdir(repo.path / "src")
     assert names("vm-1", "--", "a", capsys=capsys) == ["src/a"]
-    assert names("vm-1", "--", ".", "../left", capsys=capsys) == ["left", "src/a"]
+    assert names("vm-1", "--", ".", "../left", capsys=capsys) == ["src/a"]
+    assert names("vm-1", "--from-start", "--", ".", "../left", capsys=capsys) == ["left", "src/a"]
 
 
 @pytest.mark.usefixtures("box")
@@ -104,7 +107,56 @@ def test_a_pager_that_has_seen_enough(monkeypatch: pytest.MonkeyPatch, capsys: p
 @pytest.mark.usefixtures("box")
 def test_diff_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     data = json.loads(shown("diff", "--json", "--name-only", "vm-1", capsys=capsys))["data"]
-    assert data["diff"].splitlines() == ["docs/b", "left", "src/a"]
+    assert (data["diff"].splitlines(), data["uncommitted"]) == (["docs/b", "src/a"], "left")
+
+
+@pytest.mark.parametrize("words", [["--wip", "--from-base"], ["--from-start", "--wip"], ["--stat", "--name-only"]])
+@pytest.mark.usefixtures("box")
+def test_diff_refuses_options_that_contradict_each_other(words: list[str]) -> None:
+    assert main(["diff", "vm-1", *words]) == 2
+
+
+def test_what_is_committed_and_taken_back_in_the_files_only_is_shown(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo.commit("auth", {"auth.py": "return check()\n"})
+    box = spawn(repo, "vm-1")
+    box.work("docs", {"README": "1\n", "auth.py": "return True\n"})
+    box.guest.write("auth.py", "return check()\n")
+    box.home()
+    repo.commit("host", {"mine": "1\n"})
+    capsys.readouterr()
+    assert main(["diff", "vm-1"]) == 0
+    said = capsys.readouterr()
+    assert "+return True" in said.out
+    assert "mine" not in said.out
+    assert "uncommitted" in said.err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("GIT_PAGER", "cat 1>&2; :")
+    monkeypatch.setattr(pager, "show", print)
+    assert main(["diff", "--color", "never", "vm-1"]) == 0
+    merge, heading, rest = capsys.readouterr().out.partition("Uncommitted in sandbox vm-1, no part of a merge:")
+    assert "+return True" in merge
+    assert heading
+    assert "-return True" in rest
+
+
+def test_conflicts_and_histories_that_no_merge_joins(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:
+    worked(repo, "apart", {"README": "sandbox\n"})
+    other = spawn(repo, "other")
+    other.guest.git("checkout", "-q", "--orphan", "fresh")
+    other.work("root", {"c": "1\n"})
+    other.home()
+    repo.commit("host", {"README": "host\n"})
+    capsys.readouterr()
+    assert main(["diff", "apart"]) == 0
+    said = capsys.readouterr()
+    assert "+<<<<<<< " in said.out
+    assert "in conflict" in said.err
+    assert main(["diff", "other"]) == 0
+    said = capsys.readouterr()
+    assert "+1" in said.out
+    assert "cannot be merged" in said.err
 
 
 def test_log_names_branches_and_marks_merged_commits(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:

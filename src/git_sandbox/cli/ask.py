@@ -18,7 +18,8 @@ from git_sandbox.integrate import review
 from git_sandbox.integrate.apart import Apart
 from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.modes import Relation, Request
-from git_sandbox.integrate.plan import Plan, preview
+from git_sandbox.integrate.plan import Plan
+from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.risky import Risk
 from git_sandbox.sandbox.after import ASKED_DIRTY, Questions, waits
 from git_sandbox.sandbox.inspect import base_of
@@ -74,8 +75,8 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
     if plan.relation is Relation.DIVERGED:
         click.echo("Your branch has commits that the sandbox has not. Merging both changes here:", err=True)
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
-    with preview(repo, base, request) as (git, before, after):
-        _stat(git, before, after)
+    with preview(repo, base, request) as found:
+        _stat(found.git, found.before, found.after)
     warn(plan.risky)
     forget_typed()
     return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import click
 
 from git_sandbox.cli import common, pager
 from git_sandbox.cli.result import Result
+from git_sandbox.errors import IntegrateError, UsageError
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.integrate.modes import Request
+from git_sandbox.integrate.preview import preview, uncommitted
 from git_sandbox.integrate.review import Span, Style
 from git_sandbox.sandbox import inspect
+from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import printable
 
 MOST = 32 << 20  # bytes of a difference that are read: a small pack can hold one without end
@@ -18,16 +28,20 @@ MOST = 32 << 20  # bytes of a difference that are read: a small pack can hold on
 @click.command("diff")
 @common.id_argument
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
-@click.option("--from-base", "span", flag_value=Span.BASE, help="From the base commit: what a merge brings.")
-@click.option("--wip", "span", flag_value=Span.WIP, help="The uncommitted work on top of the sandbox's HEAD.")
-@click.option("--stat", "style", flag_value=Style.STAT, help="Only how much changed in which file.")
-@click.option("--name-only", "style", flag_value=Style.NAME_ONLY, help="Only the names of changed files.")
+@click.option("--from-base", is_flag=True, help="From the base commit to the sandbox's HEAD, whatever is here now.")
+@click.option(
+    "--from-start", is_flag=True, help="From the worktree it started with to how it left it, committed or not."
+)
+@click.option("--wip", is_flag=True, help="The uncommitted work on top of the sandbox's HEAD.")
+@click.option("--stat", is_flag=True, help="Only how much changed in which file.")
+@click.option("--name-only", is_flag=True, help="Only the names of changed files.")
 @click.option("--color", "when", type=click.Choice(pager.WHEN), default="auto", help="Colours; auto: on a terminal.")
 @common.json_option
-def command(
-    *, name: str, paths: tuple[str, ...], span: Span | None, style: Style | None, when: str, as_json: bool
-) -> Result:
-    """Show what a sandbox changed: from the worktree it started with to how it left it, committed or not.
+def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **given: bool) -> Result:
+    """Show what `sandbox merge ID` would change here: exactly that.
+
+    What is uncommitted in the sandbox is no part of a merge. On a terminal it follows under a heading of its own;
+    elsewhere --wip shows it.
 
     Text from the sandbox is shown with control characters replaced. On a terminal it goes through your pager, as
     with git (GIT_PAGER, core.pager, PAGER). Paths are files or directories, relative to where you are.
@@ -38,22 +52,111 @@ def command(
       sandbox diff --stat vm-1
       sandbox diff vm-1 -- src docs/index.md
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    span = _one(given, _SPANS)
+    style = _one(given, _STYLES) or Style.PATCH
     repo = common.repository()
     found = inspect.known(repo, name)
-    chosen = Span(span or Span.SPAWN)
+    asked = _Asked(repo, found, style, tuple(_from_top(repo, path) for path in paths))
+    parts = [_span(asked, span)] if span else _default(asked)
+    first, rest = parts[0], parts[1:]
+    together = sys.stdout.isatty() and style is not Style.NAME_ONLY
+    if not as_json:
+        _show(parts if together else parts[:1], style, when)
+    notes = [note for part in parts for note in part.notes]
+    if rest and not together:
+        notes.append(f"uncommitted work of the sandbox is no part of a merge: `sandbox diff --wip {name}`")
+    data = {
+        "id": name, "from": first.before, "to": first.after, "diff": first.text, "whole": first.whole,
+        "uncommitted": rest[0].text if rest else "",
+    }  # fmt: skip
+    return Result("diff", data, notes=tuple(notes))
+
+
+_SPANS = {"from_base": Span.BASE, "from_start": Span.SPAWN, "wip": Span.WIP}
+_STYLES = {"stat": Style.STAT, "name_only": Style.NAME_ONLY}
+Chosen = TypeVar("Chosen")
+
+
+def _one(given: Mapping[str, bool], choices: Mapping[str, Chosen]) -> Chosen | None:
+    said = [name for name in choices if given[name]]
+    if len(said) > 1:
+        one, other = (f"--{name.replace('_', '-')}" for name in said[:2])
+        raise UsageError(f"{one} and {other} do not go together")
+    return choices[said[0]] if said else None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    repo: Repository
+    found: Known
+    style: Style
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """`text` is safe to print, and a beginning unless it is `whole`."""
+
+    before: Oid
+    after: Oid
+    text: str
+    whole: bool
+    heading: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str = "", note: str = "") -> _Part:
+    raw, whole = git.beginning(*review.diff_argv(before, after, style=asked.style, paths=asked.paths), most=MOST)
+    notes = [note] if note else []
+    notes += [] if whole else [f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat"]
+    return _Part(before, after, printable(raw).rstrip("\n"), whole, heading, tuple(notes))
+
+
+def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
+    found = asked.found
     head = found.head if found.wip else inspect.require_head(found)
-    if chosen is Span.SPAWN:
+    if span is Span.SPAWN:
         head = found.wip or head
-    ends = review.ends(repo, found.base, head, found.wip, chosen)
-    kind = Style(style or Style.PATCH)
-    argv = review.diff_argv(*ends, style=kind, paths=[_from_top(repo, path) for path in paths])
-    raw, whole = found.base.seen_by(repo.git).beginning(*argv, most=MOST)
-    text = printable(raw).rstrip("\n")
-    if not as_json and text:
-        pager.show(pager.diff_colours(text) if kind is Style.PATCH and pager.coloured(when) else text)
-    notes = () if whole else (f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat",)
-    data = {"id": name, "from": ends[0], "to": ends[1], "diff": text, "whole": whole}
-    return Result("diff", data, notes=notes)
+    ends = review.ends(asked.repo, found.base, head, found.wip, span)
+    return _compared(asked, found.base.seen_by(asked.repo.git), *ends, note=note)
+
+
+def _default(asked: _Asked) -> list[_Part]:
+    """What a merge brings, and then what is not committed."""
+    found = asked.found
+    parts = [_merge(asked, found.head)] if found.head else []
+    if found.wip or not parts:
+        parts += [_uncommitted(asked, found.wip)] if found.wip else [_span(asked, Span.SPAWN)]
+    return [parts[0], *(part for part in parts[1:] if part.text)]
+
+
+def _merge(asked: _Asked, head: Oid) -> _Part:
+    found = asked.found
+    try:
+        with preview(asked.repo, found.base, Request(found.entry.id, head)) as seen:
+            note = f"{len(seen.conflicts)} file(s) are in conflict: shown with markers" if seen.conflicts else ""
+            if seen.before == seen.after and found.base.commit != head:
+                note = "nothing is left to merge: --from-base shows what the sandbox committed"
+            return _compared(asked, seen.git, seen.before, seen.after, note=note)
+    except IntegrateError as error:
+        return _span(asked, Span.BASE, f"shown from the base, because it cannot be merged as it is: {error.message}")
+
+
+def _uncommitted(asked: _Asked, wip: Oid) -> _Part:
+    found = asked.found
+    heading = f"Uncommitted in sandbox {found.entry.id}, no part of a merge:"
+    with uncommitted(asked.repo, found.base, found.head, wip) as (git, before):
+        return _compared(asked, git, before, wip, heading=heading)
+
+
+def _show(parts: Sequence[_Part], style: Style, when: str) -> None:
+    coloured = style is Style.PATCH and pager.coloured(when)
+    texts = []
+    for part in parts:
+        shown = pager.diff_colours(part.text) if coloured else part.text
+        texts += [f"\n{part.heading}\n\n{shown}" if part.heading and part is not parts[0] else shown]
+    if any(part.text for part in parts):
+        pager.show("\n".join(text for text in texts if text))
 
 
 def _from_top(repo: Repository, path: str) -> str:

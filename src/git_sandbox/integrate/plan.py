@@ -77,18 +77,6 @@ def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:
         )
 
 
-@contextlib.contextmanager
-def preview(repo: Repository, base: BaseRecord, request: Request) -> Iterator[tuple[Git, Oid, Oid]]:
-    """The trees of HEAD and of what `merge` would make of it (with markers where there are conflicts), in a git that
-    has both. Raises IntegrateError when the mode cannot work for how the histories stand.
-    """
-    head = repo.head()
-    with aside(repo) as (git, _):
-        relation = relate(git, head.commit, base.commit, request.target)
-        outcome = combine(git, head, relation, request, rehearsal=True)
-        yield git, tree_of(git, head.commit), outcome.tree
-
-
 def relation_only(repo: Repository, base: BaseRecord, target: Oid) -> Relation:
     """How `target` stands to HEAD, for callers that want to ask before choosing a mode."""
     return relate(repo.git, repo.head().commit, base.commit, target)
