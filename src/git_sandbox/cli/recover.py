@@ -20,12 +20,20 @@ from git_sandbox.text import one_line
 @click.option(
     "--into", metavar="REPO", type=click.Path(path_type=Path, file_okay=False), help="Into this repository instead."
 )
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the raw work of ID to this new file instead; nothing comes into the repository.",
+)
 @common.json_option
-def command(name: str | None, into: Path | None, as_json: bool) -> Result:
+def command(name: str | None, into: Path | None, bundle: Path | None, as_json: bool) -> Result:
     """Bring home what is on the disk of a sandbox that ended badly; of all recoverable ones without ID.
 
     A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches,
-    tags, stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`.
+    tags, stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`. What could
+    harm a checkout is set aside: `ls` says partly home. With --bundle, all of it is written to a file as the guest sent
+    it, a git bundle that needs the commit the sandbox started from, with the guest's list in FILE.json. Nobody has
+    looked at it: open it in a machine that you can lose, for example `sandbox cp FILE vm-2:` and `git fetch` there.
 
     With --into the work comes into another repository than the one it was made of, which may be gone: then the sandbox
     itself, with its disk, is that repository's from then on. `sandbox ls --everywhere` has the names of all sandboxes;
@@ -36,10 +44,15 @@ def command(name: str | None, into: Path | None, as_json: bool) -> Result:
       sandbox recover                  all that need it
       sandbox recover vm-1
       sandbox recover app-0123456789abcdef/vm-1 --into ../app
+      sandbox recover vm-1 --bundle vm-1.bundle
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if into is not None and bundle is not None:
+        raise UsageError("--into and --bundle exclude each other", hint="one sandbox goes to one place")
     if into is not None:
         return _into(name, into, as_json=as_json)
     repo = common.repository()
+    if bundle is not None:
+        return _handed_out(repo, name, bundle, as_json=as_json)
     names = [name] if name else drop.recoverable(repo)
     lines, data = [], []
     for each in names:
@@ -75,3 +88,13 @@ def _into(name: str | None, place: Path, *, as_json: bool) -> Result:
         lines.append(f"The sandbox is one of {one_line(str(target.worktree), limit=300)} now: {new}")
     data = {"id": new, "head": took.head, "wip": took.wip, "from": found.name, "moved": done.moved}
     return Result("recover", [data], text="\n".join(lines))
+
+
+def _handed_out(repo: Repository, name: str | None, target: Path, *, as_json: bool) -> Result:
+    if name is None:
+        raise UsageError("--bundle needs the ID of one sandbox", hint="sandbox recover vm-1 --bundle vm-1.bundle")
+    with progress.shown(quiet=as_json) as say:
+        files = drop.hand_out(repo, name, target, say)
+    shown = [one_line(str(each), limit=4096) for each in files]
+    text = f"Written: {', '.join(shown)}. Nobody has looked at it: open it in a machine that you can lose."
+    return Result("recover", [{"id": name, "files": shown}], text=text)

@@ -15,6 +15,7 @@ from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.text import one_line
 from git_sandbox.transport.manifest import Manifest, SetAside
+from git_sandbox.transport.space import SMALL, require, watched
 
 MAX_KNOWN = 5000  # object names in a request; the guest looks each of them up
 _MAX_WARNING = 500  # characters
@@ -86,7 +87,7 @@ def collect(
         raise refused(f"its object format is {manifest.object_format}, here it is {repo.object_format}")
     try:
         with quarantined(repo, quarantine, limits) as place:
-            place.take(pack)
+            place.take(watched(pack, quarantine.parent, repo.common_dir))
             return _import(place, refs, manifest, given)
     except (CollectError, HostResourceError):
         raise
@@ -108,6 +109,8 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     wip = _uncommitted(place, refs, sound, made.targets, existing)
     changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
     if changed:
+        if (size := place.size) > SMALL:
+            require(size, repo.common_dir)
         place.check_writable(changed, existing)
         place.deliver(changed)
     return Collected(

@@ -116,6 +116,11 @@ class Quarantine:
         return any((self.path / "objects/pack").glob("*.idx"))
 
     @property
+    def size(self) -> int:
+        """Bytes of the packs."""
+        return sum(each.stat().st_size for each in (self.path / "objects/pack").glob("*.pack"))
+
+    @property
     def alone(self) -> Path:
         """An object store of the same packs, without the user's objects."""
         store = self.path / "alone"

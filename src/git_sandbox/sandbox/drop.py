@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from git_sandbox import store
 from git_sandbox.errors import SandboxError, StateError
@@ -82,7 +83,8 @@ def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
         raise StateError(
             f"sandbox `{name}` is only partly home: {len(record.partly)} thing(s) are on its disk only",
             cause=shown,
-            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it all the same",
+            hint=f"`sandbox recover {name} --bundle FILE` hands out what git has of it, `sandbox shell {name}` shows "
+            f"the rest; `sandbox drop --force {name}` drops it all the same",
         )
 
 
@@ -177,6 +179,15 @@ def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
         # Unlike a normal end this never removes the sandbox: whoever recovers wants to look at it.
         home.note(box, record, record.exit_code, brought)
         return Recovered(entry.id, record, brought)
+
+
+def hand_out(repo: Repository, name: str, target: Path, progress: Progress) -> list[Path]:
+    """The raw work of a sandbox that does not run, as files; see `home.hand_out`. The sandbox stays as it is."""
+    with store.open_existing(repo, name) as (box, entry):
+        record = inspect.record_of(repo, entry)
+        if record is None:
+            raise store.unreadable(entry)
+        return home.hand_out(box, record, target, progress)
 
 
 def recoverable(repo: Repository) -> list[str]:

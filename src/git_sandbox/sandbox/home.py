@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -25,7 +26,7 @@ from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import manifest, stream
+from git_sandbox.transport import bundle, manifest, stream
 from git_sandbox.transport.manifest import Changes, Manifest
 from git_sandbox.trash.note import UNCHANGED
 from git_sandbox.vmm.machine import CONTROL, Running
@@ -115,22 +116,40 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image),
     RepositoryError (it is gone).
     """
+    _ = box.repo  # no machine where there is nothing to bring its work to
+    with _rescued(box, record, progress) as channel:
+        found = _import(box, record, channel, progress)
+    return dataclasses.replace(found, rescued=True)
+
+
+def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list[Path]:
+    """Write what is on the disk of a sandbox to a bundle at `target`, unexamined, and the guest's list beside it; the
+    files. Nothing comes into the repository. Raises as `rescue` and `bundle.write` do.
+    """
+    with _rescued(box, record, progress) as channel:
+        progress(f"Writing {target}")
+        base = [record.base] if record.base else []
+        reply = stream.request(channel, "export", known=base, extra={"object_format": record.object_format})
+        return bundle.write(target, reply.header, reply.chunks, object_format=record.object_format, base=record.base)
+
+
+@contextlib.contextmanager
+def _rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
+    """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
     from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
 
-    _ = box.repo  # no machine where there is nothing to bring its work to
     ready = image_of(box, record)
     progress("Starting a rescue machine for the disk")
     with machines.started(box, record, ready, "rescue", progress) as running:
         try:
             with control(box.directory, patience=BOOTING) as channel:
-                home = _import(box, record, channel, progress)
+                yield channel
         except (CollectError, MachineError) as error:
             if not running.wait(DYING):
                 raise
             why = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
             raise type(error)(error.message, cause=why, hint=error.hint) from error
         power_off(box, running)
-    return dataclasses.replace(home, rescued=True)
 
 
 @contextlib.contextmanager
