@@ -123,9 +123,11 @@ def run(
     output: int | None = None,
     watch: Callable[[], None] | None = None,
     to: IO[bytes] | None = None,
+    meter: Callable[[int], None] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
 
+    `meter` hears now and then, from another thread, how many bytes it has written so far.
     `to`: a file for standard output, which is not kept in memory then (not with `feed` or `output`).
     `output`: bytes of either kind of output, for a program that a guest can make say more. With more it is killed, and
     SandboxError raised.
@@ -134,15 +136,18 @@ def run(
     `timeout` (seconds) kills the child's whole process group and raises SandboxError.
     """
     full = _resolve(limits.wrap(_resolve(argv)))
-    with _popen(
-        full,
-        cwd=cwd,
-        env=environment() if env is None else dict(env),
-        stdin=subprocess.DEVNULL if feed is None and input is None and output is None else subprocess.PIPE,
-        stdout=subprocess.PIPE if to is None else to,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as child:
+    with (
+        _popen(
+            full,
+            cwd=cwd,
+            env=environment() if env is None else dict(env),
+            stdin=subprocess.DEVNULL if feed is None and input is None and output is None else subprocess.PIPE,
+            stdout=subprocess.PIPE if to is None else to,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as child,
+        _metered(child.pid, meter),
+    ):
         try:
             if output is not None and feed is None:
                 feed = [input] if input else []
@@ -157,6 +162,28 @@ def run(
             kill_group(child.pid)
             raise
     return Completed(tuple(argv), child.returncode, stdout or b"", stderr)
+
+
+@contextlib.contextmanager
+def _metered(pid: int, meter: Callable[[int], None] | None) -> Iterator[None]:
+    """Tell `meter` what the kernel counts of a child (proc(5), `io`): blocks that are shared and not copied are not."""
+    if meter is None:
+        yield
+        return
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(WATCHED_EVERY):
+            with contextlib.suppress(OSError, StopIteration, ValueError), open(f"/proc/{pid}/io") as rows:  # noqa: PTH123 - often
+                meter(int(next(row for row in rows if row.startswith("wchar:")).split()[1]))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def foreground(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes, timeout: float) -> Completed:

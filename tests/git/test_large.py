@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from git_sandbox.sandbox import inspect, prepare
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.workspace import Workspace, make
 from git_sandbox.store import Box, Record
+from git_sandbox.transport import manifest, stream
+from git_sandbox.transport.manifest import Manifest
 from support.gitrepo import GitRepo
+from support.guest import LIMITS, UNCHANGED, exporter
 from support.sandboxed import Trip, capture
 
 MIB = 1 << 20
@@ -44,7 +48,7 @@ def started(box: Box) -> tuple[Workspace, Record]:
         image="x", cpus=1, memory=512, net="none",
     )  # fmt: skip
     prepare.pin(box, record, made.snapshot)
-    prepare.configure(box, record, chosen, Extras(), apart=made.snapshot.apart)
+    prepare.configure(box, record, chosen, Extras(), prepare.WentIn(made.snapshot.apart))
     return made, box.save(record)
 
 
@@ -138,3 +142,33 @@ def test_what_is_left_out(tmp_path_factory: pytest.TempPathFactory, sizes: list[
     assert sum(kept) <= large.TOGETHER
     small = sorted(size for size in sizes if size <= large.LARGE)
     assert len(kept) == len(small) or sum(kept) + small[len(kept)] > large.TOGETHER
+
+
+def told(guest: GitRepo, *, apart: list[str], touched: list[str] | None) -> Manifest:
+    """What an exporter says that knows of these files what process 1 knows."""
+    more = f', "apart": {json.dumps(apart)}, "touched": {json.dumps(touched)}'
+    with exporter(guest.path, UNCHANGED + more) as sock:
+        reply = stream.request(sock, "export", known=(), limits=LIMITS)
+        found = manifest.parse(reply.header, object_format="sha1")
+        for _ in reply.chunks:
+            pass
+        return found
+
+
+def test_the_guest_leaves_out_what_nobody_touched(messy: GitRepo, tmp_path: Path) -> None:
+    with store.create(discover(messy.path), None) as box:
+        made, _ = started(box)
+        box.directory.disk.unlink()
+    guest = messy.clone_files(tmp_path / "guest")
+    apart = list(made.snapshot.apart)
+    before = size_of(guest.path / ".git")
+    found = told(guest, apart=apart, touched=[])
+    assert (found.worktree_tree, found.left_out) == (made.snapshot.tree, ())
+    assert size_of(guest.path / ".git") - before < 10 * MIB
+    names = guest.git("ls-tree", "-r", "--name-only", str(found.worktree_tree)).splitlines()
+    assert "data.bin" not in names
+    for touched in (["data.bin"], None):  # None: nobody knows which
+        found = told(guest, apart=apart, touched=touched)
+        names = guest.git("ls-tree", "-r", "--name-only", str(found.worktree_tree)).splitlines()
+        assert "data.bin" in names
+        assert (set(apart) <= set(names)) is (touched is None)

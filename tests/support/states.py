@@ -50,6 +50,8 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
         *[st.tuples(st.just("write"), st.tuples(NAMES, TEXTS))] * 4,
         st.tuples(st.just("link"), st.tuples(NAMES, NAMES)),
         st.tuples(st.just("nested"), st.tuples(st.sampled_from(["inner", "dir/inner"]))),
+        st.tuples(st.just("worktree"), st.tuples(st.sampled_from([".worktrees/x", "dir/wt", "y"]))),
+        st.tuples(st.just("odd"), st.tuples(st.sampled_from(["fifo", "dir/fifo", "encoding", "filter", "refused"]))),
     ),
     min_size=3,
     max_size=14,
@@ -70,8 +72,30 @@ def act(repo: GitRepo, verb: str, arguments: tuple[str, ...]) -> None:
     elif verb == "nested":
         inner = GitRepo.create(repo.path / arguments[0])
         inner.commit("inner", {"i": "1\n"})
+    elif verb == "worktree":
+        repo.run("worktree", "add", "-q", "-b", f"wt/{arguments[0]}", arguments[0])
+        if (repo.path / arguments[0] / ".git").is_file():
+            repo.write(f"{arguments[0]}/new", "of a worktree\n")
+    elif verb == "odd":
+        make_odd(repo, arguments[0])
     else:
         repo.run(*(word.format(*arguments) for word in COMMANDS[verb][1]))
+
+
+def make_odd(repo: GitRepo, what: str) -> None:
+    """What git lives with and `git add -A` does not."""
+    if what.endswith("fifo"):
+        place = repo.path / what
+        if place.parent.is_dir() and not os.path.lexists(place):
+            os.mkfifo(place)
+    elif what == "refused":
+        GitRepo.create(repo.path / "refused")
+        repo.write("refused/.git/config", "[core\n")
+    else:
+        rule = "working-tree-encoding=UTF-16" if what == "encoding" else "filter=odd"
+        repo.write(".gitattributes", f"a {rule}\nb {rule}\n")
+        repo.git("config", "filter.odd.clean", "exit 1")
+        repo.git("config", "filter.odd.required", "true")
 
 
 def start(place: Path, kind: str) -> GitRepo:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from git_sandbox.git.gitdirs import GitDir
     from git_sandbox.git.repo import Repository
 
+WORTH_SAYING = 64 << 20  # bytes; less is copied before anybody could read it
 SPARE = 16 * 1024 * 1024  # bytes beyond the counted ones: directories of the copy, files that grow meanwhile
 
 
@@ -85,7 +86,7 @@ def capture(
         copy.run()
         warnings += copy.warnings
     say("Copying the worktree")
-    denied = _copy_worktree(repo.worktree, target, found, policy, ledger)
+    denied = _copy_worktree(repo.worktree, target, found, policy, ledger=ledger, say=say)
     if ledger.base is not None:
         warnings += secrets.note(ledger.suspects(), found.git_dirs)
     settings, unusable = _adapt(found.git_dirs, repo, target, whole=ledger.base is None)
@@ -137,10 +138,25 @@ def _mib(size: int) -> int:
     return -(-size // (1024 * 1024))
 
 
-def _copy_worktree(root: Path, target: Path, found: Survey, policy: CapturePolicy, ledger: Ledger) -> tuple[str, ...]:
+def _meter(found: Survey, say: Callable[[str], None]) -> Callable[[int], None] | None:
+    """Says how far the copy is, where that takes long enough to be waited for."""
+    total = found.worktree_bytes
+    if total < WORTH_SAYING:
+        return None
+
+    def meter(written: int) -> None:
+        done = min(written, total)
+        say(f"Copying the worktree: {done >> 20} of {_mib(total)} MiB ({100 * done // total} %)")
+
+    return meter
+
+
+def _copy_worktree(
+    root: Path, target: Path, found: Survey, policy: CapturePolicy, *, ledger: Ledger, say: Callable[[str], None]
+) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
     bare = found.selection.bare_directories(root)
-    outcome = filecopy.copy(root, target, ledger.worktree())
+    outcome = filecopy.copy(root, target, ledger.worktree(), meter=_meter(found, say))
     if ledger.base is not None:
         ledger.require(not outcome.denied, "something cannot be read")
         if outcome != filecopy.Outcome():

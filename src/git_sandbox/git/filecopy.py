@@ -20,7 +20,7 @@ from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NAMES_PER_PROCESS = 256 * 1024  # bytes of argv; Linux allows 2 MiB under the usual stack limit
 _GONE = re.compile(
@@ -43,28 +43,51 @@ class Outcome:
         return Outcome(self.vanished + other.vanished, self.denied + other.denied)
 
 
-def copy(source: Path, target: Path, entries: Sequence[str], *options: str) -> Outcome:
+def copy(
+    source: Path, target: Path, entries: Sequence[str], *options: str, meter: Callable[[int], None] | None = None
+) -> Outcome:
     """Copy `entries` (relative to `source`) to the same places below `target`, both absolute.
 
-    What vanishes or may not be read while it runs is reported, not raised. Raises HostResourceError when the disk
-    is full, RepositoryError for anything else cp complains about.
+    What vanishes or may not be read while it runs is reported, not raised. `meter` hears now and then how many bytes
+    are written. Raises HostResourceError when the disk is full, RepositoryError for anything else cp complains about.
     """
     above = parents(entries)
     for parent in above:
         (target / parent).mkdir(mode=0o700, parents=True, exist_ok=True)
     outcome = Outcome()
+    counted = _Counted(meter) if meter else None
     for chunk in chunks(entries):
-        outcome += _cp(source, target, chunk, options)
+        outcome += _cp(source, target, chunk, options, counted)
     for parent in reversed(above):
         clone_directory(source / parent, target / parent)
     return outcome
 
 
-def _cp(source: Path, target: Path, names: Sequence[str], options: tuple[str, ...]) -> Outcome:
+class _Counted:
+    """Bytes that several programs wrote, one after the other."""
+
+    def __init__(self, meter: Callable[[int], None]) -> None:
+        self._meter = meter
+        self._before = self._now = 0
+
+    def next(self) -> None:
+        self._before, self._now = self._before + self._now, 0
+
+    def __call__(self, written: int) -> None:
+        self._now = written
+        self._meter(self._before + written)
+
+
+def _cp(
+    source: Path, target: Path, names: Sequence[str], options: tuple[str, ...], counted: _Counted | None
+) -> Outcome:
+    if counted:
+        counted.next()
     done = process.run(
         ["cp", "-a", "--reflink=auto", "--parents", *options, f"--target-directory={target}", "--", *names],
         cwd=source,
         env=process.environment({"LC_ALL": "C"}),
+        meter=counted,
     )
     return _understand(done.stderr.decode("utf-8", "replace").splitlines(), source) if done.returncode else Outcome()
 

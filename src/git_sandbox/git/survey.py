@@ -59,6 +59,7 @@ class Survey:
     git_dirs: tuple[GitDir, ...]
     warnings: tuple[str, ...]
     suspects: tuple[str, ...] = ()  # files that look as if they held secrets
+    worktree_bytes: int = 0  # without its git directories
     aliases: Mapping[str, str] = field(default_factory=dict)  # a `.git` of the copy to the git directory it leads to
 
 
@@ -96,6 +97,7 @@ def survey(repo: Repository, policy: CapturePolicy) -> Survey:
         git_dirs=tuple(found.repositories.values()),
         warnings=(*found.warnings, *secrets.note(found.suspects, tuple(found.repositories.values()))),
         suspects=tuple(found.suspects),
+        worktree_bytes=found.census.bytes,
         aliases=found.aliases,
     )
 

@@ -60,7 +60,8 @@ def _few(names: Iterable[bytes]) -> dict[str, Any]:
 
 def added(line: bytes, config: Config) -> bytes:
     """The host's request for an export (a JSON object in a line) with what the exporter has to know of the changes."""
-    told = json.dumps(in_a_fork(lambda: inspect(config).told()))
+    known = {"apart": config.get("apart", []), "worktrees": config.get("worktrees", {})}
+    told = json.dumps(in_a_fork(lambda: inspect(config).told()) | known)
     return line.rstrip().removesuffix(b"}") + b", " + told[1:].encode() + b"\n"
 
 

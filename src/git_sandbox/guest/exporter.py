@@ -191,6 +191,7 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
                 scratch = stack.enter_context(Scratch(outer.scratch))
                 repo = opened(outer, what, scratch)
                 repo.touched, repo.doubtful = request.get("touched"), "touched" in request
+                told_of_start(repo, request)
                 manifest, packer = prepared(repo, scratch, what, out, stack)
                 manifest["changes"] = request.get("changes")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
@@ -203,6 +204,13 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
             error = f"{failure}"
         send_end(out, error)
     return 0 if error is None else 1
+
+
+def told_of_start(repo: Repo, request: dict[str, Any]) -> None:
+    """What root knows of the start (`guest/changes.py`). Large files count as untouched only where that is known."""
+    repo.worktrees = request.get("worktrees", {})
+    if repo.touched is not None:
+        repo.apart = frozenset(map(os.fsencode, request.get("apart", []))) - frozenset(map(os.fsencode, repo.touched))
 
 
 def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:

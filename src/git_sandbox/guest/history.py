@@ -113,7 +113,8 @@ def detached(repo: Repo) -> list[list[str]]:
     for head in sorted((repo.git_dir / "worktrees").glob("*/HEAD")):
         name = head.parent.name
         oid = text(head.read_bytes()[:100]).strip() if head.is_file() else ""
-        if re.fullmatch(r"[0-9a-f]{40,64}", oid) and WORKTREE.fullmatch(name):
+        started = repo.worktrees.get(name, [None])[0]
+        if re.fullmatch(r"[0-9a-f]{40,64}", oid) and WORKTREE.fullmatch(name) and oid != started:
             found.append([oid, f"refs/worktrees/{name}/HEAD"])
     return found
 

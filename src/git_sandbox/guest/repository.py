@@ -26,6 +26,9 @@ CONFIG = (
     "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "log.showSignature=false", "log.mailmap=false",
     "color.ui=false", "safe.directory=*", "submodule.recurse=false", "advice.addEmbeddedRepo=false",
     "advice.addIgnoredFile=false",
+    # In a small machine, too: what is large goes through git in pieces.
+    "core.bigFileThreshold=16m", "core.packedGitWindowSize=16m", "core.packedGitLimit=128m", "pack.threads=1",
+    "pack.windowMemory=64m", "pack.deltaCacheSize=16m",
 )  # fmt: skip
 
 
@@ -74,6 +77,8 @@ class Repo:
         self.touched: list[str] | None = None  # paths in the worktree that changed, None: it is not known which
         self.start: dict[str, str] | None = None  # refs that went in, where that is known
         self.bad: set[str] = set()  # objects that are there and cannot be read
+        self.apart: frozenset[bytes] = frozenset()  # large files that nobody touched: they stay out of the tree
+        self.worktrees: dict[str, list[str | None]] = {}  # linked ones at the start: HEAD, trees of worktree and index
         self.opener: Opener | None = None  # for files that only root may read
         self.doubtful = False  # whether stamps cannot be trusted where `touched` is not known
         self.left_out: dict[str, str] = {}  # path of the worktree -> why the uncommitted tree lacks it

@@ -64,7 +64,7 @@ def rehash_lost(index: TemporaryIndex, worktree: str) -> list[bytes]:
 
 def fill(index: TemporaryIndex, most: int | None) -> None:
     """Everything that is not ignored into the index, or as much of it as can be. `most`: bytes that may be written."""
-    if most is None and not large.careful():
+    if most is None and not large.careful() and not index.repo.apart:
         words = ("add", "-A", "--sparse", "--ignore-errors", "--no-warn-embedded-repo")
         done = index.ask(*words, filters=True)
         if done.returncode == 0 and not done.stderr:
@@ -73,10 +73,10 @@ def fill(index: TemporaryIndex, most: int | None) -> None:
             index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
     repo = index.repo
     top = os.fsencode(repo.worktree or "")
-    found = stage.stage(index.ask, top, os.fspath(index.path), _chooser(top, most))
+    found = stage.stage(index.ask, top, os.fspath(index.path), _chooser(top, most, repo.apart))
     reason = TOO_LARGE if most is None else NO_ROOM
     left_out = {path: why for path, why in found.left_out.items() if why != stage.NO_COMMIT}  # exported by themselves
-    left_out |= dict.fromkeys(found.apart, reason)
+    left_out |= dict.fromkeys((path for path in found.apart if path not in repo.apart), reason)
     if found.raw:
         repo.warn(f"without filters, files are exported as they are: {_few(found.raw)}")
     closed = [path for path, why in left_out.items() if why in (stage.UNREADABLE, stage.REFUSED)]
@@ -94,14 +94,18 @@ def _few(paths: Sequence[bytes]) -> str:
     return ", ".join(map(text, paths[:MAX_SAID])) + more
 
 
-def _chooser(top: bytes, most: int | None) -> Callable[[Sequence[bytes], Sequence[bytes]], Collection[bytes]]:
-    """What to leave as the index has it: the largest files, where all together are too much."""
-    if most is None and not large.careful():
-        return stage.nothing
+def _chooser(
+    top: bytes, most: int | None, apart: Collection[bytes]
+) -> Callable[[Sequence[bytes], Sequence[bytes]], Collection[bytes]]:
+    """What to leave as the index has it: `apart`, and the largest files, where all together are too much."""
     limit = large.MOST if most is None else min(most, large.MOST)
+    limited = most is not None or large.careful()
 
     def choose(untracked: Sequence[bytes], modified: Sequence[bytes]) -> Collection[bytes]:
-        return [path for path, _ in large.beyond(os.fsdecode(top), (*untracked, *modified), limit)]
+        every = (*untracked, *modified)
+        rest = [path for path in every if path not in apart]
+        beyond = [path for path, _ in large.beyond(os.fsdecode(top), rest, limit)] if limited else []
+        return [*(path for path in every if path in apart), *beyond]
 
     return choose
 
@@ -223,7 +227,7 @@ def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
         name = place.parent.name
         path = os.path.dirname(os.fsdecode(place.read_bytes()[:MAX_POINTER]).strip()) if place.is_file() else ""  # noqa: PTH120
         try:
-            wip = _of_worktree(repo, scratch, path)
+            wip = _of_worktree(repo, scratch, path, repo.worktrees.get(name))
         except (ExportError, OSError) as error:
             repo.warn(
                 f"{path} is another worktree and cannot be read: its uncommitted files are not exported ({error})"
@@ -234,7 +238,8 @@ def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
     return found
 
 
-def _of_worktree(repo: Repo, scratch: Scratch, path: str) -> Wip | None:
+def _of_worktree(repo: Repo, scratch: Scratch, path: str, started: list[str | None] | None) -> Wip | None:
+    """`started`: what it was like when it went in; as it was then there is nothing to bring home."""
     other = Repo(path)
     common = other.line("rev-parse", "--path-format=absolute", "--git-common-dir")
     if not Path(common or path).samefile(repo.real_dir):  # the repository is mounted at several places
@@ -247,4 +252,4 @@ def _of_worktree(repo: Repo, scratch: Scratch, path: str) -> Wip | None:
     for warning in other.warnings:
         repo.warn(f"{path}: {warning}")
     repo.left_out |= {os.path.join(path, name): why for name, why in other.left_out.items()}  # noqa: PTH118
-    return wip
+    return None if wip and started == [head, wip["tree"], wip["index_tree"]] else wip

@@ -68,6 +68,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     share: str = ""  # tag of the file system with the workspace; empty: it is on the disk
     share_files: int = 0  # files of it that the guest may remember at a time
     git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it
+    worktrees: dict[str, tuple[str | None, str | None, str | None]] = {}  # linked ones: HEAD, trees of files and index
     apart: tuple[str, ...] = ()  # paths of large files that are not in W0; untouched ones do not come home
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
     vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports

@@ -28,7 +28,7 @@ from git_sandbox.sandbox import home, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
-from git_sandbox.sandbox.prepare import Prepared, configure, copy_mounts
+from git_sandbox.sandbox.prepare import Prepared, WentIn, configure, copy_mounts
 from git_sandbox.store import Box, Entry, Record
 from git_sandbox.transport import layer, share, stream
 from git_sandbox.transport.stream import StreamLimits
@@ -109,7 +109,8 @@ def prepared(
     )
     try:
         copy_mounts(box, extras, progress)
-        configure(box, record, settings, extras)
+        known = jsontext.decode(source.directory.config.read_bytes(), GuestConfig)
+        configure(box, record, settings, extras, WentIn(known.apart, known.worktrees))
         return Prepared(box.save(record), ready, ())
     except BaseException:
         store.delete(box)  # nothing has happened in it
@@ -147,6 +148,8 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
             layer.clone(source.directory, box.directory)
         if source.directory.objects.is_dir():
             shutil.copytree(source.directory.objects, box.directory.objects)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(source.directory.apart, box.directory.apart)
         session.make_keys(box.directory.keys, box.id)
         record = msgspec.structs.replace(
             source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,

@@ -92,6 +92,29 @@ def broken(records: Iterable[NestedRecord]) -> tuple[str, ...]:
     )
 
 
+Worktrees = dict[str, tuple[str | None, str | None, str | None]]
+
+
+def worktrees(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> Worktrees:
+    """Linked worktrees that went in: of each HEAD, and the trees of its files and of its index."""
+    found: Worktrees = {}
+    for each in git_dirs:
+        if not each.shared or each.checkout is None or each.worktree is None:
+            continue
+        place = copy / each.target
+        objects = [copy / ".git/objects", *([] if whole else [each.common / "objects"])]
+        environment = {**HERMETIC, "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(gitdirs.quoted, objects))}
+        checkout = copy / each.checkout if whole else each.worktree
+        git = snapshot.without_filters(Git(place, checkout, tuple(environment.items())))
+        try:
+            head = git.try_run(*_HEAD[1])
+            trees = _worktree(git, place, copied=whole)
+        except RepositoryError:  # then all of it comes home as new
+            continue
+        found[place.name] = (head.text.strip() if head.returncode == 0 else None, *trees)
+    return found
+
+
 def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
     """Prove that `tree`, taken from the live worktree, has the same commits of repositories inside as were copied.
 

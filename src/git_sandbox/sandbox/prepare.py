@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.sandbox import nested, readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
+from git_sandbox.sandbox.nested import Worktrees
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
@@ -112,7 +113,7 @@ def prepare(
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
-        configure(box, record, settings, extras, apart=made.snapshot.apart)
+        configure(box, record, settings, extras, WentIn(made.snapshot.apart, made.worktrees))
         box.save(record)
     except BaseException:
         store.delete(box, name_too=False)
@@ -160,8 +161,16 @@ def pin(box: Box, record: Record, taken: Snapshot) -> None:
     store.pin(box, record, base)
 
 
-def configure(box: Box, record: Record, settings: Settings, extras: Extras, apart: tuple[str, ...] = ()) -> None:
-    """Write down what the guest is told about itself. `apart`: see `GuestConfig`."""
+@dataclass(frozen=True)
+class WentIn:
+    """What the guest has to know of the start, to tell it from what happens in there. See `GuestConfig`."""
+
+    apart: tuple[str, ...] = ()
+    worktrees: Worktrees = field(default_factory=dict)
+
+
+def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
+    """Write down what the guest is told about itself."""
     told = GuestConfig(
         hostname=box.id,
         mode="run",
@@ -175,7 +184,8 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, apar
         stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
-        apart=apart,
+        apart=went_in.apart,
+        worktrees=went_in.worktrees,
     )
     box.directory.config.touch(mode=0o600)  # the environment may hold secrets
     box.directory.config.write_bytes(jsontext.encode(told))

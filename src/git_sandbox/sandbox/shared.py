@@ -33,13 +33,14 @@ def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress
         progress("Recording the starting point")
         taken = take(apart(box, Git(box.repo.git_dir, place)), captured, copied=True)
         inside = nested.record(place, captured.git_dirs)
+        linked = nested.worktrees(place, captured.git_dirs)
         progress("Making the share")
         share.give(directory, space)
         _system_disk(box, settings)
     except BaseException:
         store.delete(box, name_too=False)
         raise
-    return Workspace(captured, taken, inside)
+    return Workspace(captured, taken, inside, worktrees=linked)
 
 
 def _require_descriptors(files: int) -> None:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from git_sandbox import paths, store
 from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, SessionError
 from git_sandbox.git import gitdirs, large, snapshot
-from git_sandbox.git.capture import Captured, capture
+from git_sandbox.git.capture import WORTH_SAYING, Captured, capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import confirm_still, confirm_young, difference
 from git_sandbox.git.known import Known
@@ -36,6 +36,7 @@ from git_sandbox.image.bases import Base, BaseInfo
 from git_sandbox.image.spec import load
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import nested, volumes
+from git_sandbox.sandbox.nested import Worktrees
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, NestedRecord
@@ -75,6 +76,7 @@ class Workspace:
     base: Base | None = None
     certain: Callable[[], None] = _nothing
     applying: float = 0.0
+    worktrees: Worktrees = field(default_factory=dict)
 
 
 def make(
@@ -180,6 +182,7 @@ class _Task:
             self.progress("Recording the starting point")
             taken = take(apart(self.box, repo.git), captured)
             inside = nested.record(place, captured.git_dirs, whole=False)
+            linked = nested.worktrees(place, captured.git_dirs, whole=False)
             nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
             confirm_young(repo.git, place, ledger)
             looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
@@ -188,7 +191,7 @@ class _Task:
         if self.careful:
             looking.result()
         applying = (len(found.write) + len(found.remove)) / WRITES + found.bytes / READS
-        return Workspace(captured, taken, inside, base, partial(_certain, looking), applying)
+        return Workspace(captured, taken, inside, base, partial(_certain, looking), applying, linked)
 
     def _attach(self, base: Base, difference: Tail | None) -> None:
         """The disk, by the strategy that fits (`transport/cow.py`). Raises Unusable if the base is gone."""
@@ -208,11 +211,12 @@ class _Task:
             # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
             taken = take(apart(self.box, Git(self.box.repo.git_dir, place)), captured, copied=True)
             inside = nested.record(place, captured.git_dirs)
+            linked = nested.worktrees(place, captured.git_dirs)
             self.progress("Making the workspace disk")
             if not self._worth(captured) or ledger.obstacle or not self._new_base(captured, ledger, place):
                 layer.discard(self.box.directory)
                 self._make(captured, self.box.directory.disk)
-        return Workspace(captured, taken, inside)
+        return Workspace(captured, taken, inside, worktrees=linked)
 
     def _worth(self, captured: Captured) -> bool:
         large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
@@ -238,7 +242,17 @@ class _Task:
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
-        disk.make(self.box.directory.staging, target, inodes=captured.inodes, size=size)
+        disk.make(
+            self.box.directory.staging, target, inodes=captured.inodes, size=size, meter=self._meter(captured.bytes)
+        )
+
+    def _meter(self, total: int) -> Callable[[int], None] | None:
+        if total < WORTH_SAYING:
+            return None
+        return lambda written: self.progress(
+            f"Making the workspace disk: {min(written, total) >> 20} of {total >> 20} MiB"
+            f" ({100 * min(written, total) // total} %)"
+        )
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:

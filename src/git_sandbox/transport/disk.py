@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from git_sandbox import process
@@ -26,15 +26,15 @@ def staging_layout(staging: Path) -> Path:
     return staging / REPO_DIR
 
 
-def make(staging: Path, target: Path, *, inodes: int, size: int) -> None:
+def make(staging: Path, target: Path, *, inodes: int, size: int, meter: Callable[[int], None] | None = None) -> None:
     """Build the ext4 image `target` of `size` bytes (sparse) with everything below `staging`.
 
     `inodes` is what the staged tree uses; the guest gets as many again and a quarter million more. A failed or
-    interrupted build leaves no file. Raises HostResourceError when the host's disk is full.
+    interrupted build leaves no file. `meter`: see `process.run`. Raises HostResourceError when the host's disk is full.
     """
     try:
         size = -(-size // ALIGNMENT) * ALIGNMENT
-        done = process.run(argv(staging, target, inodes=inodes * 2 + 262_144, size=size), timeout=3600)
+        done = process.run(argv(staging, target, inodes=inodes * 2 + 262_144, size=size), timeout=3600, meter=meter)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
