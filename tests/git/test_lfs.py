@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -68,7 +67,6 @@ def test_what_commits_stashes_and_uncommitted_files_point_to_comes_home(repo: Gi
     assert trip.home().lfs == way_home.NOTHING, "what is here is not asked for again"
 
 
-@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 def test_a_merge_checks_the_content_out_from_the_store(repo: GitRepo, tmp_path: Path) -> None:
     repo.git("lfs", "install", "--local")
     repo.git("lfs", "track", "*.bin")
@@ -85,7 +83,6 @@ def test_a_merge_checks_the_content_out_from_the_store(repo: GitRepo, tmp_path: 
     assert media == [f"LocalMediaDir={Store.of(trip.box.repo).root / 'objects'}"]
 
 
-@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 @pytest.mark.parametrize("storage", ["", "elsewhere", "/ABSOLUTE", "a/../b"])
 def test_the_store_is_where_git_lfs_has_it(repo: GitRepo, tmp_path: Path, storage: str) -> None:
     said = storage.replace("/ABSOLUTE", f"{tmp_path}/big")

@@ -29,10 +29,11 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
     how long that works.
 
     BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
-    commits beyond it. WORK is merged, uncommitted (work that is in no commit), or -; partly home when something could
-    not come and is on its disk only (--json says what and why); how much else is only there (ignored, outside the
-    workspace, in repositories inside); and unknown when its guest could not be looked through. OVERLAP names the other
-    sandboxes that changed some of the same files, and how many; `sandbox compare` says more.
+    commits beyond it. WORK is merged, stashed (only your stash has it), uncommitted (work that is in no commit), or -;
+    partly home when something could not come and is on its disk only (--json says what and why); how much else is only
+    there (ignored, outside the workspace, in repositories inside); and unknown when its guest could not be looked
+    through. OVERLAP names the other sandboxes that changed some of the same files, and how many; `sandbox compare` says
+    more.
 
     With --everywhere, from any directory: each sandbox by a name that no other has, its disk, and where its repository
     was last seen; "gone" when it is not there any more. `sandbox recover NAME --into REPO` brings the work of such a

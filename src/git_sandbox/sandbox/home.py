@@ -74,8 +74,10 @@ class Home:
         rows = [str(each) for each in (*self.collected.set_aside, *self.manifest.left_out)]
         if self.manifest.wip_state == "failed":
             rows.append("the uncommitted files: they could not be written as a tree")
+        rows += [f"Git LFS content of {row}" for row in self.lfs.missing]
         for each in self.nested.homes:
             rows += [f"{each.path}: {row}" for row in each.collected.set_aside]
+            rows += [f"{each.path}: Git LFS content of {row}" for row in each.lfs.missing]
         return (*rows[:MAX_PARTLY], *([f"and {len(rows) - MAX_PARTLY} more"] if len(rows) > MAX_PARTLY else []))
 
     @property
@@ -84,7 +86,6 @@ class Home:
         told = f"{self.away} commit(s) were reset away and nothing leads to them: they stay on the sandbox's disk"
         return (
             *self.collected.warnings,
-            *self.lfs.warnings,
             *self.nested.warnings,
             *([told] if self.away else []),
             *(f"still on the sandbox's disk only: {row}" for row in self.partly[:SHOWN]),

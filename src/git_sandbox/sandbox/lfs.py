@@ -21,7 +21,6 @@ from git_sandbox.transport import stream
 MAX_OBJECTS = 10_000  # in one answer, as in guest/lfs.py
 MAX_OBJECT = 8 << 30  # bytes
 LIMITS = replace(stream.DEFAULT_LIMITS, total=64 << 30, header=4 << 20)
-NAMED = 20  # missing ones named; one more line counts the others
 _OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")
 
 
@@ -31,13 +30,6 @@ class LfsHome:
 
     stored: int = 0
     missing: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        more = (
-            [f"{len(self.missing) - NAMED} more Git LFS objects did not come home"] if len(self.missing) > NAMED else []
-        )
-        return (*(f"Git LFS: {each}" for each in self.missing[:NAMED]), *more)
 
 
 NOTHING = LfsHome()
@@ -92,7 +84,7 @@ def bring_home(
         few, reasons = _few_enough(repo, wanted)
         stored = _fetched(repo, few, channel, dict(place or {}))
     except (SandboxError, OSError) as error:
-        return LfsHome(missing=(one_line(f"objects did not come home: {_why(error)}", limit=500),))
+        return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
     reasons |= {each: "the sandbox's store has no such object" for each in few if each not in stored}
     reasons |= {each: why for each, why in stored.items() if why}
     lines = [one_line(f"{wanted[each]} ({each.oid[:12]}): {why}", limit=500) for each, why in sorted(reasons.items())]

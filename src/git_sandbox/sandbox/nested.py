@@ -62,9 +62,7 @@ class Nested:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        told = [
-            f"{home.path}: {text}" for home in self.homes for text in (*home.collected.warnings, *home.lfs.warnings)
-        ]
+        told = [f"{home.path}: {text}" for home in self.homes for text in home.collected.warnings]
         return (*told, *(f"still on the sandbox's disk only: {why}" for why in self.missing))
 
 
