@@ -26,17 +26,17 @@ pytestmark = pytest.mark.skipif(
 
 
 @settings(max_examples=25)
-@given(st.lists(CHANGES, min_size=1, max_size=4))
-@example([("same size and time", "w/same")])
-@example([("append", "w/README")])
-@example([("append", "w/private/key")])
-@example([("remove", "w/out/result")])
-@example([("mapped", "w/out/result")])
-@example([("rmdir", "s/srv")])
-@example([("exchange", "s/opt")])
-@example([("chmod", "s/opt")])
-def test_no_difference_is_ever_missed(steps: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+@given(steps=st.lists(CHANGES, min_size=1, max_size=4), share=st.booleans())
+@example(steps=[("same size and time", "w/same")], share=False)
+@example(steps=[("append", "w/README")], share=False)
+@example(steps=[("append", "w/private/key")], share=False)
+@example(steps=[("remove", "w/out/result")], share=False)
+@example(steps=[("mapped", "w/out/result")], share=False)
+@example(steps=[("rmdir", "s/srv")], share=False)
+@example(steps=[("exchange", "s/opt")], share=False)
+@example(steps=[("chmod", "s/opt")], share=False)
+def test_no_difference_is_ever_missed(steps: list[Step], share: bool) -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place), share=share) as made:
         before = made.look()
         for step in steps:
             act(made, step)
@@ -47,10 +47,10 @@ def test_no_difference_is_ever_missed(steps: list[Step]) -> None:
             assert made.inspect().state == "changed", "the search itself hid it"
 
 
-@settings(max_examples=25)
-@given(st.lists(READS, max_size=6))
-def test_who_only_looks_changes_nothing(steps: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+@settings(max_examples=12)
+@given(steps=st.lists(READS, max_size=6), share=st.booleans())
+def test_who_only_looks_changes_nothing(steps: list[Step], share: bool) -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place), share=share) as made:
         for step in steps:
             act(made, step)
         found = made.inspect()
@@ -106,6 +106,13 @@ def test_what_is_not_known_is_said() -> None:
         (made.disk / "start/record.json").write_text("{}")
         assert made.inspect().state == "unknown"
         (made.disk / "start/record.json").unlink()
+        assert made.inspect().state == "unknown"
+
+
+def test_a_share_whose_clock_went_back_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as place, world(Path(place), share=True) as made:
+        boot, present = start.watch()
+        monkeypatch.setattr(start, "watch", lambda: (boot, present + 60_000_000_000))
         assert made.inspect().state == "unknown"
 
 

@@ -46,6 +46,11 @@ class World:
     disk: Path
     root: Path
     image: Path
+    share: bool = False  # the workspace counts as one, so it has a start of its own
+
+    @property
+    def config(self) -> dict[str, object]:
+        return CONFIG | ({"share": "workspace"} if self.share else {})
 
     @property
     def repo(self) -> GitRepo:
@@ -59,17 +64,19 @@ class World:
         place.write_text("vm-1\n")
         (self.root / "home/user").mkdir(exist_ok=True)
         (self.root / "home/user/.profile").touch()
-        start.complete(boot, CONFIG, self.disk, self.disk / "repo")
+        start.complete(boot, self.config, self.disk, self.disk / "repo")
 
     def inspect(self) -> Found:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(outside, "image", lambda _at: contextlib.nullcontext(os.fsencode(self.image)))
-            return changes.inspect(CONFIG, self.disk, self.disk / "repo")
+            return changes.inspect(self.config, self.disk, self.disk / "repo")
 
     def look(self) -> dict[str, Any]:
-        """Everything there is, apart from what is not a change: a refreshed index, and times of directories."""
+        """Everything there is, apart from what is not a change: a refreshed index, traces, and times of directories."""
         found = {f"/{name}": each for name, each in listing(self.root).items()}
         found |= {f"w/{name}": each for name, each in listing(self.disk / "repo").items()}
+        for trace in outside.traces(CONFIG):
+            found.pop("/" + os.fsdecode(trace), None)
         for name in (".git", "vendor/in/.git"):
             words = ["git", f"--git-dir={self.disk / 'repo' / name}", "ls-files", "-s", "-v", "-z"]
             done = subprocess.run(words, capture_output=True, check=False)
@@ -125,7 +132,7 @@ def clean(repo: GitRepo) -> None:
 
 
 @contextlib.contextmanager
-def world(place: Path, fill: Callable[[GitRepo], None] = everything) -> Iterator[World]:
+def world(place: Path, fill: Callable[[GitRepo], None] = everything, *, share: bool = False) -> Iterator[World]:
     disk, image, root = place / "disk", place / "image", place / "root"
     for each in ("etc", "opt", "var/lib", "root", "home/other", "usr/bin", "tmp", "var/log", "srv"):
         (image / each).mkdir(parents=True)
@@ -139,7 +146,7 @@ def world(place: Path, fill: Callable[[GitRepo], None] = everything) -> Iterator
     options = f"lowerdir={image},upperdir={disk}/system/upper,workdir={disk}/system/work"
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, root], check=True)
     try:
-        made = World(disk, root, image)
+        made = World(disk, root, image, share)
         made.boot()
         yield made
     finally:

@@ -34,8 +34,9 @@ def test_what_is_only_on_the_disk_until_when_and_what_gets_it() -> None:
             "Only on the sandbox's disk, until you drop it: 1 ignored (out/result), "
             "4 outside the workspace (/etc/x, /home/u/notes, /opt/y, …)."
         ),
-        "  Get it: `sandbox shell vm-1` or `sandbox cp vm-1:/workspace/out/result .`",
+        "  Get it: `sandbox shell vm-1` or `sandbox shell -d vm-1; sandbox cp vm-1:/workspace/out/result .`",
     ]
+    assert ondisk.lines("vm-1", changes, runs=True)[1].endswith(" or `sandbox cp vm-1:/workspace/out/result .`")
     assert ondisk.count(changes) == 5
 
 

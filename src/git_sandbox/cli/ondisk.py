@@ -12,15 +12,18 @@ __all__ = ["count", "lines", "sentence"]
 _INSIDE = "/workspace/"
 
 
-def lines(name: str, changes: Changes | None, *, nothing_else: bool = False) -> list[str]:
+def lines(name: str, changes: Changes | None, *, nothing_else: bool = False, runs: bool = False) -> list[str]:
     """Where that is, until when, and what gets it. `nothing_else`: nothing else came of the sandbox, so what git keeps
-    for itself is named, too.
+    for itself is named, too. `runs`: the sandbox does.
     """
     if changes is None:
         return []
     said = []
     if found := sentence(changes):
-        said += [f"Only on the sandbox's disk, until you drop it: {found}.", f"  Get it: {_ways(name, changes)}"]
+        said += [
+            f"Only on the sandbox's disk, until you drop it: {found}.",
+            f"  Get it: {_ways(name, changes, runs=runs)}",
+        ]
     elif nothing_else and changes.git and changes.git.count:
         said.append(f"Kept until you drop it: {changes.git.count} changed in .git ({names(changes.git)}).")
     if changes.state == "unknown":
@@ -28,8 +31,9 @@ def lines(name: str, changes: Changes | None, *, nothing_else: bool = False) -> 
     return said
 
 
-def _ways(name: str, changes: Changes) -> str:
+def _ways(name: str, changes: Changes, *, runs: bool) -> str:
     first = next((each.names[0] for each in tallies(changes).values() if each.names), "")
     path = first if first.startswith("/") else _INSIDE + first
-    copy = f" or `sandbox cp {name}:{shlex.quote(path.rstrip('/'))} .`" if first else ""
-    return f"`sandbox shell {name}`{copy}"
+    copy = f"sandbox cp {name}:{shlex.quote(path.rstrip('/'))} ." if first else ""
+    begin = "" if runs else f"sandbox shell -d {name}; "
+    return f"`sandbox shell {name}`" + (f" or `{begin}{copy}`" if copy else "")

@@ -33,7 +33,7 @@ def command(name: str, send: bool, as_json: bool) -> Result:
     came = brought.collected
     lines = requests.describe(brought)
     lines += [f"warning: {one_line(text, limit=300)}" for text in brought.warnings]
-    lines += ondisk.lines(name, brought.changes)
+    lines += ondisk.lines(name, brought.changes, runs=True)
     data = {
         "id": name, "head": came.head, "wip": came.wip, "updated": came.updated, "changes": brought.changes,
         "warnings": brought.warnings,

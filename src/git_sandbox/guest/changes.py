@@ -92,7 +92,9 @@ def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
         began = start.load(disk)
     except start.NoStartError as error:
         return Found([str(error)])
-    found = Found(_reasons_for_doubt(began, disk))
+    if began.share:
+        os.sync()  # what was written through a mapping gets its stamp on the host only then
+    found = Found(_reasons_for_doubt(began, disk, repo))
     here = touched(os.fsencode(repo), began.share or began.disk)
     system = touched(os.fsencode(disk), began.disk, NOT_LOOKED_AT)
     found.problems += [f"cannot look at {each}" for each in (*here.problems, *system.problems)]
@@ -103,10 +105,12 @@ def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
     return found
 
 
-def _reasons_for_doubt(began: Start, disk: Path) -> list[str]:
+def _reasons_for_doubt(began: Start, disk: Path, repo: Path) -> list[str]:
     reasons = [] if start.trusted(disk) else ["the clock was set"]
     if start.now(disk / start.PLACE) <= began.disk:
         reasons.append("the clock is behind the start")
+    if began.share and start.lost(began, repo):
+        reasons.append("the workspace is a share, and the host's clock is not the one of its start")
     return reasons
 
 

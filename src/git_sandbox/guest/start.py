@@ -7,6 +7,7 @@ has changed once stays changed. What init itself writes at a later boot is told 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ TRUSTED, SET = (
     b"somebody set the clock",
 )  # overwritten in place: the disk may be full by then
 VERSION = 1
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+SLACK = 1_000_000_000  # nanoseconds by which the clocks of host and guest may differ
 AHEAD = 5.0  # seconds a file's stamp may be ahead of this machine's clock and be waited for
 COPIED = 64 << 20  # bytes of an index that is copied where it cannot be linked
 
@@ -41,13 +44,16 @@ class Directory:
 
 @dataclass
 class Start:
-    """`disk`, `share`: the moments (ctime, nanoseconds) since which whatever is touched is the user's; `share` 0 when
-    the workspace is on the disk. `own`: paths of SYSTEM that init wrote at later boots, with their ctimes. `system` and
-    `git`: directories of SYSTEM, and git directories of the workspace, as they were.
+    """`disk`, `share`: the moments (ctime, nanoseconds) since which whatever is touched is the user's; `share` 0
+    when the workspace is on the disk. `watch`: which boot wrote it and how long that had run then, in nanoseconds:
+    a share's stamps come from the host's clock, which is compared with this. `own`: paths of SYSTEM that init wrote
+    at later boots, with their ctimes. `system` and `git`: directories of SYSTEM, and git directories of the
+    workspace, as they were.
     """
 
     disk: int
     share: int = 0
+    watch: tuple[str, int] = ("", 0)
     own: dict[str, int] = field(default_factory=dict)
     system: dict[str, Directory] = field(default_factory=dict)
     git: dict[str, Directory] = field(default_factory=dict)
@@ -66,6 +72,7 @@ def load(disk: Path = DISK) -> Start:
             raise NoStartError("the record of the start is of another version")
         for name in ("system", "git"):
             found[name] = {path: Directory(**each) for path, each in found[name].items()}
+        found["watch"] = tuple(found["watch"])
         return Start(**found)
     except FileNotFoundError:
         raise NoStartError("there is no record of the start") from None
@@ -141,8 +148,8 @@ def complete(boot: Boot, config: Config, disk: Path = DISK, repo: Path = REPO) -
     keep_indexes(found.git, repo, place)
     _wait_for_clock([repo, *repo.iterdir(), *(repo / ".git").glob("*")], place)
     if config.get("share"):
-        found.share = tick(repo) - 1
-        tick(repo)
+        found.share, found.watch = tick(repo / ".git") - 1, watch()
+        tick(repo / ".git")
     _write(place / CLOCK, TRUSTED)
     found.disk = tick(place) - 1
     _write(place / RECORD, _encoded(found))
@@ -198,9 +205,18 @@ def directory(root: Path, path: bytes) -> Directory:
 def look(path: bytes) -> list[Any]:
     """Everything about an inode but its content and its times."""
     seen = os.lstat(path)
-    names = sorted(each for each in os.listxattr(path, follow_symlinks=False) if not each.startswith("trusted.overlay"))
-    attributes = [[each, os.getxattr(path, each, follow_symlinks=False).hex()] for each in names]
-    return [seen.st_mode, seen.st_uid, seen.st_gid, attributes]
+    names = sorted(each for each in attributes(path) if not each.startswith("trusted.overlay"))
+    values = [[each, os.getxattr(path, each, follow_symlinks=False).hex()] for each in names]
+    return [seen.st_mode, seen.st_uid, seen.st_gid, values]
+
+
+def attributes(path: bytes) -> list[str]:
+    try:
+        return os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # a share without them
+            return []
+        raise
 
 
 def _directories(root: Path) -> Iterable[bytes]:
@@ -217,6 +233,19 @@ def now(place: Path) -> int:
     seen = place.stat()
     os.utime(place, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     return place.stat().st_ctime_ns
+
+
+def watch() -> tuple[str, int]:
+    return BOOT_ID.read_text().strip(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def lost(start: Start, repo: Path) -> bool:
+    """Whether a share's clock may have been set back since the start. Asked of the git directory's stamp, which does
+    not count by itself.
+    """
+    boot, began = start.watch
+    this, present = watch()
+    return this != boot or now(repo / ".git") - start.share < present - began - SLACK
 
 
 def tick(place: Path) -> int:
