@@ -19,8 +19,10 @@ from git_sandbox.guest import large, opener, stage, uncommitted
 from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.repository import Repo
 from git_sandbox.guest.scratch import Scratch
+from git_sandbox.transport import manifest, stream
+from git_sandbox.transport.manifest import Manifest
 from support.gitrepo import GitRepo
-from support.guest import Host, content, export, tree_of
+from support.guest import LIMITS, Host, content, export, exporter, tree_of
 
 WIP = "refs/sandbox-wip/vm-1"
 
@@ -184,6 +186,44 @@ def test_what_only_root_may_read_comes_raw(guest: GitRepo, monkeypatch: pytest.M
         repo, found = taken(guest, reader=reader)
     assert found == {"README": "hello\n", "closed": "c\n", "sub/inner": "i\n", "sub/link": "inner"}
     assert repo.left_out == {}
+
+
+def asked(guest: GitRepo, touched: list[str] | None) -> Manifest:
+    """The manifest when process 1 says what was touched."""
+    with exporter(guest.path) as sock:
+        reply = stream.request(sock, "export", extra={"touched": touched, "changes": None}, limits=LIMITS)
+        told = manifest.parse(reply.header, object_format="sha1")
+        list(reply.chunks)
+    return told
+
+
+def test_what_git_never_takes_is_named_unless_it_went_in_as_it_is(guest: GitRepo) -> None:
+    guest.write("sub/.git/junk", "j\n")
+    guest.write("file/.git", "no pointer\n")
+    guest.write("git~1", "x\n")
+    os.mkfifo(guest.path / "pipe")
+    guest.git("worktree", "add", "-q", "linked")
+    every = {"sub/.git", "file/.git", "git~1"}
+    told = export(guest).manifest
+    assert (told.wip_state, {each.name for each in told.left_out}) == ("partial", every)
+    assert any("pipe" in warning for warning in told.warnings)
+    told = asked(guest, ["sub/.git/junk", "pipe", "README"])
+    assert (told.wip_state, {each.name for each in told.left_out}) == ("partial", {"sub/.git"})
+    assert any("pipe" in warning for warning in told.warnings)
+    told = asked(guest, ["README"])
+    assert (told.left_out, [each for each in told.warnings if "pipe" in each]) == ((), [])
+
+
+def test_where_it_is_not_known_what_was_touched_every_file_is_read(guest: GitRepo) -> None:
+    guest.git("config", "core.checkStat", "minimal")
+    guest.git("config", "core.trustctime", "false")
+    guest.commit("v", {"v": "aaaa"})
+    os.utime(guest.path / "v", (1577836800, 1577836800))
+    guest.git("update-index", "--refresh")
+    guest.write("v", "bbbb")
+    os.utime(guest.path / "v", (1577836800, 1577836800))
+    assert asked(guest, ["README"]).wip is None
+    assert asked(guest, None).wip is not None
 
 
 NAMES = st.sampled_from(

@@ -127,3 +127,54 @@ def test_a_machine_with_a_mount_is_rescued_and_a_damaged_disk_says_so(boxes: San
     assert (done.code, "cannot mount the workspace disk" in done.said) == (15, True), done.said
     assert boxes.refs() == refs
     boxes.ok("drop", "--force", "vm-1")
+
+
+ODD = r"""
+printf '*.rc text working-tree-encoding=UTF-16\n' > .gitattributes; git add .; git commit -qm attributes
+printf 'no bom\n' > new.rc; echo w > other
+cp -p same /tmp/r; printf bbbb > same; touch -r /tmp/r same
+echo c > closed; chmod 000 closed
+sudo sh -c 'umask 077; echo r > roots; mkdir -p place/sub; echo i > place/sub/inner'
+mkfifo pipe
+"""
+
+
+def test_every_odd_file_comes_home(boxes: Sandboxes) -> None:
+    """One machine for all: what git cannot convert, cannot see by its stamps, and what only root may read."""
+    boxes.repo.commit("same", {"same": "aaaa"})
+    os.utime(boxes.repo.path / "same", (1577836800, 1577836800))
+    boxes.sh(ODD)
+    wip = "refs/sandbox-wip/vm-1"
+    names = boxes.repo.git("ls-tree", "-r", "--name-only", wip).splitlines()
+    assert {"new.rc", "other", "closed", "roots", "place/sub/inner", "same"} <= set(names)
+    assert boxes.repo.git("show", f"{wip}:same") == "bbbb"
+    assert boxes.repo.git("cat-file", "blob", f"{wip}:new.rc") == "no bom"
+    assert boxes.repo.git("show", f"{wip}:closed") == "c"
+
+
+def test_a_full_disk_costs_no_file(boxes: Sandboxes) -> None:
+    done = boxes.run(
+        "run",
+        "--disk",
+        "128M",
+        "--",
+        "sh",
+        "-c",
+        "echo precious >> README; cat /dev/zero > /tmp/f; cat /dev/zero > /tmp/g",
+    )
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:README").endswith("precious"), done.said
+
+
+def test_a_kill_after_a_commit_costs_neither_the_index_nor_files_of_some_age(boxes: Sandboxes) -> None:
+    """`git commit -a` writes an index that git does not sync. The next session finds a repository that works."""
+    script = "echo early > early; sleep 6; echo x >> README; git commit -qam W; echo up; sleep 600"
+    with boxes.started("run", "--", "sh", "-ec", script) as child:
+        started(child)
+        os.kill(boxes.only_machine(), signal.SIGKILL)
+        done = boxes.finish(child)
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "W", done.said
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:early") == "early"
+    assert "the index is damaged" not in done.said
+    boxes.ok("shell", "--detach", "vm-1")
+    assert boxes.ok("exec", "vm-1", "--", "git", "status", "--porcelain").text == "?? early\n"
+    boxes.ok("stop", "vm-1")

@@ -39,11 +39,11 @@ from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import damage, large, lfs, nested, shadow
+from git_sandbox.guest import damage, large, lfs, nested, shadow, stage
 from git_sandbox.guest import operation as in_progress
 from git_sandbox.guest.history import Refs, away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.opener import Opener
-from git_sandbox.guest.packing import CHUNK, Packer
+from git_sandbox.guest.packing import CHUNK, Packer, signs_of_life
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
@@ -101,30 +101,48 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
         repo.warn(f"uncommitted files are not exported: {error}")
         tree, wip = None, None
+    inside = [] if inner else nested.find(repo)
+    name_what_changed(repo)
     state, going_on, unmerged = wip_state(repo, tree, wip), operation(repo), list[str]()
     if going_on or (tree and wip and not wip["index_tree"]):
         more, unmerged = in_progress.refs(repo, scratch, at, tree, known)
         refs += [ref for ref in more if not careful or sound(repo, [str(ref["oid"])], known)]
-    refs, removed = since(repo.start, refs, found)
+    refs, removed = since(repo, refs, found)
     told = {
         "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
         "refs": refs, "removed": removed, "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
-        "nested": [] if inner else nested.find(repo), "wip_state": state,
+        "nested": inside, "wip_state": state,
         "left_out": [{"path": path, "reason": why} for path, why in list(repo.left_out.items())[:MAX_NAMED]],
         "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}
 
 
+def name_what_changed(repo: Repo) -> None:
+    """Leave unsaid what went in as it is and nobody touched: the host has it."""
+    if repo.touched is None:
+        return
+    above = {name[:at] for name in repo.touched for at in (*slashes(name), len(name))}
+    odd = (stage.SPECIAL, stage.UNNAMED, stage.UNREADABLE, stage.REFUSED)
+    repo.left_out = {path: why for path, why in repo.left_out.items() if why not in odd or path in above}
+
+
+def slashes(path: str) -> list[int]:
+    return [at for at, letter in enumerate(path) if letter == "/"]
+
+
 def since(
-    start: dict[str, str] | None, refs: list[dict[str, str | None]], found: Refs
+    repo: Repo, refs: list[dict[str, str | None]], found: Refs
 ) -> tuple[list[dict[str, str | None]], list[str] | None]:
-    """Of `refs` those that differ from the start, and the names of what is gone; where there is no start: all, None."""
-    there = [ref for ref in refs if ref["oid"]]
+    """Of `refs` those that differ from the start, and the names of what is gone; where there is no start: all, None.
+
+    What cannot be read is not gone.
+    """
+    start, there = repo.start, [ref for ref in refs if ref["oid"]]
     if start is None:
         return there, None
-    names = {name for _, name in found.rows}
+    names = {*(name for _, name in found.rows), *repo.set_aside, *(start if repo.shadow else ())}
     changed = [ref for ref in there if start.get(str(ref["name"])) != ref["oid"]]
     return changed, [name for name in start if name not in names]
 
@@ -189,10 +207,11 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
         try:
             if error is None:
                 scratch = stack.enter_context(Scratch(outer.scratch))
-                repo = opened(outer, what, scratch)
-                repo.touched, repo.doubtful = request.get("touched"), "touched" in request
-                told_of_start(repo, request)
-                manifest, packer = prepared(repo, scratch, what, out, stack)
+                with signs_of_life(out):
+                    repo = opened(outer, what, scratch)
+                    repo.touched, repo.doubtful = request.get("touched"), "touched" in request
+                    told_of_start(repo, request)
+                    manifest, packer = prepared(repo, scratch, what, out, stack)
                 manifest["changes"] = request.get("changes")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
             error = f"{failure}" or type(failure).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 from git_sandbox.guest.history import NO_WORK, detached, read_refs
 from git_sandbox.guest.repository import ExportError, Repo
+from git_sandbox.guest.stage import UNNAMED
 
 MAX_NESTED = 200
 MAX_DEPTH = 64  # directories in directories
@@ -24,7 +25,7 @@ def find(repo: Repo) -> list[dict[str, Any]]:
         return []
     top = Path(os.path.realpath(repo.worktree))
     found: dict[str, str | None] = {}
-    for checkout in checkouts(top):
+    for checkout in checkouts(repo, top):
         try:
             target = pointed(top / checkout / ".git")
             where = inside(top, target) if target else None
@@ -32,6 +33,9 @@ def find(repo: Repo) -> list[dict[str, Any]]:
                 repo.warn(f"the repository of {checkout} is not in the worktree: not exported")
             elif where and is_git_dir(top / where):
                 found.setdefault(where, checkout)
+            elif not where or not os.path.lexists(top / where / "commondir"):  # a linked worktree has one
+                # Of whatever else has this name git takes nothing.
+                repo.left_out[f"{checkout}/.git"] = UNNAMED
         except OSError as error:
             repo.warn(f"the repository of {checkout} cannot be read: not exported ({error.strerror})")
     for outer in (".git", *found):
@@ -47,8 +51,8 @@ def find(repo: Repo) -> list[dict[str, Any]]:
     ]
 
 
-def checkouts(top: Path) -> Iterator[str]:
-    """Directories below `top` in which another worktree begins, also ignored ones."""
+def checkouts(repo: Repo, top: Path) -> Iterator[str]:
+    """Directories below `top` in which another worktree begins, also ignored ones. What is no file is named."""
     todo = [""]
     while todo:
         place = todo.pop()
@@ -56,11 +60,22 @@ def checkouts(top: Path) -> Iterator[str]:
             entries = list(os.scandir(top / place))
         except OSError:
             continue
+        name_special(repo, place, entries)
         if place and any(entry.name == ".git" for entry in entries):
             yield place
         if place.count("/") < MAX_DEPTH:
             below = [entry for entry in entries if entry.name != ".git" and entry.is_dir(follow_symlinks=False)]
             todo += [f"{place}/{entry.name}" if place else entry.name for entry in below]
+
+
+def name_special(repo: Repo, place: str, entries: list[os.DirEntry[str]]) -> None:
+    """Pipes, sockets and devices hold nothing that could come home; that they are here is said where they are new."""
+    for entry in entries:
+        if entry.is_symlink() or entry.is_file() or entry.is_dir():
+            continue
+        path = f"{place}/{entry.name}" if place else entry.name
+        if repo.touched is None or path in repo.touched:
+            repo.warn(f"{path} is a pipe, a socket or a device: it does not come home")
 
 
 def pointed(dot_git: Path) -> Path | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import struct
 import subprocess
+import threading
+from collections.abc import Iterator
 from typing import IO, Self
 
 from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, text
@@ -14,6 +17,25 @@ CHUNK = 1 << 20  # bytes
 MAX_SAID = 2000  # bytes of what a packer complains of
 STILL_HERE = 60.0  # seconds between two signs of life
 SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
+
+
+@contextlib.contextmanager
+def signs_of_life(out: IO[bytes]) -> Iterator[None]:
+    """While the block runs the host hears now and then that there is work: a large tree takes minutes to read."""
+    done = threading.Event()
+
+    def speak() -> None:
+        while not done.wait(STILL_HERE):
+            out.write(b"\n")
+            out.flush()
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()
 
 
 class Packer:

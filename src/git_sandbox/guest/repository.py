@@ -92,7 +92,7 @@ class Repo:
         finally:
             configured, *self._listed = [each.answer() for each in begun]
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
-        self.real_dir = self.git_dir
+        self.real_dir, self.shadow = self.git_dir, sound
         self.mended = mend(self, object_store(self))
         keys = configured.stdout.split(b"\0")
         filters = [text(key) for key in keys if key.startswith(b"filter.")]
