@@ -124,6 +124,11 @@ class SandboxDir:
         return self.root / "objects"
 
     @property
+    def start_refs(self) -> Path:
+        """The refs that went in (JSON), where they are too many for the record."""
+        return self.root / "start-refs.json"
+
+    @property
     def apart(self) -> Path:
         """Large files that went in and are not in W0: their stamps on the host (JSON), by path."""
         return self.root / "apart.json"

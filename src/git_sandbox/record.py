@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -16,6 +17,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.transport.manifest import Changes
 
 SCHEMA = 1
+MANY_REFS = 1000
 WORKSPACE = "/workspace"  # of every guest
 
 
@@ -54,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
     memory: int  # MiB
     net: str
     refs: dict[str, str] = {}  # branches, tags and notes when it was taken
+    refs_apart: bool = False  # there are too many for this file: `complete` reads them from theirs
     stash: tuple[str, ...] = ()
     nested: tuple[NestedRecord, ...] = ()
     pid: int = 0  # who supervises the machine; only meaningful while the lock is held
@@ -66,6 +69,24 @@ class Record(msgspec.Struct, frozen=True):
     workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     schema: int = SCHEMA
+
+
+def slim(record: Record) -> Record:
+    """The same without its refs when there are many: every `ls` reads the record, and git keeps a copy of it."""
+    return msgspec.structs.replace(record, refs={}, refs_apart=True) if len(record.refs) > MANY_REFS else record
+
+
+def complete(directory: SandboxDir, record: Record) -> Record:
+    """The same with all of its refs. Where their file is lost there are none, as if all were new."""
+    if not record.refs_apart or record.refs:
+        return record
+    try:
+        refs = jsontext.decode(directory.start_refs.read_bytes(), dict[str, str])
+        for value in refs.values():
+            oid(value)
+    except (OSError, ValueError):
+        return record
+    return msgspec.structs.replace(record, refs=refs)
 
 
 def load(directory: SandboxDir) -> Record | None:
@@ -108,15 +129,22 @@ def changing(directory: SandboxDir) -> Iterator[None]:
 
 def write(directory: SandboxDir, record: Record) -> None:
     """Durably, all or nothing."""
-    fresh = directory.record.with_suffix(".new")
+    brief = slim(record)
     try:
-        with fresh.open("wb") as out:
-            out.write(jsontext.encode(record, indent=2))
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(directory.record)
+        if brief is not record and not directory.start_refs.exists():  # they never change
+            _replace(directory.start_refs, jsontext.encode(record.refs))
+        _replace(directory.record, jsontext.encode(brief, indent=2))
     except OSError as error:
         raise _unwritable(directory, error) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(path)
 
 
 def save(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid]) -> Record:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -271,7 +271,7 @@ def find(repo: Repository, name: str) -> Entry:
     wanted = sandbox_id(name)
     for entry in entries(repo):
         if entry.id == wanted:
-            return entry
+            return replace(entry, record=noted.complete(entry.directory, entry.record)) if entry.record else entry
     require_not_trashed(state_directory(repo), wanted)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
@@ -384,7 +384,7 @@ def _by_id(refs: Mapping[RefName, Oid]) -> dict[SandboxId, dict[RefName, Oid]]:
 def pin(box: Box, record: Record, base: Oid) -> None:
     """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository."""
     git = box.repo.git
-    message = jsontext.encode(record, indent=2).decode("ascii")
+    message = jsontext.encode(noted.slim(record), indent=2).decode("ascii")
     tag = f"object {base}\ntype commit\ntag sandbox-{box.id}\ntagger git-sandbox <git-sandbox@localhost> 0 +0000\n\n"
     meta = oid(git.line("mktag", input=f"{tag}{message}\n".encode()))
     lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"

@@ -83,6 +83,29 @@ def test_a_record_of_names_that_are_no_utf8_is_kept_and_pinned(repo: GitRepo) ->
         assert entry.record == msgspec.structs.replace(record, home={str(k): str(v) for k, v in entry.refs.items()})
 
 
+def test_a_record_of_very_many_refs_stays_small(repo: GitRepo) -> None:
+    """Every `ls` reads all records, and git keeps a copy of each; who needs the refs finds them all the same."""
+    head = repo.git("rev-parse", "HEAD")
+    odd = b"refs/tags/\xe9".decode("utf-8", "surrogateescape")
+    refs = {f"refs/tags/v{number}": head for number in range(5000)} | {odd: head}
+    whole = msgspec.structs.replace(RECORD, refs=refs, base=head)
+    with store.create(discover(repo.path), "vm-1") as box:
+        box.directory.disk.write_bytes(b"")
+        saved = box.save(whole)
+        store.pin(box, saved, oid(head))
+        assert saved.refs == refs
+        box.save(msgspec.structs.replace(whole, exit_code=3))
+        assert box.directory.record.stat().st_size < 5000
+    assert int(repo.git("cat-file", "-s", "refs/sandbox-meta/vm-1")) < 5000
+    listed = [entry.record for entry in store.entries(discover(repo.path)) if entry.record]
+    assert [each.refs for each in listed] == [{}]
+    found = store.find(discover(repo.path), "vm-1").record
+    assert found is not None
+    assert (found.refs, found.exit_code) == (refs, 3)
+    box.directory.start_refs.write_bytes(b"{")
+    assert store.find(discover(repo.path), "vm-1").record == listed[0]
+
+
 def test_refs_of_somebody_else_below_our_roots_are_no_sandboxes(repo: GitRepo) -> None:
     for name in ("$(id)", "\u202ex", "A", "vm-1"):
         repo.git("update-ref", f"refs/sandbox/{name}", "HEAD")
