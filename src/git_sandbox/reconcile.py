@@ -22,6 +22,7 @@ from git_sandbox.record import Record
 from git_sandbox.text import one_line
 
 SHOWN = 3  # refs named
+_REACHED = ("rev-list", "--max-count=1")
 _OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")  # not the guest's work
 
 Refs = dict[RefName, Oid]
@@ -33,7 +34,7 @@ def settled(repo: Repository, directory: SandboxDir, record: Record, refs: Refs)
     Nothing is put back while somebody else has the sandbox: it may be on its way to the trash, and one that runs brings
     everything home at its end.
     """
-    if _missing(directory, record, refs):
+    if _missing(directory, record, refs) or _replaced(record, refs):
         with locks.tried(directory.lock) as ours:
             if ours:
                 return _mended(repo, directory) or (record, refs)
@@ -48,6 +49,12 @@ def _missing(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid])
     return {name: value for name, value in _own(directory).own(home).items() if name not in refs}
 
 
+def _replaced(record: Record, refs: Mapping[RefName, Oid]) -> Refs:
+    """What came home by refs that point elsewhere now: whoever of us moves one notes that at once."""
+    found = {RefName(name): Oid(value) for name, value in record.home.items() if not name.startswith(_OURS)}
+    return {name: value for name, value in found.items() if refs.get(name, value) != value}
+
+
 def _own(directory: SandboxDir) -> SandboxRefs:
     return SandboxRefs(SandboxId(directory.root.name))
 
@@ -60,9 +67,24 @@ def _mended(repo: Repository, directory: SandboxDir) -> tuple[Record, Refs] | No
     refs = repo.refs(*_own(directory).patterns)
     found = put_back(repo.git, _missing(directory, record, refs))
     _say(directory, found)
+    beside = _set_beside(repo, directory, _replaced(record, refs))
     with contextlib.suppress(HostResourceError):
         record = _forgotten(directory, record, found.lost)
-    return record, {**refs, **found.done}
+        record = noted.save(directory, record, {**refs, **beside})
+    return record, {**refs, **found.done, **beside}
+
+
+def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefName, Oid]) -> Refs:
+    """A mirror can bring another sandbox's refs of the same name over ours. Who moved them on purpose has one more."""
+    values = set(replaced.values())
+    apart = {value for value in values if repo.git.try_run(*_REACHED, value, "--not", "--all", "--").stdout}
+    names = {_own(directory).other(f"replaced/{value[:12]}"): value for value in apart}
+    done = put_back(repo.git, names).done
+    if done:
+        moved = {name for name, value in replaced.items() if value in apart}
+        what = f"refs of sandbox `{directory.root.name}` were moved by something else: {_named(moved)}"
+        notices.say(f"{what}: what came home is kept as {_named(done)}")
+    return done
 
 
 def _forgotten(directory: SandboxDir, record: Record, lost: Mapping[RefName, Oid]) -> Record:

@@ -162,16 +162,18 @@ def _settled(repo: Repository, common: Path) -> Path | None:
     known = _of(name)
     if name is not None and known is not None:
         if not _copied(known.seen, common):
-            _note(known.root, name, common)
+            with contextlib.suppress(HostResourceError):  # then it is found out once more
+                _note(known.root, name, common)
             return known.root
         name = None
         with contextlib.suppress(HostResourceError):  # nothing can be written there: it is only looked at
             name = identity.give(common)
     left = _adoptable(repo, common)
-    if left is not None:
+    if left is None:
+        return None
+    with contextlib.suppress(HostResourceError):
         _note(left.root, name or identity.give(common), common)
-        return left.root
-    return None
+    return left.root
 
 
 def _copied(seen: Seen | None, common: Path) -> bool:
@@ -253,7 +255,7 @@ def _load(root: Path) -> Seen | None:
 
 
 def _note(root: Path, name: RepositoryId, common: Path) -> None:
-    """Where it is now. A disk that is full only means that this is found out once more."""
+    """Write down where it is now."""
     place = Place.of(common)
     fresh = root / f"{FILE}.new"
     try:
@@ -269,13 +271,10 @@ def _note(root: Path, name: RepositoryId, common: Path) -> None:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One process of this user's at a time decides."""
-    place = paths.state_root() / ".registry.lock"
-    try:
-        lock = place.open("a")
-    except OSError as error:
-        raise HostResourceError(f"cannot write {place}", cause=error.strerror or str(error)) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # where nothing can be written, nobody does
+            lock = stack.enter_context((paths.state_root() / ".registry.lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -146,6 +146,27 @@ def test_what_a_merge_made_is_noted_at_once(cli: Cli, repo: GitRepo) -> None:
     assert backup.items() <= sandbox_refs(repo).items()
 
 
+def test_what_another_one_replaces_is_kept_beside(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
+    """Somebody has pushed his own sandboxes with --mirror, and their refs are fetched over ours."""
+    made = worked(repo, "one", {"new": "work\n"})
+    cli("ls")
+    ours = sandbox_refs(repo)["refs/sandbox/one"]
+    other = GitRepo.create(tmp_path / "other")
+    theirs = other.commit("theirs", {"b": "1\n"})
+    other.git("update-ref", "refs/sandbox/one", theirs)
+    other.git("update-ref", "refs/sandbox-heads/one/main", theirs)
+    repo.git("fetch", "-q", os.fspath(other.path), "+refs/sandbox*:refs/sandbox*")
+    said = cli("ls")
+    assert "refs of sandbox `one` were moved by something else: refs/sandbox/one" in said.err
+    assert "note:" not in cli("ls").err
+    assert sandbox_refs(repo)["refs/sandbox/one"] == theirs
+    assert ours in sandbox_refs(repo).values()
+    repo.git("reflog", "expire", "--expire=now", "--all")
+    repo.git("gc", "-q", "--prune=now")
+    assert repo.git("log", "-1", "--format=%s", ours) == "work of one"
+    assert made.record.id == "one"
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_of_them(repo: GitRepo, tmp_path: Path, data: st.DataObject) -> None:

@@ -51,6 +51,16 @@ def test_a_linked_worktree_and_the_main_one_are_followed(repo: GitRepo, tmp_path
         same(box, tmp_path / "moved")
 
 
+def test_a_linked_worktree_whose_main_one_was_moved_says_what_to_do(repo: GitRepo, tmp_path: Path) -> None:
+    here = linked(repo, tmp_path / "linked")
+    repo.path.rename(tmp_path / "main")
+    with pytest.raises(RepositoryError) as caught:
+        discover(here)
+    assert "`git worktree repair`" in caught.value.hint
+    GitRepo(tmp_path / "main").git("worktree", "repair")
+    assert discover(here).common_dir == tmp_path / "main" / ".git"
+
+
 def test_a_linked_worktree_that_is_removed_leaves_refs_and_objects(repo: GitRepo, tmp_path: Path) -> None:
     here = linked(repo, tmp_path / "linked")
     with store.create(discover(here), None) as box:

@@ -20,7 +20,7 @@ from git_sandbox.store import State
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
-    from git_sandbox.sandbox.everywhere import Elsewhere
+    from git_sandbox.sandbox.everywhere import Elsewhere, Everywhere
 
 _NAMED = 2  # siblings named under OVERLAP; --json has them all
 _NONE = "No sandboxes in this repository. `sandbox` starts one."
@@ -108,12 +108,14 @@ def _base(row: Row) -> str:
 _EVERYWHERE = ("NAME", "STATE", "AGE", "DISK", "REPOSITORY", "COMMAND")
 
 
-def everywhere(rows: list[Elsewhere], total: int) -> str:
+def everywhere(found: Everywhere) -> str:
     """Those of all repositories, with the disk that all together take."""
-    if not rows:
-        return "No sandboxes in any repository."
-    shown = columns.table(_EVERYWHERE, [_elsewhere(row) for row in rows])
-    return f"{shown}\n{columns.number(len(rows), 'sandbox', 'sandboxes')}, {columns.size(total)} on disk"
+    trash = f", and {columns.size(found.trash_bytes)} in the trash" if found.trash_bytes else ""
+    if not found.sandboxes:
+        return f"No sandboxes in any repository{trash}."
+    shown = columns.table(_EVERYWHERE, [_elsewhere(row) for row in found.sandboxes])
+    count = columns.number(len(found.sandboxes), "sandbox", "sandboxes")
+    return f"{shown}\n{count}, {columns.size(found.disk_bytes)} on disk{trash}"
 
 
 def _elsewhere(row: Elsewhere) -> tuple[str, ...]:

@@ -61,9 +61,8 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
 def _everywhere() -> Result:
     from git_sandbox.sandbox import everywhere
 
-    rows = everywhere.rows()
-    total = sum(row.disk_bytes for row in rows)
-    return Result("ls", {"sandboxes": rows, "disk_bytes": total}, text=listing.everywhere(rows, total))
+    found = everywhere.look()
+    return Result("ls", found, text=listing.everywhere(found))
 
 
 def _rows(repo: Repository, *, everything: bool) -> list[Row]:

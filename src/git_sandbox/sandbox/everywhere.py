@@ -13,6 +13,7 @@ from git_sandbox.git.names import is_sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.registry import StateDirectory
 from git_sandbox.store import Entry, State
+from git_sandbox.trash import expiry
 
 SEPARATOR = "/"
 SHOWN = 5  # sandboxes named where a name fits several
@@ -36,6 +37,15 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
+class Everywhere:
+    """`disk_bytes`: of all these together; `trash_bytes`: of what is in the trash of any repository, beside them."""
+
+    sandboxes: list[Elsewhere]
+    disk_bytes: int
+    trash_bytes: int
+
+
+@dataclass(frozen=True)
 class Found:
     """A sandbox by its directory. `common_dir`: of its repository; None when that is gone."""
 
@@ -48,9 +58,10 @@ class Found:
         return f"{self.of.key}{SEPARATOR}{self.entry.id}"
 
 
-def rows() -> list[Elsewhere]:
+def look() -> Everywhere:
     """All of them, by repository, the oldest first."""
-    return [_row(each) for each in _all()]
+    rows = [_row(each) for each in _all()]
+    return Everywhere(rows, sum(row.disk_bytes for row in rows), expiry.summary().size)
 
 
 def _all() -> list[Found]:
@@ -87,7 +98,7 @@ def _there(each: StateDirectory, entry: Entry) -> Path | None:
 
 
 def find(name: str, repo: Repository | None) -> Found:
-    """The sandbox of that name: `ID` in `repo` or else anywhere, or `REPOSITORY/ID` as `rows` has it, of which the
+    """The sandbox of that name: `ID` in `repo` or else anywhere, or `REPOSITORY/ID` as `look` has it, of which the
     beginning is enough. Raises StateError for none, and for several.
     """
     key, _, wanted = name.rpartition(SEPARATOR)

@@ -24,7 +24,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home, nested
+from git_sandbox.sandbox import home, images, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
@@ -127,7 +127,7 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
     if share.used(source.directory):
         hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
         raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
-    return home.image_of(Box(repo, source.id, source.directory), source.record)
+    return images.of(Box(repo, source.id, source.directory), source.record)
 
 
 def disk_format(repo: Repository, origin: str) -> str:

@@ -15,13 +15,11 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError, StateError
+from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
-from git_sandbox.image import cache
-from git_sandbox.image.cache import Image
 from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import lfs, nested, reach, trashed
+from git_sandbox.sandbox import images, lfs, nested, reach, trashed
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.sandbox.options import Progress
@@ -113,9 +111,9 @@ def power_off(box: Box, running: Running) -> None:
 def rescue(box: Box, record: Record, progress: Progress) -> Home:
     """Bring home what is on the disk of a machine that ended without doing so itself.
 
-    A second machine, of the image's own programs only, attaches the disk, replays its journal and exports: no file
-    system made by a guest is ever read by the host. Raises MachineError, CollectError, StateError (no disk, no image),
-    RepositoryError (it is gone).
+    A second machine, of an image's own programs only, attaches the disk, replays its journal and exports: no file
+    system made by a guest is ever read by the host. Any image will do: the one it ran with, or the newest that boots.
+    Raises MachineError, CollectError, StateError (no disk, no image), RepositoryError (it is gone).
     """
     _ = box.repo  # no machine where there is nothing to bring its work to
     with _rescued(box, record, progress) as channel:
@@ -137,20 +135,43 @@ def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list
 @contextlib.contextmanager
 def _rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
     """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
-    from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
-
-    ready = image_of(box, record)
-    progress("Starting a rescue machine for the disk")
-    with machines.started(box, record, ready, "rescue", progress) as running:
+    with contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
+        running, channel = _first_that_boots(box, record, progress, machine, talk)
         try:
-            with control(box.directory, patience=BOOTING) as channel:
+            with talk:
                 yield channel
         except (CollectError, MachineError) as error:
-            if not running.wait(DYING):
-                raise
-            why = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
-            raise type(error)(error.message, cause=why, hint=error.hint) from error
+            raise _explained(error, running) from None
         power_off(box, running)
+
+
+def _first_that_boots(
+    box: Box, record: Record, progress: Progress, machine: contextlib.ExitStack, talk: contextlib.ExitStack
+) -> tuple[Running, socket.socket]:
+    """A rescue machine in `machine` and the channel to it in `talk`."""
+    from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
+
+    left = images.for_rescue(box, record)
+    while True:
+        progress("Starting a rescue machine for the disk")
+        running = None
+        try:
+            running = machine.enter_context(machines.started(box, record, left.pop(0), "rescue", progress))
+            return running, talk.enter_context(control(box.directory, patience=BOOTING))
+        except MachineError as error:
+            said = _explained(error, running) if running else error
+            machine.close()
+            if not left:
+                raise said from None
+            progress("That image does not boot: trying another one")
+
+
+def _explained(error: CollectError | MachineError, running: Running) -> CollectError | MachineError:
+    """With the last words of a machine that has died."""
+    if not running.wait(DYING):
+        return error
+    why = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+    return type(error)(error.message, cause=why, hint=error.hint)
 
 
 @contextlib.contextmanager
@@ -231,16 +252,6 @@ def _kept_before(box: Box, record: Record) -> bool:
         return True
     logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]
     return any(value != record.base for log in logs for value in log)
-
-
-def image_of(box: Box, record: Record | None) -> Image:
-    """The image a stopped sandbox can be started with. Raises StateError when it, or the disk, is gone."""
-    if record is None or not box.directory.has_disk():
-        raise StateError(f"sandbox `{box.id}` has no disk any more", hint="what is in its refs is all there is")
-    found = cache.find(record.image)
-    if found is None:
-        raise StateError(f"the image {record.image} of sandbox `{box.id}` is gone", hint="`sandbox image build`")
-    return found
 
 
 def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:

@@ -1,9 +1,19 @@
-"""Which guest images the sandboxes of this user still need."""
+"""Which guest images the sandboxes of this user still need, and which one fits a sandbox."""
 
 from __future__ import annotations
 
+import contextlib
+
+import msgspec
+
 from git_sandbox import paths, store
+from git_sandbox.errors import StateError
+from git_sandbox.image import cache
+from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
+from git_sandbox.store import Box, Record
+
+MOST = 4  # images tried for one rescue
 
 
 def needed() -> dict[str, list[str]]:
@@ -19,3 +29,48 @@ def needed() -> dict[str, list[str]]:
         if record is not None and directory.has_disk():
             found.setdefault(record.image, []).append(f"{record.id} of {record.worktree}")
     return found
+
+
+def of(box: Box, record: Record | None) -> Image:
+    """The image a stopped sandbox can be started with: what it has changed of the guest's system is laid over that one.
+
+    Raises StateError when it, or the disk, is gone.
+    """
+    _require_disk(box, record)
+    found = cache.find(record.image) if record else None
+    if found is None:
+        raise StateError(
+            f"the image of sandbox `{box.id}`, over which its system is laid, is gone",
+            cause=f"it was {record.image}" if record else "",
+            hint=f"`sandbox recover {box.id}` brings its work home with any image; go on with that in a new one, "
+            "or make the image again as it was: `sandbox image build`",
+        )
+    return found
+
+
+def for_rescue(box: Box, record: Record) -> list[Image]:
+    """Images whose programs can read the sandbox's disk, the best one first: nothing of its system is used.
+
+    Raises StateError when there is none, or no disk.
+    """
+    _require_disk(box, record)
+    recorded = cache.find(record.image)
+    others = sorted((each for each in cache.every() if each.root.name != record.image), key=_built, reverse=True)
+    found = [*([recorded] if recorded else []), *others]
+    if not found:
+        raise StateError(
+            f"there is no guest image to read the disk of sandbox `{box.id}` with",
+            hint=f"`sandbox image build`, then `sandbox recover {box.id}`",
+        )
+    return found[:MOST]
+
+
+def _built(image: Image) -> float:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return image.info.built
+    return 0.0
+
+
+def _require_disk(box: Box, record: Record | None) -> None:
+    if record is None or not box.directory.has_disk():
+        raise StateError(f"sandbox `{box.id}` has no disk any more", hint="what is in its refs is all there is")

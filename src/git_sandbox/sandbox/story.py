@@ -16,7 +16,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import bases
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import extras, fork, home, live, machines, prepare, requests
+from git_sandbox.sandbox import extras, fork, home, images, live, machines, prepare, requests
 from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
@@ -110,7 +110,7 @@ def resume(
     again = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
     more = extras.gather(again, environment())
     with store.open_existing(repo, name) as (box, entry):
-        image = home.image_of(box, entry.record)
+        image = images.of(box, entry.record)
         record = store.reopened(box, entry)
         prepare.require_memory(record.memory)
         life = _Life(box, record, image, options, progress, ready, more)
