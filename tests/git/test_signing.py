@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from git_sandbox.sandbox.inspect import base_of
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
 from support.sandboxed import everything
+from support.terminal import Terminal
 
 
 @pytest.fixture(params=["ssh", "openpgp"])
@@ -158,3 +160,23 @@ def test_an_author_that_git_would_mend_is_not_signed_as_somebody_else(repo: GitR
     with pytest.raises(IntegrateError, match="another author"):
         merge(box.repo, base_of(box.repo, box.record), request_of(box, Mode.REBASE))
     assert everything(repo) == before
+
+
+@pytest.mark.parametrize("typed", ["secret", "wrong"])
+def test_a_passphrase_is_asked_for_on_the_terminal(repo: GitRepo, tmp_path: Path, typed: str) -> None:
+    box = apart(repo)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", key], check=True)
+    repo.git("config", "gpg.format", "ssh")
+    repo.git("config", "user.signingKey", os.fspath(key))
+    before = everything(repo)
+    sandbox = Path(sys.executable).with_name("sandbox")
+    with Terminal([sandbox, "merge", box.record.id], cwd=repo.path, env=os.environ) as term:
+        term.expect("passphrase")
+        term.type(f"{typed}\n")
+        code = term.wait()
+    if typed == "secret":
+        assert (code, "gpgsig" in repo.git("cat-file", "commit", "HEAD")) == (0, True), term.shown()
+    else:
+        assert (code, everything(repo)) == (16, before)
+        assert "could not be signed" in term.shown()

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from git_sandbox.cli import common, ondisk, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
+from git_sandbox.git.names import Oid, RefName, SandboxRefs, sandbox_id
+from git_sandbox.integrate import operation
 from git_sandbox.sandbox import live
+
+
+def _ends(name: str, refs: Mapping[RefName, Oid]) -> tuple[Oid | None, Oid | None]:
+    """HEAD and uncommitted work, as the refs say."""
+    own = SandboxRefs(sandbox_id(name))
+    head, wip = refs.get(own.head), refs.get(own.wip)
+    return head, None if wip == head else wip
 
 
 @click.command("stop")
@@ -40,6 +51,8 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
         data.append({"id": name, "refs": refs, "changes": changes})
         if refs:
             lines.append(f"Stopped {name}. Look: `sandbox log {name}`")
+            waiting = operation.load(repo, SandboxRefs(sandbox_id(name)), *_ends(name, refs))
+            lines += words.in_progress(name, waiting.kind, waiting.unmerged) if waiting else []
         else:
             lines.append(f"Stopped {name}: no changes. {words.in_trash(repo, name)}")
         lines += ondisk.lines(name, changes)

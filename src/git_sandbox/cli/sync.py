@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common, ondisk, progress
+from git_sandbox.cli import common, ondisk, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.sandbox import live, requests
 from git_sandbox.text import one_line
@@ -33,9 +33,10 @@ def command(name: str, send: bool, as_json: bool) -> Result:
     came = brought.collected
     lines = requests.describe(brought)
     lines += [f"warning: {one_line(text, limit=300)}" for text in brought.warnings]
+    lines += words.in_progress(name, brought.manifest.operation, brought.manifest.unmerged, running=True)
     lines += ondisk.lines(name, brought.changes, runs=True)
     data = {
         "id": name, "head": came.head, "wip": came.wip, "updated": came.updated, "changes": brought.changes,
-        "warnings": brought.warnings,
+        "warnings": brought.warnings, "operation": brought.manifest.operation, "unmerged": brought.manifest.unmerged,
     }  # fmt: skip
     return Result("sync", data, text="\n".join(lines))

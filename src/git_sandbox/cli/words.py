@@ -88,12 +88,14 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
     return lines
 
 
-def in_progress(name: str, kind: str | None, unmerged: Sequence[str]) -> list[str]:
+def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running: bool = False) -> list[str]:
     """A merge or the like that waits inside, and the ways to go on with it."""
     if not kind and not unmerged:
         return []
     what = f"A {kind} is in progress in sandbox {name}" if kind else f"Paths are in conflict in sandbox {name}"
     shown = ", ".join(one_line(path, limit=80) for path in unmerged[:SHOWN]) + (" …" if len(unmerged) > SHOWN else "")
+    if running:
+        return [what + (f"; unmerged: {shown}" if unmerged else "")]
     here = f", or here: `sandbox merge --resume {name}`" if kind in HEADS else ""
     return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  go on inside: `sandbox shell {name}`{here}"]
 
