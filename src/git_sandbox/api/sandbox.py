@@ -13,7 +13,8 @@ from git_sandbox.api.shared import LIMIT, Given, Output, resolved, streams
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import review
+from git_sandbox.integrate import branches, review
+from git_sandbox.integrate.branches import Branch
 from git_sandbox.integrate.merge import Merged, merge
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import Plan, plan
@@ -130,6 +131,13 @@ class Sandbox:
             return merge(self.repository, found.base, request)
         finally:
             store.remember(self.repository, self.id)
+
+    def branch(self, *names: str) -> tuple[Branch, ...]:
+        """Make its branches branches here: all that it made or moved, or those named (`NAME` or `NAME:NEW`)."""
+        found = inspect.known(self.repository, self.id)
+        made = branches.look(self.repository, branches.choose(found.branches, names), explicit=bool(names))
+        branches.make(self.repository, found.entry.id, made)
+        return made
 
     def undo(self) -> Undone:
         """Take back the last merge of this sandbox."""

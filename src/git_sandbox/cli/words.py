@@ -81,11 +81,17 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
     lines += _nested(record, home)
     lines += _branches(record, home)
+    lines += _content(home)
     lines += in_progress(record.id, home.manifest.operation, home.manifest.unmerged)
     beside = [name for name in home.collected.updated if name.startswith(_BESIDE)]
     others = [name for name in beside if f"/{record.id}/operation/" not in name]
     lines += [f"  also {one_line(name)}" for name in others[:SHOWN]]
     return lines
+
+
+def _content(home: Home) -> list[str]:
+    stored = home.lfs.stored + sum(each.lfs.stored for each in home.nested.homes)
+    return [f"  the content of {_count(stored, 'Git LFS file')} came into your store"] if stored else []
 
 
 def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running: bool = False) -> list[str]:
@@ -199,6 +205,7 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "merged": settled.merged,
         "reason": settled.reason,
         "dirty": settled.dirty,
+        "lfs": {"stored": finished.home.lfs.stored, "missing": finished.home.lfs.missing},
         "operation": finished.home.manifest.operation,
         "unmerged": list(finished.home.manifest.unmerged),
         "nested": [
