@@ -181,6 +181,11 @@ class SandboxDir:
         return self.root / "stop-timeout"
 
     @property
+    def recovering(self) -> Path:
+        """Exists, while the lock is held, from the end of the machine until its disk has been read."""
+        return self.root / "recovering"
+
+    @property
     def control_lock(self) -> Path:
         """Held with flock(2) while somebody talks to the guest's init."""
         return self.root / "control.lock"

@@ -36,6 +36,7 @@ __all__ = ["WORKSPACE", "NestedRecord", "Record", "decode", "load"]  # beside wh
 
 class State(StrEnum):
     RUNNING = "running"  # somebody holds its lock
+    RECOVERING = "recovering"  # its machine died, and a rescue machine reads its disk now
     RECOVERABLE = "recoverable"  # a disk whose content has not been brought home
     STOPPED = "stopped"  # brought home; the disk is kept until `drop`
     REFS = "refs"  # only refs are left
@@ -232,6 +233,7 @@ def _mkdir(path: Path) -> bool:
     return True
 
 
+WAIT = "`sandbox ls` shows when that is done"
 LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`locks.held`) has its lock for an instant
 
 
@@ -245,11 +247,18 @@ def _lock(directory: SandboxDir) -> Iterator[None]:
         deadline = time.monotonic() + LOOKING
         while not locks.taken(handle):
             if time.monotonic() > deadline:
-                raise StateError(f"sandbox `{directory.root.name}` is running", hint="wait until it ends")
+                raise _in_use(directory)
             time.sleep(0.02)
         if not locks.there(handle, directory.lock):
             raise _dropped(directory)
         yield
+
+
+def _in_use(directory: SandboxDir) -> StateError:
+    name = directory.root.name
+    if directory.recovering.exists():
+        return StateError(f"the work in sandbox `{name}` is being brought home from its disk", hint=WAIT)
+    return StateError(f"sandbox `{name}` is running", hint="wait until it ends")
 
 
 def _dropped(directory: SandboxDir) -> StateError:
@@ -354,10 +363,20 @@ def _state(directory: SandboxDir, record: Record | None) -> State:
     if not directory.root.is_dir():
         return State.REFS
     if locks.held(directory.lock):
-        return State.RUNNING
+        return State.RECOVERING if directory.recovering.exists() else State.RUNNING
     if record is None:
         return State.BROKEN
     return State.STOPPED if record.brought_home is not None else State.RECOVERABLE
+
+
+@contextlib.contextmanager
+def recovering(directory: SandboxDir) -> Iterator[None]:
+    """While the block runs, whoever looks at the sandbox sees that its disk is being read. Its lock must be held."""
+    directory.recovering.touch()
+    try:
+        yield
+    finally:
+        directory.recovering.unlink(missing_ok=True)
 
 
 def ref_ids(repo: Repository) -> set[SandboxId]:

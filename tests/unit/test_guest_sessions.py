@@ -119,7 +119,7 @@ def test_a_closed_terminal_ends_a_program_that_ignores_the_hangup(watch: Watch) 
 
 def test_signals_are_for_the_program_and_not_for_who_tells_its_exit_code(watch: Watch) -> None:
     reading, writing = os.pipe()
-    with session(READY, writing) as shell:
+    with session("echo ready; exec sleep 600", writing) as shell:
         os.close(writing)
         assert os.read(reading, 100) == b"ready\n"
         os.write(watch.fifo, f"start {shell.pid} abc\nsignal other 9\nsignal abc 2\n".encode())

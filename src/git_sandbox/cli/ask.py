@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import click
 
 from git_sandbox.cli import words
+from git_sandbox.cli.choices import choose, shown_again
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -21,7 +22,7 @@ from git_sandbox.integrate.modes import Relation, Request
 from git_sandbox.integrate.plan import Plan
 from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.risky import Risk
-from git_sandbox.sandbox.after import ASKED_DIRTY, Questions, waits
+from git_sandbox.sandbox.after import Questions, waits
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.story import Finished
 from git_sandbox.text import one_line, printable
@@ -58,10 +59,15 @@ class Asker:
         _stat(self.repo.git, self.finished.home.collected.head or wip, wip)
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
-        choices: tuple[str, ...] = ASKED_DIRTY
+        answers = {
+            "keep": f"leave it in {ref}; nothing here changes",
+            "commit": "put it on top of the sandbox's commits, as one more",
+            "stash": "put it on this repository's `git stash list`",
+            "discard": "do not offer it again; it stays on the sandbox's disk until that is dropped",
+        }
         if waits(self.finished.home):  # its files are not a commit, nor a stash: a conflict or a parent would be lost
-            question, choices = "Keep it there, or discard it?", ("keep", "discard")
-        return str(click.prompt(question, type=click.Choice(choices), default="keep", err=True))
+            question, answers = "Keep it there, or discard it?", {name: answers[name] for name in ("keep", "discard")}
+        return choose(question, answers, "keep")
 
     def _tell(self) -> None:
         if not self.told:
@@ -79,7 +85,11 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
         _stat(found.git, found.before, found.after)
     warn(plan.risky)
     forget_typed()
-    return click.confirm(f"Merge sandbox {name} now?", default=False, err=True)
+    answers = {
+        "yes": "apply what is shown above to your checkout; `sandbox merge --undo` takes it back",
+        "no": f"nothing changes; `sandbox merge {name}` asks again",
+    }
+    return choose(f"Merge sandbox {name} now?", answers, "no") == "yes"
 
 
 def confirm_conflicts(plan: Plan, name: str) -> bool:
@@ -87,13 +97,19 @@ def confirm_conflicts(plan: Plan, name: str) -> bool:
     click.echo(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):", err=True)
     _some([one_line(path) for path in plan.conflicts])
     warn(plan.risky)
-    return click.confirm("Begin the merge in your checkout, and resolve them there?", default=False, err=True)
+    answers = {
+        "yes": "files get conflict markers; resolve and commit them, or `sandbox merge --abort`",
+        "no": "nothing changes",
+    }
+    return choose("Begin the merge in your checkout, and resolve them there?", answers, "no") == "yes"
 
 
 def branch_name(apart: Apart) -> str:
     """Say how the histories stand and ask for a branch to put the sandbox's on; empty means none."""
     click.echo(apart.text, err=True)
-    answer = click.prompt("Put it on a new branch? Its name (empty: no)", default="", show_default=False, err=True)
+    question = "Put it on a new branch? Its name (empty: no)"
+    with shown_again(f"{question}: "):
+        answer = click.prompt(question, default="", show_default=False, err=True)
     return str(answer).strip()
 
 

@@ -23,10 +23,10 @@ EVERY = 2.0  # seconds between two looks of --watch
 def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> Result:
     """List the sandboxes of this repository.
 
-    STATE is running, recoverable (its disk holds work that is not home: `sandbox recover ID`), stopped (everything is
-    home, the disk is kept until `sandbox drop ID`), refs (only refs are left) or broken (its record is damaged). With
-    --all also trash: it was dropped, or ended without a change; `sandbox restore ID` brings it back, and EXPIRES says
-    how long that works.
+    STATE is running, recovering (its machine died, and its disk is being read), recoverable (its disk holds work that
+    is not home: `sandbox recover ID`), stopped (everything is home, the disk is kept until `sandbox drop ID`), refs
+    (only refs are left) or broken (its record is damaged). With --all also trash: it was dropped, or ended without a
+    change; `sandbox restore ID` brings it back, and EXPIRES says how long that works.
 
     BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
     commits beyond it. WORK is merged, stashed (only your stash has it), uncommitted (work that is in no commit), or -;

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox import store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
@@ -135,7 +136,7 @@ def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list
 @contextlib.contextmanager
 def _rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
     """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
-    with contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
+    with store.recovering(box.directory), contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
         running, channel = _first_that_boots(box, record, progress, machine, talk)
         try:
             with talk:

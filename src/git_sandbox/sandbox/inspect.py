@@ -106,6 +106,7 @@ def require_head(found: Known) -> Oid:
     if found.head is not None:
         return found.head
     hints = {
+        State.RECOVERING: f"its disk is being read: {store.WAIT}",
         State.RUNNING: "it is still running: its commits come home when it ends",
         State.RECOVERABLE: f"bring them home with `sandbox recover {found.entry.id}`",
     }

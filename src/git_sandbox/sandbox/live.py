@@ -29,6 +29,7 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     if entry.state is not State.RUNNING or entry.record is None:
         hints = {
             State.STOPPED: f"`sandbox shell {name}` starts it again; with --detach and no terminal, too",
+            State.RECOVERING: f"its machine has ended, and its work is being brought home: {store.WAIT}",
             State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
         }
         raise StateError(

@@ -156,7 +156,8 @@ class _Life:
     def _once(self, *, may_be_warm: bool) -> Home:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought, reason = None, ""
-        self.box.directory.stop_timeout.unlink(missing_ok=True)
+        for each in (self.box.directory.stop_timeout, self.box.directory.recovering):
+            each.unlink(missing_ok=True)  # of a supervisor that was killed
         with machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
@@ -169,6 +170,8 @@ class _Life:
                 raise
             except SessionError as error:
                 raise self._explained(error, running, adoption) from error
+            if not running.alive():
+                self.box.directory.recovering.touch()
             try:
                 brought = self._in_spite_of_a_signal(
                     lambda: home.bring_home(self.box, self.record, self.progress, end=True)

@@ -1,0 +1,39 @@
+"""Questions with a few answers: each may be cut short to a letter, `?` explains them, an empty line is the default."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping
+
+import click
+
+
+def choose(question: str, answers: Mapping[str, str], default: str) -> str:
+    """One of `answers` (what each means). Raises click.Abort at the end of input."""
+    text = f"{question} [{_listed(answers, default)}]"
+    while True:
+        with shown_again(f"{text}: "):
+            given = str(click.prompt(text, default=default, show_default=False, err=True)).strip().lower()
+        found = next((each for each in answers if given and each.startswith(given)), None)
+        if found is not None:
+            return found
+        for each, meaning in answers.items():
+            click.echo(f"  {each[0]}  {each}: {meaning}{' (default)' if each == default else ''}", err=True)
+
+
+def _listed(answers: Mapping[str, str], default: str) -> str:
+    if set(answers) == {"yes", "no"}:
+        return "Y/n" if default == "yes" else "y/N"
+    return ", ".join(f"{each}*" if each == default else each for each in answers)
+
+
+@contextlib.contextmanager
+def shown_again(text: str) -> Iterator[None]:
+    """Print the question again after Ctrl-Z and `fg`: the shell has written over it."""
+    before = signal.signal(signal.SIGCONT, lambda *_: os.write(2, text.encode()))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, before)
