@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import socket
+import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from hypothesis import strategies as st
 from git_sandbox.errors import StateError
 from git_sandbox.git import lfs
 from git_sandbox.git.lfs import Pointer, Store
+from git_sandbox.git.names import SandboxRefs, sandbox_id
+from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import drop
 from git_sandbox.sandbox import lfs as way_home
 from git_sandbox.store import Entry, State
@@ -184,3 +190,61 @@ def test_nothing_else_is_a_pointer(junk: bytes) -> None:
         good + b"more x\n",
     ):
         assert lfs.parse(broken) is None
+
+
+ONE, TWO = pointer(b"one"), pointer(b"second")
+
+
+def told(*objects: Pointer) -> bytes:
+    return json.dumps({"objects": [{"oid": each.oid, "size": each.size} for each in objects]}).encode()
+
+
+def pieces(*data: bytes) -> bytes:
+    return b"".join(struct.pack(">I", len(each)) + each for each in data)
+
+
+END = struct.pack(">I", 0) + struct.pack(">I", 11) + b'{"ok":true}'
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "stored"),
+    [
+        (told(ONE, TWO), pieces(b"o", b"nes", b"econd") + END, 2),
+        (told(TWO, ONE), pieces(b"secondone") + END, 2),
+        (told(ONE), pieces(b"one") + END, 1),
+        (told(ONE, TWO), pieces(b"onesecond", b"more") + END, 2),
+        (told(ONE, TWO), pieces(b"one", b"sec"), 1),
+        (told(ONE, TWO), pieces(b"oneSECOND") + END, 1),
+        (told(ONE, ONE), pieces(b"oneone") + END, 0),
+        (told(ONE, pointer(b"nobody asked")), pieces(b"onenobody asked") + END, 0),
+        (told(Pointer(ONE.oid, 1 << 60)), pieces(b"one") + END, 0),
+        (told(Pointer("../" * 21 + "x", 3)), pieces(b"one") + END, 0),
+        (b'{"objects": [{"oid": 5}]}', END, 0),
+        (b'{"error": "\\u001b[31mno"}', END, 0),
+        (b"[" * 5000, END, 0),
+        (b"", b"", 0),
+    ],
+)
+def test_a_guest_that_lies_about_content(repo: GitRepo, header: bytes, body: bytes, stored: int) -> None:
+    commit = repo.commit("pointers", {"1.bin": text(ONE), "2.bin": text(TWO)})
+    found = discover(repo.path)
+    refs = SandboxRefs(sandbox_id("vm-1"))
+    repo.git("update-ref", refs.head, commit)
+    ours, theirs = socket.socketpair()
+
+    def lie() -> None:
+        with theirs, theirs.makefile("rb") as lines:
+            nonce = json.loads(lines.readline())["nonce"]
+            theirs.sendall(f"git-sandbox {nonce} {len(header)}\n".encode() + header + body)
+
+    with ours:
+        liar = threading.Thread(target=lie)
+        liar.start()
+        brought = way_home.bring_home(found, refs, None, ours)
+        liar.join()
+    sound = [here(repo, each) for each in (ONE, TWO)]
+    assert sum(each is not None for each in sound) == stored
+    assert [each in (None, content) for each, content in zip(sound, (b"one", b"second"), strict=True)] == [True, True]
+    assert not (repo.path / ".git/lfs/tmp").exists() or not list((repo.path / ".git/lfs/tmp").iterdir())
+    assert bool(brought.missing) or stored == 2
+    assert all(line.isprintable() for line in brought.missing)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from git_sandbox.cli import words
 from git_sandbox.cli.main import main
-from git_sandbox.sandbox import after
+from git_sandbox.integrate import resume
+from git_sandbox.integrate.operation import load
+from git_sandbox.sandbox import after, inspect
 from git_sandbox.sandbox.after import Questions
 from git_sandbox.sandbox.home import Home
 from git_sandbox.transport import manifest, stream
@@ -17,6 +21,7 @@ from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, exporter
 from support.sandboxed import LINES, everything
 
+STEPS = ("execute", "_set_index", "_set_files")
 OURS, THEIRS = LINES.replace("line 3\n", "ours\n"), LINES.replace("line 3\n", "theirs\n")
 
 
@@ -126,6 +131,48 @@ def test_not_over_what_the_user_did_meanwhile(repo: GitRepo, box: Sandbox, tmp_p
     before = everything(repo)
     assert main(["merge", "--resume", "vm-1"]) == 16
     assert everything(repo) == before
+
+
+@pytest.mark.parametrize("moment", [f"{each} {step}" for step in STEPS for each in ("before", "after")])
+def test_what_fails_in_the_middle_leaves_nothing(
+    repo: GitRepo, box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    when, step = moment.split(" ")
+    begin(box, "merge")
+    box.guest.write("untracked", "1\n")
+    bring(box, tmp_path)
+    assert main(["merge", "vm-1"]) == 0
+    repo.git("update-index", "-q", "--refresh")
+    before = everything(repo)
+    real = getattr(resume, step)
+
+    def full(*words: Any) -> None:
+        if when == "after":
+            monkeypatch.setattr(resume, step, real)
+            real(*words)
+        monkeypatch.setattr(resume, step, real)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(resume, step, full)
+    with pytest.raises(OSError, match="space"):
+        resume.resume(box.repo, waiting(box))
+    after = everything(repo)
+    refs = {name: value for name, value in after[3].items() if not name.startswith("refs/sandbox-backup/")}  # type: ignore[attr-defined]
+    assert (after[0], after[2], refs, after[4]) == (
+        before[0], before[2],
+        {name: value for name, value in before[3].items() if not name.startswith("refs/sandbox-backup/")}, before[4],  # type: ignore[attr-defined]
+    )  # fmt: skip
+    assert repo.status() == ""
+    assert not list((repo.path / ".git").glob("*MERGE*"))
+    assert main(["merge", "--resume", "vm-1"]) == 16
+    assert "UU text" in repo.git("status", "--porcelain").splitlines()
+
+
+def waiting(box: Sandbox) -> resume.Waiting:
+    found = inspect.known(box.repo, "vm-1")
+    operation = load(box.repo, found.refs, found.head, found.wip)
+    assert operation
+    return resume.Waiting(found.entry.id, found.base, found.head, operation)
 
 
 def test_what_was_ended_inside_is_not_in_progress(box: Sandbox, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from git_sandbox.git.names import Oid, oid
+from git_sandbox.git.repo import discover
 from git_sandbox.integrate.overview import beyond_stash, unmerged_of
 from git_sandbox.integrate.review import Span, Style, diff_argv, ends, log, unmerged
 from support.gitrepo import GitRepo
@@ -129,6 +130,11 @@ def test_what_is_given_up_without_a_thought_is_not_merged(repo: GitRepo) -> None
         repo.git("update-ref", "-d", name)
     repo.git("checkout", "-q", "--detach", tip)
     assert unmerged(trip.repo, [tip]) == []
+    linked = repo.path.with_name("seen-from-another")
+    repo.git("worktree", "add", "-q", "--detach", os.fspath(linked), "HEAD~1")
+    assert unmerged(discover(linked), [tip]) == [], "the HEAD of the main worktree, seen from another one"
+    repo.git("checkout", "-q", "main")
+    assert unmerged(discover(linked), [tip]) == [tip]
 
 
 def test_every_entry_of_the_stash_counts_as_one(repo: GitRepo) -> None:

@@ -5,9 +5,11 @@ Afterwards it is as if the user had come that far himself: `git status` says wha
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
@@ -29,6 +31,7 @@ from git_sandbox.integrate.trees import empty_tree, overlay, set_entries, shown,
 from git_sandbox.text import one_line
 
 _NAMED = 10  # paths named in an error message
+_FRESH = ".sandbox"  # ends the name of a file that is being written
 _INDEX = "sandbox-index"  # beside the real one: the rename must not cross file systems
 
 
@@ -77,9 +80,11 @@ def resume(repo: Repository, waiting: Waiting) -> Resumed:
         ref = backup.save(repo, name, saved)
         index = {path: change.after for path, change in decision.paths.items()}
         log = f"sandbox merge --resume {name}"
-        execute(repo, Move(before, before.commit, decision.disk, decision.worktree, index, log, ref), scratch)
-        _set_index(repo, found)
-        _set_files(repo, found)
+        move = Move(before, before.commit, decision.disk, decision.worktree, index, log, ref)
+        with _all_or_nothing(repo, found, move, scratch):
+            execute(repo, move, scratch)
+            _set_index(repo, found)
+            _set_files(repo, found)
         return Resumed(found.kind, before.commit, found.unmerged, shown(decision.paths), found.later, ref)
 
 
@@ -115,6 +120,34 @@ def _refuse(bad: dict[bytes, str]) -> None:
         )
 
 
+@contextlib.contextmanager
+def _all_or_nothing(repo: Repository, found: Operation, move: Move, scratch: Path) -> Iterator[None]:
+    """Put files and index back when the block fails after the files were moved (a full disk)."""
+    index, old = repo.git_dir / "index", scratch / "index-before"
+    if index.exists():
+        shutil.copy2(index, old)
+    try:
+        yield
+    except BaseException:
+        for name in _written(found):
+            for each in (name, f"{name}{_FRESH}"):
+                repo.git_dir.joinpath(each).unlink(missing_ok=True)
+        if index.exists() and not (old.exists() and index.read_bytes() == old.read_bytes()):
+            back = replace(move, disk=move.worktree, worktree=move.disk, index=move.disk)
+            execute(repo, back, scratch)
+            _put_back(repo, old)
+        raise
+
+
+def _put_back(repo: Repository, old: Path) -> None:
+    if not old.exists():
+        repo.git_dir.joinpath("index").unlink()
+        return
+    private = repo.git_dir / _INDEX
+    shutil.copy2(old, private)
+    private.replace(repo.git_dir / "index")
+
+
 def _set_index(repo: Repository, found: Operation) -> None:
     """The index that the guest has: what is staged, and the stages of what is in conflict."""
     private = repo.git_dir / _INDEX
@@ -133,13 +166,18 @@ def _set_index(repo: Repository, found: Operation) -> None:
     private.replace(repo.git_dir / "index")
 
 
+def _written(found: Operation) -> tuple[str, ...]:
+    """The operation's own files; the one that counts last."""
+    return ("MERGE_MSG", *(["MERGE_MODE"] if found.kind == "merge" else []), HEADS[found.kind])
+
+
 def _set_files(repo: Repository, found: Operation) -> None:
-    """Those by which git knows that it waits; the one that counts last."""
-    files = {"MERGE_MSG": found.message}
+    """Those by which git knows that it waits."""
+    files = dict.fromkeys(_written(found), b"") | {"MERGE_MSG": found.message}
     if found.kind == "merge":
         files["MERGE_MODE"] = b"no-ff" if found.mode.strip() == b"no-ff" else b""
     files[HEADS[found.kind]] = "".join(f"{each}\n" for each in found.heads).encode()
     for name, content in files.items():
-        fresh = repo.git_dir / f"{name}.sandbox"
+        fresh = repo.git_dir / f"{name}{_FRESH}"
         fresh.write_bytes(content)
         fresh.replace(repo.git_dir / name)
