@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -128,6 +128,19 @@ def unreadable(entry: Entry) -> StateError:
     name = entry.id
     hint = f"`sandbox recover {name}`" if entry.directory.has_disk() else f"nothing ran: `sandbox drop {name}`"
     return StateError(f"the record of sandbox `{name}` cannot be read", cause=f"in {entry.directory.root}", hint=hint)
+
+
+@contextlib.contextmanager
+def followed(repo: Repository) -> Iterator[Callable[[], Repository]]:
+    """Says where the repository is now, for whoever waits for long while it may be moved. Raises RepositoryError then
+    when it is gone.
+    """
+    root = registry.find(repo)
+    anchor = Anchor(repo, lambda: registry.whereabouts(root) if root else None)
+    try:
+        yield anchor.repository
+    finally:
+        anchor.close()
 
 
 def state_directory(repo: Repository) -> Path:

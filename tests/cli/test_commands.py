@@ -212,7 +212,8 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "__main__", "cli", "cli.columns", "cli.listing", "cli.ondisk", "errors", "git", "git.anchor", "git.command",
         "git.gitdirs", "git.gitvariables", "git.identity", "git.large", "git.names", "git.putback", "git.repo", "guest",
         "guest.stage", "integrate", "integrate.overview", "jsontext", "locks", "notices", "paths", "process",
-        "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.overview", "settings",
+        "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.ondisk",
+        "sandbox.overview", "settings",
         "signals", "store", "text", "transport", "transport.manifest", "transport.wire", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}

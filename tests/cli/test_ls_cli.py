@@ -66,12 +66,15 @@ def test_commits_on_another_branch_or_tag_are_not_merged(repo: GitRepo, capsys: 
     box.home()
     assert listed(capsys)["one"]["merged"] is False
     tip = repo.git("rev-parse", "refs/sandbox-heads/one/side")
-    repo.git("update-ref", "refs/sandbox-heads/one/side", "HEAD")
+    repo.git("branch", "kept", tip)
     assert listed(capsys)["one"]["merged"] is True
+    spawn(repo, "two").home()
     repo.git("tag", "-a", "-m", "annotated", "v1", tip)
-    repo.git("update-ref", "refs/sandbox-tags/one/v1", "refs/tags/v1")
+    repo.git("update-ref", "refs/sandbox-tags/two/v1", "refs/tags/v1")
+    assert listed(capsys)["two"]["merged"] is True
     repo.git("tag", "-d", "v1")
-    assert listed(capsys)["one"]["merged"] is False
+    repo.git("branch", "-q", "-D", "kept")
+    assert {name: row["merged"] for name, row in listed(capsys).items()} == {"one": False, "two": False}
 
 
 def test_overlap_counts_files_of_unmerged_siblings(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> None:

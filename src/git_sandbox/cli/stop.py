@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import common, ondisk, progress, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
@@ -45,8 +46,9 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
     repo = common.repository()
     lines, data = [], []
     for name in names:
-        with progress.shown(quiet=as_json) as say:
+        with progress.shown(quiet=as_json) as say, store.followed(repo) as where:
             refs = live.stop(repo, name, say, timeout)
+            repo = where()
         changes = live.changes(repo, name) if refs else None
         data.append({"id": name, "refs": refs, "changes": changes})
         if refs:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
@@ -23,10 +24,11 @@ _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright
 
 def live(repo: Repository, options: Options, count: int, *, share_processors: bool, as_json: bool) -> Result:
     planned = many.plan(repo, options, count, share_processors=share_processors)
-    with progress.shown(quiet=as_json) as say:
-        first.first_use(options.settings, say, quiet=as_json)
-        ran = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
-    rows = {row.id: row for row in overview.rows(repo)}
+    with store.followed(repo) as where:
+        with progress.shown(quiet=as_json) as say:
+            first.first_use(options.settings, say, quiet=as_json)
+            ran = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+        rows = {row.id: row for row in overview.rows(where())}
     return Result("run", _data(ran.tries), notes=tuple(_notes(ran, rows)), exit_code=ran.exit_code)
 
 

@@ -101,7 +101,7 @@ def stop(repo: Repository, name: str, progress: Progress, grace: float | None = 
     entry, record = running(repo, name)
     progress(f"Stopping {entry.id}: its work comes home first")
     directory = entry.directory
-    with directory.lock.open("r") as handle:
+    with store.followed(repo) as where, directory.lock.open("r") as handle:
         if not directory.stop_timeout.exists():  # else another `stop` waits: a second signal would leave the work there
             os.kill(record.pid, signal.SIGTERM)
         ending.ask(directory, grace)
@@ -112,6 +112,7 @@ def stop(repo: Repository, name: str, progress: Progress, grace: float | None = 
             progress(f"Ending what runs in {entry.id} at once (once more: wait no longer)")
             signals.listen_again()
             fcntl.flock(handle, fcntl.LOCK_SH)
+        repo = where()
     left = [each for each in store.entries(repo) if each.id == entry.id]
     if left and left[0].state is State.RECOVERABLE:
         raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")

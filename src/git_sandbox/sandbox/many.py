@@ -115,7 +115,7 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
     on their disks.
     """
     with contextlib.ExitStack() as stack:
-        crowd = _Crowd(repo, list(each), stack, progress, output)
+        crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output)
         try:
             return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
         except Interrupted as caught:
@@ -144,7 +144,7 @@ Said = tuple[_Worker, int, bytes | None]  # 0: an event, 1 or 2: a line of outpu
 
 @dataclass
 class _Crowd:
-    repo: Repository
+    where: Callable[[], Repository]
     waiting: list[Options]
     stack: contextlib.ExitStack
     progress: Progress
@@ -171,7 +171,7 @@ class _Crowd:
                     os.kill(worker.pid, signal.SIGTERM)
 
     def _start(self, options: Options) -> None:
-        order = Order(os.fspath(self.repo.worktree), options, attached=not options.detached)
+        order = Order(os.fspath(self.where().worktree), options, attached=not options.detached)
         pid, pipes = detached.launch(order) if options.detached else self._attached(order)
         worker = _Worker(len(self.workers), pid, order.attached)
         self.workers.append(worker)

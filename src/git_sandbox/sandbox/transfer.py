@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import drop, home
 from git_sandbox.sandbox.drop import Recovered
 from git_sandbox.sandbox.everywhere import Found
+from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
 
@@ -44,9 +45,9 @@ def into(target: Repository, found: Found, progress: Progress) -> Transferred:
     """
     if registry.find(target) == found.of.root:
         return Transferred(drop.recover(target, found.entry.id, progress), moved=False)
-    record = found.entry.record
-    if record is None:
+    if found.entry.record is None:
         raise store.unreadable(found.entry)
+    record = noted.complete(found.entry.directory, found.entry.record)
     if record.object_format != target.object_format:
         raise RepositoryError(
             f"the sandbox has {record.object_format} objects, and {target.worktree} has {target.object_format}",
@@ -58,9 +59,19 @@ def into(target: Repository, found: Found, progress: Progress) -> Transferred:
         store.pin(box, made, _base(target, made))
         moved = found.common_dir is None
         if moved:
+            brought = _along(brought, box.directory.root, place)
             _move(box, place, made)
             home.note(box, made, record.exit_code, brought)
         return Transferred(Recovered(str(box.id), made, brought), moved)
+
+
+def _along(brought: Home, old: Path, new: Path) -> Home:
+    """What is said of repositories that came into the sandbox's directory, after that has moved."""
+    homes = [
+        replace(each, git_dir=new / each.git_dir.relative_to(old)) if each.git_dir.is_relative_to(old) else each
+        for each in brought.nested.homes
+    ]
+    return replace(brought, nested=replace(brought.nested, homes=tuple(homes)))
 
 
 def _unfounded(record: Record, box: Box) -> Record:
@@ -68,7 +79,8 @@ def _unfounded(record: Record, box: Box) -> Record:
     known = peeled(box.repo.git, [(Oid(value), "commit") for value in record.refs.values()])
     refs = {name: value for name, value in record.refs.items() if (Oid(value), "commit") in known}
     return msgspec.structs.replace(
-        record, id=box.id, base=None, base_symref=None, index_tree=None, refs=refs, stash=(), nested=(),
+        record, id=box.id, base=None, base_symref=None, index_tree=None, refs=refs, refs_apart=False,
+        stash=(), nested=(),
     )  # fmt: skip
 
 
@@ -80,7 +92,7 @@ def _founded(target: Repository, record: Record, box: Box) -> Record:
         record, id=box.id, worktree=os.fspath(target.worktree), git_dir=os.fspath(target.git_dir),
         common_dir=os.fspath(target.common_dir), base=record.base if record.base in known else None,
         refs={name: value for name, value in record.refs.items() if value in known},
-        stash=(), nested=(), origin=None, home={},
+        refs_apart=False, stash=(), nested=(), origin=None, home={},
     )  # fmt: skip
 
 
@@ -96,4 +108,5 @@ def _move(box: Box, place: Path, record: Record) -> None:
     box.directory.root.rename(place)
     shutil.rmtree(sockets, ignore_errors=True)
     box.directory, box.visiting = SandboxDir(place), False
+    box.directory.start_refs.unlink(missing_ok=True)
     noted.write(box.directory, record)  # with nothing of what it had in the other repository
