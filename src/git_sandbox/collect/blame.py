@@ -25,14 +25,17 @@ Link = tuple[str, str, str]  # object, what it names, and which type it says tha
 @dataclass(frozen=True)
 class Blame:
     """`reasons`: every new object that is bad, or leads to such a one or to a missing one, and why. `parents`: of every
-    new commit.
+    new commit; `unfit`: what is named as one, and is missing or none.
     """
 
     reasons: Mapping[str, str]
     parents: Mapping[str, tuple[str, ...]]
+    unfit: Collection[str] = ()
 
-    def soundest(self, tips: Collection[str]) -> dict[str, str]:
-        """For each of `tips` the nearest new commit in its history that is sound, first parents first; if any."""
+    def soundest(self, tips: Collection[str], *, old: bool = False) -> dict[str, str]:
+        """For each of `tips` the nearest sound commit in its history, first parents first, if any: of the new ones, or
+        (`old`) of all.
+        """
         found: dict[str, str | None] = {}
         for tip in tips:
             stack = [tip]
@@ -44,7 +47,8 @@ class Blame:
                     stack.append(waiting[0])
                     continue
                 stack.pop()
-                if name in self.parents and name not in self.reasons:
+                there = name in self.parents or (old and name not in self.unfit)
+                if there and name not in self.reasons:
                     found[name] = name
                 else:
                     found[name] = next((at for each in parents if (at := found.get(each))), None)
@@ -67,15 +71,16 @@ def blame(place: Quarantine, bad: Mapping[str, str]) -> Blame:
             reasons.setdefault(name, f"{new[name][0]} {name} calls {child} a {kind}, and it is a {new[child][0]}")
         else:
             above.setdefault(child, []).append(name)
-            if kind == "commit" and name in parents:
-                parents[name] += (child,)
+        if kind == "commit" and name in parents:
+            parents[name] += (child,)
     lacking = _lacking(place, outside) | {pair: bad[pair[0]] for pair in outside if pair[0] in bad}
     if lacking:
         for name, child, kind in _links(place, new, reasons):
             if (child, kind) in lacking:
                 reasons.setdefault(name, lacking[child, kind])
     _spread(reasons, above)
-    return Blame(reasons, parents)
+    unfit = {name for name, _ in lacking} | {name for name, (kind, _) in new.items() if kind != "commit"}
+    return Blame(reasons, parents, unfit)
 
 
 def _spread(reasons: dict[str, str], above: Mapping[str, list[str]]) -> None:

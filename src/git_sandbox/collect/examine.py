@@ -60,24 +60,27 @@ def _harmful(reports: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 def _kinds(place: Quarantine, names: Iterable[str]) -> dict[str, str]:
-    asked = "".join(f"{name}\n" for name in names).encode()
+    if not (asked := "".join(f"{name}\n" for name in names).encode()):
+        return {}
     rows = place.run("cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked).decode().splitlines()
     return dict(row.split(" ", 1) for row in rows if not row.endswith(" missing"))
 
 
 def _here(place: Quarantine, names: Iterable[str]) -> set[str]:
     """Those of `names` that the user's repository has."""
-    asked = "".join(f"{name}\n" for name in names).encode()
+    if not (asked := "".join(f"{name}\n" for name in names).encode()):
+        return set()
     rows = place.repo.git.run("cat-file", "--batch-check=%(objectname)", input=asked).decode().splitlines()
     return {row for row in rows if " " not in row}
 
 
 def _reused(place: Quarantine, names: set[str]) -> dict[str, str]:
     """Files of the user's that a new tree calls `.gitmodules` and that are no fit ones, unless they were it before."""
-    if not names:
+    files = {name for name, kind in _kinds(place, names).items() if kind == "blob"}  # a directory is only ignored
+    if not files:
         return {}
-    reports, _ = _fsck(place, place.as_gitmodules(sorted(names)))
-    found = {name: why for name, why in _harmful(reports).items() if name in names}
+    reports, _ = _fsck(place, place.as_gitmodules(sorted(files)))
+    found = {name: why for name, why in _harmful(reports).items() if name in files}
     git = place.repo.git
     words = ("log", "--all", "-1", "--format=%H")
     return {

@@ -35,6 +35,7 @@ _CONFIG = {
     "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
     "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n",
 }
+_NOTHING: Mapping[str, str] = {}
 _CACHE = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
 _MAX_COMPLAINTS = 64 << 20  # bytes that git may say about the objects of one pack
 _DIED = 64  # `git fsck` ends with a sum of small bits, with 128 and more when it gave up
@@ -77,13 +78,18 @@ class Quarantine:
         self._git = Git(path).with_env(**env)
 
     def run(
-        self, *args: str, input: bytes | None = None, feed: Iterable[bytes] | None = None, store: Path | None = None
+        self,
+        *args: str,
+        input: bytes | None = None,
+        feed: Iterable[bytes] | None = None,
+        store: Path | None = None,
+        env: Mapping[str, str] = _NOTHING,
     ) -> bytes:
         """Standard output of git in the quarantine, under all limits. `store`: another place for its objects.
 
         Raises CollectError when git says no.
         """
-        git = self._git.with_env(GIT_OBJECT_DIRECTORY=str(store)) if store else self._git
+        git = self._git.with_env(**env, **({"GIT_OBJECT_DIRECTORY": str(store)} if store else {}))
         promisor = ("-c", "remote.quarantine.promisor=true") if self.promisor else ()
         done = git.try_run(
             *_CACHE, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()

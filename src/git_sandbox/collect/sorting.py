@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from git_sandbox.collect import plan
 from git_sandbox.collect.blame import blame, incomplete
 from git_sandbox.collect.examine import examined
+from git_sandbox.collect.pruned import pruned
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import Oid
@@ -20,10 +21,15 @@ MOST_ASIDE = 1000  # rows that are kept; how many more there are is one more
 
 @dataclass(frozen=True)
 class Judged:
-    """`reasons`: the objects that do not come, and why. `instead`: for some of them the nearest sound commit before."""
+    """`reasons`: the objects that do not come, and why; of these `bad` are wrong themselves. `instead`: for some of
+    them the nearest sound commit before that is new; `head`: what stands for HEAD, new or not.
+    """
 
     reasons: Mapping[str, str] = field(default_factory=dict)
+    bad: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
+    head: str | None = None
+    have: Sequence[Oid] = ()  # what the user's refs point to
 
 
 @dataclass
@@ -38,7 +44,7 @@ def sort(place: Quarantine, manifest: Manifest, have: Sequence[Oid]) -> Sorted:
     """`have`: what the user's refs point to. Raises CollectError when looking at the pack costs too much."""
     kinds = _kinds(place, _oids(manifest))
     tips = [Oid(name) for name, (kind, _) in kinds.items() if kind != "missing"]
-    judged = _judged(place, tips, have)
+    judged = _judged(place, tips, manifest.head.oid, have)
     aside: list[SetAside] = []
 
     def sound(name: str, oid: str, *, tag: bool = False, exact: bool = False) -> str | None:
@@ -46,7 +52,7 @@ def sort(place: Quarantine, manifest: Manifest, have: Sequence[Oid]) -> Sorted:
         why = _of_wrong_kind(kinds[oid], tag=tag) or judged.reasons.get(oid)
         if why is None:
             return oid
-        instead = None if exact else judged.instead.get(oid)
+        instead = None if exact else judged.head if name == "HEAD" else judged.instead.get(oid)
         more = f"; its history came as far as {instead}" if instead else ""
         aside.append(SetAside(name, f"{one_line(why, limit=400)}{more}"))
         return instead
@@ -55,14 +61,35 @@ def sort(place: Quarantine, manifest: Manifest, have: Sequence[Oid]) -> Sorted:
     tags = {ref.name for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("tags", "other")}
     refs = [replace(ref, oid=at) for ref in manifest.refs if (at := sound(ref.name, ref.oid, tag=ref.name in tags))]
     stash = [each for at, each in enumerate(manifest.stash) if sound(f"stash@{{{at}}}", each.oid, exact=True)]
-    wip = manifest.wip if manifest.wip and sound("uncommitted work", manifest.wip.oid, exact=True) else None
-    if wip and not _as_told(place, manifest):
-        aside.append(SetAside("uncommitted work", "its commit is not what the list of refs says"))
-        wip = None
-    found = replace(manifest, head=GuestHead(manifest.head.symref, head), refs=tuple(refs), stash=tuple(stash), wip=wip)
-    if (manifest.wip and not wip) or head != manifest.head.oid:
+    found = replace(manifest, head=GuestHead(manifest.head.symref, head), refs=tuple(refs), stash=tuple(stash))
+    if head != manifest.head.oid:
         found = replace(found, wip_state="failed")  # never taken for none
-    return Sorted(found, capped(aside))
+    return Sorted(_with_work(place, found, manifest, judged, aside), capped(aside))
+
+
+def _with_work(place: Quarantine, found: Manifest, told: Manifest, judged: Judged, aside: list[SetAside]) -> Manifest:
+    """`found` with what can come of the files as they are at the end. `told` is the manifest that the guest sent.
+
+    Also of committed ones, where HEAD itself cannot come: they stand on what stands for it.
+    """
+    wip, moved = told.wip, found.head.oid != told.head.oid
+    if wip is None and not (moved and told.worktree_tree):
+        return found
+    kinds = _kinds(place, [each for each in (told.worktree_tree, wip.oid if wip else None) if each])
+    why = _of_wrong_kind(kinds[wip.oid], tag=False) if wip else None
+    if wip and why is None and not _as_told(place, told):
+        why = "its commit is not what the list of refs says"
+    if why is None and not moved and (wip is None or wip.oid not in judged.reasons):
+        return found
+    tree = told.worktree_tree
+    if why is None and tree and kinds[tree][0] == "tree":
+        made, dropped = pruned(place, tree, found.head.oid, judged.reasons, judged.bad)
+        aside += dropped
+        if made and not incomplete(place, [Oid(made.oid)], judged.have):
+            return replace(found, wip=made, worktree_tree=made.tree, wip_state="partial")
+    why = why or (judged.reasons.get(wip.oid) if wip else None) or "it cannot be read"
+    aside.append(SetAside("uncommitted work", one_line(why, limit=400)))
+    return replace(found, wip=None, wip_state="failed")
 
 
 def capped(rows: list[SetAside]) -> list[SetAside]:
@@ -94,7 +121,7 @@ def _of_wrong_kind(kinds: tuple[str, str], *, tag: bool) -> str | None:
     return None if kind == "commit" else f"it should be a commit and is a {kind}"
 
 
-def _judged(place: Quarantine, tips: list[Oid], have: Sequence[Oid]) -> Judged:
+def _judged(place: Quarantine, tips: list[Oid], head: str | None, have: Sequence[Oid]) -> Judged:
     bad = examined(place)
     if not bad and _connected(place, tips, have):
         return Judged()
@@ -102,9 +129,13 @@ def _judged(place: Quarantine, tips: list[Oid], have: Sequence[Oid]) -> Judged:
     reasons = {tip: found.reasons[tip] for tip in tips if tip in found.reasons}
     instead = found.soundest([tip for tip in reasons if tip in found.parents])
     # Also what the user has already may be only half there, and then git would not take what leads to it.
-    rest = [tip for tip in tips if tip not in reasons] + [Oid(each) for each in instead.values()]
+    for_head = found.soundest([head], old=True).get(head) if head in reasons else None
+    rest = [tip for tip in tips if tip not in reasons] + [Oid(each) for each in (*instead.values(), for_head) if each]
     broken = incomplete(place, rest, have)
-    return Judged(reasons | broken, {tip: each for tip, each in instead.items() if each not in broken})
+    for_head = None if for_head in broken else for_head
+    return Judged(
+        {**found.reasons, **broken}, bad, {tip: each for tip, each in instead.items() if each not in broken}, for_head
+    )
 
 
 def _connected(place: Quarantine, tips: list[Oid], have: Sequence[Oid]) -> bool:
