@@ -113,7 +113,7 @@ class Sandboxes:
         return found
 
     def directories(self) -> list[Path]:
-        return sorted(each for each in self.state.glob("git-sandbox/*/*") if each.name != ".trash")
+        return sorted(each for each in self.state.glob("git-sandbox/*/*") if each.is_dir() and each.name != ".trash")
 
     def trash(self) -> list[str]:
         """Names of what is in the trash."""
