@@ -13,6 +13,7 @@ from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.inspect import base_of
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
+from support.guest import Host
 
 
 @pytest.fixture
@@ -129,3 +130,23 @@ def test_rewritten_history_is_explained_at_the_end(repo: GitRepo) -> None:
     assert done.merged is None
     assert "no parent in it" in done.explained  # the amended commit was the first
     assert repo.git("rev-parse", "HEAD") == before
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_only_staged_is_uncommitted_work_too(repo: GitRepo, tmp_path: Path, *, before: bool) -> None:
+    for each in [repo] if before else []:
+        each.write("staged", "1\n")
+        each.git("add", "staged")
+        (each.path / "staged").unlink()
+    made = spawn(repo, "vm-1")
+    made.work("committed", {"a": "1\n"}) if not before else made.guest.git("commit", "-q", "--allow-empty", "-om", "a")
+    if not before:
+        made.guest.write("staged", "1\n")
+        made.guest.git("add", "staged")
+        (made.guest.path / "staged").unlink()
+    Host(repo, tmp_path / "quarantine").bring_home(made.guest, given=dict(made.record.refs))
+    repo.git("update-ref", "refs/heads/kept", "refs/sandbox/vm-1")
+    assert repo.git("cat-file", "-p", "refs/sandbox-wip/vm-1^2:staged") == "1"
+    assert still_lost(made) is not before
+    (row,) = overview.rows(made.repo)
+    assert (row.uncommitted, row.merged) == (not before, before)

@@ -55,6 +55,8 @@ class _Seen:
     snapshot: Oid | None
     head: Oid | None
     wip: Oid | None
+    index: Oid | None  # what was staged when it ended, and when it started
+    index_then: Oid | None
     pending: bool  # commits that no branch, tag or HEAD of the user's reaches
     stored: bool  # the uncommitted work is reachable from one of those
     stashed: bool  # all that is not, is in the user's stash
@@ -115,7 +117,10 @@ def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
     wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
     commits_of = [(each, "commit") for group in tips.values() for each in group]
     starts = {name: Oid(record.snapshot) for name, record in records.items() if record}
-    trees = [*starts.values(), *(value for entry in entries for value in _states(entry))]
+    staged = {name: Oid(record.index_tree) for name, record in records.items() if record and record.index_tree}
+    ended = {name: Oid(f"{wip}^2") for name, wip in wips.items() if wip}
+    trees = [*starts.values(), *staged.values(), *ended.values()]
+    trees += [value for entry in entries for value in _states(entry)]
     found = peeled(git, [*commits_of, *((value, "tree") for value in trees)])
     commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
     kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
@@ -136,6 +141,8 @@ def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
             tree(starts.get(entry.id)) or tree(entry.refs.get(SandboxRefs(entry.id).base)),
             tree(entry.refs.get(SandboxRefs(entry.id).head)),
             tree(wips[entry.id]),
+            tree(ended.get(entry.id)),
+            tree(staged.get(entry.id)),
             any(commits.get(tip) in kept_apart for tip in tips[entry.id]),
             wips[entry.id] not in kept_apart,
             stashed(entry.id),
@@ -153,6 +160,8 @@ def _pairs(repo: Repository, each: _Seen) -> list[tuple[Oid, Oid]]:
     pairs = [(each.snapshot, each.last)] if each.snapshot and each.last else []
     if each.wip and not each.stored:
         pairs.append((each.head or _nothing(repo), each.wip))
+        others = (each.head or _nothing(repo), each.wip, each.index_then)
+        pairs += [(other, each.index) for other in others if other and each.index]
     return pairs
 
 
@@ -170,7 +179,16 @@ def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> boo
     if each.wip is None or each.stored:
         return False
     beyond_head = differences.get((each.head or _nothing(repo), each.wip), frozenset())
-    return bool(beyond_head) and (each.snapshot is None or not beyond_head.isdisjoint(_touched(each, differences)))
+    if beyond_head and (each.snapshot is None or not beyond_head.isdisjoint(_touched(each, differences))):
+        return True
+    return each.index is not None and _staged(repo, each, each.index, differences)
+
+
+def _staged(repo: Repository, each: _Seen, index: Oid, differences: Differences) -> bool:
+    """Whether something is staged that is neither in HEAD nor in the files, nor was it staged at the start."""
+    others = (each.head or _nothing(repo), each.wip, each.index_then)
+    found = [differences.get((other, index), frozenset()) for other in others if other]
+    return bool(frozenset.intersection(*found))
 
 
 def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:

@@ -12,13 +12,20 @@ from git_sandbox.integrate.trees import empty_tree
 
 def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
     """Does the uncommitted tree differ from HEAD in a file that also differs from how the worktree was at the start?
+    Or is something staged that is neither in HEAD nor in the files, nor was it staged at the start?
 
     A file that went in uncommitted and came back untouched is still in the user's worktree: nothing to tell about.
     """
     if wip is None:
         return False
-    beyond_head = _paths(repo.git, head or empty_tree(repo.git), wip)
-    return bool(beyond_head) and not beyond_head.isdisjoint(_paths(base.seen_by(repo.git), base.snapshot, wip))
+    start, git = head or empty_tree(repo.git), base.seen_by(repo.git)
+    beyond_head = _paths(git, start, wip)
+    if beyond_head and not beyond_head.isdisjoint(_paths(git, base.snapshot, wip)):
+        return True
+    index = repo.resolve(f"{wip}^2^{{tree}}")
+    staged = _paths(git, start, index) & _paths(git, wip, index) if index else set()
+    then = base.index_tree
+    return bool(staged) and (then is None or not staged.isdisjoint(_paths(git, then, Oid(str(index)))))
 
 
 def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
