@@ -55,7 +55,7 @@ class Record(msgspec.Struct, frozen=True):
     cpus: int
     memory: int  # MiB
     net: str
-    refs: dict[str, str] = {}  # branches, tags and notes when it was taken
+    refs: dict[str, str] = {}  # when it was taken, but for those of remotes and the like
     refs_apart: bool = False  # there are too many for this file: `complete` reads them from theirs
     stash: tuple[str, ...] = ()
     nested: tuple[NestedRecord, ...] = ()

@@ -22,8 +22,7 @@ def tagged(repo: GitRepo, count: int) -> dict[str, str]:
     lines = "".join(f"{oid} {name}\n" for name, oid in sorted(rows.items()))
     repo.write(".git/packed-refs", f"# pack-refs with: peeled fully-peeled sorted \n{lines}")
     repo.git("pack-refs", "--all")
-    kept = ("refs/heads/", "refs/tags/", "refs/notes/")
-    return {name: oid for name, oid in repo.refs().items() if name.startswith(kept)}
+    return repo.refs()
 
 
 @pytest.fixture
@@ -47,19 +46,28 @@ def test_a_hundred_thousand_tags_and_one_commit(host: Host, tmp_path: Path) -> N
 
 
 def test_only_what_differs_is_listed(host: Host, tmp_path: Path) -> None:
+    """Also of refs of other kinds, which a forge makes by the thousand, and which are on no branch."""
+    for number in range(20):
+        host.repo.git("update-ref", f"refs/pull/{number}/head", host.repo.commit("asked for"))
+        host.repo.git("reset", "-q", "--hard", "HEAD~1")
     start = tagged(host.repo, 20)
     guest = host.repo.clone_files(tmp_path / "guest")
     tip = guest.commit("work", {"b": "1\n"})
     guest.git("tag", "-d", "v000007")
     guest.git("tag", "-f", "v000008")
+    guest.git("update-ref", "refs/pull/4/head", new := guest.git("commit-tree", "-m", "new", "HEAD^{tree}"))
     with exporter(guest.path) as sock:
         reply = stream.request(sock, "export", known=[], extra={"start": start}, limits=LIMITS)
         said = manifest.parse(reply.header, object_format="sha1")
         assert list(reply.chunks)
-    assert {ref.name: ref.oid for ref in said.refs} == {"refs/heads/main": tip, "refs/tags/v000008": tip}
+    assert {ref.name: ref.oid for ref in said.refs} == {
+        "refs/heads/main": tip,
+        "refs/tags/v000008": tip,
+        "refs/pull/4/head": new,
+    }
     assert said.removed == ("refs/tags/v000007",)
     ended = {ref.name: ref.oid for ref in said.since(start).refs}
-    assert ended == {name: oid for name, oid in guest.refs().items() if name.startswith(("refs/heads", "refs/tags"))}
+    assert ended == guest.refs()
 
 
 def test_a_branch_that_goes_back_to_where_it_began_is_followed(host: Host, tmp_path: Path) -> None:

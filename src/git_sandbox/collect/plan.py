@@ -22,7 +22,7 @@ class Names:
         self._files: dict[str, str] = {}  # key: as the file system compares names
         self._directories: set[str] = set()
         self._existing = frozenset(existing)
-        roots = ("refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/")
+        roots = ("refs/sandbox-heads/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/")
         self._follows = any(name.startswith(roots) for name in self._existing)
         for name in self._existing:
             self._occupy(name)

@@ -95,15 +95,16 @@ def read_refs(repo: Repo) -> Refs:
 def chosen(repo: Repo, refs: Refs, known: list[str]) -> list[list[str]]:
     """All refs to export as (object, name); none of it checked.
 
-    Branches, tags and notes always; any other ref, and the HEAD of another worktree that is on no branch, when the host
-    has not got what it points to.
+    Branches, tags and notes always; any other ref, and the HEAD of another worktree that is on no branch, when it is
+    not as it went in and the host has not got what it points to.
     """
     work = [row for row in refs.rows if row[1].startswith(_WORK)]
-    there = {*known, *(oid for oid, _ in work)}
+    there, start = {*known, *(oid for oid, _ in work)}, repo.start or {}
     rest = [row for row in refs.rows if not row[1].startswith(_WORK) and not NO_WORK.match(row[1])]
-    others = [row for row in [*rest, *detached(repo)] if row[0] not in there]
+    others = [row for row in [*rest, *detached(repo)] if row[0] not in there and start.get(row[1]) != row[0]]
     if len(others) > MAX_OTHERS:
-        repo.warn(f"there are {len(others)} refs besides branches, tags and notes: only {MAX_OTHERS} are exported")
+        what = "refs besides branches, tags and notes"
+        repo.set_aside[what] = f"there are {len(others)} new ones, of which {MAX_OTHERS} are exported"
     return work + others[:MAX_OTHERS]
 
 

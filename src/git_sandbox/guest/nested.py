@@ -44,7 +44,7 @@ def find(repo: Repo) -> list[dict[str, Any]]:
         except OSError as error:
             repo.warn(f"{error.filename} cannot be read: submodules in it are not exported ({error.strerror})")
     if len(found) > MAX_NESTED:
-        repo.warn(f"there are {len(found)} repositories inside: only {MAX_NESTED} are exported")
+        repo.set_aside["repositories inside"] = f"there are {len(found)}, of which {MAX_NESTED} are looked at"
     return [
         {"git_dir": where, "path": found[where], "state": state(top, where, found[where])}
         for where in sorted(found)[:MAX_NESTED]

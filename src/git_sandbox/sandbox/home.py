@@ -237,7 +237,9 @@ def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
 def _changed(took: Collected, told: Manifest, record: Record) -> bool:
     same_head = told.head.oid == record.base and told.head.symref == record.base_symref
     # A ref of another kind is told, and took, only when the host had not got what it points to.
-    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != record.refs
+    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != {
+        name: value for name, value in record.refs.items() if name.startswith(RECORDED)
+    }
     refs |= any(not name.startswith(RECORDED) for name in took.names)
     stash = tuple(entry.oid for entry in told.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
 
 NOTHING = Extras()
+# Refs that are not told of on the way home; the stash goes its own way (as in guest/history.py).
+NO_WORK = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|worktree|prefetch|sandbox(?:-[a-z]+)?)/)")
 GUEST_LISTENS = (SSH, CONTROL)
 RESERVE = 256  # MiB of memory left to the host
 
@@ -124,7 +127,7 @@ def prepare(
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
     settings, repo = options.settings, box.repo
-    refs = repo.refs("refs/heads", "refs/tags", "refs/notes")
+    refs = {name: value for name, value in repo.refs().items() if not NO_WORK.match(name)}
     stash = repo.git.try_run("rev-list", "-g", "refs/stash").text.split()
     return Record(
         id=box.id,
