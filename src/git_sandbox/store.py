@@ -186,6 +186,16 @@ def trash(box: Box, record: Record | None, why: str, beside: Sequence[Holder] = 
     return made
 
 
+def trash_directory(directory: SandboxDir, why: str) -> Note:
+    """The same for a sandbox whose repository is gone: a directory is all there is of it. Takes its lock."""
+    from git_sandbox.trash import expiry, moving
+
+    with _lock(directory):
+        made = moving.put(directory, (), why)
+    expiry.summarise()
+    return made
+
+
 def delete(box: Box, *, name_too: bool = True) -> None:
     """Delete a sandbox in which no session was ever open, so that nothing of the user's is in it, with its refs.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 from git_sandbox import store
 from git_sandbox.git.repo import discover
 from git_sandbox.transport.manifest import Changes, Tally
+from git_sandbox.trash import moving
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
 
@@ -147,3 +149,28 @@ def test_a_moved_repository_finds_its_trash(cli: Cli, repo: GitRepo, monkeypatch
     monkeypatch.chdir(elsewhere)
     assert cli("restore", "one").code == 0
     assert discover(elsewhere).resolve("refs/sandbox/one") is not None
+
+
+def test_a_sandbox_whose_repository_is_gone(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = worked(repo, "one", {"a": "1\n"})
+    worked(repo, "two", {"a": "1\n"})
+    root = store.state_directory(made.repo)
+    (root / "one/workspace.ext4").write_bytes(b"disk")
+    cli("drop", "--force", "two")
+    assert "is there" in cli("drop", f"{root.name}/one").err
+    moving.remove_tree(repo.path)
+    monkeypatch.chdir(tmp_path)
+    refused = cli("drop", f"{root.name}/one")
+    assert (refused.code, f"`sandbox recover {root.name}/one --into" in refused.err) == (17, True)
+    dropped = cli("drop", "--force", f"{root.name}/one")
+    assert f"`sandbox restore {root.name}/one` brings it back until" in dropped.out
+    assert (root / ".trash/one/workspace.ext4").read_bytes() == b"disk"
+    assert cli("restore", f"{root.name}/one").code == 0
+    assert (root / "one/workspace.ext4").read_bytes() == b"disk"
+    back = cli("restore", f"{root.name}/two", "--json").envelope["data"][0]
+    assert "refs/sandbox/two" in back["missing"], "they are in no repository now"
+    assert list((root / "two/trash").iterdir()), "and the pack stays"
+    assert cli("restore", f"{root.name}/two").code == 17
+    assert cli("restore", "nowhere/two").code == 17

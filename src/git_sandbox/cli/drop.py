@@ -8,7 +8,7 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import drop, overview
+from git_sandbox.sandbox import drop, everywhere, overview
 from git_sandbox.sandbox.drop import Dropped
 from git_sandbox.store import State
 
@@ -30,13 +30,18 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop vm-1
       sandbox drop --merged
       sandbox drop --force vm-2 vm-3
+      sandbox drop --force REPOSITORY/vm-1     of `sandbox ls --everywhere`, when the repository is gone
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo = common.repository()
     if not names and not merged:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
+    gone: list[Dropped] = []
+    orphans = [name for name in names if everywhere.SEPARATOR in name]
+    if orphans and len(orphans) == len(names) and not merged:
+        gone += [drop.drop_orphan(name, force=force) for name in dict.fromkeys(orphans)]
+        return Result("drop", gone, text=_text(gone))
+    repo = common.repository()
     for name in names:
         store.find(repo, name)  # a wrong name is noticed before anything is gone
-    gone: list[Dropped] = []
     try:
         gone += [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]
     except SandboxError:

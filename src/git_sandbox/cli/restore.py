@@ -24,18 +24,22 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     Examples:
       sandbox restore vm-1
       sandbox restore vm-1 vm-2
+      sandbox restore REPOSITORY/vm-1     of a repository that is gone, as `drop` and `prune --everywhere` name it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls --all`")
-    repo = common.repository()
     back: list[Restored] = []
     try:
-        back += [trashed.restore(repo, name) for name in dict.fromkeys(names)]
+        back += [_restored(name) for name in dict.fromkeys(names)]
     except SandboxError:
         if back and not as_json:
             click.echo(_text(back))
         raise
     return Result("restore", back, text=_text(back))
+
+
+def _restored(name: str) -> Restored:
+    return trashed.restore_orphan(name) if "/" in name else trashed.restore(common.repository(), name)
 
 
 _NEXT = {

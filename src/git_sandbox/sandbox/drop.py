@@ -12,7 +12,7 @@ from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
-from git_sandbox.sandbox import home, inspect, lfs, nested, ondisk, trashed, uncommitted
+from git_sandbox.sandbox import everywhere, home, inspect, lfs, nested, ondisk, trashed, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
@@ -56,6 +56,24 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         noted = trashed.put(box, record, DROPPED)
         tips = {str(ref): value for ref, value in entry.refs.items()}
         return Dropped(entry.id, tips, lost, trashed.until(noted), ondisk.sentence(record.changes) if record else "")
+
+
+def drop_orphan(name: str, *, force: bool) -> Dropped:
+    """The same for a sandbox whose repository is gone; `name` as in `everywhere.find`.
+
+    Without `force` always a StateError: its disk may be the only place with its work.
+    """
+    found = everywhere.find(name, None)
+    if found.common_dir is not None:
+        raise StateError(f"the repository of sandbox `{found.entry.id}` is there", hint=f"go to {found.common_dir}")
+    if not force:
+        raise StateError(
+            f"the repository of sandbox `{found.entry.id}` is gone, and its disk may be all there is of the work",
+            hint=f"`sandbox recover {found.name} --into REPOSITORY`, or `sandbox drop --force {found.name}`",
+        )
+    noted = store.trash_directory(found.entry.directory, DROPPED)
+    record = found.entry.record
+    return Dropped(found.name, {}, (), trashed.until(noted), ondisk.sentence(record.changes) if record else "")
 
 
 def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import settings, store
+from git_sandbox import registry, settings, store
 from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
@@ -107,6 +107,20 @@ def restore(repo: Repository, name: str) -> Restored:
             box.save(msgspec.structs.replace(record, brought_home=None))
     expiry.summarise()
     return Restored(wanted, store.find(repo, name).state, back.refs, back.missing)
+
+
+def restore_orphan(name: str) -> Restored:
+    """The same for one whose repository is gone: `KEY/ID`, as `drop` and `prune` name it. Its refs stay in its note."""
+    key, _, wanted = name.rpartition("/")
+    root = next((each for each in note.everywhere() if each.name == key), None)
+    if root is None:
+        raise StateError(f"no sandbox named `{name}` in any trash", hint="`sandbox prune --everywhere --all --dry-run`")
+    if (place := registry.whereabouts(root)) is not None:
+        raise StateError(f"the repository of sandbox `{wanted}` is there", hint=f"go to {place}, and restore it there")
+    back = moving.restore(root, sandbox_id(wanted), lambda _part: None)
+    expiry.summarise()
+    state = next(each.state for each in store.entries_in(root) if each.id == back.id)
+    return Restored(name, state, back.refs, back.missing)
 
 
 def _repository(repo: Repository, name: SandboxId, record: Record | None, part: Part) -> Git | None:
