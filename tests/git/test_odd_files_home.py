@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_sandbox.guest import large, opener, stage, uncommitted
+from git_sandbox.guest import large, opener, ownership, stage, uncommitted
 from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.repository import Repo
 from git_sandbox.guest.scratch import Scratch
@@ -170,6 +170,24 @@ def test_the_opener_goes_through_no_link_and_leaves_the_worktree_by_no_name(tmp_
         assert reader.open(b"pipe") == (opener.OTHER, None, b"")
         for path in (b"link/file", b"out/secret", b"../secret", b"d/../d/file", b"/etc/passwd", b"none", b"d//file"):
             assert reader.open(path) is None, path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_git_directory_of_roots_is_given_to_its_user(guest: GitRepo, tmp_path: Path) -> None:
+    git_dir = guest.path / ".git"
+    outside = tmp_path / "outside"
+    outside.write_text("o")
+    (git_dir / "link").symlink_to(outside)
+    os.link(outside, git_dir / "twin")
+    (git_dir / "refs").chmod(0)
+    (git_dir / "HEAD").chmod(0)
+    git_dir.chmod(0)
+    assert ownership.own(str(git_dir), 4242, 4242) > 5
+    assert {path.lstat().st_uid for path in (git_dir, git_dir / "HEAD", git_dir / "refs/heads/main")} == {4242}
+    assert git_dir.stat().st_mode & 0o700 == 0o700
+    assert (git_dir / "HEAD").stat().st_mode & 0o400
+    assert outside.stat().st_uid == 0
+    assert ownership.own(str(git_dir), 4242, 4242) == 0
 
 
 def test_what_only_root_may_read_comes_raw(guest: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:

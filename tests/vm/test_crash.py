@@ -133,6 +133,7 @@ ODD = r"""
 printf '*.rc text working-tree-encoding=UTF-16\n' > .gitattributes; git add .; git commit -qm attributes
 printf 'no bom\n' > new.rc; echo w > other
 cp -p same /tmp/r; printf bbbb > same; touch -r /tmp/r same
+git status --porcelain -- same > status
 echo c > closed; chmod 000 closed
 sudo sh -c 'umask 077; echo r > roots; mkdir -p place/sub; echo i > place/sub/inner'
 mkfifo pipe
@@ -148,6 +149,7 @@ def test_every_odd_file_comes_home(boxes: Sandboxes) -> None:
     names = boxes.repo.git("ls-tree", "-r", "--name-only", wip).splitlines()
     assert {"new.rc", "other", "closed", "roots", "place/sub/inner", "same"} <= set(names)
     assert boxes.repo.git("show", f"{wip}:same") == "bbbb"
+    assert boxes.repo.git("show", f"{wip}:status") == " M same"
     assert boxes.repo.git("cat-file", "blob", f"{wip}:new.rc") == "no bom"
     assert boxes.repo.git("show", f"{wip}:closed") == "c"
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes, opener, processes
+from git_sandbox.guest import changes, opener, ownership, processes
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
@@ -179,7 +179,7 @@ def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
     os.setsid()
     os.dup2(request, 0)
     os.dup2(answer, 1)
-    scratch, requests = own_scratch(uid, gid), root_reader()
+    scratch, requests = own_scratch(uid, gid), root_reader(uid, gid)
     from git_sandbox.guest import exporter  # late: only a template's machine has it at hand
 
     shed(uid, gid, keep=requests)
@@ -199,7 +199,7 @@ def own_scratch(uid: int, gid: int) -> str | None:
     return str(place)
 
 
-def root_reader() -> int:
+def root_reader(uid: int, gid: int) -> int:
     """The exporter's end of a conversation with a process that stays root and opens what the user may not read."""
     ours, theirs = opener.pair()
     if os.fork() == 0:
@@ -207,7 +207,7 @@ def root_reader() -> int:
             for each in (0, 1):
                 os.dup2(2, each)  # the host waits until nobody has the exporter's output any more
             close_others(theirs.fileno())
-            opener.serve(theirs, str(REPO))
+            opener.serve(theirs, str(REPO), lambda: ownership.own(str(REPO / ".git"), uid, gid))
         finally:
             os._exit(0)
     theirs.close()

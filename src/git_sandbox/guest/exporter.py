@@ -273,7 +273,10 @@ def prepared(
 
 
 def opened(outer: Outer, what: Asked, scratch: Scratch) -> Repo:
-    repo = _opened(os.path.realpath(outer.path), what, scratch)
+    path = os.path.realpath(outer.path)
+    if outer.reader and not os.access(os.path.join(path, ".git/HEAD"), os.R_OK):  # noqa: PTH118
+        outer.reader.own()
+    repo = _opened(path, what, scratch)
     if not what.place:  # it reads by paths in the outer worktree
         repo.opener = outer.reader
     return repo

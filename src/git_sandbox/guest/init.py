@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import processes, repair, start
+from git_sandbox.guest import processes, refresh, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.channels import is_socket
-from git_sandbox.guest.common import HERE, REPO, Config, fork_task, grace, log, shed
+from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
 
@@ -63,7 +64,9 @@ def booted(config: Config) -> Loop:
     prepare_rest(config, prepare_user(config))
     loop = Loop.on_every_channel(config)
     mend(boot, config)
+    offer_stamps(config)
     finish(boot, config)
+    believe_stamps(config)
     watch_commits(config)
     return loop
 
@@ -93,6 +96,41 @@ def mend(boot: start.Boot, config: Config) -> None:
         os.waitpid(fork_task(work), 0)
 
 
+def offer_stamps(config: Config) -> None:
+    """Git heeds a setting that `believe_stamps` may make, in the workspace's repository only."""
+    places = [str(each / ".git") for each in (REPO, WORKSPACE, Path(str(config["host_path"])))]
+    with Path("/etc/gitconfig").open("a") as out:
+        out.write(refresh.included(places))
+
+
+def believe_stamps(config: Config) -> None:
+    """Let git see edits of the same size and time (`guest/refresh.py`): at once, or beside the session where there are
+    many files. Not where the files are a share's, whose inodes are another kernel's.
+    """
+    many, user = refresh.entries(REPO / ".git/index"), config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    if config.get("share") or config["mode"] != "run" or not many:
+        return
+
+    def work() -> None:
+        with contextlib.suppress(start.NoStartError):
+            since = start.load().disk
+            child = fork_task(lambda: os._exit(as_user(user, since)))
+            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+                refresh.INCLUDED.write_text(refresh.BELIEVE)
+
+    task = fork_task(work)
+    if many <= refresh.AT_ONCE:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(task, 0)
+
+
+def as_user(user: dict[str, object], since: int) -> int:
+    shed(int(str(user["uid"])), int(str(user["gid"])))
+    os.nice(10)
+    return 0 if refresh.refresh(REPO, since) else 1
+
+
 def finish(boot: start.Boot, config: Config) -> None:
     """Without a record of the start nothing counts as unchanged: that is no reason to go without a sandbox."""
     try:
@@ -115,7 +153,9 @@ def adopted(template: Config) -> Loop:
     def rest() -> None:
         prepare_rest(config, home)
         mend(boot, config)
+        offer_stamps(config)
         finish(boot, config)
+        believe_stamps(config)
         watch_commits(config)
 
     completing = fork_task(lambda: adoption.complete(rest))

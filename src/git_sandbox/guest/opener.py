@@ -11,16 +11,22 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 
 MOST = 64 << 10  # bytes of one request
 FILE, DIRECTORY, LINK, OTHER = b"f", b"d", b"l", b"o"
+OWN = b"/own"  # no path inside begins like this
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def serve(requests: socket.socket, top: str) -> None:
-    """Answer until the other end is closed. One request is one path, relative to `top`."""
+def serve(requests: socket.socket, top: str, own: Callable[[], object] = lambda: None) -> None:
+    """Answer until the other end is closed. One request is one path, relative to `top`, or OWN."""
     root = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     while path := requests.recv(MOST):
+        if path == OWN:
+            own()
+            requests.send(OTHER)
+            continue
         try:
             kind, handle, target = look(root, path)
         except (OSError, ValueError) as error:
@@ -80,6 +86,12 @@ class Opener:
             if kind in (LINK, OTHER):
                 return kind, None, said[1:]
         return None
+
+    def own(self) -> None:
+        """Have root give the git directory to its user."""
+        with contextlib.suppress(OSError):
+            self._requests.send(OWN)
+            self._requests.recv(MOST)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

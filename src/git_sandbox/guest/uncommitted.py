@@ -191,6 +191,7 @@ def _trees(index: TemporaryIndex, most: int | None, base: str | None) -> tuple[s
     read = None if index.damaged else index.tree_and_marks()
     if read is None:
         repo.warn("the index is damaged: what was staged is not known, the files are compared with HEAD")
+        repo.set_aside["index"] = "it is damaged: what was staged is not known"
         index.begin_again(base)
         read = None, []
     staged, marked = read
