@@ -66,6 +66,17 @@ def test_a_guest_that_unshallowed(origin: GitRepo, tmp_path: Path) -> None:
     host.repo.git("fsck")
 
 
+def test_a_shallow_history_made_inside_costs_itself(host: Host, guest: GitRepo, origin: GitRepo) -> None:
+    tip = guest.commit("good", {"a": "1\n"})
+    guest.git("fetch", "-q", "--depth=2", f"file://{origin.path}", "main:fetched")
+    guest.write("new", "x\n")
+    done = host.bring_home(guest)
+    assert (done.head, set(done.branches)) == (tip, {"main"})
+    assert [each.name for each in done.set_aside] == ["refs/heads/fetched"]
+    assert content(host.repo, "refs/sandbox-wip/vm-1:new") == b"x\n"
+    host.repo.git("fsck")
+
+
 @pytest.mark.parametrize("spec", ["blob:none", "tree:0"])
 def test_partial_clone_never_fetches(origin: GitRepo, tmp_path: Path, spec: str) -> None:
     url = f"file://{origin.path}"

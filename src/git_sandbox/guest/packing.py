@@ -16,16 +16,21 @@ from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, text
 CHUNK = 1 << 20  # bytes
 MAX_SAID = 2000  # bytes of what a packer complains of
 STILL_HERE = 60.0  # seconds between two signs of life
+SIGNS = 60  # at most
 SIGNATURE = struct.Struct(">4sII")  # how a pack begins: "PACK", version, number of objects
 
 
 @contextlib.contextmanager
 def signs_of_life(out: IO[bytes]) -> Iterator[None]:
-    """While the block runs the host hears now and then that there is work: a large tree takes minutes to read."""
+    """While the block runs the host hears now and then that there is work: a large tree takes minutes to read. For an
+    hour at most: a git that never ends must not hold up the host.
+    """
     done = threading.Event()
 
     def speak() -> None:
-        while not done.wait(STILL_HERE):
+        for _ in range(SIGNS):
+            if done.wait(STILL_HERE):
+                return
             out.write(b"\n")
             out.flush()
 
