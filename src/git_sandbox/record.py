@@ -68,6 +68,7 @@ class Record(msgspec.Struct, frozen=True):
     command: tuple[str, ...] = ()
     workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
+    inner: dict[str, dict[str, str]] = {}  # the same in the user's repositories inside, by `NestedRecord.git_dir`
     schema: int = SCHEMA
 
 
@@ -105,6 +106,7 @@ def decode(encoded: bytes) -> Record | None:
     try:
         record = jsontext.decode(encoded, Record)
         told = (*record.refs.values(), *record.stash, *record.home.values())
+        told += tuple(value for refs in record.inner.values() for value in refs.values())
         for value in (record.base, record.snapshot, record.index_tree, *told):
             if value is not None:
                 oid(value)
@@ -152,18 +154,23 @@ def save(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid]) -> 
     with changing(directory):
         before = load(directory)
         now = {str(name): str(value) for name, value in refs.items()}
-        made = msgspec.structs.replace(record, home=(before.home if before else {}) | record.home | now)
+        home, inner = (before.home, before.inner) if before else ({}, {})
+        made = msgspec.structs.replace(record, home=home | record.home | now, inner=inner | record.inner)
         write(directory, made)
     return made
 
 
-def remember(directory: SandboxDir, refs: Mapping[RefName, Oid]) -> None:
-    """Note the refs that a sandbox has now. What cannot be noted is at the next look."""
+def remember(
+    directory: SandboxDir, refs: Mapping[RefName, Oid], inner: Mapping[str, Mapping[RefName, Oid]] | None = None
+) -> None:
+    """Note the refs that a sandbox has now; `inner`: in repositories inside. What fails is noted at the next look."""
+    there = {place: {str(name): str(value) for name, value in each.items()} for place, each in (inner or {}).items()}
     with contextlib.suppress(HostResourceError), changing(directory):
         record = load(directory)
         home = {str(name): str(value) for name, value in refs.items()}
-        if record is not None and not home.items() <= record.home.items():
-            write(directory, msgspec.structs.replace(record, home=record.home | home))
+        if record is not None and (there or not home.items() <= record.home.items()):
+            made = msgspec.structs.replace(record, home=record.home | home, inner=record.inner | there)
+            write(directory, made)
 
 
 def _unwritable(directory: SandboxDir, error: OSError) -> HostResourceError:

@@ -110,10 +110,10 @@ class Box:
         refs = {} if self.homeless or self.visiting else self.repo.refs(*self.refs.patterns)
         return noted.save(self.directory, record, refs)
 
-    def remember(self) -> None:
-        """Note what came home."""
+    def remember(self, inner: Mapping[str, Mapping[RefName, Oid]] | None = None) -> None:
+        """Note what came home; `inner`: into the user's repositories inside."""
         if not self.visiting:
-            noted.remember(self.directory, self.repo.refs(*self.refs.patterns))
+            noted.remember(self.directory, self.repo.refs(*self.refs.patterns), inner)
 
 
 def reopened(box: Box, entry: Entry) -> Record:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.errors import CollectError
-from git_sandbox.sandbox import nested, trashed
+from git_sandbox import notices, store
+from git_sandbox.errors import CollectError, StateError
+from git_sandbox.sandbox import drop, nested, trashed
 from git_sandbox.transport import manifest, stream
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
@@ -66,6 +67,29 @@ def test_a_superproject_that_was_moved_meanwhile_gets_what_is_its(super_: GitRep
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "libs" / "one"))["refs/sandbox/vm-1"] == tip
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "own"))["refs/sandbox/vm-1"] == second
         assert len(nested.holdings(trip.box.repo, trip.box, trip.record)) == 2
+
+
+def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, tmp_path: Path) -> None:
+    trip = Journey.begin(super_, tmp_path)
+    trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
+    trip.box.save(trip.record)
+    trip.home()
+    module = GitRepo(super_.path / "libs/one")
+    before = sandbox_refs(module)
+    assert before
+    record = store.load(trip.box.directory)
+    assert record is not None
+    for gone in (False, True):
+        for name in before:
+            module.git("update-ref", "-d", name)
+        if gone:
+            module.git("reflog", "expire", "--expire=now", "--all")
+            module.git("gc", "-q", "--prune=now")
+        (found,) = nested.holdings(trip.box.repo, trip.box, record)
+        assert (sandbox_refs(module) == before, set(found.gone) == set(before)) == (not gone, gone)
+        with pytest.raises(StateError, match="is gone there" if gone else "nowhere else"):
+            drop._refuse_nested(trip.box.repo, "vm-1", [found])
+    assert "libs/one had been removed and are back" in " ".join(notices.heard())
 
 
 def test_untouched_repositories_leave_no_trace(super_: GitRepo, tmp_path: Path) -> None:

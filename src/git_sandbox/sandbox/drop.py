@@ -130,6 +130,12 @@ def _refuse_commits(repo: Repository, name: str, lost: tuple[Oid, ...]) -> None:
 
 def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
     for each in inside:
+        if each.gone:
+            place = one_line(str(each.repo.git_dir), limit=300)
+            raise StateError(
+                f"what came home from sandbox `{name}` into {place} is gone there",
+                hint=f"`sandbox recover {name}` brings it again, or `drop --force`",
+            )
         if lost := nested.lost(repo, each):
             shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
             where = each.repo.git_dir

@@ -216,6 +216,8 @@ def _import(
     box.remember()
     content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
+    if any(each.borrowed for each in inner.homes):
+        box.remember(nested.noted(box, record))
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
     changed |= told.changes is None or told.changes.state != "unchanged"
     changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")

@@ -12,10 +12,11 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from git_sandbox import notices
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, RepositoryError, SandboxError
 from git_sandbox.git import anchor, gitdirs, snapshot
@@ -23,6 +24,7 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.ledger import Moved
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import stage
 from git_sandbox.integrate import review
@@ -356,12 +358,13 @@ def _bare(place: Path) -> Repository:
 
 @dataclass(frozen=True)
 class Holding:
-    """Refs of a sandbox in one nested repository."""
+    """Refs of a sandbox in one nested repository. `gone`: those that came home and are not there any more."""
 
     repo: Repository
     refs: dict[RefName, Oid]
     borrowed: bool
     known: NestedRecord | None = None
+    gone: tuple[RefName, ...] = ()
 
 
 def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
@@ -372,10 +375,28 @@ def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]
 
 
 def borrowed(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
-    """Those of them that are the user's own repositories, and not in the sandbox's directory."""
+    """Those of them that are the user's own repositories, and not in the sandbox's directory. What something else has
+    removed of their refs is put back.
+    """
     at_home = [(host_repository(repo, box.refs, record, each), each) for each in record.nested] if record else []
-    found = [Holding(each, each.refs(*box.refs.patterns), True, known) for each, known in at_home if each]
-    return [each for each in found if each.refs]
+    home = record.inner if record else {}
+    found = [_mended(box, each, known, home.get(known.git_dir, {})) for each, known in at_home if each]
+    return [each for each in found if each.refs or each.gone]
+
+
+def _mended(box: Box, repo: Repository, known: NestedRecord, home: Mapping[str, str]) -> Holding:
+    refs = repo.refs(*box.refs.patterns)
+    wanted = box.refs.own({RefName(name): Oid(value) for name, value in home.items()})
+    found = put_back(repo.git, {name: value for name, value in wanted.items() if name not in refs})
+    if found.done:
+        where = one_line(os.fspath(repo.worktree), limit=300)
+        notices.say(f"{len(found.done)} refs of sandbox `{box.id}` in {where} had been removed and are back")
+    return Holding(repo, {**refs, **found.done}, True, known, tuple({**found.lost, **found.blocked}))
+
+
+def noted(box: Box, record: Record) -> dict[str, dict[RefName, Oid]]:
+    """The refs in those, for the record."""
+    return {each.known.git_dir: each.refs for each in borrowed(box.repo, box, record) if each.known}
 
 
 def lost(repo: Repository, holding: Holding) -> list[Oid]:
