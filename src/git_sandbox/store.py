@@ -395,7 +395,8 @@ def _state(directory: SandboxDir, record: Record | None) -> State:
 @contextlib.contextmanager
 def recovering(directory: SandboxDir) -> Iterator[None]:
     """While the block runs, whoever looks at the sandbox sees that its disk is being read. Its lock must be held."""
-    directory.recovering.touch()
+    with contextlib.suppress(OSError):  # only for show, and the disk may be full
+        directory.recovering.touch()
     try:
         yield
     finally:

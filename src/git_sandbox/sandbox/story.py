@@ -171,7 +171,8 @@ class _Life:
             except SessionError as error:
                 raise self._explained(error, running, adoption) from error
             if not running.alive():
-                self.box.directory.recovering.touch()
+                with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
+                    self.box.directory.recovering.touch()
             try:
                 brought = self._in_spite_of_a_signal(
                     lambda: home.bring_home(self.box, self.record, self.progress, end=True)
