@@ -39,13 +39,14 @@ from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import damage, large, lfs, nested, shadow, stage
+from git_sandbox.guest import damage, large, lfs, nested, shadow
 from git_sandbox.guest import operation as in_progress
-from git_sandbox.guest.history import Refs, away, checked, chosen, operation, read_refs, sound, stashes
+from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.packing import CHUNK, Packer, signs_of_life
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo
 from git_sandbox.guest.scratch import Scratch
+from git_sandbox.guest.since import name_what_changed, since, wip_state
 from git_sandbox.guest.uncommitted import elsewhere, uncommitted
 
 REQUEST_LIMIT = 64 << 20  # bytes
@@ -117,43 +118,6 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
         "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}
-
-
-def name_what_changed(repo: Repo) -> None:
-    """Leave unsaid what went in as it is and nobody touched: the host has it."""
-    if repo.touched is None:
-        return
-    above = {name[:at] for name in repo.touched for at in (*slashes(name), len(name))}
-    odd = (stage.SPECIAL, stage.UNNAMED, stage.UNREADABLE, stage.REFUSED)
-    repo.left_out = {path: why for path, why in repo.left_out.items() if why not in odd or path in above}
-
-
-def slashes(path: str) -> list[int]:
-    return [at for at, letter in enumerate(path) if letter == "/"]
-
-
-def since(
-    repo: Repo, refs: list[dict[str, str | None]], found: Refs
-) -> tuple[list[dict[str, str | None]], list[str] | None]:
-    """Of `refs` those that differ from the start, and the names of what is gone; where there is no start: all, None.
-
-    What cannot be read is not gone.
-    """
-    start, there = repo.start, [ref for ref in refs if ref["oid"]]
-    if start is None:
-        return there, None
-    names = {*(name for _, name in found.rows), *repo.set_aside, *(start if repo.shadow else ())}
-    changed = [ref for ref in there if start.get(str(ref["name"])) != ref["oid"]]
-    return changed, [name for name in start if name not in names]
-
-
-def wip_state(repo: Repo, tree: str | None, wip: dict[str, str | None] | None) -> str:
-    """`none` only where a tree of all files was made and nothing in it is new."""
-    if tree is None:
-        return "failed" if repo.worktree is not None else "none"
-    if repo.left_out:
-        return "partial"
-    return "made" if wip else "none"
 
 
 def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], str | None]:
