@@ -174,3 +174,15 @@ def test_a_sandbox_whose_repository_is_gone(
     assert list((root / "two/trash").iterdir()), "and the pack stays"
     assert cli("restore", f"{root.name}/two").code == 17
     assert cli("restore", "nowhere/two").code == 17
+
+
+@pytest.mark.parametrize(("variable", "value"), [("SANDBOX_TRASH", "0"), ("SANDBOX_TRASH_SIZE", "0")])
+def test_settings_that_leave_nothing_say_so(
+    cli: Cli, repo: GitRepo, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    made = merged(repo, "one")
+    (store.state_directory(made.repo) / "one/workspace.ext4").write_bytes(b"x" * 8192)
+    said = cli("drop", "one")
+    assert (said.code, "restore" in said.out, "It is deleted now" in said.out) == (0, False, True)
+    assert cli("ls", "--all", "--json").envelope["data"] == []

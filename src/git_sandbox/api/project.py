@@ -17,7 +17,7 @@ from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Sibling
-from git_sandbox.sandbox import after, detached, inspect, many, overview, story
+from git_sandbox.sandbox import after, detached, inspect, many, overview, story, trashed
 from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.many import Try
 from git_sandbox.sandbox.options import Options, Progress
@@ -85,6 +85,7 @@ class Project:
             with interruptible():
                 finished = story.spawn(self.repository, options, progress)
                 settled = _settle(finished, options)
+            trashed.expire()
             if finished.interrupted:
                 raise KeyboardInterrupt if finished.interrupted == signal.SIGINT else Interrupted(finished.interrupted)
             return Ran(finished, settled, out.content, err.content, out.truncated or err.truncated)

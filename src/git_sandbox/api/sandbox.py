@@ -145,7 +145,9 @@ class Sandbox:
 
     def drop(self, *, force: bool = False) -> Dropped:
         """Move it to the trash. Raises StateError without `force` when work of it exists nowhere else."""
-        return drop.drop(self.repository, self.id, force=force)
+        dropped = drop.drop(self.repository, self.id, force=force)
+        trashed.expire()
+        return dropped
 
     def restore(self) -> Restored:
         """Bring it back from the trash, with its refs."""

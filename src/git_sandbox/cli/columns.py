@@ -23,6 +23,9 @@ def age(seconds: float) -> str:
     return f"{passed}s"
 
 
+FLEETING = "It is deleted now: so say the settings `trash` and `trash-size`."
+
+
 def until(seconds: float | None) -> str:
     """When something expires, as the end of a sentence: ` until …`, or nothing where it does not."""
     if seconds is None:

@@ -76,7 +76,8 @@ def _worth(name: str, value: Oid, gone: Dropped) -> bool:
 def _text(gone: list[Dropped]) -> str:
     lines = []
     for each in gone:
-        lines.append(f"Dropped {each.id}. `sandbox restore {each.id}` brings it back{columns.until(each.expires)}.")
+        back = f"`sandbox restore {each.id}` brings it back{columns.until(each.expires)}."
+        lines.append(f"Dropped {each.id}. {back if each.restorable else columns.FLEETING}")
         lines += [f"  only on its disk: {each.disk}"] if each.disk else []
         lines += [f"  {name} was {value}" for name, value in each.tips.items() if _worth(name, value, each)]
     return "\n".join(lines)

@@ -67,6 +67,8 @@ def in_trash(repo: Repository, name: str) -> str:
     found = trashed.find(repo, name)
     if found is None:
         return f"`sandbox drop {name}` removes it."
+    if not trashed.stays(found):
+        return columns.FLEETING
     return f"It is in the trash{columns.until(trashed.until(found))}: `sandbox restore {name}`"
 
 

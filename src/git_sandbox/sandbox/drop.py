@@ -33,6 +33,7 @@ class Dropped:
     unmerged: tuple[Oid, ...]
     expires: float | None = None
     disk: str = ""  # what only its disk has, safe to print
+    restorable: bool = True  # False: the settings leave the trash no time, or no room for it
 
 
 def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
@@ -55,7 +56,8 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
             _refuse_disk(name, entry, record)
         noted = trashed.put(box, record, DROPPED)
         tips = {str(ref): value for ref, value in entry.refs.items()}
-        return Dropped(entry.id, tips, lost, trashed.until(noted), ondisk.sentence(record.changes) if record else "")
+        disk = ondisk.sentence(record.changes) if record else ""
+        return Dropped(entry.id, tips, lost, trashed.until(noted), disk, trashed.stays(noted))
 
 
 def drop_orphan(name: str, *, force: bool) -> Dropped:
@@ -72,8 +74,8 @@ def drop_orphan(name: str, *, force: bool) -> Dropped:
             hint=f"`sandbox recover {found.name} --into REPOSITORY`, or `sandbox drop --force {found.name}`",
         )
     noted = store.trash_directory(found.entry.directory, DROPPED)
-    record = found.entry.record
-    return Dropped(found.name, {}, (), trashed.until(noted), ondisk.sentence(record.changes) if record else "")
+    disk = ondisk.sentence(found.entry.record.changes) if found.entry.record else ""
+    return Dropped(found.name, {}, (), trashed.until(noted), disk, trashed.stays(noted))
 
 
 def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]:

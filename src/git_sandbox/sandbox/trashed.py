@@ -51,6 +51,12 @@ def until(found: Trashed | Note) -> float | None:
     return None if age is None else found.when + age
 
 
+def stays(found: Trashed | Note) -> bool:
+    """Whether it is still there after this command: a setting of nothing deletes at once."""
+    limit = rule()
+    return limit.age != 0 and found.size <= limit.room
+
+
 def find(repo: Repository, name: str) -> Trashed | None:
     return note.read(store.state_directory(repo), sandbox_id(name))
 
