@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -47,7 +48,11 @@ def test_options_and_everyone_who_speaks_ssh(boxes: Sandboxes, tmp_path: Path) -
     (given / "sub").mkdir(parents=True)
     (given / "sub" / "file").write_text("of the host\n")
     agent = boxes.runtime / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL) as running:
+    with (
+        subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL) as running,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(running.terminate)  # also when something below fails: Popen waits for its end
         wait_for("the agent", agent.exists)
         boxes.env |= {"TOKEN": VALUE, "SSH_AUTH_SOCK": str(agent)}
         boxes.ok(
@@ -68,8 +73,7 @@ def test_options_and_everyone_who_speaks_ssh(boxes: Sandboxes, tmp_path: Path) -
             assert web.makefile("rb").read().endswith(b"/workspace\n")
         _ssh(boxes, tmp_path)
         _copies(boxes, tmp_path)
-        assert "no changes" in boxes.ok("stop", "vm-1").text
-        running.terminate()
+        assert "/tmp/setup-ran" in boxes.ok("stop", "vm-1").text, "what only the disk has is said"
     with socket.socket() as gone:
         assert gone.connect_ex(("127.0.0.1", number)) != 0, "a published port ends with its sandbox"
 
