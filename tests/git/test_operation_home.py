@@ -175,6 +175,25 @@ def waiting(box: Sandbox) -> resume.Waiting:
     return resume.Waiting(found.entry.id, found.base, found.head, operation)
 
 
+def test_others_are_called_by_their_names(box: Sandbox, tmp_path: Path) -> None:
+    patches = box.guest.git("format-patch", "-o", str(tmp_path), "topic~1..topic").splitlines()
+    box.guest.run("am", *patches)
+    assert bring(box, tmp_path).manifest.operation == "am"
+    found = inspect.known(box.repo, "vm-1")
+    operation = load(box.repo, found.refs, found.head, found.wip)
+    assert operation
+    assert operation.kind == "am"
+    box.guest.git("am", "--abort")
+    box.work("more", {"more": "1\n"})
+    box.guest.run("cherry-pick", "topic", "topic~1")
+    box.guest.write("text", "resolved\n")
+    box.guest.git("commit", "-qam", "in the middle of two")
+    told = bring(box, tmp_path).manifest
+    assert (told.operation, told.unmerged) == ("cherry-pick", ())
+    assert main(["merge", "vm-1"]) == 0
+    assert main(["merge", "--resume", "vm-1"]) == 16
+
+
 def test_what_was_ended_inside_is_not_in_progress(box: Sandbox, tmp_path: Path) -> None:
     begin(box, "merge")
     bring(box, tmp_path)

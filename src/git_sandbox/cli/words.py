@@ -14,10 +14,9 @@ from git_sandbox.cli.first import warnings
 from git_sandbox.collect import Collected
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import review
+from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.merge import Merged
 from git_sandbox.integrate.modes import Mode, Relation
-from git_sandbox.integrate.operation import HEADS
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox import trashed
 from git_sandbox.sandbox.after import Settled, why_not
@@ -100,11 +99,12 @@ def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running
     """A merge or the like that waits inside, and the ways to go on with it."""
     if not kind and not unmerged:
         return []
-    what = f"A {kind} is in progress in sandbox {name}" if kind else f"Paths are in conflict in sandbox {name}"
+    words = operation.in_progress(kind)
+    what = f"{words[0].upper()}{words[1:]} in sandbox {name}"
     shown = ", ".join(one_line(path, limit=80) for path in unmerged[:SHOWN]) + (" …" if len(unmerged) > SHOWN else "")
     if running:
         return [what + (f"; unmerged: {shown}" if unmerged else "")]
-    here = f", or here: `sandbox merge --resume {name}`" if kind in HEADS else ""
+    here = f", or here: `sandbox merge --resume {name}`" if kind in operation.HEADS else ""
     return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  go on inside: `sandbox shell {name}`{here}"]
 
 
@@ -132,6 +132,10 @@ def _nested(record: Record, home: Home) -> list[str]:
         fetch = "" if each.borrowed else f": `git fetch {shlex.quote(where)} {SandboxRefs(SandboxId(record.id)).head}`"
         if each.collected.updated:
             lines.append(f"  {each.path}: {what} of that repository came home into {where}{fetch}")
+        if each.operation:
+            lines.append(
+                f"  {each.path}: {operation.in_progress(each.operation)}: go on inside, `sandbox shell {record.id}`"
+            )
     return lines
 
 

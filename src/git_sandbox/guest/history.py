@@ -15,6 +15,7 @@ MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply/applying", "am"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect"),
+    ("sequencer", "cherry-pick"),  # between two of several
 )  # fmt: skip
 _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
 # No work of this repository's: what git fetched, marks of a bisect or a rebase, refs of other sandboxes, and the stash,

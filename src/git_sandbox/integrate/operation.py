@@ -20,6 +20,7 @@ MAX_MESSAGE = 64 << 10  # bytes
 _KINDS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD
     ("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect"),
+    ("sequencer", "cherry-pick"),  # between two of several: it has no head
 )  # fmt: skip
 HEADS = {"merge": "MERGE_HEAD", "cherry-pick": "CHERRY_PICK_HEAD", "revert": "REVERT_HEAD"}
 STAGES = ("1", "2", "3")
@@ -47,6 +48,11 @@ class Operation:
         return shown(self.stages)
 
 
+def in_progress(kind: str | None) -> str:
+    """Of what kind, in words."""
+    return f"{'an' if kind == 'am' else 'a'} {kind} is in progress" if kind else "paths are in conflict"
+
+
 def load(repo: Repository, refs: SandboxRefs, head: Oid | None, wip: Oid | None) -> Operation | None:
     """What is in progress in the sandbox whose HEAD and uncommitted work are `head` and `wip`; None: nothing, or it was
     ended inside since.
@@ -63,6 +69,7 @@ def load(repo: Repository, refs: SandboxRefs, head: Oid | None, wip: Oid | None)
         return None
     listed = git.try_run("ls-tree", "--name-only", "-z", f"{state}:git", output=MAX_NAMES).stdout.split(b"\0")
     kind = next((kind for name, kind in _KINDS if name.encode() in listed), "")
+    kind = "am" if kind == "rebase" and repo.resolve(f"{state}:git/rebase-apply/applying") else kind
     named = _small(git, state, HEADS[kind]).decode("ascii", "replace").split() if kind in HEADS else []
     heads = [repo.resolve(f"{name}^{{commit}}") for name in named if re.fullmatch("[0-9a-f]{40,64}", name)]
     return Operation(

@@ -24,7 +24,7 @@ from git_sandbox.integrate.backup import Backup
 from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import committer
-from git_sandbox.integrate.operation import HEADS, Operation
+from git_sandbox.integrate.operation import HEADS, Operation, in_progress
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.risky import Risk, risks
 from git_sandbox.integrate.trees import empty_tree, overlay, set_entries, shown, staged, text, tree_of
@@ -92,7 +92,7 @@ def _decided(repo: Repository, git: Git, waiting: Waiting, scratch: Path) -> tup
     found, name, head = waiting.operation, waiting.sandbox, waiting.head
     host.refuse_if_busy(repo)
     if found.kind not in HEADS or not found.heads:
-        what = f"a {found.kind}" if found.kind else "what is in conflict there"
+        what = f"{in_progress(found.kind)} there, and it"
         raise IntegrateError(f"{what} can only be gone on with inside", hint=f"`sandbox shell {name}`")
     before = repo.head()
     if before.commit != head or head is None:

@@ -16,6 +16,7 @@ from git_sandbox.git.snapshot import commit_tree
 from git_sandbox.integrate.apart import explain
 from git_sandbox.integrate.merge import Merged, merge
 from git_sandbox.integrate.modes import Relation, Request, committer
+from git_sandbox.integrate.operation import in_progress
 from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.trees import empty_tree, tree_of
 from git_sandbox.sandbox.inspect import base_of
@@ -79,7 +80,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
 
 
 def _in_progress(record: Record, home: Home) -> str:
-    what = f"a {home.manifest.operation} is in progress" if home.manifest.operation else "paths are in conflict"
+    what = in_progress(home.manifest.operation)
     return f"{what} in the sandbox, which a commit of its files would lose: go on with it (`sandbox shell {record.id}`)"
 
 

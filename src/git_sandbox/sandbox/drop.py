@@ -164,7 +164,7 @@ def _refuse_operation(repo: Repository, entry: Entry) -> None:
     head, wip = entry.refs.get(refs.head), entry.refs.get(refs.wip)
     waiting = operation.load(repo, refs, head, wip) if refs.other("operation/state") in entry.refs else None
     if waiting and waiting.kind != "bisect":
-        what = f"a {waiting.kind} is in progress" if waiting.kind else "paths are in conflict"
+        what = operation.in_progress(waiting.kind)
         hint = f"go on with it: `sandbox shell {entry.id}`; or `sandbox drop --force {entry.id}`"
         raise StateError(f"{what} in sandbox `{entry.id}`", hint=hint)
 

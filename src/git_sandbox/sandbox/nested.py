@@ -53,6 +53,7 @@ class NestedHome:
     borrowed: bool
     collected: Collected
     lfs: LfsHome = lfs.NOTHING
+    operation: str | None = None  # what waits in it (a merge, a rebase)
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,9 @@ def _collected(
     given = known.refs if known and at_home else {}
     took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, given=given)
     content = lfs.bring_home(target, box.refs, known if at_home else None, channel, place=extra)
-    return NestedHome(one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took, content)
+    return NestedHome(
+        one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took, content, found.operation
+    )
 
 
 def _parsed(header: bytes, repo: Repository | None) -> Manifest:
