@@ -19,12 +19,13 @@ from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
-from git_sandbox.sandbox import inspect, prepare
+from git_sandbox.sandbox import inspect, nested, prepare
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.workspace import Workspace, make
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import manifest, stream
 from git_sandbox.transport.manifest import Manifest
+from support.captured import take
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, UNCHANGED, exporter
 from support.sandboxed import Trip, capture
@@ -144,9 +145,36 @@ def test_what_is_left_out(tmp_path_factory: pytest.TempPathFactory, sizes: list[
     assert len(kept) == len(small) or sum(kept) + small[len(kept)] > large.TOGETHER
 
 
-def told(guest: GitRepo, *, apart: list[str], touched: list[str] | None) -> Manifest:
+def test_a_linked_worktree_inside_that_nobody_touched_brings_nothing_home(repo: GitRepo, tmp_path: Path) -> None:
+    repo.commit("ignore", {".gitignore": ".worktrees/\n"})
+    repo.git("worktree", "add", "-q", "-b", "topic", ".worktrees/x")
+    repo.git("worktree", "add", "-q", "--detach", ".worktrees/y")
+    repo.write(".worktrees/x/data.bin", os.urandom(2 * MIB))
+    repo.write(".worktrees/x/new", "n\n")
+    copy, captured = take(repo, tmp_path / "copy")
+    found = nested.worktrees(copy.path, captured.git_dirs)
+    assert (set(found.states), found.apart) == ({"x", "y"}, (".worktrees/x/data.bin",))
+    for each in ("x", "y"):  # in the guest it is at /workspace
+        (copy.path / f".git/worktrees/{each}/gitdir").write_text(f"{copy.path}/.worktrees/{each}/.git\n")
+    for touched, names in (
+        ([], set()),
+        ([".worktrees/x/new"], {"new"}),
+        ([".worktrees/x/data.bin"], {"new", "data.bin"}),
+    ):
+        for name in touched:
+            (copy.path / name).write_bytes(os.urandom(MIB))
+        said = told(copy, apart=list(found.apart), touched=touched, worktrees=found.states)
+        wips = {ref.name: ref.oid for ref in said.refs if ref.name.startswith("refs/worktrees/")}
+        assert set(wips) == ({"refs/worktrees/x/wip"} if touched else set())
+        for oid in wips.values():
+            listed = copy.git("ls-tree", "-r", "--name-only", oid).splitlines()
+            assert set(listed) == {"README", ".gitignore", *names}
+
+
+def told(guest: GitRepo, *, apart: list[str], touched: list[str] | None, worktrees: object = None) -> Manifest:
     """What an exporter says that knows of these files what process 1 knows."""
     more = f', "apart": {json.dumps(apart)}, "touched": {json.dumps(touched)}'
+    more += f', "worktrees": {json.dumps(worktrees or {})}'
     with exporter(guest.path, UNCHANGED + more) as sock:
         reply = stream.request(sock, "export", known=(), limits=LIMITS)
         found = manifest.parse(reply.header, object_format="sha1")

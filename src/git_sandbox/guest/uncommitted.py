@@ -239,6 +239,14 @@ def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
     return found
 
 
+def _tell(other: Repo, outer: Repo, below: str) -> None:
+    """What is known of files in the outer worktree, of those of one that is `below` it."""
+    start = os.fsencode(below) + b"/"
+    other.apart = frozenset(path.removeprefix(start) for path in outer.apart if path.startswith(start))
+    if outer.touched is not None and not below.startswith(".."):
+        other.touched = [path.removeprefix(f"{below}/") for path in outer.touched if path.startswith(f"{below}/")]
+
+
 def _of_worktree(repo: Repo, scratch: Scratch, path: str, started: list[str | None] | None) -> Wip | None:
     """`started`: what it was like when it went in; as it was then there is nothing to bring home."""
     other = Repo(path)
@@ -248,6 +256,7 @@ def _of_worktree(repo: Repo, scratch: Scratch, path: str, started: list[str | No
     head = other.line("rev-parse", "-q", "--verify", "HEAD")
     other.commit_date = (other.line("log", "-1", "--format=@%ct +0000", "HEAD", "--") if head else None) or "@0 +0000"
     other.env |= repo.objects_env
+    _tell(other, repo, os.path.relpath(os.path.realpath(path), os.path.realpath(repo.worktree or path)))
     wip = uncommitted(other, scratch, head)[1]
     repo.env |= other.objects_env
     for warning in other.warnings:

@@ -19,14 +19,16 @@ from pathlib import Path
 from git_sandbox import notices
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, RepositoryError, SandboxError
-from git_sandbox.git import anchor, gitdirs, snapshot
+from git_sandbox.git import anchor, gitdirs, large, snapshot
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.ledger import Moved
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
+from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import stage
+from git_sandbox.guest.stage import Choose
 from git_sandbox.integrate import review
 from git_sandbox.sandbox import lfs
 from git_sandbox.sandbox.lfs import LfsHome
@@ -93,27 +95,35 @@ def broken(records: Iterable[NestedRecord]) -> tuple[str, ...]:
     )
 
 
-Worktrees = dict[str, tuple[str | None, str | None, str | None]]
+@dataclass(frozen=True)
+class Worktrees:
+    """Linked worktrees that went in, by name: of each HEAD, and the trees of its files and of its index. `apart`: large
+    files that are in none of them, by their paths in the outer worktree.
+    """
+
+    states: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
 
 def worktrees(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> Worktrees:
-    """Linked worktrees that went in: of each HEAD, and the trees of its files and of its index."""
-    found: Worktrees = {}
+    """They are the user's own repository, and read with his configuration, as the outer one."""
+    states, apart = {}, []
     for each in git_dirs:
         if not each.shared or each.checkout is None or each.worktree is None:
             continue
         place = copy / each.target
         objects = [copy / ".git/objects", *([] if whole else [each.common / "objects"])]
-        environment = {**HERMETIC, "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(gitdirs.quoted, objects))}
         checkout = copy / each.checkout if whole else each.worktree
-        git = snapshot.without_filters(Git(place, checkout, tuple(environment.items())))
+        git = gitdirs.reading(Git(place, checkout), *objects)
         try:
             head = git.try_run(*_HEAD[1])
-            trees = _worktree(git, place, copied=whole)
+            taken = _worktree(git, place, copied=whole, choose=large.chooser(checkout, changed=True))
         except RepositoryError:  # then all of it comes home as new
             continue
-        found[place.name] = (head.text.strip() if head.returncode == 0 else None, *trees)
-    return found
+        trees = (taken.tree, taken.index_tree) if taken else (None, None)
+        states[place.name] = (head.text.strip() if head.returncode == 0 else None, *trees)
+        apart += [f"{each.checkout}/{path}" for path in (taken.apart if taken else ())]
+    return Worktrees(states, tuple(apart))
 
 
 def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
@@ -152,7 +162,7 @@ def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
     head = [git.try_run(*words) for words in _HEAD]
     symref, base = (done.text.strip() if done.returncode == 0 else "" for done in head)
     clean = checkout is None or _clean(git)
-    tree, index = (None, None) if clean or checkout is None else _worktree(git, place, copied=whole)
+    taken = None if clean or checkout is None else _worktree(git, place, copied=whole, choose=stage.nothing)
     return NestedRecord(
         git_dir=git_dir.target,
         path=git_dir.checkout,
@@ -162,8 +172,8 @@ def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
         base=base or None,
         refs=_refs(git),
         stash=tuple(git.try_run("rev-list", "-g", "refs/stash").text.split()),
-        snapshot=tree,
-        index_tree=index,
+        snapshot=taken.tree if taken else None,
+        index_tree=taken.index_tree if taken else None,
     )
 
 
@@ -189,19 +199,18 @@ def _refs(git: Git) -> dict[str, str]:
     return {name: value for value, name in rows}
 
 
-def _worktree(git: Git, place: Path, *, copied: bool) -> tuple[str | None, str | None]:
+def _worktree(git: Git, place: Path, *, copied: bool, choose: Choose) -> Snapshot | None:
     """Trees of worktree and index. Their objects are thrown away: only the names are needed.
 
     Not where it has submodules of its own: git would start another git in each, with that one's filters.
     """
     if any(row.startswith(b"160000") for row in git.run("ls-files", "-s", "-z").split(b"\0")):
-        return None, None
+        return None
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         objects = Path(scratch, "objects")
         objects.mkdir()
         side = git.with_env(GIT_OBJECT_DIRECTORY=str(objects))
-        taken = snapshot.take(side, place / "index", Path(scratch), copied=copied, choose=stage.nothing)
-        return taken.tree, taken.index_tree
+        return snapshot.take(side, place / "index", Path(scratch), copied=copied, choose=choose)
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.sandbox import nested, readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
-from git_sandbox.sandbox.nested import Worktrees
 from git_sandbox.sandbox.options import Options, Progress
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
@@ -116,7 +115,9 @@ def prepare(
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
-        configure(box, record, settings, extras, WentIn(made.snapshot.apart, made.worktrees))
+        configure(
+            box, record, settings, extras, WentIn(made.snapshot.apart + made.worktrees.apart, made.worktrees.states)
+        )
         box.save(record)
     except BaseException:
         store.delete(box, name_too=False)
@@ -169,7 +170,7 @@ class WentIn:
     """What the guest has to know of the start, to tell it from what happens in there. See `GuestConfig`."""
 
     apart: tuple[str, ...] = ()
-    worktrees: Worktrees = field(default_factory=dict)
+    worktrees: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
 
 
 def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:

@@ -76,7 +76,7 @@ class Workspace:
     base: Base | None = None
     certain: Callable[[], None] = _nothing
     applying: float = 0.0
-    worktrees: Worktrees = field(default_factory=dict)
+    worktrees: Worktrees = field(default_factory=Worktrees)
 
 
 def make(
