@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from git_sandbox.guest import indexfile, sorting, start, walk
+from git_sandbox.guest import changes, indexfile, sorting, start, walk
 from support import states
 from support.gitrepo import GitRepo
 from support.guest import export
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.skipif(
 @example(steps=[("append", "w/private/key")], share=False)
 @example(steps=[("remove", "w/out/result")], share=False)
 @example(steps=[("mapped", "w/out/result")], share=False)
+@example(steps=[("grow", "w/.git/index")], share=False)
+@example(steps=[("chmod", "w/.git/index"), ("git", "add -A")], share=False)
 @example(steps=[("rmdir", "s/srv")], share=False)
 @example(steps=[("exchange", "s/opt")], share=False)
 @example(steps=[("chmod", "s/opt")], share=False)
@@ -107,6 +110,19 @@ def test_what_is_not_known_is_said() -> None:
         assert made.inspect().state == "unknown"
         (made.disk / "start/record.json").unlink()
         assert made.inspect().state == "unknown"
+
+
+def test_a_disk_with_errors_or_that_cannot_be_written_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def readonly(_place: Path) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
+        monkeypatch.setattr(changes, "damaged", lambda _disk: True)
+        assert made.inspect().state == "unknown"
+        monkeypatch.undo()
+        monkeypatch.setattr(start, "now", readonly)
+        found = made.inspect()
+        assert (found.state, found.problems) == ("unknown", ["the disk cannot be written (Read-only file system)"])
 
 
 def test_a_share_whose_clock_went_back_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ def test_the_second_sandbox_is_exact(large: Sandboxes) -> None:
     assert "No difference" in verified.text
     assert bases(large) == [base], "a new base was made: the second sandbox was copied whole"
     assert base.stat().st_mtime_ns == before
+    assert large.listed() == {}, "what was only looked at, over a base and in a dirty worktree, counts as changed"
 
 
 def test_a_disk_outlives_the_base_it_was_laid_over(large: Sandboxes) -> None:

@@ -107,11 +107,24 @@ def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
 
 def _reasons_for_doubt(began: Start, disk: Path, repo: Path) -> list[str]:
     reasons = [] if start.trusted(disk) else ["the clock was set"]
-    if start.now(disk / start.PLACE) <= began.disk:
-        reasons.append("the clock is behind the start")
+    if damaged(disk):
+        reasons.append("the kernel found errors in the disk's file system")
+    try:
+        if start.now(disk / start.PLACE) <= began.disk:
+            reasons.append("the clock is behind the start")
+    except OSError as error:  # it became read-only
+        reasons.append(f"the disk cannot be written ({error.strerror})")
     if began.share and start.lost(began, repo):
         reasons.append("the workspace is a share, and the host's clock is not the one of its start")
     return reasons
+
+
+def damaged(disk: Path) -> bool:
+    """Whether ext4 has ever found an error, as its superblock remembers: something may be gone without a trace then."""
+    number = disk.stat().st_dev
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
+    count = Path("/sys/fs/ext4", device, "errors_count")
+    return count.is_file() and count.read_text().strip() != "0"
 
 
 def _inside(began: Start, seen: Touched, disk: Path, repo: Path) -> list[bytes]:
@@ -122,11 +135,20 @@ def _inside(began: Start, seen: Touched, disk: Path, repo: Path) -> list[bytes]:
     for number, (name, was) in enumerate(began.git.items()):
         git_dir = os.fsencode(name)
         index = git_dir + b"/index"
-        if index in seen.others and indexfile.same(disk / start.PLACE / f"index-{number}", repo / name / "index"):
+        if index in seen.others and _only_refreshed(disk / start.PLACE / f"index-{number}", repo / name / "index"):
             refreshed.add(index)
         if git_dir in seen.directories and _as_it_was(repo, git_dir, was):
             refreshed.add(git_dir)
     return leaves(seen.directories - refreshed, seen.others - refreshed)
+
+
+def _only_refreshed(kept: Path, index: Path) -> bool:
+    """Git puts another file in place of an index: one that is still the same was touched by somebody else."""
+    try:
+        alike = start.look(os.fsencode(kept)) == start.look(os.fsencode(index))
+        return alike and not kept.samefile(index) and indexfile.same(kept, index)
+    except OSError:
+        return False
 
 
 def _as_it_was(root: Path, path: bytes, was: start.Directory) -> bool:

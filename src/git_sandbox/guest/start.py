@@ -194,7 +194,9 @@ def keep_indexes(git: dict[str, Directory], repo: Path, place: Path) -> None:
                 os.link(source, target, follow_symlinks=False)
             except OSError:
                 if source.stat().st_size <= COPIED and not source.is_symlink():
-                    shutil.copyfile(source, target)
+                    shutil.copy2(source, target)
+                    seen = source.stat()
+                    os.chown(target, seen.st_uid, seen.st_gid)
 
 
 def directory(root: Path, path: bytes) -> Directory:
