@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from git_sandbox import notices, store
+from git_sandbox import notices, registry, store
 from git_sandbox.errors import CollectError, StateError
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import drop, nested, trashed
+from git_sandbox.store import Box
 from git_sandbox.transport import manifest, stream
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
@@ -217,6 +220,32 @@ def test_drop_refuses_and_then_removes_the_refs_inside(super_: GitRepo, tmp_path
     trashed.put(trip.box, trip.record, DROPPED)
     assert sandbox_refs(module) == {}
     assert module.git("rev-parse", "kept") == tip
+
+
+def test_refs_inside_come_back_from_the_trash(super_: GitRepo, tmp_path: Path) -> None:
+    trip = Journey.begin(super_, tmp_path)
+    place = SandboxDir(registry.claim(trip.box.repo) / "vm-1")
+    trip.box.directory.root.rename(place.root)
+    trip = replace(trip, box=Box(trip.box.repo, trip.box.id, place))
+    trip.box.save(trip.record)
+    tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
+    other = GitRepo.create(trip.guest.path / "made-inside")
+    own = other.commit("only in there", {"x": "1\n"})
+    trip.home()
+    module = GitRepo(super_.path / "libs/one")
+    before = sandbox_refs(super_), sandbox_refs(module)
+    assert tip in before[1].values()
+    trashed.put(trip.box, trip.record, DROPPED)
+    assert (sandbox_refs(super_), sandbox_refs(module), place.root.exists()) == ({}, {}, False)
+    for each in (super_, module):
+        each.git("reflog", "expire", "--expire=now", "--all")
+        each.git("gc", "-q", "--prune=now")
+    assert module.run("cat-file", "-e", tip).returncode != 0
+    assert trashed.restore(trip.box.repo, "vm-1").missing == {}
+    assert (sandbox_refs(super_), sandbox_refs(module)) == before
+    module.git("rev-list", "--objects", "--quiet", tip)
+    (kept,) = place.nested.glob("*.git")
+    assert own in GitRepo(kept).refs().values()
 
 
 # --- a hostile guest --------------------------------------------------------------------------------------------------
