@@ -183,3 +183,24 @@ def test_an_index_is_the_same_exactly_when_git_says_so(steps: list[states.Step],
         for (one, said), (other, also) in itertools.pairwise(indexes):
             if said is not None and also is not None:
                 assert indexfile.same(one, other) == (said == also)
+
+
+def test_a_refreshed_index_of_a_linked_worktree_is_no_change(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "system/upper").mkdir(parents=True)
+    repo = GitRepo.create(disk / "repo")
+    repo.commit("first", {"a": "1\n"})
+    repo.git("worktree", "add", "-q", "wt")
+    os.utime(repo.path / "wt/a", (1_000_000_000, 1_000_000_000))
+    start.complete(start.begin(disk), {"worktrees": {"wt": [None, None, None]}}, disk, repo.path)
+    began = start.load(disk)
+    repo.git("-C", "wt", "status")
+    index = b".git/worktrees/wt/index"
+    seen = walk.touched(os.fsencode(repo.path), began.disk)
+    assert index in seen.others, "git refreshed it"
+    assert changes._inside(began, seen, disk, repo.path) == []
+    repo.git("-C", "wt", "add", "a")
+    (repo.path / "wt/b").write_text("new\n")
+    repo.git("-C", "wt", "add", "b")
+    seen = walk.touched(os.fsencode(repo.path), began.disk)
+    assert index in changes._inside(began, seen, disk, repo.path)

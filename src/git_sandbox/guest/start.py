@@ -138,8 +138,9 @@ def complete(boot: Boot, config: Config, disk: Path = DISK, repo: Path = REPO) -
         _write(place / RECORD, _encoded(_with_own(boot.earlier, boot.users, disk)))
         tick(place)
         return
-    inside = config.get("git_dirs")
+    inside, linked = config.get("git_dirs"), config.get("worktrees")
     git_dirs = [".git", *(str(each) for each in inside)] if isinstance(inside, list) else [".git"]
+    git_dirs += [f".git/worktrees/{name}" for name in linked] if isinstance(linked, dict) else []
     found = Start(
         0,
         system={os.fsdecode(path): directory(disk / SYSTEM, path) for path in _directories(disk / SYSTEM)},
