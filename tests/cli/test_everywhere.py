@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from git_sandbox import paths
+from git_sandbox import paths, record, store
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import everywhere
-from support.fabricated import worked
+from support.fabricated import changed, worked
 from support.gitrepo import GitRepo
 
 from .conftest import Cli
@@ -87,3 +89,38 @@ def test_recover_into_refuses_what_cannot_be(cli: Cli, repo: GitRepo, tmp_path: 
     said = cli("recover", "one", "--into", str(tmp_path / "other"))
     assert (said.code, "sha1" in said.err, "sha256" in said.err) == (10, True, True)
     assert not list(paths.state_root().glob("other-*/one"))
+
+
+SUPERVISOR = """
+import fcntl, signal, sys
+lock = open(sys.argv[1], "a")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("up", flush=True)
+signal.sigwait({signal.SIGTERM})
+"""
+
+
+def test_one_that_runs_is_stopped_from_anywhere(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can stand in a repository that is gone."""
+    made = worked(repo, "one", {"a": "1\n"})
+    directory = store.directory(made.repo, "one")
+    words = [
+        sys.executable,
+        "-c",
+        f"import signal\nsignal.pthread_sigmask(0, {{15}})\n{SUPERVISOR}",
+        str(directory.lock),
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        record.write(directory, changed(made.record, pid=child.pid, brought_home=None))
+        name = f"{directory.root.parent.name}/one"
+        shutil.rmtree(repo.path)
+        monkeypatch.chdir(tmp_path)
+        assert cli("ls", "--everywhere", "--json").envelope["data"]["sandboxes"][0]["state"] == "running"
+        said = cli("stop", name)
+    assert (said.code, f"`sandbox recover {name} --into REPO`" in said.out) == (0, True), said
+    assert child.returncode == 0
+    assert cli("stop", name).code == 17

@@ -11,6 +11,8 @@ from git_sandbox.errors import UsageError
 from git_sandbox.git.names import Oid, RefName, SandboxRefs, sandbox_id
 from git_sandbox.integrate import operation
 from git_sandbox.sandbox import live
+from git_sandbox.sandbox.everywhere import SEPARATOR
+from git_sandbox.store import State
 
 
 def _ends(name: str, refs: Mapping[RefName, Oid]) -> tuple[Oid | None, Oid | None]:
@@ -40,12 +42,21 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
       sandbox stop vm-1
       sandbox stop vm-1 vm-2
       sandbox stop --timeout 60 vm-1
+      sandbox stop app-0123456789abcdef/vm-1      from anywhere, as `ls --everywhere` has it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`")
-    repo = common.repository()
-    lines, data = [], []
-    for name in names:
+    lines: list[str] = []
+    data: list[dict[str, object]] = []
+    far = [name for name in names if SEPARATOR in name]
+    for name in far:
+        with progress.shown(quiet=as_json) as say:
+            state = live.stop_anywhere(name, say, timeout)
+        data.append({"id": name, "state": state})
+        hint = f": `sandbox recover {name} --into REPO`" if state is State.RECOVERABLE else ""
+        lines.append(f"Stopped {name} ({state}){hint}")
+    for name in (each for each in names if each not in far):
+        repo = common.repository()
         with progress.shown(quiet=as_json) as say, store.followed(repo) as where:
             refs = live.stop(repo, name, say, timeout)
             repo = where()

@@ -12,7 +12,7 @@ from git_sandbox import session, signals, store
 from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import ending, home
+from git_sandbox.sandbox import ending, everywhere, home
 from git_sandbox.sandbox import send as sending
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Progress
@@ -99,9 +99,32 @@ def stop(repo: Repository, name: str, progress: Progress, grace: float | None = 
     on the way: then the disk is kept.
     """
     entry, record = running(repo, name)
+    with store.followed(repo) as where:
+        _end(entry, record, progress, grace)
+        repo = where()
+    left = [each for each in store.entries(repo) if each.id == entry.id]
+    if left and left[0].state is State.RECOVERABLE:
+        raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")
+    return left[0].refs if left else {}
+
+
+def stop_anywhere(name: str, progress: Progress, grace: float | None = None) -> State:
+    """The same for a sandbox of any repository, by its name in `ls --everywhere`; its state afterwards.
+
+    Where its repository is gone its work stays on its disk. Raises StateError unless it runs.
+    """
+    found = everywhere.find(name, None)
+    entry, record = found.entry, found.entry.record
+    if entry.state is not State.RUNNING or record is None:
+        raise StateError(f"sandbox `{name}` is not running ({entry.state})", hint="`sandbox ls --everywhere`")
+    _end(entry, record, progress, grace)
+    return next((each.state for each in store.entries_in(found.of.root) if each.id == entry.id), State.TRASH)
+
+
+def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) -> None:
     progress(f"Stopping {entry.id}: its work comes home first")
     directory = entry.directory
-    with store.followed(repo) as where, directory.lock.open("r") as handle:
+    with directory.lock.open("r") as handle:
         if not directory.stop_timeout.exists():  # else another `stop` waits: a second signal would leave the work there
             os.kill(record.pid, signal.SIGTERM)
         ending.ask(directory, grace)
@@ -112,11 +135,6 @@ def stop(repo: Repository, name: str, progress: Progress, grace: float | None = 
             progress(f"Ending what runs in {entry.id} at once (once more: wait no longer)")
             signals.listen_again()
             fcntl.flock(handle, fcntl.LOCK_SH)
-        repo = where()
-    left = [each for each in store.entries(repo) if each.id == entry.id]
-    if left and left[0].state is State.RECOVERABLE:
-        raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")
-    return left[0].refs if left else {}
 
 
 def changes(repo: Repository, name: str) -> Changes | None:
