@@ -42,7 +42,9 @@ def runtime_root() -> Path:
         return Path(given) / APP
     import tempfile  # not at once: it brings a random number generator along
 
-    return Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
+    temporary = tempfile.gettempdir()
+    place = temporary if len(os.fsencode(temporary)) <= 40 else "/tmp"  # noqa: PLR2004, S108 - proved to be ours
+    return Path(place) / f"{APP}-{os.getuid()}"
 
 
 def nowhere() -> Path:

@@ -23,6 +23,7 @@ from git_sandbox.vmm.machine import Attachment
 
 READY = b"git-sandbox-session-ready"
 WATCHED = "/run/git-sandbox/sessions"  # see guest/sessions.py
+BEHIND = 2  # seconds that the guest's clock may be behind ours
 SIGNALLED = 20.0  # seconds for a signal to reach a program in the guest
 LOG_LIMIT = 64 << 10  # bytes of ssh's complaints kept; a guest can make it complain without end
 SSH_FAILED = 255  # ssh's own status when the connection, and not the command, failed
@@ -119,7 +120,7 @@ class Session:
 
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
-        command = f"cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
+        command = f"{_clock()}; cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
         with _terminal_restored():
             return self._foreground(self.argv(command, tty=True))
 
@@ -202,7 +203,17 @@ def _line(command: Sequence[str], directory: str, token: str) -> str:
     goes nowhere.
     """
     watched = f"exec 9>&2 2>/dev/null; echo start $$ {token} 1<>{WATCHED}; trap : INT TERM HUP"
-    return f"{watched}; cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
+    return f"{watched}; {_clock()}; cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
+
+
+def _clock() -> str:
+    """Have the guest's clock set when it is behind ours, and wait until it is: it stands still while this host sleeps.
+    In builtins of bash, which cost nothing.
+    """
+    now = int(time.time())
+    behind = f"[ ${{EPOCHSECONDS:-{now}}} -lt {now - BEHIND} ]"
+    wait = f"for _ in 1 2 3 4 5 6 7 8 9; do {behind} && sleep 0.2; done"
+    return f"if {behind}; then echo clock {now} 1<>{WATCHED}; {wait}; fi 2>/dev/null"
 
 
 def _sent() -> dict[str, str]:

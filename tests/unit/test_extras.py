@@ -52,7 +52,7 @@ def test_sshd_reads_back_what_was_given(env: dict[str, str]) -> None:
     # sshd splits like a shell inside double quotes, where $ and ` are plain (OpenSSH, misc.c, argv_split).
     words = shlex.shlex(line, posix=True, punctuation_chars=False)
     words.whitespace, words.whitespace_split, words.commenters, words.quotes = " ", True, "", '"'
-    assert list(words) == ["SetEnv", *(f"{name}={value}" for name, value in env.items()), "PATH=/bin"]
+    assert list(words) == ["SetEnv", *(f"{name}={value}" for name, value in env.items()), "PATH=/root/.local/bin:/bin"]
 
 
 def test_no_secret_reaches_what_is_printed_of_it() -> None:

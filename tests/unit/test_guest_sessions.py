@@ -162,3 +162,11 @@ def test_one_that_is_gone_does_not_take_another_with_it(watch: Watch) -> None:
         assert len(living(second.pid)) >= 2
         os.close(reading)
         steps(watch, shell=second.pid)
+
+
+def test_the_clock_is_set_as_it_is_told(watch: Watch) -> None:
+    heard: list[float] = []
+    watch.clock = heard.append
+    os.write(watch.fifo, b"clock 1764500000.5\nclock x\nclock\n")
+    watch.step(0.05)
+    assert heard == [1764500000.5]

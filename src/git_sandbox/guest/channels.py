@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes, opener, ownership, processes
+from git_sandbox.guest import changes, opener, ownership, processes, sessions
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
@@ -72,6 +72,8 @@ def answer_control(descriptor: int, config: Config) -> None:
     line = read_line(descriptor)
     request = json.loads(line)
     if request["op"] in ("export", "lfs"):
+        if isinstance(there := request.get("time"), float):
+            sessions.tell_time(there)
         if request.get("end"):
             processes.kill()  # so that nothing is written meanwhile
         export(descriptor, line, config)

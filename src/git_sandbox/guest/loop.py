@@ -116,7 +116,7 @@ class Loop:
         if self.config["mode"] == "rescue":
             return
         fifo = sessions.prepare()
-        fork_task(lambda: sessions.serve(fifo, grace(self.config)))
+        fork_task(lambda: sessions.serve(fifo, grace(self.config), self.clock.ask))
         os.close(fifo)
 
     def run(self) -> None:

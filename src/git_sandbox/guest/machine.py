@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import socket
 import stat
 import struct
@@ -21,6 +22,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 # Nodes through which the kernel loads the module behind them, as `kmod static-nodes` and systemd's udev rules have
 # them: name below /dev, major and minor number, mode, group (6: disk).
 DEVICE_NODES = (("net/tun", 10, 200, 0o666, 0), ("fuse", 10, 229, 0o666, 0), ("loop-control", 10, 237, 0o660, 6))
+OPEN_FILES = (1024, 524_288)
+LIMITS = (
+    ("fs/inotify/max_user_watches", "524288"), ("fs/inotify/max_user_instances", "1024"), ("fs/nr_open", "1048576"),
+    ("kernel/pid_max", "4194304"), ("vm/max_map_count", "1048576"),
+)  # fmt: skip
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -70,6 +76,10 @@ def tune_kernel() -> None:
     # What an editor saved should survive a killed VMM: write dirty pages out after about two seconds, not thirty.
     for name, value in (("dirty_writeback_centisecs", "100"), ("dirty_expire_centisecs", "200")):
         Path(f"/proc/sys/vm/{name}").write_text(value)
+    for name, value in LIMITS:  # what Linux distributions with systemd have
+        with contextlib.suppress(OSError):
+            Path(f"/proc/sys/{name}").write_text(value)
+    resource.setrlimit(resource.RLIMIT_NOFILE, OPEN_FILES)  # every session inherits it
     # Ctrl-Alt-Del, which some VMMs send as a power button, becomes SIGINT to us instead of an instant reset.
     Path("/proc/sys/kernel/ctrl-alt-del").write_text("0")
 
@@ -184,10 +194,18 @@ def write_etc(config: Config) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         target.write_bytes(base64.b64decode(str(content)))
-    zone = Path("/usr/share/zoneinfo") / str(config["timezone"])
-    if config["timezone"] and zone.is_file():
-        Path("/etc/localtime").unlink(missing_ok=True)
-        Path("/etc/localtime").symlink_to(zone)
+    set_timezone(str(config["timezone"]), base64.b64decode(str(config.get("zone", ""))))
+
+
+def set_timezone(name: str, content: bytes) -> None:
+    """A link where this system knows the same under that name, because programs read the name off it."""
+    known, local = Path("/usr/share/zoneinfo") / name, Path("/etc/localtime")
+    if content:
+        local.unlink(missing_ok=True)
+        if name and known.is_file() and known.read_bytes() == content:
+            local.symlink_to(known)
+        else:
+            local.write_bytes(content)
 
 
 def mount_workspace(config: Config, home: Path) -> None:

@@ -1,7 +1,9 @@
 """Commands of `run` and `exec` end with their caller: process 1 keeps one helper that watches over them all.
 
 The shell that sshd starts for a command writes one line to a FIFO, which costs nothing: `start PID TOKEN`. The host
-passes signals on in the same way: `signal TOKEN NUMBER`. The helper sees by its copies of the shell's standard input
+passes signals on in the same way, `signal TOKEN NUMBER`, and has the clock set, `clock SECONDS`.
+
+The helper sees by its copies of the shell's standard input
 and output that sshd has closed the other end of both (poll(2): POLLHUP or POLLERR), which happens when the client, the
 connection or the whole host side is gone. sshd leaves standard error open then, until the program ends.
 """
@@ -14,6 +16,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from git_sandbox.guest import processes
@@ -25,6 +28,7 @@ PIDFD_GETFD = 438  # system call number, the same on every processor
 MOST = 4000  # commands watched at a time
 MAX_LINE = 512  # bytes; what is longer is no line of ours
 GONE = select.POLLERR | select.POLLHUP
+BEHIND = 2.0  # seconds that the clock may be behind the host's
 AGAIN = 0.2  # seconds between two looks at programs that have been asked to end
 
 
@@ -58,10 +62,10 @@ class Command:
 
 
 class Watch:
-    """`grace`: seconds between SIGTERM and SIGKILL."""
+    """`grace`: seconds between SIGTERM and SIGKILL. `clock`: sets the clock forward, to seconds since 1970."""
 
-    def __init__(self, fifo: int, grace: float) -> None:
-        self.fifo, self.grace = fifo, grace
+    def __init__(self, fifo: int, grace: float, clock: Callable[[float], object] = lambda _seconds: None) -> None:
+        self.fifo, self.grace, self.clock = fifo, grace, clock
         self.commands: dict[int, Command] = {}  # by pidfd
         self.ending: list[Command] = []  # their shell is gone, its pidfd closed; the rest was asked to end
         self.poll = select.poll()
@@ -99,6 +103,8 @@ class Watch:
                 for each in list(self.commands.values()):
                     if each.token == token:
                         processes.send(each.programs(), signal.Signals(int(number)))
+            case ["clock", seconds]:
+                self.clock(float(seconds))
             case _:
                 pass
 
@@ -164,5 +170,14 @@ def prepare() -> int:
     return os.open(HERE / FIFO, os.O_RDWR | os.O_CLOEXEC)  # also for writing: it must not end with whoever wrote
 
 
-def serve(fifo: int, grace: float) -> None:
-    Watch(fifo, grace).serve()
+def serve(fifo: int, grace: float, clock: Callable[[float], object]) -> None:
+    Watch(fifo, grace, clock).serve()
+
+
+def tell_time(seconds: float) -> None:
+    """Have the clock set forward when it is behind the host's: this one stood still while the host slept."""
+    if seconds > time.time() + BEHIND:
+        with contextlib.suppress(OSError):
+            fifo = os.open(HERE / FIFO, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(fifo, f"clock {seconds}\n".encode())
+            os.close(fifo)

@@ -6,9 +6,9 @@ import grp
 import json
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 
 import msgspec
 
@@ -17,7 +17,6 @@ from git_sandbox.image.initrd import GuestFile
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _NOT_IMPORTED = (*_PROGRAMS, "__init__.py")
-_ZONEINFO = "/zoneinfo/"
 
 
 class GuestUser(msgspec.Struct, frozen=True):
@@ -26,6 +25,11 @@ class GuestUser(msgspec.Struct, frozen=True):
     gid: int
     group: str
     full_name: str
+
+    @property
+    def home(self) -> str:
+        """Where the guest puts it (guest/machine.py)."""
+        return "/root" if self.uid == 0 else f"/home/{self.name}"
 
     @classmethod
     def current(cls) -> GuestUser:
@@ -57,11 +61,12 @@ class GuestConfig(msgspec.Struct, frozen=True):
     mode: str  # run | rescue
     user: GuestUser
     host_path: str
-    timezone: str
+    timezone: str  # its name, if it has one
     net: str
     dns: str
     etc: dict[str, bytes]  # absolute path -> content
     env: dict[str, str] = {}  # for every session of the user
+    zone: bytes = b""  # content of the time zone's file; empty: UTC
     stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs
     auto_push: bool = False  # collect after every commit
     mounts: tuple[GuestMount, ...] = ()
@@ -92,7 +97,7 @@ def personal(
     """What makes a machine this sandbox's. `start`: the refs that went in; those are not listed on the way home."""
     template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
     return {
-        "sshd_config": GuestFile(sshd_config(template, config.env), 0o600),
+        "sshd_config": GuestFile(sshd_config(template, config.env, config.user.home), 0o600),
         "config.json": GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
         "start-refs.json": GuestFile(json.dumps(dict(start), separators=(",", ":")).encode("ascii"), 0o600),
         "host_key": GuestFile(host_key, 0o600),
@@ -100,24 +105,15 @@ def personal(
     }
 
 
-def sshd_config(template: bytes, env: Mapping[str, str]) -> bytes:
-    """The template with `env` for every session. sshd heeds the first SetEnv line only and the first of two values."""
+def sshd_config(template: bytes, env: Mapping[str, str], home: str = "/root") -> bytes:
+    """The template with `env` for every session, and on its PATH what the user installs for himself.
+
+    sshd heeds the first SetEnv line only and the first of two values.
+    """
     words = []
     for name, value in env.items():
         raw = value.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         words.append(b'"%s=%s" ' % (name.encode(), raw))
+    own = b'SetEnv "PATH=%s/.local/bin:' % os.fsencode(home)
+    template = re.sub(rb"SetEnv PATH=(\S+)", lambda found: own + found[1] + b'"', template, count=1)
     return template.replace(b"\nSetEnv ", b"\nSetEnv " + b"".join(words), 1)
-
-
-def timezone(given: str = "") -> str:
-    """The host's time zone by name (`given`: the TZ variable), or nothing when it has no name."""
-    if given:
-        return given.lstrip(":")
-    target = os.path.realpath("/etc/localtime")
-    return (
-        target.split(_ZONEINFO, 1)[1]
-        if _ZONEINFO in target
-        else Path("/etc/timezone").read_text().strip()
-        if Path("/etc/timezone").is_file()
-        else ""
-    )

@@ -181,7 +181,7 @@ def _setup(settings: Settings) -> bytes | None:
 def publish(session: Session, ports: Iterable[Port]) -> None:
     """Raises SessionError when ssh cannot listen."""
     for each in ports:
-        rule = f"127.0.0.1:{each.host}:127.0.0.1:{each.guest}"
+        rule = f"127.0.0.1:{each.host}:localhost:{each.guest}"  # sshd tries ::1, too
         done = process.run(["ssh", "-F", str(session.config), "-O", "forward", "-L", rule, session.host], timeout=20)
         if done.returncode != 0:
             raise SessionError(f"port {each.host} cannot be published", cause=printable(done.complaint, limit=500))

@@ -202,7 +202,7 @@ def _import(
 ) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
-    extra = {"object_format": record.object_format, "end": end}
+    extra = {"object_format": record.object_format, "end": end, "time": time.time()}
     reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
     told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
     took = collect(

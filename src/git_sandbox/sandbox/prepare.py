@@ -20,7 +20,7 @@ from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import build, guestfiles, initrd, spec
+from git_sandbox.image import build, guestfiles, initrd, spec, terminfo, timezone
 from git_sandbox.image.bases import Base
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
@@ -175,15 +175,17 @@ class WentIn:
 
 def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
     """Write down what the guest is told about itself."""
+    zone = timezone.of_host(environment().get("TZ"))
     told = GuestConfig(
         hostname=box.id,
         mode="run",
         user=GuestUser.current(),
         host_path=record.worktree,
-        timezone=guestfiles.timezone(environment().get("TZ", "")),
+        timezone=zone.name,
+        zone=zone.content,
         net=record.net,
         dns=net.DNS_ADDRESS,
-        etc=guestconfig.effective(box.repo, environment()).files(),
+        etc=guestconfig.effective(box.repo, environment()).files() | terminfo.files(environment()),
         env=dict(extras.env),
         stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
