@@ -46,11 +46,10 @@ from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.packing import CHUNK, Packer, signs_of_life
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo
 from git_sandbox.guest.scratch import Scratch
-from git_sandbox.guest.since import name_what_changed, since, wip_state
-from git_sandbox.guest.uncommitted import elsewhere, uncommitted
+from git_sandbox.guest.since import files, name_what_changed, packable, rows_of, since, wip_state, without_harm
+from git_sandbox.guest.uncommitted import elsewhere
 
 REQUEST_LIMIT = 64 << 20  # bytes
-MAX_NAMED = 1000  # files or refs that are named (transport/manifest.py)
 ATTEMPTS = 8  # at a pack: damage is found one object after the other
 
 
@@ -84,7 +83,8 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     """
     found = read_refs(repo)
     known[:], tree_of_head = there(repo, known, found.head)
-    rows, stash, at = chosen(repo, found, known), stashes(repo, found.stash), found.head
+    rows, at = chosen(repo, found, known), found.head
+    stash = without_harm(repo, "refs/stash", lambda: stashes(repo, found.stash))
     refs: list[dict[str, str | None]] = [{"name": name, "oid": oid} for oid, name in rows]
     if careful:
         named = {oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({at} if at else set())
@@ -95,14 +95,12 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
             if entry["oid"] not in good:
                 repo.set_aside[f"stash@{{{number}}}"] = f"objects of {entry['oid']} are missing or damaged"
         stash = [entry for entry in stash if entry["oid"] in good]
-    if not inner:
-        refs += [{"name": name, "oid": oid} for oid, name in elsewhere(repo, scratch) if oid not in known]
-    try:
-        tree, wip = uncommitted(repo, scratch, at, tree_of_head if at == found.head else None)
-    except (ExportError, OSError) as error:  # a full disk; the commits are worth more than to be held up by this
-        repo.warn(f"uncommitted files are not exported: {error}")
-        tree, wip = None, None
-    inside = [] if inner else nested.find(repo)
+    others = [] if inner else without_harm(repo, "other worktrees", lambda: elsewhere(repo, scratch))
+    refs += [{"name": name, "oid": oid} for oid, name in others if oid not in known]
+    tree, wip = files(repo, scratch, at, tree_of_head if at == found.head else None)
+    if careful:
+        refs, tree, wip = packable(repo, refs, tree, wip, known)
+    inside = [] if inner else without_harm(repo, "repositories inside", lambda: nested.find(repo))
     name_what_changed(repo)
     state, going_on, unmerged = wip_state(repo, tree, wip), operation(repo), list[str]()
     if going_on or (tree and wip and not wip["index_tree"]):
@@ -114,8 +112,7 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
         "refs": refs, "removed": removed, "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
         "nested": inside, "wip_state": state,
-        "left_out": [{"path": path, "reason": why} for path, why in list(repo.left_out.items())[:MAX_NAMED]],
-        "set_aside": [{"name": name, "reason": why} for name, why in list(repo.set_aside.items())[:MAX_NAMED]],
+        "left_out": rows_of("path", repo.left_out), "set_aside": rows_of("name", repo.set_aside),
     }  # fmt: skip
     return told | {"away": away(repo, tips(told), known)}
 
