@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
+from git_sandbox.cli import ask
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid
 from git_sandbox.sandbox import after, drop, overview, uncommitted
 from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.inspect import base_of
+from git_sandbox.sandbox.story import Finished
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 from support.guest import Host
@@ -150,3 +153,29 @@ def test_what_is_only_staged_is_uncommitted_work_too(repo: GitRepo, tmp_path: Pa
     assert still_lost(made) is not before
     (row,) = overview.rows(made.repo)
     assert (row.uncommitted, row.merged) == (not before, before)
+
+
+def test_the_question_at_the_end_shows_what_a_merge_changes(
+    repo: GitRepo, box: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought = box.home()
+    repo.commit("host", {"TODO": "h\n"})
+    asked: list[str] = []
+
+    def answer(question: str, **options: object) -> object:
+        asked.append(question)
+        return "stash" if "type" in options else False
+
+    monkeypatch.setattr(click, "confirm", answer)
+    monkeypatch.setattr(click, "prompt", answer)
+    finished = Finished(box.repo, "vm-1", box.record, 0, brought, kept=True, warnings=())
+    questions = ask.Asker(box.repo, finished).questions()
+    done = after.settle(box.repo, box.record, brought, questions, on_exit="auto", dirty="ask")
+    said = capsys.readouterr().err
+    assert (done.dirty, done.merged) == ("stash", None)
+    assert [each.split()[0] for each in asked] == ["Keep", "Merge"]
+    assert "Your branch has commits that the sandbox has not" in said
+    assert "TODO" not in said
+    assert "1 file changed, 1 insertion(+)" in said
+    (row,) = overview.rows(box.repo)
+    assert (row.stashed, row.merged) == (True, False)
