@@ -104,6 +104,7 @@ def test_a_command_has_a_terminal_when_its_caller_has_one(boxes: Sandboxes) -> N
         term.type("\x03")
         term.type("echo still-$((1 + 1))\n")
         term.expect("still-2")
+        term.expect("/workspace", 20)
         term.type("vi README\n")
         term.expect("hello")
         term.type(":q\n")
