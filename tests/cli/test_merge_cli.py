@@ -30,7 +30,7 @@ def asked(*words: str, capsys: pytest.CaptureFixture[str], code: int = 0) -> Any
     return body["data"] if body["status"] == "ok" else body["errors"][0]
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, *, yes: bool = True, text: str = "") -> list[str]:
+def answer(monkeypatch: pytest.MonkeyPatch, *, yes: bool = True, text: str | None = None) -> list[str]:
     """A user at a terminal; the questions they were asked."""
     questions: list[str] = []
 
@@ -40,7 +40,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, *, yes: bool = True, text: str = "")
 
     def prompt(question: str, **_options: Any) -> str:
         questions.append(question)
-        return text
+        return ("yes" if yes else "no") if text is None else text
 
     monkeypatch.setattr(common, "interactive", lambda: True)
     monkeypatch.setattr(click, "confirm", confirm)

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+ATTEMPTS = 20  # whatever types something else for ever is no person
+
 
 def choose(question: str, answers: Mapping[str, str], default: str) -> str:
-    """One of `answers` (what each means). Raises click.Abort at the end of input."""
+    """One of `answers` (what each means). Raises click.Abort at the end of input, or after ATTEMPTS that are none."""
     text = f"{question} [{_listed(answers, default)}]"
-    while True:
+    for _ in range(ATTEMPTS):
         with shown_again(f"{text}: "):
             given = str(click.prompt(text, default=default, show_default=False, err=True)).strip().lower()
         found = next((each for each in answers if given and each.startswith(given)), None)
@@ -21,6 +23,7 @@ def choose(question: str, answers: Mapping[str, str], default: str) -> str:
             return found
         for each, meaning in answers.items():
             click.echo(f"  {each[0]}  {each}: {meaning}{' (default)' if each == default else ''}", err=True)
+    raise click.Abort
 
 
 def _listed(answers: Mapping[str, str], default: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import platform
 import re
+import stat
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ def _why(error: Exception) -> str:
 
 def _decoded(path: Path) -> dict[str, Any]:
     """Raises OSError, or ValueError for what is too large or not TOML."""
-    if not path.is_file():
-        raise OSError(errno.ENOENT, "there is no such file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")  # a FIFO would hold us for ever
     with path.open("rb") as file:
         content = file.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
