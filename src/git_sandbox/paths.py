@@ -1,19 +1,22 @@
 """Every name the tool gives to something on disk. `docs/reference/state.md` describes the same names.
 
-Nothing here creates a directory except `private_directory`.
+Nothing here creates a directory except `private_directory` and `runtime`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from git_sandbox import places
 from git_sandbox.errors import HostResourceError
 
 APP = "git-sandbox"
@@ -35,16 +38,42 @@ def config_file() -> Path:
 def runtime_root() -> Path:
     """Where sockets live. Short, because a unix socket's path may have 107 bytes at most (unix(7)).
 
-    Not platformdirs: without XDG_RUNTIME_DIR it answers a directory that need not exist.
+    Not platformdirs: without XDG_RUNTIME_DIR it answers a directory that need not exist. One of another user's, which
+    `sudo -E` brings along, does not count. Only a name: `runtime` proves that the directory is ours.
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given and os.access(given, os.W_OK) and len(given) <= 40:  # noqa: PLR2004 - leaves room for our part of 107 bytes
-        return Path(given) / APP
+    if given and os.access(given, os.W_OK):
+        place = Path(os.path.realpath(given)) / APP
+        if _short(place.parent) and not places.fault_above(os.fspath(place)):
+            return place
     import tempfile  # not at once: it brings a random number generator along
 
-    temporary = tempfile.gettempdir()
-    place = temporary if len(os.fsencode(temporary)) <= 40 else "/tmp"  # noqa: PLR2004, S108 - proved to be ours
-    return Path(place) / f"{APP}-{os.getuid()}"
+    temporary = Path(os.path.realpath(tempfile.gettempdir()))
+    place = temporary if _short(temporary) else Path(os.path.realpath("/tmp"))  # noqa: S108 - proved to be ours
+    return place / f"{APP}-{os.getuid()}"
+
+
+def _short(place: Path) -> bool:
+    return len(os.fsencode(place)) <= 40  # noqa: PLR2004 - leaves room for our part of 107 bytes
+
+
+def runtime() -> Path:
+    """`runtime_root`, made where it is missing and proved to be ours: in /tmp anybody else could have been quicker.
+
+    Raises HostResourceError when it is not: nothing in it may be read, connected to or removed.
+    """
+    root = runtime_root()
+    with contextlib.suppress(OSError):
+        root.mkdir(mode=0o700)
+    fault = places.fault(os.fspath(root))
+    if fault:
+        raise HostResourceError(
+            f"cannot use {root} for sockets: another user could reach them",
+            cause=fault,
+            hint="remove it (another user's: ask root to), or take a place of yours: "
+            "`mkdir -p -m 700 ~/.run && export XDG_RUNTIME_DIR=~/.run`",
+        )
+    return root
 
 
 def nowhere() -> Path:
@@ -217,8 +246,13 @@ class SandboxDir:
 
     @property
     def ssh_config(self) -> Path:
-        """Exists while a session is open; `ssh -F` with it reaches the guest."""
+        """Exists while a session is open; `ssh -F` with it reaches the guest. For ourselves, who prove where it is."""
         return self.sockets / "ssh_config"
+
+    @property
+    def ssh_include(self) -> Path:
+        """The same for the user's own ssh: what it says holds only where the runtime directory is proved to be ours."""
+        return self.root / "ssh_config"
 
     @property
     def channels(self) -> Path:
@@ -227,8 +261,17 @@ class SandboxDir:
 
     @property
     def sockets(self) -> Path:
-        """A short private directory for this sandbox's sockets, outside the state directory."""
-        return runtime_root() / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        """A short private directory for this sandbox's sockets, outside the state directory.
+
+        Raises HostResourceError when the one above it is not ours (`runtime`).
+        """
+        return runtime() / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+
+    def forget_sockets(self) -> None:
+        """Remove what a supervisor that was killed left. Where another user has the place, nothing there is ours."""
+        with contextlib.suppress(HostResourceError):
+            shutil.rmtree(self.sockets, ignore_errors=True)
+        self.ssh_include.unlink(missing_ok=True)
 
 
 def private_directory(path: Path) -> Path:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from git_sandbox import paths, process
-from git_sandbox.errors import RequirementError, SandboxError
+from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 from git_sandbox.git import command, filecopy
 from git_sandbox.git import repo as repos
 from git_sandbox.idspace import IdSpace
@@ -25,6 +25,7 @@ from git_sandbox.vmm import backends, firecracker, host, jail, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
 
+_MAX_SSH_CONFIG = 1 << 20  # bytes
 MINIMUM_FREE = 4 << 30  # bytes for an image build and a first sandbox
 
 
@@ -83,6 +84,7 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         ("channel", lambda: _channel(wanted)),
         ("disk space", _space),
         ("directories", _directories),
+        ("ssh", _ssh_config),
         ("copies", copies),
     )
     for name, check in named:
@@ -299,7 +301,25 @@ def _directories() -> Check:
         if not os.access(existing, os.W_OK):
             hint = "set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write"
             return Check("directories", Verdict.MISSING, f"{existing} cannot be written", hint)
+    try:
+        paths.runtime()
+    except HostResourceError as error:
+        return Check("directories", Verdict.MISSING, f"{error.message} ({error.cause})", error.hint)
     return Check("directories", Verdict.OK, "state, cache and runtime directory can be written")
+
+
+def _ssh_config() -> Check:
+    """An Include that older versions recommended: whoever makes that directory after a reboot is obeyed by ssh."""
+    place = Path.home() / ".ssh" / "config"
+    try:
+        with place.open("rb") as file:
+            text = file.read(_MAX_SSH_CONFIG)
+    except OSError:
+        text = b""
+    if re.search(rb"(?im)^[ \t]*include\b.*/git-sandbox-\d+/", text):
+        cause = f"{place} includes files below a directory that another user can make"
+        return Check("ssh", Verdict.NOTE, cause, "replace that line with the one of `sandbox ssh-config`")
+    return Check("ssh", Verdict.OK, "your configuration includes no directory of ours that another user can make")
 
 
 def _existing(path: Path) -> Path:

@@ -62,19 +62,23 @@ def make_keys(root: Path, name: str) -> Keys:
     return keys
 
 
-def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path, *, agent: str = "") -> str:
+def config(
+    name: str, user: str, keys: Keys, channel: Attachment, control: Path, *, agent: str = "", lasting: bool = False
+) -> str:
     """An ssh_config(5) file for one sandbox. Nothing of the user's own ssh configuration takes part.
 
-    `agent`: socket of an ssh agent that the guest may use.
+    `agent`: socket of an ssh agent that the guest may use. `lasting`: for the user's ssh, who keeps it: it may outlive
+    the directories of these sockets, which are in /tmp perhaps, so ssh proves that they are the user's before each use.
     """
-    proxy = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).parent / "transport" / "proxy.py")])
+    runtime = str(control.parent.parent)
+    proxy = _isolated("transport/proxy.py")
     rows = {
         "IgnoreUnknown": "WarnWeakCrypto",
         "HostName": f"sandbox-{name}",
         "User": user,
-        "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)} {channel.port}".replace("%", "%%"),
+        "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)} {channel.port}".replace("%", "%%")
+        + (f" {shlex.quote(runtime)}".replace("%", "%%") if lasting else ""),
         "ProxyUseFdpass": "yes",
-        "ControlPath": f'"{control}"',
         "IdentityFile": f'"{keys.login}"',
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
@@ -84,13 +88,35 @@ def config(name: str, user: str, keys: Keys, channel: Attachment, control: Path,
         "PreferredAuthentications": "publickey",
         "KexAlgorithms": "curve25519-sha256",  # a third of the default's time in emulation, and nobody can listen
         "WarnWeakCrypto": "no",
-        "ForwardAgent": f'"{agent}"' if agent else "no",
         "ForwardX11": "no",
         "EscapeChar": "none",
         "LogLevel": "ERROR",
         "SendEnv": "LANG COLORTERM SANDBOX_* GIT_AUTHOR_* GIT_COMMITTER_*",
     }
-    return f"Host sandbox-{name}\n" + "".join(f"  {key} {value}\n" for key, value in rows.items())
+    sockets = [("ControlPath", f'"{control}"', runtime)]
+    sockets += [("ForwardAgent", f'"{agent}"', os.path.dirname(agent))] if agent else []  # noqa: PTH120 - as it stands
+    lines = [f"Host sandbox-{name}", *(f"  {key} {value}" for key, value in rows.items())]
+    for key, value, above in sockets:
+        lines += [_proved(name, above)] if lasting else []
+        lines.append(f"  {key} {value}")
+    lines += [f"Match originalhost sandbox-{name}"] if lasting else []
+    lines += ["  ControlPath none"] if lasting else []  # one of the user's own would be for other hosts
+    lines.append("  ForwardAgent no")  # the first value of a setting counts
+    return "\n".join([*lines, ""])
+
+
+def _isolated(program: str) -> str:
+    """A program of ours that needs nothing but Python, for ssh to run."""
+    return shlex.join([sys.executable, "-I", "-S", str(Path(__file__).parent / program)])
+
+
+def _proved(name: str, directory: str) -> str:
+    """The line that makes ssh obey the next ones only where `directory` is this user's alone.
+
+    ssh ends the word at a quotation mark and knows no escape: a path with one is taken as not proved.
+    """
+    words = f"{_isolated('places.py')} {shlex.quote(directory)}".replace("%", "%%")
+    return f'Match originalhost sandbox-{name} exec "{"false" if chr(34) in words else words}"'
 
 
 # Gets the session, the command's token and the signal. Seconds that the command may still take, None: any number.
@@ -265,6 +291,13 @@ def shared(name: str, config: Path) -> Session:
     return Session(name, config, gone)
 
 
+def offer(include: Path, text: str) -> None:
+    """Write a configuration for the user's own ssh, which refuses a file that others can write."""
+    include.unlink(missing_ok=True)
+    with open(os.open(include, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
+
+
 @contextlib.contextmanager
 def connect(
     name: str,
@@ -276,13 +309,16 @@ def connect(
     alive: Callable[[], bool],
     timeout: float,
     agent: str = "",
+    include: Path | None = None,
 ) -> Iterator[Session]:
     """An open session. The guest may still be booting: ssh waits in the channel until sshd answers.
 
-    `timeout`: seconds until sshd must have answered. Raises SessionError when it did not, or the machine died.
+    `timeout`: seconds until sshd must have answered. `include`: a file that the user's own ssh can read meanwhile.
+    Raises SessionError when it did not, or the machine died.
     """
     path, control = runtime / "ssh_config", runtime / "master"
-    path.write_text(config(name, user, keys, channel, control, agent=agent))
+    written = partial(config, name, user, keys, channel, control, agent=agent)
+    path.write_text(written())
     argv = [
         "ssh", "-F", str(path), "-M", "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}",
         f"sandbox-{name}",
@@ -294,6 +330,9 @@ def connect(
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
         master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
         _wait_ready(master, alive, timeout, log)
+        if include is not None:
+            stack.callback(include.unlink, missing_ok=True)
+            offer(include, written(lasting=True))
         yield Session(name, path, lambda: master.wait(1.0) is not None)
 
 

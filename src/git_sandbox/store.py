@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -218,7 +217,7 @@ def _delete(directory: SandboxDir) -> None:
     if directory.root.is_dir():
         with trashed.locked(directory.root.parent):
             moving.delete(directory)
-        shutil.rmtree(directory.sockets, ignore_errors=True)  # of a supervisor that was killed
+        directory.forget_sockets()
 
 
 def _claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:

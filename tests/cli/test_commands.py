@@ -211,7 +211,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     assert ours == {
         "__main__", "cli", "cli.columns", "cli.listing", "cli.ondisk", "errors", "git", "git.anchor", "git.command",
         "git.gitdirs", "git.gitvariables", "git.identity", "git.large", "git.names", "git.putback", "git.repo", "guest",
-        "guest.stage", "integrate", "integrate.overview", "jsontext", "locks", "notices", "paths", "process",
+        "guest.stage", "integrate", "integrate.overview", "jsontext", "locks", "notices", "paths", "places", "process",
         "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.ondisk",
         "sandbox.overview", "settings",
         "signals", "store", "text", "transport", "transport.manifest", "transport.wire", "trash", "trash.note",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import click
 
-from git_sandbox import paths
+from git_sandbox import paths, places
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
 from git_sandbox.sandbox import live
@@ -18,7 +20,9 @@ def command(name: str | None, as_json: bool) -> Result:
     work over ssh reach the guest, without any network in it. The connection that the sandbox holds open is shared.
 
     Either save it and name it (`ssh -F FILE`), or let ~/.ssh/config find every running sandbox by itself: the Include
-    line that is printed first belongs at its top. Two repositories may both have a vm-1: use --name to tell them apart.
+    line that is printed first belongs at its top. It names files below your state directory; the sockets that these
+    name are used only where ssh has proved that their directory is yours alone. Two repositories may both have a vm-1:
+    use --name to tell them apart.
 
     \b
     Examples:
@@ -27,9 +31,12 @@ def command(name: str | None, as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     blocks = live.ssh_configs(common.repository(), name)
-    include = f"Include {paths.runtime_root()}/*/ssh_config"
-    text = "\n".join(
-        [f"# To find these at any time, put this at the top of ~/.ssh/config:\n# {include}", *blocks.values()]
-    )
-    notes = () if blocks else ("No sandbox of this repository is running.",)
-    return Result("ssh-config", {"include": include, "hosts": blocks}, text=text.rstrip("\n"), notes=notes)
+    notes: tuple[str, ...] = () if blocks else ("No sandbox of this repository is running.",)
+    root = os.path.realpath(paths.state_root())
+    fault = places.fault_above(f"{root}/repository", lasting=True)
+    include = "" if fault or '"' in root else f'Include "{root}/*/*/ssh_config"'
+    head = f"# To find these at any time, put this at the top of ~/.ssh/config:\n# {include}"
+    if not include:
+        notes += (f"no Include line for ~/.ssh/config: {fault or 'the path has a quotation mark'}; see XDG_STATE_HOME",)
+    text = "\n".join([*([head] if include else []), *blocks.values()])
+    return Result("ssh-config", {"include": include or None, "hosts": blocks}, text=text.rstrip("\n"), notes=notes)

@@ -75,7 +75,7 @@ def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
     found = {}
     for entry in asked:
         with contextlib.suppress(FileNotFoundError):  # it is starting, or about to end
-            found[str(entry.id)] = entry.directory.ssh_config.read_text()
+            found[str(entry.id)] = entry.directory.ssh_include.read_text()
     return found
 
 

@@ -150,7 +150,6 @@ def _again(
 def runtime(box: Box) -> Iterator[Path]:
     """A fresh private directory for sockets, removed at the end."""
     place = box.directory.sockets
-    paths.private_directory(place.parent)
     shutil.rmtree(place, ignore_errors=True)  # of a supervisor that was killed; we hold the sandbox's lock
     paths.private_directory(place)
     if len(os.fsencode(place)) > MAX_SOCKET_PATH - 20:

@@ -226,7 +226,7 @@ class _Life:
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
-            agent=self.extras.agent,
+            agent=self.extras.agent, include=directory.ssh_include,
         ) as opened:  # fmt: skip
             if adoption is not None:
                 adoption.done()

@@ -7,7 +7,6 @@ on. Where its repository is still there it stays, and the other one gets its ref
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,9 +103,9 @@ def _base(target: Repository, record: Record) -> Oid:
 
 def _move(box: Box, place: Path, record: Record) -> None:
     """`place` is an empty directory, which a directory can replace."""
-    sockets = box.directory.sockets
-    box.directory.root.rename(place)
-    shutil.rmtree(sockets, ignore_errors=True)
+    former = box.directory
+    former.root.rename(place)
+    former.forget_sockets()
     box.directory, box.visiting = SandboxDir(place), False
     box.directory.start_refs.unlink(missing_ok=True)
     noted.write(box.directory, record)  # with nothing of what it had in the other repository

@@ -1,4 +1,6 @@
-"""Connects ssh to a channel: `python -I -S proxy.py KIND PATH PORT`, as ProxyCommand with ProxyUseFdpass.
+"""Connects ssh to a channel: `python -I -S proxy.py KIND PATH PORT [OURS]`, as ProxyCommand with ProxyUseFdpass.
+
+`OURS`: a directory that must be this user's alone, or nothing is connected to.
 
 A program of its own, standard library only, because ssh runs it. It hands ssh the connected socket (SCM_RIGHTS) and
 ends, so that no byte of a session passes through Python.
@@ -13,13 +15,17 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) knows nothing of us; stdlib comes first
 
-from git_sandbox import channel
+from git_sandbox import channel, places
 
 BOOTING = 3600.0  # seconds; ssh's own caller has a shorter patience, and this ends with ssh
 
 
-def main(kind: str, path: str, port: str) -> int:
+def main(kind: str, path: str, port: str, ours: str = "") -> int:
     ssh = os.getppid()
+    fault = places.fault(ours) if ours else ""
+    if fault:
+        print(f"the machine cannot be reached: {fault}", file=sys.stderr)  # noqa: T201 - ssh shows it
+        return 2
     try:
         connection = channel.connect(kind, path, int(port), patience=BOOTING, wanted=lambda: os.getppid() == ssh)
     except (OSError, ValueError) as error:

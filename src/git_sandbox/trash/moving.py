@@ -73,7 +73,7 @@ def put(directory: SandboxDir, holders: Sequence[Holder], why: str) -> Note:
         except SandboxError:
             _move(paths.trash_root(root) / name, place.root)
             raise
-    shutil.rmtree(directory.sockets, ignore_errors=True)  # of a supervisor that was killed
+    directory.forget_sockets()
     return made
 
 
