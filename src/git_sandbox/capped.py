@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from git_sandbox import files
+
 LAST_WORDS = 5.0  # seconds for who still holds the other end of a pipe
 
 
@@ -19,7 +21,7 @@ def keep(stream: IO[bytes], path: Path, limit: int) -> None:
     """
     half = limit // 2
     written, seen, tail = 0, 0, b""
-    with path.open("wb", buffering=0) as kept:
+    with open(path, "wb", buffering=0, opener=files.private) as kept:
         while chunk := os.read(stream.fileno(), 65536):
             seen += len(chunk)
             head = chunk[: max(0, half - written)]

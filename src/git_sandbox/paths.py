@@ -275,13 +275,14 @@ class SandboxDir:
 
 
 def private_directory(path: Path) -> Path:
-    """Create `path` (and parents) for this user only.
+    """Create `path` (and parents) for this user only, whatever the umask; those of ours above it are made so, too.
 
     Raises HostResourceError when it cannot be created or belongs to somebody else: under /tmp another
     user could have made it first.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (*reversed(path.parents), path):
+            _make_private(each, ours=each == path or each in (state_root(), cache_root(), runtime_root()))
         seen = path.lstat()
     except OSError as error:
         raise HostResourceError(
@@ -292,3 +293,17 @@ def private_directory(path: Path) -> Path:
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
         raise HostResourceError(f"{path} is not a directory of yours", hint="remove it, or set XDG_RUNTIME_DIR")
     return path
+
+
+def _make_private(path: Path, *, ours: bool) -> None:
+    """Make one directory; take others' rights from one that is `ours`, which an older version may have given."""
+    try:
+        path.mkdir(mode=0o700)
+        made = True
+    except FileExistsError:
+        made = False
+    if not (made or ours):
+        return
+    seen = path.lstat()
+    if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and (made or seen.st_mode & 0o077):
+        path.chmod(0o700)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import files, paths, tomltext
 from git_sandbox.errors import HostResourceError, UsageError
 
 OWN, SHARED = "sandbox.toml", "pyproject.toml"
-MAX_SIZE = 1 << 20  # bytes
+MOST_SHARED = 1 << 20  # bytes of a pyproject.toml that is looked through for our table
+_MENTIONED = re.compile(rb"tool[\"' \t]*\.[\"' \t]*sandbox\b")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class ProjectFile:
     @property
     def trusted(self) -> bool:
         place = self.consent.find()
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return place is not None and (place / paths.CONSENT).read_text().strip() == self.digest
+        with contextlib.suppress(OSError, ValueError):
+            return place is not None and files.read(place / paths.CONSENT).strip() == self.digest.encode()
         return False
 
     def trust(self) -> None:
@@ -96,23 +97,23 @@ def _made(path: Path, table: Mapping[str, object], consent: Consent) -> ProjectF
 
 def _content(path: Path) -> bytes | None:
     """What a regular file holds; a link, a FIFO or anything else of the repository's is as good as nothing."""
+    most = MOST_SHARED if path.name == SHARED else files.WRITTEN
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        seen = path.lstat()
+        return files.read(path, most, follow=False) if stat.S_ISREG(seen.st_mode) else None
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    except ValueError as error:
+        if path.name == SHARED:
             return None
-        raw = file.read(MAX_SIZE + 1)
-    if len(raw) > MAX_SIZE:
-        raise UsageError(f"{path} has more than {MAX_SIZE >> 10} KiB")
-    return raw
+        raise UsageError(f"cannot read {path}", cause=files.why(error)) from error
 
 
 def _decoded(path: Path, raw: bytes) -> dict[str, object]:
+    others = path.name == SHARED and not _MENTIONED.search(raw)  # then it is somebody else's, and so are its mistakes
     try:
-        return msgspec.toml.decode(raw, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if path.name == SHARED and b"tool.sandbox" not in raw:
-            return {}  # somebody else's mistake
-        raise UsageError(f"cannot read {path}", cause=str(error)) from error
+        return tomltext.decode(raw)
+    except ValueError as error:
+        if others:
+            return {}
+        raise UsageError(f"cannot read {path}", cause=files.why(error)) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import jsontext
+from git_sandbox import files, jsontext
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.paths import SandboxDir
@@ -82,7 +82,7 @@ def complete(directory: SandboxDir, record: Record) -> Record:
     if not record.refs_apart or record.refs:
         return record
     try:
-        refs = jsontext.decode(directory.start_refs.read_bytes(), dict[str, str])
+        refs = jsontext.load(directory.start_refs, dict[str, str])
         for value in refs.values():
             oid(value)
     except (OSError, ValueError):
@@ -93,8 +93,8 @@ def complete(directory: SandboxDir, record: Record) -> Record:
 def load(directory: SandboxDir) -> Record | None:
     """The record in a directory, None when there is none or it is damaged."""
     try:
-        return decode(directory.record.read_bytes())
-    except OSError:
+        return decode(files.read(directory.record, files.RECORD))
+    except (OSError, ValueError):
         return None
 
 
@@ -142,7 +142,7 @@ def write(directory: SandboxDir, record: Record) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_suffix(".new")
-    with fresh.open("wb") as out:
+    with open(fresh, "wb", opener=files.private) as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import gitdirs, identity
 from git_sandbox.git.identity import Place, RepositoryId
@@ -84,8 +84,8 @@ class StateDirectory:
         """Of each sandbox whose record can be read."""
         found = []
         for record in sorted(self.root.glob("*/record.json")):
-            with contextlib.suppress(OSError):
-                found.append(_told(record.read_bytes()))
+            with contextlib.suppress(OSError, ValueError):
+                found.append(_told(files.read(record, files.RECORD)))
         return [each for each in found if each is not None]
 
 
@@ -248,8 +248,8 @@ def _slug(common: Path) -> str:
 
 
 def _load(root: Path) -> Seen | None:
-    with contextlib.suppress(OSError, ValueError), (root / FILE).open("rb") as file:
-        found = jsontext.decode(file.read(_MOST), Seen)
+    with contextlib.suppress(OSError, ValueError):
+        found = jsontext.load(root / FILE, Seen, _MOST)
         return found if identity.is_id(found.id) else None
     return None
 
@@ -259,7 +259,7 @@ def _note(root: Path, name: RepositoryId, common: Path) -> None:
     place = Place.of(common)
     fresh = root / f"{FILE}.new"
     try:
-        with fresh.open("wb") as out:
+        with open(fresh, "wb", opener=files.private) as out:
             out.write(jsontext.encode(Seen(name, os.fspath(common), place.device, place.inode), indent=2))
             out.flush()
             os.fsync(out.fileno())
@@ -273,7 +273,7 @@ def _alone() -> Iterator[None]:
     """One process of this user's at a time decides."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where nothing can be written, nobody does
-            lock = stack.enter_context((paths.state_root() / ".registry.lock").open("a"))
+            lock = stack.enter_context(open(paths.state_root() / ".registry.lock", "a", opener=files.private))
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

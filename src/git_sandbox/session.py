@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import capped, process, signals
+from git_sandbox import capped, files, process, signals
 from git_sandbox.beside import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.text import printable
@@ -48,6 +48,14 @@ class Keys:
         return self.root / "known_hosts"
 
 
+# What every session has of this host's environment, beside TERM; `guest/sshd_config` takes no more than these and the
+# locale's. Names, no patterns: `SANDBOX_*` sent whatever somebody called so. All else goes by --env.
+SENT = (
+    "LANG", "COLORTERM", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE", "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE",
+)  # fmt: skip
+
+
 def make_keys(root: Path, name: str) -> Keys:
     """Fresh ed25519 keys for one sandbox. They never leave this machine and its guest."""
     root.mkdir(mode=0o700)
@@ -58,7 +66,7 @@ def make_keys(root: Path, name: str) -> Keys:
         if done.returncode != 0:
             raise SessionError("cannot make ssh keys", cause=printable(done.complaint, limit=500))
     public = keys.host.with_suffix(".pub").read_text()
-    keys.known_hosts.write_text(f"sandbox-{name} {public}")
+    files.write(keys.known_hosts, f"sandbox-{name} {public}".encode())
     return keys
 
 
@@ -91,7 +99,7 @@ def config(
         "ForwardX11": "no",
         "EscapeChar": "none",
         "LogLevel": "ERROR",
-        "SendEnv": "LANG COLORTERM SANDBOX_* GIT_AUTHOR_* GIT_COMMITTER_*",
+        "SendEnv": " ".join(SENT),
     }
     sockets = [("ControlPath", f'"{control}"', runtime)]
     sockets += [("ForwardAgent", f'"{agent}"', os.path.dirname(agent))] if agent else []  # noqa: PTH120 - as it stands
@@ -243,8 +251,7 @@ def _clock() -> str:
 
 
 def _sent() -> dict[str, str]:
-    prefixes = ("SANDBOX_", "GIT_AUTHOR_", "GIT_COMMITTER_", "COLORTERM")
-    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    return {name: os.environ[name] for name in SENT if name in os.environ and name != "LANG"}
 
 
 # Soft reset (colours, hidden text, scroll region, character sets, cursor), and what that leaves: the other screen,
@@ -318,7 +325,7 @@ def connect(
     """
     path, control = runtime / "ssh_config", runtime / "master"
     written = partial(config, name, user, keys, channel, control, agent=agent)
-    path.write_text(written())
+    files.write(path, written().encode("utf-8", "surrogateescape"))
     argv = [
         "ssh", "-F", str(path), "-M", "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}",
         f"sandbox-{name}",

@@ -13,9 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from git_sandbox import paths
+from git_sandbox import files, paths, tomltext
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
 
@@ -239,11 +237,11 @@ def _text(row: Row, value: object) -> str:
 def _config_file() -> dict[str, object]:
     path = paths.config_file()
     try:
-        content = msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
+        content = tomltext.decode(files.read(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}", cause=str(error)) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}", cause=files.why(error)) from error
     content = {name.replace("-", "_"): value for name, value in content.items()}
     _refuse_unknown(path, content)
     return content

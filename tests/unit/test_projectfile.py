@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import paths, projectfile, settings
+from git_sandbox import files, paths, projectfile, settings
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import Consent, ProjectFile
 from git_sandbox.settings import Value
@@ -134,7 +134,7 @@ def test_links_fifos_and_huge_files_are_not_read(tmp_path: Path) -> None:
     assert projectfile.read(tmp_path, remembered(tmp_path)) is None
     (tmp_path / "sandbox.toml").unlink()
     with pytest.raises(UsageError):
-        project(tmp_path, "#" * (projectfile.MAX_SIZE + 1))
+        project(tmp_path, "#" * (files.WRITTEN + 1))
 
 
 @pytest.mark.parametrize("text", ["memory = ", 'colour = "red"', '"\\u001b[31m" = 1', "memory = [[]]"])

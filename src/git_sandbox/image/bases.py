@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import jsontext, paths
 
 SCHEMA = 3
 UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
@@ -50,8 +50,8 @@ class Base:
 
     @property
     def info(self) -> BaseInfo:
-        """Raises OSError or msgspec.DecodeError."""
-        return msgspec.json.decode((self.root / _INFO).read_bytes(), type=BaseInfo)
+        """Raises OSError or ValueError."""
+        return jsontext.load(self.root / _INFO, BaseInfo)
 
     @property
     def used(self) -> float:
@@ -76,7 +76,7 @@ def find(repository: str, key: str) -> Base | None:
     """The newest base of that key, noted as used. `repository`: the name of its state directory."""
     found = [each for each in _of(bases_root() / repository) if each.root.name.startswith(f"{key}-")]
     for each in sorted(found, key=lambda base: base.root.name, reverse=True):
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, ValueError):
             if each.info.schema == SCHEMA:
                 os.utime(each.root / _INFO)
                 return each
@@ -154,7 +154,7 @@ def tidy(limit: int) -> None:
 def _needed(base: Base) -> bool:
     try:
         return Path(base.info.worktree).is_dir()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return False
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
-from git_sandbox.errors import StateError
+from git_sandbox import files, jsontext, paths
+from git_sandbox.errors import ImageError, StateError
 
 
 class ImageInfo(msgspec.Struct, frozen=True):
@@ -45,7 +45,12 @@ class Image:
 
     @property
     def info(self) -> ImageInfo:
-        return msgspec.json.decode((self.root / "image.json").read_bytes(), type=ImageInfo)
+        """Raises ImageError where it is damaged."""
+        try:
+            return jsontext.load(self.root / "image.json", ImageInfo, files.WRITTEN)
+        except (OSError, ValueError) as error:
+            hint = "`sandbox image build --force` makes it anew"
+            raise ImageError(f"cannot read {self.root / 'image.json'}", cause=files.why(error), hint=hint) from error
 
     @property
     def size(self) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_sandbox.files import private
+
 
 @dataclass(frozen=True)
 class GuestFile:
@@ -20,8 +22,7 @@ class GuestFile:
 
 def write(target: Path, initramfs: Path, files: Mapping[str, GuestFile]) -> None:
     """Write the initramfs and `files`, which appear below /run/git-sandbox in the guest. Mode 0600: keys are in it."""
-    target.touch(mode=0o600)
-    with target.open("wb") as out:
+    with open(target, "wb", opener=private) as out:
         with initramfs.open("rb") as source:
             shutil.copyfileobj(source, out, 1 << 20)
         out.write(b"\0" * (-out.tell() % 4))

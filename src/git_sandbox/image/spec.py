@@ -6,13 +6,12 @@ import hashlib
 import json
 import platform
 import re
-import stat
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from git_sandbox import files, tomltext
 from git_sandbox.errors import ImageError
 
 # Values become arguments of mmdebstrap, which takes any word with a dash for an option and any `deb` line for a
@@ -87,22 +86,6 @@ def data(name: str) -> Path:
     return Path(str(resources.files("git_sandbox") / "data" / name))
 
 
-def _why(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _decoded(path: Path) -> dict[str, Any]:
-    """Raises OSError, or ValueError for what is too large or not TOML."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is not a file")  # a FIFO would hold us for ever
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        raise ValueError(f"it is larger than {MAX_FILE >> 10} KiB")
-    found: dict[str, Any] = msgspec.toml.decode(content)
-    return found
-
-
 def _words(value: object) -> tuple[str, ...]:
     """Raises ValidationError for what is no list of texts."""
     return msgspec.convert(value, tuple[str, ...])
@@ -116,17 +99,19 @@ def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec
     base = msgspec.toml.decode(data("image.toml").read_bytes())
     if extra is not None:
         try:
-            given = _decoded(extra)
-        except (OSError, ValueError, RecursionError) as error:
+            given = tomltext.decode(files.read(extra, MAX_FILE))
+        except (OSError, ValueError) as error:
             raise ImageError(
-                f"cannot read the image spec {extra}", cause=_why(error), hint="`sandbox image spec` prints a good one"
+                f"cannot read the image spec {extra}",
+                cause=files.why(error),
+                hint="`sandbox image spec` prints a good one",
             ) from error
-        packages = (*packages, *_words(given.pop("extra_packages", ())))
         base |= given
     try:
+        packages = (*packages, *_words(base.pop("extra_packages", ())))
         base["packages"] = sorted({*_words(base["packages"]), *packages})
         return msgspec.convert(base, ImageSpec)
     except msgspec.ValidationError as error:
         raise ImageError(
-            "the image spec is not valid", cause=str(error), hint="compare with `sandbox image spec`"
+            "the image spec is not valid", cause=files.why(error), hint="compare with `sandbox image spec`"
         ) from error

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import jsontext, paths
 from git_sandbox.errors import SandboxError
 
 KEPT = 4  # templates, the most recently used
@@ -64,8 +64,8 @@ class Template:
 
     @property
     def info(self) -> TemplateInfo:
-        """Raises OSError, msgspec.DecodeError."""
-        return msgspec.json.decode(self.description.read_bytes(), type=TemplateInfo)
+        """Raises OSError, ValueError."""
+        return jsontext.load(self.description, TemplateInfo)
 
     @property
     def size(self) -> int:
@@ -78,7 +78,7 @@ class Template:
             info = self.info
             unchanged = info.boot_id == host_boot() and info.files == _files(self.root)
             return unchanged and info.digests == _digests(self.root)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             return False
 
 
@@ -225,8 +225,8 @@ def failures() -> dict[str, Failure]:
     """What did not work lately, by key."""
     found = {}
     for note in root().glob("*.failed"):
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            told = msgspec.json.decode(note.read_bytes(), type=Failure)
+        with contextlib.suppress(OSError, ValueError):
+            told = jsontext.load(note, Failure)
             if time.time() - told.when < NOT_AGAIN_WITHIN:
                 found[note.stem] = told
     return found

@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from git_sandbox import signals
+from git_sandbox import files, signals
 from git_sandbox.beside import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
 from git_sandbox.paths import SandboxDir
@@ -91,12 +91,12 @@ class Programs:
 
 def ask(directory: SandboxDir, grace: float | None) -> None:
     """Let whoever supervises the sandbox wait so many seconds, or as long as its settings say."""
-    directory.stop_timeout.write_text("" if grace is None else f"{grace:g}")
+    files.write(directory.stop_timeout, b"" if grace is None else f"{grace:g}".encode())
 
 
 def shortened(directory: SandboxDir, grace: float) -> float:
     """`grace`, or what `sandbox stop` says instead."""
     try:
-        return float(directory.stop_timeout.read_text())
+        return float(files.read(directory.stop_timeout))
     except (OSError, ValueError):
         return grace

@@ -17,18 +17,17 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import jsontext, session, store
+from git_sandbox import files, jsontext, session, store
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
-from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import home, images, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.options import Options, Progress
-from git_sandbox.sandbox.prepare import Prepared, WentIn, configure, copy_mounts
+from git_sandbox.sandbox.prepare import Prepared, WentIn, configure, copy_mounts, told
 from git_sandbox.store import Box, Entry, Record
 from git_sandbox.transport import layer, share, stream
 from git_sandbox.transport.stream import StreamLimits
@@ -109,7 +108,7 @@ def prepared(
     )
     try:
         copy_mounts(box, extras, progress)
-        known = jsontext.decode(source.directory.config.read_bytes(), GuestConfig)
+        known = told(source.directory)
         configure(box, record, settings, extras, WentIn(known.apart, known.worktrees))
         return Prepared(box.save(record), ready, ())
     except BaseException:
@@ -210,9 +209,8 @@ def _configure_alike(box: Box, source: Entry) -> None:
         box.directory.mounts.mkdir(mode=0o700)
         for each in source.directory.mounts.iterdir():
             (box.directory.mounts / each.name).hardlink_to(each)
-    config = jsontext.decode(source.directory.config.read_bytes(), GuestConfig)
-    box.directory.config.touch(mode=0o600)
-    box.directory.config.write_bytes(jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
+    config = told(source.directory)
+    files.write(box.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 
 
 def _nested(repo: Repository, source: Entry) -> bool:

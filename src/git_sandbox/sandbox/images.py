@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-import msgspec
-
 from git_sandbox import paths, store
-from git_sandbox.errors import StateError
+from git_sandbox.errors import ImageError, StateError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
@@ -25,7 +23,7 @@ def needed() -> dict[str, list[str]]:
     places = (*paths.state_root().glob("*/*/record.json"), *paths.state_root().glob("*/.trash/*/record.json"))
     for each in sorted(places):
         directory = SandboxDir(each.parent)
-        record = store.decode(each.read_bytes())
+        record = store.load(directory)
         if record is not None and directory.has_disk():
             found.setdefault(record.image, []).append(f"{record.id} of {record.worktree}")
     return found
@@ -66,7 +64,7 @@ def for_rescue(box: Box, record: Record) -> list[Image]:
 
 
 def _built(image: Image) -> float:
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
+    with contextlib.suppress(ImageError):
         return image.info.built
     return 0.0
 

@@ -38,7 +38,7 @@ def base_of(repo: Repository, record: Record) -> BaseRecord:
 def _apart(directory: SandboxDir) -> dict[str, Stamp]:
     """Nothing where it cannot be read: then such a file is in the way of a merge that changes it."""
     try:
-        return jsontext.decode(directory.apart.read_bytes(), dict[str, Stamp])
+        return jsontext.load(directory.apart, dict[str, Stamp])
     except (OSError, ValueError):
         return {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import files, paths
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
@@ -126,7 +126,7 @@ def begun(
             prepare.write_initrd(box, ready, own)
             running = stack.enter_context(chosen.start(spec, sockets, logs))
         channels = {name: running.attachment(name) for name in spec.channels}
-        box.directory.channels.write_bytes(msgspec.json.encode(channels))
+        files.write(box.directory.channels, msgspec.json.encode(channels))
         yield running, adoption
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import idspace, jsontext, process, session, store
-from git_sandbox.errors import HostResourceError
+from git_sandbox import files, idspace, jsontext, process, session, store
+from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import extensions, guestconfig, large, snapshot
 from git_sandbox.git.capture import Captured
 from git_sandbox.git.names import oid
@@ -26,6 +26,7 @@ from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import nested, readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options, Progress
@@ -158,7 +159,7 @@ def pin(box: Box, record: Record, taken: Snapshot) -> None:
     """Keep the commit it started from, whatever becomes of the user's branches. W0 is in the sandbox's own store, and
     what is in neither is known by its stamps.
     """
-    box.directory.apart.write_bytes(jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
+    files.write(box.directory.apart, jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
     git = box.repo.git
     unborn = "a sandbox of a branch without a commit\n"
     base = oid(record.base) if record.base else snapshot.commit_tree(git, empty_tree(git), (), unborn)
@@ -176,7 +177,7 @@ class WentIn:
 def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
     """Write down what the guest is told about itself."""
     zone = timezone.of_host(environment().get("TZ"))
-    told = GuestConfig(
+    tell = GuestConfig(
         hostname=box.id,
         mode="run",
         user=GuestUser.current(),
@@ -193,14 +194,21 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         apart=went_in.apart,
         worktrees=went_in.worktrees,
     )
-    box.directory.config.touch(mode=0o600)  # the environment may hold secrets
-    box.directory.config.write_bytes(jsontext.encode(told))
+    files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
+
+
+def told(directory: SandboxDir) -> GuestConfig:
+    """What a guest was told about itself. Raises StateError where that is lost."""
+    try:
+        return jsontext.load(directory.config, GuestConfig)
+    except (OSError, ValueError) as error:
+        raise StateError(f"cannot read {directory.config}", cause=files.why(error)) from error
 
 
 def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
-    config = jsontext.decode(directory.config.read_bytes(), GuestConfig)
+    config = told(directory)
     run = mode == "run"
     config = msgspec.structs.replace(
         config,

@@ -5,8 +5,7 @@ Apart from `machines`, because a command that only talks to a machine must not w
 
 from __future__ import annotations
 
-import msgspec
-
+from git_sandbox import jsontext
 from git_sandbox.errors import MachineError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.vmm.machine import Attachment
@@ -15,9 +14,9 @@ from git_sandbox.vmm.machine import Attachment
 def attachment(directory: SandboxDir, channel: str) -> Attachment:
     """How to reach a channel of a machine that another process runs. Raises MachineError when there is none."""
     try:
-        known = msgspec.json.decode(directory.channels.read_bytes(), type=dict[str, Attachment])
+        known = jsontext.load(directory.channels, dict[str, Attachment])
         return known[channel]
-    except (OSError, msgspec.DecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise MachineError(
             f"the machine of sandbox `{directory.root.name}` cannot be reached", cause=str(error)
         ) from error

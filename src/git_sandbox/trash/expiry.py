@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
 from git_sandbox.trash import moving, note
 from git_sandbox.trash.note import Trashed
@@ -42,7 +42,7 @@ def summarise() -> Summary:
     made = Summary(min(whens, default=None), sum(each.size for each in found))
     fresh = paths.trash_summary().with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
-        fresh.write_bytes(jsontext.encode(made))
+        files.write(fresh, jsontext.encode(made))
         fresh.replace(paths.trash_summary())
     return made
 
@@ -54,7 +54,7 @@ def every() -> list[Trashed]:
 
 def summary() -> Summary:
     try:
-        return jsontext.decode(paths.trash_summary().read_bytes(), Summary)
+        return jsontext.load(paths.trash_summary(), Summary)
     except (OSError, ValueError):
         return summarise() if note.everywhere() else Summary(None, 0)
 

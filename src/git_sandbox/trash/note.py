@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId, is_sandbox_id
 from git_sandbox.paths import SandboxDir
@@ -117,7 +117,7 @@ def read(root: Path, name: SandboxId) -> Trashed | None:
     if not directory.root.is_dir() or directory.root.is_symlink():
         return None
     try:
-        return Trashed(name, directory, jsontext.decode(directory.trash_note.read_bytes(), Note))
+        return Trashed(name, directory, jsontext.load(directory.trash_note, Note))
     except (OSError, ValueError):
         return Trashed(name, directory, None)
 
@@ -154,7 +154,7 @@ def write(directory: SandboxDir, note: Note) -> None:
     """Durably, or not at all. Raises HostResourceError."""
     fresh = directory.trash_note.with_suffix(".new")
     try:
-        with fresh.open("wb") as out:
+        with open(fresh, "wb", opener=files.private) as out:
             out.write(jsontext.encode(note, indent=2))
             out.flush()
             os.fsync(out.fileno())

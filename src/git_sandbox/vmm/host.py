@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths
+from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
 from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Backend, MachineLogs, MachineSpec, Running
 
@@ -109,14 +109,14 @@ def _memory(backend: str) -> Path:
 
 
 def _remembered(backend: str) -> Proof | None:
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(_memory(backend).read_bytes(), type=Proof)
+    with contextlib.suppress(OSError, ValueError):
+        return jsontext.load(_memory(backend), Proof)
     return None
 
 
 def _remember(proof: Proof, backend: str) -> None:
     with contextlib.suppress(OSError):  # not being able to remember only costs the next probe
-        paths.cache_root().mkdir(parents=True, exist_ok=True)
+        paths.private_directory(paths.cache_root())
         fresh = _memory(backend).with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(msgspec.json.encode(proof))
+        files.write(fresh, msgspec.json.encode(proof))
         fresh.replace(_memory(backend))

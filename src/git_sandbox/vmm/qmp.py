@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 
 from git_sandbox.errors import MachineError
+from git_sandbox.text import one_line
 
 MAX_LINE = 1 << 20  # bytes; QEMU's answers to our commands are far shorter
 
@@ -59,4 +60,7 @@ class Qmp:
         line = self._lines.readline(MAX_LINE)
         if not line:
             raise ConnectionResetError("QEMU closed its monitor")
-        return msgspec.json.decode(line, type=dict[str, Any])
+        try:
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise MachineError("QEMU's answer cannot be read", cause=one_line(str(error), limit=200)) from error

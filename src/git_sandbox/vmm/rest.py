@@ -49,7 +49,7 @@ class Api:
 def explain(status: int, body: bytes) -> str:
     """What an error says: `{"fault_message": …}` (Firecracker), a list of causes (Cloud Hypervisor), or plain text."""
     texts = [body.decode("utf-8", "replace")]
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
         found = msgspec.json.decode(body)
         if isinstance(found, dict) and "fault_message" in found:
             texts = [str(found["fault_message"])]

@@ -1,0 +1,54 @@
+"""TOML that anybody may have written, in time that grows with its length.
+
+The parser is the standard library's. It copies the whole key for every part of a dotted one, and looks up the header
+of a table for every line below it: 64 KiB made of dots take ten seconds. Everything else in it is linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from git_sandbox import files
+
+MOST_STEPS = 8_000_000  # about half a second
+MOST_NUMBER = 1 << 63  # beyond it nothing here can use a number, nor write it down
+
+
+def decode(data: bytes) -> dict[str, object]:
+    """Raises ValueError, with the line where the parser knows it, for whatever is not TOML or too much of it."""
+    import tomllib  # late: `ls` has no file to read as a rule
+
+    if len(data) > files.WRITTEN:
+        raise ValueError(f"it has more than {files.WRITTEN >> 10} KiB")
+    if steps(data) > MOST_STEPS:
+        raise ValueError("its keys have too many parts")
+    try:
+        found: dict[str, object] = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 (byte {error.start})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (KeyError, OverflowError, TypeError, AttributeError, IndexError) as error:  # faults of the parser
+        raise ValueError(f"it is not TOML ({type(error).__name__})") from error
+    for each in _scalars(found):
+        if isinstance(each, int) and not -MOST_NUMBER <= each < MOST_NUMBER:
+            raise ValueError("a number in it is too large")
+    return found
+
+
+def steps(data: bytes) -> int:
+    """A bound on how often the parser looks at a part of a key: no key has more parts than its line has dots."""
+    dots = [line.count(b".") for line in data.split(b"\n")]
+    return max(dots) * (len(dots) + sum(dots))
+
+
+def _scalars(value: object) -> Iterator[object]:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+        else:
+            yield each
