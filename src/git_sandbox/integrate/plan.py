@@ -96,7 +96,7 @@ def _describe(git: Git, start: Plan, outcome: Outcome, decision: Decision | None
         changed=shown(paths),
         blocked=tuple(Blocked(text(path), why) for path, why in sorted(blocked.items())),
         late=shown(decision.late if decision and not blocked else ()),
-        risky=risks(git, paths),
+        risky=risks(git, paths, outcome.tree),
         skipped=outcome.skipped,
         busy=start.busy,
         moves=outcome.commit != start.head.commit,

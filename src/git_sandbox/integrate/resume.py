@@ -62,7 +62,7 @@ class Waiting:
 def look(repo: Repository, waiting: Waiting) -> tuple[Risk, ...]:
     """What is risky in the files that `resume` would bring. Raises IntegrateError where it would."""
     with aside(repo) as (git, scratch):
-        return risks(git, _decided(repo, git, waiting, scratch)[2].paths)
+        return risks(git, _decided(repo, git, waiting, scratch)[2].paths, waiting.operation.worktree)
 
 
 def resume(repo: Repository, waiting: Waiting) -> Resumed:

@@ -13,17 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import StateError
-from git_sandbox.integrate.risky import runs_by_itself
+from git_sandbox.integrate.obeyed import runs_by_itself
 from git_sandbox.text import one_line
 
 MAX_DEPTH = 200  # directories in directories
 MAX_ENTRIES = 2_000_000  # files and directories of one copy
 NAMED = 5  # names in a message
-# Dot files that no program runs or obeys beyond leaving files out or formatting them.
-HARMLESS = frozenset({
-    ".gitignore", ".gitkeep", ".keep", ".dockerignore", ".npmignore", ".eslintignore", ".prettierignore", ".ignore",
-    ".editorconfig", ".clang-format", ".mailmap", ".python-version", ".node-version", ".nojekyll",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,8 +146,7 @@ def _risky(arrived: Path, final: Path) -> Iterator[str]:
     top = next((each for each in final.absolute().parents if os.path.lexists(each / ".git")), final.absolute().parent)
     for path in _files(arrived):
         place = (final.absolute() / path.relative_to(arrived)).relative_to(top)
-        dotted = [part for part in place.parts if part.startswith(".") and part not in HARMLESS]
-        why = runs_by_itself(os.fsencode(place)) or ("is a dot file" if dotted else None)
+        why = runs_by_itself(os.fsencode(place))
         if why:
             yield f"{one_line(os.fspath(place))} {why}"
 

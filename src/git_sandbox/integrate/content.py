@@ -1,0 +1,56 @@
+"""Files that are risky by what is in them: a change of the parts that run by themselves counts, another does not."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MAX_SIZE = 64 << 10  # bytes; what is larger is not parsed, and taken for risky
+_INSTALL = (
+    "preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare", "prepublish", "dependencies",
+)  # fmt: skip
+_UNREADABLE = object()
+
+
+def _package(data: bytes) -> object:
+    """What npm and the like run without being told to: scripts around an installation (docs.npmjs.com: scripts)."""
+    found = json.loads(data or b"{}")
+    scripts = found.get("scripts") or {}
+    manager = [found.get(key) for key in ("packageManager", "husky", "simple-git-hooks", "pnpm")]
+    return [scripts.get(name) for name in _INSTALL], manager
+
+
+def _python(data: bytes) -> object:
+    """What an installation runs (PEP 517), and what is obeyed by `sandbox` and by uv."""
+    found = tomllib.loads(data.decode())
+    tools = found.get("tool", {})
+    return found.get("build-system"), tools.get("sandbox"), tools.get("uv")
+
+
+_READERS: Mapping[bytes, tuple[Callable[[bytes], Any], str]] = {
+    b"package.json": (_package, "has other scripts that an installation runs, or another package manager"),
+    b"pyproject.toml": (_python, "has another build system, or other settings of tools that run things"),
+}
+
+
+def judged(path: bytes) -> bool:
+    return posixpath.basename(path).lower() in _READERS
+
+
+def risk(path: bytes, before: bytes | None, after: bytes | None) -> str | None:
+    """Why the change of a file at `path` is risky. Nothing (b"") stands for no file, None for one that is too long."""
+    read, why = _READERS[posixpath.basename(path).lower()]
+    one, other = _read(read, before), _read(read, after)
+    return why if one != other or other is _UNREADABLE else None
+
+
+def _read(read: Callable[[bytes], Any], data: bytes | None) -> object:
+    if data is None or len(data) > MAX_SIZE:
+        return _UNREADABLE
+    try:
+        return read(data)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return _UNREADABLE

@@ -1,0 +1,177 @@
+"""What the user's own git, shell and home lead to inside the worktree: hooks, programs and files that they name.
+
+Read where they are, on the host: the repository's hooks directory, every directory that core.hooksPath names, all
+values of the configuration as git resolves it (includes followed, also those of a condition that does not hold now),
+the variables that name programs, and links out of the user's home.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_sandbox.git import command
+from git_sandbox.git.command import Git
+from git_sandbox.integrate.links import MAX_LINK, inside
+from git_sandbox.settings import environment
+
+_MAX_HOOK = 64 << 10  # bytes of a hook that are looked at
+_MAX_ENTRIES = 5000  # of a directory
+_VARIABLES = re.compile(
+    r"GIT_(EDITOR|SEQUENCE_EDITOR|PAGER|SSH|SSH_COMMAND|ASKPASS|EXTERNAL_DIFF|PROXY_COMMAND|TEMPLATE_DIR|EXEC_PATH)"
+    r"|EDITOR|VISUAL|PAGER|SSH_ASKPASS|BASH_ENV|ENV|PYTHONSTARTUP|PYTHONPATH|LESSOPEN|LD_PRELOAD|NODE_OPTIONS"
+)
+# Values that name a directory or a repository, not something to run; core.worktree and safe.directory are the top.
+_PLAIN = re.compile(
+    r"(safe|user|author|committer|url|branch|sparse|maintenance|extensions|color)\..*|core\.worktree"
+    r"|remote\..*\.(url|pushurl|fetch|push|tagopt)|submodule\..*\.(url|path|active|branch)",
+    re.DOTALL,
+)
+_EXPANDED = re.compile(rb"\$\{?\w+\}?")
+_BETWEEN = re.compile(rb"""[\s'"`=;|&()<>{}$,:!\0]+""")
+_HOOKS = "holds git hooks (core.hooksPath)"
+
+
+@dataclass
+class Leads:
+    """Paths relative to the top, and why they count. `files`: exactly that; `directories`: whatever is below."""
+
+    files: dict[bytes, str] = field(default_factory=dict)
+    directories: dict[bytes, str] = field(default_factory=dict)
+
+
+def leads(git: Git) -> Leads:
+    """What can be found without running anything but `git config` and `git rev-parse`."""
+    found = Leads()
+    if git.worktree is None:
+        return found
+    top = os.fsencode(git.worktree)
+    common = os.fsencode(git.git_dir / git.line("rev-parse", "--git-common-dir"))
+    _hooks(found, top, posixpath.join(common, b"hooks"), "is what .git/hooks leads to")
+    for key, value, origin in _configured(git):
+        _value(found, top, (top, os.fsencode(git.git_dir), common, origin), key, value)
+    for name, text in environment().items():
+        if _VARIABLES.fullmatch(name):
+            _words(found, (top,), top, os.fsencode(text), f"is named by your {name}")
+    for place in environment().get("PATH", "").split(os.pathsep):
+        _directory(found, top, os.fsencode(place or "."), "is on your PATH")
+    _home(found, top)
+    return found
+
+
+def _value(found: Leads, top: bytes, bases: tuple[bytes, ...], key: str, value: bytes) -> None:
+    if key == "core.hookspath":
+        _hooks(found, top, posixpath.join(top, posixpath.expanduser(value)), _HOOKS)
+    elif key == "init.templatedir":
+        _directory(found, top, posixpath.expanduser(value), "is what new repositories begin with")
+    elif not _PLAIN.fullmatch(key):
+        _words(found, bases, top, value, f"is named by {key} of your git configuration")
+
+
+def _hooks(found: Leads, top: bytes, directory: bytes, why: str) -> None:
+    """A directory of hooks: what is below it in the worktree, what its entries link to, and what their text names."""
+    _directory(found, top, directory, why)
+    for path in _entries(directory):
+        if posixpath.islink(path):
+            target = posixpath.join(posixpath.realpath(directory), os.readlink(path))  # noqa: PTH115 - bytes
+            _file(found, top, target, "is a git hook: one of yours links to it")
+        if not path.endswith(b".sample"):
+            name = os.fsdecode(posixpath.basename(path))
+            _words(found, (top,), top, _beginning(path), f"is named by your git hook {name}")
+
+
+def _entries(directory: bytes) -> list[bytes]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.path for _, entry in zip(range(_MAX_ENTRIES), entries, strict=False)]
+    except OSError:
+        return []
+
+
+def _beginning(path: bytes) -> bytes:
+    """Nothing for what is no plain file: a FIFO would wait."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as content:  # noqa: PTH123 - a descriptor
+            return content.read(_MAX_HOOK)
+    except (OSError, TypeError):
+        return b""
+
+
+def _words(found: Leads, bases: tuple[bytes, ...], top: bytes, text: bytes, why: str) -> None:
+    """Every word of a command or value that can be a path inside the worktree."""
+    whole = text.strip()
+    for word in {whole, *_BETWEEN.split(_EXPANDED.sub(b" ", whole)), *_BETWEEN.split(whole)}:
+        if not word or len(word) > MAX_LINK or b"\0" in word:
+            continue
+        expanded = posixpath.expanduser(word)
+        for base in bases:
+            _file(found, top, posixpath.join(base, expanded), why)
+        _file(found, top, posixpath.join(top, word.lstrip(b"/")), why)
+
+
+def _file(found: Leads, top: bytes, path: bytes, why: str) -> None:
+    place = _place(top, path)
+    if place:
+        found.files.setdefault(place, why)
+
+
+def _directory(found: Leads, top: bytes, path: bytes, why: str) -> None:
+    place = _place(top, posixpath.join(top, path))
+    if place:
+        found.directories.setdefault(place, why)
+
+
+def _place(top: bytes, path: bytes) -> bytes | None:
+    plain = posixpath.normpath(path)
+    lexical = plain[len(top) + 1 :] if plain.startswith(top + b"/") else None
+    try:
+        return lexical if lexical is not None else inside(top, path)
+    except (OSError, ValueError):
+        return None
+
+
+def _configured(git: Git) -> Iterator[tuple[str, bytes, bytes]]:
+    """Key in lower case, value, and the directory of the file that says so. Without what our own git is told."""
+    todo: list[tuple[str, ...]] = [("--includes",)]
+    seen: set[tuple[str, ...]] = set()
+    while todo and len(seen) < 100:  # noqa: PLR2004 - files that include each other
+        where = todo.pop()
+        if where in seen:
+            continue
+        seen.add(where)
+        for key, value, origin in _listed(git, where):
+            yield key, value, origin
+            if re.fullmatch(r"include(if\..*)?\.path", key, re.DOTALL):
+                path = posixpath.join(origin, posixpath.expanduser(value))
+                todo.append(("--includes", f"--file={os.fsdecode(path)}"))
+
+
+def _listed(git: Git, where: tuple[str, ...]) -> Iterator[tuple[str, bytes, bytes]]:
+    top = git.worktree or git.git_dir
+    words = (f"--git-dir={git.git_dir}", "config", *where, "--show-origin", "--list", "-z")
+    done = command.discover(Path(top), *words)
+    fields = done.stdout.split(b"\0") if done.returncode == 0 else []
+    for origin, row in zip(fields[::2], fields[1::2], strict=False):
+        key, _, value = row.partition(b"\n")
+        file = posixpath.join(os.fsencode(top), origin.removeprefix(b"file:"))
+        section, _, name = os.fsdecode(key).rpartition(".")
+        head, _, middle = section.partition(".")
+        yield ".".join(filter(None, (head.lower(), middle, name.lower()))), value, posixpath.dirname(file)
+
+
+def _home(found: Leads, top: bytes) -> None:
+    """Links from the places where programs look for their settings: many keep those in a repository."""
+    home = os.fsencode(environment().get("HOME", ""))
+    for each in (b"", b".config", b".local/bin", b"bin", b".ssh", b".claude") if home else ():
+        directory = posixpath.join(home, each)
+        for link in _entries(directory):
+            if posixpath.islink(link) and (each or posixpath.basename(link).startswith(b".")):
+                target = posixpath.join(directory, os.readlink(link))  # noqa: PTH115 - bytes
+                why = f"is what ~/{os.fsdecode(posixpath.relpath(link, home))} links to"
+                _file(found, top, target, why)
+                _directory(found, top, target, why)
