@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from git_sandbox.git.capture import capture
 from git_sandbox.git.command import Git
 from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
 from git_sandbox.git.known import Known
+from git_sandbox.git.lasting import divide
 from git_sandbox.git.layout import Layout
 from git_sandbox.git.ledger import Ledger, Unusable
 from git_sandbox.git.repo import discover
@@ -44,8 +46,19 @@ def policy() -> CapturePolicy:
 
 def make(source: Path, target: Path) -> Base:
     ledger = Ledger()
-    capture(discover(source), target, policy(), ledger=ledger)
-    return Base(target, Known.decoded(ledger.known(target).encoded()))
+    captured = capture(discover(source), target, policy(), ledger=ledger)
+    held = divide(target, ledger.layout, captured.git_dirs)
+    known = ledger.known(target).holding(held)
+    for each in held.roots:
+        _forget(target / each)
+    return Base(target, Known.decoded(known.encoded()))
+
+
+def _forget(place: Path) -> None:
+    """As if it had never been there."""
+    seen = place.parent.stat()
+    shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+    os.utime(place.parent, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
 def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapshot]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -164,7 +165,7 @@ def _removed(image: Image) -> str:
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
     wanted, _ = settings.resolve(given, configured.project())
-    return spec.asked(wanted)
+    return spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
 
 
 def _row(image: Image, current: str) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox.git.known import Known
-from git_sandbox.git.ledger import Ledger, Moved, digest
-from git_sandbox.git.stamps import Entry, glance
+from git_sandbox.git.lasting import unproved
+from git_sandbox.git.ledger import Ledger, Moved, believed, digest
+from git_sandbox.git.stamps import Entry, glance, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from git_sandbox.git.command import Git
+    from git_sandbox.git.gitdirs import GitDir
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,49 @@ class Difference:
     remove: tuple[str, ...]
     write: tuple[str, ...]
     bytes: int  # content of the files in `write`
+    lost: frozenset[str]  # paths at which the base has content that this state has not there
 
 
 def difference(copy: Path, ledger: Ledger) -> Difference:
     base = ledger.base
     assert base is not None  # noqa: S101 - without one everything is written
     staged = glance(copy)
-    remove = _roots(ledger.missing() - staged.keys(), ledger.fresh | staged)
+    gone = ledger.missing() - staged.keys()
+    remove = _roots(gone, ledger.fresh | staged)
     fresh = {path for path in staged if not _same(base, copy, path)}
     changed = {path for path in fresh if not staged[path].is_directory}
     touched = {above for path in (*changed, *remove) for above in _above(path) if above in staged}
     write = sorted(fresh | touched, key=lambda path: path.split("/"))
-    return Difference(remove, tuple(write), sum(staged[path].size for path in changed))
+    lost = frozenset(gone | _rewritten(ledger, staged, write))
+    return Difference(remove, tuple(write), sum(staged[path].size for path in changed), lost)
+
+
+def _rewritten(ledger: Ledger, staged: Mapping[str, Entry], write: Iterable[str]) -> set[str]:
+    """Where the base has other content, or content of which nobody knows whether it is the same. Directories that stay
+    directories have none.
+    """
+    assert ledger.base is not None  # noqa: S101 - as above
+    stale, unsure = ledger.stale(), ledger.base.again | ledger.base.digests.keys()
+    found, rest = set(), set()
+    for path in write:
+        if path in stale:
+            found |= set() if stale[path].is_directory and staged[path].is_directory else {path}
+        elif path in unsure:
+            found.add(path)
+        elif not staged[path].is_directory and path not in ledger.fresh:
+            rest.add(path)  # another name of a file that changed, perhaps
+    with believed():
+        return found | rest.intersection(path_of(each) for each in (ledger.base.rows if rest else ()))
+
+
+def confirm_lasting(ledger: Ledger, found: Difference, git_dirs: Sequence[GitDir]) -> None:
+    """Prove that all that the base has is in the repository as it is now: the guest can read it. Raises Unusable."""
+    base = ledger.base
+    assert base is not None  # noqa: S101 - as above
+    labels = {"/", *(f"{path}/" for path in (*found.lost, *found.write) if path in found.lost or path in ledger.fresh)}
+    ledger.require(base.private.isdisjoint(found.lost | labels), "something that is nowhere else went or changed")
+    gone = next(unproved(sorted(found.lost), base.layout, base.trees, git_dirs), None)
+    ledger.require(gone is None, "the base has what is in no commit any more")
 
 
 def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:

@@ -7,8 +7,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from git_sandbox.git.lasting import Division
 from git_sandbox.git.layout import Layout
-from git_sandbox.git.stamps import Rows
+from git_sandbox.git.stamps import Rows, path_of
+
+_Pairs = list[tuple[bytes, bytes]]
+_Lists = tuple[bytes, bytes, _Pairs, bytes, list[tuple[bytes, bytes | None]], bytes, list[tuple[bytes, str]]]
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -19,29 +23,45 @@ class Known(msgspec.Struct, frozen=True):
     digests: dict[str, bytes]  # what git keeps beside its stores: small, and partly rewritten on the way
     suspects: tuple[str, ...] = ()  # paths that look as if they held secrets
     git_dirs: dict[str, str | None] = {}  # of the copy, see `layout`
+    private: frozenset[str] = frozenset()  # of these paths, what `lasting.Division` says
+    trees: dict[str, str] = {}  # the same
 
     @property
     def layout(self) -> Layout:
         return Layout(self.git_dirs)
 
+    def holding(self, held: Division) -> Known:
+        """Without what a base leaves out, and with what is known of the rest."""
+        gone = held.left_out
+        return msgspec.structs.replace(
+            self,
+            rows=frozenset(each for each in self.rows if path_of(each) not in gone),
+            again=self.again - gone,
+            digests={path: value for path, value in self.digests.items() if path not in gone},
+            suspects=tuple(path for path in self.suspects if path not in gone),
+            private=held.private,
+            trees=held.trees,
+        )
+
     def encoded(self) -> bytes:
         digests = [(os.fsencode(name), value) for name, value in self.digests.items()]
         git_dirs = [(os.fsencode(name), None if at is None else os.fsencode(at)) for name, at in self.git_dirs.items()]
+        trees = [(os.fsencode(name), tree) for name, tree in self.trees.items()]
         lists = b"\0".join(self.rows), _joined(self.again), digests, _joined(self.suspects), git_dirs
-        return msgspec.msgpack.encode(lists)
+        return msgspec.msgpack.encode((*lists, _joined(self.private), trees))
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Known:
         """Raises msgspec.DecodeError or ValueError when it is damaged."""
-        rows, again, digests, suspects, git_dirs = msgspec.msgpack.decode(
-            encoded, type=tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes, list[tuple[bytes, bytes | None]]]
-        )
+        rows, again, digests, suspects, git_dirs, private, trees = msgspec.msgpack.decode(encoded, type=_Lists)
         return cls(
             frozenset(rows.split(b"\0")) - {b""},
             frozenset(_parted(again)),
             {os.fsdecode(name): value for name, value in digests},
             tuple(_parted(suspects)),
             {os.fsdecode(name): None if at is None else os.fsdecode(at) for name, at in git_dirs},
+            frozenset(_parted(private)),
+            {os.fsdecode(name): tree for name, tree in trees},
         )
 
 

@@ -180,7 +180,7 @@ class Ledger:
         """
         assert self.base is not None  # noqa: S101 - only asked with a base
         packs = [each for each in new if _PACKED.search(each)]
-        with _believed():
+        with believed():
             held = {_but_times(each) for each in self.base.rows if _PACKS in each} if packs else set()
         return {entry(each).path for each in packs if _but_times(each) in held}
 
@@ -210,13 +210,16 @@ class Ledger:
         found = (path for path, each in self.fresh.items() if each.kind == "f" and not settled(each, self.began))
         return [path for path in found if self.layout.of_worktree(path)]
 
+    def stale(self) -> dict[str, Entry]:
+        """What the base has and the source has not, or not so any more."""
+        assert self.base is not None  # noqa: S101 - only asked with a base
+        with believed():
+            return {each.path: each for each in map(entry, self.base.rows - self._before - self._stores)}
+
     def missing(self) -> set[str]:
         """Paths that the base has; the source has nothing there, or something else, or what is copied anyway."""
         assert self.base is not None  # noqa: S101 - only asked with a base
-        stale = self.base.rows - self._before - self._stores
-        with _believed():
-            held = {entry(each).path for each in stale} | self.base.again | self.base.digests.keys()
-        return held - self.fresh.keys()
+        return (self.stale().keys() | self.base.again | self.base.digests.keys()) - self.fresh.keys()
 
     def suspects(self) -> list[str]:
         """Paths of the worktree that look as if they held secrets."""
@@ -266,7 +269,7 @@ def digest(path: Path) -> bytes:
 
 
 @contextmanager
-def _believed() -> Iterator[None]:
+def believed() -> Iterator[None]:
     """While rows of the base are taken apart. Raises Unusable for one that nobody wrote so."""
     try:
         yield

@@ -64,6 +64,12 @@ def entry(row: bytes) -> Entry:
     return Entry(kind.decode(), inode, int(size), nanoseconds, int(links), os.fsdecode(path))
 
 
+def path_of(row: bytes) -> str:
+    """Raises ValueError for what is no row."""
+    *_, path = row.split(b" ", _FIELDS)
+    return os.fsdecode(path)
+
+
 def row(seen: os.stat_result, path: str) -> bytes:
     """As find(1) would print it."""
     words = (

@@ -19,7 +19,7 @@ import msgspec
 
 from git_sandbox import jsontext, paths
 
-SCHEMA = 3
+SCHEMA = 4
 UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
 _INFO = "base.json"
 

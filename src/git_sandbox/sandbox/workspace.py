@@ -24,16 +24,18 @@ from git_sandbox import paths, store
 from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, SessionError
 from git_sandbox.git import gitdirs, large, snapshot
+from git_sandbox.git.aside import aside
 from git_sandbox.git.capture import WORTH_SAYING, Captured, capture
 from git_sandbox.git.command import Git
-from git_sandbox.git.difference import confirm_still, confirm_young, difference
+from git_sandbox.git.difference import confirm_lasting, confirm_still, confirm_young, difference
 from git_sandbox.git.known import Known
+from git_sandbox.git.lasting import divide
 from git_sandbox.git.ledger import Ledger, Moved, Unusable
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
 from git_sandbox.image.bases import Base, BaseInfo
-from git_sandbox.image.spec import asked
+from git_sandbox.image.spec import load
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import nested, volumes
 from git_sandbox.sandbox.nested import Worktrees
@@ -144,7 +146,7 @@ class _Task:
     def means(self) -> Means:
         """For disks that show a base. Raises RequirementError when what the settings ask for does not work here."""
         settings, place = self.settings, self.box.directory.root
-        spec = asked(settings)
+        spec = load(Path(settings.image) if settings.image else None, settings.packages)
         source = paths.private_directory(bases.bases_root())
         found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
         cow.choose(settings.cow, found)
@@ -187,20 +189,23 @@ class _Task:
             confirm_young(repo.git, place, ledger)
             looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
             found = difference(place, ledger)
-            self._attach(base, tail.build(place, found.remove, found.write))
+            confirm_lasting(ledger, found, captured.git_dirs)
+            applying = self._attach(base, tail.build(place, found.remove, found.write))
         if self.careful:
             looking.result()
-        applying = (len(found.write) + len(found.remove)) / WRITES + found.bytes / READS
         return Workspace(captured, taken, inside, base, partial(_certain, looking), applying, linked)
 
-    def _attach(self, base: Base, difference: Tail | None) -> None:
-        """The disk, by the strategy that fits (`transport/cow.py`). Raises Unusable if the base is gone."""
+    def _attach(self, base: Base, difference: Tail) -> float:
+        """The disk, by the strategy that fits (`transport/cow.py`); seconds that the guest may take for the difference.
+        Raises Unusable if the base is gone.
+        """
         means = replace(self.means, bytes=base.size)
         chosen = cow.choose(self.settings.cow, means)
         try:
             layer.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
         except FileNotFoundError as error:
             raise Unusable("the base has gone") from error
+        return difference.entries / WRITES + difference.size / READS
 
     def copied(self) -> Workspace:
         """A whole copy; a base for the next ones where that is worth it and can be exact."""
@@ -213,38 +218,45 @@ class _Task:
             inside = nested.record(place, captured.git_dirs)
             linked = nested.worktrees(place, captured.git_dirs)
             self.progress("Making the workspace disk")
-            if not self._worth(captured) or ledger.obstacle or not self._new_base(captured, ledger, place):
+            applying = None
+            if self._worth(captured) and not ledger.obstacle:
+                applying = self._new_base(captured, ledger, place)
+            if applying is None:
                 layer.discard(self.box.directory)
                 self._make(captured, self.box.directory.disk)
-        return Workspace(captured, taken, inside, worktrees=linked)
+        return Workspace(captured, taken, inside, applying=applying or 0.0, worktrees=linked)
 
     def _worth(self, captured: Captured) -> bool:
         large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
         return large and self.settings.bases > 0
 
-    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> bool:
-        """A base, and the disk laid over it; False when it could not be kept, because the cache's disk is full."""
+    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> float | None:
+        """A base, and the disk laid over it, as in `_attach`; None when it could not be kept: the cache's disk is full.
+
+        What the next sandbox may not see any more is not in it (`git/lasting.py`).
+        """
         try:
             with bases.building(self.repository) as build:
                 made = Base(build)
-                self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
+                held = divide(place, ledger.layout, captured.git_dirs)
+                made.known.write_bytes(ledger.known(place).holding(held).encoded())
+                with aside(place, held.roots, self.box.directory.staging / "aside"):
+                    self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
                 made.image.chmod(0o400)
-                made.known.write_bytes(ledger.known(place).encoded())
-                self._attach(made, None)
+                applying = self._attach(made, tail.build(place, (), held.write))
                 info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
                 bases.publish(build, info, self.settings.bases << 20)
         except (HostResourceError, OSError) as error:
             self.progress(f"No image of the repository could be kept for later ({one_line(str(error))})")
-            return False
+            return None
         with suppress(HostResourceError):  # a volume that stays is no reason to go without a sandbox
             volumes.tidy(self.means.pool)
-        return True
+        return applying
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
-        disk.make(
-            self.box.directory.staging, target, inodes=captured.inodes, size=size, meter=self._meter(captured.bytes)
-        )
+        content = self.box.directory.staging / "disk"
+        disk.make(content, target, inodes=captured.inodes, size=size, meter=self._meter(captured.bytes))
 
     def _meter(self, total: int) -> Callable[[int], None] | None:
         if total < WORTH_SAYING:
@@ -257,8 +269,9 @@ class _Task:
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         staging = self.box.directory.staging
+        staging.mkdir(mode=0o700)
         try:
-            yield disk.staging_layout(staging)
+            yield disk.staging_layout(staging / "disk")
         finally:
             _remove_tree(staging)
 

@@ -30,6 +30,7 @@ class Tail:
     root: Path
     manifest: bytes
     files: tuple[tuple[str, int], ...]  # path and bytes
+    entries: int = 0  # to write and to remove
 
     @property
     def size(self) -> int:
@@ -66,7 +67,7 @@ def build(root: Path, remove: Sequence[str], write: Sequence[str]) -> Tail:
         if stat.S_ISREG(seen.st_mode):
             files.append((path, seen.st_size))
     manifest = msgspec.json.encode({"remove": [_name(path) for path in remove], "write": rows})
-    return Tail(root, manifest, tuple(files))
+    return Tail(root, manifest, tuple(files), len(rows) + len(remove))
 
 
 def _kind(seen: os.stat_result) -> str:
