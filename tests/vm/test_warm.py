@@ -161,6 +161,7 @@ def test_killed_and_interrupted_while_the_template_is_made(fresh: Sandboxes) -> 
 def slow_copy(fresh: Sandboxes, tmp_path: Path) -> Path:
     """Exists once a copy is being made, which then takes for ever; the template is there already."""
     assert warm(fresh)
+    fresh.ok("prune", "--all")  # it had changed nothing: its name is free again
     place, reached = tmp_path / "bin", tmp_path / "reached"
     place.mkdir()
     (place / "mke2fs").write_text(f"#!/bin/sh\n: > {reached}\nexec sleep 600\n")
