@@ -20,7 +20,7 @@ from git_sandbox import places
 from git_sandbox.errors import HostResourceError
 
 APP = "git-sandbox"
-CONSENT = "project-file.sha256"  # in a repository's state directory: digest of what the user has agreed to
+CONSENT = "consent.json"  # in a repository's state directory: what the user has agreed to
 
 
 def state_root() -> Path:

@@ -143,7 +143,7 @@ def consent(repo: Repository) -> Consent:
     """Where it is remembered that the user has agreed to this repository's project file."""
     from git_sandbox.projectfile import Consent  # late: `ls` does without
 
-    return Consent(lambda: find(repo), lambda: claim(repo))
+    return Consent(lambda: find(repo), lambda: claim(repo), lambda: identity.read(_real(repo.common_dir)) or "")
 
 
 def _of(name: RepositoryId | None) -> StateDirectory | None:
@@ -234,10 +234,9 @@ def _pinned(repo: Repository) -> set[str]:
 
 
 def _older(common: Path, each: StateDirectory) -> bool:
-    """Whether something in the git directory was there before the first sandbox was made, or the consent given."""
+    """Whether something in the git directory was there before the first sandbox was made."""
     with contextlib.suppress(OSError, ValueError):
-        consent = [place.stat().st_mtime for place in (each.root / paths.CONSENT,) if place.exists()]
-        first = min([*consent, *(told.created for told in each.told)])
+        first = min(told.created for told in each.told)
         return min(entry.lstat().st_mtime for entry in common.iterdir()) < first
     return False
 

@@ -6,16 +6,19 @@ brings along never overrules what the user has said himself. Only this module re
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox import files, paths, tomltext
+from git_sandbox import consent, files, paths, projectfile, tomltext
+from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
-from git_sandbox.projectfile import ProjectFile
+from git_sandbox.projectfile import ProjectFile, bare
 
 _DIGITS = 9  # of a number; int() refuses one of thousands
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
@@ -164,6 +167,21 @@ class Settings:
     trash_size: int  # MiB
     stop_timeout: int  # seconds
     boot_timeout: int  # seconds
+    # What a project file names, as it was when its content was judged: by path, a file's content (or nothing for one
+    # that was not there), and the digest of a directory.
+    contents: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    trees: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, name: str, most: int) -> bytes:
+        """The file that one of these settings names. Raises OSError or ValueError, as `files.read`."""
+        if name not in self.contents:
+            return files.read(Path(name).expanduser(), most)
+        known = self.contents[name]
+        if known is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        if len(known) > most:
+            raise ValueError(f"it has more than {most >> 10} KiB")
+        return known
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,22 @@ def resolve(
         _refuse_unknown(project.path, project.values)
     values = [_find(row, given or {}, configured, project) for row in ROWS]
     parsed: dict[str, Any] = {value.name: _parse(BY_NAME[value.name], value) for value in values}
-    return Settings(**{field.name: parsed[field.name] for field in fields(Settings)}), values
+    named = [each for value in values for each in _named_by(value, project)]
+    contents = {str(each.place): each.content for each in named if consent.NAMES[each.setting] == consent.FILE}
+    trees = {str(each.place): each.state for each in named if consent.NAMES[each.setting] == consent.TREE}
+    return Settings(**parsed, contents=contents, trees=trees), values
+
+
+def named_below(worktree: Path) -> dict[str, str]:
+    """Paths below the worktree that a sandbox of this user would read on the host: by path, the setting that names it.
+
+    Of the project file, trusted or not, of the user's configuration and of his environment.
+    """
+    found = dict(projectfile.names(worktree))
+    with contextlib.suppress(UsageError):
+        found |= projectfile.below(worktree, _config_file())
+    given = {name: os.environ.get(f"SANDBOX_{name.upper()}", "") for name in consent.NAMES}
+    return found | projectfile.below(worktree, given)
 
 
 def _find(
@@ -213,19 +246,38 @@ def _find(
 
 def _of_project(row: Row, project: ProjectFile) -> Value:
     asked = _text(row, project.values[row.name])
-    if not project.trusted and not _free(row, asked, project):
+    named = _named_of_project(row, asked, project)
+    if not (project.trusted or _free(row, asked, named)):
         return Value(row.name, row.default, "default", withheld=asked or '""')
-    if row.kind == "path" and asked.strip() and not (project.trusted and asked.strip().startswith("~")):
-        asked = str(project.root / asked.strip())  # a directory of theirs may be called `~`
+    if any(each.too_large for each in named):  # its content cannot be agreed to once and for all
+        return Value(row.name, row.default, "default", withheld=f"{asked} ({consent.TOO_LARGE}: give it yourself)")
+    if named:  # whole paths, each with how it is mounted
+        asked = "\n".join(f"{each.place}{each.text.strip()[len(bare(row.name, each.text)) :]}" for each in named)
     return Value(row.name, asked, str(project.path))
 
 
-def _free(row: Row, asked: str, project: ProjectFile) -> bool:
+def _named_by(value: Value, project: ProjectFile | None) -> tuple[NamedFile, ...]:
+    if project is None or value.source != str(project.path):
+        return ()
+    row = BY_NAME[value.name]
+    return _named_of_project(row, _text(row, project.values[row.name]), project)
+
+
+def _named_of_project(row: Row, asked: str, project: ProjectFile) -> tuple[NamedFile, ...]:
+    """What it names: for who trusts it whatever that is, else only files of the repository's own."""
+    if row.name not in consent.NAMES or not asked.strip():
+        return ()
+    if project.trusted:
+        return tuple(each for each in project.named if each.setting == row.name)
+    return (project.setup,) if project.setup and INSIDE in row.free else ()
+
+
+def _free(row: Row, asked: str, named: tuple[NamedFile, ...]) -> bool:
     """Whether a project file may say so without the user's consent."""
     if VALUES in row.free:
         return all("=" in line for line in asked.split("\n") if line)
     if INSIDE in row.free:
-        return project.inside(asked.strip()) is not None
+        return bool(named)
     return ANY in row.free or asked.strip() in row.free
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import files, paths, projectfile, settings
+from git_sandbox import consent, files, paths, projectfile, settings
 from git_sandbox.errors import UsageError
+from git_sandbox.image import spec
 from git_sandbox.projectfile import Consent, ProjectFile
+from git_sandbox.sandbox import extras
 from git_sandbox.settings import Value
 
 
 def remembered(root: Path) -> Consent:
-    return Consent(lambda: root, lambda: root)
+    return Consent(lambda: root, lambda: root, lambda: "0123")
 
 
 def project(root: Path, text: str, name: str = "sandbox.toml") -> ProjectFile:
@@ -147,10 +150,176 @@ def test_a_bad_one_is_named_and_shown_safely(tmp_path: Path, text: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(settings.BY_NAME)), st.text(max_size=9), min_size=1))
 def test_nothing_it_says_reaches_beyond_the_guest(values: dict[str, str]) -> None:
-    found = ProjectFile(Path("/nowhere/sandbox.toml"), values, "0", remembered(Path("/nowhere")))
+    found = ProjectFile(Path("/nowhere/sandbox.toml"), values, remembered(Path("/nowhere")))
     for each in settings.ROWS:
         seen = settings._of_project(each, found) if each.name in values else None
         if seen and each.name in {"env_file", "ssh_agent", "publish", "image", "packages", "backend", "accelerator"}:
             assert seen.text == each.default
         if seen and each.name == "net":
             assert seen.text.strip() == "none"
+
+
+NAMING = (
+    'image = "tools/image.toml"\nenv_file = ["tools/sandbox.env"]\nsetup = "tools/setup.sh"\nmount = ["fixtures:ro"]\n'
+)
+
+
+def naming(root: Path) -> ProjectFile:
+    for name in ("tools/image.toml", "tools/sandbox.env", "tools/setup.sh", "fixtures/a/b"):
+        if not (root / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("")
+    return project(root, NAMING)
+
+
+def write(path: Path, text: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).write_text(text)
+
+
+def replaced(name: str, target: str) -> Callable[[Path], object]:
+    def act(root: Path) -> None:
+        (root / name).rename(root / f"{name}.old")
+        (root / name).symlink_to(target)
+
+    return act
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "image spec": write(Path("tools/image.toml"), 'mirror = "--setup-hook=touch /tmp/pwned"\n'),
+    "environment file": write(Path("tools/sandbox.env"), "AWS_SECRET_ACCESS_KEY\n"),
+    "setup": write(Path("tools/setup.sh"), "true\n"),
+    "file of a mount": write(Path("fixtures/a/b"), "x"),
+    "new file of a mount": write(Path("fixtures/a/c"), ""),
+    "mode in a mount": lambda root: (root / "fixtures/a/b").chmod(0o700),
+    "removed from a mount": lambda root: (root / "fixtures/a/b").unlink(),
+    "a link in a mount": replaced("fixtures/a/b", "/etc/passwd"),
+    "mount becomes a link": replaced("fixtures", "/etc/ssl"),
+    "mount becomes a link to its like": replaced("fixtures", "fixtures.old"),
+    "environment file becomes a link": replaced("tools/sandbox.env", "sandbox.env.old"),
+    "directory above becomes a link": replaced("tools", "tools.old"),
+    "environment file goes": lambda root: (root / "tools/sandbox.env").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_consent_ends_when_what_is_named_changes(tmp_path: Path, what: str) -> None:
+    naming(tmp_path).trust()
+    assert naming(tmp_path).trusted
+    CHANGES[what](tmp_path)
+    found = projectfile.read(tmp_path, remembered(tmp_path))
+    assert found is not None
+    assert not found.trusted
+    assert [line for line in found.changes if line.startswith(("-file", "+file"))], "and it is shown"
+    resolved, values = settings.resolve(None, found)
+    assert (resolved.image, resolved.env_file, resolved.mount) == ("", (), ())
+    assert {each.name for each in values if each.withheld} >= {"image", "env_file", "mount"}
+    found.trust()
+    again = projectfile.read(tmp_path, remembered(tmp_path))
+    assert again is not None
+    assert again.trusted, "asked once for each change"
+
+
+def test_a_link_out_of_the_repository_is_shown(tmp_path: Path) -> None:
+    found = naming(tmp_path)
+    replaced("fixtures", "/etc/ssl")(tmp_path)
+    assert "file fixtures:ro -> /etc/ssl" in "\n".join(found.now.lines)
+
+
+def test_what_was_judged_is_what_is_used(tmp_path: Path) -> None:
+    """Whatever happens to the files after the digest was made."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/sandbox.env").write_text("A=1\n")
+    (tmp_path / "tools/image.toml").write_text('extra_packages = ["jq"]\n')
+    naming(tmp_path).trust()
+    found = naming(tmp_path)
+    resolved = settings.resolve(None, found)[0]
+    (tmp_path / "tools/sandbox.env").write_text("TOKEN\n")
+    (tmp_path / "tools/image.toml").write_text("mirror = 1\n")
+    (tmp_path / "tools/setup.sh").unlink()
+    assert extras.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read) == {"A": "1"}
+    assert "jq" in spec.asked(resolved).packages
+    assert resolved.read(resolved.setup, 100) == b""
+    (mount,) = extras.mounts(resolved.mount, resolved.trees)
+    assert (mount.path, mount.digest) == (tmp_path / "fixtures", consent.tree(tmp_path / "fixtures"))
+    (tmp_path / "fixtures/a/b").write_text("late")
+    assert consent.look("mount", "", mount.path).state != mount.digest
+
+
+def test_what_was_not_there_does_not_appear_later(tmp_path: Path) -> None:
+    found = project(tmp_path, 'env_file = ["later"]\n')
+    found.trust()
+    resolved = settings.resolve(None, project(tmp_path, 'env_file = ["later"]\n'))[0]
+    (tmp_path / "later").write_text("TOKEN\n")
+    with pytest.raises(UsageError, match="cannot read the environment file"):
+        extras.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read)
+
+
+def test_a_script_that_needs_no_consent_is_read_when_it_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "setup.sh").write_text("true\n")
+    resolved = settings.resolve(None, project(tmp_path, 'setup = "setup.sh"\n'))[0]
+    (tmp_path / "setup.sh").unlink()
+    (tmp_path / "setup.sh").symlink_to("/etc/passwd")
+    assert resolved.read(resolved.setup, 100) == b"true\n"
+
+
+def test_what_is_too_large_to_agree_to_is_asked_for_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consent, "MOST_TREE", 100)
+    naming(tmp_path)
+    (tmp_path / "fixtures/a/b").write_text("x" * 101)
+    naming(tmp_path).trust()
+    found = naming(tmp_path)
+    assert found.trusted
+    resolved, values = settings.resolve(None, found)
+    assert resolved.mount == ()
+    assert "too large" in next(each for each in values if each.name == "mount").withheld
+    assert resolved.image == str(tmp_path / "tools/image.toml"), "all else works"
+    assert settings.resolve({"mount": (str(tmp_path / "fixtures"),)}, found)[0].mount == (str(tmp_path / "fixtures"),)
+
+
+def test_consent_is_for_one_repository_wherever_it_stands(tmp_path: Path) -> None:
+    """Another clone with the same words in the same place has another identity."""
+    naming(tmp_path).trust()
+    other = projectfile.read(tmp_path, Consent(lambda: tmp_path, lambda: tmp_path, lambda: "4567"))
+    nobody = projectfile.read(tmp_path, Consent(lambda: tmp_path, lambda: tmp_path, lambda: ""))
+    assert other is not None
+    assert nobody is not None
+    assert not other.trusted
+    assert not nobody.trusted
+
+
+def test_values_of_variables_are_not_written_down(tmp_path: Path) -> None:
+    project(tmp_path, 'env = ["TOKEN=hunter2", "HOME"]\n').trust()
+    assert "hunter2" not in (tmp_path / paths.CONSENT).read_text()
+    found = project(tmp_path, 'env = ["TOKEN=hunter3", "HOME"]\n')
+    assert not found.trusted
+    assert len(found.changes) == 4
+    assert "hunter" not in "".join(found.changes)
+
+
+def test_every_setting_that_names_a_file_is_known_by_its_kind() -> None:
+    """A new one has to be in `consent.NAMES`, or here with a reason why nothing is read from it."""
+    naming = {row.name for row in settings.ROWS if row.kind == "path" or "file" in row.name or "file" in row.help}
+    assert naming - {"exclude", "ignored", "disk", "workdir", "transport"} == consent.NAMES.keys() - {"mount"}
+
+
+entries = st.dictionaries(
+    st.sampled_from("abc"), st.binary(max_size=3) | st.sampled_from(["->a", "->/etc"]), max_size=3
+)
+
+
+@given(st.lists(entries, min_size=2, max_size=2), st.lists(st.sampled_from([0o600, 0o644]), min_size=2, max_size=2))
+def test_two_trees_have_one_digest_only_when_they_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, two: list[dict[str, bytes | str]], modes: list[int]
+) -> None:
+    seen = []
+    for content, mode in zip(two, modes, strict=True):
+        root = tmp_path_factory.mktemp("tree")
+        for name, what in content.items():
+            if isinstance(what, str):
+                (root / name).symlink_to(what[2:])
+            else:
+                (root / name).write_bytes(what)
+                (root / name).chmod(mode)
+        files_in = any(isinstance(what, bytes) for what in content.values())
+        seen.append((consent.tree(root), (content, mode if files_in else 0)))
+    assert (seen[0][0] == seen[1][0]) == (seen[0][1] == seen[1][1])

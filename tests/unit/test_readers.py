@@ -29,7 +29,7 @@ from git_sandbox.trash import expiry, note
 
 
 def consent(root: Path) -> Consent:
-    return Consent(lambda: root, lambda: root)
+    return Consent(lambda: root, lambda: root, lambda: "0123")
 
 
 def config() -> Path:
@@ -53,7 +53,7 @@ OURS: dict[str, Callable[[Path], object]] = {
     "image.json": lambda root: _value_error(lambda: Image(root).info),
     "base.json": lambda root: _value_error(lambda: Base(root).info),
     ".trash/vm-1/trash.json": lambda root: note.read(root, SandboxId("vm-1")),
-    "project-file.sha256": lambda root: projectfile.ProjectFile(root / "sandbox.toml", {}, "0", consent(root)).trusted,
+    "consent.json": lambda root: projectfile.ProjectFile(root / "sandbox.toml", {}, consent(root)).trusted,
 }
 
 

@@ -38,7 +38,8 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
     pyproject.toml; the former win over the latter.
 
     A project file may be anybody's. What reaches beyond the guest (network, ports, your ssh agent, variables and files
-    of this host, images, merging) works only after --trust, and again only as long as the file does not change.
+    of this host, images, merging) works only after --trust, and only as long as neither the file nor what it names
+    (image spec, environment files, setup script, mounted directories) changes. What has changed is shown here.
 
     \b
     Examples:
@@ -64,11 +65,22 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
         )
         for value in values
     ]  # fmt: skip
-    files = f"Configuration file: {paths.config_file()}\nProject file: {_project(project)}"
+    files = "\n".join([f"Configuration file: {paths.config_file()}", *_project(project)])
     return Result("config", shown, text=f"{table}\n\n{files}")
 
 
-def _project(project: ProjectFile | None) -> str:
+def _project(project: ProjectFile | None) -> list[str]:
+    """Where it is, whether it is trusted, what it names, and what changed since it was. Safe to print."""
     if project is None:
-        return "none"
-    return f"{project.path} ({'trusted' if project.trusted else 'not trusted: look at it, then --trust'})"
+        return ["Project file: none"]
+    where = one_line(str(project.path))
+    if project.trusted:
+        return [f"Project file: {where} (trusted)", *_named(project)]
+    if not project.agreed:
+        return [f"Project file: {where} (not trusted: look at it, then --trust)", *_named(project)]
+    changed = project.changes or ["the repository is not the one for which you agreed"]
+    return [f"Project file: {where} (changed since you agreed to it: look at it, then --trust)", *changed]
+
+
+def _named(project: ProjectFile) -> list[str]:
+    return [f"  {line}" for line in project.now.lines if line.startswith("file ")]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from git_sandbox import requirements, settings
@@ -39,7 +37,7 @@ def command(verifying: bool, as_json: bool) -> Result:
     wanted, _ = settings.resolve(None, configured.project())
     if verifying:
         return _verify(wanted, as_json=as_json)
-    asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
+    asked = spec.asked(wanted)
     rows = []
     with progress.shown(quiet=as_json) as say:
         say("Checking")

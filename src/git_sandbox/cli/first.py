@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -15,7 +14,7 @@ from git_sandbox.text import one_line
 
 def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     """Before the first image build: what will happen, and how much is fetched."""
-    asked = spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
+    asked = spec.asked(wanted)
     if not quiet and cache.find(asked.key) is None:
         say("")
         click.echo(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -165,7 +164,7 @@ def _removed(image: Image) -> str:
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
     wanted, _ = settings.resolve(given, configured.project())
-    return spec.load(Path(wanted.image) if wanted.image else None, wanted.packages)
+    return spec.asked(wanted)
 
 
 def _row(image: Image, current: str) -> dict[str, Any]:

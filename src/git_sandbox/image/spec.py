@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import msgspec
 
 from git_sandbox import files, tomltext
 from git_sandbox.errors import ImageError
+from git_sandbox.settings import Settings
 
 # Values become arguments of mmdebstrap, which takes any word with a dash for an option and any `deb` line for a
 # source with options of its own.
@@ -21,6 +24,7 @@ _MODULE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _COMPONENTS = re.compile(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
 _MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
 MAX_FILE = 16 << 10  # bytes of a spec
+Reader = Callable[[str, int], bytes]  # gets a name and a limit; raises OSError, ValueError
 
 
 class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,15 +95,28 @@ def _words(value: object) -> tuple[str, ...]:
     return msgspec.convert(value, tuple[str, ...])
 
 
-def load(extra: Path | None = None, packages: tuple[str, ...] = ()) -> ImageSpec:
+def _read(name: str, most: int) -> bytes:
+    return files.read(Path(name), most)
+
+
+def asked(settings: Settings) -> ImageSpec:
+    """The spec that the settings ask for. Raises as `load`."""
+    if not settings.image:
+        return load(None, settings.packages)
+    return load(Path(settings.image), settings.packages, settings.read)
+
+
+def load(extra: Path | None = None, packages: tuple[str, ...] = (), read: Reader = _read) -> ImageSpec:
     """The default spec, replaced key by key by the TOML file `extra`, with `packages` (and the file's) added.
+
+    `read`: for who has read it already.
 
     Raises ImageError for a file that cannot be read or has keys that do not exist.
     """
     base = msgspec.toml.decode(data("image.toml").read_bytes())
     if extra is not None:
         try:
-            given = tomltext.decode(files.read(extra, MAX_FILE))
+            given = tomltext.decode(read(os.fspath(extra), MAX_FILE))
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"cannot read the image spec {extra}",

@@ -17,7 +17,7 @@ from pathlib import Path
 from git_sandbox.git import command
 from git_sandbox.git.command import Git
 from git_sandbox.integrate.links import MAX_LINK, inside
-from git_sandbox.settings import environment
+from git_sandbox.settings import environment, named_below
 
 _MAX_HOOK = 64 << 10  # bytes of a hook that are looked at
 _MAX_ENTRIES = 5000  # of a directory
@@ -60,7 +60,16 @@ def leads(git: Git) -> Leads:
     for place in environment().get("PATH", "").split(os.pathsep):
         _directory(found, top, os.fsencode(place or "."), "is on your PATH")
     _home(found, top)
+    _sandboxes(found, git.worktree)
     return found
+
+
+def _sandboxes(found: Leads, worktree: Path) -> None:
+    """What the next sandbox reads on the host: consent to a project file is for the content of these, too."""
+    for path, setting in named_below(worktree).items():
+        why = f"is what your sandbox settings name ({setting.replace('_', '-')})"
+        found.files.setdefault(os.fsencode(path), why)
+        found.directories.setdefault(os.fsencode(path), why)
 
 
 def _value(found: Leads, top: bytes, bases: tuple[bytes, ...], key: str, value: bytes) -> None:

@@ -6,11 +6,11 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from git_sandbox import paths, process
+from git_sandbox import files, paths, process
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
@@ -21,6 +21,8 @@ MAX_ENVIRONMENT = 96 << 10  # bytes; Linux takes 128 KiB for one string and sshd
 MAX_MOUNTS = 8
 MAX_SETUP = 8 << 20  # bytes
 SETUP = "/var/tmp/sandbox-setup"  # noqa: S108 - in the guest, which has one user
+Reader = Callable[[str, int], bytes]  # gets a name and a limit; raises OSError, ValueError
+NO_DIGESTS: Mapping[str, str] = {}
 UPLOAD = 120.0  # seconds
 MAX_SAID = 1 << 20  # bytes that a guest may say to that
 
@@ -39,6 +41,7 @@ class Mount:
 
     path: Path
     name: str
+    digest: str = ""  # of what was agreed to, where a project file names it
 
 
 @dataclass(frozen=True)
@@ -52,30 +55,39 @@ class Extras:
     mounts: tuple[Mount, ...] = ()
 
 
+def _read(name: str, most: int) -> bytes:
+    return files.read(Path(name).expanduser(), most)
+
+
 def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
     """Raises UsageError, HostResourceError for what cannot work. `host`: the user's environment."""
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
-    env = environment(settings.env, settings.env_file, host)
-    return Extras(env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount))
+    env = environment(settings.env, settings.env_file, host, settings.read)
+    return Extras(env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount, settings.trees))
 
 
-def environment(given: Iterable[str], files: Iterable[str], host: Mapping[str, str]) -> dict[str, str]:
-    """Variables for the guest: those of the files, then those `given`; the later one of two wins."""
+def environment(
+    given: Iterable[str], names: Iterable[str], host: Mapping[str, str], read: Reader = _read
+) -> dict[str, str]:
+    """Variables for the guest: those of the files `names`, then those `given`; the later one of two wins.
+
+    `read`: for who has read them already.
+    """
     found: dict[str, str] = {}
-    for name in files:
-        found |= dict(_variable(line, host, name) for line in _lines(Path(name)))
+    for name in names:
+        found |= dict(_variable(line, host, name) for line in _lines(name, read))
     found |= dict(_variable(text, host, "--env") for text in given)
     if sum(len(name) + len(os.fsencode(value)) for name, value in found.items()) > MAX_ENVIRONMENT:
         raise UsageError(f"more than {MAX_ENVIRONMENT >> 10} KiB of environment", hint="send a file: `sandbox cp`")
     return found
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: str, read: Reader) -> Iterator[str]:
     try:
-        text = path.expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the environment file {path}", cause=str(error)) from error
+        text = read(path, MAX_ENVIRONMENT).decode("utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"cannot read the environment file {path}", cause=files.why(error)) from error
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             yield line.lstrip()
@@ -123,7 +135,7 @@ def require_free(ports: Iterable[Port]) -> None:
                 ) from error
 
 
-def mounts(given: Iterable[str]) -> tuple[Mount, ...]:
+def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tuple[Mount, ...]:
     """`PATH` or `PATH:ro`, directories of this host. Raises UsageError for what cannot be had."""
     found: list[Mount] = []
     for text in given:
@@ -134,7 +146,8 @@ def mounts(given: Iterable[str]) -> tuple[Mount, ...]:
                 cause="the guest's disks are its own: there is no directory that host and guest share",
                 hint="without :rw the guest gets a read-only copy; `sandbox cp` brings files back",
             )
-        found.append(_mount(Path(path).expanduser().absolute(), {each.name for each in found}))
+        made = _mount(Path(path).expanduser().absolute(), {each.name for each in found})
+        found.append(replace(made, digest=agreed.get(path, "")))
     if len(found) > MAX_MOUNTS:
         raise UsageError(f"more than {MAX_MOUNTS} mounts", hint="mount a directory that holds them")
     return tuple(found)
@@ -168,14 +181,10 @@ def _agent(settings: Settings, host: Mapping[str, str]) -> str:
 def _setup(settings: Settings) -> bytes | None:
     if not settings.setup:
         return None
-    path = Path(settings.setup)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the setup script {path}", cause=error.strerror or str(error)) from error
-    if len(content) > MAX_SETUP:
-        raise UsageError(f"the setup script {path} has more than {MAX_SETUP >> 20} MiB")
-    return content
+        return settings.read(settings.setup, MAX_SETUP)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the setup script {settings.setup}", cause=files.why(error)) from error
 
 
 def publish(session: Session, ports: Iterable[Port]) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import files, idspace, jsontext, process, session, store
+from git_sandbox import consent, files, idspace, jsontext, process, session, store, text
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import extensions, guestconfig, large, snapshot
 from git_sandbox.git.capture import Captured
@@ -58,8 +58,7 @@ class Prepared:
 
 def image(settings: Settings, progress: Progress) -> Image:
     """The image these settings ask for, built when it is not there yet."""
-    extra = Path(settings.image) if settings.image else None
-    return build.ensure(spec.load(extra, settings.packages), progress)
+    return build.ensure(spec.asked(settings), progress)
 
 
 def require_programs(settings: Settings) -> None:
@@ -278,6 +277,11 @@ def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
         box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
         progress(f"Copying {each.path}")
         readonly.make(each.path.resolve(), _mount_disk(box, number))
+        if each.digest and consent.look("mount", "", each.path).state != each.digest:
+            raise StateError(
+                f"{text.one_line(str(each.path))} is not what was agreed to: it changed meanwhile",
+                hint="`sandbox config` shows what changed",
+            )
 
 
 def _mount_disk(box: Box, number: int) -> Path:

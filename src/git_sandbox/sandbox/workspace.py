@@ -35,7 +35,7 @@ from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image import bases
 from git_sandbox.image.bases import Base, BaseInfo
-from git_sandbox.image.spec import load
+from git_sandbox.image.spec import asked
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import nested, volumes
 from git_sandbox.sandbox.nested import Worktrees
@@ -146,7 +146,7 @@ class _Task:
     def means(self) -> Means:
         """For disks that show a base. Raises RequirementError when what the settings ask for does not work here."""
         settings, place = self.settings, self.box.directory.root
-        spec = load(Path(settings.image) if settings.image else None, settings.packages)
+        spec = asked(settings)
         source = paths.private_directory(bases.bases_root())
         found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
         cow.choose(settings.cow, found)
