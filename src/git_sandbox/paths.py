@@ -24,11 +24,11 @@ CONSENT = "consent.json"  # in a repository's state directory: what the user has
 
 
 def state_root() -> Path:
-    return platformdirs.user_state_path(APP)
+    return platformdirs.user_state_path(APP).absolute()  # a relative one could begin with a dash
 
 
 def cache_root() -> Path:
-    return platformdirs.user_cache_path(APP)
+    return platformdirs.user_cache_path(APP).absolute()
 
 
 def config_file() -> Path:

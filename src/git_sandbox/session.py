@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import capped, files, process, signals
+from git_sandbox import arguments, capped, files, process, signals
 from git_sandbox.beside import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.text import printable
@@ -83,14 +83,14 @@ def config(
     rows = {
         "IgnoreUnknown": "WarnWeakCrypto",
         "HostName": f"sandbox-{name}",
-        "User": user,
+        "User": arguments.ssh_word(user),
         "ProxyCommand": f"{proxy} {channel.kind} {shlex.quote(channel.path)} {channel.port}".replace("%", "%%")
         + (f" {shlex.quote(runtime)}".replace("%", "%%") if lasting else ""),
         "ProxyUseFdpass": "yes",
-        "IdentityFile": f'"{keys.login}"',
+        "IdentityFile": arguments.ssh(str(keys.login)),
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
-        "UserKnownHostsFile": f'"{keys.known_hosts}"',
+        "UserKnownHostsFile": arguments.ssh(str(keys.known_hosts)),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "PreferredAuthentications": "publickey",
@@ -101,8 +101,8 @@ def config(
         "LogLevel": "ERROR",
         "SendEnv": " ".join(SENT),
     }
-    sockets = [("ControlPath", f'"{control}"', runtime)]
-    sockets += [("ForwardAgent", f'"{agent}"', os.path.dirname(agent))] if agent else []  # noqa: PTH120 - as it stands
+    sockets = [("ControlPath", arguments.ssh(str(control)), runtime)]
+    sockets += [("ForwardAgent", arguments.ssh(agent), os.path.dirname(agent))] if agent else []  # noqa: PTH120 - as it stands
     lines = [f"Host sandbox-{name}", *(f"  {key} {value}" for key, value in rows.items())]
     for key, value, above in sockets:
         lines += [_proved(name, above)] if lasting else []
@@ -110,6 +110,8 @@ def config(
     lines += [f"Match originalhost sandbox-{name}"] if lasting else []
     lines += ["  ControlPath none"] if lasting else []  # one of the user's own would be for other hosts
     lines.append("  ForwardAgent no")  # the first value of a setting counts
+    if any("\n" in line or "\r" in line for line in lines):  # of a socket's path, in the words of ProxyCommand
+        raise SessionError("ssh cannot be told of a path with a line break", hint="set XDG_RUNTIME_DIR to another one")
     return "\n".join([*lines, ""])
 
 

@@ -63,7 +63,7 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
 
 def _workshop_root() -> Path:
     """Where confined builds happen: not in a private home, which the namespace's root cannot enter."""
-    return Path(os.environ.get("TMPDIR") or "/var/tmp")  # noqa: S108 - mkdtemp makes a name of its own there
+    return Path(os.environ.get("TMPDIR") or "/var/tmp").absolute()  # noqa: S108 - mkdtemp makes a name of its own there
 
 
 def _namespace() -> IdSpace | None:

@@ -172,7 +172,7 @@ def _agent(settings: Settings, host: Mapping[str, str]) -> str:
     place = host.get("SSH_AUTH_SOCK", "")
     with contextlib.suppress(OSError):
         if place and Path(place).is_socket():
-            return place
+            return os.fspath(Path(place).absolute())  # ssh takes what begins with `$` for a variable's name
     raise UsageError(
         "there is no ssh agent to forward", cause="SSH_AUTH_SOCK names no socket", hint="eval $(ssh-agent)"
     )

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import arguments, process
 from git_sandbox.errors import HostResourceError, SandboxError, UsageError
 from git_sandbox.git.census import Census
 from git_sandbox.text import one_line, printable
@@ -46,5 +46,5 @@ def argv(source: Path, target: Path, *, inodes: int, size: int, owner: str) -> l
     return [
         "mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-I", "256", "-N", str(inodes),
         "-m", "0", "-L", "sandbox-mount", "-E", f"lazy_itable_init=1,nodiscard,root_owner={owner}",
-        "-d", os.fspath(source), os.fspath(target), f"{size >> 10}k",
+        "-d", arguments.path(source), arguments.path(target), f"{size >> 10}k",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import arguments, process
 from git_sandbox.errors import HostResourceError, SandboxError
 from git_sandbox.text import printable
 from git_sandbox.transport import qcow2
@@ -53,7 +53,7 @@ def argv(staging: Path, target: Path, *, inodes: int, size: int) -> list[str]:
     return [
         "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-N", str(inodes), "-m", "0",
         "-L", "sandbox-work", "-E", features,
-        "-d", str(staging), str(target), f"{size >> 10}k",
+        "-d", arguments.path(staging), arguments.path(target), f"{size >> 10}k",
     ]  # fmt: skip
 
 

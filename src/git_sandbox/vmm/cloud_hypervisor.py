@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from git_sandbox import capped
+from git_sandbox import arguments, capped
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import cloud_hypervisor_state, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
@@ -39,7 +39,15 @@ def explain(status: int) -> str:
 
 def argv(api: Path, events: int) -> list[str]:
     """The command line: an empty VMM with an API. `events`: descriptor for its stream of events."""
-    return [PROGRAM, "--api-socket", f"path={api}", "--event-monitor", f"fd={events}", "--seccomp", "true"]
+    return [
+        PROGRAM,
+        "--api-socket",
+        f"path={arguments.cloud_hypervisor(str(api))}",
+        "--event-monitor",
+        f"fd={events}",
+        "--seccomp",
+        "true",
+    ]
 
 
 def config(spec: MachineSpec, vsock: Path, share: Path | None = None, *, landlock: bool) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import capped, process
+from git_sandbox import arguments, capped, process
 from git_sandbox.channel import UNIX, VSOCK
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.text import printable
@@ -65,15 +65,15 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
     machine = platform.machine()
     words = [
         binary(machine),
-        "-name", spec.name.replace(",", ",,"),
+        "-name", arguments.qemu(spec.name),
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", _MACHINE.get(machine, _MACHINE["x86_64"]),
         "-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi",
         "-cpu", "host" if accelerator == "kvm" else "max",
         "-smp", str(spec.cpus),
         "-m", f"{spec.memory}M",
-        "-kernel", str(spec.kernel),
-        "-initrd", str(spec.initrd),
+        "-kernel", arguments.path(spec.kernel),
+        "-initrd", arguments.path(spec.initrd),
         "-append", " ".join((f"console={console_device()}", *spec.cmdline)),
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
@@ -132,7 +132,7 @@ def _share(share: Share, descriptor: int, memory: int) -> list[str]:
     return [
         "-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "memory-backend=ram",
         "-chardev", f"socket,id=share,fd={descriptor}",
-        "-device", f"vhost-user-fs-pci,chardev=share,tag={share.tag},queue-size={virtiofs.QUEUE}",
+        "-device", f"vhost-user-fs-pci,chardev=share,tag={arguments.qemu(share.tag)},queue-size={virtiofs.QUEUE}",
     ]  # fmt: skip
 
 
