@@ -89,6 +89,12 @@ ROWS = (
         kind="list",
         free=(ANY,),
     ),
+    Row(
+        "git_extra",
+        "",
+        "what goes in of `.git` although git does not know it: names of files and settings, with * (svn, my.key)",
+        kind="list",
+    ),
     Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes"), free=(ANY,)),
     Row(
         "env",
@@ -152,6 +158,7 @@ class Settings:
     dirty: str
     ignored: str
     exclude: tuple[str, ...]
+    git_extra: tuple[str, ...]
     auto_push: str  # no | yes
     env: tuple[str, ...]
     env_file: tuple[str, ...]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.git.configfilter import Place, filtered, without_userinfo
+from git_sandbox.git.configfilter import Place, filtered
 from git_sandbox.git.configtext import Pair
+from git_sandbox.git.urls import without_userinfo
 
 PLACE = Place(
     Path("/host/repo/.git/config"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support import placetable
 from support.gitrepo import GitRepo
 from support.pace import SLOWNESS
 from support.vm import SANDBOX, Sandboxes, wait_for
@@ -71,6 +72,10 @@ def test_options_and_everyone_who_speaks_ssh(boxes: Sandboxes, tmp_path: Path) -
         with socket.create_connection(("127.0.0.1", number), 20) as web:
             web.sendall(b"GET /setup-ran HTTP/1.0\r\n\r\n")
             assert web.makefile("rb").read().endswith(b"/workspace\n")
+        table = placetable.check(
+            state=boxes.state / "git-sandbox", cache=tmp_path / "none", runtime=boxes.runtime / "git-sandbox"
+        )
+        assert {"STATE/*/*/ssh_config", "STATE/*/*/keys", "RUNTIME/**"} <= table
         _ssh(boxes, tmp_path)
         _copies(boxes, tmp_path)
         assert "/tmp/setup-ran" in boxes.ok("stop", "vm-1").text, "what only the disk has is said"

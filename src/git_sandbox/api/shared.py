@@ -32,6 +32,7 @@ class Given(TypedDict, total=False):
     dirty: str
     ignored: str
     exclude: Sequence[str]
+    git_extra: Sequence[str]
     auto_push: str
     env: Mapping[str, str]
     env_file: Sequence[str]

@@ -24,8 +24,8 @@ from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "image",
-    "packages", "ignored", "exclude", "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish",
-    "ssh_agent", "cow", "workdir", "stop_timeout", "boot_timeout",
+    "packages", "ignored", "exclude", "git_extra", "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount",
+    "publish", "ssh_agent", "cow", "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import configcopy, filecopy, gitdirs, secrets
 from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.configcopy import Adapted
 from git_sandbox.git.gitcopy import GitDirCopy
+from git_sandbox.git.gitfiles import GitFiles
 from git_sandbox.git.ledger import Ledger, Moved
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Head
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from git_sandbox.git.repo import Repository
 
 WORTH_SAYING = 64 << 20  # bytes; less is copied before anybody could read it
+_NAMED = 10  # strangers in one sentence
 SPARE = 16 * 1024 * 1024  # bytes beyond the counted ones: directories of the copy, files that grow meanwhile
 
 
@@ -76,21 +79,24 @@ def capture(
     if ledger.base is None:
         _require_space(repo, target, found)
     warnings = [*found.warnings]
+    left: list[str] = []
     inside = tuple(each for each in found.git_dirs if each.shared)
     for git_dir in found.git_dirs:
         if git_dir.shared:
             continue
         say(f"Copying {one_line(git_dir.target)}")
         copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, ledger=ledger)
+        copy.files = GitFiles(policy.git_extra, configcopy.named(git_dir))
         copy.inside = tuple((each, target / each.target) for each in inside if each.common == git_dir.common)
         copy.run()
         warnings += copy.warnings
+        left += [f"{git_dir.target}/{path}" for path in copy.files.left]
     say("Copying the worktree")
     denied = _copy_worktree(repo.worktree, target, found, policy, ledger=ledger, say=say)
     if ledger.base is not None:
         warnings += secrets.note(ledger.suspects(), found.git_dirs)
-    settings, unusable = _adapt(found.git_dirs, repo, target, whole=ledger.base is None)
-    warnings += unusable
+    adapted = _adapt(found.git_dirs, repo, target, policy, whole=ledger.base is None)
+    warnings += [*adapted.unread, *_strangers(left, adapted.unknown)]
     for path, git_dir_path in found.aliases.items():
         _alias(target / path, target / git_dir_path)
     filecopy.clone_directory(repo.worktree, target)
@@ -101,7 +107,7 @@ def capture(
         index=target / ".git" / "index",
         skipped=(*found.unreadable, *found.special, *denied),
         warnings=tuple(warnings),
-        settings_left_out=settings,
+        settings_left_out=tuple(dict.fromkeys(adapted.dropped)),
         bytes=found.bytes,
         inodes=found.inodes,
         git_dirs=found.git_dirs,
@@ -182,23 +188,31 @@ def _alias(place: Path, git_dir: Path) -> None:
 
 
 def _adapt(
-    git_dirs: tuple[GitDir, ...], repo: Repository, target: Path, *, whole: bool
-) -> tuple[tuple[str, ...], list[str]]:
-    """Make the copies find each other, and take from their configuration what must stay here. Names of settings that
-    stayed, and what cannot be read.
-    """
-    settings: dict[str, None] = {}
-    unusable: list[str] = []
+    git_dirs: tuple[GitDir, ...], repo: Repository, target: Path, policy: CapturePolicy, *, whole: bool
+) -> Adapted:
+    """Make the copies find each other, and take from their configuration what must stay here."""
+    adapted = Adapted()
     roots = _roots(git_dirs, repo, target)
     for git_dir in git_dirs:
-        dropped, unread = configcopy.adapt(git_dir, target, roots)
-        settings |= dict.fromkeys(dropped)
-        unusable += unread
+        one = configcopy.adapt(git_dir, target, roots, policy.git_extra)
+        adapted.dropped += one.dropped
+        adapted.unknown += one.unknown
+        adapted.unread += one.unread
         if git_dir.checkout and not git_dir.target.endswith("/.git"):
             gitfile = target / git_dir.checkout / ".git"
             if whole or os.path.lexists(gitfile):  # else it is as the base has it
                 _point(gitfile, target / git_dir.target, git_dir.worktree)
-    return tuple(settings), unusable
+    return adapted
+
+
+def _strangers(files: list[str], settings: list[str]) -> list[str]:
+    """One sentence about what git does not know, if there is any."""
+    words = [*(one_line(each) for each in files), *dict.fromkeys(f"setting {one_line(each)}" for each in settings)]
+    if not words:
+        return []
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    hint = "the setting `git-extra` takes such files and settings along"
+    return [f"not copied, because git does not know it: {', '.join(words[:_NAMED])}{more}; {hint}"]
 
 
 def _roots(git_dirs: tuple[GitDir, ...], repo: Repository, target: Path) -> tuple[tuple[Path, Path], ...]:

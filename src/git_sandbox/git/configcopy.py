@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import configtext
+from git_sandbox.git import configtext, urls
 from git_sandbox.git.command import HERMETIC, Git
-from git_sandbox.git.configfilter import Place, filtered, without_userinfo
+from git_sandbox.git.configfilter import FROM_FILE, FROM_WORKTREE, Filtered, Place, filtered
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -20,17 +23,65 @@ if TYPE_CHECKING:
 
 Roots = tuple[tuple[Path, Path], ...]
 _FILES = ("config", "config.worktree")
+_MAX_INCLUDED = 64  # files; git itself stops at ten levels
+_NAMES = re.compile(rb"(?i)(?:path|file|template|storage)\s*=")
 _LEGACY = ("remotes", "branches")  # one file of URLs per remote; read by git to this day
 
 
-def adapt(git_dir: GitDir, target: Path, roots: Roots) -> tuple[list[str], list[str]]:
-    """Filter every configuration file in the copy of `git_dir`; returns the names of settings left out or changed, and
-    what is wrong with files that git cannot read: nobody can say what secrets those hold, and they stay here. Raises
-    RepositoryError for those of the repository itself.
+@dataclass
+class Adapted:
+    """What became of settings, by their names, never values: `dropped` were left out or changed, `unknown` are those of
+    them that git does not know. `unread`: what is wrong with files that git cannot read.
+    """
+
+    dropped: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+def named(git_dir: GitDir) -> frozenset[str]:
+    """Paths in a git directory on the host that its own configuration names: included files, hooks, a template.
+
+    Relative to the directory that has them. What git cannot read names nothing.
+    """
+    found: set[str] = set()
+    done: set[Path] = set()
+    todo = [git_dir.common / "config", git_dir.private / "config.worktree"]
+    while todo and len(done) < _MAX_INCLUDED:
+        file = todo.pop()
+        if file in done or not file.is_file():
+            continue
+        done.add(file)
+        for path, is_config in _paths(file, git_dir):
+            for root in {git_dir.common, git_dir.private}:
+                if path.is_relative_to(root) and path != root:
+                    found.add(os.fspath(path.relative_to(root)))
+                    todo += [path] if is_config else []
+    return frozenset(found)
+
+
+def _paths(file: Path, git_dir: GitDir) -> Iterator[tuple[Path, bool]]:
+    """The paths that one file names, and whether each is configuration, too."""
+    with contextlib.suppress(OSError, RepositoryError, ValueError):
+        if not _NAMES.search(file.read_bytes()):  # most name none, and git need not be asked
+            return
+        base = Path(os.path.realpath(git_dir.worktree or git_dir.common))
+        for key, value in read(file, git_dir.private):
+            section, _, name = configtext.split_key(key)
+            short = f"{section}.{name}".lower()
+            from_file = short in FROM_FILE
+            if value and (from_file or short in FROM_WORKTREE):
+                start = file.parent if from_file else base
+                path = os.path.normpath(start / os.path.expanduser(value))  # noqa: PTH111 - a value, `~` as git reads it
+                yield Path(path), short.startswith("include")
+
+
+def adapt(git_dir: GitDir, target: Path, roots: Roots, extra: tuple[str, ...] = ()) -> Adapted:
+    """Filter every configuration file in the copy of `git_dir`. A file that git cannot read stays here: nobody can say
+    what secrets it holds. Raises RepositoryError for those of the repository itself. `extra`: see `filtered`.
     """
     copy = target / git_dir.target
-    dropped: list[str] = []
-    unread: list[str] = []
+    adapted = Adapted()
     done: set[Path] = set()
     todo = [copy / name for name in _FILES]
     while todo:
@@ -39,33 +90,36 @@ def adapt(git_dir: GitDir, target: Path, roots: Roots) -> tuple[list[str], list[
             continue
         done.add(file)
         try:
-            names, included = _rewrite(file, copy, git_dir, roots)
+            result, included = _rewrite(file, copy, git_dir, roots, extra)
         except (RepositoryError, ValueError) as error:
             if git_dir.target == ".git":  # then git cannot use it here, either
                 raise
             file.unlink()
             where = one_line(os.path.relpath(file, target))
-            unread.append(f"{where} stays here, because git cannot read it ({one_line(_why(error))})")
+            adapted.unread.append(f"{where} stays here, because git cannot read it ({one_line(_why(error))})")
             continue
-        dropped += names
+        adapted.dropped += result.dropped
+        adapted.unknown += result.unknown
         todo += included
     _place_worktree(git_dir, target)
     for directory in _LEGACY:
         _clean_legacy(copy / directory)
-    return dropped, unread
+    return adapted
 
 
 def _why(error: Exception) -> str:
     return (error.cause if isinstance(error, RepositoryError) else "") or str(error)
 
 
-def _rewrite(file: Path, copy: Path, git_dir: GitDir, roots: Roots) -> tuple[tuple[str, ...], list[Path]]:
+def _rewrite(
+    file: Path, copy: Path, git_dir: GitDir, roots: Roots, extra: tuple[str, ...]
+) -> tuple[Filtered, list[Path]]:
     """What was dropped from one file, and which other files of this git directory it includes."""
     pairs = read(file, copy)
     place = Place(git_dir.common / file.relative_to(copy), git_dir.worktree or git_dir.common, roots)
-    result = filtered(pairs, place, bare=git_dir.worktree is None)
+    result = filtered(pairs, place, bare=git_dir.worktree is None, extra=extra)
     _replace(file, result.pairs)
-    return result.dropped, list(_included(result.pairs, file, copy))
+    return result, list(_included(result.pairs, file, copy))
 
 
 def _included(pairs: tuple[Pair, ...], file: Path, copy: Path) -> Iterator[Path]:
@@ -110,4 +164,4 @@ def _clean_legacy(directory: Path) -> None:
     for file in directory.rglob("*") if directory.is_dir() and not directory.is_symlink() else ():
         if _ours(file, directory):
             text = file.read_bytes().decode("utf-8", "surrogateescape")
-            file.write_bytes(without_userinfo(text).encode("utf-8", "surrogateescape"))
+            file.write_bytes(urls.cleaned(text).encode("utf-8", "surrogateescape"))

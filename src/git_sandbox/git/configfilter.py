@@ -1,14 +1,19 @@
 """A repository's own configuration, without secrets and without what only works on the host.
 
+Left out, because nobody knows what it is: every setting that is not in `data/git-settings.txt` or the user's setting
+    `git_extra`. Tools keep accounts in sections of their own (jira, my.authorization).
 Left out, because it is a secret or leads to one:
-    credential.*, and every variable whose name ends in pass, password, passphrase, token, secret, apiKey, privateKey
-        (sendemail.smtpPass, github.token)
+    credential.*, and every variable whose name ends in pass, password, passphrase, pat, pin, or has token, secret,
+        authorization, credential, cookie, apiKey, privateKey in it (sendemail.smtpPass)
+    values with a token that is marked as one (ghp_…), and commands (aliases, drivers) that name a header, a token or a
+        password
     http.extraHeader, cookieFile, saveCookies, sslKey, sslCert, proxySSLKey, proxySSLCert, also per URL
     user.signingKey, gpg.*, commit.gpgSign, tag.gpgSign, tag.forceSignAnnotated, push.gpgSign: keys never go along
     a key with a secret URL in its middle, e.g. url.https://token@host/.insteadOf
     comments: nobody can tell what they hold
 Changed:
-    URLs in values (remote.*.url, pushurl, http.proxy) lose their userinfo; ssh://git@host keeps the name, which is
+    URLs in values (remote.*.url, pushurl, http.proxy) lose their userinfo and what is not known to be harmless of a
+        query; ssh://git@host keeps the name, which is
         no secret there, while a web URL's can be a token
     core.fsmonitor=false: it names a host program, or a daemon that knows the host's files
     core.bare=false where there is a worktree: the repository of linked worktrees is often bare
@@ -30,10 +35,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_sandbox.git import urls
 from git_sandbox.git.configtext import split_key
+from git_sandbox.git.urls import holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,23 +57,46 @@ _DROPPED = frozenset({
     "push.gpgsign", "http.extraheader", "http.cookiefile", "http.savecookies", "http.sslkey", "http.sslcert",
     "http.proxysslkey", "http.proxysslcert", "receive.certnonceseed", "extensions.relativeworktrees",
 })  # fmt: skip
-_FROM_FILE = frozenset({"include.path", "includeif.path", "lfs.storage"})  # relative to the file that names them
-_FROM_WORKTREE = frozenset({
+FROM_FILE = frozenset({"include.path", "includeif.path", "lfs.storage"})  # relative to the file that names them
+FROM_WORKTREE = frozenset({
     "core.hookspath", "core.excludesfile", "core.attributesfile", "commit.template", "blame.ignorerevsfile",
+    "mailmap.file",
 })  # fmt: skip
-_SECRET_NAME = re.compile(r"(?:pass|passwd|password|passphrase|token|secret|apikey|privatekey)\Z", re.IGNORECASE)
-# The authority of a URL ends at the first slash; everything up to its last @ is userinfo (RFC 3986).
-_WEB_USERINFO = re.compile(r"(?P<scheme>\b(?:https?|ftps?)://)[^/?#\s]*@", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^/?#\s:@]*):[^/?#\s]*@", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:pass|passwd|password|passphrase|\bpat|\bpin)\Z|token\Z|secret|authorization|credentials?\Z|cookie|api-?key"
+    r"|private-?key|oauth",
+    re.IGNORECASE,
+)
+# Settings whose value is a command line, which can have anything in it.
+_COMMAND = re.compile(
+    r"alias\..* | (filter|diff|merge|difftool|mergetool|guitool|browser|man|hook|trailer|lfs\.customtransfer)\..*"
+    r" | .*\.(cmd|command|textconv|external|helper|uploadpack|receivepack|update|url|pushurl|args|diffFilter)"
+    r" | pager\..*",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_SECRET_WORDS = re.compile(
+    r"authorization|\bbearer\b|extraheader|token\b|token=|passw|secret|api[-_]?key|credential", re.IGNORECASE
+)
+_PER_NAME = frozenset({"http", "sendemail"})  # a variable of theirs can be for one URL or one identity
 
 
-def without_userinfo(text: str) -> str:
-    """`text` with no password in any URL of it, and no user name in those of the web, where it can be a token."""
-    return _PASSWORD.sub(r"\g<scheme>\g<user>@", _WEB_USERINFO.sub(r"\g<scheme>", text))
+@cache
+def _git_settings() -> tuple[frozenset[str], tuple[str, ...]]:
+    """What is in the list: names, and patterns."""
+    text = (files("git_sandbox") / "data" / "git-settings.txt").read_text("utf-8")
+    rows = [line for line in text.split("\n") if line and not line.startswith("#")]
+    return frozenset(rows), tuple(row for row in rows if "*" in row)
 
 
-def holds_secret(text: str) -> bool:
-    return without_userinfo(text) != text
+def known(key: str) -> bool:
+    """Is this a setting of git, or of a tool whose settings git needs?"""
+    section, sub, name = split_key(key)
+    names, patterns = _git_settings()
+    short = f"{section}.{name}".lower()
+    if sub is None or section.lower() in _PER_NAME:
+        return short in names or any(fnmatchcase(short, each) for each in patterns if each.count(".") == 1)
+    folded = f"{section}.*.{name}".lower()
+    return folded in names or any(fnmatchcase(folded, each) for each in patterns)
 
 
 def secret_key(key: str) -> bool:
@@ -102,37 +135,52 @@ class Place:
 class Filtered:
     pairs: tuple[Pair, ...]
     dropped: tuple[str, ...]  # `section.variable` of what was left out or changed; never a value
+    unknown: tuple[str, ...] = ()  # those of them that nobody knows
 
 
-def filtered(pairs: Iterable[Pair], place: Place, *, bare: bool) -> Filtered:
-    """The settings for the copy. `bare` keeps core.bare as it is, for a repository without a worktree here."""
+def filtered(pairs: Iterable[Pair], place: Place, *, bare: bool, extra: tuple[str, ...] = ()) -> Filtered:
+    """The settings for the copy. `bare` keeps core.bare as it is, for a repository without a worktree here. `extra`:
+    patterns of `section.variable`, of settings that go in although git does not know them.
+    """
     kept: list[Pair] = []
     dropped: dict[str, None] = {}
+    unknown: dict[str, None] = {}
     for pair in pairs:
+        section, _, name = split_key(pair[0])
+        if not known(pair[0]) and not any(fnmatchcase(f"{section}.{name}".lower(), each.lower()) for each in extra):
+            unknown[f"{section}.{name}"] = dropped[f"{section}.{name}"] = None
+            continue
         result = _decide(pair, place, bare=bare)
         if result is not None:
             kept.append(result)
-        section, _, name = split_key(pair[0])
         if result != pair and f"{section}.{name}" not in ("core.worktree", "core.bare"):
             dropped[f"{section}.{name}"] = None
-    return Filtered(tuple(kept), tuple(dropped))
+    return Filtered(tuple(kept), tuple(dropped), tuple(unknown))
 
 
 def _decide(pair: Pair, place: Place, *, bare: bool) -> Pair | None:
     key, value = pair
     section, _, name = split_key(key)
     short = f"{section}.{name}".lower()
-    if secret_key(key):
+    if secret_key(key) or (value and _secret_value(key, value)):
         return None
     if short == "core.fsmonitor" or (short == "core.bare" and not bare):
         return key, "false"
     if value is None:
         return pair
-    if short in _FROM_FILE:
+    if short in FROM_FILE:
         return _path(key, value, place, place.file.parent)
-    if short in _FROM_WORKTREE:
+    if short in FROM_WORKTREE:
         return _path(key, value, place, place.base)
-    return key, without_userinfo(value)
+    return key, urls.cleaned(value)
+
+
+def _secret_value(key: str, value: str) -> bool:
+    """Is a token in it, or is it a command line that says so? The URLs in it are cleaned anyway."""
+    if urls.marked(value):
+        return True
+    words = len(value.split()) > 1 and _COMMAND.fullmatch(key) is not None
+    return words and _SECRET_WORDS.search(urls.cleaned(value)) is not None
 
 
 def _path(key: str, value: str, place: Place, base: Path) -> Pair | None:

@@ -13,10 +13,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from git_sandbox.git.gitfiles import STORED
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from git_sandbox.git.gitdirs import GitDir
+    from git_sandbox.git.gitfiles import GitFiles
 
 STORES = ("objects", "lfs", "annex")  # large, and only ever added to: copied after everything else
 _NEVER = re.compile(
@@ -24,7 +27,6 @@ _NEVER = re.compile(
       | commondir | gitdir | locked           # what makes a worktree a linked one
       | sandbox-id                            # which repository of the host's this is: `identity.FILE`
       | gc\.pid | fsmonitor--daemon.* | .*\.lock
-      | \.?git-credentials | credentials      # where `credential.helper=store --file` is known to be pointed at
     """,
     re.VERBOSE,
 )
@@ -38,6 +40,7 @@ _PER_WORKTREE_BELOW = {
     "logs/refs": ("bisect", "worktree", "rewritten"),
     "info": ("sparse-checkout",),
 }
+_PSEUDO = re.compile(r"[A-Z][A-Z_]*")
 _LOCK = re.compile(r".*\.lock")
 OBJECT_LITTER = re.compile(r".*\.lock|tmp_.*|\.tmp-.*|incoming-.*")
 _LOCKED = ("refs", "logs", "reftable", "info", "rebase-merge", "rebase-apply", "sequencer")
@@ -60,15 +63,17 @@ _OBJECTS = re.compile(r"[0-9a-f]{2}|pack|info")
 _PACK = re.compile(r"(?:pack|multi-pack-index|tmp_|\.tmp-).*|.*\.lock")
 
 
-def state_lots(source: GitDir) -> Iterator[Lot]:
-    """Everything but `STORES`. Loose refs come before the rest: `pack-refs` moves them from here to there."""
-    yield from _lots(source.common, shared_only=source.linked)
+def state_lots(source: GitDir, files: GitFiles) -> Iterator[Lot]:
+    """Everything that `files` takes but `STORES`. Loose refs come before the rest: `pack-refs` moves them from here to
+    there.
+    """
+    yield from _lots(source.common, files, shared_only=source.linked)
     if source.linked:
-        yield from _lots(source.private, shared_only=False)
+        yield from _lots(source.private, files, shared_only=False)
 
 
-def _lots(root: Path, *, shared_only: bool) -> Iterator[Lot]:
-    entries = list(_entries(root, shared_only=shared_only))
+def _lots(root: Path, files: GitFiles, *, shared_only: bool) -> Iterator[Lot]:
+    entries = list(_chosen(root, files, _entries(root, shared_only=shared_only)))
     loose = [each for each in entries if each.startswith("refs/")]
     # HEAD as a link is not a place but a symbolic ref, as git wrote them before 2005 (core.preferSymlinkRefs).
     links = [each for each in entries if (root / each).is_symlink() and (each == "HEAD" or not _shared(root, each))]
@@ -81,16 +86,41 @@ def _entries(root: Path, *, shared_only: bool) -> Iterator[str]:
     for name in sorted(os.listdir(root)):  # noqa: PTH208 - names are wanted
         if _NEVER.fullmatch(name) or name in STORES or (shared_only and _PER_WORKTREE.fullmatch(name)):
             continue
-        if name in _PER_WORKTREE_BELOW and _opened(root, name):
+        if (name in _PER_WORKTREE_BELOW or name == "hooks") and _opened(root, name):
             yield from _children(root, name, shared_only=shared_only)
         else:
             yield name
 
 
+def _chosen(root: Path, files: GitFiles, entries: Iterable[str]) -> Iterator[str]:
+    taken = [each for each in entries if files.takes(root, each) and not _leads_nowhere(root, each)]
+    yield from taken
+    for path in sorted(files.named):
+        apart = any(path == each or path.startswith(f"{each}/") for each in (*taken, *STORES))
+        top = path.partition("/")[0]
+        if not apart and not _NEVER.fullmatch(top) and not _PER_WORKTREE.fullmatch(top) and _reached(root, path):
+            yield path
+
+
+def _leads_nowhere(root: Path, entry: str) -> bool:
+    """What git-new-workdir links to and the other repository has not got. A ref may be such a link."""
+    return (
+        "/" not in entry
+        and _PSEUDO.fullmatch(entry) is None
+        and os.path.lexists(root / entry)
+        and not (root / entry).exists()
+    )
+
+
+def _reached(root: Path, path: str) -> bool:
+    """Whether `path` exists below `root` without a link on the way, which could lead to anything of the user's."""
+    return os.path.lexists(root / path) and os.path.realpath(root / path) == os.path.join(os.path.realpath(root), path)  # noqa: PTH118
+
+
 def _children(root: Path, name: str, *, shared_only: bool) -> Iterator[str]:
     for child in sorted(os.listdir(root / name)):  # noqa: PTH208 - names are wanted
         path = f"{name}/{child}"
-        if shared_only and child in _PER_WORKTREE_BELOW[name]:
+        if shared_only and child in _PER_WORKTREE_BELOW.get(name, ()):
             continue
         if path == "logs/refs" and _opened(root, path):
             yield from _children(root, path, shared_only=shared_only)
@@ -114,9 +144,9 @@ def _shared(root: Path, entry: str) -> bool:
     return real == above / entry and (above / "HEAD").exists() and (above / "objects").is_dir()
 
 
-def private_entries(root: Path) -> list[str]:
+def private_entries(root: Path, files: GitFiles) -> list[str]:
     """What a linked worktree has of its own, without what makes it one."""
-    return sorted(name for name in os.listdir(root) if not _NEVER.fullmatch(name))  # noqa: PTH208 - names are wanted
+    return list(_chosen(root, files, _entries(root, shared_only=False)))
 
 
 def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
@@ -124,7 +154,8 @@ def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
     because `alternates` or a link named it.
     """
     names = (each.name for each in store.iterdir() if not each.is_symlink() or _elsewhere(each))
-    wanted = (name for name in names if not foreign or _OBJECTS.fullmatch(name))
+    known = _OBJECTS if foreign else STORED.get(store.name, _OBJECTS)
+    wanted = (name for name in names if known.fullmatch(name))
     return sorted(
         (name for name in wanted if not OBJECT_LITTER.fullmatch(name)), key=lambda name: (name == "pack", name)
     )

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import filecopy, flatten, gitdirs, gitvariables
+from git_sandbox.git import filecopy, flatten, gitdirs, gittexts, gitvariables
 from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.gitfiles import GitFiles
 from git_sandbox.git.ledger import Ledger
 from git_sandbox.guest.common import WORKSPACE
 from git_sandbox.text import one_line
@@ -45,6 +46,7 @@ class GitDirCopy:
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
+    files: GitFiles = field(default_factory=GitFiles)
     inside: tuple[tuple[GitDir, Path], ...] = ()  # linked worktrees that come along, and where each goes
 
     def run(self) -> None:
@@ -75,7 +77,7 @@ class GitDirCopy:
         raced |= stamp != self._stamp()
         if self.ledger.base is not None:
             self.ledger.require(not raced, "the repository changed while it was copied")
-        for each in list(flatten.litter(self.target)):
+        for each in [*flatten.litter(self.target), *self.files.strangers(self.target)]:
             remove_tree(each)
         filecopy.clone_directory(self.source.common, self.target)
         return not raced or self._complete()
@@ -91,12 +93,13 @@ class GitDirCopy:
             (self.target / "refs").mkdir(parents=True)  # git asks for both, even empty
             (self.target / "objects").mkdir()
             stamp = self._stamp()
-            for lot in flatten.state_lots(self.source):
+            for lot in flatten.state_lots(self.source, self.files):
                 _refuse(filecopy.copy(lot.root, self.target, lot.entries, *lot.options), lot.root)
             self._copy_given_index()
             self._copy_inside()
             if stamp == self._stamp():
                 break
+        gittexts.clean(self.target, *(target for _, target in self.inside))
         return stamp
 
     def _stamp(self) -> Stamp:
@@ -109,7 +112,7 @@ class GitDirCopy:
         """What each linked worktree inside has of its own: before any object, as all that names objects."""
         for each, target in self.inside:
             target.mkdir(parents=True)
-            entries = flatten.private_entries(each.private)
+            entries = flatten.private_entries(each.private, self.files)
             _refuse(filecopy.copy(each.private, target, entries), each.private)
             # Git before 2.48 wants the second one absolute.
             for name, text in (("commondir", "../.."), ("gitdir", f"{WORKSPACE}/{each.checkout}/.git")):

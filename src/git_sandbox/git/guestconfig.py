@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from git_sandbox import process
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import command, configtext
-from git_sandbox.git.configfilter import holds_secret, secret_key
+from git_sandbox.git.configfilter import secret_key
+from git_sandbox.git.urls import holds_secret
 from git_sandbox.text import printable
 
 if TYPE_CHECKING:

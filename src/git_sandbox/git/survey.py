@@ -33,7 +33,8 @@ class CapturePolicy:
     """What comes along. `leave_out` (absolute) defaults to our own state, for those whose home is a worktree.
 
     `exclude`: patterns as in .gitignore of untracked and ignored files that stay behind, whatever else would bring
-    them. `patience`: seconds to wait for a running git to let go of the repository.
+    them. `git_extra`: patterns of files in git directories, and of settings, that come along although git does
+    not know them. `patience`: seconds to wait for a running git to let go of the repository.
     """
 
     ignored: Literal["all", "none"] = "all"
@@ -41,6 +42,7 @@ class CapturePolicy:
     patience: float = 10.0
     leave_out: tuple[Path, ...] = field(default_factory=_own_directories)
     exclude: tuple[str, ...] = ()
+    git_extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import msgspec
 
 from git_sandbox import jsontext, paths
 
-SCHEMA = 4
+SCHEMA = 5
 UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
 _INFO = "base.json"
 

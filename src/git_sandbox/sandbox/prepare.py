@@ -104,7 +104,7 @@ def prepare(
     repo, settings = box.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
-    policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude)
+    policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude, git_extra=settings.git_extra)
     if share.wanted(settings.transport):
         made = shared.make(box, policy, settings, progress)
     else:

@@ -138,7 +138,8 @@ class _Task:
         repo = self.box.repo
         words = (
             bases.SCHEMA, repo.worktree, repo.git_dir, repo.common_dir, repo.object_format, self.settings.disk,
-            self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, os.getuid(), os.getgid(),
+            self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, self.policy.git_extra,
+            os.getuid(), os.getgid(),
         )  # fmt: skip
         return hashlib.sha256(repr(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 

@@ -1,0 +1,51 @@
+"""Files of a copied git directory in which git notes where something came from: URLs without their secrets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.errors import RepositoryError
+from git_sandbox.git import urls
+from git_sandbox.text import printable
+
+_NOTED = ("logs", "FETCH_HEAD", "MERGE_MSG", "SQUASH_MSG", "gc.log")
+
+
+def clean(*git_dirs: Path) -> None:
+    """Rewrite what holds a secret, in copies that nothing else has in common. Times and modes stay.
+
+    Not in packed-refs: git refuses it when there is any comment but its own.
+    """
+    places = [place for each in git_dirs for name in _NOTED if os.path.lexists(place := each / name)]
+    for path in _with_urls([each for each in places if not each.is_symlink()]):
+        _rewrite(path, urls.cleaned(text := _read(path)), text)
+
+
+def _with_urls(places: list[Path]) -> list[Path]:
+    """Files below `places` that have a URL in them: there can be a reflog for each of ten thousand refs."""
+    if not places:
+        return []
+    done = process.run(["grep", "-rlZF", "-e", "://", "--", *map(os.fspath, places)])
+    if done.returncode > 1:
+        raise RepositoryError("cannot look for URLs in the copy", cause=printable(done.complaint, limit=500))
+    found = [Path(os.fsdecode(each)) for each in done.stdout.split(b"\0") if each]
+    return [each for each in found if not each.is_symlink()]
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _rewrite(path: Path, text: str, before: str) -> None:
+    if text == before:
+        return
+    seen = path.stat()
+    fresh = path.with_name(f"{path.name}.lock")
+    fresh.write_bytes(text.encode("utf-8", "surrogateescape"))
+    fresh.chmod(seen.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(fresh, seen.st_uid, seen.st_gid)
+    os.utime(fresh, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    fresh.replace(path)
