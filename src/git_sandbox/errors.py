@@ -3,6 +3,7 @@
 SandboxError                       1   something failed that none of the kinds below names
 ├── UsageError                     2   arguments, settings or a name that cannot work
 ├── RepositoryError                10  no repository, bare, unreadable file, an operation git refuses
+├── LimitError                     10  what came out of a guest costs more memory, time or output than a look at it may
 ├── RequirementError               11  a program or host feature is missing or too old
 ├── ImageError                     12  the guest image could not be built or used
 ├── MachineError                   13  the virtual machine did not start, or died
@@ -41,6 +42,10 @@ class UsageError(SandboxError):
 class RepositoryError(SandboxError):
     exit_code = 10
     kind = "repository"
+
+
+class LimitError(RepositoryError):
+    kind = "limit"
 
 
 class RequirementError(SandboxError):

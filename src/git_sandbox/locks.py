@@ -5,9 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+
+from git_sandbox.errors import StateError
+
+BRIEFLY = 60.0  # seconds for a lock that is held while a file is written
+_FIRST_PAUSE = 0.005  # seconds between two looks; twice as long each time
+_LONGEST_PAUSE = 0.25
 
 
 def taken(handle: IO[str]) -> bool:
@@ -17,6 +24,39 @@ def taken(handle: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def awaited(
+    handle: IO[str] | IO[bytes] | int,
+    *,
+    within: float,
+    what: str,
+    shared: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Take the lock as soon as nobody has it; `say` hears of it when that is not at once.
+
+    `what` it is for ends the sentence "another command …". Raises StateError after `within` seconds: whoever has it may
+    be held up by a guest.
+    """
+    wanted = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    end, pause = time.monotonic() + within, _FIRST_PAUSE
+    while True:
+        try:
+            fcntl.flock(handle, wanted)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                hint = "wait for it, or end it; then try again"
+                raise StateError(
+                    f"another command {what}", cause=f"it has not ended for {within:g} s", hint=hint
+                ) from None
+        else:
+            return
+        if say is not None and pause >= _LONGEST_PAUSE:
+            say(f"Waiting: another command {what}")
+            say = None
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def there(handle: IO[str], path: Path) -> bool:

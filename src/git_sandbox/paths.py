@@ -222,6 +222,11 @@ class SandboxDir:
         return self.root / "control.lock"
 
     @property
+    def pushes(self) -> Path:
+        """What all pushes of the guest have cost so far (JSON)."""
+        return self.root / "pushes.json"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

@@ -54,6 +54,10 @@ class Completed:
         return self.stderr[-STDERR_LIMIT:].decode("utf-8", "replace").strip()
 
 
+class FloodError(SandboxError):
+    """A program said more than it may."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1)."""
@@ -61,11 +65,17 @@ class Limits:
     address_space: int | None = None  # bytes
     file_size: int | None = None  # bytes
     cpu: int | None = None  # seconds
+    data: int | None = None  # bytes that it allocates; files that it maps for reading do not count
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         options = [
             f"--{name}={value}:{value}"
-            for name, value in (("as", self.address_space), ("fsize", self.file_size), ("cpu", self.cpu))
+            for name, value in (
+                ("as", self.address_space),
+                ("fsize", self.file_size),
+                ("cpu", self.cpu),
+                ("data", self.data),
+            )
             if value is not None
         ]
         return ["prlimit", *options, "--", *argv] if options else list(argv)
@@ -242,7 +252,7 @@ class _Readers:
         """Both outputs of a child that has ended. Raises SandboxError when it said too much."""
         self.join(STOP_GRACE if self._flooded.is_set() else None)
         if self._flooded.is_set():
-            raise SandboxError(f"a program was stopped that said more than {self._most} bytes")
+            raise FloodError(f"a program was stopped that said more than {self._most} bytes")
         return self._kept["out"], self._kept["err"]
 
 
@@ -422,14 +432,22 @@ def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[in
     return child.pid
 
 
-def beginning(argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, str]) -> tuple[bytes, int | None]:
-    """The first `most` bytes of what a program prints, and its exit status; None: stopped for having more."""
-    with spawn(argv, cwd=cwd, env=env, stdout=PIPE) as child:
+def beginning(
+    argv: Sequence[str], most: int, *, cwd: Path, env: Mapping[str, str], limits: Limits = NO_LIMITS
+) -> tuple[Completed, bool]:
+    """The first `most` bytes of what a program prints, and whether that is all; else it was stopped."""
+    import tempfile  # late: `sandbox ls` does without
+
+    with (
+        tempfile.TemporaryFile() as said,
+        spawn(limits.wrap(argv), cwd=cwd, env=env, stdout=PIPE, stderr=said) as child,
+    ):
         found = child.stdout.read(most)
-        more = child.stdout.read(1)
-        if more:
-            return found, None
-        return found, child.wait()
+        more = bool(child.stdout.read(1))
+        status = 0 if more else child.wait() or 0
+        size = said.seek(0, os.SEEK_END)
+        said.seek(max(0, size - STDERR_LIMIT))
+        return Completed(tuple(argv), status, found, said.read()), not more
 
 
 PIPE = subprocess.PIPE

@@ -14,6 +14,7 @@ import msgspec
 from git_sandbox import locks, notices
 from git_sandbox import record as noted
 from git_sandbox.errors import HostResourceError
+from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.putback import PutBack, put_back
 from git_sandbox.git.repo import Repository
@@ -77,7 +78,8 @@ def _mended(repo: Repository, directory: SandboxDir) -> tuple[Record, Refs] | No
 def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefName, Oid]) -> Refs:
     """A mirror can bring another sandbox's refs of the same name over ours. Who moved them on purpose has one more."""
     values = set(replaced.values())
-    apart = {value for value in values if repo.git.try_run(*_REACHED, value, "--not", "--all", "--").stdout}
+    git = repo.git.within(PATIENT)
+    apart = {value for value in values if git.try_run(*_REACHED, value, "--not", "--all", "--").stdout}
     names = {_own(directory).other(f"replaced/{value[:12]}"): value for value in apart}
     done = put_back(repo.git, names).done
     if done:

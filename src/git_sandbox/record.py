@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext
+from git_sandbox import files, jsontext, locks
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.paths import SandboxDir
@@ -123,7 +122,7 @@ def changing(directory: SandboxDir) -> Iterator[None]:
     except OSError as error:
         raise _unwritable(directory, error) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.awaited(handle, within=locks.BRIEFLY, what="changes this sandbox's record")
         yield
     finally:
         os.close(handle)

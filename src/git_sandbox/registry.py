@@ -8,7 +8,6 @@ the one that is where, and what, was last seen keeps it, and the other gets an i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import files, jsontext, paths
+from git_sandbox import files, jsontext, locks, paths
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import gitdirs, identity
 from git_sandbox.git.identity import Place, RepositoryId
@@ -273,7 +272,7 @@ def _alone() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where nothing can be written, nobody does
             lock = stack.enter_context(open(paths.state_root() / ".registry.lock", "a", opener=files.private))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.awaited(lock, within=locks.BRIEFLY, what="looks for repositories")
         yield
 
 

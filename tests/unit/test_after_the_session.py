@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.cli import first
 from git_sandbox.session import terminal_reset
 from support.terminal import Terminal
 
@@ -34,3 +35,10 @@ def test_only_what_a_terminal_knows_is_said(term: str, knows: bool) -> None:
     said = terminal_reset(term)
     assert (b"\x1b]104" in said) is knows
     assert (said == b"") is (term in ("", "dumb"))
+
+
+def test_warnings_without_end_are_some_and_a_number() -> None:
+    told = first.warnings([f"tag {number} is a file" for number in range(20_000)])
+    assert len(told) == first.MAX_WARNINGS + 1
+    assert "and 19950 more" in told[-1]
+    assert len(first.warnings(["one", "two"])) == 2

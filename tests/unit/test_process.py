@@ -148,9 +148,10 @@ def test_listen_again_lets_a_second_signal_through() -> None:
 
 
 def test_only_the_beginning_of_endless_output_is_read(tmp_path: Path) -> None:
-    found, status = process.beginning(["yes"], 10_000, cwd=tmp_path, env=process.environment())
-    assert (len(found), status) == (10_000, None)
-    assert process.beginning(["printf", "abc"], 10, cwd=tmp_path, env=process.environment()) == (b"abc", 0)
+    found, whole = process.beginning(["yes"], 10_000, cwd=tmp_path, env=process.environment())
+    assert (len(found.stdout), whole) == (10_000, False)
+    found, whole = process.beginning(["printf", "abc"], 10, cwd=tmp_path, env=process.environment())
+    assert (found.stdout, found.returncode, whole) == (b"abc", 0, True)
 
 
 def test_a_capped_log_keeps_what_children_say_and_no_more(tmp_path: Path) -> None:

@@ -123,6 +123,29 @@ def test_a_sign_of_life_is_waited_for_not_as_long_as_the_reply() -> None:
     assert silent.value.cause == "no byte arrived for 0.1 s"
 
 
+def test_a_guest_that_trickles_holds_nobody_up() -> None:
+    """Something comes all the time, but neither a reply before its time, nor one at a pace."""
+    limits = StreamLimits(idle=0.3, begin=0.5, pace=1000, overall=60.0)
+
+    def trickle(sock: socket.socket, begin: bytes, each: bytes) -> None:
+        sock.sendall(begin)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            sock.sendall(each)
+            time.sleep(0.02)
+
+    for begin, each in ((b"", b"\n"), (b"%s", b"\n"), (b"%s", pieces(b"x"))):
+
+        def answer(sock: socket.socket, nonce: str, begin: bytes = begin, each: bytes = each) -> None:
+            trickle(sock, header(nonce) if begin else b"", each)
+
+        started = time.monotonic()
+        with pytest.raises(CollectError) as caught:
+            talk(answer, limits)
+        assert time.monotonic() - started < 10
+        assert "took longer than" in caught.value.cause or "was announced" in caught.value.cause
+
+
 def test_too_much_of_it_is_refused() -> None:
     refused(replies(lambda nonce: b"x" * 200_000 + header(nonce) + end()), "do not belong")
 

@@ -12,6 +12,7 @@ import click
 
 from git_sandbox.cli import words
 from git_sandbox.cli.choices import choose, shown_again
+from git_sandbox.errors import LimitError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -132,5 +133,9 @@ def _some(lines: list[str]) -> None:
 
 
 def _stat(git: Git, before: Oid, after: Oid) -> None:
-    raw, whole = git.beginning(*review.diff_argv(before, after, style=review.Style.STAT), most=MOST)
-    click.echo(printable(raw).rstrip() + ("" if whole else "\n…"), err=True)
+    try:
+        found = review.difference(git, before, after, style=review.Style.STAT, most=MOST)
+    except LimitError as error:
+        click.echo(f"({error.message})", err=True)
+        return
+    click.echo(printable(found.raw).rstrip() + ("" if found.whole else "\n…"), err=True)

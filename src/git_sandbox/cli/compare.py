@@ -52,6 +52,7 @@ def _sibling(repo: Repository, name: str) -> Sibling:
 
 def _lines(found: Comparison) -> list[str]:
     lines = [line for pair in found.pairs for line in _pair(pair)]
+    lines += [f"{name}: changed too much to be compared" for name in found.left_out]
     return [*lines, "", "Merge in this order:", *(_step(number, step) for number, step in enumerate(found.order, 1))]
 
 
@@ -59,6 +60,8 @@ def _pair(pair: Pair) -> list[str]:
     who = f"{pair.one} and {pair.other}: "
     if pair.unrelated:
         return [f"{who}no commit in common"]
+    if pair.too_large:
+        return [f"{who}too large to be merged only for a look"]
     if pair.conflicts:
         return [click.style(f"{who}conflict in {_named(pair.conflicts)}", fg="red")]
     return [f"{who}no conflict" + (f"; both changed {_named(pair.both)}" if pair.both else "")]
@@ -68,6 +71,8 @@ def _step(number: int, step: Step) -> str:
     line = f"  {number}. {step.id}"
     if step.unrelated:
         return f"{line}  (no commit in common with HEAD: `sandbox merge --branch NAME {step.id}`)"
+    if step.too_large:
+        return f"{line}  (too large to be merged only for a look)"
     return f"{line}  (conflict in {_named(step.conflicts)})" if step.conflicts else line
 
 

@@ -10,7 +10,7 @@ import click
 
 from git_sandbox.cli import common, pager
 from git_sandbox.cli.result import Result
-from git_sandbox.errors import IntegrateError, UsageError
+from git_sandbox.errors import IntegrateError, LimitError, UsageError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
@@ -22,7 +22,7 @@ from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
 from git_sandbox.text import printable
 
-MOST = 32 << 20  # bytes of a difference that are read: a small pack can hold one without end
+MOST = 16 << 20  # bytes of a difference that are read: a small pack can hold one without end
 
 
 @click.command("diff")
@@ -106,10 +106,10 @@ class _Part:
 
 
 def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str = "", note: str = "") -> _Part:
-    raw, whole = git.beginning(*review.diff_argv(before, after, style=asked.style, paths=asked.paths), most=MOST)
-    notes = [note] if note else []
-    notes += [] if whole else [f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat"]
-    return _Part(before, after, printable(raw).rstrip("\n"), whole, heading, tuple(notes))
+    found = review.difference(git, before, after, style=asked.style, paths=asked.paths, most=MOST)
+    notes = [each for each in (note, found.note) if each]
+    notes += [] if found.whole else [f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat"]
+    return _Part(before, after, printable(found.raw).rstrip("\n"), found.whole, heading, tuple(notes))
 
 
 def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
@@ -138,7 +138,7 @@ def _merge(asked: _Asked, head: Oid) -> _Part:
             if seen.before == seen.after and found.base.commit != head:
                 note = "nothing is left to merge: --from-base shows what the sandbox committed"
             return _compared(asked, seen.git, seen.before, seen.after, note=note)
-    except IntegrateError as error:
+    except (IntegrateError, LimitError) as error:
         return _span(asked, Span.BASE, f"shown from the base, because it cannot be merged as it is: {error.message}")
 
 

@@ -11,6 +11,8 @@ from git_sandbox.sandbox.options import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 
+MAX_WARNINGS = 50
+
 
 def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     """Before the first image build: what will happen, and how much is fetched."""
@@ -24,4 +26,6 @@ def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
 
 
 def warnings(texts: Sequence[str]) -> list[str]:
-    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in texts]
+    """At most `MAX_WARNINGS`, and how many more there are."""
+    told = [*texts[:MAX_WARNINGS], *([f"and {len(texts) - MAX_WARNINGS} more"] if len(texts) > MAX_WARNINGS else [])]
+    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in told]

@@ -9,6 +9,7 @@ from git_sandbox import store
 from git_sandbox.cli import ask, common, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import IntegrateError, UsageError
+from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.apart import explain, patches
@@ -76,7 +77,7 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     mode = _mode(given, picks)
     _refuse_several(given, mode)
-    repo = common.repository()
+    repo = common.repository().within(PATIENT)
     found = inspect.known(repo, name)
     if given["undo"]:
         undone = undo(repo, found.entry.id)

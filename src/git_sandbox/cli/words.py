@@ -12,6 +12,7 @@ import click
 from git_sandbox.cli import columns, ondisk
 from git_sandbox.cli.first import warnings
 from git_sandbox.collect import Collected
+from git_sandbox.errors import LimitError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
@@ -72,8 +73,12 @@ def in_trash(repo: Repository, name: str) -> str:
 
 
 def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
-    found = commits(repo, record, home.collected)
     lines = []
+    try:
+        found = commits(repo, record, home.collected)
+    except LimitError:
+        found = []
+        lines.append(f"So much came home from sandbox {record.id} that its commits cannot be listed.")
     if found:
         ref = SandboxRefs(SandboxId(record.id)).head
         lines.append(f"{_count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")

@@ -32,7 +32,7 @@ class Collected:
     `updated` holds only refs that changed, with their old and new objects. `names` maps the guest's full ref names
     to ours. `wip` is None when the guest has no uncommitted work; `stale` are refs of this sandbox that the guest
     has no more (an old wip or stash, a deleted branch). `warnings` are safe to print. `set_aside`: what did not come,
-    refused here or by the guest itself.
+    refused here or by the guest itself. `objects` were sent, in a pack of `size` bytes.
     """
 
     head: Oid | None
@@ -43,6 +43,8 @@ class Collected:
     stale: tuple[RefName, ...]
     warnings: tuple[str, ...]
     set_aside: tuple[SetAside, ...] = ()
+    objects: int = 0
+    size: int = 0
 
     @property
     def branches(self) -> dict[str, RefName]:
@@ -122,6 +124,8 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),
         warnings=_safe((*made.warnings, *manifest.warnings)),
         set_aside=(*manifest.set_aside, *sorted_out.aside),
+        objects=place.objects,
+        size=place.size,
     )
 
 

@@ -55,6 +55,8 @@ class CollectLimits:
     blob: int = 4 << 30
     tree: int = 64 << 20
     message: int = 16 << 20  # a commit or tag object
+    parents: int = 1000  # of one commit: git takes memory for each, and a delta of 50 bytes can name 100 000 again
+    merges: int = 256 << 20  # bytes of all commits that are large enough to be looked at for that
     paths: int = 5_000_000  # files in one tree, all levels: a pack of 1 KB can describe 10^10
     path_bytes: int = 512 << 20  # of all paths of one tree, written out as `git diff` does: some are 4 MB long
     directories: int = 30_000_000  # in all trees together, each costs us memory: a delta of 50 bytes can name a million
@@ -127,6 +129,11 @@ class Quarantine:
         return sum(each.stat().st_size for each in (self.path / "objects/pack").glob("*.pack"))
 
     @property
+    def objects(self) -> int:
+        """How many are in the packs."""
+        return sum(map(_count, (self.path / "objects/pack").glob("*.idx")))
+
+    @property
     def alone(self) -> Path:
         """An object store of the same packs, without the user's objects."""
         store = self.path / "alone"
@@ -194,6 +201,12 @@ class Quarantine:
             )
             if done.returncode != 0:
                 raise _not_stored(done.complaint)
+
+
+def _count(index: Path) -> int:
+    with index.open("rb") as data:
+        data.seek(_IDX_NAMES - 4)
+        return int.from_bytes(data.read(4), "big")
 
 
 def _refused(why: str) -> CollectError:

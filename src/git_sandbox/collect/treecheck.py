@@ -45,14 +45,37 @@ def oversized(quarantine: Quarantine) -> dict[str, str]:
     """
     limits = quarantine.limits
     ceilings = {"blob": limits.blob, "tree": limits.tree, "commit": limits.message, "tag": limits.message}
-    found, trees = {}, {}
+    found: dict[str, str] = {}
+    trees, merges = {}, {}
+    least = limits.parents * len("parent ") * 2  # bytes; a commit below it has not so many parents
     for name, kind, size in sizes(quarantine, quarantine.new_objects()):
         if size > ceilings.get(kind, 0):
             found[name] = f"{kind} {name} has {size} bytes, the limit is {ceilings.get(kind, 0)}"
         elif kind == "tree":
             trees[name] = size
+        elif kind == "commit" and size > least:
+            merges[name] = size
+    found |= _too_many_parents(quarantine, merges)
     loaded = _load(quarantine, trees, found)
     measure(loaded, limits, trees.keys(), found)
+    return found
+
+
+def _too_many_parents(quarantine: Quarantine, large: Mapping[str, int]) -> dict[str, str]:
+    """`large`: commits and their sizes. Those beyond what is looked at do not come either."""
+    limits, looked_at, total = quarantine.limits, {}, 0
+    for name, size in large.items():
+        total += size
+        if total <= limits.merges:
+            looked_at[name] = size
+    found = {
+        name: f"commit {name}: commits that large have more than {limits.merges} bytes together"
+        for name in large.keys() - looked_at.keys()
+    }
+    for name, data in contents(quarantine, looked_at):
+        count = data.partition(b"\n\n")[0].count(b"\nparent ")
+        if count > limits.parents:
+            found[name] = f"commit {name} has {count} parents, the limit is {limits.parents}"
     return found
 
 

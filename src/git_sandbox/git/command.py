@@ -6,12 +6,14 @@ Git runs on the user's own repository and on directories made by us, never insid
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.errors import RepositoryError
+from git_sandbox.git import bounds
+from git_sandbox.git.bounds import Bounds
 from git_sandbox.text import printable
 
 if TYPE_CHECKING:
@@ -50,20 +52,26 @@ class Git:
     """A git repository as git sees it, and the way to run commands in it.
 
     `git_dir` is always passed explicitly, so discovery never wanders into a directory we did not choose.
+    `bounds`: what a git may cost that reads objects, which may be a guest's; None: `bounds.REVIEW`.
     """
 
     git_dir: Path
     worktree: Path | None = None
     env: tuple[tuple[str, str], ...] = ()
+    bounds: Bounds | None = None
 
     def with_env(self, **extra: str) -> Git:
         """The same repository with more environment variables, e.g. GIT_INDEX_FILE."""
-        return Git(self.git_dir, self.worktree, (*self.env, *extra.items()))
+        return replace(self, env=(*self.env, *extra.items()))
+
+    def within(self, limits: Bounds) -> Git:
+        """The same repository, where reading may cost more, or less."""
+        return replace(self, bounds=limits)
 
     def argv(self, *args: str) -> list[str]:
         config = [word for item in _QUIET_CONFIG for word in ("-c", item)]
         place = [f"--git-dir={self.git_dir}"] + ([f"--work-tree={self.worktree}"] if self.worktree else [])
-        return ["git", *place, *config, *args]
+        return ["git", *place, *config, *bounds.config(args), *args]
 
     def environment(self) -> dict[str, str]:
         return process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT | dict(self.env))
@@ -74,25 +82,34 @@ class Git:
         input: bytes | None = None,
         feed: Iterable[bytes] | None = None,
         timeout: float = TIMEOUT,
-        limits: process.Limits = process.NO_LIMITS,
+        limits: process.Limits | None = None,
         output: int | None = None,
         to: IO[bytes] | None = None,
     ) -> process.Completed:
-        """Run and return, whatever the exit status. `output`: bytes it may say; SandboxError when it says more.
+        """Run and return, whatever the exit status. `output`: bytes it may say. `to`: a file for standard output.
 
-        `to`: a file for standard output.
+        Raises LimitError when it costs more than its bounds; with `limits` those hold instead, and a git that met
+        them has failed like any other.
         """
-        return process.run(
-            self.argv(*args),
-            cwd=self.worktree or self.git_dir,
-            env=self.environment(),
-            input=input,
-            feed=feed,
-            timeout=timeout,
-            limits=limits,
-            output=output,
-            to=to,
-        )
+        own = bounds.of(args, self.bounds)
+        most = own.output if output is None and limits is None and to is None else output
+        try:
+            done = process.run(
+                self.argv(*args),
+                cwd=self.worktree or self.git_dir,
+                env=self.environment(),
+                input=input,
+                feed=feed,
+                timeout=timeout,
+                limits=own.limits() if limits is None else limits,
+                output=most,
+                to=to,
+            )
+        except process.FloodError:
+            raise bounds.too_much(args, replace(own, output=most)) from None
+        if limits is None:
+            bounds.check(args, own, done)
+        return done
 
     def run(
         self, *args: str, input: bytes | None = None, ok: tuple[int, ...] = (0,), timeout: float = TIMEOUT
@@ -113,10 +130,12 @@ class Git:
     def beginning(self, *args: str, most: int) -> tuple[bytes, bool]:
         """The first `most` bytes of standard output, and whether that is all. For text a guest can make endless."""
         cwd = self.worktree or self.git_dir
-        found, status = process.beginning(self.argv(*args), most, cwd=cwd, env=self.environment())
-        if status not in (0, None):
-            raise RepositoryError(f"git {args[0]} failed", cause=f"status {status}")
-        return found, status is not None
+        own = bounds.of(args, self.bounds)
+        done, whole = process.beginning(self.argv(*args), most, cwd=cwd, env=self.environment(), limits=own.limits())
+        bounds.check(args, own, done)
+        if done.returncode:
+            raise RepositoryError(f"git {bounds.verb(args)} failed", cause=printable(done.complaint, limit=2000))
+        return done.stdout, whole
 
     def line(self, *args: str, input: bytes | None = None) -> str:
         """Standard output as text without its last newline."""

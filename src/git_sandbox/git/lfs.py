@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError
+from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
@@ -60,6 +61,7 @@ def pointers(repo: Repository, tips: Iterable[str], without: Iterable[str]) -> d
 
     Raises SandboxError when there are too many small files to look at all of them.
     """
+    repo = repo.within(PATIENT)  # its content has to come home, however much history there is
     asked = "".join(f"{each}\n" for each in (*tips, *(f"^{each}" for each in without)))
     words = ("--objects", "--ignore-missing", f"--filter=blob:limit={MAX_POINTER + 1}", "--filter=object:type=blob")
     listed = repo.git.try_run("rev-list", "--stdin", *words, input=asked.encode(), output=MAX_LISTED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName
 
@@ -58,4 +59,4 @@ def _incomplete(git: Git, values: set[Oid]) -> set[Oid]:
 
 def _whole(git: Git, *values: Oid) -> bool:
     words = ("rev-list", "--objects", "--quiet", "--missing=allow-promisor")
-    return git.try_run(*words, *values, "--not", "--all", "--").returncode == 0
+    return git.within(PATIENT).try_run(*words, *values, "--not", "--all", "--").returncode == 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox import settings
 from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.git import command, gitvariables
+from git_sandbox.git.bounds import Bounds
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.text import one_line, printable
@@ -29,6 +30,7 @@ class Repository:
 
     `given_index`: the index that git, or the user, names by GIT_INDEX_FILE: the one about to be committed, in a hook.
     `checked_out` False: the worktree is gone, and only refs and objects can be used.
+    `bounds`: see `Git`; what a guest made is among its objects.
     """
 
     worktree: Path
@@ -37,6 +39,7 @@ class Repository:
     object_format: str
     given_index: Path | None = None
     checked_out: bool = True
+    bounds: Bounds | None = None
 
     @property
     def index(self) -> Path:
@@ -44,7 +47,11 @@ class Repository:
 
     @property
     def git(self) -> Git:
-        return Git(self.git_dir, self.worktree if self.checked_out else None)
+        return Git(self.git_dir, self.worktree if self.checked_out else None, bounds=self.bounds)
+
+    def within(self, bounds: Bounds) -> Repository:
+        """The same, where reading may cost more, or less."""
+        return replace(self, bounds=bounds)
 
     @property
     def linked(self) -> bool:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext, paths
+from git_sandbox import files, jsontext, locks, paths
 from git_sandbox.errors import ImageError, StateError
+
+BUILT_WITHIN = 2 * 3600.0  # seconds in which another build ends
 
 
 class ImageInfo(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ def every() -> list[Image]:
 def use(image: Image) -> Iterator[None]:
     """Keep `image` from being removed: a shared lock for as long as a machine runs from it."""
     with (image.root / "image.json").open("rb") as handle:
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        locks.awaited(handle, within=locks.BRIEFLY, what="removes this image", shared=True)
         yield
 
 
@@ -90,7 +92,7 @@ def building() -> Iterator[Path]:
     """
     root = paths.private_directory(images_root())
     with (root / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.awaited(handle, within=BUILT_WITHIN, what="builds an image")
         for stale in root.glob(".build-*"):
             shutil.rmtree(stale, ignore_errors=True)
         place = root / f".build-{os.getpid()}"

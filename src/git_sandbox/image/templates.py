@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import jsontext, locks, paths
 from git_sandbox.errors import SandboxError
 
 KEPT = 4  # templates, the most recently used
@@ -105,7 +105,7 @@ def used(key: str) -> Iterator[Template | None]:
         except OSError:
             yield None
             return
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        locks.awaited(handle, within=locks.BRIEFLY, what="removes this template", shared=True)
         if not found.sound():
             yield None
             return

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.errors import HostResourceError, IntegrateError
+from git_sandbox.errors import HostResourceError, IntegrateError, RepositoryError
 from git_sandbox.git import gitdirs
+from git_sandbox.git.bounds import REVIEW
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
@@ -23,8 +24,10 @@ from git_sandbox.integrate.modes import Relation
 from git_sandbox.text import printable
 
 MAX_COMPARED = 100  # commits on either side; range-diff takes time and memory with their product
+MAX_NAMED = 10_000
 MAX_SHOWN = 8000  # characters of a range-diff
 MAX_PATCHES = 1000
+_LINES = ("-c", "core.bigFileThreshold=256k")  # larger files are compared as binary: git holds all patches in memory
 _PATCH = re.compile(r"[0-9]{4,}-[A-Za-z0-9._-]{0,80}\.patch")
 
 
@@ -55,7 +58,9 @@ def explain(repo: Repository, base: Oid | None, target: Oid, relation: Relation)
 
 
 def _between(git: Git, since: Oid | None, tip: Oid) -> tuple[Oid, ...]:
-    listed = git.line("rev-list", tip, *([f"^{since}"] if since else []), "--")
+    """The newest `MAX_NAMED`."""
+    most = f"--max-count={MAX_NAMED}"
+    listed = git.line("rev-list", most, tip, *([f"^{since}"] if since else []), "--")
     return tuple(oid(line) for line in listed.split())
 
 
@@ -73,13 +78,19 @@ def _words(base: Oid | None, common: Oid | None, replaced: tuple[Oid, ...], own:
 
 
 def _count(commits: tuple[Oid, ...]) -> str:
+    if len(commits) == MAX_NAMED:
+        return f"{MAX_NAMED} commits or more"
     return f"{len(commits)} commit" if len(commits) == 1 else f"{len(commits)} commits"
 
 
 def _range_diff(git: Git, common: Oid, base: Oid, target: Oid) -> list[str]:
-    done = git.try_run("range-diff", "--no-color", "--no-notes", f"{common}..{base}", f"{common}..{target}", timeout=60)
-    text = printable(done.stdout, limit=MAX_SHOWN).rstrip()
-    return text.splitlines() if done.returncode == 0 else []
+    words = ("--no-color", "--no-notes", "--no-renames", f"{common}..{base}", f"{common}..{target}")
+    try:
+        raw, whole = git.within(REVIEW).beginning(*_LINES, "range-diff", *words, most=4 * MAX_SHOWN)
+    except RepositoryError:
+        return ["(what became of each commit is too large to compare)"]
+    text = printable(raw, limit=MAX_SHOWN).rstrip()
+    return [*text.splitlines(), *([] if whole else ["…"])]
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ def _borrowing(repo: Repository) -> Iterator[Git]:
     """A bare repository that vanishes and sees the user's objects."""
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
         objects = gitdirs.quoted(repo.common_dir / "objects")
-        git = Git(Path(place)).with_env(**HERMETIC, GIT_ALTERNATE_OBJECT_DIRECTORIES=objects)
+        git = Git(Path(place), bounds=repo.bounds).with_env(**HERMETIC, GIT_ALTERNATE_OBJECT_DIRECTORIES=objects)
         git.run("init", "--quiet", "--bare", "--template=", f"--object-format={repo.object_format}")
         shallow = repo.common_dir / "shallow"
         if shallow.is_file():

@@ -1,17 +1,51 @@
-"""Questions about many sandboxes at once, each answered by one git process however many there are."""
+"""Questions about many sandboxes at once, each answered by one git process however many there are.
+
+What one sandbox brought can be too much to read (`git/bounds.py`): then each is asked about by itself, and the answer
+for that one is "more than is looked at".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from git_sandbox.errors import LimitError, RepositoryError
+from git_sandbox.git.bounds import QUICK
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
+from git_sandbox.text import printable
 
 # What the user has merged: branches, tags, and what is checked out in any worktree. Not the stash, notes, or what git
 # fetched: those are given up without a thought, and other tools make refs of their own.
 USERS = ("--exclude=refs/*", "--all", "--branches", "--tags")
-MAX_COMMITS = 1_000_000  # looked at for one question: a guest that commits without end must not fill our memory
+MAX_COMMITS = 200_000  # looked at for one question: a guest that commits without end must not fill our memory
+MAX_LISTED = 8 << 20  # bytes of commits with their parents
+MAX_PATHS = 4 << 20  # bytes of a list of paths, of all sandboxes together
+SHARE = 64 << 10  # of those bytes that each has at least, when there are too many
+MORE = b"\0"  # stands for paths beyond those; no path has it
+_PATIENCE = 3  # questions that may turn out to be too large before the rest is not asked any more
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+def each_alone(asked: Sequence[Asked], ask: Callable[[Asked], Answer], unknown: Answer) -> dict[Asked, Answer]:
+    """The answer for each, where one for all was too large; `unknown` for the one that is to blame."""
+    found, failed = dict.fromkeys(asked, unknown), 0
+    for one in asked:
+        try:
+            found[one] = ask(one)
+        except LimitError:
+            failed += 1
+            if failed == _PATIENCE:
+                break
+    return found
+
+
+def meet(one: frozenset[bytes], other: frozenset[bytes]) -> bool:
+    """Whether two sets of paths have one in common, or may have."""
+    return bool(one and other) and (MORE in one or MORE in other or not one.isdisjoint(other))
 
 
 def peeled(git: Git, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, str], Oid]:
@@ -48,13 +82,24 @@ def contents(repo: Repository, names: Iterable[Oid]) -> dict[Oid, bytes]:
 
 
 def paths_between(git: Git, pairs: Sequence[tuple[Oid, Oid]]) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
-    """For each pair of trees, the paths at which they differ."""
+    """For each pair of trees, the paths at which they differ; `MORE` for one with more than are looked at."""
     wanted = list(dict.fromkeys(pairs))
     if not wanted:
         return {}
+    try:
+        return _paths(git, wanted, MAX_PATHS)
+    except LimitError:
+        most = max(MAX_PATHS // len(wanted), SHARE)
+        return each_alone(wanted, lambda pair: _paths(git, [pair], most).get(pair, frozenset()), frozenset((MORE,)))
+
+
+def _paths(git: Git, wanted: Sequence[tuple[Oid, Oid]], most: int) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
     asked = "".join(f"{before} {after}\n" for before, after in wanted).encode()
-    raw = git.run("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", input=asked)
-    return {pair: frozenset(found) for pair, found in _split(raw, len(wanted[0][0])).items()}
+    words = ("--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", "--abbrev=4")
+    done = git.within(QUICK).try_run("diff-tree", *words, input=asked, output=most)
+    if done.returncode:
+        raise RepositoryError("git diff-tree failed", cause=printable(done.complaint, limit=2000))
+    return {pair: frozenset(found) for pair, found in _split(done.stdout, len(wanted[0][0])).items()}
 
 
 def _split(raw: bytes, width: int) -> dict[tuple[Oid, Oid], set[bytes]]:
@@ -92,34 +137,72 @@ def stash(repo: Repository) -> tuple[Oid, ...]:
     return tuple(Oid(each) for each in listed.text.split())
 
 
-def _beyond(repo: Repository, commits: Iterable[Oid], known: Iterable[Oid]) -> frozenset[Oid]:
+_ALONE = 200  # commits that are asked about one by one
+
+
+def _beyond(repo: Repository, commits: Iterable[Oid], known: Sequence[Oid]) -> frozenset[Oid]:
     wanted = list(dict.fromkeys(commits))
     if not wanted:
         return frozenset()
     # --stdin first: what --not does to lines on standard input has changed between versions of git.
     most = f"--max-count={MAX_COMMITS}"
     asked = _tips(wanted, *(f"^{each}" for each in known))
-    listed = repo.git.line("rev-list", most, "--stdin", "--not", *USERS, input=asked).split()
+    git = repo.git.within(QUICK)
+    try:
+        listed = git.line("rev-list", most, "--stdin", "--not", *USERS, input=asked).split()
+    except LimitError:
+        return _reached_by_none(git, wanted, known)
     # Where the list was cut off nobody knows: then all that was asked for counts as unmerged.
     return frozenset(map(Oid, [*listed, *(wanted if len(listed) == MAX_COMMITS else [])]))
 
 
-def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> dict[Oid, int]:
-    """How many commits each of `heads` has that `base` has not, as far as `MAX_COMMITS`: one walk for all of them."""
+def _reached_by_none(git: Git, wanted: Sequence[Oid], known: Sequence[Oid]) -> frozenset[Oid]:
+    """The same of `wanted` only, one by one. Of which it cannot be told, that counts as unmerged."""
+
+    def beyond(tip: Oid) -> bool:
+        asked = _tips([tip], *(f"^{each}" for each in known))
+        return bool(git.run("rev-list", "--max-count=1", "--stdin", "--not", *USERS, input=asked))
+
+    found = each_alone(wanted[:_ALONE], beyond, unknown=True)
+    return frozenset([*(tip for tip, so in found.items() if so), *wanted[_ALONE:]])
+
+
+def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> dict[Oid, int | None]:
+    """How many commits each of `heads` has that `base` has not, as far as `MAX_COMMITS`: one walk for all of them.
+
+    None for one with more than are looked at, or with more parents than that.
+    """
     wanted = list(dict.fromkeys(heads))
     if not wanted:
         return {}
     asked = _tips(wanted, *([f"^{base}"] if base else []))
-    listed = repo.git.line("rev-list", f"--max-count={MAX_COMMITS}", "--parents", "--stdin", input=asked)
-    parents = {Oid(name): [Oid(each) for each in rest] for name, *rest in map(str.split, listed.splitlines())}
-    return {head: _reach(parents, head) for head in wanted}
+    git = repo.git.within(QUICK)
+    done = None
+    with contextlib.suppress(LimitError):
+        most = f"--max-count={MAX_COMMITS}"
+        done = git.try_run("rev-list", "--parents", most, "--stdin", input=asked, output=MAX_LISTED)
+    if done is None or done.stdout.count(b"\n") == MAX_COMMITS:
+        return each_alone(wanted[:_ALONE], lambda head: _count(git, base, head), None) | dict.fromkeys(wanted[_ALONE:])
+    if done.returncode:
+        raise RepositoryError("git rev-list failed", cause=printable(done.complaint, limit=2000))
+    numbers: dict[str, int] = {}
+    parents: dict[int, list[int]] = {}
+    for line in done.text.splitlines():
+        name, *rest = (numbers.setdefault(each, len(numbers)) for each in line.split())
+        parents[name] = rest
+    return {head: _reach(parents, numbers.get(head, -1)) for head in wanted}
+
+
+def _count(git: Git, base: Oid | None, head: Oid) -> int:
+    asked = _tips([head], *([f"^{base}"] if base else []))
+    return int(git.line("rev-list", "--count", "--stdin", input=asked))
 
 
 def _tips(names: Iterable[str], *more: str) -> bytes:
     return "".join(f"{each}\n" for each in (*names, *more)).encode()
 
 
-def _reach(parents: Mapping[Oid, Sequence[Oid]], head: Oid) -> int:
+def _reach(parents: Mapping[int, Sequence[int]], head: int) -> int:
     seen, ahead = set(), [head]
     while ahead:
         name = ahead.pop()

@@ -6,9 +6,11 @@ Everything returned is guest text: sanitise before showing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from git_sandbox.errors import LimitError
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.base import BaseRecord
@@ -18,6 +20,8 @@ from git_sandbox.integrate.trees import empty_tree
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")
 _MAX_TEXT = 500  # characters of a name or subject; a guest writes megabytes if it likes
 _MAX_COMMIT = 64 << 10  # bytes of a commit object that is shown
+_AT_ONCE = 4 << 20  # bytes of commits that are read at once
+_MAX_PARENTS = 100  # of one commit that are shown
 _MAX_TIME = 2**40  # seconds since 1970; a guest writes whatever it likes
 
 
@@ -71,6 +75,34 @@ def diff_argv(
     ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Difference:
+    """`raw` is guest text, a beginning unless it is `whole`. `note`: what is shown in another way than git would."""
+
+    raw: bytes
+    whole: bool
+    note: str = ""
+
+
+# Files that large are not split into lines, and renames are not looked for: for a million line breaks git needs 80 MB.
+_COARSE = ("-c", "core.bigFileThreshold=512k", "-c", "diff.renames=false")
+_COARSELY = "it is too large to be compared line by line: files above 512 KiB are shown as binary, renames as two files"
+
+
+def difference(git: Git, before: Oid, after: Oid, *, style: Style, most: int, paths: Sequence[str] = ()) -> Difference:
+    """As `git diff` shows it, at most `most` bytes. Raises LimitError for one that nobody can be shown."""
+    words = diff_argv(before, after, style=style, paths=paths)
+    try:
+        return Difference(*git.beginning(*words, most=most))
+    except LimitError:
+        pass
+    try:
+        return Difference(*git.beginning(*_COARSE, *words, most=most), _COARSELY)
+    except LimitError as error:
+        hint = "name some paths, or look with git itself: it may take all of this machine's memory"
+        raise LimitError("the difference is too large to show", cause=error.cause, hint=hint) from None
+
+
 def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int = 200) -> list[CommitInfo]:
     """Commits reachable from `tips` and not from `base`, newest first, at most `limit`.
 
@@ -78,22 +110,37 @@ def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int =
     """
     if not tips:
         return []
-    hidden = [f"^{base}"] if base else []
-    listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", *tips, *hidden, "--").split()
+    asked = "".join(f"{each}\n" for each in (*tips, *([f"^{base}"] if base else []))).encode()
+    listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", "--stdin", input=asked).split()
     sizes = _sizes(repo, listed)
-    shown = _shown(repo, [name for name in listed if sizes[name] <= _MAX_COMMIT])
-    return [shown.get(oid(name)) or _too_large(oid(name), sizes[name]) for name in listed]
+    shown: dict[Oid, CommitInfo] = {}
+    for some in _groups({name: size for name, size in sizes.items() if size <= _MAX_COMMIT}):
+        shown |= _shown(repo, some)
+    return [shown.get(oid(name)) or _not_shown(oid(name), sizes.get(name)) for name in listed]
+
+
+def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Commits that are read at once."""
+    group: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if group and total + size > _AT_ONCE:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += size
+    if group:
+        yield group
 
 
 def _sizes(repo: Repository, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of each that is here: in a partial clone one may be missing."""
     asked = "".join(f"{name}\n" for name in names).encode()
-    rows = repo.git.line("cat-file", "--batch-check=%(objectsize)", input=asked).split()
-    return dict(zip(names, map(int, rows), strict=True))
+    rows = repo.git.line("cat-file", "--batch-check=%(objectsize)", input=asked).splitlines()
+    return {name: int(row) for name, row in zip(names, rows, strict=True) if row.isdecimal()}
 
 
 def _shown(repo: Repository, names: Sequence[str]) -> dict[Oid, CommitInfo]:
-    if not names:
-        return {}
     raw = repo.git.run(
         "log", "-z", "--no-walk=unsorted", "--stdin", "--encoding=UTF-8", "--no-show-signature", "--no-notes",
         "--no-patch", "--no-decorate", "--no-mailmap", f"--format=tformat:{'%x00'.join(_FIELDS)}",
@@ -105,15 +152,16 @@ def _shown(repo: Repository, names: Sequence[str]) -> dict[Oid, CommitInfo]:
     return {commit.oid: commit for commit in found}
 
 
-def _too_large(name: Oid, size: int) -> CommitInfo:
-    return CommitInfo(name, (), "", "", 0, 0, f"(a commit of {size} bytes)")
+def _not_shown(name: Oid, size: int | None) -> CommitInfo:
+    told = "(a commit that is not here)" if size is None else f"(a commit of {size} bytes)"
+    return CommitInfo(name, (), "", "", 0, 0, told)
 
 
 def _commit(words: Sequence[bytes]) -> CommitInfo:
     name, parents, author, email, authored, committed, subject = (word.decode("utf-8", "replace") for word in words)
     return CommitInfo(
         oid(name),
-        tuple(oid(parent) for parent in parents.split()),
+        tuple(oid(parent) for parent in parents.split()[:_MAX_PARENTS]),
         author[:_MAX_TEXT],
         email[:_MAX_TEXT],
         _seconds(authored),
@@ -135,5 +183,8 @@ def unmerged(repo: Repository, tips: Sequence[Oid], *, limit: int = 1000) -> lis
         return []
     asked = "".join(f"{tip}\n" for tip in tips).encode()
     words = ("--topo-order", f"--max-count={limit}", "--stdin", "--not", *USERS)
-    listed = repo.git.line("rev-list", *words, input=asked)
+    try:
+        listed = repo.git.line("rev-list", *words, input=asked)
+    except LimitError:
+        return list(tips)[:limit]  # nobody knows: then all that was asked for counts as unmerged
     return [oid(line) for line in listed.split()]

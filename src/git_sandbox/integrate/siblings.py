@@ -9,12 +9,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from git_sandbox.errors import LimitError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId
 from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import commit_tree
+from git_sandbox.integrate.overview import MORE, paths_between, peeled
 from git_sandbox.integrate.plan import aside
-from git_sandbox.integrate.trees import Merge, changes, empty_tree, merge_commits, shown
+from git_sandbox.integrate.trees import Merge, empty_tree, merge_commits, shown
 
 MAX_SIBLINGS = 30  # every pair is merged once
 _EXACT = 15  # up to so many, every set of them is tried: 2**15 are quick
@@ -23,7 +25,8 @@ _EXACT = 15  # up to so many, every set of them is tried: 2**15 are quick
 @dataclass(frozen=True)
 class Pair:
     """`both`: files that both changed. `conflicts`: what a merge of the two could not settle. `unrelated`: they have
-    no commit in common, and git merges neither into the other. Paths are guest text.
+    no commit in common, and git merges neither into the other. `too_large`: to be merged only to see what happens.
+    Paths are guest text.
     """
 
     one: SandboxId
@@ -31,10 +34,11 @@ class Pair:
     both: tuple[str, ...]
     conflicts: tuple[str, ...]
     unrelated: bool = False
+    too_large: bool = False
 
     @property
     def clean(self) -> bool:
-        return not self.conflicts and not self.unrelated
+        return not (self.conflicts or self.unrelated or self.too_large)
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,22 @@ class Step:
     id: SandboxId
     conflicts: tuple[str, ...]
     unrelated: bool = False
+    too_large: bool = False
 
     @property
     def clean(self) -> bool:
-        return not self.conflicts and not self.unrelated
+        return not (self.conflicts or self.unrelated or self.too_large)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`order`: those that go in without conflict first, as many as possible; what conflicts comes last."""
+    """`order`: those that go in without conflict first, as many as possible; what conflicts comes last. `left_out`:
+    sandboxes that changed so much that they cannot be compared.
+    """
 
     pairs: tuple[Pair, ...]
     order: tuple[Step, ...]
+    left_out: tuple[SandboxId, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,32 @@ def compare(repo: Repository, siblings: Sequence[Sibling]) -> Comparison:
     """Merge every pair, and all of them after each other onto HEAD, in a place of ours."""
     head = repo.head().commit
     with aside(repo) as (git, _):
-        touched = {each.id: _touched(git, each) for each in siblings}
+        touched = _touched(git, siblings)
+        siblings, left_out = [each for each in siblings if each.id in touched], siblings
         pairs = tuple(_pair(git, one, other, touched) for one, other in itertools.combinations(siblings, 2))
         order = _order(git, head, siblings, pairs)
-    return Comparison(pairs, order)
+    return Comparison(pairs, order, tuple(each.id for each in left_out if each.id not in touched))
 
 
-def _touched(git: Git, each: Sibling) -> frozenset[bytes]:
-    return frozenset(changes(git, each.base or empty_tree(git), each.tip))
+def _touched(git: Git, siblings: Sequence[Sibling]) -> dict[SandboxId, frozenset[bytes]]:
+    """The files that each changed; without those that changed more than is looked at, of all together."""
+    named = [each for sibling in siblings for each in (sibling.base, sibling.tip) if each]
+    trees = peeled(git, [(each, "tree") for each in named])
+    ends = {
+        each.id: (trees[each.base, "tree"] if each.base else empty_tree(git), trees[each.tip, "tree"])
+        for each in siblings
+    }
+    found = paths_between(git, list(ends.values()))
+    by_id = {name: found.get(pair, frozenset()) for name, pair in ends.items()}
+    return {name: paths for name, paths in by_id.items() if MORE not in paths}
 
 
 def _pair(git: Git, one: Sibling, other: Sibling, touched: Mapping[SandboxId, frozenset[bytes]]) -> Pair:
-    merge = _merged(git, one.tip, other.tip)
     both = shown(touched[one.id] & touched[other.id])
+    try:
+        merge = _merged(git, one.tip, other.tip)
+    except LimitError:
+        return Pair(one.id, other.id, both, (), too_large=True)
     if merge is None:
         return Pair(one.id, other.id, both, (), unrelated=True)
     return Pair(one.id, other.id, both, shown(merge.conflicts))
@@ -112,14 +133,20 @@ def _order(git: Git, head: Oid | None, siblings: Sequence[Sibling], pairs: Seque
 
 
 def _goes_in(git: Git, head: Oid, each: Sibling) -> bool:
-    merge = _merged(git, head, each.tip)
+    try:
+        merge = _merged(git, head, each.tip)
+    except LimitError:
+        return False
     return merge is not None and not merge.conflicts
 
 
 def _step(git: Git, at: Oid | None, each: Sibling) -> tuple[Step, Oid | None]:
     if at is None:
         return Step(each.id, ()), each.tip
-    merge = _merged(git, at, each.tip)
+    try:
+        merge = _merged(git, at, each.tip)
+    except LimitError:
+        return Step(each.id, (), too_large=True), at
     if merge is None:
         return Step(each.id, (), unrelated=True), at
     if merge.conflicts:

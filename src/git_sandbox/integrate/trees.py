@@ -5,6 +5,7 @@ Paths are bytes here, as in git; results for callers are text (`shown`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -56,14 +57,23 @@ def shown(paths: Iterable[bytes]) -> tuple[str, ...]:
 
 
 def changes(git: Git, before: Oid, after: Oid) -> dict[bytes, Change]:
-    """Every path whose entry differs between two trees (or commits)."""
-    return _parse(git.run("diff-tree", "-r", "-z", *_RAW, before, after))
+    """Every path whose entry differs between two trees (or commits).
+
+    Raises LimitError for more than what is only looked at may have; a merge that was asked for may have more.
+    """
+    most = MAX_CHANGES if git.bounds is None else None
+    done = git.try_run("diff-tree", "-r", "-z", *_RAW, before, after, output=most)
+    if done.returncode:
+        raise RepositoryError("git diff-tree failed", cause=printable(done.complaint, limit=2000))
+    return _parse(done.stdout)
 
 
 def staged(git: Git, tree: Oid) -> dict[bytes, Change]:
     """Every path whose index entry differs from `tree`; an intent-to-add entry counts as an empty file."""
     return _parse(git.run("diff-index", "--cached", "-z", *_RAW, "--ita-visible-in-index", tree))
 
+
+MAX_CHANGES = 8 << 20  # bytes of a list of changes: some 50 000 of them, for which we take 30 MB and more
 
 _RAW = ("--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 
@@ -72,7 +82,7 @@ def _parse(raw: bytes) -> dict[bytes, Change]:
     fields = raw.split(b"\0")[:-1]
     found = {}
     for head, path in zip(fields[::2], fields[1::2], strict=True):
-        mode1, mode2, oid1, oid2, _status = head[1:].decode("ascii").split(" ")
+        mode1, mode2, oid1, oid2, _status = map(sys.intern, head[1:].decode("ascii").split(" "))
         found[path] = Change(_entry(mode1, oid1), _entry(mode2, oid2))
     return found
 

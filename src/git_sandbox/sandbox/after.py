@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox import store
-from git_sandbox.errors import IntegrateError, SandboxError
+from git_sandbox.errors import IntegrateError, LimitError, SandboxError
 from git_sandbox.git import usercommit
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
@@ -96,8 +96,9 @@ def _merge(
         return Settled(None)
     try:
         found = plan(repo, base_of(repo, record), Request(name, target))
-    except IntegrateError as error:
-        return Settled(target, reason=error.message, explained=_explained(repo, record, target))
+    except (IntegrateError, LimitError) as error:
+        explained = "" if isinstance(error, LimitError) else _explained(repo, record, target)
+        return Settled(target, reason=error.message, explained=explained)
     if found.relation is Relation.UP_TO_DATE:
         return Settled(None, found)
     agreed, reason = _agreed(found, questions, on_exit, same_branch=_same_branch(repo, record, home))
@@ -112,10 +113,13 @@ def _merge(
 
 def _explained(repo: Repository, record: Record, target: Oid) -> str:
     base = base_of(repo, record)
-    relation = relation_only(repo, base, target)
-    if relation not in (Relation.REWRITTEN, Relation.UNRELATED):
-        return ""
-    return explain(repo, base.commit, target, relation).text
+    try:
+        relation = relation_only(repo, base, target)
+        if relation not in (Relation.REWRITTEN, Relation.UNRELATED):
+            return ""
+        return explain(repo, base.commit, target, relation).text
+    except LimitError as error:
+        return f"({error.message})"
 
 
 def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:

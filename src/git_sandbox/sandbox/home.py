@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import shutil
 import socket
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import store
+from git_sandbox import locks, store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
@@ -35,6 +34,8 @@ POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
 DYING = 3.0  # seconds until a machine that has hung up is gone
+WHILE_IT_RUNS = stream.StreamLimits(begin=600.0, overall=1800.0)  # for what can be done again
+TAKES_TURNS = 2000.0  # seconds to wait for another conversation, which has ended by then (`WHILE_IT_RUNS`)
 BOOTING = 600.0  # seconds within which a rescue machine does
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 SHOWN = 20  # rows of what is only partly home that are printed
@@ -98,8 +99,9 @@ def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = Fals
     `end`: kill what still runs first, so that nothing changes meanwhile. Raises CollectError, MachineError; the machine
     and its disk are as before.
     """
-    with control(box.directory) as channel:
-        return _import(box, record, channel, progress, alive=ALIVE, end=end)
+    limits = stream.DEFAULT_LIMITS if end else WHILE_IT_RUNS
+    with control(box.directory, say=progress) as channel:
+        return _import(box, record, channel, progress, alive=ALIVE, end=end, limits=limits)
 
 
 def power_off(box: Box, running: Running) -> None:
@@ -176,13 +178,16 @@ def _explained(error: CollectError | MachineError, running: Running) -> CollectE
 
 
 @contextlib.contextmanager
-def control(directory: SandboxDir, *, patience: float = ANSWERS) -> Iterator[socket.socket]:
+def control(
+    directory: SandboxDir, *, patience: float = ANSWERS, say: Progress | None = None
+) -> Iterator[socket.socket]:
     """The channel to the guest's init, for us alone: it carries one conversation at a time.
 
-    `patience`: seconds for a guest that does not listen (yet).
+    `patience`: seconds for a guest that does not listen (yet). `say` hears when another conversation has to end first.
+    Raises StateError when that one does not end.
     """
     with directory.control_lock.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.awaited(lock, within=TAKES_TURNS, what="talks to the guest", say=say)
         try:
             channel = reach.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
         except OSError as error:
@@ -199,11 +204,12 @@ def _import(
     *,
     alive: float | None = None,
     end: bool = False,
+    limits: stream.StreamLimits = stream.DEFAULT_LIMITS,
 ) -> Home:
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
     extra = {"object_format": record.object_format, "end": end, "time": time.time()}
-    reply = stream.request(channel, "export", known=known, extra=extra, alive=alive)
+    reply = stream.request(channel, "export", known=known, extra=extra, alive=alive, limits=limits)
     told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
     took = collect(
         box.repo,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 from dataclasses import dataclass
+from typing import IO
 
-from git_sandbox import session, signals, store
+from git_sandbox import locks, session, signals, store
 from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
@@ -20,6 +20,7 @@ from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
 from git_sandbox.transport.manifest import Changes
 
+ENDED_WITHIN = 3 * 3600.0  # seconds: the longest conversation, a rescue machine and another conversation
 LAST_WORD = 5.0  # seconds for a command to end that was asked to
 
 
@@ -129,12 +130,17 @@ def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) 
             os.kill(record.pid, signal.SIGTERM)
         ending.ask(directory, grace)
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)  # the supervisor holds it until all is done
+            _done(handle)
         except Interrupted:
             ending.ask(directory, 0)
             progress(f"Ending what runs in {entry.id} at once (once more: wait no longer)")
             signals.listen_again()
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            _done(handle)
+
+
+def _done(handle: IO[str]) -> None:
+    """The supervisor holds the lock until all is done. Raises StateError when that takes longer than it ever should."""
+    locks.awaited(handle, within=ENDED_WITHIN, what="still ends this sandbox", shared=True)
 
 
 def changes(repo: Repository, name: str) -> Changes | None:

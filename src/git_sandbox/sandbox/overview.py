@@ -10,7 +10,7 @@ from git_sandbox.git import gitdirs
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate.overview import beyond_stash, counts_beyond, paths_between, peeled, unmerged_of
+from git_sandbox.integrate.overview import MORE, beyond_stash, counts_beyond, meet, paths_between, peeled, unmerged_of
 from git_sandbox.sandbox import inspect
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.transport.manifest import Changes
@@ -20,10 +20,10 @@ MAX_STORES = 800  # the youngest; their names are one variable of git's, which L
 
 @dataclass(frozen=True)
 class Row:
-    """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown. `moved`: the branch it started
-    from points elsewhere by now. `stashed`: what is not merged is all in the user's stash. `overlap`: how many of the
-    files it touched each unmerged sibling touched, too. `partly`: what did not come home, safe to print; such a one
-    never counts as merged.
+    """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown, or when there are more than
+    are looked at. `moved`: the branch it started from points elsewhere by now. `stashed`: what is not merged is all in
+    the user's stash. `overlap`: how many of the files it touched each unmerged sibling touched, too. `partly`: what did
+    not come home, safe to print; such a one never counts as merged.
     """
 
     id: str
@@ -179,7 +179,7 @@ def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> boo
     if each.wip is None or each.stored:
         return False
     beyond_head = differences.get((each.head or _nothing(repo), each.wip), frozenset())
-    if beyond_head and (each.snapshot is None or not beyond_head.isdisjoint(_touched(each, differences))):
+    if beyond_head and (each.snapshot is None or meet(beyond_head, _touched(each, differences))):
         return True
     return each.index is not None and _staged(repo, each, each.index, differences)
 
@@ -188,7 +188,8 @@ def _staged(repo: Repository, each: _Seen, index: Oid, differences: Differences)
     """Whether something is staged that is neither in HEAD nor in the files, nor was it staged at the start."""
     others = (each.head or _nothing(repo), each.wip, each.index_then)
     found = [differences.get((other, index), frozenset()) for other in others if other]
-    return bool(frozenset.intersection(*found))
+    known = [paths for paths in found if MORE not in paths]
+    return all(found) and (not known or bool(frozenset.intersection(*known)))
 
 
 def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:
@@ -197,7 +198,7 @@ def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:
     return differences.get((each.snapshot, each.last), frozenset())
 
 
-def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int]:
+def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int | None]:
     """One walk for each base that sandboxes started from: the same one for all of them, mostly."""
     groups: dict[Oid | None, dict[SandboxId, Oid]] = {}
     for each in seen:
@@ -205,7 +206,7 @@ def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int]:
         if head is not None:
             base = Oid(each.record.base) if each.record and each.record.base else None
             groups.setdefault(base, {})[each.entry.id] = head
-    found: dict[SandboxId, int] = {}
+    found: dict[SandboxId, int | None] = {}
     for base, heads in groups.items():
         counts = counts_beyond(repo, base, list(heads.values()))
         found |= {name: counts[head] for name, head in heads.items()}
@@ -223,5 +224,6 @@ def _moved(repo: Repository, seen: list[_Seen], starts: Mapping[RefName, Oid]) -
 def _overlap(name: SandboxId, open_ones: Mapping[SandboxId, frozenset[bytes]]) -> dict[str, int]:
     if name not in open_ones:
         return {}
-    shared = {other: len(open_ones[name] & paths) for other, paths in open_ones.items() if other != name}
+    mine = open_ones[name] - {MORE}
+    shared = {other: len(mine & paths) for other, paths in open_ones.items() if other != name}
     return {other: count for other, count in shared.items() if count}

@@ -15,7 +15,7 @@ import msgspec
 
 from git_sandbox.collect import Collected
 from git_sandbox.errors import CollectError, HostResourceError, SandboxError
-from git_sandbox.sandbox import home, send
+from git_sandbox.sandbox import home, pushes, send
 from git_sandbox.sandbox.home import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Record
@@ -68,7 +68,9 @@ def _push(box: Box, record: Record) -> list[str]:
         raise CollectError("this sandbox has too many refs on the host for a push")
     if shutil.disk_usage(box.repo.common_dir).free < MINIMUM_FREE:
         raise HostResourceError("the host's disk is nearly full")
-    return describe(home.bring_home(box, record, _silent))
+    with pushes.counted(box.directory) as push:
+        push.brought = home.bring_home(box, record, _silent)
+        return describe(push.brought)
 
 
 def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str, object]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from git_sandbox.errors import LimitError, RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.integrate.base import BaseRecord
+from git_sandbox.integrate.overview import MAX_PATHS
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.text import printable
 
 
 def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) -> bool:
@@ -18,6 +21,13 @@ def new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | No
     """
     if wip is None:
         return False
+    try:
+        return _new_work(repo, base, head, wip)
+    except LimitError:  # so much that nobody can look through it came from inside
+        return True
+
+
+def _new_work(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid) -> bool:
     start, git = head or empty_tree(repo.git), base.seen_by(repo.git)
     beyond_head = _paths(git, start, wip)
     if beyond_head and not beyond_head.isdisjoint(_paths(git, base.snapshot, wip)):
@@ -34,4 +44,7 @@ def lost(repo: Repository, base: BaseRecord, head: Oid | None, wip: Oid | None) 
 
 
 def _paths(git: Git, before: Oid, after: Oid) -> set[bytes]:
-    return set(git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after).split(b"\0")) - {b""}
+    done = git.try_run("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after, output=MAX_PATHS)
+    if done.returncode:
+        raise RepositoryError("git diff-tree failed", cause=printable(done.complaint, limit=2000))
+    return set(done.stdout.split(b"\0")) - {b""}

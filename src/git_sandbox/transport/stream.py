@@ -28,7 +28,11 @@ _MAX_TRAILER = 64 << 10  # bytes
 
 @dataclass(frozen=True)
 class StreamLimits:
-    """Bytes and seconds. `stale`: what may lie in the channel from before; `total`: all chunks of one reply."""
+    """Bytes and seconds. `stale`: what may lie in the channel from before; `total`: all chunks of one reply.
+
+    A guest that says one byte now and then must not hold anybody up: the reply has to begin within `begin`, and from
+    then on to come with `pace` bytes a second, in the long run.
+    """
 
     stale: int = 64 << 20
     header: int = 32 << 20
@@ -36,7 +40,9 @@ class StreamLimits:
     total: int = 8 << 30
     pieces: int = 1 << 20  # chunks: a billion of one byte each would keep us busy for hours
     idle: float = 600.0  # nothing at all arrives: the guest may need minutes to read a big worktree
-    overall: float = 4 * 3600.0
+    begin: float = 1800.0  # a large worktree is read, and a pack of it made, before the first byte
+    pace: int = 64 << 10
+    overall: float = 3600.0
 
 
 DEFAULT_LIMITS = StreamLimits()
@@ -79,6 +85,7 @@ def request(
     wire.send(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
     if alive is not None:
         wire.more(alive)
+    wire.until(limits.begin)
     length = _find_reply(wire, f"git-sandbox {nonce} ".encode("ascii"), limits.stale)
     if length > limits.header:
         raise _broken(f"the header of the reply would be {length} bytes long")
@@ -113,14 +120,21 @@ class _Wire:
     def __init__(self, sock: socket.socket, limits: StreamLimits) -> None:
         self._sock = sock
         self._idle = limits.idle
-        self._deadline = time.monotonic() + limits.overall
-        self._overall = limits.overall
+        self._began = time.monotonic()
+        self._overall = self._patience = limits.overall
         self.buffer = bytearray()
 
+    def until(self, patience: float) -> None:
+        """What is read next has to be here so many seconds after the beginning; never later than `overall`."""
+        self._patience = min(patience, self._overall)
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
+
     def _arm(self, idle: float) -> None:
-        left = self._deadline - time.monotonic()
+        left = self._began + self._patience - time.monotonic()
         if left <= 0:
-            raise _broken(f"it took longer than {self._overall:g} s")
+            raise _broken(f"it took longer than {self._patience:g} s")
         self._sock.settimeout(min(idle, left))
 
     def send(self, data: bytes) -> None:
@@ -182,6 +196,9 @@ def _length(wire: _Wire) -> int:
 
 def _chunks(wire: _Wire, limits: StreamLimits) -> Iterator[bytes]:
     total = pieces = 0
+    began = wire.elapsed()
+    grace = began + 2 * limits.idle
+    wire.until(grace)
     while (length := _LENGTH.unpack(wire.read(_LENGTH.size))[0]) > 0:
         total += length
         pieces += 1
@@ -194,6 +211,7 @@ def _chunks(wire: _Wire, limits: StreamLimits) -> Iterator[bytes]:
                 "the guest sent more than the limit",
                 cause=f"{total} bytes and not the end, the limit is {limits.total}",
             )
+        wire.until(grace + total / limits.pace)
         yield wire.read(length)
     _check_trailer(wire)
 

@@ -8,7 +8,6 @@ the other. What somebody removed by hand is found by its tag (`strays`).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import paths, process
+from git_sandbox import locks, paths, process
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.text import one_line
 from git_sandbox.transport.tail import Tail
@@ -214,7 +213,7 @@ def _alone() -> Iterator[None]:
     """One process of ours at a time changes volumes: what is unfinished then was left by a dead one."""
     lock = paths.private_directory(paths.cache_root()) / "thin.lock"
     with lock.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.awaited(handle, within=10 * TIMEOUT, what="changes thin volumes")
         yield
 
 

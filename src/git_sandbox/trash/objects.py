@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, is_oid
 from git_sandbox.process import Completed
@@ -84,7 +85,7 @@ def _excluded(holder: Holder) -> list[str]:
         return []
     head = ["HEAD"] if any(_resolved(holder.git, ["HEAD^{commit}"])) else []
     asked = "".join(f"{each}\n" for each in start).encode()
-    done = holder.git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
+    done = holder.git.within(PATIENT).try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
     rows = done.text.split()
     if done.returncode != 0:
         return []
@@ -124,7 +125,7 @@ def _range(tips: Iterable[str], excluded: Iterable[str]) -> bytes:
 def _complete(git: Git, tips: Iterable[str], excluded: Iterable[str] = ()) -> bool:
     """Whether everything `tips` lead to is there, as far as the user's own refs do not lead to it as well."""
     words = ("rev-list", "--objects", "--quiet", "--exclude-promisor-objects", "--stdin", *_USERS)
-    return git.try_run(*words, input=_range(tips, excluded)).returncode == 0
+    return git.within(PATIENT).try_run(*words, input=_range(tips, excluded)).returncode == 0
 
 
 def _sound(git: Git, tips: Collection[str]) -> set[str]:

@@ -1,0 +1,89 @@
+"""What one git may cost that reads what a guest made: by what it does, so that nobody can forget it.
+
+A pack of some kilobytes that the quarantine accepts can stand for a file of 100 MB of line breaks, for which `git diff`
+takes 4 GB; or for a million paths. Memory is counted as the kernel does for RLIMIT_DATA (setrlimit(2)): what git
+allocates, and not the packs that it maps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from git_sandbox.errors import LimitError
+from git_sandbox.process import Limits
+
+if TYPE_CHECKING:
+    from git_sandbox.process import Completed
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """`data`: bytes of memory that it allocates. `cpu`: seconds. `output`: bytes; None for one that writes files."""
+
+    data: int
+    cpu: int
+    output: int | None = None
+
+    def limits(self) -> Limits:
+        return Limits(data=self.data, cpu=self.cpu)
+
+
+QUICK = Bounds(128 << 20, 4, 16 << 20)  # one of several questions of a verb that looks at all sandboxes
+REVIEW = Bounds(128 << 20, 10, 32 << 20)  # to show something: what any verb does unless it says otherwise
+PATIENT = Bounds(2 << 30, 600, 512 << 20)  # what somebody asked for by name: to merge, to keep, to delete
+WORK = Bounds(8 << 30, 2 * 3600)  # for what writes, or reads the user's own files and index
+# A git that reads objects has REVIEW, or what its caller names; each other one has WORK.
+READS = frozenset((
+    "cat-file", "diff", "diff-tree", "format-patch", "log", "ls-tree", "merge-base", "merge-tree", "range-diff",
+    "rev-list", "rev-parse", "show",
+))  # fmt: skip
+# Windows and caches that fit into the memory; a larger file is shown as binary, and is never split into lines.
+CONFIG = (
+    "core.packedGitWindowSize=8m", "core.packedGitLimit=48m", "core.deltaBaseCacheLimit=16m",
+    "core.bigFileThreshold=16m",
+)  # fmt: skip
+_STARVED = re.compile(r"out of memory|over limit|cannot allocate memory|cannot be mapped|mmap failed", re.IGNORECASE)
+_ENDED = (-signal.SIGXCPU, -signal.SIGKILL)
+
+
+def verb(args: Sequence[str]) -> str:
+    """Which git command `args` are, behind settings of its own."""
+    words = iter(args)
+    for word in words:
+        if word != "-c":
+            return word
+        next(words, "")
+    return ""
+
+
+def reads(args: Sequence[str]) -> bool:
+    return verb(args) in READS
+
+
+def of(args: Sequence[str], named: Bounds | None) -> Bounds:
+    """`named`: what the caller wants for a git that reads."""
+    return (named or REVIEW) if reads(args) else WORK
+
+
+def config(args: Sequence[str]) -> list[str]:
+    return list(itertools.chain(*(("-c", item) for item in CONFIG))) if reads(args) else []
+
+
+def too_much(args: Sequence[str], bounds: Bounds) -> LimitError:
+    most = f"{bounds.data >> 20} MiB of memory or {bounds.cpu} s"
+    if bounds.output is not None:
+        most += f", or says more than {bounds.output >> 20} MiB"
+    return LimitError(
+        f"what is to be read is too large: `git {verb(args)}` was stopped", cause=f"it takes more than {most}"
+    )
+
+
+def check(args: Sequence[str], bounds: Bounds, done: Completed) -> None:
+    """Raises LimitError for a git that has met one of its limits: that is no answer to what it was asked."""
+    if done.returncode in _ENDED or (done.returncode and _STARVED.search(done.complaint)):
+        raise too_much(args, bounds)
