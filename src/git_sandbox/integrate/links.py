@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import posixpath
 import tempfile
@@ -10,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.errors import RepositoryError
+from git_sandbox.errors import LimitError, RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.integrate.trees import SYMLINK
 from git_sandbox.text import printable
 
+MAX_LINKS = 100_000  # of one tree
 MAX_LINK = 4096  # bytes; PATH_MAX on Linux, longer targets cannot be checked out
 _MAX_STEPS = 400  # parts and links on one way; the kernel follows 40 links
 _CHUNK = 1 << 20
@@ -137,9 +139,13 @@ def inside(top: bytes, path: bytes) -> bytes | None:
 
 
 def of(git: Git, tree: Oid, worktree: Path | None) -> Links:
-    """All symbolic links of `tree`."""
+    """All symbolic links of `tree`. Raises LimitError for more than are looked at."""
     rows = (row.split(b"\t", 1) for row in _listed(git, tree) if row.startswith(SYMLINK.encode()))
-    names = {path: oid(head.split(b" ")[2].decode("ascii")) for head, path in rows}
+    names = {}
+    for head, path in itertools.islice(rows, MAX_LINKS + 1):
+        names[path] = oid(head.split(b" ")[2].decode("ascii"))
+    if len(names) > MAX_LINKS:
+        raise LimitError(f"there are more than {MAX_LINKS} symbolic links in what is to be merged")
     targets = read(git, names.values())
     return Links({path: targets[name] for path, name in names.items()}, os.fsencode(worktree) if worktree else None)
 
