@@ -127,6 +127,9 @@ def test_from_the_command_line(
     assert main(["compare", "two", "one", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert data["pairs"] == [
-        {"one": "two", "other": "one", "both": ["od\x1bd"], "conflicts": ["od\x1bd"], "unrelated": False}
-    ]
+        {
+            "one": "two", "other": "one", "both": ["od\x1bd"], "conflicts": ["od\x1bd"], "unrelated": False,
+            "too_large": False,
+        }
+    ]  # fmt: skip
     assert [step["id"] for step in data["order"]] == ["two", "one"]
