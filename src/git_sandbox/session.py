@@ -8,14 +8,13 @@ import secrets
 import select
 import shlex
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import arguments, capped, files, process, signals
+from git_sandbox import arguments, capped, files, process, signals, terminal
 from git_sandbox.beside import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.text import printable
@@ -157,7 +156,7 @@ class Session:
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
         command = f"{_clock()}; cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
-        with _terminal_restored():
+        with terminal.restored(1, 2, raw=True):
             return self._foreground(self.argv(command, tty=True))
 
     def run(
@@ -181,7 +180,7 @@ class Session:
         argv, env = self.argv(_line(command, directory, token), tty=tty), self._environment()
         # Without a terminal ssh is apart from ours: Ctrl-C is for the command, not for who carries its output.
         with (
-            _terminal_restored() if tty else contextlib.nullcontext(),
+            terminal.restored(stdout, stderr, raw=tty),
             process.spawn(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, foreground=tty) as child,
         ):
             return self._wait(child, token, on_signal)
@@ -254,39 +253,6 @@ def _clock() -> str:
 
 def _sent() -> dict[str, str]:
     return {name: os.environ[name] for name in SENT if name in os.environ and name != "LANG"}
-
-
-# Soft reset (colours, hidden text, scroll region, character sets, cursor), and what that leaves: the other screen,
-# reports of mouse, focus and pastes.
-_PLAIN = b"\x1b[!p\x1b[0m\x0f\x1b[?1047l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?25h"
-# An open link, and colours that were given another meaning.
-_PLAIN_COLOURS = b"\x1b]8;;\x1b\\\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\"
-
-
-def terminal_reset(term: str) -> bytes:
-    """What takes back how a guest may have left the terminal: a question, or a warning before it, must be seen."""
-    if term in ("", "dumb") or term.startswith("emacs"):
-        return b""
-    return _PLAIN + (b"" if term == "linux" else _PLAIN_COLOURS)
-
-
-@contextlib.contextmanager
-def _terminal_restored() -> Iterator[None]:
-    """Put the terminal back as it was, also when ssh was killed while it had it in raw mode."""
-    try:
-        before = termios.tcgetattr(0)
-    except termios.error:
-        yield
-        return
-    try:
-        yield
-    finally:
-        with contextlib.suppress(termios.error):
-            # Flushed: answers of the terminal to what the guest asked it must not reach our own questions.
-            termios.tcsetattr(0, termios.TCSAFLUSH, before)
-        if os.isatty(1):
-            with contextlib.suppress(OSError):
-                os.write(1, terminal_reset(os.environ.get("TERM", "")))
 
 
 def shared(name: str, config: Path) -> Session:

@@ -114,3 +114,18 @@ _NAMES = st.text(
 def test_the_name_it_had_inside_is_found_again(name: str) -> None:
     ref = SandboxRefs(sandbox_id("vm-1")).branch(name)
     assert branches.guest_name(ref) == name
+
+
+def test_what_runs_by_itself_is_named_and_a_branch_here_needs_a_yes(
+    repo: GitRepo, box: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.guest.git("switch", "-q", "grown")
+    box.work("hook", {".envrc": "echo\n"})
+    box.home()
+    before = heads(repo)
+    assert main(["branch", "vm-1", "grown"]) == 2
+    assert heads(repo) == before
+    assert main(["branch", "vm-1", "grown:new"]) == 0
+    assert "careful: .envrc" in capsys.readouterr().err
+    assert main(["branch", "--yes", "vm-1", "grown"]) == 0
+    assert main(["merge", "--branch", "x", "vm-1"]) == 0

@@ -10,6 +10,7 @@ import pytest
 from git_sandbox.cli import ask
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid
+from git_sandbox.integrate.plan import Plan
 from git_sandbox.sandbox import after, drop, overview, uncommitted
 from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.inspect import base_of
@@ -179,3 +180,20 @@ def test_the_question_at_the_end_shows_what_a_merge_changes(
     assert "1 file changed, 1 insertion(+)" in said
     (row,) = overview.rows(box.repo)
     assert (row.stashed, row.merged) == (True, False)
+
+
+def test_nothing_that_runs_by_itself_merges_at_the_end_without_an_answer(repo: GitRepo) -> None:
+    made = spawn(repo, "vm-1")
+    made.work("committed", {".envrc": "echo\n"})
+    for on_exit in ("merge", "auto"):
+        done = settled(made, "keep", on_exit=on_exit)
+        assert done.merged is None
+        assert (".envrc" in done.reason) is (on_exit == "merge")
+    asked: list[str] = []
+
+    def no(plan: Plan) -> bool:
+        asked.extend(risk.path for risk in plan.risky)
+        return False
+
+    assert settled(made, "keep", on_exit="merge", questions=Questions(merge=no)).merged is None
+    assert asked == [".envrc"]

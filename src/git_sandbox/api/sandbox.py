@@ -132,10 +132,15 @@ class Sandbox:
         finally:
             store.remember(self.repository, self.id)
 
-    def branch(self, *names: str) -> tuple[Branch, ...]:
-        """Make its branches branches here: all that it made or moved, or those named (`NAME` or `NAME:NEW`)."""
+    def branch(self, *names: str, yes: bool = False) -> tuple[Branch, ...]:
+        """Make its branches branches here: all that it made or moved, or those named (`NAME` or `NAME:NEW`).
+
+        Without `yes` none is moved to what changes files that run by themselves (`branches.risky`): UsageError.
+        """
         found = inspect.known(self.repository, self.id)
         made = branches.look(self.repository, branches.choose(found.branches, names), explicit=bool(names))
+        if not yes and branches.risky(self.repository, made, moved_only=True):
+            raise UsageError("not moved without asking: it changes files that run on their own", hint="say yes=True")
         branches.make(self.repository, found.entry.id, made)
         return made
 

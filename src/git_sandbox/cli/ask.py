@@ -115,14 +115,19 @@ def branch_name(apart: Apart) -> str:
 
 
 def warn(risky: Sequence[Risk]) -> None:
-    for risk in risky[:SHOWN]:
-        click.secho(f"careful: {risk_line(risk)}", fg="yellow", err=True)
-    if len(risky) > SHOWN:
-        click.secho(f"careful: and {len(risky) - SHOWN} more like these", fg="yellow", err=True)
+    for line in careful(risky):
+        click.echo(line, err=True)
+
+
+def careful(risky: Sequence[Risk]) -> tuple[str, ...]:
+    """A line for each of the first few."""
+    lines = [f"careful: {risk_line(risk)}" for risk in risky[:SHOWN]]
+    lines += [f"careful: and {len(risky) - SHOWN} more like these"] if len(risky) > SHOWN else []
+    return tuple(click.style(line, fg="yellow") for line in lines)
 
 
 def risk_line(risk: Risk) -> str:
-    return f"{one_line(risk.path)} {risk.reason}"
+    return f"{one_line(risk.path)} {one_line(risk.reason)}"
 
 
 def _some(lines: list[str]) -> None:

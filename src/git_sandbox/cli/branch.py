@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common
+from git_sandbox.cli import ask, common
+from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.integrate import branches
 from git_sandbox.integrate.branches import Branch, Move
+from git_sandbox.integrate.risky import Risk
 from git_sandbox.sandbox import inspect
 from git_sandbox.text import one_line
 
@@ -16,12 +18,16 @@ from git_sandbox.text import one_line
 @click.argument("names", metavar="[NAME[:NEW]...]", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
 @click.option("--undo", is_flag=True, help="Take back what this made or moved, where nobody has moved it since.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever a branch of yours would get.")
 @common.json_option
-def command(name: str, names: tuple[str, ...], dry_run: bool, undo: bool, as_json: bool) -> Result:
+def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes: bool, as_json: bool) -> Result:
     """Make the branches of a sandbox branches of yours: all that it made or moved, or those named.
 
     A branch that exists here is only moved forward, and not while it is checked out (`sandbox merge` does that); one
     that is named and cannot be had is an error, and then none is touched. NAME:NEW gives it another name here.
+
+    Changes to files that run by themselves are named. A branch of yours gets them only when you agree; without a
+    terminal that takes --yes.
 
     \b
     Examples:
@@ -29,7 +35,6 @@ def command(name: str, names: tuple[str, ...], dry_run: bool, undo: bool, as_jso
       sandbox branch vm-1 topic
       sandbox branch vm-1 topic:try-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    del as_json
     repo = common.repository()
     found = inspect.known(repo, name)
     if undo:
@@ -38,10 +43,27 @@ def command(name: str, names: tuple[str, ...], dry_run: bool, undo: bool, as_jso
         return Result("branch", _data(name, back := branches.undo(repo, found.entry.id)), text=_undone(back))
     chosen = branches.choose(found.branches, names)
     made = branches.look(repo, chosen, explicit=bool(names))
+    risky = branches.risky(repo, made, moved_only=False)
     if not dry_run:
+        if not yes:
+            _agree(name, branches.risky(repo, made, moved_only=True), can_ask=common.interactive() and not as_json)
         branches.make(repo, found.entry.id, made)
-    notes = tuple(f"left: {one_line(each.name)} {each.reason}" for each in made if each.move is Move.LEFT)
-    return Result("branch", _data(name, made), text=_text(made, dry_run=dry_run), notes=notes)
+    notes = [f"left: {one_line(each.name)} {one_line(each.reason)}" for each in made if each.move is Move.LEFT]
+    return Result("branch", _data(name, made), text=_text(made, dry_run=dry_run), notes=(*notes, *ask.careful(risky)))
+
+
+def _agree(name: str, risky: tuple[Risk, ...], *, can_ask: bool) -> None:
+    """Ask before a branch of the user's gets files that run by themselves."""
+    if not risky:
+        return
+    if not can_ask:
+        named = "; ".join(ask.risk_line(risk) for risk in risky[: ask.SHOWN])
+        message = "not moved without asking: it changes files that run on their own"
+        raise UsageError(message, cause=named, hint="look at `sandbox log` and the files, then add --yes")
+    ask.warn(risky)
+    answers = {"yes": "move the branches all the same", "no": "nothing changes"}
+    if choose(f"Move your branches to what sandbox {name} has?", answers, "no") != "yes":
+        raise click.Abort
 
 
 def _data(name: str, made: tuple[Branch, ...]) -> dict[str, object]:

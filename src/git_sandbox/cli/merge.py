@@ -12,13 +12,16 @@ from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate.apart import explain, patches
+from git_sandbox.integrate.apart import explain
 from git_sandbox.integrate.merge import Merged, create_branch, merge
 from git_sandbox.integrate.modes import Mode, Relation, Request
 from git_sandbox.integrate.operation import load
+from git_sandbox.integrate.patches import patches
 from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.resolve import Started, abort, start
 from git_sandbox.integrate.resume import Waiting, look, resume
+from git_sandbox.integrate.risky import between
+from git_sandbox.integrate.trees import tree_of
 from git_sandbox.integrate.undo import undo
 from git_sandbox.sandbox import inspect
 from git_sandbox.sandbox.inspect import Known
@@ -150,14 +153,24 @@ def _commit(repo: Repository, pick: str) -> Oid:
 
 def _branch(repo: Repository, name: str, target: Oid, *, dry_run: bool = False) -> Result:
     ref = create_branch(repo, name, target, dry_run=dry_run)
-    return Result("merge", {"branch": ref, "target": target}, text=f"{ref} is at {target[:10]}")
+    return Result(
+        "merge", {"branch": ref, "target": target}, text=f"{ref} is at {target[:10]}", notes=_careful(repo, target)
+    )
+
+
+def _careful(repo: Repository, target: Oid) -> tuple[str, ...]:
+    """What is risky in commits that come here without being merged: it is as soon as they are checked out."""
+    return ask.careful(between(repo.git, tree_of(repo.git, repo.head().commit), target))
 
 
 def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
     made = patches(repo, target, directory)
-    text = f"{len(made.files)} patch(es) in {directory}. Apply: `git am {directory}/*.patch`"
-    notes = (f"{made.merges} merge commit(s) are in no patch",) if made.merges else ()
-    return Result("merge", made, text=text, notes=notes)
+    text = f"{len(made.files)} patch(es) in {directory}. Apply: `git am --keep-cr {directory}/*.patch`"
+    notes = [f"{made.merges} merge commit(s) are in no patch"] if made.merges else []
+    if made.changed:
+        notes.append(f"the message of {made.changed} commit(s) looked like a patch or a mail: indented")
+    notes += _careful(repo, target)
+    return Result("merge", made, text=text, notes=tuple(notes))
 
 
 def _apart(repo: Repository, found: Known, request: Request, relation: Relation, *, can_ask: bool) -> Result:

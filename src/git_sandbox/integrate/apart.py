@@ -1,4 +1,4 @@
-"""Histories that no merge should join: what happened to the base, said in words, and the commits as patches.
+"""Histories that no merge should join: what happened to the base, said in words.
 
 Git runs here in a repository of ours that borrows the user's objects and has neither configuration nor attributes:
 `range-diff` cannot be told to leave text conversion programs alone.
@@ -7,14 +7,13 @@ Git runs here in a repository of ours that borrows the user's objects and has ne
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.errors import HostResourceError, IntegrateError, RepositoryError
+from git_sandbox.errors import RepositoryError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.bounds import REVIEW
 from git_sandbox.git.command import HERMETIC, Git
@@ -26,9 +25,7 @@ from git_sandbox.text import printable
 MAX_COMPARED = 100  # commits on either side; range-diff takes time and memory with their product
 MAX_NAMED = 10_000
 MAX_SHOWN = 8000  # characters of a range-diff
-MAX_PATCHES = 1000
 _LINES = ("-c", "core.bigFileThreshold=256k")  # larger files are compared as binary: git holds all patches in memory
-_PATCH = re.compile(r"[0-9]{4,}-[A-Za-z0-9._-]{0,80}\.patch")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Apart:
 
 def explain(repo: Repository, base: Oid | None, target: Oid, relation: Relation) -> Apart:
     """What became of the history the sandbox started from."""
-    with _borrowing(repo) as git:
+    with borrowing(repo) as git:
         found = git.try_run("merge-base", base, target) if base else None
         common = oid(found.text.split()[0]) if found and found.returncode == 0 else None
         replaced = _between(git, common, base) if base and common else ()
@@ -93,66 +90,8 @@ def _range_diff(git: Git, common: Oid, base: Oid, target: Oid) -> list[str]:
     return [*text.splitlines(), *([] if whole else ["…"])]
 
 
-@dataclass(frozen=True)
-class Patches:
-    """`files`: in the order in which `git am` takes them. `merges`: merge commits, which no patch can hold."""
-
-    directory: Path
-    files: tuple[str, ...]
-    merges: int
-
-
-def patches(repo: Repository, target: Oid, directory: Path) -> Patches:
-    """Write what `target` has and HEAD has not as patches into `directory`, which must not exist, or be empty.
-
-    Raises IntegrateError when it is not empty, when there is nothing to write, or far too much; HostResourceError
-    when it cannot be written.
-    """
-    head = repo.head().commit
-    revisions = [target, *([f"^{head}"] if head else [])]
-    with _borrowing(repo) as git:
-        plain = int(git.line("rev-list", "--count", "--no-merges", *revisions, "--"))
-        merges = int(git.line("rev-list", "--count", "--merges", *revisions, "--"))
-        _refuse_number(plain)
-        made = git.git_dir / "patches"
-        git.run(
-            "format-patch", "--quiet", "--root", "--binary", "--full-index", "--no-signature", "--no-color",
-            "--no-ext-diff", "--no-textconv", "--no-thread", f"--output-directory={made}", *revisions, "--",
-        )  # fmt: skip
-        # Git makes these names from subjects a guest wrote; one that is odd all the same gets its number only.
-        sources = sorted(made.iterdir())
-        names = [_name(each.name, number) for number, each in enumerate(sources, start=1)]
-        _store(sources, names, directory)
-    return Patches(directory, tuple(names), merges)
-
-
-def _name(given: str, number: int) -> str:
-    return given if _PATCH.fullmatch(given) else f"{number:04}.patch"
-
-
-def _refuse_number(plain: int) -> None:
-    if plain == 0:
-        raise IntegrateError("there is no commit that could become a patch")
-    if plain > MAX_PATCHES:
-        raise IntegrateError(
-            f"{plain} commits are too many for patches", hint="put them on a branch with --branch NAME"
-        )
-
-
-def _store(sources: list[Path], names: list[str], directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise IntegrateError(f"{directory} is not empty", hint="name a directory that does not exist yet")
-        for source, name in zip(sources, names, strict=True):
-            with source.open("rb") as content, (directory / name).open("xb") as out:
-                shutil.copyfileobj(content, out)
-    except OSError as error:
-        raise HostResourceError(f"cannot write patches to {directory}", cause=error.strerror or str(error)) from error
-
-
 @contextlib.contextmanager
-def _borrowing(repo: Repository) -> Iterator[Git]:
+def borrowing(repo: Repository) -> Iterator[Git]:
     """A bare repository that vanishes and sees the user's objects."""
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
         objects = gitdirs.quoted(repo.common_dir / "objects")

@@ -11,6 +11,8 @@ from urllib.parse import unquote_to_bytes
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.names import Oid, RefName, SandboxId
 from git_sandbox.git.repo import Repository
+from git_sandbox.integrate.risky import Risk, between
+from git_sandbox.integrate.trees import tree_of
 from git_sandbox.text import one_line, printable
 
 _ROOT = "refs/heads/"
@@ -90,6 +92,14 @@ def _look(repo: Repository, name: str, source: RefName, value: Oid, busy: Mappin
     if where := busy.get(f"{_ROOT}{name}"):
         return Branch(source, name, before, value, Move.LEFT, f"is in use in {where}: `sandbox merge` moves it there")
     return Branch(source, name, before, value, Move.FORWARD)
+
+
+def risky(repo: Repository, branches: Iterable[Branch], *, moved_only: bool) -> tuple[Risk, ...]:
+    """What is risky in what the branches get: those here that move, or also new ones, compared with HEAD."""
+    kinds = (Move.FORWARD,) if moved_only else (Move.FORWARD, Move.CREATE)
+    head = tree_of(repo.git, repo.head().commit)
+    found = [between(repo.git, each.before or head, each.after) for each in branches if each.move in kinds]
+    return tuple(dict.fromkeys(risk for risks in found for risk in risks))
 
 
 def _unfit(repo: Repository, name: str) -> str:

@@ -22,6 +22,7 @@ from git_sandbox.integrate.trees import empty_tree, tree_of
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record
+from git_sandbox.text import listed
 
 if TYPE_CHECKING:
     from git_sandbox.sandbox.home import Home  # at run time it would bring the backends into verbs that only look
@@ -127,12 +128,14 @@ def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: boo
         return False, ""
     if not found.possible:
         return False, why_not(found)
-    if on_exit == "merge":
+    if on_exit == "merge" and not found.risky:
         return True, ""
+    if questions.merge is None:
+        return False, f"{found.question} ({listed([risk.path for risk in found.risky])})"
     plain = found.relation is Relation.FAST_FORWARD and same_branch and not found.risky and not found.late
     if on_exit == "auto" and plain:
         return True, ""
-    return (questions.merge is not None and questions.merge(found)), "not merged"
+    return questions.merge(found), "not merged"
 
 
 def why_not(found: Plan) -> str:
