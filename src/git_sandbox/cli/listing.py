@@ -17,7 +17,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import overview
 from git_sandbox.sandbox.overview import Row
 from git_sandbox.store import State
-from git_sandbox.text import one_line
+from git_sandbox.text import one_line, outgoing
 
 if TYPE_CHECKING:
     from git_sandbox.sandbox.everywhere import Elsewhere, Everywhere
@@ -39,8 +39,8 @@ def quick() -> int | None:
         shown = shown.replace(columns.BOLD, "").replace(columns.PLAIN, "")
     try:
         for notice in notices.heard():
-            sys.stderr.write(f"note: {notice}\n")
-        sys.stdout.write(f"{shown}\n")
+            sys.stderr.write(f"note: {outgoing(notice)}\n")
+        sys.stdout.write(f"{outgoing(shown)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough

@@ -11,6 +11,7 @@ from git_sandbox import process
 from git_sandbox.cli import result
 from git_sandbox.git import command
 from git_sandbox.settings import environment
+from git_sandbox.text import outgoing
 
 WHEN = ("auto", "always", "never")
 _CHOOSING = ("GIT_PAGER", "PAGER")
@@ -32,6 +33,7 @@ def chosen() -> str:
 
 def show(text: str) -> None:
     """Page `text` when standard output is a terminal, else just print it. It must be safe to show already."""
+    text = outgoing(text)
     program = chosen() if sys.stdout.isatty() else "cat"
     if program in ("", "cat"):
         click.echo(text, color=True)

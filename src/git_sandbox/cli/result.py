@@ -17,6 +17,7 @@ import msgspec
 from git_sandbox import notices
 from git_sandbox.cli import columns
 from git_sandbox.errors import SandboxError
+from git_sandbox.text import outgoing
 
 SCHEMA = 1
 
@@ -43,9 +44,9 @@ def show(result: Result, *, as_json: bool) -> None:
         _envelope(result.command, "ok", result.data, [])
         return
     for note in result.notes:
-        click.echo(note, err=True, color=colours())
+        click.echo(outgoing(note), err=True, color=colours())
     if result.text:
-        click.echo(result.text, color=colours())
+        click.echo(outgoing(result.text), color=colours())
 
 
 def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
@@ -58,16 +59,16 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
         }  # fmt: skip
         _envelope(command, "error", None, [row])
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True, color=colours())
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {outgoing(error.message)}", err=True, color=colours())
     for line in error.cause.splitlines():
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {outgoing(line)}", err=True)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=colours())
+        click.echo(f"{click.style('hint:', fg='cyan')} {outgoing(error.hint)}", err=True, color=colours())
 
 
 def _notices() -> None:
     for notice in notices.heard():
-        click.echo(f"note: {notice}", err=True, color=colours())
+        click.echo(f"note: {outgoing(notice)}", err=True, color=colours())
 
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:
