@@ -34,6 +34,7 @@ _ASKING = (
 )  # fmt: skip
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 WATCHED_EVERY = 0.2  # seconds
+_PIECE = 64 << 10  # bytes
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
 
 
@@ -221,6 +222,15 @@ def _popen(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
         raise HostResourceError(f"cannot start `{argv[0]}`", cause=error.strerror or str(error)) from error
 
 
+def _read(stream: IO[bytes], most: int) -> bytes:
+    """In pieces: `read` takes memory for `most` bytes at once, however few come."""
+    found, left = [], most
+    while left > 0 and (piece := stream.read(min(left, _PIECE))):
+        found.append(piece)
+        left -= len(piece)
+    return b"".join(found)
+
+
 class _Readers:
     """Reads both outputs of a child beside it, so that neither can make it wait; at most `most` bytes of each."""
 
@@ -238,7 +248,7 @@ class _Readers:
             thread.start()
 
     def _drain(self, name: str, stream: IO[bytes]) -> None:
-        self._kept[name] = stream.read(-1 if self._most is None else self._most)
+        self._kept[name] = stream.read() if self._most is None else _read(stream, self._most)
         if self._most is not None and stream.read(1):
             self._flooded.set()
             kill_group(self._pid)
@@ -442,7 +452,7 @@ def beginning(
         tempfile.TemporaryFile() as said,
         spawn(limits.wrap(argv), cwd=cwd, env=env, stdout=PIPE, stderr=said) as child,
     ):
-        found = child.stdout.read(most)
+        found = _read(child.stdout, most)
         more = bool(child.stdout.read(1))
         status = 0 if more else child.wait() or 0
         size = said.seek(0, os.SEEK_END)
