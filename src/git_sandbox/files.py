@@ -11,6 +11,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 WRITTEN = 64 << 10  # bytes of a file that a person writes
 RECORD = 64 << 20  # bytes of one that we write; the refs of a repository may be in it
@@ -60,7 +61,12 @@ def private(path: str, flags: int) -> int:
     return descriptor
 
 
+def opened(path: Path, mode: str) -> IO[Any]:
+    """`open` for a file of ours, which is made private. Raises OSError."""
+    return open(path, mode, opener=private)
+
+
 def write(path: Path, content: bytes) -> None:
     """Make or replace the content of a file of ours. Raises OSError."""
-    with open(path, "wb", opener=private) as file:
+    with opened(path, "wb") as file:
         file.write(content)

@@ -141,7 +141,7 @@ def write(directory: SandboxDir, record: Record) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_suffix(".new")
-    with open(fresh, "wb", opener=files.private) as out:
+    with files.opened(fresh, "wb") as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())

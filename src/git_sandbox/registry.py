@@ -257,7 +257,7 @@ def _note(root: Path, name: RepositoryId, common: Path) -> None:
     place = Place.of(common)
     fresh = root / f"{FILE}.new"
     try:
-        with open(fresh, "wb", opener=files.private) as out:
+        with files.opened(fresh, "wb") as out:
             out.write(jsontext.encode(Seen(name, os.fspath(common), place.device, place.inode), indent=2))
             out.flush()
             os.fsync(out.fileno())
@@ -271,7 +271,7 @@ def _alone() -> Iterator[None]:
     """One process of this user's at a time decides."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where nothing can be written, nobody does
-            lock = stack.enter_context(open(paths.state_root() / ".registry.lock", "a", opener=files.private))
+            lock = stack.enter_context(files.opened(paths.state_root() / ".registry.lock", "a"))
             locks.awaited(lock, within=locks.BRIEFLY, what="looks for repositories")
         yield
 

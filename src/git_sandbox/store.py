@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import jsontext, locks, paths, reconcile, registry
+from git_sandbox import files, jsontext, locks, paths, reconcile, registry
 from git_sandbox import record as noted
 from git_sandbox.errors import HostResourceError, RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
@@ -263,7 +263,7 @@ LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`locks.held`) h
 def _lock(directory: SandboxDir) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            handle = stack.enter_context(directory.lock.open("a"))
+            handle = stack.enter_context(files.opened(directory.lock, "a"))
         except FileNotFoundError:
             raise _dropped(directory) from None
         deadline = time.monotonic() + LOOKING
@@ -395,7 +395,7 @@ def _state(directory: SandboxDir, record: Record | None) -> State:
 def recovering(directory: SandboxDir) -> Iterator[None]:
     """While the block runs, whoever looks at the sandbox sees that its disk is being read. Its lock must be held."""
     with contextlib.suppress(OSError):  # only for show, and the disk may be full
-        directory.recovering.touch()
+        files.write(directory.recovering, b"")
     try:
         yield
     finally:

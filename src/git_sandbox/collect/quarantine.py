@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import files, process
 from git_sandbox.collect.litter import sweep
 from git_sandbox.errors import CollectError, HostResourceError
 from git_sandbox.git import gitdirs
@@ -259,7 +259,7 @@ def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator
     try:
         _clear(path)
         path.mkdir(mode=0o700)
-        lock = path.joinpath(_LOCK).open("wb")
+        lock = files.opened(path.joinpath(_LOCK), "wb")
     except OSError as error:
         raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
     try:

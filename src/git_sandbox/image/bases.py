@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import jsontext, paths
+from git_sandbox import files, jsontext, paths
 
 SCHEMA = 5
 UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
@@ -101,7 +101,7 @@ def building(repository: str) -> Iterator[Path]:
     root = paths.private_directory(bases_root() / repository)
     place = root / f".build-{os.getpid()}-{time.time_ns()}"
     place.mkdir(mode=0o700)
-    with (place / ".lock").open("w") as handle:
+    with files.opened(place / ".lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:
             yield place
@@ -114,7 +114,7 @@ def publish(place: Path, info: BaseInfo, limit: int) -> Base:
     final = place.parent / f"{info.key}-{time.time_ns():020}"
     staged = place / "ready"
     staged.mkdir(mode=0o700)
-    (staged / _INFO).write_bytes(msgspec.json.encode(info))
+    files.write(staged / _INFO, msgspec.json.encode(info))
     for name in ("image.ext4", "known"):
         (place / name).rename(staged / name)
         _sync(staged / name)

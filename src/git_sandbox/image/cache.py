@@ -91,7 +91,7 @@ def building() -> Iterator[Path]:
     One build at a time per user: a second one waits, then finds the image made by the first.
     """
     root = paths.private_directory(images_root())
-    with (root / ".lock").open("w") as handle:
+    with files.opened(root / ".lock", "w") as handle:
         locks.awaited(handle, within=BUILT_WITHIN, what="builds an image")
         for stale in root.glob(".build-*"):
             shutil.rmtree(stale, ignore_errors=True)
@@ -105,7 +105,7 @@ def building() -> Iterator[Path]:
 
 def publish(place: Path, info: ImageInfo) -> Image:
     """Make what was built in `place` the image `info.key`, durable before visible: all or nothing."""
-    (place / "image.json").write_bytes(msgspec.json.encode(info))
+    files.write(place / "image.json", msgspec.json.encode(info))
     for each in (*place.iterdir(), place):
         handle = os.open(each, os.O_RDONLY)
         os.fsync(handle)

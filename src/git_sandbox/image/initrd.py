@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.files import private
+from git_sandbox.files import opened
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class GuestFile:
 
 def write(target: Path, initramfs: Path, files: Mapping[str, GuestFile]) -> None:
     """Write the initramfs and `files`, which appear below /run/git-sandbox in the guest. Mode 0600: keys are in it."""
-    with open(target, "wb", opener=private) as out:
+    with opened(target, "wb") as out:
         with initramfs.open("rb") as source:
             shutil.copyfileobj(source, out, 1 << 20)
         out.write(b"\0" * (-out.tell() % 4))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import jsontext, locks, paths
+from git_sandbox import files, jsontext, locks, paths
 from git_sandbox.errors import SandboxError
 
 KEPT = 4  # templates, the most recently used
@@ -118,7 +118,7 @@ def used(key: str) -> Iterator[Template | None]:
 def building() -> Iterator[Path | None]:
     """A place to build in, for one process at a time; None when another one builds. What died in here goes first."""
     here = paths.private_directory(root())
-    with (here / ".lock").open("w") as handle:
+    with files.opened(here / ".lock", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -142,7 +142,7 @@ def _sweep(here: Path) -> None:
 def publish(place: Path, key: str, image: str, shape: str) -> None:
     """Make what was built in `place` the template `key`, and let old ones go."""
     info = TemplateInfo(key, image, host_boot(), shape, _files(place), _digests(place))
-    (place / "template.json").write_bytes(msgspec.json.encode(info))
+    files.write(place / "template.json", msgspec.json.encode(info))
     final = root() / key
     if final.exists():
         discard(Template(final))
@@ -218,7 +218,7 @@ def failed(key: str, reason: str) -> None:
     discard(Template(root() / key))
     with contextlib.suppress(OSError, SandboxError):
         paths.private_directory(root())
-        (root() / f"{key}.failed").write_bytes(msgspec.json.encode(Failure(reason, time.time())))
+        files.write(root() / f"{key}.failed", msgspec.json.encode(Failure(reason, time.time())))
 
 
 def failures() -> dict[str, Failure]:

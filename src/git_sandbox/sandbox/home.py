@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import locks, store
+from git_sandbox import files, locks, store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
@@ -186,7 +186,7 @@ def control(
     `patience`: seconds for a guest that does not listen (yet). `say` hears when another conversation has to end first.
     Raises StateError when that one does not end.
     """
-    with directory.control_lock.open("a") as lock:
+    with files.opened(directory.control_lock, "a") as lock:
         locks.awaited(lock, within=TAKES_TURNS, what="talks to the guest", say=say)
         try:
             channel = reach.attachment(directory, CONTROL).connect(timeout=10, patience=patience)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from git_sandbox import signals, store
+from git_sandbox import files, signals, store
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import bases
@@ -172,7 +172,7 @@ class _Life:
                 raise self._explained(error, running, adoption) from error
             if not running.alive():
                 with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
-                    self.box.directory.recovering.touch()
+                    files.write(self.box.directory.recovering, b"")
             try:
                 brought = self._in_spite_of_a_signal(
                     lambda: home.bring_home(self.box, self.record, self.progress, end=True)

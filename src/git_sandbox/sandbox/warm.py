@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox import files
 from git_sandbox.beside import Beside
 from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
 from git_sandbox.image import guestfiles, initrd, spec, templates
@@ -265,7 +266,7 @@ def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratc
     initrd.write(built.initrd, wanted.image.initramfs, own)
     shape = _shape(wanted, built.initrd, scratch, Saved(built.root, restore=False))
     for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
-        with each.path.open("wb") as file:
+        with files.opened(each.path, "wb") as file:
             file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, wanted.runtime, logs) as machine:

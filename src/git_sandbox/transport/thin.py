@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import locks, paths, process
+from git_sandbox import files, locks, paths, process
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.text import one_line
 from git_sandbox.transport.tail import Tail
@@ -212,7 +212,7 @@ def _point(link: Path, volume: Volume) -> None:
 def _alone() -> Iterator[None]:
     """One process of ours at a time changes volumes: what is unfinished then was left by a dead one."""
     lock = paths.private_directory(paths.cache_root()) / "thin.lock"
-    with lock.open("a") as handle:
+    with files.opened(lock, "a") as handle:
         locks.awaited(handle, within=10 * TIMEOUT, what="changes thin volumes")
         yield
 

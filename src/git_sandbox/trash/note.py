@@ -138,7 +138,7 @@ def locked(root: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     """
     paths.private_directory(paths.trash_root(root))
     deadline = time.monotonic() + patience
-    with (paths.trash_root(root) / "lock").open("a") as handle:
+    with files.opened(paths.trash_root(root) / "lock", "a") as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +154,7 @@ def write(directory: SandboxDir, note: Note) -> None:
     """Durably, or not at all. Raises HostResourceError."""
     fresh = directory.trash_note.with_suffix(".new")
     try:
-        with open(fresh, "wb", opener=files.private) as out:
+        with files.opened(fresh, "wb") as out:
             out.write(jsontext.encode(note, indent=2))
             out.flush()
             os.fsync(out.fileno())

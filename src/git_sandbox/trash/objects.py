@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from git_sandbox import files
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
@@ -98,7 +99,7 @@ def _pack(git: Git, tips: Sequence[str], excluded: Sequence[str], target: Path) 
         return True
     asked = _range(tips, excluded)
     try:
-        with target.open("wb") as out:
+        with files.opened(target, "wb") as out:
             done = git.try_run("pack-objects", "--revs", "--stdout", "-q", "--delta-base-offset", input=asked, to=out)
             os.fsync(out.fileno())
     except BaseException as error:

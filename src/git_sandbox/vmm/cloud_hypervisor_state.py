@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox import files
 from git_sandbox.vmm.machine import Saved
 from git_sandbox.vmm.rest import Api, Call
 
@@ -35,14 +36,14 @@ def landlock_rules(saved: Saved | None) -> list[dict[str, str]]:
 
 
 def make_room(saved: Saved, mebibytes: int) -> None:
-    with saved.memory.open("wb") as file:
+    with files.opened(saved.memory, "wb") as file:
         file.truncate(mebibytes << 20)
 
 
 def describe(config: Mapping[str, object], saved: Saved, place: Path) -> list[Path]:
     """Leave in `place` a snapshot with the state of the saved one, and this configuration. The files it made."""
     made = [place / CONFIG, place / STATE]
-    made[0].write_bytes(msgspec.json.encode(config))
+    files.write(made[0], msgspec.json.encode(config))
     made[1].symlink_to(saved.place / STATE)
     return made
 

@@ -12,6 +12,7 @@ import time
 
 import msgspec
 
+from git_sandbox import files
 from git_sandbox.errors import MachineError
 from git_sandbox.vmm.machine import Saved
 from git_sandbox.vmm.qmp import Qmp
@@ -33,7 +34,7 @@ def words(saved: Saved, memory: int) -> list[str]:
 def save(monitor: Qmp, saved: Saved) -> None:
     """Stop the machine and write its state. Raises MachineError, OSError."""
     monitor.execute("stop")
-    with saved.state.open("wb") as file:
+    with files.opened(saved.state, "wb") as file:
         _migrate(monitor, "migrate", file.fileno())
 
 
