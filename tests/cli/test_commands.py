@@ -210,9 +210,9 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
         "__main__", "cli", "cli.columns", "cli.listing", "cli.ondisk", "consent", "errors", "files", "git",
-        "git.anchor", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large", "git.names",
-        "git.putback", "git.repo", "guest", "guest.stage", "integrate", "integrate.overview", "jsontext", "locks",
-        "notices", "paths", "places", "process",
+        "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
+        "git.names", "git.putback", "git.repo", "guest", "guest.stage", "integrate", "integrate.overview", "jsontext",
+        "locks", "notices", "paths", "places", "process",
         "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.ondisk",
         "sandbox.overview",
         "settings", "signals", "store", "text", "tomltext", "transport", "transport.manifest", "transport.wire",
