@@ -105,7 +105,21 @@ def show(request: pytest.FixtureRequest) -> Iterator[Show]:
 
         def shown(argv: list[str]) -> str:
             inside = ["screen", "-c", "/dev/null", "-q"] if request.param == "screen" else []
-            _tmux(where, "new-session", "-d", "-x", "80", "-y", "24", "env", f"SCREENDIR={where}", *inside, *argv)
+            _tmux(
+                where,
+                "new-session",
+                "-d",
+                "-x",
+                "80",
+                "-y",
+                "24",
+                "env",
+                "-u",
+                "TMUX",
+                f"SCREENDIR={where}",
+                *inside,
+                *argv,
+            )
             return _until_asked(where)
 
         try:
@@ -114,6 +128,12 @@ def show(request: pytest.FixtureRequest) -> Iterator[Show]:
             run(["tmux", "-S", f"{where}/tmux", "kill-server"], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
-def test_what_follows_is_seen(show: Show, ending: bytes) -> None:
-    assert "asked" in show([sys.executable, "-c", GUEST, repr(ending), "60"]).split()
+# GNU screen 4.9 shows a privacy message over its window, and hands half a sequence to the terminal around it.
+UNSOLVED_IN_SCREEN = ("half a PM", "through to the one around")
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_follows_is_seen(show: Show, request: pytest.FixtureRequest, name: str) -> None:
+    if "screen" in request.node.name.split("[")[1].split("-")[0] and name in UNSOLVED_IN_SCREEN:
+        pytest.xfail("screen keeps it: no sequence is known that ends it")
+    assert "asked" in show([sys.executable, "-c", GUEST, repr(ENDINGS[name]), "60"]).split()
