@@ -19,7 +19,7 @@ from support.vm import Done, Sandboxes, wait_for
 
 CODES = {0, 1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18}
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-OURS = ("objects", "refs/sandbox", "logs/refs/sandbox")
+OURS = ("objects", "refs/sandbox", "logs/refs/sandbox", "sandbox-id")
 
 
 def state(boxes: Sandboxes) -> tuple[object, ...]:
@@ -180,7 +180,7 @@ def _refused(boxes: Sandboxes, name: str) -> None:
     done = boxes.run("sync", "vm-1")
     if name in SET_ASIDE:
         assert done.code == 0, (name, done.code, done.said)
-        assert "on the sandbox's disk only" in done.said
+        assert "on the sandbox's disk only" in done.text
     else:
         assert done.code == 15, (name, done.code, done.said)
         assert "error: " in done.said
