@@ -15,10 +15,12 @@ import pytest
 
 from support.guest import fingerprint
 from support.lies import EXPORTER, LIES, impatient, program
+from support.pace import SLOWNESS
 from support.vm import Done, Sandboxes, wait_for
 
 CODES = {0, 1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18}
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+HELD_UP = 240 * SLOWNESS  # seconds; far below what the same lies cost without a limit, whatever else runs here
 OURS = ("objects", "refs/sandbox", "logs/refs/sandbox", "sandbox-id")
 
 
@@ -151,7 +153,7 @@ def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Pa
             start = time.monotonic()
             done = hasty.run("sync", "vm-1")
             assert done.code in (0, 15), (name, done.said)
-            assert time.monotonic() - start < 60, name
+            assert time.monotonic() - start < HELD_UP, name
             assert boxes.refs() == first, name
             _inside(boxes, RESTORE)
         _inside(boxes, "sudo sh -c 'timeout 6 yes > /dev/ttyS0' || true")
@@ -184,7 +186,7 @@ def _refused(boxes: Sandboxes, name: str) -> None:
     else:
         assert done.code == 15, (name, done.code, done.said)
         assert "error: " in done.said
-    assert time.monotonic() - start < 60, name
+    assert time.monotonic() - start < HELD_UP, name
 
 
 FREEZE = """
