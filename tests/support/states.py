@@ -89,7 +89,8 @@ def make_odd(repo: GitRepo, what: str) -> None:
         if place.parent.is_dir() and not os.path.lexists(place):
             os.mkfifo(place)
     elif what == "refused":
-        GitRepo.create(repo.path / "refused")
+        if not (repo.path / "refused/.git").exists():  # git refuses to look at it a second time
+            GitRepo.create(repo.path / "refused")
         repo.write("refused/.git/config", "[core\n")
     else:
         rule = "working-tree-encoding=UTF-16" if what == "encoding" else "filter=odd"
