@@ -109,8 +109,8 @@ def test_what_only_looked_around_is_not_kept(boxes: Sandboxes) -> None:
     prepare(boxes.repo)
     boxes.sh(f"{LOOK}", "--memory", "512M")
     assert boxes.listed() == {}
-    boxes.ok("spawn", "-d", "--memory", "512M")
-    boxes.ok("exec", "vm-1", "--", "sh", "-c", f"cd /workspace; {LOOK}\nsync")
+    boxes.ok("spawn", "-d", "--memory", "512M", "--name", "look")
+    boxes.ok("exec", "look", "--", "sh", "-c", f"cd /workspace; {LOOK}\nsync")
     kill(boxes)
     assert boxes.listed() == {}
     clock = "at=$(date +%s); sudo date -s @$((at - 7200)); echo x >out; rm out; sudo date -s @$((at + 1))"

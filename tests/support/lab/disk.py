@@ -35,7 +35,7 @@ def make(target: Path, guest: Image, repository: Path) -> None:
 def argv(staging: Path, target: Path) -> list[str]:
     """Under fakeroot, so that everything is root's in the lab whoever makes it."""
     return [
-        "fakeroot", "--", "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-O", "^has_journal",
+        "fakeroot", "--", "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-J", "size=16",
         "-L", "lab", "-E", "lazy_itable_init=1,nodiscard", "-d", str(staging), str(target), f"{SIZE >> 10}k",
     ]  # fmt: skip
 
