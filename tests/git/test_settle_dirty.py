@@ -163,11 +163,10 @@ def test_the_question_at_the_end_shows_what_a_merge_changes(
     repo.commit("host", {"TODO": "h\n"})
     asked: list[str] = []
 
-    def answer(question: str, **options: object) -> object:
+    def answer(question: str, **_options: object) -> str:
         asked.append(question)
-        return "stash" if "type" in options else False
+        return "no" if question.startswith("Merge") else "stash"
 
-    monkeypatch.setattr(click, "confirm", answer)
     monkeypatch.setattr(click, "prompt", answer)
     finished = Finished(box.repo, "vm-1", box.record, 0, brought, kept=True, warnings=())
     questions = ask.Asker(box.repo, finished).questions()

@@ -122,8 +122,9 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
-    from git_sandbox import signals
+    from git_sandbox import notices, signals
 
+    notices.heard()  # of an earlier command of this process
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if word in VERBS), "spawn")
     as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
