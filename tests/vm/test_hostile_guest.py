@@ -154,7 +154,7 @@ def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Pa
             done = hasty.run("sync", "vm-1")
             assert done.code in (0, 15), (name, done.said)
             assert time.monotonic() - start < HELD_UP, name
-            assert boxes.refs() == first, name
+            assert _commits(boxes.refs()) == _commits(first), name
             _inside(boxes, RESTORE)
         _inside(boxes, "sudo sh -c 'timeout 6 yes > /dev/ttyS0' || true")
         boxes.ok("exec", "vm-1", "--", "python3", "-", input=FLOOD.encode())
@@ -168,6 +168,12 @@ def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Pa
         assert done.code == 14, done.said
         assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "three"
         assert (boxes.directory() / "console.log").stat().st_size < 300_000
+
+
+def _commits(refs: dict[str, str]) -> dict[str, str]:
+    """Without uncommitted files, which come home also where the repository around them is no longer one."""
+    files = ("refs/sandbox-wip/", "refs/sandbox-earlier/", "refs/sandbox-other/")
+    return {name: oid for name, oid in refs.items() if not name.startswith(files)}
 
 
 def _inside(boxes: Sandboxes, script: str) -> None:
