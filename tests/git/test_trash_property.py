@@ -35,12 +35,16 @@ BACK = [(objects, "bring_back"), (objects, "_set"), (moving, "_move"), (moving, 
 
 @dataclass
 class Known:
-    """What must be there of one sandbox. `vanished`: others deleted its refs; some of them may have been put back."""
+    """What must be there of one sandbox. `vanished`: others deleted its refs; some of them may have been put back.
+    `once`: all that its refs ever pointed at. A ref that moved past the record (the harness moves them) leaves what
+    the record still has under `replaced`.
+    """
 
     made: Sandbox
     refs: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     vanished: bool = False
+    once: set[str] = field(default_factory=set)
 
 
 def killed(place: object, name: str, action: Callable[[], object], *, after: bool) -> None:
@@ -95,6 +99,7 @@ class Trash(RuleBasedStateMachine):
             known.made.guest.git("switch", "-q", "-c", f"side-{self.count}")
         known.made.work(f"change {self.count}", {f"{name}-{self.count}": f"{self.count}\n"})
         known.made.guest.write("loose", f"{self.count}\n")
+        known.once |= set(known.refs.values())
         known.made.home()
         known.refs, known.vanished = self._refs(name), False
         known.files[f"only-{self.count}"] = f"{self.count}\n".encode()
@@ -214,7 +219,10 @@ class Trash(RuleBasedStateMachine):
 
     def _check(self, name: str) -> None:
         known = self.known[name]
-        refs = self._refs(name)
+        kept = f"refs/sandbox-other/{name}/replaced/"
+        everything = self._refs(name)
+        refs = {ref: value for ref, value in everything.items() if not ref.startswith(kept) or ref in known.refs}
+        assert {value for ref, value in everything.items() if ref not in refs} <= known.once
         assert refs.items() <= known.refs.items()
         assert known.vanished or refs == known.refs
         for content, path in ((content, self._root / name / file) for file, content in known.files.items()):
