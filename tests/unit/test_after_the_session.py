@@ -134,6 +134,8 @@ UNSOLVED_IN_SCREEN = ("half a PM", "through to the one around")
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_what_follows_is_seen(show: Show, request: pytest.FixtureRequest, name: str) -> None:
+    seen = "asked" in show([sys.executable, "-c", GUEST, repr(ENDINGS[name]), "60"]).split()
     if "screen" in request.node.name.split("[")[1].split("-")[0] and name in UNSOLVED_IN_SCREEN:
+        assert not seen, "screen shows it now: take this name out of UNSOLVED_IN_SCREEN, and out of the threat model"
         pytest.xfail("screen keeps it: no sequence is known that ends it")
-    assert "asked" in show([sys.executable, "-c", GUEST, repr(ENDINGS[name]), "60"]).split()
+    assert seen

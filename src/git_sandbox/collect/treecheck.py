@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine
 from git_sandbox.errors import CollectError
+from git_sandbox.git.bounds import batches
 
 _ENTRY = {width: re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
 DIRECTORY = (b"40000", b"040000")
@@ -124,7 +125,7 @@ def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str])
 
 def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Name and content of objects that exist; `names` has their sizes."""
-    for group in _groups(names):
+    for group in batches(names, _BATCH_BYTES):
         output = quarantine.run("cat-file", "--batch", "--buffer", input=_lines(group))
         at = 0
         for name in group:
@@ -132,18 +133,6 @@ def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple
             size = int(output[at:end].rsplit(b" ", 1)[1])
             yield name, output[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
-
-
-def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    group: list[str] = []
-    total = 0
-    for name, size in sizes.items():
-        if group and total + size > _BATCH_BYTES:
-            yield group
-            group, total = [], 0
-        group.append(name)
-        total += size
-    yield group
 
 
 def entries_of(data: bytes, width: int) -> list[tuple[bytes, bytes, bytes]]:

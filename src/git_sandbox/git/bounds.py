@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,3 +87,17 @@ def check(args: Sequence[str], bounds: Bounds, done: Completed) -> None:
     """Raises LimitError for a git that has met one of its limits: that is no answer to what it was asked."""
     if done.returncode in _ENDED or (done.returncode and _STARVED.search(done.complaint)):
         raise too_much(args, bounds)
+
+
+def batches(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """The names of `sizes` in order, as many at a time as have at most `most` bytes together, and at least one."""
+    group: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if group and total + size > most:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += size
+    if group:
+        yield group

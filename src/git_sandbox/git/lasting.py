@@ -20,7 +20,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.layout import BY_STAMPS, Layout
-from git_sandbox.git.stamps import Entry, entry, look
+from git_sandbox.git.stamps import Entry, entry, look, parents
 
 ENTRIES, BYTES = 1000, 16 << 20  # of private things left out of a base; every sandbox's guest writes them again
 GIT_ENTRIES = 5000  # the same of what git keeps beside its stores: that changes with every command
@@ -49,7 +49,7 @@ class Division(NamedTuple):
     @property
     def write(self) -> list[str]:
         """What the first sandbox has to bring along, directories before what is in them."""
-        return sorted(self.left_out | _above(self.left_out), key=lambda path: path.split("/"))
+        return sorted(self.left_out | parents(self.left_out), key=lambda path: path.split("/"))
 
 
 def divide(copy: Path, layout: Layout, git_dirs: Iterable[GitDir]) -> Division:
@@ -65,15 +65,15 @@ def divide(copy: Path, layout: Layout, git_dirs: Iterable[GitDir]) -> Division:
             below = f"{each.checkout}/" if each.checkout else ""
             trees |= {each.target: tree} if tree else {}
             lasting |= {below + path for path in paths} - odd
-            named |= {below + path for path in _above(paths)}
+            named |= {below + path for path in parents(paths)}
     inside = {path: _inside(layout, path) for path in found if layout.owner(path)}
     lasting |= {path for path, name in inside.items() if _LOOSE.fullmatch(name)} - odd
     stores = {path for path, name in inside.items() if not name or _STORE.fullmatch(name)}
     packs = {path for path, name in inside.items() if _PACK.fullmatch(name)}
     kept = lasting | packs | {each for each in stores if found[each].is_directory}
-    kept |= _above(kept)
+    kept |= parents(kept)
     roots = _chosen(_groups(found, kept), found, layout)
-    left_out = frozenset(path for path in found if path in roots or not roots.isdisjoint(_above((path,))))
+    left_out = frozenset(path for path in found if path in roots or not roots.isdisjoint(parents((path,))))
     private = found.keys() - left_out - lasting - named - (stores & kept)
     labels = {f"{path}/" for path in odd - left_out if found[path].is_directory} | ({"/"} if _labelled(copy) else set())
     return Division(tuple(sorted(roots)), left_out, frozenset(private | labels), trees)
@@ -163,16 +163,6 @@ def _together(groups: Mapping[str, list[str]], found: Mapping[str, Entry]) -> se
         if each.links > 1 and not each.is_directory:
             places.setdefault(each.inode, set()).add(grouped.get(path, ""))
     return {root for roots in places.values() if len(roots) > 1 for root in roots}
-
-
-def _above(paths: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for path in paths:
-        above = os.path.dirname(path)  # noqa: PTH120 - hot
-        while above and above not in found:
-            found.add(above)
-            above = os.path.dirname(above)  # noqa: PTH120
-    return found
 
 
 def unproved(

@@ -96,7 +96,7 @@ def look(root: Path, entries: Sequence[str], bare: Iterable[str] = (), below: st
     wide, alone = _spread(root, entries)
     lots = [wide[number::MOST_FINDS] for number in range(MOST_FINDS)]
     finds = [Beside(partial(_find, root, lot, below)) for lot in lots if lot]
-    found = set(_lstat(root, {*alone, *bare, *_above((*entries, *bare))}, f"{below}/" if below else ""))
+    found = set(_lstat(root, {*alone, *bare, *parents((*entries, *bare))}, f"{below}/" if below else ""))
     return frozenset(found.union(*(each.result() for each in finds)))
 
 
@@ -137,13 +137,14 @@ def _lstat(root: Path, paths: Iterable[str], prefix: str) -> Iterator[bytes]:
             yield row(os.lstat(f"{root}/{path}"), prefix + path)
 
 
-def _above(entries: Iterable[str]) -> set[str]:
+def parents(paths: Iterable[str]) -> set[str]:
+    """Every directory above one of `paths`, which are relative."""
     found: set[str] = set()
-    for each in entries:
-        above = os.path.dirname(each)  # noqa: PTH120 - hot
-        while above and above not in found:
-            found.add(above)
-            above = os.path.dirname(above)  # noqa: PTH120
+    for path in paths:
+        parent = os.path.dirname(path)  # noqa: PTH120 - hot
+        while parent and parent not in found:
+            found.add(parent)
+            parent = os.path.dirname(parent)  # noqa: PTH120
     return found
 
 

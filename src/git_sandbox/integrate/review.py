@@ -6,10 +6,11 @@ Everything returned is guest text: sanitise before showing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from git_sandbox.errors import LimitError
+from git_sandbox.git.bounds import batches
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
@@ -114,23 +115,9 @@ def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int =
     listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", "--stdin", input=asked).split()
     sizes = _sizes(repo, listed)
     shown: dict[Oid, CommitInfo] = {}
-    for some in _groups({name: size for name, size in sizes.items() if size <= _MAX_COMMIT}):
+    for some in batches({name: size for name, size in sizes.items() if size <= _MAX_COMMIT}, _AT_ONCE):
         shown |= _shown(repo, some)
     return [shown.get(oid(name)) or _not_shown(oid(name), sizes.get(name)) for name in listed]
-
-
-def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Commits that are read at once."""
-    group: list[str] = []
-    total = 0
-    for name, size in sizes.items():
-        if group and total + size > _AT_ONCE:
-            yield group
-            group, total = [], 0
-        group.append(name)
-        total += size
-    if group:
-        yield group
 
 
 def _sizes(repo: Repository, names: Sequence[str]) -> dict[str, int]:
