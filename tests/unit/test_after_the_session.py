@@ -135,7 +135,7 @@ UNSOLVED_IN_SCREEN = ("half a PM", "through to the one around")
 @pytest.mark.parametrize("name", ENDINGS)
 def test_what_follows_is_seen(show: Show, request: pytest.FixtureRequest, name: str) -> None:
     seen = "asked" in show([sys.executable, "-c", GUEST, repr(ENDINGS[name]), "60"]).split()
-    if "screen" in request.node.name.split("[")[1].split("-")[0] and name in UNSOLVED_IN_SCREEN:
-        assert not seen, "screen shows it now: take this name out of UNSOLVED_IN_SCREEN, and out of the threat model"
+    in_screen = "screen" in request.node.name.split("[")[1].split("-")[0]
+    if not seen and in_screen and name in UNSOLVED_IN_SCREEN:  # (seen when screen redraws in between)
         pytest.xfail("screen keeps it: no sequence is known that ends it")
     assert seen

@@ -8,6 +8,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,9 +47,13 @@ def living(session: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def session(script: str, stdout: int, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """What sshd starts: a shell that leads a session and waits for the command. Without `stdin` that has ended."""
-    argv = ["bash", "-c", f"trap : TERM HUP INT; bash -c {shlex.quote(script)}; exit $?"]
+def session(
+    script: str, stdout: int, stdin: int | None = None, *, own: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """What sshd starts: a shell that leads a session and waits for the command. Without `stdin` that has ended.
+    With `own`, the shell itself runs the script.
+    """
+    argv = ["bash", "-c", f"trap : TERM HUP INT; {script if own else f'bash -c {shlex.quote(script)}'}; exit $?"]
     given = subprocess.PIPE if stdin is None else stdin
     with subprocess.Popen(argv, stdin=given, stdout=stdout, stderr=stdout, start_new_session=True) as shell:
         if shell.stdin is not None:
@@ -73,6 +78,20 @@ def test_a_program_ends_when_nobody_is_at_its_other_end(watch: Watch, script: st
         steps(watch, shell=shell.pid)
         watch.step(0.05)
     assert not watch.commands
+
+
+def test_the_shell_may_still_be_writing_its_line(watch: Watch, tmp_path: Path) -> None:
+    """Bash puts the FIFO in the place of its output for that, and the line can be read before it is taken back."""
+    reading, writing = os.pipe()
+    script = f"exec 7>&1 1<>{tmp_path}/sessions; echo start $$ abc; sleep 0.5; exec 1>&7 7>&-; {IGNORING}"
+    with session(script, writing, own=True) as shell:
+        os.close(writing)
+        watch.step(5)
+        assert [each.uncopied for each in watch.commands.values()] == [(1,)]
+        reader = threading.Thread(target=lambda: (os.read(reading, 100), os.close(reading)))
+        reader.start()
+        steps(watch, shell=shell.pid)
+        reader.join()
 
 
 def test_closed_output_alone_is_the_programs_own_business(watch: Watch) -> None:
@@ -122,6 +141,8 @@ def test_signals_are_for_the_program_and_not_for_who_tells_its_exit_code(watch: 
     with session("echo ready; exec sleep 600", writing) as shell:
         os.close(writing)
         assert os.read(reading, 100) == b"ready\n"
+        while "sleep" not in living(shell.pid):  # bash that is about to replace itself loses a signal
+            time.sleep(0.01)
         os.write(watch.fifo, f"start {shell.pid} abc\nsignal other 9\nsignal abc 2\n".encode())
         watch.step(0.05)
         assert shell.wait(20) == 130

@@ -6,6 +6,9 @@ passes signals on in the same way, `signal TOKEN NUMBER`, and has the clock set,
 The helper sees by its copies of the shell's standard input
 and output that sshd has closed the other end of both (poll(2): POLLHUP or POLLERR), which happens when the client, the
 connection or the whole host side is gone. sshd leaves standard error open then, until the program ends.
+
+The shell may still be at its line when the line is read: bash has the FIFO in the place of its standard output then.
+What is the FIFO is not copied, but looked at again.
 """
 
 from __future__ import annotations
@@ -43,13 +46,16 @@ def copy_descriptor(pidfd: int, number: int) -> int:
 
 @dataclass
 class Command:
-    """`shell`: leads the session. `ending`: when it is killed, having been asked to end."""
+    """`shell`: leads the session. `ending`: when it is killed, having been asked to end.
+    `uncopied`: numbers of its standard input and output that the helper has no copy of yet.
+    """
 
     shell: int
     token: str
     pidfd: int
     ends: set[int]  # of its input and output, as long as there is somebody at the other end
     terminal: bool
+    uncopied: tuple[int, ...] = (0, 1)
     ending: float | None = None
 
     def programs(self) -> list[Process]:
@@ -77,7 +83,11 @@ class Watch:
             self.step(None)
 
     def step(self, seconds: float | None) -> None:
-        patience = AGAIN if self.ending or any(each.ending for each in self.commands.values()) else seconds
+        for each in self.commands.values():
+            with contextlib.suppress(OSError):
+                self.copy_ends(each)
+        unsettled = self.ending or any(each.ending or each.uncopied for each in self.commands.values())
+        patience = AGAIN if unsettled else seconds
         for descriptor, events in self.poll.poll(None if patience is None else patience * 1000):
             if descriptor == self.fifo:
                 self.read()
@@ -115,9 +125,17 @@ class Watch:
         made = Command(shell, token, os.pidfd_open(shell), set(), bool(seen.terminal))
         self.commands[made.pidfd] = made
         self.poll.register(made.pidfd, select.POLLIN)
-        for number in (0, 1):
-            end = copy_descriptor(made.pidfd, number)
-            made.ends.add(end)
+        self.copy_ends(made)
+
+    def copy_ends(self, command: Command) -> None:
+        """Raises OSError: the shell has closed one of them, or is gone."""
+        for number in command.uncopied:
+            end = copy_descriptor(command.pidfd, number)
+            if os.path.sameopenfile(end, self.fifo):
+                os.close(end)
+                continue
+            command.uncopied = tuple(each for each in command.uncopied if each != number)
+            command.ends.add(end)
             self.poll.register(end, 0)
 
     def shell_ended(self, command: Command) -> None:
@@ -143,7 +161,7 @@ class Watch:
                 each.ends.remove(end)
                 self.poll.unregister(end)
                 os.close(end)
-                if not each.ends:
+                if not each.ends and not each.uncopied:
                     self.end(each)
                 return
 

@@ -211,6 +211,9 @@ def _import(
     extra = {"object_format": record.object_format, "end": end, "time": time.time()}
     reply = stream.request(channel, "export", known=known, extra=extra, alive=alive, limits=limits)
     told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
+    unchanged = told.changes is not None and told.changes.state == "unchanged"
+    if unchanged:  # what is in progress is in progress here as well
+        told = told.without_operation()
     took = collect(
         box.repo,
         box.refs,
@@ -225,7 +228,7 @@ def _import(
     if any(each.borrowed for each in inner.homes):
         box.remember(nested.noted(box, record))
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
-    changed |= told.changes is None or told.changes.state != "unchanged"
+    changed |= not unchanged
     changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, told.away)

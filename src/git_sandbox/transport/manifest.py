@@ -158,6 +158,11 @@ class Manifest:
         same = (GuestRef(name, oid) for name, oid in start.items() if name not in changed)
         return replace(self, refs=(*self.refs, *same), removed=None)
 
+    def without_operation(self) -> Manifest:
+        """The same without what is in progress."""
+        refs = tuple(ref for ref in self.refs if not ref.name.startswith("refs/operation/"))
+        return replace(self, refs=refs, operation=None, unmerged=())
+
 
 def parse(data: bytes, *, object_format: str) -> Manifest:
     """The manifest of a guest whose repository uses `object_format`.
