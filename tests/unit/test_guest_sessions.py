@@ -88,10 +88,15 @@ def test_the_shell_may_still_be_writing_its_line(watch: Watch, tmp_path: Path) -
         os.close(writing)
         watch.step(5)
         assert [each.uncopied for each in watch.commands.values()] == [(1,)]
-        reader = threading.Thread(target=lambda: (os.read(reading, 100), os.close(reading)))
+        reader = threading.Thread(target=_read_and_close, args=(reading,))
         reader.start()
         steps(watch, shell=shell.pid)
         reader.join()
+
+
+def _read_and_close(descriptor: int) -> None:
+    os.read(descriptor, 100)
+    os.close(descriptor)
 
 
 def test_closed_output_alone_is_the_programs_own_business(watch: Watch) -> None:
