@@ -1,5 +1,7 @@
-"""Objects of git's that were there at the start and that git only marked as still used, by their time (it does so
-whenever it would have written one again). They are named by their content: whether they are whole can be proved.
+"""Files of git's that were there at the start and that git only marked as still used, by their time.
+
+It does so with an object whenever it would have written it again, and with the shared part of a split index whenever it
+reads one (git-update-index(1)). They are named by their content: whether they are whole can be proved.
 """
 
 from __future__ import annotations
@@ -16,23 +18,30 @@ from pathlib import Path
 
 LOOSE = re.compile(rb"([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
 PACK = re.compile(rb"pack/pack-([0-9a-f]{40}|[0-9a-f]{64})\.pack")
+SHARED_INDEX = re.compile(rb"sharedindex\.([0-9a-f]{40}|[0-9a-f]{64})")
+LARGEST_INDEX = 128 << 20  # bytes
 MOST = 8 << 20  # bytes of a loose object that is read
-SHA1 = 40  # hexadecimal digits
+SHA1, SHA256 = 40, 64  # hexadecimal digits
+OBJECTS = b"objects/"
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, STATX_BTIME = -100, 0x100, 0x800  # statx(2)
 MASK_AT, BIRTH_AT, STATX_BYTES = 0, 80, 256
 PLAIN = stat.S_IFREG | 0o444
+MORE_THAN_READ_AND_WRITTEN = 0o7111
 
 
 def only_marked(repo: Path, git_dirs: Iterable[str], touched: Iterable[bytes], since: int) -> set[bytes]:
     """Those of the touched paths that are objects as their names say, and older than `since` (nanoseconds)."""
-    stores = [os.fsencode(name) + b"/objects/" for name in git_dirs]
     found = set()
     for path in touched:
-        store = next((each for each in stores if path.startswith(each)), None)
         place = os.path.join(os.fsencode(repo), path)  # noqa: PTH118 - bytes
-        if store is not None and 0 < birth(place) <= since and _whole(place, path[len(store) :]):
+        inside = (path.removeprefix(name) for name in map(_prefix, git_dirs) if path.startswith(name))
+        if any(_whole(place, name) for name in inside) and 0 < birth(place) <= since:
             found.add(path)
     return found
+
+
+def _prefix(git_dir: str) -> bytes:
+    return os.fsencode(git_dir) + b"/"
 
 
 def birth(place: bytes) -> int:
@@ -47,16 +56,29 @@ def birth(place: bytes) -> int:
 
 
 def _whole(place: bytes, name: bytes) -> bool:
+    """`name`: the path in the git directory."""
     try:
         seen = os.lstat(place)
-        if seen.st_mode != PLAIN or seen.st_nlink != 1 or os.listxattr(place, follow_symlinks=False):
+        if not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1 or os.listxattr(place, follow_symlinks=False):
             return False
-        if loose := LOOSE.fullmatch(name):
+        if shared := SHARED_INDEX.fullmatch(name):
+            return not seen.st_mode & MORE_THAN_READ_AND_WRITTEN and _is_index(place, shared[1].decode())
+        if seen.st_mode != PLAIN or not name.startswith(OBJECTS):
+            return False
+        if loose := LOOSE.fullmatch(name, len(OBJECTS)):
             return seen.st_size <= MOST and _is_object(place, b"".join(loose.groups()).decode())
-        pack = PACK.fullmatch(name)
+        pack = PACK.fullmatch(name, len(OBJECTS))
         return pack is not None and _ends_with(place, bytes.fromhex(pack[1].decode()))
     except (OSError, zlib.error):
         return False
+
+
+def _is_index(place: bytes, name: str) -> bool:
+    with open(place, "rb") as file:  # noqa: PTH123 - bytes
+        content = file.read(LARGEST_INDEX)
+    digest, size = (hashlib.sha1, SHA1) if len(name) == SHA1 else (hashlib.sha256, SHA256)
+    checksum = content[-(size // 2) :]
+    return checksum.hex() == name and digest(content[: -(size // 2)]).hexdigest() == name
 
 
 def _is_object(place: bytes, name: str) -> bool:
