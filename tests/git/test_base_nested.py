@@ -17,7 +17,8 @@ from git_sandbox.git.compare import compare
 from git_sandbox.git.ledger import Ledger, Moved, Unusable
 from git_sandbox.git.repo import discover
 from git_sandbox.guest.describe import describe
-from git_sandbox.sandbox import nested, workspace
+from git_sandbox.sandbox import workspace
+from git_sandbox.workspace import nested
 from support import based
 from support.gitrepo import GitRepo
 

@@ -14,7 +14,7 @@ import pytest
 from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.repo import discover
 from git_sandbox.git.survey import CapturePolicy
-from git_sandbox.sandbox import nested
+from git_sandbox.workspace import nested
 from support import based
 from support.captured import differences, same, take
 from support.gitrepo import GitRepo

@@ -19,12 +19,13 @@ from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
-from git_sandbox.sandbox import inspect, nested, prepare
+from git_sandbox.sandbox import inspect, prepare
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.workspace import Workspace, make
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import manifest, stream
 from git_sandbox.transport.manifest import Manifest
+from git_sandbox.workspace import nested
 from support.captured import take
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, UNCHANGED, exporter

@@ -18,9 +18,10 @@ from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository, discover
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home, nested
+from git_sandbox.sandbox import home
 from git_sandbox.sandbox.home import Home
 from git_sandbox.store import Box, NestedRecord, Record
+from git_sandbox.workspace import nested
 from support.gitrepo import GitRepo
 from support.guest import EXPORTER
 

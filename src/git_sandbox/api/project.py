@@ -17,10 +17,11 @@ from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Sibling
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import after, detached, inspect, many, overview, story, trashed
 from git_sandbox.sandbox.after import Questions, Settled
 from git_sandbox.sandbox.many import Try
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.overview import Row
 from git_sandbox.sandbox.story import Finished
 

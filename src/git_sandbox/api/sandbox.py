@@ -20,10 +20,11 @@ from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.integrate.undo import Undone, undo
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live, trashed
 from git_sandbox.sandbox.drop import Dropped, Recovered
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.trashed import Restored
 from git_sandbox.store import State
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from git_sandbox.image import cache, spec
-from git_sandbox.sandbox.options import Progress
+from git_sandbox.progress import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 

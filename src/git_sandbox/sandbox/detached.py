@@ -20,9 +20,10 @@ from git_sandbox import jsontext, paths, process, signals
 from git_sandbox.errors import Interrupted, MachineError, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
+from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import after, story
 from git_sandbox.sandbox.after import Questions
-from git_sandbox.sandbox.options import Notice, Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.text import one_line, printable
 
 MODULE = "git_sandbox.sandbox.detached"

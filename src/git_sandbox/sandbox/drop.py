@@ -12,11 +12,11 @@ from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import everywhere, home, inspect, lfs, nested, ondisk, trashed, uncommitted
 from git_sandbox.sandbox.home import Home
 from git_sandbox.sandbox.inspect import base_of
 from git_sandbox.sandbox.nested import Holding
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DROPPED

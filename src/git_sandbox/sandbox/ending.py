@@ -16,8 +16,8 @@ from git_sandbox import files, signals
 from git_sandbox.beside import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
 from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import home
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.text import one_line
 from git_sandbox.transport import stream
 

@@ -23,10 +23,11 @@ from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import home, images, nested
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prepare import Prepared, WentIn, configure, copy_mounts, told
 from git_sandbox.store import Box, Entry, Record
 from git_sandbox.transport import layer, share, stream

@@ -19,10 +19,10 @@ from git_sandbox.errors import CollectError, MachineError, RepositoryError, Sand
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import images, lfs, nested, reach, trashed
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import bundle, manifest, stream
 from git_sandbox.transport.manifest import Changes, Manifest

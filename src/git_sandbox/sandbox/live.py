@@ -12,10 +12,10 @@ from git_sandbox import locks, session, signals, store
 from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import ending, everywhere, home
 from git_sandbox.sandbox import send as sending
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
 from git_sandbox.transport.manifest import Changes

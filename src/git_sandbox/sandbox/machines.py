@@ -15,8 +15,8 @@ from git_sandbox import files, paths
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.image import cache
 from git_sandbox.image.cache import Image
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import prepare, warm
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record

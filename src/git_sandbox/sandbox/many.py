@@ -19,9 +19,10 @@ from git_sandbox import jsontext, process, signals, store
 from git_sandbox.errors import Interrupted, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, detached
 from git_sandbox.sandbox.detached import Ended, Event, Order
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import environment
 
 MAX_COUNT = 64

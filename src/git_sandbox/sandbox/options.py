@@ -1,14 +1,10 @@
-"""What a caller wants of a sandbox, and how it hears about progress."""
+"""What a caller wants of a sandbox."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from git_sandbox.settings import Settings
-
-Progress = Callable[[str], None]  # one short line about what is being done now
-Notice = Callable[[tuple[str, ...]], None]  # warnings for the user to read before the session begins
 
 
 @dataclass(frozen=True)

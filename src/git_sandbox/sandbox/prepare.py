@@ -27,15 +27,17 @@ from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import nested, readonly, shared, workspace
+from git_sandbox.progress import Progress
+from git_sandbox.sandbox import readonly, shared, workspace
 from git_sandbox.sandbox.extras import Extras
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.transport import layer, share
 from git_sandbox.vmm import backends, net, virtiofs
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
+from git_sandbox.workspace import nested
 
 NOTHING = Extras()
 # Refs that are not told of on the way home; the stash goes its own way (as in guest/history.py).

@@ -11,12 +11,12 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.ledger import Ledger
 from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.idspace import IdSpace
-from git_sandbox.sandbox import nested
-from git_sandbox.sandbox.options import Progress
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox.workspace import Workspace, apart, take
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box
 from git_sandbox.transport import disk, share
+from git_sandbox.workspace import nested
 
 
 def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress) -> Workspace:

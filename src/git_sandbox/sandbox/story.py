@@ -16,11 +16,12 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import bases
 from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import extras, fork, home, images, live, machines, prepare, requests
 from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Notice, Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prepare import Prepared
 from git_sandbox.sandbox.warm import Adoption
 from git_sandbox.sandbox.workspace import UnfoundedError, refused

@@ -21,11 +21,11 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import peeled
 from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import drop, home
 from git_sandbox.sandbox.drop import Recovered
 from git_sandbox.sandbox.everywhere import Found
 from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.options import Progress
 from git_sandbox.store import Box, Record
 
 

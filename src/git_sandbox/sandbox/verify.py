@@ -16,8 +16,9 @@ from git_sandbox.errors import MachineError, RepositoryError
 from git_sandbox.git.compare import compare
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import spec
+from git_sandbox.progress import Progress
 from git_sandbox.sandbox import story
-from git_sandbox.sandbox.options import Options, Progress
+from git_sandbox.sandbox.options import Options
 from git_sandbox.text import printable
 
 DESCRIBE = "/run/git-sandbox/describe.py"

@@ -27,7 +27,7 @@ from git_sandbox.image import guestfiles, initrd, spec, templates
 from git_sandbox.image.cache import Image
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.image.templates import Template
-from git_sandbox.sandbox.options import Progress
+from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
 from git_sandbox.transport import layer, stream
 from git_sandbox.vmm.machine import (

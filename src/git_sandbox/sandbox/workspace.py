@@ -37,15 +37,16 @@ from git_sandbox.image import bases
 from git_sandbox.image.bases import Base, BaseInfo
 from git_sandbox.image.spec import asked
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import nested, volumes
-from git_sandbox.sandbox.nested import Worktrees
-from git_sandbox.sandbox.options import Progress
+from git_sandbox.progress import Progress
+from git_sandbox.sandbox import volumes
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, NestedRecord
 from git_sandbox.text import one_line
 from git_sandbox.transport import cow, disk, layer, tail
 from git_sandbox.transport.cow import Means
 from git_sandbox.transport.tail import Tail
+from git_sandbox.workspace import nested
+from git_sandbox.workspace.nested import Worktrees
 
 WORTH_BYTES = 32 << 20  # a repository that is smaller and has fewer files is copied in a blink
 WORTH_INODES = 2_000

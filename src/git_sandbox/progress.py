@@ -1,0 +1,8 @@
+"""How a caller hears about progress, and what the user is to read before a session begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str], None]  # one short line about what is being done now
+Notice = Callable[[tuple[str, ...]], None]  # warnings for the user to read before the session begins
