@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from git_sandbox.cli import words
+from git_sandbox.cli import door, words
 from git_sandbox.cli.choices import choose, shown_again
 from git_sandbox.errors import LimitError
 from git_sandbox.git.command import Git
@@ -56,7 +56,7 @@ class Asker:
     def dirty(self, wip: Oid) -> str:
         self._tell()
         ref = SandboxRefs(SandboxId(self.finished.id)).wip
-        click.echo(f"Uncommitted work, safe in {ref}:", err=True)
+        door.line(f"Uncommitted work, safe in {ref}:")
         _stat(self.repo.git, self.finished.home.collected.head or wip, wip)
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
@@ -73,14 +73,14 @@ class Asker:
     def _tell(self) -> None:
         if not self.told:
             for line in words.homecoming(self.repo, self.finished.record, self.finished.home):
-                click.echo(line, err=True)
+                door.line(line)
         self.told = True
 
 
 def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:
     """Show what a merge would change here and ask; the default is no."""
     if plan.relation is Relation.DIVERGED:
-        click.echo("Your branch has commits that the sandbox has not. Merging both changes here:", err=True)
+        door.line("Your branch has commits that the sandbox has not. Merging both changes here:")
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
     with preview(repo, base, request) as found:
         _stat(found.git, found.before, found.after)
@@ -95,7 +95,7 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
 
 def confirm_conflicts(plan: Plan, name: str) -> bool:
     """Show the predicted conflicts and ask whether to begin the merge all the same; the default is no."""
-    click.echo(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):", err=True)
+    door.line(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):")
     _some([one_line(path) for path in plan.conflicts])
     warn(plan.risky)
     answers = {
@@ -107,16 +107,15 @@ def confirm_conflicts(plan: Plan, name: str) -> bool:
 
 def branch_name(apart: Apart) -> str:
     """Say how the histories stand and ask for a branch to put the sandbox's on; empty means none."""
-    click.echo(apart.text, err=True)
+    door.line(apart.text)
     question = "Put it on a new branch? Its name (empty: no)"
     with shown_again(f"{question}: "):
-        answer = click.prompt(question, default="", show_default=False, err=True)
-    return str(answer).strip()
+        return door.prompt(question, "")
 
 
 def warn(risky: Sequence[Risk]) -> None:
     for line in careful(risky):
-        click.echo(line, err=True)
+        door.line(line)
 
 
 def careful(risky: Sequence[Risk]) -> tuple[str, ...]:
@@ -132,15 +131,15 @@ def risk_line(risk: Risk) -> str:
 
 def _some(lines: list[str]) -> None:
     for line in lines[:SHOWN]:
-        click.echo(f"  {line}", err=True)
+        door.line(f"  {line}")
     if len(lines) > SHOWN:
-        click.echo(f"  and {len(lines) - SHOWN} more", err=True)
+        door.line(f"  and {len(lines) - SHOWN} more")
 
 
 def _stat(git: Git, before: Oid, after: Oid) -> None:
     try:
         found = review.difference(git, before, after, style=review.Style.STAT, most=MOST)
     except LimitError as error:
-        click.echo(f"({error.message})", err=True)
+        door.line(f"({error.message})")
         return
-    click.echo(printable(found.raw).rstrip() + ("" if found.whole else "\n…"), err=True)
+    door.line(printable(found.raw).rstrip() + ("" if found.whole else "\n…"))

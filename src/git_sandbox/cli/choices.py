@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from git_sandbox.cli import door
+from git_sandbox.text import outgoing
+
 ATTEMPTS = 20  # whatever types something else for ever is no person
 
 
@@ -17,12 +20,12 @@ def choose(question: str, answers: Mapping[str, str], default: str) -> str:
     text = f"{question} [{_listed(answers, default)}]"
     for _ in range(ATTEMPTS):
         with shown_again(f"{text}: "):
-            given = str(click.prompt(text, default=default, show_default=False, err=True)).strip().lower()
+            given = door.prompt(text, default).lower()
         found = next((each for each in answers if given and each.startswith(given)), None)
         if found is not None:
             return found
         for each, meaning in answers.items():
-            click.echo(f"  {each[0]}  {each}: {meaning}{' (default)' if each == default else ''}", err=True)
+            door.line(f"  {each[0]}  {each}: {meaning}{' (default)' if each == default else ''}")
     raise click.Abort
 
 
@@ -35,7 +38,7 @@ def _listed(answers: Mapping[str, str], default: str) -> str:
 @contextlib.contextmanager
 def shown_again(text: str) -> Iterator[None]:
     """Print the question again after Ctrl-Z and `fg`: the shell has written over it."""
-    before = signal.signal(signal.SIGCONT, lambda *_: os.write(2, text.encode()))
+    before = signal.signal(signal.SIGCONT, lambda *_: os.write(2, outgoing(text).encode("utf-8", "replace")))
     try:
         yield
     finally:

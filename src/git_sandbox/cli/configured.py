@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from git_sandbox import projectfile, registry, settings
+from git_sandbox.cli import door
 from git_sandbox.cli.common import repository
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.repo import Repository
@@ -36,9 +37,9 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
     held = [value for value in values if value.withheld]
     for value in held:
         line = f"note: the repository asks for {value.name.replace('_', '-')} = {one_line(value.withheld, limit=100)}: "
-        click.secho(f"{line}not without your consent", fg="yellow", err=True)
+        door.line(click.style(f"{line}not without your consent", fg="yellow"))
     if held:
-        click.echo("Look at it with `sandbox config`; `sandbox config --trust` gives it.", err=True)
+        door.line("Look at it with `sandbox config`; `sandbox config --trust` gives it.")
     return wanted, values
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import columns, common
+from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.git.names import Oid
@@ -46,7 +46,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
         gone += [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]
     except SandboxError:
         if gone and not as_json:
-            click.echo(_text(gone))
+            door.line(_text(gone), err=False)
         raise
     kept = _drop_merged(repo, gone, force=force) if merged else []
     return Result("drop", gone, text=_text(gone) or "Nothing to drop.", notes=tuple(kept))

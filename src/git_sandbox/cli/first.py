@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from git_sandbox.cli import door
 from git_sandbox.image import cache, spec
 from git_sandbox.progress import Progress
 from git_sandbox.settings import Settings
@@ -19,9 +20,8 @@ def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     asked = spec.asked(wanted)
     if not quiet and cache.find(asked.key) is None:
         say("")
-        click.echo(
-            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch).",
-            err=True,
+        door.line(
+            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch)."
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from git_sandbox import settings
-from git_sandbox.cli import columns, common, configured, progress
+from git_sandbox.cli import columns, common, configured, door, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import bases, build, cache, spec, templates
@@ -48,7 +48,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     asked = _asked(given)
     if force or cache.find(asked.key) is None:
-        click.echo(f"Building {asked.key}: fetches about {asked.download_mib} MiB.", err=True)
+        door.line(f"Building {asked.key}: fetches about {asked.download_mib} MiB.")
     with progress.shown(quiet=as_json) as say:
         made = build.ensure(asked, say, force=force)
     text = f"{made.root.name} is ready ({columns.size(made.size)})"

@@ -13,7 +13,7 @@ import click
 
 from git_sandbox import settings, signals, store
 from git_sandbox.beside import Beside
-from git_sandbox.cli import common, configured, first, progress
+from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
@@ -82,7 +82,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
                 say("")
                 said.extend(warnings)
                 for line in first.warnings(warnings):
-                    click.echo(line, err=True)
+                    door.line(line)
 
         if detach:
             from git_sandbox.sandbox import detached
@@ -134,7 +134,7 @@ def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) 
         settled = after.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
     except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
         signals.listen_again()
-        click.echo("", err=True)
+        door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         settled = after.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
     notes = words.story(repo, finished, settled, told=asker.told)

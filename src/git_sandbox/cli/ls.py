@@ -5,7 +5,7 @@ import time
 
 import click
 
-from git_sandbox.cli import common, listing
+from git_sandbox.cli import common, door, listing
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
@@ -81,8 +81,8 @@ def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
     try:
         while True:
             shown = listing.text(_rows(repo, everything=everything))
-            click.clear()
-            click.echo(shown)
+            door.clear()
+            door.line(shown, err=False)
             time.sleep(EVERY)
     except Interrupted:
         return Result("ls")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import ask, common, words
+from git_sandbox.cli import ask, common, door, words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.bounds import PATIENT
@@ -238,7 +238,7 @@ def _resume(repo: Repository, found: Known, given: dict[str, Any]) -> Result:
             named = "; ".join(ask.risk_line(risk) for risk in risky[: ask.SHOWN])
             raise UsageError("not taken over without asking: it changes files that run on their own", cause=named)
         ask.warn(risky)
-        click.confirm(f"Take over the {operation.kind} of sandbox {name}?", abort=True, err=True)
+        door.confirm(f"Take over the {operation.kind} of sandbox {name}?")
     done = resume(repo, waiting)
     end = "commit" if done.kind == "merge" else f"{done.kind} --continue"
     lines = [f"The {done.kind} is in progress here now; {len(done.conflicts)} file(s) are in conflict:"]

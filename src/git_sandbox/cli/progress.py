@@ -16,13 +16,14 @@ def shown(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda _text: None
         return
     from rich.console import Console  # takes 50 ms to import
+    from rich.text import Text
 
     console = Console(stderr=True)
     status = console.status("")
 
     def say(text: str) -> None:
         if text:
-            status.update(one_line(text, limit=max(20, console.width - 4)))
+            status.update(Text(one_line(text, limit=max(20, console.width - 4))))  # plain: no markup in names
             status.start()
         else:
             status.stop()

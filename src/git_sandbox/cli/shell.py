@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from git_sandbox import settings, store
-from git_sandbox.cli import common, configured, life, progress
+from git_sandbox.cli import common, configured, door, life, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import Repository
@@ -54,4 +54,4 @@ def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
     with progress.shown(quiet=quiet) as say:
         drop.recover(repo, name, say)
     if not quiet:
-        click.echo(f"Sandbox {name} ended badly; what is on its disk came home first: `sandbox log {name}`", err=True)
+        door.line(f"Sandbox {name} ended badly; what is on its disk came home first: `sandbox log {name}`")

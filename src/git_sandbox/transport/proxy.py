@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) knows nothing of us; stdlib comes first
 
 from git_sandbox import channel, places
+from git_sandbox.text import one_line
 
 BOOTING = 3600.0  # seconds; ssh's own caller has a shorter patience, and this ends with ssh
 
@@ -24,12 +25,12 @@ def main(kind: str, path: str, port: str, ours: str = "") -> int:
     ssh = os.getppid()
     fault = places.fault(ours) if ours else ""
     if fault:
-        print(f"the machine cannot be reached: {fault}", file=sys.stderr)  # noqa: T201 - ssh shows it
+        print(f"the machine cannot be reached: {one_line(fault)}", file=sys.stderr)  # noqa: T201 - ssh shows it
         return 2
     try:
         connection = channel.connect(kind, path, int(port), patience=BOOTING, wanted=lambda: os.getppid() == ssh)
     except (OSError, ValueError) as error:
-        print(f"the machine cannot be reached: {error}", file=sys.stderr)  # noqa: T201 - ssh shows it to nobody else
+        print(f"the machine cannot be reached: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - ssh shows it to nobody else
         return 2
     with connection, socket.socket(fileno=1) as to_ssh:
         socket.send_fds(to_ssh, [b"\0"], [connection.fileno()])

@@ -1,0 +1,46 @@
+"""The one door of the command line: whatever is printed, asked or shown as progress passes `text.outgoing` here.
+
+A test walks the code: no other module calls click's or Python's ways to print. (`listing`, which cannot wait for click,
+passes `outgoing` by itself; what a guest's own program says goes past all of this.)
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from git_sandbox.cli import columns
+from git_sandbox.text import outgoing
+
+
+def colours() -> bool | None:
+    """False where nobody wants any. None: click looks where it goes."""
+    return False if columns.plain() else None
+
+
+def line(text: str = "", *, err: bool = True, color: bool | None = None) -> None:
+    """A line, or several. `color` True: colours even where it is no terminal."""
+    click.echo(outgoing(text), err=err, color=colours() if color is None else color)
+
+
+def prompt(question: str, default: str) -> str:
+    """What somebody types after the question, on standard error. Raises click.Abort at the end of input."""
+    answer = click.prompt(outgoing(question), default=default, show_default=False, err=True)
+    return str(answer).strip()
+
+
+def confirm(question: str) -> None:
+    """Raises click.Abort unless the answer is yes."""
+    click.confirm(outgoing(question), abort=True, err=True)
+
+
+def clear() -> None:
+    """An empty screen, where standard output is one."""
+    click.clear()
+
+
+def machine(text: str) -> None:
+    """A line of JSON on standard output, which is escaped already: colours and joiners are data there."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

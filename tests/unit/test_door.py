@@ -1,0 +1,58 @@
+"""What goes to the terminal passes one door: no module beside it prints, asks or writes to a standard stream."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import git_sandbox
+
+SOURCE = Path(git_sandbox.__file__).parent
+PRINTS = {
+    "print",
+    "input",
+    "echo",
+    "secho",
+    "prompt",
+    "confirm",
+    "echo_via_pager",
+    "launch",
+    "pause",
+    "clear",
+    "Console",
+}
+STREAMS = {"sys.stdout", "sys.stderr", "sys.stdout.buffer", "sys.stderr.buffer", "to.buffer"}
+OUTSIDE = {  # where else, and why that is no way around
+    "cli/door.py": "the door",
+    "cli/listing.py": "`sandbox ls` does not wait for click; passes `outgoing` itself",
+    "cli/tries.py": "lines of the guest's command: replaced on a terminal, untouched in a pipe, as `run` has them",
+    "cli/choices.py": "a question once more after Ctrl-Z, inside a signal handler; passes `outgoing` itself",
+    "terminal.py": "sequences of ours that take back what a guest left",
+    "sandbox/detached.py": "the supervisor's own log; passes `one_line`",
+    "transport/proxy.py": "run by ssh, without click; passes `one_line`",
+    "enter.py": "run in an empty root; who started it reads a pipe",
+    "vmm/jailed.py": "run in front of a VMM; who started it reads a pipe",
+}
+
+
+def ways_out(tree: ast.Module) -> list[str]:
+    """Calls that print: `print(…)`, `click.echo(…)`, `sys.stderr.write(…)`, `os.write(1, …)`."""
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    return [what for call in calls if _prints(what := ast.unparse(call.func), call)]
+
+
+def _prints(what: str, call: ast.Call) -> bool:
+    owner, _, name = what.rpartition(".")
+    if what == "os.write":
+        return ast.unparse(call.args[0]) in ("1", "2", "descriptor")
+    if owner in ("", "click", "rich"):
+        return name in PRINTS
+    return owner in STREAMS and name.startswith("write")
+
+
+def test_nothing_goes_around_the_door() -> None:
+    modules = [each for each in SOURCE.rglob("*.py") if "guest" not in each.relative_to(SOURCE).parts]
+    found = {str(path.relative_to(SOURCE)): ways_out(ast.parse(path.read_bytes())) for path in modules}
+    found = {name: ways for name, ways in found.items() if ways}
+    assert found.pop("cli/progress.py") == ["Console"]  # rich draws a spinner; what it says is one line and no markup
+    assert found.keys() == OUTSIDE.keys(), {name: ways for name, ways in found.items() if name not in OUTSIDE}
