@@ -124,3 +124,88 @@ def test_one_that_runs_is_stopped_from_anywhere(
     assert (said.code, f"`sandbox recover {name} --into REPO`" in said.out) == (0, True), said
     assert child.returncode == 0
     assert cli("stop", name).code == 17
+
+
+READ = (("log",), ("diff", "--stat"), ("branch", "--dry-run"), ("exec", "--", "true"), ("sync",), ("ssh-config",))
+RUNNING = (*READ, ("shell",), ("attach",))
+HERE = (("merge", "--dry-run"), ("compare",), ("run", "--from"))
+
+
+def without(text: str, key: str) -> str:
+    return text.replace(f"{key}/", "")
+
+
+def test_every_verb_takes_the_name_of_a_sandbox_of_any_repository(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says and does the same as in the repository itself: from no repository, and from another one."""
+    worked(repo, "one", {"a": "1\n"})
+    key = next(paths.state_root().glob("repo-*")).name
+    other = another(tmp_path / "other")
+    cases = [*((verb[0], f"{key}/one", *verb[1:]) for verb in RUNNING), ("cp", f"{key}/one:a", "b")]
+    for words in cases:
+        monkeypatch.chdir(repo.path)
+        wanted = cli(words[0], *(without(word, key) for word in words[1:]))
+        for place in (tmp_path, other.path, repo.path):
+            monkeypatch.chdir(place)
+            said = cli(*words)
+            assert (said.code, without(said.out, key), without(said.err, key)) == (
+                wanted.code,
+                wanted.out,
+                wanted.err,
+            ), (words, place)
+    assert cli("log", f"{key}/two").code == cli("log", "nokey/one").code == 17
+    assert cli("log", "../one/").code == 2
+
+
+def test_what_is_about_a_checkout_takes_a_far_name_only_in_its_repository(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked(repo, "one", {"a": "1\n"})
+    name = f"{next(paths.state_root().glob('repo-*')).name}/one"
+    for verb, *options in HERE:
+        monkeypatch.chdir(another(tmp_path / verb).path)
+        said = cli(verb, *options, name, *(["--", "true"] if verb == "run" else []))
+        assert (said.code, "go to" in said.err and str(repo.path) in said.err) == (2, True), said
+    monkeypatch.chdir(repo.path)
+    assert cli("merge", "--dry-run", name).code == 0
+
+
+def ours(repo: GitRepo) -> dict[str, str]:
+    return {name: value for name, value in repo.refs().items() if name.startswith("refs/sandbox")}
+
+
+def test_a_far_sandbox_is_dropped_restored_and_pruned(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = another(tmp_path / "other")
+    for owner in (repo, other):
+        worked(owner, "one", {"a": "1\n"})
+    name = f"{next(paths.state_root().glob('repo-*')).name}/one"
+    before = ours(repo)
+    monkeypatch.chdir(tmp_path)
+    assert cli("drop", name).code != 0, "not merged"
+    said = cli("drop", "--force", name)
+    assert (said.code, f"sandbox restore {name}" in said.out) == (0, True), said
+    assert not ours(repo)
+    assert ours(other), "only that of the repository that was named"
+    assert cli("restore", name).code == 0
+    assert ours(repo) == before
+    monkeypatch.chdir(other.path)
+    assert cli("drop", "--force", name, "one").code == 0
+    assert cli("prune", f"{name}x").code == 17
+    said = cli("prune", name, "one")
+    assert (said.code, said.out.count("Deleted")) == (0, 2), said
+    assert not list(paths.state_root().glob("*/.trash/*/trash.json"))
+
+
+def test_a_far_sandbox_whose_repository_is_gone_says_what_can_be_done(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked(repo, "one", {"a": "1\n"})
+    name = f"{next(paths.state_root().glob('repo-*')).name}/one"
+    shutil.rmtree(repo.path)
+    monkeypatch.chdir(tmp_path)
+    for words in RUNNING:
+        said = cli(words[0], name, *words[1:])
+        assert (said.code, f"sandbox recover {name} --into REPO" in said.err) == (17, True), said

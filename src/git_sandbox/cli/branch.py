@@ -35,7 +35,7 @@ def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes
       sandbox branch vm-1 topic
       sandbox branch vm-1 topic:try-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     found = inspect.known(repo, name)
     if undo:
         if names or dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -9,13 +10,50 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
+from git_sandbox.text import one_line
 
 
 def repository() -> Repository:
     """The repository around the working directory. Raises RepositoryError."""
     return repos.discover(Path.cwd())
+
+
+def sandbox(name: str) -> tuple[Repository, str]:
+    """The repository of the sandbox that is meant, and its ID there.
+
+    `name` is an ID in the repository around the working directory, or KEY/ID as `ls --everywhere` has it, wherever we
+    stand. Raises RepositoryError; StateError where there is no such sandbox or its repository is gone.
+    """
+    if "/" not in name:
+        return repository(), name
+    from git_sandbox.sandbox import everywhere
+
+    return everywhere.addressed(name, _around())
+
+
+def sandbox_here(name: str) -> tuple[Repository, str]:
+    """The same for what is about the checkout around the working directory: a sandbox of another one is refused."""
+    if "/" not in name:
+        return repository(), name
+    from git_sandbox.sandbox import everywhere
+
+    found, wanted = everywhere.addressed(name, around := _around())
+    if around is None or around.common_dir != found.common_dir:
+        place = one_line(str(found.worktree), limit=300)
+        raise UsageError(
+            f"`{name}` is a sandbox of another repository, and this is about the checkout you are in",
+            hint=f"go to {place}",
+        )
+    return around, wanted
+
+
+def _around() -> Repository | None:
+    with contextlib.suppress(RepositoryError):
+        return repository()
+    return None
 
 
 def subdirectory(repo: Repository) -> str:
@@ -30,6 +68,10 @@ def complete_ids(_context: click.Context, _parameter: click.Parameter, incomplet
     from git_sandbox import store
 
     try:
+        if "/" in incomplete:
+            from git_sandbox.sandbox import everywhere
+
+            return [each.name for each in everywhere.look().sandboxes if each.name.startswith(incomplete)]
         return [entry.id for entry in store.entries(repository()) if entry.id.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []

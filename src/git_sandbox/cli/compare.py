@@ -32,7 +32,8 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     repo = common.repository()
-    chosen = [_sibling(repo, name) for name in dict.fromkeys(names or _with_commits(repo))]
+    named = [common.sandbox_here(name)[1] for name in names]
+    chosen = [_sibling(repo, name) for name in dict.fromkeys(named or _with_commits(repo))]
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
         raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` shows what there is")
     if len(chosen) > siblings.MAX_SIBLINGS:

@@ -35,8 +35,8 @@ def command(source: str, target: str, limit: str, follow_links: bool, yes: bool,
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     given, wanted = copy.plan(source, target)
     most = settings.size("limit", limit)
-    name = given.sandbox or wanted.sandbox or ""
-    session = live.open_session(common.repository(), name)
+    repo, name = common.sandbox(given.sandbox or wanted.sandbox or "")
+    session = live.open_session(repo, name)
     with progress.shown(quiet=as_json) as say:
         if wanted.sandbox:
             copy.upload(session, Path(given.path), wanted.path, say, follow=follow_links)

@@ -54,7 +54,7 @@ def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **gi
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     span = _one(given, _SPANS)
     style = _one(given, _STYLES) or Style.PATCH
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     found = inspect.known(repo, name)
     asked = _Asked(repo, found, style, tuple(_from_top(repo, path) for path in paths))
     parts = [_span(asked, span)] if span else _default(asked)

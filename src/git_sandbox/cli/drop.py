@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
 import click
 
 from git_sandbox import store
@@ -30,26 +34,33 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop vm-1
       sandbox drop --merged
       sandbox drop --force vm-2 vm-3
-      sandbox drop --force REPOSITORY/vm-1     of `sandbox ls --everywhere`, when the repository is gone
+      sandbox drop KEY/vm-1              as `sandbox ls --everywhere` has it, wherever its repository is; gone: --force
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names and not merged:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
     gone: list[Dropped] = []
-    orphans = [name for name in names if everywhere.SEPARATOR in name]
-    if orphans and len(orphans) == len(names) and not merged:
-        gone += [drop.drop_orphan(name, force=force) for name in dict.fromkeys(orphans)]
-        return Result("drop", gone, text=_text(gone))
-    repo = common.repository()
-    for name in names:
-        store.find(repo, name)  # a wrong name is noticed before anything is gone
+    chosen = [_named(name) for name in dict.fromkeys(names)]  # a wrong name is noticed before anything is gone
     try:
-        gone += [drop.drop(repo, name, force=force) for name in dict.fromkeys(names)]
+        gone += [take(force=force) for take in chosen]
     except SandboxError:
         if gone and not as_json:
             door.line(_text(gone), err=False)
         raise
-    kept = _drop_merged(repo, gone, force=force) if merged else []
+    kept = _drop_merged(common.repository(), gone, force=force) if merged else []
     return Result("drop", gone, text=_text(gone) or "Nothing to drop.", notes=tuple(kept))
+
+
+class _Take(Protocol):
+    def __call__(self, *, force: bool) -> Dropped: ...
+
+
+def _named(name: str) -> _Take:
+    """What drops the sandbox of that name: an ID here, or KEY/ID, whose repository may be gone. Raises StateError."""
+    if everywhere.SEPARATOR in name and everywhere.find(name, None).common_dir is None:
+        return partial(drop.drop_orphan, name)
+    repo, wanted = common.sandbox(name)
+    store.find(repo, wanted)
+    return lambda *, force: replace(drop.drop(repo, wanted, force=force), id=name)
 
 
 def _drop_merged(repo: Repository, gone: list[Dropped], *, force: bool) -> list[str]:

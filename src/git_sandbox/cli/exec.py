@@ -28,7 +28,7 @@ def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json:
       sandbox exec vm-1 -- top
       sandbox exec vm-1 -- sh -c 'cat > notes' < notes
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     session = live.open_session(repo, name)
     directory = live.directory(live.running(repo, name)[1], common.subdirectory(repo))
     code = session.run(

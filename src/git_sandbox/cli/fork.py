@@ -23,7 +23,7 @@ def command(name: str, new: str | None, as_json: bool) -> Result:
       sandbox fork vm-1 --name other-way
       sandbox run --from vm-1 --count 4 -- ./agent.sh
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     with progress.shown(quiet=as_json) as say:
         made = fork.fork(repo, name, new, say)
     notes = tuple(words.homecoming(repo, made.record, made.home)) if made.home else ()

@@ -58,6 +58,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     repo = common.repository()
     wanted, values = configured.resolved(repo, given)
     if origin is not None:
+        origin = common.sandbox_here(origin)[1]
         wanted = _without_setup(wanted, values)
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")

@@ -28,7 +28,7 @@ def command(name: str, limit: int, as_json: bool) -> Result:
       sandbox log -n 5 fix-login
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     found = inspect.known(repo, name)
     tips = [*([found.head] if found.head else []), *found.branches.values()]
     if not tips:

@@ -37,7 +37,9 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
 
     With --everywhere, from any directory: each sandbox by a name that no other has, its disk, and where its repository
     was last seen; "gone" when it is not there any more. `sandbox recover NAME --into REPO` brings the work of such a
-    one into another repository. A repository that was moved is known again as soon as a command is run in it.
+    one into another repository. A repository that was moved is known again as soon as a command is run in it. Every
+    command that takes the ID of a sandbox takes such a name, KEY/ID, in any directory; `merge`, `compare` and
+    `run --from` only that of a sandbox of the repository they run in: they are about the checkout around them.
 
     \b
     Examples:

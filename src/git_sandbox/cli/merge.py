@@ -80,7 +80,8 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     mode = _mode(given, picks)
     _refuse_several(given, mode)
-    repo = common.repository().within(PATIENT)
+    around, name = common.sandbox_here(name)
+    repo = around.within(PATIENT)
     found = inspect.known(repo, name)
     if given["undo"]:
         undone = undo(repo, found.entry.id)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from git_sandbox import store
@@ -28,6 +30,7 @@ def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere:
       sandbox prune --dry-run
       sandbox prune --all
       sandbox prune vm-1
+      sandbox prune KEY/vm-1     as `sandbox prune --everywhere` names it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     if names and (everything or everywhere):
@@ -35,11 +38,20 @@ def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere:
     if everywhere:
         roots = note.everywhere()
     else:
-        repo = common.repository()
-        trashed.finish(repo)
-        roots = [store.state_directory(repo)]
+        far = [each for each in note.everywhere() if any(name.startswith(f"{each.name}/") for name in names)]
+        roots = [] if names and all("/" in name for name in names) else [_own()]
+        if roots and far:
+            names = tuple(name if "/" in name else f"{roots[0].name}/{name}" for name in names)
+        roots += far
     done = trashed.prune(roots, names, everything=everything, dry_run=dry_run)
     return Result("prune", done, text=_text(done, everywhere=everywhere))
+
+
+def _own() -> Path:
+    """The state directory of the repository we stand in."""
+    repo = common.repository()
+    trashed.finish(repo)
+    return store.state_directory(repo)
 
 
 def _text(done: Pruned, *, everywhere: bool) -> str:

@@ -50,7 +50,7 @@ def command(name: str | None, into: Path | None, bundle: Path | None, as_json: b
         raise UsageError("--into and --bundle exclude each other", hint="one sandbox goes to one place")
     if into is not None:
         return _into(name, into, as_json=as_json)
-    repo = common.repository()
+    repo, name = common.sandbox(name) if name else (common.repository(), None)
     if bundle is not None:
         return _handed_out(repo, name, bundle, as_json=as_json)
     names = [name] if name else drop.recoverable(repo)

@@ -24,7 +24,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     Examples:
       sandbox restore vm-1
       sandbox restore vm-1 vm-2
-      sandbox restore REPOSITORY/vm-1     of a repository that is gone, as `drop` and `prune --everywhere` name it
+      sandbox restore KEY/vm-1     from anywhere, as `drop` and `prune --everywhere` name it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("which sandbox?", hint="name one of `sandbox ls --all`")
@@ -39,7 +39,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
 
 
 def _restored(name: str) -> Restored:
-    return trashed.restore_orphan(name) if "/" in name else trashed.restore(common.repository(), name)
+    return trashed.restore_anywhere(name) if "/" in name else trashed.restore(common.repository(), name)
 
 
 _NEXT = {

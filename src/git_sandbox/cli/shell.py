@@ -32,7 +32,7 @@ def command(name: str, detach: bool, as_json: bool) -> Result:
 
 
 def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Result:
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     if not detach and not common.interactive():
         raise UsageError("a shell needs a terminal", hint=f"run a command with `sandbox exec {name} -- CMD …`")
     state = store.find(repo, name).state

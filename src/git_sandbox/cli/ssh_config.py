@@ -30,7 +30,8 @@ def command(name: str | None, as_json: bool) -> Result:
       scp -F sandbox.conf sandbox-vm-1:/workspace/report .
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    blocks = live.ssh_configs(common.repository(), name)
+    repo, wanted = common.sandbox(name) if name else (common.repository(), None)
+    blocks = live.ssh_configs(repo, wanted)
     notes: tuple[str, ...] = () if blocks else ("No sandbox of this repository is running.",)
     root = os.path.realpath(paths.state_root())
     fault = places.fault_above(f"{root}/repository", lasting=True)

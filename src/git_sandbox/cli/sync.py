@@ -24,7 +24,7 @@ def command(name: str, send: bool, as_json: bool) -> Result:
       sandbox sync vm-1
       sandbox sync --send vm-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo = common.repository()
+    repo, name = common.sandbox(name)
     if send:
         sent = live.send(repo, name)
         return Result("sync", {"id": name, "sent": sent}, text="\n".join(sent))

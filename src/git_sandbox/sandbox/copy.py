@@ -24,7 +24,7 @@ from git_sandbox.sandbox.arrival import Arrival
 from git_sandbox.session import Session
 from git_sandbox.text import printable
 
-_REMOTE = re.compile(r"([a-z0-9-]{1,40}):(.*)", re.DOTALL)
+_REMOTE = re.compile(r"((?:[a-z0-9-]{1,60}-[0-9a-f]{10,16}/)?[a-z0-9-]{1,40}):(.*)", re.DOTALL)  # KEY/ID or ID
 WORKSPACE = "/workspace"
 LIMIT = 16 << 30  # bytes that may come out; what a workspace disk holds, if nobody says otherwise
 SPARE = 1 << 30  # bytes that copies keep free of the host's disk
@@ -71,7 +71,9 @@ class Copied:
 
 
 def parse(text: str) -> Place:
-    """`ID:PATH`, or a host path; one with a colon is written with a slash before it (`./a:b`), as for scp."""
+    """`ID:PATH`, `KEY/ID:PATH` with the whole key, or a host path; one with a colon is written with a slash before it
+    (`./a:b`), as for scp.
+    """
     side = _REMOTE.fullmatch(text)
     return Place(side[1], side[2]) if side else Place(None, text)
 

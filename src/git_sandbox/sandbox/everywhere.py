@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import registry, store
-from git_sandbox.errors import StateError, UsageError
+from git_sandbox.errors import RepositoryError, StateError, UsageError
 from git_sandbox.git import gitdirs
+from git_sandbox.git import repo as repos
 from git_sandbox.git.names import is_sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.registry import StateDirectory
 from git_sandbox.store import Entry, State
+from git_sandbox.text import one_line
 from git_sandbox.trash import expiry
 
 SEPARATOR = "/"
@@ -95,6 +100,38 @@ def _there(each: StateDirectory, entry: Entry) -> Path | None:
         return each.seen.path if each.seen.holds() else None
     common = Path(entry.record.common_dir) if entry.record else None  # from before repositories had an identity
     return common if common is not None and gitdirs.is_git_dir(common) else None
+
+
+def addressed(name: str, around: Repository | None) -> tuple[Repository, str]:
+    """The repository of the sandbox `KEY/ID`, and its ID there. `around`: the one we stand in, which is taken if it is
+    that one; else the checkout where the sandbox was started, or the main one.
+
+    Raises StateError for no such sandbox, and for one whose repository is gone.
+    """
+    found = find(name, None)
+    if found.common_dir is None:
+        raise StateError(
+            f"the repository of sandbox `{found.name}` is gone",
+            hint=f"`sandbox recover {found.name} --into REPO` brings it into another one",
+        )
+    if around is not None and os.path.realpath(around.common_dir) == os.path.realpath(found.common_dir):
+        return around, found.entry.id
+    started = [Path(found.entry.record.worktree)] if found.entry.record else []
+    return checkout(found.common_dir, started), found.entry.id
+
+
+def checkout(common_dir: Path, started: Iterable[Path] = ()) -> Repository:
+    """The repository with that common git directory: in the first of `started` that is one of its checkouts, or else in
+    its main one. Raises RepositoryError where there is none, as for a bare one.
+    """
+    for place in (*started, common_dir.parent):
+        with contextlib.suppress(RepositoryError):
+            repo = repos.discover(place)
+            if os.path.realpath(repo.common_dir) == os.path.realpath(common_dir):
+                return repo
+    raise RepositoryError(
+        f"no checkout of {one_line(os.fspath(common_dir), limit=300)} was found", hint="go to one, and name the ID only"
+    )
 
 
 def find(name: str, repo: Repository | None) -> Found:

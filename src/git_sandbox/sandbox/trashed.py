@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import nested
+from git_sandbox.sandbox import everywhere, nested
 from git_sandbox.store import Box, Record, State
 from git_sandbox.trash import expiry, moving, note
 from git_sandbox.trash.expiry import Rule
@@ -115,14 +115,17 @@ def restore(repo: Repository, name: str) -> Restored:
     return Restored(wanted, store.find(repo, name).state, back.refs, back.missing)
 
 
-def restore_orphan(name: str) -> Restored:
-    """The same for one whose repository is gone: `KEY/ID`, as `drop` and `prune` name it. Its refs stay in its note."""
+def restore_anywhere(name: str) -> Restored:
+    """The same for `KEY/ID`, as `drop` and `prune` name it. Where its repository is gone its refs stay in its note."""
     key, _, wanted = name.rpartition("/")
     root = next((each for each in note.everywhere() if each.name == key), None)
     if root is None:
         raise StateError(f"no sandbox named `{name}` in any trash", hint="`sandbox prune --everywhere --all --dry-run`")
     if (place := registry.whereabouts(root)) is not None:
-        raise StateError(f"the repository of sandbox `{wanted}` is there", hint=f"go to {place}, and restore it there")
+        found = note.read(root, sandbox_id(wanted))
+        record = store.load(found.directory) if found else None
+        repo = everywhere.checkout(place, [Path(record.worktree)] if record else [])
+        return replace(restore(repo, wanted), id=name)
     back = moving.restore(root, sandbox_id(wanted), lambda _part: None)
     expiry.summarise()
     state = next(each.state for each in store.entries_in(root) if each.id == back.id)
@@ -166,20 +169,31 @@ def prune(
     all that may ever expire; with `names` only these, whatever they are. Raises StateError for one that is not there.
     """
     chosen = [each for root in dict.fromkeys(roots) for each in note.listed(root)]
-    wanted = [sandbox_id(name) for name in names]
+    wanted = list(names)
     for name in wanted:
-        if name not in {each.id for each in chosen}:
+        sandbox_id(name.rpartition("/")[2])
+        if not any(_meant(each, name) for each in chosen):
             raise StateError(f"no sandbox named `{name}` in the trash", hint="`sandbox ls --all` lists what is there")
     late = {each.directory for each in expiry.due(expiry.every(), rule())}
     gone = [
         each
         for each in chosen
-        if (each.id in wanted if wanted else each.expires and (everything or each.directory in late))
+        if (
+            any(_meant(each, name) for name in wanted)
+            if wanted
+            else each.expires and (everything or each.directory in late)
+        )
     ]
     if not dry_run:
         gone = expiry.remove(gone, patience=note.PATIENCE)
     left = [_freed(each) for each in chosen if each not in gone]
     return Pruned(sum(each.size for each in gone), [_freed(each) for each in gone], left, dry_run)
+
+
+def _meant(found: Trashed, name: str) -> bool:
+    """Whether `name` is its ID, or KEY/ID."""
+    key, _, wanted = name.rpartition("/")
+    return found.id == wanted and key in ("", found.repository.name)
 
 
 def _freed(found: Trashed) -> Freed:
