@@ -6,7 +6,7 @@ import click
 
 from git_sandbox import paths, settings
 from git_sandbox.cli import columns, common, configured
-from git_sandbox.cli.result import Result
+from git_sandbox.cli.result import MOST, Result
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
 from git_sandbox.text import one_line
@@ -23,6 +23,7 @@ def _hidden(name: str, text: str) -> str:
 def _row(value: settings.Value) -> tuple[str, str, str]:
     asked = one_line(_hidden(value.name, value.withheld), limit=60)
     source = f"{value.source} (the repository asks for {asked}: needs --trust)" if asked else value.source
+    source = one_line(source, limit=300)
     return value.name.replace("_", "-"), one_line(_hidden(value.name, value.text)) or '""', source
 
 
@@ -65,7 +66,7 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
         )
         for value in values
     ]  # fmt: skip
-    files = "\n".join([f"Configuration file: {paths.config_file()}", *_project(project)])
+    files = "\n".join([f"Configuration file: {one_line(str(paths.config_file()))}", *_project(project)])
     return Result("config", shown, text=f"{table}\n\n{files}")
 
 
@@ -78,9 +79,11 @@ def _project(project: ProjectFile | None) -> list[str]:
         return [f"Project file: {where} (trusted)", *_named(project)]
     if not project.agreed:
         return [f"Project file: {where} (not trusted: look at it, then --trust)", *_named(project)]
-    changed = project.changes or ["the repository is not the one for which you agreed"]
+    changed = [one_line(each, limit=MOST) for each in project.changes] or [
+        "the repository is not the one for which you agreed"
+    ]
     return [f"Project file: {where} (changed since you agreed to it: look at it, then --trust)", *changed]
 
 
 def _named(project: ProjectFile) -> list[str]:
-    return [f"  {line}" for line in project.now.lines if line.startswith("file ")]
+    return [f"  {one_line(line, limit=MOST)}" for line in project.now.lines if line.startswith("file ")]

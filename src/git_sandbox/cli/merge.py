@@ -7,7 +7,7 @@ import click
 
 from git_sandbox import store
 from git_sandbox.cli import ask, common, door, words
-from git_sandbox.cli.result import Result
+from git_sandbox.cli.result import MOST, Result
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.names import Oid
@@ -166,7 +166,8 @@ def _careful(repo: Repository, target: Oid) -> tuple[str, ...]:
 
 def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
     made = patches(repo, target, directory)
-    text = f"{len(made.files)} patch(es) in {directory}. Apply: `git am --keep-cr {directory}/*.patch`"
+    shown = one_line(str(directory), limit=MOST)
+    text = f"{len(made.files)} patch(es) in {shown}. Apply: `git am --keep-cr {shown}/*.patch`"
     notes = [f"{made.merges} merge commit(s) are in no patch"] if made.merges else []
     if made.changed:
         notes.append(f"the message of {made.changed} commit(s) looked like a patch or a mail: indented")

@@ -18,6 +18,7 @@ def lines(name: str, changes: Changes | None, *, nothing_else: bool = False, run
     """
     if changes is None:
         return []
+    changes = changes.safe()  # also where it comes from a record: those are files
     said = []
     if found := sentence(changes):
         said += [

@@ -16,8 +16,10 @@ import msgspec
 from git_sandbox import notices
 from git_sandbox.cli import door
 from git_sandbox.errors import SandboxError
+from git_sandbox.text import one_line, printable
 
 SCHEMA = 1
+MOST = 2000  # characters of a message, which has no colours and no lines of its own: a name in it may
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def show(result: Result, *, as_json: bool) -> None:
 
 
 def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
-    """Message, cause and next step on stderr, or the envelope on stdout."""
+    """Message, cause and next step on stderr, or the envelope on stdout. No name in them begins a line."""
     _notices()
     if as_json:
         row = {
@@ -52,16 +54,16 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
         }  # fmt: skip
         _envelope(command, "error", None, [row])
         return
-    door.line(f"{click.style('error:', fg='red', bold=True)} {error.message}")
-    for line in error.cause.splitlines():
+    door.line(f"{click.style('error:', fg='red', bold=True)} {one_line(error.message, limit=MOST)}")
+    for line in printable(error.cause).splitlines():
         door.line(f"  {line}")
     if error.hint:
-        door.line(f"{click.style('hint:', fg='cyan')} {error.hint}")
+        door.line(f"{click.style('hint:', fg='cyan')} {one_line(error.hint, limit=MOST)}")
 
 
 def _notices() -> None:
     for notice in notices.heard():
-        door.line(f"note: {notice}")
+        door.line(f"note: {one_line(notice, limit=MOST)}")
 
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from git_sandbox.text import one_line
 from git_sandbox.transport.manifest import Changes, Tally
 
 NAMED = 3  # names shown of each kind; `--json` has a few more
@@ -24,4 +25,4 @@ def tallies(changes: Changes | None) -> dict[str, Tally]:
 
 def names(tally: Tally) -> str:
     more = ", …" if tally.count > len(tally.names[:NAMED]) else ""
-    return ", ".join(tally.names[:NAMED]) + more
+    return ", ".join(map(one_line, tally.names[:NAMED])) + more
