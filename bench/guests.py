@@ -19,10 +19,10 @@ from pathlib import Path
 from report import Pairs
 
 import git_sandbox
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.git.repo import Repository
-from git_sandbox.image.cache import Image
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import home, machines, prepare
+from git_sandbox.sandbox import machines, provision, retrieve
 from git_sandbox.sandbox.options import Options
 from git_sandbox.session import Keys, connect
 from git_sandbox.settings import Settings
@@ -204,7 +204,7 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
     made_warm(repo.worktree)  # a template for machines of the settings that the command has, too
     pairs = []
     with create(repo, None) as box:
-        made = prepare.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
+        made = provision.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
         try:
             for _ in range(runs):
                 began = time.monotonic()
@@ -220,7 +220,7 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
                         assert opened.run(("true",), "/workspace") == 0
                         pairs.append((ours, time.monotonic() - began))
         finally:
-            home.remove(box)
+            retrieve.remove(box)
     return pairs
 
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from git_sandbox.integrate.review import CommitInfo
     from git_sandbox.integrate.siblings import Comparison
     from git_sandbox.integrate.undo import Undone
-    from git_sandbox.sandbox.drop import Dropped, Recovered
-    from git_sandbox.sandbox.home import Home
-    from git_sandbox.sandbox.many import Try
-    from git_sandbox.sandbox.overview import Row
+    from git_sandbox.sandbox.listing import Row
+    from git_sandbox.sandbox.parallel import Try
+    from git_sandbox.sandbox.remove import Dropped, Recovered
+    from git_sandbox.sandbox.retrieve import Home
     from git_sandbox.store import State
 
 _FROM = {
@@ -42,10 +42,10 @@ _FROM = {
     "git_sandbox.integrate.review": ("CommitInfo",),
     "git_sandbox.integrate.siblings": ("Comparison",),
     "git_sandbox.integrate.undo": ("Undone",),
-    "git_sandbox.sandbox.drop": ("Dropped", "Recovered"),
-    "git_sandbox.sandbox.home": ("Home",),
-    "git_sandbox.sandbox.many": ("Try",),
-    "git_sandbox.sandbox.overview": ("Row",),
+    "git_sandbox.sandbox.remove": ("Dropped", "Recovered"),
+    "git_sandbox.sandbox.retrieve": ("Home",),
+    "git_sandbox.sandbox.parallel": ("Try",),
+    "git_sandbox.sandbox.listing": ("Row",),
     "git_sandbox.store": ("State",),
 }
 _MODULES = {name: module for module, names in _FROM.items() for name in names}

@@ -18,9 +18,9 @@ gc.set_threshold(50_000)
 def main() -> int:
     """Entry point of `sandbox` and `git-sandbox`."""
     if sys.argv[1:] == ["ls"]:
-        from git_sandbox.cli import listing
+        from git_sandbox.cli import tables
 
-        code = listing.quick()
+        code = tables.quick()
         if code is not None:
             sys.exit(code)
     from git_sandbox.cli.main import main as command_line

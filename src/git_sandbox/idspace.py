@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import enter, process
+from git_sandbox import process
 from git_sandbox.errors import HostResourceError, RequirementError
+from git_sandbox.helpers import userns
 from git_sandbox.text import printable
 
-COUNT = enter.COUNT  # ids a guest has; the usual range of an ordinary user
+COUNT = userns.COUNT  # ids a guest has; the usual range of an ordinary user
 ROOTS = 0x70000000  # root's range, unless the tables give root one; unused by convention (systemd, UIDS-GIDS.md)
 CAP_SYS_RESOURCE = 24
 RESERVED = 1024  # of a server's descriptors, for itself and for files that are open at the same time
@@ -65,7 +66,7 @@ class IdSpace:
 def files_at_once() -> int:
     """How many files a guest can have in its memory: its server holds a descriptor of each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(hard, enter.DESCRIPTORS) if _may_raise(Path("/proc/self/status").read_text()) else hard
+    most = max(hard, userns.DESCRIPTORS) if _may_raise(Path("/proc/self/status").read_text()) else hard
     return max(0, most - RESERVED)
 
 
@@ -148,7 +149,7 @@ def _name() -> str:
 
 def _argv(order: Mapping[str, object]) -> list[str]:
     # -S and -I: nothing but the standard library, whatever this user's environment says.
-    return [sys.executable, "-I", "-S", enter.__file__, msgspec.json.encode(order).decode()]
+    return [sys.executable, "-I", "-S", userns.__file__, msgspec.json.encode(order).decode()]
 
 
 def _run(order: Mapping[str, object], complaint: str) -> None:

@@ -123,7 +123,7 @@ class SandboxDir:
 
     @property
     def share(self) -> Path:
-        """A working copy that the guest has as a file system of this host's; see `transport/share.py`.
+        """A working copy that the guest has as a file system of this host's; see `disk/share_dir.py`.
 
         Where it is, `disk` is for the guest's changes to its system only.
         """

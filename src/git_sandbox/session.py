@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import arguments, capped, files, process, signals, terminal
-from git_sandbox.beside import Beside
+from git_sandbox import arguments, bounded_log, files, process, signals, terminal
+from git_sandbox.background import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
@@ -78,7 +78,7 @@ def config(
     the directories of these sockets, which are in /tmp perhaps, so ssh proves that they are the user's before each use.
     """
     runtime = str(control.parent.parent)
-    proxy = _isolated("transport/proxy.py")
+    proxy = _isolated("protocol/ssh_proxy.py")
     rows = {
         "IgnoreUnknown": "WarnWeakCrypto",
         "HostName": f"sandbox-{name}",
@@ -192,7 +192,7 @@ class Session:
         token = secrets.token_hex(8)
         argv = self.argv(_line(command, directory, token), tty=False)
         with process.spawn(argv, stdout=process.PIPE, stderr=process.STDOUT) as child:
-            keeping = Beside(partial(capped.keep, child.stdout, log, limit))
+            keeping = Beside(partial(bounded_log.keep, child.stdout, log, limit))
             status = self._wait(child, token, on_signal)
             keeping.wait()
             return status
@@ -301,7 +301,7 @@ def connect(
     log = runtime / "ssh.log"
     with contextlib.ExitStack() as stack:
         stack.callback(control.unlink, missing_ok=True)
-        complaints = stack.enter_context(capped.log(log, LOG_LIMIT))
+        complaints = stack.enter_context(bounded_log.log(log, LOG_LIMIT))
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
         master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
         _wait_ready(master, alive, timeout, log)

@@ -26,7 +26,7 @@ _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
-COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `transport.cow`, for the same reason
+COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `disk.cow`, for the same reason
 ANY, VALUES, INSIDE = "any", "values", "inside"
 
 

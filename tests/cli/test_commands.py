@@ -209,14 +209,13 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "cli", "cli.columns", "cli.listing", "cli.ondisk", "consent", "errors", "files", "git",
+        "__main__", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
         "git.names", "git.putback", "git.repo", "guest", "guest.stage", "integrate", "integrate.overview", "jsontext",
         "locks", "notices", "paths", "places", "process",
-        "projectfile", "reconcile", "record", "registry", "sandbox", "sandbox.inspect", "sandbox.ondisk",
-        "sandbox.overview",
-        "settings", "signals", "store", "text", "tomltext", "transport", "transport.manifest", "transport.wire",
-        "trash", "trash.note",
+        "projectfile", "protocol", "protocol.manifest", "protocol.wire", "reconcile", "record", "registry",
+        "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",
+        "settings", "signals", "store", "text", "tomltext", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()
@@ -259,7 +258,7 @@ def test_a_start_does_not_wait_for_what_comes_after_its_session() -> None:
     code = "import sys; import git_sandbox.cli.run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "git_sandbox.sandbox.story" in loaded
+    assert "git_sandbox.sandbox.lifecycle" in loaded
     later = {"cli.ask", "cli.tries", "cli.words", "integrate.merge", "sandbox.after", "sandbox.detached"}
     heavy = {"rich", "asyncio", "tarfile", "ssl", "http.client", "email"}
     assert (heavy | {f"git_sandbox.{name}" for name in later}) & loaded == set()

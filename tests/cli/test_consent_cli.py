@@ -11,7 +11,7 @@ from git_sandbox import projectfile, registry, settings
 from git_sandbox.cli.main import main
 from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
-from git_sandbox.sandbox import extras
+from git_sandbox.sandbox import session_options
 from git_sandbox.settings import Settings
 from support.fabricated import worked
 from support.gitrepo import GitRepo
@@ -74,7 +74,7 @@ def test_the_chain_ends_at_consent_even_when_it_was_merged(
     assert (found.image, found.env_file, found.mount) == ("", (), ())
     assert spec.asked(found) == spec.load()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    more = extras.gather(found, settings.environment())
+    more = session_options.gather(found, settings.environment())
     assert more.env == {}
     capsys.readouterr()
     assert main(["config"]) == 0

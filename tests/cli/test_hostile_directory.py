@@ -11,7 +11,7 @@ import pytest
 from git_sandbox import settings
 from git_sandbox.errors import SandboxError
 from git_sandbox.git import repo as repos
-from git_sandbox.sandbox import detached
+from git_sandbox.sandbox import supervisor
 from git_sandbox.sandbox.options import Options
 from support.gitrepo import GitRepo
 
@@ -26,7 +26,7 @@ def test_the_supervisor_imports_nothing_from_the_repository(
     monkeypatch.setenv("PATH", os.fspath(Path(sys.executable).parent))  # without git it fails at once, starting nothing
     wanted, _ = settings.resolve()
     with pytest.raises(SandboxError, match="git"):
-        detached.start(_found(repo), Options(wanted, None, None, "", detached=True), lambda _text: None)
+        supervisor.start(_found(repo), Options(wanted, None, None, "", detached=True), lambda _text: None)
     assert not mark.exists()
 
 

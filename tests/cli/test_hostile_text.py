@@ -80,11 +80,11 @@ from git_sandbox.integrate.apart import Apart
 from git_sandbox.integrate.modes import Relation
 from git_sandbox.text import printable
 from git_sandbox.sandbox import after
-from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.inspect import known
-from git_sandbox.sandbox.story import Finished
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.lookup import known
+from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.collect import Collected
-from git_sandbox.transport.manifest import GuestHead, Manifest
+from git_sandbox.protocol.manifest import GuestHead, Manifest
 from support.nasty import NASTY
 from pathlib import Path
 found = known(discover(Path.cwd()), "one")

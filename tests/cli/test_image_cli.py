@@ -9,16 +9,17 @@ import msgspec
 import pytest
 
 from cli.conftest import Cli
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.git.repo import discover
-from git_sandbox.image import cache, spec
-from git_sandbox.image.cache import ImageInfo
+from git_sandbox.image import spec
 from git_sandbox.store import create
 from support.fabricated import spawn
 from support.gitrepo import GitRepo
 
 
 def image(key: str) -> Path:
-    root = cache.images_root() / key
+    root = guest_images.images_root() / key
     root.mkdir(parents=True)
     (root / "image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", time.time(), ())))
     return root

@@ -18,8 +18,8 @@ from git_sandbox.cli.main import main
 from git_sandbox.errors import Interrupted
 from git_sandbox.git.repo import discover
 from git_sandbox.integrate import overview as questions
-from git_sandbox.sandbox import overview, uncommitted
-from git_sandbox.sandbox.inspect import base_of
+from git_sandbox.sandbox import listing, uncommitted
+from git_sandbox.sandbox.lookup import base_of
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
 
@@ -101,7 +101,7 @@ def test_uncommitted_says_what_drop_goes_by(repo: GitRepo) -> None:
     wip = stored.home().collected.wip
     repo.git("branch", "kept", str(wip))
     boxes = {"untouched": untouched, "edited": edited, "stored": stored}
-    rows = {row.id: row for row in overview.rows(edited.repo)}
+    rows = {row.id: row for row in listing.rows(edited.repo)}
     refs = {name: box.repo.refs("refs/sandbox", "refs/sandbox-wip") for name, box in boxes.items()}
     expected = {
         name: uncommitted.lost(
@@ -118,7 +118,7 @@ def test_an_unborn_repository(tmp_path_factory: pytest.TempPathFactory, monkeypa
     fresh = GitRepo.create(tmp_path_factory.mktemp("unborn") / "repo")
     monkeypatch.chdir(fresh.path)
     box = worked(fresh, "one", {"a": "1\n"})
-    row = overview.rows(box.repo)[0]
+    row = listing.rows(box.repo)[0]
     assert (row.base, row.ahead, row.moved, row.merged) == (None, 1, False, False)
 
 
@@ -139,18 +139,18 @@ def test_the_number_of_processes_does_not_grow(repo: GitRepo, monkeypatch: pytes
     found = box.repo
     with monkeypatch.context() as patch:
         few = counted(patch)
-        overview.rows(found)
+        listing.rows(found)
     for number in range(1, 5):
         worked(repo, f"box-{number}", {"a": f"{number}\n"})
     with monkeypatch.context() as patch:
         many = counted(patch)
-        assert len(overview.rows(found)) == 5
+        assert len(listing.rows(found)) == 5
     assert len(many) == len(few) <= 5
     for entry in store.entries(found):
         shutil.rmtree(entry.directory.root)
     with monkeypatch.context() as patch:
         only_refs = counted(patch)
-        assert {row.base for row in overview.rows(found)} == {box.record.base}
+        assert {row.base for row in listing.rows(found)} == {box.record.base}
     assert len(only_refs) <= len(few) + 2  # the records in the refs, and the branches that those name
 
 
@@ -189,6 +189,6 @@ def test_more_commits_than_are_looked_at(repo: GitRepo, monkeypatch: pytest.Monk
             made.work(f"{name} {number}", {f"{name}-{number}": "1\n"})
         made.home()
     monkeypatch.setattr(questions, "MAX_COMMITS", 3)
-    rows = overview.rows(discover(repo.path))
+    rows = listing.rows(discover(repo.path))
     assert [row.merged for row in rows] == [False, False]
     assert [row.ahead for row in rows] == [4, 4]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import difference, filecopy, flatten, stamps
-from git_sandbox.git.capture import capture
-from git_sandbox.git.ledger import Ledger, Moved, Unusable
 from git_sandbox.git.repo import discover
+from git_sandbox.workspace import delta, filecopy, git_dir_entries, stat_scan
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
 from support import based
 from support.gitrepo import GitRepo
 
@@ -54,7 +54,7 @@ def test_a_young_file_of_the_base_is_copied_again(
     repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo.commit("one", {"a": "a\n"})
-    monkeypatch.setattr(stamps, "SETTLED", 2_000_000_000)
+    monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
     assert written(repo, based.make(repo.path, tmp_path / "base"), tmp_path) == {"a"} | {
         path for path in repo.git("ls-files").split() if path
     }
@@ -104,7 +104,7 @@ def test_too_much_is_copied_whole(repo: GitRepo, base: based.Base, tmp_path: Pat
 def test_a_pack_that_goes_during_the_copy_is_noticed(
     repo: GitRepo, base: based.Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = flatten.store_entries
+    original = git_dir_entries.store_entries
 
     def repacked(store: Path, *, foreign: bool = False) -> list[str]:
         found = original(store, foreign=foreign)
@@ -112,7 +112,7 @@ def test_a_pack_that_goes_during_the_copy_is_noticed(
         repo.git("gc", "-q", "--prune=now")
         return found
 
-    monkeypatch.setattr(flatten, "store_entries", repacked)
+    monkeypatch.setattr(git_dir_entries, "store_entries", repacked)
     with pytest.raises((Unusable, RepositoryError)):
         based.follow(repo.path, base, tmp_path / "difference")
 
@@ -154,7 +154,7 @@ def test_a_second_change_within_one_tick_is_found_by_content(
     repo: GitRepo, base: based.Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stamps are the same before and after; only the bytes tell."""
-    monkeypatch.setattr(stamps, "SETTLED", 2_000_000_000)
+    monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
     repo.write("a", "1\n")
     ledger = Ledger(base.known)
     target = tmp_path / "difference"
@@ -162,4 +162,4 @@ def test_a_second_change_within_one_tick_is_found_by_content(
     assert "a" in ledger.young()
     (target / "a").write_text("0\n")  # as if cp had read it before the second change
     with pytest.raises(Moved, match="twice"):
-        difference.confirm_young(discover(repo.path).git, target, ledger)
+        delta.confirm_young(discover(repo.path).git, target, ledger)

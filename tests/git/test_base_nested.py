@@ -12,13 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_sandbox.git.capture import capture
-from git_sandbox.git.compare import compare
-from git_sandbox.git.ledger import Ledger, Moved, Unusable
 from git_sandbox.git.repo import discover
 from git_sandbox.guest.describe import describe
-from git_sandbox.sandbox import workspace
-from git_sandbox.workspace import nested
+from git_sandbox.sandbox.describe_diff import compare
+from git_sandbox.workspace import builder, nested
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
 from support import based
 from support.gitrepo import GitRepo
 
@@ -131,10 +130,10 @@ def test_a_commit_inside_after_the_copy_is_noticed(repo: GitRepo, tmp_path: Path
     taken = capture(discover(repo.path), tmp_path / "copy", based.policy(), ledger=Ledger(base.known))
     records = nested.record(tmp_path / "copy", taken.git_dirs, whole=False)
     git = discover(repo.path).git
-    nested.confirm_links(git, workspace.take(git, taken).tree, records)
+    nested.confirm_links(git, builder.take(git, taken).tree, records)
     GitRepo(repo.path / "lib").git("commit", "-q", "--allow-empty", "-m", "meanwhile")
     with pytest.raises(Moved, match="inside"):
-        nested.confirm_links(git, workspace.take(git, taken).tree, records)
+        nested.confirm_links(git, builder.take(git, taken).tree, records)
 
 
 def test_a_repository_below_a_name_with_a_colon(tmp_path: Path) -> None:

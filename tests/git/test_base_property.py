@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_sandbox.git.compare import compare
 from git_sandbox.guest.describe import describe
+from git_sandbox.sandbox.describe_diff import compare
 from support import based
 from support.gitrepo import GitRepo
 

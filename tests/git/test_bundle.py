@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox import free_space
 from git_sandbox.errors import CollectError, HostResourceError, UsageError
-from git_sandbox.transport import bundle, space, stream
+from git_sandbox.protocol import bundle, stream
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, exporter
 
@@ -79,9 +80,9 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_noticed_while_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPARE beyond any disk stands for a full one; what is small comes all the same."""
-    monkeypatch.setattr(space, "SPARE", 1 << 60)
+    monkeypatch.setattr(free_space, "SPARE", 1 << 60)
     chunk = bytes(1 << 20)
-    assert len(list(space.watched([chunk] * 15, tmp_path))) == 15
+    assert len(list(free_space.watched([chunk] * 15, tmp_path))) == 15
     with pytest.raises(HostResourceError, match="not enough room"):
         bundle.write(tmp_path / "x", b"{}", [chunk] * 17, object_format="sha1", base=None)
     assert not list(tmp_path.iterdir())

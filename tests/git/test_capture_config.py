@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.survey import CapturePolicy
 from support.captured import take
 from support.gitrepo import GitRepo
 

@@ -9,8 +9,8 @@ import pytest
 
 from git_sandbox import settings
 from git_sandbox.git.repo import discover
-from git_sandbox.git.secrets import suspicious
-from git_sandbox.git.survey import CapturePolicy, survey
+from git_sandbox.workspace.secrets import suspicious
+from git_sandbox.workspace.survey import CapturePolicy, survey
 from support.captured import take
 from support.gitrepo import GitRepo
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.git.capture import Captured, capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.workspace import nested
+from git_sandbox.workspace.capture import Captured, capture
+from git_sandbox.workspace.survey import CapturePolicy
 from support import based
 from support.captured import differences, same, take
 from support.gitrepo import GitRepo

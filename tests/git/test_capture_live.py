@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import filecopy, flatten, gitcopy
-from git_sandbox.git.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.workspace import filecopy, git_dir_copy, git_dir_entries
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 
 
@@ -76,7 +76,7 @@ def test_objects_repacked_between_refs_and_objects_are_found(
     """Exactly the bad moment: loose objects are listed, then packed and deleted, then copied."""
     for number in range(5):
         repo.commit(f"c{number}", {"f": f"{number}\n"})
-    original = flatten.store_entries
+    original = git_dir_entries.store_entries
     calls: list[Path] = []
 
     def listing(objects: Path, *, foreign: bool = False) -> list[str]:
@@ -86,7 +86,7 @@ def test_objects_repacked_between_refs_and_objects_are_found(
         calls.append(objects)
         return names
 
-    monkeypatch.setattr(flatten, "store_entries", listing)
+    monkeypatch.setattr(git_dir_entries, "store_entries", listing)
     said: list[str] = []
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy(), progress=said.append)
     complete(GitRepo(tmp_path / "copy"))
@@ -100,7 +100,7 @@ def test_refs_that_lose_their_objects_are_copied_again(
     repo.git("checkout", "-q", "-b", "doomed")
     doomed = repo.commit("doomed", {"f": "doomed\n"})
     repo.git("checkout", "-q", "main")
-    original = gitcopy._copy_objects
+    original = git_dir_copy._copy_objects
     calls: list[int] = []
 
     def copy_objects(source: Path, target: Path, **options: Any) -> bool:
@@ -111,7 +111,7 @@ def test_refs_that_lose_their_objects_are_copied_again(
         calls.append(1)
         return original(source, target, **options)
 
-    monkeypatch.setattr(gitcopy, "_copy_objects", copy_objects)
+    monkeypatch.setattr(git_dir_copy, "_copy_objects", copy_objects)
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
     copy = GitRepo(tmp_path / "copy")
     complete(copy)
@@ -123,8 +123,8 @@ def test_refs_that_lose_their_objects_are_copied_again(
 def test_a_repository_that_never_holds_still_is_refused(
     repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gitcopy, "connected", lambda git_dir: git_dir == repo.path / ".git")
-    monkeypatch.setattr(gitcopy, "_copy_objects", lambda _source, _target, **_options: True)
+    monkeypatch.setattr(git_dir_copy, "connected", lambda git_dir: git_dir == repo.path / ".git")
+    monkeypatch.setattr(git_dir_copy, "_copy_objects", lambda _source, _target, **_options: True)
     with pytest.raises(RepositoryError, match="changed each time") as caught:
         capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
     assert "git gc" in caught.value.hint
@@ -135,8 +135,8 @@ def test_a_damaged_repository_comes_along_with_a_warning(
 ) -> None:
     blob = repo.git("rev-parse", "HEAD:README")
     (repo.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    original = gitcopy._copy_objects
-    monkeypatch.setattr(gitcopy, "_copy_objects", lambda *args, **options: original(*args, **options) or True)
+    original = git_dir_copy._copy_objects
+    monkeypatch.setattr(git_dir_copy, "_copy_objects", lambda *args, **options: original(*args, **options) or True)
     captured = capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
     assert any("lacks objects" in warning for warning in captured.warnings)
     assert (tmp_path / "copy/README").is_file()
@@ -179,19 +179,19 @@ def test_a_lock_nobody_removes_is_left_behind(repo: GitRepo, tmp_path: Path) -> 
 
 def test_gc_pid_counts_while_its_process_lives(tmp_path: Path) -> None:
     pid_file = tmp_path / "gc.pid"
-    assert not gitcopy.gc_runs(pid_file)
+    assert not git_dir_copy.gc_runs(pid_file)
     pid_file.write_text(f"{os.getpid()} {socket.gethostname()}")
-    assert gitcopy.gc_runs(pid_file)
+    assert git_dir_copy.gc_runs(pid_file)
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     pid_file.write_text(f"{child.pid} {socket.gethostname()}")
-    assert not gitcopy.gc_runs(pid_file)
+    assert not git_dir_copy.gc_runs(pid_file)
     pid_file.write_text(f"{child.pid} another-host")
-    assert gitcopy.gc_runs(pid_file)
+    assert git_dir_copy.gc_runs(pid_file)
     os.utime(pid_file, (time.time(), time.time() - 13 * 3600))
-    assert not gitcopy.gc_runs(pid_file)
+    assert not git_dir_copy.gc_runs(pid_file)
     pid_file.write_text(f"nonsense {socket.gethostname()}")
-    assert not gitcopy.gc_runs(pid_file)
+    assert not git_dir_copy.gc_runs(pid_file)
 
 
 def test_files_that_come_and_go_are_no_error(repo: GitRepo, tmp_path: Path) -> None:

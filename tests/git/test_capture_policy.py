@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import HostResourceError, RepositoryError
-from git_sandbox.git import filecopy
-from git_sandbox.git.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy, survey
+from git_sandbox.workspace import filecopy
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.survey import CapturePolicy, survey
 from support.captured import differences, take
 from support.gitrepo import GitRepo
 
@@ -90,9 +90,9 @@ _CHILD = """
 import json, sys
 from pathlib import Path
 from git_sandbox.errors import SandboxError
-from git_sandbox.git.capture import capture
+from git_sandbox.workspace.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.workspace.survey import CapturePolicy
 try:
     policy = CapturePolicy(skip_unreadable=sys.argv[3] == "skip")
     captured = capture(discover(Path(sys.argv[1])), Path(sys.argv[2]), policy)
@@ -192,9 +192,9 @@ import json, subprocess, sys
 from pathlib import Path
 from git_sandbox.errors import SandboxError
 from git_sandbox.git import filecopy
-from git_sandbox.git.capture import capture
+from git_sandbox.workspace.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy, survey
+from git_sandbox.workspace.survey import CapturePolicy, survey
 worktree, target, small = map(Path, sys.argv[1:])
 for place in (worktree / "mounted", small):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from git_sandbox.transport.manifest import GuestHead, GuestRef, StashEntry
+from git_sandbox.protocol.manifest import GuestHead, GuestRef, StashEntry
 from support.gitrepo import GitRepo
 from support.guest import Host
 from support.hostile import says

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.transport.manifest import GuestHead, Wip
+from git_sandbox.protocol.manifest import GuestHead, Wip
 from support.gitrepo import GitRepo
 from support.guest import Host
 from support.hostile import says

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.git import guestconfig, urls
-from git_sandbox.git.gitfiles import GitFiles
+from git_sandbox.git import urls
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.workspace import guest_gitconfig
+from git_sandbox.workspace.git_dir_allowlist import GitFiles
+from git_sandbox.workspace.survey import CapturePolicy
 from support import based
 from support.captured import differences, take
 from support.gitrepo import GitRepo
@@ -169,7 +170,7 @@ def test_nor_in_a_base_a_difference_or_the_guests_configuration(
     plant(planted, repo.path / ".git", "again")
     based.follow(repo.path, base, tmp_path / "difference")
     assert planted.found_in(base.root, tmp_path / "difference") == []
-    files = guestconfig.effective(discover(repo.path)).files()
+    files = guest_gitconfig.effective(discover(repo.path)).files()
     assert MARK.encode() not in b"".join(files.values())
 
 

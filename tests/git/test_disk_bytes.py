@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 
 from git_sandbox import settings as user_settings
 from git_sandbox import store
-from git_sandbox.git import lasting, stamps
+from git_sandbox.cache import bases
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
-from git_sandbox.image import bases
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import workspace
+from git_sandbox.workspace import base_content, builder, stat_scan
+from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 
 FORMATS = ("raw", "qcow2")
@@ -42,8 +41,8 @@ def mark() -> str:
 @pytest.fixture(autouse=True)
 def _worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(workspace, "WORTH_INODES", 10)
-    monkeypatch.setattr(stamps, "SETTLED", 0)
+    monkeypatch.setattr(builder, "WORTH_INODES", 10)
+    monkeypatch.setattr(stat_scan, "SETTLED", 0)
 
 
 def present(root: Path) -> set[bytes]:
@@ -102,7 +101,7 @@ def disk(repo: GitRepo, cow: str, **policy: Any) -> tuple[bytes, bool]:
     """Of a new sandbox, and whether it was laid over the image of an earlier one."""
     with store.create(discover(repo.path), None) as box:
         chosen = user_settings.resolve({"cow": cow, "disk": "128M"})[0]
-        made = workspace.make(box, CapturePolicy(patience=1, **policy), chosen, FORMATS, lambda _text: None)
+        made = builder.make(box, CapturePolicy(patience=1, **policy), chosen, FORMATS, lambda _text: None)
         made.certain()
         found = raw(box.directory)
         for path in (box.directory.disk, box.directory.base, box.directory.lower):
@@ -215,8 +214,8 @@ def test_nothing_that_is_gone_is_on_a_later_disk(
 ) -> None:
     repo = start(tmp_path_factory.mktemp("repo"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lasting, "ENTRIES", room[0])
-        patch.setattr(lasting, "BYTES", room[1])
+        patch.setattr(base_content, "ENTRIES", room[0])
+        patch.setattr(base_content, "BYTES", room[1])
         for step in before:
             act(repo, step)
         disk(repo, cow)
@@ -280,7 +279,7 @@ def test_when_a_new_image_is_made(tmp_path: Path, step: str) -> None:
 @pytest.mark.parametrize("change", ["goes", "changes", "is added to", "not wanted", "not included"])
 def test_what_is_too_large_to_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """It is in the image, and that is used as long as nothing of it went or changed."""
-    monkeypatch.setattr(lasting, "ENTRIES", 5)
+    monkeypatch.setattr(base_content, "ENTRIES", 5)
     repo = start(tmp_path / "repo")
     policy: dict[str, Any] = {}
     if change == "not included":
@@ -308,7 +307,7 @@ def test_what_is_too_large_to_be_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def _plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lasting, "ENTRIES", 0)
+    monkeypatch.setattr(base_content, "ENTRIES", 0)
     return iter(())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.collect import fsckids
-from git_sandbox.transport.manifest import GuestRef
+from git_sandbox.protocol.manifest import GuestRef
 from support.gitrepo import GitRepo
 from support.guest import Host
 from support.hostile import says

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import gitvariables, guestconfig
+from git_sandbox.git import gitvariables
 from git_sandbox.git.repo import discover
+from git_sandbox.workspace import guest_gitconfig
 from support.captured import take
 from support.gitrepo import GitRepo
 
@@ -21,9 +22,9 @@ HOOK = """#!{python}
 import json, os, subprocess, sys, time
 from pathlib import Path
 sys.path[:0] = {path!r}
-from git_sandbox.git.capture import capture
+from git_sandbox.workspace.capture import capture
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
+from git_sandbox.workspace.survey import CapturePolicy
 said, begun = [], time.monotonic()
 repo = discover(Path.cwd())
 done = capture(repo, Path({target!r}), CapturePolicy(patience=60, leave_out=()), progress=said.append)
@@ -163,7 +164,7 @@ def test_configuration_by_environment(repo: GitRepo, tmp_path: Path, monkeypatch
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     found = discover(repo.path)
     assert found.git.run("ls-files", "-o", "--exclude-standard") == b""
-    assert dict(guestconfig.effective(found, os.environ).contents)["core.excludesFile"] == b"*.tmp\n"
+    assert dict(guest_gitconfig.effective(found, os.environ).contents)["core.excludesFile"] == b"*.tmp\n"
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(repo.path))
     (repo.path / "sub").mkdir()
     with pytest.raises(RepositoryError, match="not in a git repository"):

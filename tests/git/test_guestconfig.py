@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import guestconfig
-from git_sandbox.git.guestconfig import effective
 from git_sandbox.git.repo import discover
+from git_sandbox.workspace import guest_gitconfig
+from git_sandbox.workspace.guest_gitconfig import effective
 from support.captured import take
 from support.gitrepo import GitRepo
 
@@ -217,7 +217,7 @@ def test_an_excludes_file_that_is_missing_or_switched_off_is_nothing(repo: GitRe
 
 
 def test_an_oversized_ignore_file_and_a_broken_configuration_are_errors(repo: GitRepo, home: Path) -> None:
-    append(home / ".config/git/ignore", "x\n" * guestconfig.MAX_FILE)
+    append(home / ".config/git/ignore", "x\n" * guest_gitconfig.MAX_FILE)
     with pytest.raises(RepositoryError, match="larger than"):
         effective(discover(repo.path), environ(home))
     found = discover(repo.path)

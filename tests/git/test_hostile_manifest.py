@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.errors import CollectError, HostResourceError
-from git_sandbox.transport.manifest import GuestHead, GuestRef, StashEntry, Wip
+from git_sandbox.protocol.manifest import GuestHead, GuestRef, StashEntry, Wip
 from support.gitrepo import GitRepo
 from support.guest import Host, fingerprint
 from support.hostile import refusal, says

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox import free_space
 from git_sandbox.collect import CollectLimits
 from git_sandbox.errors import CollectError, HostResourceError
-from git_sandbox.transport import space
 from support.gitrepo import GitRepo
 from support.guest import Host, fingerprint
 from support.hostile import refusal, says
@@ -208,14 +208,14 @@ def test_more_bytes_than_the_limit(host: Host) -> None:
 @pytest.mark.parametrize("size", [1 << 20, 40 << 20])
 def test_the_hosts_disk_is_not_filled(host: Host, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """SPARE beyond any disk stands for one that is nearly full; small work comes home all the same."""
-    monkeypatch.setattr(space, "SPARE", 1 << 60)
+    monkeypatch.setattr(free_space, "SPARE", 1 << 60)
     noise = blob(os.urandom(size))
     top = tree((FILE, b"a", noise))
     tip = commit(top)
     whole = pack(tip, top, noise)
     pieces = [whole[at : at + (1 << 20)] for at in range(0, len(whole), 1 << 20)]
     before = fingerprint(host.repo.path / ".git")
-    if size < space.SMALL:
+    if size < free_space.SMALL:
         assert host.take(says(tip.oid), pieces).head == tip.oid
     else:
         with pytest.raises(HostResourceError, match="not enough room"):

@@ -12,7 +12,7 @@ import pytest
 from git_sandbox.collect import collect
 from git_sandbox.git.names import SandboxId, SandboxRefs
 from git_sandbox.git.repo import discover
-from git_sandbox.transport.manifest import GuestHead, GuestRef, Manifest
+from git_sandbox.protocol.manifest import GuestHead, GuestRef, Manifest
 from git_sandbox.workspace import nested
 from support.captured import take
 from support.gitrepo import GitRepo

@@ -322,8 +322,8 @@ def test_consent_does_not_go_to_another_repository_or_a_copy(repo: GitRepo, tmp_
 
 
 def test_the_guests_copy_has_no_identity(repo: GitRepo, tmp_path: Path) -> None:
-    from git_sandbox.git.capture import capture
-    from git_sandbox.git.survey import CapturePolicy
+    from git_sandbox.workspace.capture import capture
+    from git_sandbox.workspace.survey import CapturePolicy
 
     registry.claim(discover(repo.path))
     capture(discover(repo.path), tmp_path / "copy", CapturePolicy())

@@ -15,17 +15,17 @@ from git_sandbox.errors import IntegrateError
 from git_sandbox.git import large
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
-from git_sandbox.sandbox import inspect, prepare
-from git_sandbox.sandbox.extras import Extras
-from git_sandbox.sandbox.workspace import Workspace, make
+from git_sandbox.protocol import manifest, stream
+from git_sandbox.protocol.manifest import Manifest
+from git_sandbox.sandbox import lookup, provision
+from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import manifest, stream
-from git_sandbox.transport.manifest import Manifest
 from git_sandbox.workspace import nested
+from git_sandbox.workspace.builder import Workspace, make
+from git_sandbox.workspace.survey import CapturePolicy
 from support.captured import take
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, UNCHANGED, exporter
@@ -49,8 +49,8 @@ def started(box: Box) -> tuple[Workspace, Record]:
         base_symref=head.symref, snapshot=made.snapshot.tree, index_tree=made.snapshot.index_tree, backend="qemu",
         image="x", cpus=1, memory=512, net="none",
     )  # fmt: skip
-    prepare.pin(box, record, made.snapshot)
-    prepare.configure(box, record, chosen, Extras(), prepare.WentIn(made.snapshot.apart))
+    provision.pin(box, record, made.snapshot)
+    provision.configure(box, record, chosen, Extras(), provision.WentIn(made.snapshot.apart))
     return made, box.save(record)
 
 
@@ -71,7 +71,7 @@ def test_the_users_repository_does_not_grow(messy: GitRepo) -> None:
     for _ in range(3):
         with store.create(discover(messy.path), None) as box:
             made, record = started(box)
-            assert inspect.base_of(box.repo, record).snapshot == made.snapshot.tree
+            assert lookup.base_of(box.repo, record).snapshot == made.snapshot.tree
             assert size_of(box.directory.objects) < 10 * MIB
             config = jsontext.decode(box.directory.config.read_bytes(), GuestConfig)
             assert set(config.apart) == set(made.snapshot.apart) > {"data.bin"}
@@ -83,14 +83,14 @@ def test_the_users_repository_does_not_grow(messy: GitRepo) -> None:
 def test_what_is_kept_of_the_start_is_found_and_does_without_it_when_it_is_gone(messy: GitRepo) -> None:
     with store.create(discover(messy.path), "vm-1") as box:
         made, record = started(box)
-        base = inspect.base_of(box.repo, record)
+        base = lookup.base_of(box.repo, record)
         git = base.seen_by(box.repo.git)
         assert git.run("cat-file", "blob", f"{base.snapshot}:tracked") == b"dirty\n"
         assert box.repo.resolve(f"{made.snapshot.tree}^{{tree}}") is None  # not in the user's own
         for each in box.directory.objects.rglob("*"):
             if each.is_file():
                 each.unlink()
-        base = inspect.base_of(box.repo, record)
+        base = lookup.base_of(box.repo, record)
         assert base.snapshot == messy.git("rev-parse", "HEAD^{tree}")
         box.directory.disk.unlink()
 

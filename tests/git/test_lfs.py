@@ -20,8 +20,8 @@ from git_sandbox.git import lfs
 from git_sandbox.git.lfs import Pointer, Store
 from git_sandbox.git.names import SandboxRefs, sandbox_id
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import drop
 from git_sandbox.sandbox import lfs as way_home
+from git_sandbox.sandbox import remove
 from git_sandbox.store import Entry, State
 from support.gitrepo import GitRepo
 from support.nested import Journey
@@ -138,9 +138,9 @@ def test_drop_refuses_while_only_the_disk_has_content(repo: GitRepo, tmp_path: P
     assert list(left.values()) == ["a.bin"]
     entry = Entry(trip.box.id, State.STOPPED, trip.record, trip.box.directory, refs)
     with pytest.raises(StateError, match=r"a\.bin"):
-        drop._refuse_lfs(trip.box.repo, entry, trip.record, [])
+        remove._refuse_lfs(trip.box.repo, entry, trip.record, [])
     put(repo, b"lost")
-    drop._refuse_lfs(trip.box.repo, entry, trip.record, [])
+    remove._refuse_lfs(trip.box.repo, entry, trip.record, [])
 
 
 def test_what_went_in_is_nobodys_business(repo: GitRepo, tmp_path: Path) -> None:

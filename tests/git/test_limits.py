@@ -19,7 +19,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.integrate import overview, review
 from git_sandbox.integrate.overview import MORE, counts_beyond, paths_between, unmerged_of
 from git_sandbox.integrate.review import Style
-from git_sandbox.sandbox.overview import rows
+from git_sandbox.sandbox.listing import rows
 from support import worst
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo

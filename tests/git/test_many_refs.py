@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.transport import manifest, stream
+from git_sandbox.protocol import manifest, stream
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, exporter
 

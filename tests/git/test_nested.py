@@ -12,9 +12,9 @@ import pytest
 from git_sandbox import notices, registry, store
 from git_sandbox.errors import CollectError, StateError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import drop, nested, trashed
+from git_sandbox.protocol import manifest, stream
+from git_sandbox.sandbox import nested, remove, trashed
 from git_sandbox.store import Box
-from git_sandbox.transport import manifest, stream
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
 from support.nested import Journey, sandbox_refs, served
@@ -91,7 +91,7 @@ def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, t
         (found,) = nested.holdings(trip.box.repo, trip.box, record)
         assert (sandbox_refs(module) == before, set(found.gone) == set(before)) == (not gone, gone)
         with pytest.raises(StateError, match="is gone there" if gone else "nowhere else"):
-            drop._refuse_nested(trip.box.repo, "vm-1", [found])
+            remove._refuse_nested(trip.box.repo, "vm-1", [found])
     assert "libs/one had been removed and are back" in " ".join(notices.heard())
 
 

@@ -19,8 +19,8 @@ from git_sandbox.guest import large, opener, ownership, stage, uncommitted
 from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.repository import Repo
 from git_sandbox.guest.scratch import Scratch
-from git_sandbox.transport import manifest, stream
-from git_sandbox.transport.manifest import Manifest
+from git_sandbox.protocol import manifest, stream
+from git_sandbox.protocol.manifest import Manifest
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, content, export, exporter, tree_of
 

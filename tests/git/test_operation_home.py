@@ -12,10 +12,10 @@ from git_sandbox.cli import words
 from git_sandbox.cli.main import main
 from git_sandbox.integrate import resume
 from git_sandbox.integrate.operation import load
-from git_sandbox.sandbox import after, inspect
-from git_sandbox.sandbox.after import Questions
-from git_sandbox.sandbox.home import Home
-from git_sandbox.transport import manifest, stream
+from git_sandbox.protocol import manifest, stream
+from git_sandbox.sandbox import lookup, settle
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.settle import Questions
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, exporter
@@ -59,7 +59,7 @@ def test_it_is_named_and_not_committed(repo: GitRepo, box: Sandbox, tmp_path: Pa
     head = box.guest.git("rev-parse", "HEAD")
     brought = bring(box, tmp_path)
     assert (brought.manifest.operation, brought.manifest.unmerged) == (kind, ("text",))
-    done = after.settle(box.repo, box.record, brought, Questions(), on_exit="keep", dirty=dirty)
+    done = settle.settle(box.repo, box.record, brought, Questions(), on_exit="keep", dirty=dirty)
     assert done.dirty == "keep"
     assert (f"a {kind} is in progress" in done.dirty_problem) is (dirty != "ask")
     assert done.target == head
@@ -169,7 +169,7 @@ def test_what_fails_in_the_middle_leaves_nothing(
 
 
 def waiting(box: Sandbox) -> resume.Waiting:
-    found = inspect.known(box.repo, "vm-1")
+    found = lookup.known(box.repo, "vm-1")
     operation = load(box.repo, found.refs, found.head, found.wip)
     assert operation
     return resume.Waiting(found.entry.id, found.base, found.head, operation)
@@ -179,7 +179,7 @@ def test_others_are_called_by_their_names(box: Sandbox, tmp_path: Path) -> None:
     patches = box.guest.git("format-patch", "-o", str(tmp_path), "topic~1..topic").splitlines()
     box.guest.run("am", *patches)
     assert bring(box, tmp_path).manifest.operation == "am"
-    found = inspect.known(box.repo, "vm-1")
+    found = lookup.known(box.repo, "vm-1")
     operation = load(box.repo, found.refs, found.head, found.wip)
     assert operation
     assert operation.kind == "am"

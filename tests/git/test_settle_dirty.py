@@ -11,10 +11,10 @@ from git_sandbox.cli import ask
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate.plan import Plan
-from git_sandbox.sandbox import after, drop, overview, uncommitted
-from git_sandbox.sandbox.after import Questions, Settled
-from git_sandbox.sandbox.inspect import base_of
-from git_sandbox.sandbox.story import Finished
+from git_sandbox.sandbox import listing, remove, settle, uncommitted
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.lookup import base_of
+from git_sandbox.sandbox.settle import Questions, Settled
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 from support.guest import Host
@@ -32,7 +32,7 @@ def box(repo: GitRepo) -> Sandbox:
 def settled(box: Sandbox, dirty: str, *, on_exit: str = "keep", questions: Questions | None = None) -> Settled:
     home = box.home()
     asked = questions or Questions()
-    return after.settle(box.repo, box.record, home, asked, on_exit=on_exit, dirty=dirty)
+    return settle.settle(box.repo, box.record, home, asked, on_exit=on_exit, dirty=dirty)
 
 
 def wip(box: Sandbox) -> str:
@@ -90,13 +90,13 @@ def test_a_stash_that_git_can_apply(repo: GitRepo, tmp_path_factory: pytest.Temp
         bare = host.git("commit-tree", f"{home.collected.wip}^{{tree}}", "-p", "HEAD", "-m", "wip")
         host.git("update-ref", "refs/sandbox-wip/vm-1", bare)
         object.__setattr__(home.collected, "wip", Oid(bare))
-    done = after.settle(made.repo, made.record, home, Questions(), on_exit="keep", dirty="stash")
+    done = settle.settle(made.repo, made.record, home, Questions(), on_exit="keep", dirty="stash")
     assert done.dirty == "stash"
     assert host.git("stash", "list").startswith("stash@{0}: sandbox vm-1: uncommitted work")
-    (row,) = overview.rows(made.repo)
+    (row,) = listing.rows(made.repo)
     assert (row.stashed, row.merged) == (True, False)
     with pytest.raises(StateError, match="only in your stash"):
-        drop.drop(made.repo, "vm-1", force=False)
+        remove.drop(made.repo, "vm-1", force=False)
     if parents == "unborn":
         host.commit("first", {"x": "1\n"})
     host.git("stash", "apply", "-q")
@@ -152,7 +152,7 @@ def test_what_is_only_staged_is_uncommitted_work_too(repo: GitRepo, tmp_path: Pa
     repo.git("update-ref", "refs/heads/kept", "refs/sandbox/vm-1")
     assert repo.git("cat-file", "-p", "refs/sandbox-wip/vm-1^2:staged") == "1"
     assert still_lost(made) is not before
-    (row,) = overview.rows(made.repo)
+    (row,) = listing.rows(made.repo)
     assert (row.uncommitted, row.merged) == (not before, before)
 
 
@@ -170,14 +170,14 @@ def test_the_question_at_the_end_shows_what_a_merge_changes(
     monkeypatch.setattr(click, "prompt", answer)
     finished = Finished(box.repo, "vm-1", box.record, 0, brought, kept=True, warnings=())
     questions = ask.Asker(box.repo, finished).questions()
-    done = after.settle(box.repo, box.record, brought, questions, on_exit="auto", dirty="ask")
+    done = settle.settle(box.repo, box.record, brought, questions, on_exit="auto", dirty="ask")
     said = capsys.readouterr().err
     assert (done.dirty, done.merged) == ("stash", None)
     assert [each.split()[0] for each in asked] == ["Keep", "Merge"]
     assert "Your branch has commits that the sandbox has not" in said
     assert "TODO" not in said
     assert "1 file changed, 1 insertion(+)" in said
-    (row,) = overview.rows(box.repo)
+    (row,) = listing.rows(box.repo)
     assert (row.stashed, row.merged) == (True, False)
 
 

@@ -17,9 +17,9 @@ from git_sandbox.errors import IntegrateError
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import plan
-from git_sandbox.sandbox import after
-from git_sandbox.sandbox.after import Questions
-from git_sandbox.sandbox.inspect import base_of
+from git_sandbox.sandbox import settle
+from git_sandbox.sandbox.lookup import base_of
+from git_sandbox.sandbox.settle import Questions
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
 from support.sandboxed import everything
@@ -111,7 +111,7 @@ def test_not_when_told_so_or_not_configured(signing: GitRepo) -> None:
 def test_uncommitted_work_is_committed_signed(signing: GitRepo) -> None:
     box = spawn(signing, "vm-1")
     box.guest.write("new", "1\n")
-    done = after.settle(box.repo, box.record, box.home(), Questions(), on_exit="merge", dirty="commit")
+    done = settle.settle(box.repo, box.record, box.home(), Questions(), on_exit="merge", dirty="commit")
     assert done.dirty == "commit"
     assert good(signing, str(done.target))
     assert good(signing, "HEAD")

@@ -17,8 +17,8 @@ from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import overview, trashed
-from git_sandbox.sandbox.drop import drop
+from git_sandbox.sandbox import listing, trashed
+from git_sandbox.sandbox.remove import drop
 from git_sandbox.store import Box, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
@@ -284,7 +284,7 @@ def test_killed_on_the_way_into_the_trash(
     with monkeypatch.context() as patch:
         dies(patch, place, name, after=after)
         killed(lambda: drop(made.repo, "vm-1", force=True))
-    listed = {row.id for row in overview.rows(made.repo)}
+    listed = {row.id for row in listing.rows(made.repo)}
     there = {row.id for row in trashed.rows(made.repo)}
     assert sorted((*listed, *there)) == ["vm-1"], "it is in one place"
     if listed:
@@ -316,7 +316,7 @@ def test_killed_on_the_way_back(
     if finished:
         trashed.finish(made.repo)
         gc(repo)
-    listed = {row.id for row in overview.rows(made.repo)}
+    listed = {row.id for row in listing.rows(made.repo)}
     assert sorted((*listed, *(row.id for row in trashed.rows(made.repo)))) == ["vm-1"], "it is in one place"
     if listed:
         assert refs_of(repo) == before[0]
@@ -374,7 +374,7 @@ def test_refs_that_cannot_be_deleted_leave_it_where_it_is(repo: GitRepo) -> None
     with pytest.raises(SandboxError):
         drop(made.repo, "vm-1", force=True)
     assert refs_of(repo) == before[0]
-    assert [row.id for row in overview.rows(made.repo)] == ["vm-1"]
+    assert [row.id for row in listing.rows(made.repo)] == ["vm-1"]
     lock.unlink()
     drop(made.repo, "vm-1", force=True)
     trashed.restore(made.repo, "vm-1")

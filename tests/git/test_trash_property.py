@@ -23,7 +23,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import trashed
-from git_sandbox.sandbox.drop import drop
+from git_sandbox.sandbox.remove import drop
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
 from support.fabricated import Sandbox, spawn

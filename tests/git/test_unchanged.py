@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import home, inspect, overview
-from git_sandbox.sandbox.drop import drop
-from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox import listing, lookup, retrieve
+from git_sandbox.sandbox.remove import drop
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Box, find
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
@@ -24,12 +24,12 @@ def brought(sandbox: Sandbox) -> tuple[Box, Home]:
     entry = find(repo, "vm-1")
     box = Box(repo, entry.id, entry.directory)
     with exporter(sandbox.guest.path) as channel:
-        return box, home._import(box, sandbox.record, channel, lambda _text: None)
+        return box, retrieve._import(box, sandbox.record, channel, lambda _text: None)
 
 
 def ended(sandbox: Sandbox) -> bool:
     box, last = brought(sandbox)
-    return home.settle(box, sandbox.record, last, 0)
+    return retrieve.settle(box, sandbox.record, last, 0)
 
 
 def test_nothing_ever_happened(sandbox: Sandbox) -> None:
@@ -66,8 +66,8 @@ def test_uncommitted_work_that_was_pushed_and_then_committed_is_not_the_end(sand
     refs = sandbox.host.refs()
     assert refs["refs/sandbox-wip/vm-1"] == refs["refs/sandbox/vm-1"] == tip
     assert sandbox.host.git("show", "refs/sandbox-wip/vm-1@{1}:README") == "half"
-    assert inspect.known(sandbox.repo, "vm-1").wip is None
-    (row,) = overview.rows(sandbox.repo)
+    assert lookup.known(sandbox.repo, "vm-1").wip is None
+    (row,) = listing.rows(sandbox.repo)
     assert not row.uncommitted
     sandbox.host.git("merge", "-q", "refs/sandbox/vm-1")
     drop(sandbox.repo, "vm-1", force=False)
@@ -95,7 +95,7 @@ def test_commits_that_were_reset_away(sandbox: Sandbox) -> None:
     box, last = brought(sandbox)
     assert (last.changed, last.away) == (True, 2)
     assert "stay on the sandbox's disk" in last.warnings[-1]
-    assert home.settle(box, sandbox.record, last, 0) is True
+    assert retrieve.settle(box, sandbox.record, last, 0) is True
 
 
 def test_one_of_them_is_gone_for_good(sandbox: Sandbox) -> None:

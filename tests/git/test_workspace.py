@@ -10,15 +10,16 @@ from typing import Any, NoReturn
 import pytest
 
 from git_sandbox import settings, store
+from git_sandbox.cache import bases
 from git_sandbox.errors import RepositoryError, RequirementError
-from git_sandbox.git import gitdirs, snapshot, stamps
+from git_sandbox.git import gitdirs, snapshot
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import bases
-from git_sandbox.sandbox import prepare, workspace
+from git_sandbox.sandbox import provision
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.workspace import UnfoundedError, Workspace
+from git_sandbox.workspace import builder, stat_scan
+from git_sandbox.workspace.builder import UnfoundedError, Workspace
+from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 
 FORMATS = ("raw", "qcow2")
@@ -28,8 +29,8 @@ FORMATS = ("raw", "qcow2")
 def large(repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitRepo:
     """Worth a base."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(workspace, "WORTH_INODES", 10)
-    monkeypatch.setattr(stamps, "SETTLED", 0)
+    monkeypatch.setattr(builder, "WORTH_INODES", 10)
+    monkeypatch.setattr(stat_scan, "SETTLED", 0)
     repo.commit("many", {f"many/{number}": f"{number}\n" for number in range(20)})
     return repo
 
@@ -39,7 +40,7 @@ seen: list[str] = []  # what the snapshots had at `many/3`
 
 def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
     with store.create(discover(repo.path), None) as box:
-        found = workspace.make(
+        found = builder.make(
             box, CapturePolicy(patience=1), settings.resolve()[0], FORMATS, lambda _text: None, careful=careful
         )
         assert box.directory.disk.stat().st_size
@@ -103,8 +104,8 @@ def test_a_damaged_list_means_a_whole_copy(large: GitRepo, old: bytes, new: byte
 
 
 def test_a_base_made_right_after_a_checkout_is_made_anew(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stamps, "SETTLED", 2_000_000_000)
-    monkeypatch.setattr("git_sandbox.git.ledger.HURRIED", 15)
+    monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
+    monkeypatch.setattr("git_sandbox.workspace.incremental.HURRIED", 15)
     made(large)
     (hurried,) = bases.every()
     time.sleep(2.1)
@@ -125,10 +126,10 @@ def test_what_cannot_be_recorded_leaves_nothing(
             IdSpace.ours()
         except RequirementError as error:
             pytest.skip(f"{error.message}: nothing can be given to them")
-    monkeypatch.setattr(prepare, "_record", fail)
+    monkeypatch.setattr(provision, "_record", fail)
     options = Options(settings.resolve({"transport": transport})[0])
     image: Any = SimpleNamespace(info=SimpleNamespace(suite="trixie"))
     with pytest.raises(RepositoryError), store.create(discover(large.path), None) as box:
-        prepare.prepare(box, options, image, "qemu", lambda _text: None, formats=FORMATS)
+        provision.prepare(box, options, image, "qemu", lambda _text: None, formats=FORMATS)
     assert not box.directory.root.exists()
     assert not [name for name in box.repo.refs() if name.startswith("refs/sandbox")]

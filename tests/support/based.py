@@ -15,19 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.git import snapshot, stamps
-from git_sandbox.git.capture import capture
+from git_sandbox.disk import delta_archive
+from git_sandbox.git import snapshot
 from git_sandbox.git.command import Git
-from git_sandbox.git.difference import Difference, confirm_still, confirm_young, difference
-from git_sandbox.git.known import Known
-from git_sandbox.git.lasting import divide
-from git_sandbox.git.layout import Layout
-from git_sandbox.git.ledger import Ledger, Unusable
 from git_sandbox.git.repo import discover
 from git_sandbox.git.snapshot import Snapshot
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.guest import tail as guest
-from git_sandbox.transport import tail
+from git_sandbox.workspace import stat_scan
+from git_sandbox.workspace.base_content import divide
+from git_sandbox.workspace.base_index import Known
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.delta import Difference, confirm_still, confirm_young, difference
+from git_sandbox.workspace.incremental import Ledger, Unusable
+from git_sandbox.workspace.paths_of_copy import Layout
+from git_sandbox.workspace.survey import CapturePolicy
 
 Listing = dict[str, tuple[object, ...]]
 
@@ -76,11 +77,11 @@ def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapsho
 
 def apply(root: Path, copy: Path, found: Difference) -> None:
     """Twice: a boot may be cut off, and the next one begins anew."""
-    made = tail.build(copy, found.remove, found.write)
+    made = delta_archive.build(copy, found.remove, found.write)
     archive = b"".join(made.chunks())
     assert len(archive) == made.size
     for _ in range(2):
-        guest.apply_archive(io.BytesIO(archive[tail.BLOCK :]), len(made.manifest), os.fsencode(root))
+        guest.apply_archive(io.BytesIO(archive[delta_archive.BLOCK :]), len(made.manifest), os.fsencode(root))
 
 
 def proved(source: Path, base: Base, scratch: Path) -> Difference:
@@ -145,7 +146,7 @@ def age(base: Base, seed: int) -> None:
     """
     choose = random.Random(seed)
     layout = base.known.layout
-    rows = {stamps.entry(row).path: row for row in base.known.rows}
+    rows = {stat_scan.entry(row).path: row for row in base.known.rows}
     again, digests = set(base.known.again), dict(base.known.digests)
 
     def forget(path: str) -> None:
@@ -181,7 +182,7 @@ def age(base: Base, seed: int) -> None:
 def settled_at_once() -> Iterator[None]:
     """Two seconds are for file systems that count in seconds; in these tests nothing happens twice within a tick."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stamps, "SETTLED", 0)
+        patch.setattr(stat_scan, "SETTLED", 0)
         yield
 
 

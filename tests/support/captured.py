@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from git_sandbox.git.capture import Captured, capture
-from git_sandbox.git.compare import compare
 from git_sandbox.git.repo import discover
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.guest.describe import describe
+from git_sandbox.sandbox.describe_diff import compare
+from git_sandbox.workspace.capture import Captured, capture
+from git_sandbox.workspace.survey import CapturePolicy
 from support import based
 from support.gitrepo import GitRepo
 

@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from git_sandbox.git.stamps import SETTLED
-from git_sandbox.sandbox.workspace import WORTH_BYTES
+from git_sandbox.workspace.builder import WORTH_BYTES
+from git_sandbox.workspace.stat_scan import SETTLED
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, wait_for
 

@@ -17,9 +17,9 @@ from git_sandbox.git import repo as repository
 from git_sandbox.git import snapshot
 from git_sandbox.git.names import Oid, RefName, SandboxRefs, oid, sandbox_id
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox.home import Home
+from git_sandbox.protocol.manifest import GuestHead, Manifest
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Record
-from git_sandbox.transport.manifest import GuestHead, Manifest
 from support.gitrepo import GitRepo
 from support.sandboxed import capture
 

@@ -17,7 +17,7 @@ from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository, discover
-from git_sandbox.transport import manifest, stream
+from git_sandbox.protocol import manifest, stream
 from support.gitrepo import GitRepo
 
 EXPORTER = Path(git_sandbox.guest.__file__).with_name("exporter.py")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from git_sandbox.errors import CollectError
-from git_sandbox.transport.manifest import GuestHead, Manifest
+from git_sandbox.protocol.manifest import GuestHead, Manifest
 from support.guest import Host, fingerprint
 
 SECONDS = 30.0  # generous: an attack that works takes for ever

@@ -52,10 +52,10 @@ def program(name: str) -> bytes:
 def impatient(idle: float, overall: float) -> tuple[str, ...]:
     """For `Sandboxes.prefix`: the same command, whose export may take so many seconds only."""
     code = (
-        "import sys; from git_sandbox.transport import stream; from git_sandbox.sandbox import home; "
+        "import sys; from git_sandbox.protocol import stream; from git_sandbox.sandbox import retrieve; "
         "from git_sandbox.cli.main import main; "
         f"short = stream.StreamLimits(idle={idle}, begin={overall}, overall={overall}); "
-        "home.WHILE_IT_RUNS = short; stream.request.__kwdefaults__['limits'] = short; "
+        "retrieve.WHILE_IT_RUNS = short; stream.request.__kwdefaults__['limits'] = short; "
         "sys.argv = sys.argv[1:]; main()"
     )
     return (sys.executable, "-c", code)

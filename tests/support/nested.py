@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.git.capture import capture
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository, discover
-from git_sandbox.git.survey import CapturePolicy
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home
-from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox import retrieve
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.workspace import nested
+from git_sandbox.workspace.capture import capture
+from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 from support.guest import EXPORTER
 
@@ -70,7 +70,7 @@ class Journey:
 
     def home(self) -> Home:
         with served(self.guest.path) as channel:
-            return home._import(self.box, self.record, channel, lambda _text: None)
+            return retrieve._import(self.box, self.record, channel, lambda _text: None)
 
 
 def _record(repo: Repository, inside: tuple[NestedRecord, ...]) -> Record:

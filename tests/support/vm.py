@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from git_sandbox.disk import share_dir
 from git_sandbox.paths import SandboxDir
-from git_sandbox.transport import share
 from support.gitrepo import GitRepo
 from support.pace import SLOWNESS
 
@@ -195,7 +195,7 @@ def sandboxes(repo: GitRepo, state: Path, cache: Path) -> Iterator[Sandboxes]:
             *state.glob("git-sandbox/*/*/share"),
             *state.glob("git-sandbox/*/.trash/*/share"),
         ):  # not ours: pytest could not remove it
-            share.remove(SandboxDir(each.parent))
+            share_dir.remove(SandboxDir(each.parent))
         shutil.rmtree(runtime, ignore_errors=True)
 
 

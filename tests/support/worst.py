@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.transport.manifest import GuestRef
+from git_sandbox.protocol.manifest import GuestRef
 from support.fabricated import spawn
 from support.gitrepo import GitRepo
 from support.guest import Host

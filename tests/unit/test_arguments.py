@@ -19,16 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox import arguments, confine, idspace, session
+from git_sandbox.disk import ext4, lvm_thin
 from git_sandbox.errors import SandboxError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxRefs, oid, sandbox_id
 from git_sandbox.image import build, spec
 from git_sandbox.integrate import review
-from git_sandbox.sandbox import extras, readonly
+from git_sandbox.sandbox import session_options
 from git_sandbox.session import Keys, Session
-from git_sandbox.transport import disk, thin
 from git_sandbox.vmm import cloud_hypervisor, firecracker, net, qemu, virtiofs
 from git_sandbox.vmm.machine import Attachment, Disk, MachineSpec, Saved, Share
+from git_sandbox.workspace import readonly_copy
 
 HOSTILE = [
     "-x", "--exec=touch /tmp/pwned", "-o ProxyCommand=id", "a,b=c,readonly=off", "a b", "a\nb", "a\n  ProxyCommand id",
@@ -56,8 +57,8 @@ BUILDERS: dict[str, Callable[[str], list[str]]] = {
     "cloud-hypervisor": lambda v: cloud_hypervisor.argv(Path("/r") / v, 3),
     "passt": lambda _v: net.argv(3),
     "virtiofsd": lambda _v: virtiofs.argv(3),
-    "mke2fs": lambda v: disk.argv(Path(v), Path(v), inodes=1, size=1 << 20),
-    "mke2fs of a mount": lambda v: readonly.argv(Path(v), Path(v), inodes=1, size=1 << 20, owner="0:0"),
+    "mke2fs": lambda v: ext4.argv(Path(v), Path(v), inodes=1, size=1 << 20),
+    "mke2fs of a mount": lambda v: readonly_copy.argv(Path(v), Path(v), inodes=1, size=1 << 20, owner="0:0"),
     "ssh": lambda v: guest.argv(v, tty=False),
     "ssh with a command": lambda v: guest.argv(session._line((v, v), v, "0"), tty=True),
     "git": lambda v: Git(Path("/g") / v, Path("/w") / v).argv("status"),
@@ -170,7 +171,7 @@ def test_a_user_that_ssh_would_misread_is_refused(name: str) -> None:
         arguments.ssh_word(name)
 
 
-CHECKS: list[Callable[[str], object]] = [extras.port, sandbox_id, oid, lambda v: spec.load(None, (v,))]
+CHECKS: list[Callable[[str], object]] = [session_options.port, sandbox_id, oid, lambda v: spec.load(None, (v,))]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -179,7 +180,7 @@ def test_ports_pools_names_and_packages_are_checked_by_pattern(value: str) -> No
         if value != "a..b" or check is not CHECKS[-1]:  # nobody's package, and no option of anything either
             with pytest.raises((SandboxError, ValueError)):
                 check(value)
-    assert not thin._POOL.fullmatch(value)
+    assert not lvm_thin._POOL.fullmatch(value)
 
 
 def test_a_path_is_no_option() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.git.aside import aside
+from git_sandbox.workspace.set_aside import aside
 
 
 def listing(root: Path) -> dict[str, tuple[int, int, bytes]]:

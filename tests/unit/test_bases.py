@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.image import bases
-from git_sandbox.image.bases import Base, BaseInfo
+from git_sandbox.cache import bases
+from git_sandbox.cache.bases import Base, BaseInfo
 
 LIMIT = 1 << 30
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.channel import UNIX
+from git_sandbox.protocol.channel import UNIX
 from git_sandbox.vmm.calls import Calls
 from git_sandbox.vmm.machine import CALLS, Attachment
 from support.peers import line, peer

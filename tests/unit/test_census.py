@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from git_sandbox.git.census import Census
+from git_sandbox.workspace.disk_usage import Census
 
 
 def test_bytes_and_inodes_are_those_of_ext4(tmp_path: Path) -> None:

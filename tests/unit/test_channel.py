@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import channel
-from git_sandbox.channel import HYBRID_VSOCK, UNIX
+from git_sandbox.protocol import channel
+from git_sandbox.protocol.channel import HYBRID_VSOCK, UNIX
 from support.peers import Talk, line, peer
 
-PROXY = Path(channel.__file__).parent / "transport" / "proxy.py"
+PROXY = Path(channel.__file__).parent / "ssh_proxy.py"
 
 
 def hang_up(_connection: socket.socket) -> None:

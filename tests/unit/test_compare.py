@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from git_sandbox.git.compare import MAX_DIFFERENCES, compare
+from git_sandbox.sandbox.describe_diff import MAX_DIFFERENCES, compare
 
 
 def test_equal_descriptions_have_no_differences() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.git.configfilter import Place, filtered
 from git_sandbox.git.configtext import Pair
 from git_sandbox.git.urls import without_userinfo
+from git_sandbox.workspace.configfilter import Place, filtered
 
 PLACE = Place(
     Path("/host/repo/.git/config"),

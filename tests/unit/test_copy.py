@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox.errors import HostResourceError, SandboxError, SessionError, StateError, UsageError
-from git_sandbox.sandbox import arrival, copy
-from git_sandbox.sandbox.copy import Place
+from git_sandbox.sandbox import arrival, scp
+from git_sandbox.sandbox.scp import Place
 from git_sandbox.session import Session
 
 
@@ -27,13 +27,13 @@ from git_sandbox.session import Session
     ],
 )  # fmt: skip
 def test_side(text: str, place: Place) -> None:
-    assert copy.parse(text) == place
+    assert scp.parse(text) == place
 
 
 @pytest.mark.parametrize(("source", "target"), [("a", "b"), ("vm-1:a", "vm-2:b")])
 def test_exactly_one_side_is_a_sandbox(source: str, target: str) -> None:
     with pytest.raises(UsageError):
-        copy.plan(source, target)
+        scp.plan(source, target)
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -243,9 +243,9 @@ def test_names_times_and_modes_are_the_same_after_both_ways(files: dict[str, str
             os.utime(path, (number, 1_000_000_000 + number))
             path.chmod(0o600 | (number % 2) << 6 | 0o044)
         (source / "link").symlink_to("sub")
-        copy.upload(opened, source, os.fspath(top / "guest"))
+        scp.upload(opened, source, os.fspath(top / "guest"))
         assert state(top / "guest" / "-source") == state(source)
-        done = copy.download(opened, os.fspath(top / "guest" / "-source"), top / "back")
+        done = scp.download(opened, os.fspath(top / "guest" / "-source"), top / "back")
         assert done.arrival == arrival.Arrival()
         assert state(done.target) == state(source)
 
@@ -253,28 +253,28 @@ def test_names_times_and_modes_are_the_same_after_both_ways(files: dict[str, str
 def test_one_file_both_ways_into_a_directory_and_under_another_name(session: Session, tmp_path: Path) -> None:
     one = tree(tmp_path / "host", {"one": "1"}) / "one"
     os.utime(one, (0, 1_000_000_000))
-    copy.upload(session, one, os.fspath(tmp_path / "guest"))
-    copy.upload(session, one, os.fspath(tmp_path / "guest" / "other"))
+    scp.upload(session, one, os.fspath(tmp_path / "guest"))
+    scp.upload(session, one, os.fspath(tmp_path / "guest" / "other"))
     assert state(tmp_path / "guest" / "one") == state(tmp_path / "guest" / "other") == state(one)
-    got = copy.download(session, os.fspath(tmp_path / "guest" / "other"), tmp_path / "back").target
+    got = scp.download(session, os.fspath(tmp_path / "guest" / "other"), tmp_path / "back").target
     assert (got, state(got)) == (tmp_path / "back", state(one))
     with pytest.raises(SessionError, match="not finished"):
-        copy.download(session, os.fspath(tmp_path / "guest" / "nowhere"), tmp_path / "x")
+        scp.download(session, os.fspath(tmp_path / "guest" / "nowhere"), tmp_path / "x")
     with pytest.raises(UsageError, match="there is no"):
-        copy.upload(session, tmp_path / "nowhere", "/x")
+        scp.upload(session, tmp_path / "nowhere", "/x")
 
 
 def test_a_link_is_copied_as_a_link_unless_it_is_to_be_followed(session: Session, tmp_path: Path) -> None:
     source = tree(tmp_path / "host", {"file": "x"})
     (source / "link").symlink_to("file")
-    copy.upload(session, source / "link", os.fspath(tmp_path / "guest"))
+    scp.upload(session, source / "link", os.fspath(tmp_path / "guest"))
     assert (tmp_path / "guest" / "link").readlink() == Path("file")
-    copy.upload(session, source / "link", os.fspath(tmp_path / "guest" / "followed"), follow=True)
+    scp.upload(session, source / "link", os.fspath(tmp_path / "guest" / "followed"), follow=True)
     assert (tmp_path / "guest" / "followed").read_text() == "x"
     (tmp_path / "guest" / "file").write_text("guest's")
     with pytest.raises(StateError, match="symbolic link"):
-        copy.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x")
-    got = copy.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x", follow=True)
+        scp.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x")
+    got = scp.download(session, os.fspath(tmp_path / "guest" / "link"), tmp_path / "x", follow=True)
     assert got.target.read_text() == "guest's"
 
 
@@ -292,7 +292,7 @@ def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Sessi
 def test_a_guest_that_talks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     opened = lying(tmp_path, monkeypatch, f"printf d; head -c 50000000 /dev/zero | tr '\\0' x {said}")
     with pytest.raises(SandboxError):
-        copy.download(opened, "x", tmp_path / "x", LIMIT)
+        scp.download(opened, "x", tmp_path / "x", LIMIT)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["tools"]
 
 
@@ -311,16 +311,16 @@ def test_more_than_the_limit_is_stopped_and_not_kept(
     monkeypatch.setattr(arrival, "MAX_ENTRIES", 2000)
     opened = lying(tmp_path, monkeypatch, script)
     with pytest.raises(StateError, match="more than 1 MiB came") as caught:
-        copy.download(opened, "x", tmp_path / "x", LIMIT)
+        scp.download(opened, "x", tmp_path / "x", LIMIT)
     assert "--limit" in caught.value.hint
     assert [each.name for each in tmp_path.iterdir()] == ["tools"]
 
 
 def test_the_hosts_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = lying(tmp_path, monkeypatch, "printf f; truncate -s 3M big; tar -cf - ./big")
-    monkeypatch.setattr(copy, "SPARE", 1 << 60)
+    monkeypatch.setattr(scp, "SPARE", 1 << 60)
     with pytest.raises(HostResourceError, match="free"):
-        copy.download(opened, "x", tmp_path / "x")
+        scp.download(opened, "x", tmp_path / "x")
     assert [each.name for each in tmp_path.iterdir()] == ["tools"]
 
 
@@ -336,7 +336,7 @@ def test_the_hosts_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_nothing_is_written_outside_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str) -> None:
     opened = lying(tmp_path, monkeypatch, f"({make}) >&2; printf d; cat a")
     try:
-        copy.download(opened, "x", tmp_path / "x", LIMIT)
+        scp.download(opened, "x", tmp_path / "x", LIMIT)
     except SandboxError:
         assert not (tmp_path / "x").exists()
     assert not any(

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import requirements, settings
+from git_sandbox import doctor, settings
+from git_sandbox.disk import cow, delta_archive, dm_snapshot, ext4, lvm_thin, reflink, workspace_disk
+from git_sandbox.disk.cow import Means
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.guest import tail as guest
 from git_sandbox.image import spec
 from git_sandbox.paths import SandboxDir
-from git_sandbox.transport import cow, disk, layer, overlay, reflink, tail, thin
-from git_sandbox.transport.cow import Means
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Disk, MachineSpec
 from git_sandbox.vmm.qemu import argv
@@ -39,10 +39,10 @@ MEANS = st.builds(
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     staging = tmp_path / "staging"
-    (disk.staging_layout(staging)).mkdir()
+    (ext4.staging_layout(staging)).mkdir()
     target = tmp_path / "base" / "image.ext4"
     target.parent.mkdir()
-    disk.make(staging, target, inodes=10, size=SIZE)
+    ext4.make(staging, target, inodes=10, size=SIZE)
     return target
 
 
@@ -53,16 +53,16 @@ def box(tmp_path: Path) -> SandboxDir:
 
 
 @pytest.fixture
-def change(tmp_path: Path) -> tail.Tail:
+def change(tmp_path: Path) -> delta_archive.Tail:
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_bytes(b"x" * 100_000)
-    return tail.build(source, [], ["file"])
+    return delta_archive.build(source, [], ["file"])
 
 
 def test_the_names_are_those_of_the_setting() -> None:
     assert set(settings.COW) == {cow.AUTO, *cow.NAMES}
-    assert set(layer._LAYING) | {cow.THIN} == set(cow.NAMES)
+    assert set(workspace_disk._LAYING) | {cow.THIN} == set(cow.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -129,24 +129,24 @@ def test_a_reflink_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", [cow.QCOW2, cow.OVERLAY, cow.COPY])
 def test_a_disk_is_told_by_what_is_beside_it(
-    image: Path, box: SandboxDir, change: tail.Tail, tmp_path: Path, strategy: str
+    image: Path, box: SandboxDir, change: delta_archive.Tail, tmp_path: Path, strategy: str
 ) -> None:
     before = image.read_bytes()
     for tailed in (None, change):  # the second attempt finds what the first one left
-        layer.lay(strategy, image, box, tailed)
+        workspace_disk.lay(strategy, image, box, tailed)
         assert box.base.exists() is (strategy == cow.QCOW2)
         assert box.lower.exists() is (strategy == cow.OVERLAY)
         assert box.disk.stat().st_mode & 0o777 == 0o600
-    shown = layer.shown(box)
+    shown = workspace_disk.shown(box)
     assert (shown.format, shown.block) == ("qcow2" if strategy == cow.QCOW2 else "raw", False)
     assert (shown.lower is not None) is (strategy == cow.OVERLAY)
     other = SandboxDir(tmp_path / "other")
     other.root.mkdir()
-    layer.clone(box, other)
+    workspace_disk.clone(box, other)
     assert other.disk.read_bytes() == box.disk.read_bytes()
-    assert layer.shown(other).format == shown.format
+    assert workspace_disk.shown(other).format == shown.format
     assert image.read_bytes() == before
-    layer.discard(box)
+    workspace_disk.discard(box)
     assert list(box.root.iterdir()) == []
     assert other.disk.exists()
 
@@ -154,45 +154,45 @@ def test_a_disk_is_told_by_what_is_beside_it(
 @pytest.mark.parametrize("strategy", [cow.QCOW2, cow.OVERLAY, cow.COPY])
 def test_a_base_that_has_gone_leaves_no_disk(box: SandboxDir, tmp_path: Path, strategy: str) -> None:
     with pytest.raises(FileNotFoundError):
-        layer.lay(strategy, tmp_path / "gone", box, None)
+        workspace_disk.lay(strategy, tmp_path / "gone", box, None)
     assert list(box.root.iterdir()) == []
 
 
-def test_an_overlays_store_can_never_be_full(image: Path, box: SandboxDir, change: tail.Tail) -> None:
-    layer.lay(cow.OVERLAY, image, box, change)
-    store = layer.shown(box).store * overlay.SECTOR
-    chunks = image.stat().st_size // overlay.CHUNK
+def test_an_overlays_store_can_never_be_full(image: Path, box: SandboxDir, change: delta_archive.Tail) -> None:
+    workspace_disk.lay(cow.OVERLAY, image, box, change)
+    store = workspace_disk.shown(box).store * dm_snapshot.SECTOR
+    chunks = image.stat().st_size // dm_snapshot.CHUNK
     tables = -(-chunks // 256)
-    assert store > (1 + chunks + tables) * overlay.CHUNK
+    assert store > (1 + chunks + tables) * dm_snapshot.CHUNK
     assert store % (1 << 20) == 0
     with box.disk.open("rb") as file:
         assert file.read(store).count(0) == store
         assert file.read(change.size) == b"".join(change.chunks())
-    assert box.disk.stat().st_size % disk.ALIGNMENT == 0
-    assert box.disk.stat().st_blocks * 512 < 2 * change.size + disk.ALIGNMENT
+    assert box.disk.stat().st_size % ext4.ALIGNMENT == 0
+    assert box.disk.stat().st_blocks * 512 < 2 * change.size + ext4.ALIGNMENT
 
 
 @given(size=st.integers(1, 1 << 44))
 def test_a_store_has_room_for_every_chunk(size: int) -> None:
-    chunks = -(-size // overlay.CHUNK)
-    assert overlay.start(size) >= (1 + chunks + -(-chunks // 256)) * overlay.CHUNK
-    assert overlay.start(size) <= size + size // 128 + (4 << 20)
+    chunks = -(-size // dm_snapshot.CHUNK)
+    assert dm_snapshot.start(size) >= (1 + chunks + -(-chunks // 256)) * dm_snapshot.CHUNK
+    assert dm_snapshot.start(size) <= size + size // 128 + (4 << 20)
 
 
 def test_a_store_that_the_kernel_gave_up_is_valid_again(tmp_path: Path) -> None:
     path = tmp_path / "store"
     rest = os.urandom(8184)
     path.write_bytes(struct.pack("<II", 0x70416E53, 0) + rest)
-    assert overlay.revive(path)
+    assert dm_snapshot.revive(path)
     assert path.read_bytes() == struct.pack("<II", 0x70416E53, 1) + rest
-    assert not overlay.revive(path)
+    assert not dm_snapshot.revive(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"SnAp", bytes(4096), b"\xff" * 4096, struct.pack("<II", 0x70416E53, 7)])
 def test_anything_else_in_a_store_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "store"
     path.write_bytes(content)
-    assert not overlay.revive(path)
+    assert not dm_snapshot.revive(path)
     assert path.read_bytes() == content
 
 
@@ -201,7 +201,7 @@ def test_the_guest_takes_the_disk_it_was_given(image: Path, tmp_path: Path, monk
     source = tmp_path / "tailed"
     source.mkdir()
     (source / "file").write_text("x")
-    disk.beside(image, tmp_path / "laid", tail.build(source, [], ["file"]))
+    ext4.beside(image, tmp_path / "laid", delta_archive.build(source, [], ["file"]))
     monkeypatch.setattr(guest, "DEVICE", image)
     monkeypatch.setattr(guest, "LAID", tmp_path / "none")
     assert not guest.apply(root=tmp_path)
@@ -213,36 +213,36 @@ def test_the_guest_takes_the_disk_it_was_given(image: Path, tmp_path: Path, monk
 
 def test_a_pool_is_a_name_before_lvm_is_asked() -> None:
     for bad in ("pool", "vg/pool/more", "-vg/pool", "vg/--yes", "/dev/vg", "vg/po ol", "a/b;c"):
-        assert "no VG/POOL" in thin.trouble(bad), bad
+        assert "no VG/POOL" in lvm_thin.trouble(bad), bad
 
 
 def test_volumes_are_made_by_lvm_and_wear_a_tag() -> None:
-    base, mine = thin.Volume("vg/base"), thin.Volume.beside("vg/pool", "mine")
-    assert thin.snapshot(base, mine, "tag") == [
+    base, mine = lvm_thin.Volume("vg/base"), lvm_thin.Volume.beside("vg/pool", "mine")
+    assert lvm_thin.snapshot(base, mine, "tag") == [
         "lvcreate", "--quiet", "--snapshot", "-kn", "-ay", "--addtag", "tag", "--name", "mine", "vg/base",
     ]  # fmt: skip
-    made = thin.create("vg/pool", mine, 4096, "tag")
+    made = lvm_thin.create("vg/pool", mine, 4096, "tag")
     assert made[:5] == ["lvcreate", "--quiet", "--yes", "--wipesignatures", "n"]
     assert made[made.index("--virtualsize") + 1] == "4096b"
     assert mine.device == Path("/dev/vg/mine")
-    assert thin.tag(Path("/a")) != thin.tag(Path("/b"))
+    assert lvm_thin.tag(Path("/a")) != lvm_thin.tag(Path("/b"))
 
 
 def test_a_link_leads_to_its_volume(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/dev/vg/mine")
-    assert thin.Volume.of(tmp_path / "link") == thin.Volume("vg/mine")
+    assert lvm_thin.Volume.of(tmp_path / "link") == lvm_thin.Volume("vg/mine")
     directory = SandboxDir(tmp_path)
     directory.disk.symlink_to("/dev/vg/mine")
     assert directory.has_disk()
-    assert layer.shown(directory).block
+    assert workspace_disk.shown(directory).block
 
 
 def test_a_volume_of_a_base_is_bound_to_the_file(image: Path) -> None:
-    name = thin.base_name(image)
+    name = lvm_thin.base_name(image)
     moved = image.rename(image.with_name("moved"))
-    assert thin.base_name(moved) == name
+    assert lvm_thin.base_name(moved) == name
     os.utime(moved, (1, 1))
-    assert thin.base_name(moved) != name
+    assert lvm_thin.base_name(moved) != name
 
 
 def test_copying_data_keeps_holes(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_copying_data_keeps_holes(tmp_path: Path) -> None:
         out.truncate(20 << 20)
     with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("w+b") as target:
         os.truncate(target.fileno(), 20 << 20)
-        thin.copy_data(source.fileno(), target.fileno(), 20 << 20)
+        lvm_thin.copy_data(source.fileno(), target.fileno(), 20 << 20)
     assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
     assert (tmp_path / "target").stat().st_blocks <= (tmp_path / "source").stat().st_blocks
 
@@ -271,8 +271,8 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path))
     wanted = Wanted()
 
-    def row(**given: str) -> requirements.Check:
-        return requirements._disks(spec.load(), wanted, settings.resolve(given)[0])
+    def row(**given: str) -> doctor.Check:
+        return doctor._disks(spec.load(), wanted, settings.resolve(given)[0])
 
     assert row().result.startswith("qcow2: ")
     assert row(cow="overlay").result == "overlay: asked for: an empty disk that the guest lays over the base"
@@ -280,7 +280,7 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
     refused = row(cow="thin")
     assert (refused.verdict, refused.result) == ("missing", "`--cow thin` cannot be used: no pool is named")
     without = spec.load(packages=()).__class__(suite="trixie", packages=("git",), kernel={}, modules=())
-    assert "no dmsetup" in requirements._disks(without, wanted, settings.resolve({"cow": "overlay"})[0]).result
+    assert "no dmsetup" in doctor._disks(without, wanted, settings.resolve({"cow": "overlay"})[0]).result
 
 
 def test_a_full_pool_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,5 +290,5 @@ def test_a_full_pool_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     failing.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(HostResourceError, match="lvcreate") as caught:
-        thin._do("lvcreate")
+        lvm_thin._do("lvcreate")
     assert caught.value.cause == "pool is full"

@@ -24,14 +24,14 @@ PRINTS = {
 STREAMS = {"sys.stdout", "sys.stderr", "sys.stdout.buffer", "sys.stderr.buffer", "to.buffer"}
 OUTSIDE = {  # where else, and why that is no way around
     "cli/door.py": "the door",
-    "cli/listing.py": "`sandbox ls` does not wait for click; passes `outgoing` itself",
+    "cli/tables.py": "`sandbox ls` does not wait for click; passes `outgoing` itself",
     "cli/tries.py": "lines of the guest's command: replaced on a terminal, untouched in a pipe, as `run` has them",
     "cli/choices.py": "a question once more after Ctrl-Z, inside a signal handler; passes `outgoing` itself",
     "terminal.py": "sequences of ours that take back what a guest left",
-    "sandbox/detached.py": "the supervisor's own log; passes `one_line`",
-    "transport/proxy.py": "run by ssh, without click; passes `one_line`",
+    "sandbox/supervisor.py": "the supervisor's own log; passes `one_line`",
+    "protocol/ssh_proxy.py": "run by ssh, without click; passes `one_line`",
     "enter.py": "run in an empty root; who started it reads a pipe",
-    "vmm/jailed.py": "run in front of a VMM; who started it reads a pipe",
+    "helpers/jail.py": "run in front of a VMM; who started it reads a pipe",
 }
 
 

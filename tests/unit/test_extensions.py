@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git import extensions
 from git_sandbox.git.repo import discover
+from git_sandbox.workspace import extensions
 from support.gitrepo import GitRepo
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from git_sandbox import paths, settings
 from git_sandbox.errors import HostResourceError, UsageError
 from git_sandbox.image import guestfiles
-from git_sandbox.sandbox import extras
-from git_sandbox.sandbox.extras import Port
+from git_sandbox.sandbox import session_options
+from git_sandbox.sandbox.session_options import Port
 
 HOST = {"TOKEN": "s3cret", "EMPTY": "", "TWO": "a\nb"}
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=30)
@@ -23,7 +23,7 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_
 def test_later_wins_and_a_bare_name_takes_the_value_it_has_here(tmp_path: Path) -> None:
     listed = tmp_path / "env"
     listed.write_text('# comment\n\n  A=file\nB= spaced "quoted" # not a comment\nTOKEN\n')
-    found = extras.environment(["A=given", "EMPTY", "C=x=y"], [str(listed)], HOST)
+    found = session_options.environment(["A=given", "EMPTY", "C=x=y"], [str(listed)], HOST)
     assert found == {
         "A": "given", "B": ' spaced "quoted" # not a comment', "TOKEN": "s3cret", "EMPTY": "", "C": "x=y",
     }  # fmt: skip
@@ -32,15 +32,15 @@ def test_later_wins_and_a_bare_name_takes_the_value_it_has_here(tmp_path: Path) 
 @pytest.mark.parametrize("text", ["MISSING", "=x", "1A=x", "A-B=x", "A B=x", "TWO", "A=a\rb", "A=\udc80", "\u0391=1"])
 def test_bad_variable_is_refused_without_its_value(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        extras.environment([text], [], HOST)
+        session_options.environment([text], [], HOST)
     assert "a\nb" not in str(caught.value) + caught.value.cause + caught.value.hint
 
 
 def test_too_much_environment_and_no_file() -> None:
     with pytest.raises(UsageError, match="more than"):
-        extras.environment([f"A={'x' * extras.MAX_ENVIRONMENT}"], [], {})
+        session_options.environment([f"A={'x' * session_options.MAX_ENVIRONMENT}"], [], {})
     with pytest.raises(UsageError, match="cannot read"):
-        extras.environment([], ["/nowhere"], {})
+        session_options.environment([], ["/nowhere"], {})
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True), VALUES, max_size=4))
@@ -56,7 +56,7 @@ def test_sshd_reads_back_what_was_given(env: dict[str, str]) -> None:
 
 
 def test_no_secret_reaches_what_is_printed_of_it() -> None:
-    assert "s3cret" not in repr(extras.Extras({"TOKEN": "s3cret"}))
+    assert "s3cret" not in repr(session_options.Extras({"TOKEN": "s3cret"}))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_no_secret_reaches_what_is_printed_of_it() -> None:
 )
 def test_bad_port(text: str) -> None:
     with pytest.raises(UsageError):
-        extras.port(text)
+        session_options.port(text)
 
 
 def test_taken_or_repeated_port_is_refused() -> None:
@@ -73,35 +73,35 @@ def test_taken_or_repeated_port_is_refused() -> None:
         taken.listen()
         number = taken.getsockname()[1]
         with pytest.raises(HostResourceError, match=str(number)):
-            extras.require_free([Port(number, 80)])
-    extras.require_free([Port(number, 80)])
+            session_options.require_free([Port(number, 80)])
+    session_options.require_free([Port(number, 80)])
     with pytest.raises(UsageError, match="twice"):
-        extras.require_free([Port(number, 80), Port(number, 81)])
+        session_options.require_free([Port(number, 80), Port(number, 81)])
 
 
 def test_setup_and_agent_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="setup"):
-        extras.gather(settings.resolve({"setup": str(tmp_path / "no")})[0], {})
+        session_options.gather(settings.resolve({"setup": str(tmp_path / "no")})[0], {})
     for host in ({}, {"SSH_AUTH_SOCK": str(tmp_path / "no")}):
         with pytest.raises(UsageError, match="agent"):
-            extras.gather(settings.resolve({"ssh_agent": "yes"})[0], host)
+            session_options.gather(settings.resolve({"ssh_agent": "yes"})[0], host)
     script = tmp_path / "up"
     script.write_text("true\n")
     wanted = settings.resolve({"setup": str(script), "publish": ("8:80",), "env": ("A=1 2", "B=3")})[0]
     assert wanted.env == ("A=1 2", "B=3")
-    assert extras._setup(wanted) == b"true\n"
+    assert session_options._setup(wanted) == b"true\n"
 
 
 def test_mounts(tmp_path: Path) -> None:
     (tmp_path / "a" / "data").mkdir(parents=True)
     (tmp_path / "b" / "data").mkdir(parents=True)
-    found = extras.mounts([f"{tmp_path}/a/data", f"{tmp_path}/b/data:ro"])
+    found = session_options.mounts([f"{tmp_path}/a/data", f"{tmp_path}/b/data:ro"])
     assert [(each.path, each.name) for each in found] == [
         (tmp_path / "a" / "data", "data"), (tmp_path / "b" / "data", "data-2"),
     ]  # fmt: skip
     (tmp_path / "file").touch()
     for text in (f"{tmp_path}/a/data:rw", f"{tmp_path}/missing", f"{tmp_path}/file", "/", str(paths.state_root())):
         with pytest.raises(UsageError):
-            extras.mounts([text])
+            session_options.mounts([text])
     with pytest.raises(UsageError):
-        extras.mounts([f"{tmp_path}/a"] * 9)
+        session_options.mounts([f"{tmp_path}/a"] * 9)

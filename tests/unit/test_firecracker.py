@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from git_sandbox.channel import HYBRID_VSOCK
 from git_sandbox.errors import RequirementError
+from git_sandbox.protocol.channel import HYBRID_VSOCK
 from git_sandbox.vmm import firecracker
 from git_sandbox.vmm.firecracker import Firecracker
 from git_sandbox.vmm.machine import CALLS, CHANNELS, CONTROL, HOST, SSH, Attachment, MachineLogs, MachineSpec

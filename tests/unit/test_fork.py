@@ -11,8 +11,8 @@ from git_sandbox import settings, store
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import fork
-from git_sandbox.sandbox.extras import Extras
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.session_options import Extras
 from support.gitrepo import GitRepo
 
 

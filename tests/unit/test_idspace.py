@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import enter, idspace
+from git_sandbox import idspace
+from git_sandbox.disk import share_dir
 from git_sandbox.errors import HostResourceError, RequirementError
+from git_sandbox.helpers import userns
 from git_sandbox.idspace import COUNT, IdSpace
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import shared
-from git_sandbox.transport import share
+from git_sandbox.workspace import share
 
 IDS = st.integers(0, 2**32 - 2)
 
@@ -67,7 +68,7 @@ def given_away(tmp_path: Path, space: IdSpace) -> Iterator[SandboxDir]:
     """A working copy that has become the guest's."""
     directory = SandboxDir(tmp_path / "vm-1")
     directory.root.mkdir(mode=0o700)
-    tree = share.lay_out(directory)
+    tree = share_dir.lay_out(directory)
     (tree / "deep").mkdir(parents=True)
     (tree / "deep" / "file").write_text("hello")
     (tree / "deep" / "link").symlink_to("/etc/passwd")
@@ -75,11 +76,11 @@ def given_away(tmp_path: Path, space: IdSpace) -> Iterator[SandboxDir]:
     (tree / "deep" / "setuid").chmod(0o4711)
     (tree / "other").hardlink_to(tree / "deep" / "file")
     before = Path("/etc/passwd").stat()
-    share.give(directory, space)
+    share_dir.give(directory, space)
     after = Path("/etc/passwd").stat()
     assert (after.st_uid, after.st_ctime_ns) == (before.st_uid, before.st_ctime_ns)
     yield directory
-    share.remove(directory)
+    share_dir.remove(directory)
     assert not directory.share.exists()
 
 
@@ -134,25 +135,25 @@ def test_interrupted_gift_can_be_removed(tmp_path: Path, space: IdSpace) -> None
     directory = SandboxDir(tmp_path / "vm-1")
     directory.root.mkdir()
     for step in ("nothing copied", "copied", "given away in part"):
-        tree = share.lay_out(directory)
+        tree = share_dir.lay_out(directory)
         if step != "nothing copied":
             (tree / "read-only").mkdir(parents=True)
             (tree / "read-only" / "file").touch()
             (tree / "read-only").chmod(0o500)
         if step == "given away in part":
-            share.give(directory, space)
-        share.remove(directory)
+            share_dir.give(directory, space)
+        share_dir.remove(directory)
         assert not directory.share.exists(), step
-    share.remove(directory)
+    share_dir.remove(directory)
 
 
 def test_copy_with_more_files_than_the_server_may_open_is_refused_before_it_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(idspace, "files_at_once", lambda: 10_000)
-    shared._require_descriptors(5_000)
+    share._require_descriptors(5_000)
     with pytest.raises(HostResourceError, match="5001 files") as refused:
-        shared._require_descriptors(5_001)
+        share._require_descriptors(5_001)
     assert "--transport disk" in refused.value.hint
     assert "nofile" in refused.value.hint
 
@@ -162,7 +163,7 @@ def test_what_the_server_may_open_is_asked_of_the_kernel(monkeypatch: pytest.Mon
     monkeypatch.setattr(idspace, "_may_raise", lambda _status: False)
     assert idspace.files_at_once() == 20_000 - idspace.RESERVED
     monkeypatch.setattr(idspace, "_may_raise", lambda _status: True)
-    assert idspace.files_at_once() == enter.DESCRIPTORS - idspace.RESERVED
+    assert idspace.files_at_once() == userns.DESCRIPTORS - idspace.RESERVED
 
 
 def test_who_may_raise_a_hard_limit_is_told_by_a_capability_and_not_by_being_root() -> None:

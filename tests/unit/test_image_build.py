@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import confine, enter, idspace
+from git_sandbox import confine, idspace
 from git_sandbox.errors import ImageError
+from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec
 
@@ -96,10 +97,10 @@ def workshop() -> Iterator[tuple[IdSpace, Path]]:
         pytest.skip("this host lets no confined root be made: no bubblewrap, subordinate ids or user namespaces")
     place = Path(tempfile.mkdtemp(prefix="git-sandbox-test-", dir="/var/tmp"))
     place.chmod(0o711)
-    (place / enter.TREE).mkdir(mode=0o755)
+    (place / userns.TREE).mkdir(mode=0o755)
     space.give(place)
     try:
-        yield space, place / enter.TREE
+        yield space, place / userns.TREE
     finally:
         space.remove(place)
         shutil.rmtree(place, ignore_errors=True)

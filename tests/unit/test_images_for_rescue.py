@@ -6,10 +6,10 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
-from git_sandbox.image import cache
-from git_sandbox.image.cache import ImageInfo
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import images
 from git_sandbox.store import Box, Record
@@ -21,7 +21,7 @@ RECORD = Record(
 
 
 def built(key: str, when: float) -> None:
-    place = cache.images_root() / key
+    place = guest_images.images_root() / key
     place.mkdir(parents=True)
     (place / "image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", when, ())))
 
@@ -39,7 +39,7 @@ def test_any_image_will_do_for_a_rescue_the_own_one_and_new_ones_first(box: Box)
         images.for_rescue(box, RECORD)
     for number in range(6):
         built(f"other{number}", float(number))
-    (cache.images_root() / "other5" / "image.json").write_bytes(b"{")
+    (guest_images.images_root() / "other5" / "image.json").write_bytes(b"{")
     found = [each.root.name for each in images.for_rescue(box, RECORD)]
     assert found == ["other4", "other3", "other2", "other1"]
     with pytest.raises(StateError, match="over which its system is laid") as caught:

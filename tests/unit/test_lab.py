@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import Interrupted, MachineError, SandboxError
-from git_sandbox.image.cache import Image
 from git_sandbox.image.spec import ImageSpec
 from support import backends
 from support.lab import __main__ as command

@@ -11,7 +11,7 @@ import pytest
 from git_sandbox import locks
 from git_sandbox.errors import StateError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import home
+from git_sandbox.sandbox import retrieve
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -30,15 +30,15 @@ def test_a_lock_that_somebody_keeps(tmp_path: Path, *, shared: bool) -> None:
 
 
 def test_a_conversation_waits_for_another_one_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(home, "TAKES_TURNS", 0.5)
+    monkeypatch.setattr(retrieve, "TAKES_TURNS", 0.5)
     directory = SandboxDir(tmp_path)
     begun = time.monotonic()
     with directory.control_lock.open("a") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
-        with pytest.raises(StateError, match="talks to the guest"), home.control(directory):
+        with pytest.raises(StateError, match="talks to the guest"), retrieve.control(directory):
             raise AssertionError
     assert time.monotonic() - begun < 30
 
 
 def test_the_others_turn_ends_before_anybody_gives_up() -> None:
-    assert home.WHILE_IT_RUNS.overall < home.TAKES_TURNS
+    assert retrieve.WHILE_IT_RUNS.overall < retrieve.TAKES_TURNS

@@ -10,7 +10,7 @@ from git_sandbox.errors import RequirementError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machines, prepare
+from git_sandbox.sandbox import machines, provision
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Capabilities
@@ -71,6 +71,6 @@ def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: 
         mounts=(GuestMount("given", "/given"),),
     )  # fmt: skip
     box.directory.config.write_bytes(jsontext.encode(config))
-    told = prepare.personal(box, RECORD, mode, Capabilities(emulation=True, nat=True))["config.json"]
+    told = provision.personal(box, RECORD, mode, Capabilities(emulation=True, nat=True))["config.json"]
     seen = jsontext.decode(told.content, GuestConfig)
     assert (seen.mode, len(seen.mounts), seen.net != "none", seen.auto_push) == (mode, *[mode == "run"] * 3)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from git_sandbox.errors import CollectError
-from git_sandbox.transport import manifest, wire
+from git_sandbox.protocol import manifest, wire
 
 A, B = "a" * 40, "b" * 40
 

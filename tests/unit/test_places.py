@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 import git_sandbox
 from git_sandbox import paths, places, session, store
+from git_sandbox.cache import bases
 from git_sandbox.cli.main import main
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.repo import discover
-from git_sandbox.image import bases
 from git_sandbox.session import Keys
 from git_sandbox.vmm.machine import Attachment
 from support.fabricated import worked
@@ -294,7 +294,7 @@ NAMES_TMP = {
     "confine.py": "inside bubblewrap's own file system",
     "paths.py": "the runtime directory, proved to be ours",
     "image/build.py": "mkdtemp(3) there, and names inside the new root",
-    "sandbox/extras.py": "in the guest",
+    "sandbox/session_options.py": "in the guest",
 }
 _TMP = re.compile(r"(^|[\s'\"=:])/(var/)?tmp(/|$|\W)")
 

@@ -60,13 +60,13 @@ def test_what_is_no_directory_of_ours_is_refused_and_not_changed(tmp_path: Path)
 
 # What is not made by `files`, with the reason.
 _OTHERS = {
-    "capped.py", "files.py",  # opened with the same mode
+    "bounded_log.py", "files.py",  # opened with the same mode
     "guest",  # in the guest
-    "git", "integrate",  # the copy that goes in has the modes of what it is a copy of; the user's own repository
-    "sandbox/copy.py", "transport/reflink.py", "transport/disk.py", "transport/qcow2.py",  # 0600 by chmod, touch
+    "git", "workspace", "integrate",  # a copy has the modes of what it is a copy of; the user's own repository
+    "sandbox/scp.py", "disk/reflink.py", "disk/ext4.py", "disk/qcow2.py",  # 0600 by chmod, touch
     "image/build.py",  # a build's directory: 0700
-    "collect/quarantine.py", "sandbox/workspace.py", "sandbox/shared.py",  # below a directory of 0700 that goes
-    "process.py", "requirements.py", "vmm/firecracker.py", "vmm/jailed.py",  # a log's append, a probe, the jail
+    "collect/quarantine.py",  # below a directory of 0700 that goes
+    "process.py", "doctor.py", "vmm/firecracker.py", "helpers/jail.py",  # a log's append, a probe, the jail
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import capped, process, signals
+from git_sandbox import bounded_log, process, signals
 from git_sandbox.errors import Interrupted, RequirementError, SandboxError
 from git_sandbox.process import Limits
 
@@ -157,7 +157,7 @@ def test_only_the_beginning_of_endless_output_is_read(tmp_path: Path) -> None:
 def test_a_capped_log_keeps_what_children_say_and_no_more(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with (
-        capped.log(log, 1000) as complaints,
+        bounded_log.log(log, 1000) as complaints,
         process.spawn(["sh", "-c", "yes | head -c 1000000 >&2"], stderr=complaints) as child,
     ):
         child.wait()

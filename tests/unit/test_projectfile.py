@@ -14,7 +14,7 @@ from git_sandbox import consent, files, paths, projectfile, settings
 from git_sandbox.errors import UsageError
 from git_sandbox.image import spec
 from git_sandbox.projectfile import Consent, ProjectFile
-from git_sandbox.sandbox import extras
+from git_sandbox.sandbox import session_options
 from git_sandbox.settings import Value
 
 
@@ -236,10 +236,12 @@ def test_what_was_judged_is_what_is_used(tmp_path: Path) -> None:
     (tmp_path / "tools/sandbox.env").write_text("TOKEN\n")
     (tmp_path / "tools/image.toml").write_text("mirror = 1\n")
     (tmp_path / "tools/setup.sh").unlink()
-    assert extras.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read) == {"A": "1"}
+    assert session_options.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read) == {
+        "A": "1"
+    }
     assert "jq" in spec.asked(resolved).packages
     assert resolved.read(resolved.setup, 100) == b""
-    (mount,) = extras.mounts(resolved.mount, resolved.trees)
+    (mount,) = session_options.mounts(resolved.mount, resolved.trees)
     assert (mount.path, mount.digest) == (tmp_path / "fixtures", consent.tree(tmp_path / "fixtures"))
     (tmp_path / "fixtures/a/b").write_text("late")
     assert consent.look("mount", "", mount.path).state != mount.digest
@@ -251,7 +253,7 @@ def test_what_was_not_there_does_not_appear_later(tmp_path: Path) -> None:
     resolved = settings.resolve(None, project(tmp_path, 'env_file = ["later"]\n'))[0]
     (tmp_path / "later").write_text("TOKEN\n")
     with pytest.raises(UsageError, match="cannot read the environment file"):
-        extras.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read)
+        session_options.environment(resolved.env, resolved.env_file, {"TOKEN": "hunter2"}, resolved.read)
 
 
 def test_a_script_that_needs_no_consent_is_read_when_it_is_judged(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import capped
-from git_sandbox.channel import UNIX, VSOCK
+from git_sandbox import bounded_log
+from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.vmm import launch, qemu
 from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Saved, Share
 
@@ -113,7 +113,7 @@ def test_console_log_keeps_beginning_and_end_within_its_limit(tmp_path: Path, si
     speaker = threading.Thread(target=speak)
     speaker.start()
     with os.fdopen(reading, "rb") as stream:
-        capped.keep(stream, target, launch.CONSOLE_LIMIT)
+        bounded_log.keep(stream, target, launch.CONSOLE_LIMIT)
     speaker.join()
     kept = target.read_bytes()
     half = launch.CONSOLE_LIMIT // 2
@@ -128,7 +128,7 @@ def test_console_log_grows_while_the_guest_speaks(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     target = tmp_path / "console.log"
     with os.fdopen(reading, "rb") as stream:
-        keeper = threading.Thread(target=capped.keep, args=(stream, target, launch.CONSOLE_LIMIT))
+        keeper = threading.Thread(target=bounded_log.keep, args=(stream, target, launch.CONSOLE_LIMIT))
         keeper.start()
         os.write(writing, b"first words")
         for _ in range(100):

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from git_sandbox import files, jsontext, paths, projectfile, registry, tomltext
 from git_sandbox import settings as configuration
+from git_sandbox.cache.bases import Base
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import ImageError, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git import identity
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image import spec
-from git_sandbox.image.bases import Base
-from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
 from git_sandbox.projectfile import Consent
 from git_sandbox.record import load
-from git_sandbox.sandbox import prepare, reach
+from git_sandbox.sandbox import provision, reach
 from git_sandbox.trash import expiry, note
 
 
@@ -46,7 +46,7 @@ WRITTEN: dict[str, Callable[[Path], object]] = {
 }
 OURS: dict[str, Callable[[Path], object]] = {
     "record.json": lambda root: load(SandboxDir(root)),
-    "config.json": lambda root: prepare.told(SandboxDir(root)),
+    "config.json": lambda root: provision.told(SandboxDir(root)),
     "channels.json": lambda root: reach.attachment(_Channels(root), "ssh"),
     "repository.json": registry._load,
     "sandbox-id": identity.read,

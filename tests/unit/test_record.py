@@ -13,7 +13,7 @@ from git_sandbox import jsontext, store
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import inspect
+from git_sandbox.sandbox import lookup
 from git_sandbox.store import Box, Record, State
 from support.gitrepo import GitRepo
 
@@ -79,7 +79,7 @@ def test_a_record_of_names_that_are_no_utf8_is_kept_and_pinned(repo: GitRepo) ->
         box.save(record)
         store.pin(box, record, oid(repo.git("rev-parse", "HEAD")))
         (entry,) = store.entries(found)
-        assert inspect.from_refs(found, [entry])[entry.id] == record
+        assert lookup.from_refs(found, [entry])[entry.id] == record
         assert entry.record == msgspec.structs.replace(record, home={str(k): str(v) for k, v in entry.refs.items()})
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox.errors import CollectError
-from git_sandbox.sandbox import requests
+from git_sandbox.sandbox import guest_requests
 
 REFUSED = ("the host did not understand the request", "the host does not know that request")
 
@@ -30,22 +30,22 @@ VERBS = {"push": lambda: ["done"], "pull": fail}
     ids=range(10),
 )  # fmt: skip
 def test_a_malformed_request_is_refused(line: bytes) -> None:
-    answer = requests._answer(line, VERBS)
+    answer = guest_requests._answer(line, VERBS)
     assert answer["ok"] is False
     assert answer["lines"][0] in REFUSED  # type: ignore[index]
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_get_an_answer_that_can_be_sent(line: bytes) -> None:
-    assert msgspec.json.encode(requests._answer(line, VERBS))
+    assert msgspec.json.encode(guest_requests._answer(line, VERBS))
 
 
 def test_the_one_after_a_malformed_request_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "PAUSE", 0.0)
-    monkeypatch.setattr(requests, "_push", lambda _box, _record: ["pushed"])
+    monkeypatch.setattr(guest_requests, "PAUSE", 0.0)
+    monkeypatch.setattr(guest_requests, "_push", lambda _box, _record: ["pushed"])
     ours, theirs = socket.socketpair()
     with ours:
-        thread = threading.Thread(target=requests._serve, args=(None, None, None, [theirs]), daemon=True)
+        thread = threading.Thread(target=guest_requests._serve, args=(None, None, None, [theirs]), daemon=True)
         thread.start()
         ours.settimeout(20)
         with ours.makefile("rb") as answers:
@@ -59,5 +59,5 @@ def test_the_one_after_a_malformed_request_is_served(monkeypatch: pytest.MonkeyP
 
 
 def test_the_cause_of_a_failure_is_safe_to_send() -> None:
-    answer = requests._answer(b'{"op":"pull"}', VERBS)
+    answer = guest_requests._answer(b'{"op":"pull"}', VERBS)
     assert "\x1b" not in str(answer)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.git import stamps
-from git_sandbox.git.stamps import Unseen, entry, glance, look, row
+from git_sandbox.workspace import stat_scan
+from git_sandbox.workspace.stat_scan import Unseen, entry, glance, look, row
 
 NAMES = ("plain", "-e", "sp ace", "a .", "%p", "back\\slash", "new\nline", "\udcff", "deep/er/still", ".hidden")
 
@@ -37,7 +37,7 @@ def every(root: Path) -> set[str]:
 def test_both_ways_to_look_give_the_same_rows(
     tree: Path, below: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stamps, "FEW", few)
+    monkeypatch.setattr(stat_scan, "FEW", few)
     prefix = f"{below}/" if below else ""
     expected = {row(os.lstat(tree / path), prefix + path) for path in every(tree)}
     assert look(tree, [each.name for each in tree.iterdir()], below=below) == expected

@@ -14,7 +14,7 @@ import pytest
 
 from git_sandbox.errors import CollectError, Interrupted, SessionError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import story
+from git_sandbox.sandbox import lifecycle
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, resolve
 
@@ -59,12 +59,12 @@ def life(
         self.began = True
 
     monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
-    monkeypatch.setattr(story._Life, "_session", session)
-    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", lambda *_args, end: "home" if end else "torn")
-    monkeypatch.setattr("git_sandbox.sandbox.home.power_off", lambda *_args: None)
+    monkeypatch.setattr(lifecycle._Life, "_session", session)
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", lambda *_args, end: "home" if end else "torn")
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.power_off", lambda *_args: None)
     nothing = cast("Any", None)
     return (
-        story._Life(
+        lifecycle._Life(
             box=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
             record=nothing,
             image=nothing,
@@ -96,7 +96,7 @@ def test_a_signal_while_it_ends_already_changes_nothing(monkeypatch: pytest.Monk
             raise left.pop()
         return "home"
 
-    monkeypatch.setattr(f"git_sandbox.sandbox.home.{step}", interrupted)
+    monkeypatch.setattr(f"git_sandbox.sandbox.retrieve.{step}", interrupted)
     assert lived.live() == "home"
     assert (lived.interrupted, lived.exit_code) == (15, 0)
 
@@ -107,7 +107,7 @@ def test_a_second_signal_leaves_the_work_on_the_disk(monkeypatch: pytest.MonkeyP
     def interrupted(*_args: object, **_more: object) -> str:
         raise Interrupted(15)
 
-    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", interrupted)
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", interrupted)
     with pytest.raises(Interrupted):
         lived.live()
 
@@ -138,12 +138,12 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
     def full(*_args: object, **_more: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
-    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", lambda *_args: Came())
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", lambda *_args: Came())
     assert lived.live() == Came("No space left on device; the machine ended; console: Kernel panic")
     lived, _, _ = life(monkeypatch, [True])
-    monkeypatch.setattr("git_sandbox.sandbox.home.bring_home", full)
-    monkeypatch.setattr("git_sandbox.sandbox.home.rescue", full)
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", full)
     lived.box = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
     with pytest.raises(CollectError, match="not home yet: No space left") as caught:
         lived.live()

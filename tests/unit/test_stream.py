@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.errors import CollectError
-from git_sandbox.transport import stream
-from git_sandbox.transport.stream import StreamLimits
+from git_sandbox.protocol import stream
+from git_sandbox.protocol.stream import StreamLimits
 
 OK = b'{"ok": true}'
 QUICK = StreamLimits(stale=100_000, header=1000, chunk=1000, total=5000, pieces=20, idle=0.3, overall=2.0)

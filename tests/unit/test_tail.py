@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.disk import delta_archive, ext4, qcow2
 from git_sandbox.errors import HostResourceError, SandboxError
 from git_sandbox.guest import tail as guest
-from git_sandbox.transport import disk, qcow2, tail
 
 SIZE = 128 << 20
 CLUSTER = 1 << 16
@@ -21,18 +21,18 @@ CLUSTER = 1 << 16
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     staging = tmp_path / "staging"
-    (disk.staging_layout(staging)).mkdir()
+    (ext4.staging_layout(staging)).mkdir()
     target = tmp_path / "base.ext4"
-    disk.make(staging, target, inodes=10, size=SIZE - 5)
+    ext4.make(staging, target, inodes=10, size=SIZE - 5)
     return target
 
 
 @pytest.fixture
-def change(tmp_path: Path) -> tail.Tail:
+def change(tmp_path: Path) -> delta_archive.Tail:
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_bytes(b"\0" * 10_000 + b"x" * 100_000)
-    return tail.build(source, ["gone"], ["file"])
+    return delta_archive.build(source, ["gone"], ["file"])
 
 
 def shown(path: Path, position: int, size: int) -> bytes:
@@ -57,9 +57,9 @@ def test_disks_are_whole_clusters(image: Path) -> None:
         assert guest.file_system_size(device) == SIZE
 
 
-def test_an_overlay_shows_the_tail_behind_the_base(image: Path, change: tail.Tail, tmp_path: Path) -> None:
+def test_an_overlay_shows_the_tail_behind_the_base(image: Path, change: delta_archive.Tail, tmp_path: Path) -> None:
     target = tmp_path / "overlay"
-    disk.over(image, target, change)
+    ext4.over(image, target, change)
     raw = target.read_bytes()
     assert raw[:8] == b"QFI\xfb\0\0\0\3"
     name, length = struct.unpack_from(">QI", raw, 8)
@@ -72,12 +72,12 @@ def test_an_overlay_shows_the_tail_behind_the_base(image: Path, change: tail.Tai
     assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_guest_applies_a_tail_once(image: Path, change: tail.Tail, tmp_path: Path) -> None:
+def test_the_guest_applies_a_tail_once(image: Path, change: delta_archive.Tail, tmp_path: Path) -> None:
     target, root = tmp_path / "raw", tmp_path / "root"
     root.mkdir()
     (root / "gone").mkdir()
     (root / "gone" / "inner").write_text("x")
-    disk.beside(image, target, change)
+    ext4.beside(image, target, change)
     assert guest.apply(target, root)
     assert (root / "file").read_bytes() == (change.root / "file").read_bytes()
     assert [each.name for each in root.iterdir()] == ["file"]
@@ -87,38 +87,40 @@ def test_the_guest_applies_a_tail_once(image: Path, change: tail.Tail, tmp_path:
 
 
 def test_a_disk_without_a_tail_is_left_alone(image: Path, tmp_path: Path) -> None:
-    disk.beside(image, tmp_path / "raw", None)
+    ext4.beside(image, tmp_path / "raw", None)
     assert not guest.apply(tmp_path / "raw", tmp_path)
     assert not guest.apply(image, tmp_path)
 
 
-def test_a_tail_cut_off_changes_no_header(image: Path, change: tail.Tail, tmp_path: Path) -> None:
+def test_a_tail_cut_off_changes_no_header(image: Path, change: delta_archive.Tail, tmp_path: Path) -> None:
     """What fails half-way is applied again by the next boot."""
     target, root = tmp_path / "raw", tmp_path / "root"
     root.mkdir()
-    disk.beside(image, target, change)
-    os.truncate(target, SIZE + tail.BLOCK + len(change.manifest) + 100)
+    ext4.beside(image, target, change)
+    os.truncate(target, SIZE + delta_archive.BLOCK + len(change.manifest) + 100)
     with pytest.raises(EOFError):
         guest.apply(target, root)
     target.unlink()
-    disk.beside(image, target, change)
+    ext4.beside(image, target, change)
     assert guest.apply(target, root)
     assert (root / "file").stat().st_size == 110_000
 
 
-def test_no_half_disk_stays(image: Path, change: tail.Tail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_half_disk_stays(
+    image: Path, change: delta_archive.Tail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.truncate(change.root / "file", 5)
-    for make in (disk.over, disk.beside):
+    for make in (ext4.over, ext4.beside):
         with pytest.raises(SandboxError, match="changed while"):
             make(image, tmp_path / "disk", change)
         assert not (tmp_path / "disk").exists()
 
-    def full(_self: tail.Tail) -> Iterator[bytes]:
+    def full(_self: delta_archive.Tail) -> Iterator[bytes]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tail.Tail, "chunks", full)
+    monkeypatch.setattr(delta_archive.Tail, "chunks", full)
     with pytest.raises(HostResourceError, match="full"):
-        disk.beside(image, tmp_path / "disk", change)
+        ext4.beside(image, tmp_path / "disk", change)
 
 
 def test_qcow2_refuses_what_it_cannot_say(tmp_path: Path) -> None:

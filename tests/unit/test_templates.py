@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.image import templates
-from git_sandbox.image.templates import Template
+from git_sandbox.cache import templates
+from git_sandbox.cache.templates import Template
 
 
 @pytest.fixture(autouse=True)

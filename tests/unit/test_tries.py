@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from git_sandbox import settings
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import capacity, many
-from git_sandbox.sandbox.many import Try
+from git_sandbox.sandbox import capacity, parallel
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.parallel import Try
 from support.gitrepo import GitRepo
 
 
@@ -25,39 +25,39 @@ def options(name: str | None = None, **given_: Any) -> Options:
 
 def test_each_has_a_name_an_index_and_a_share_of_the_processors(repo: GitRepo) -> None:
     wanted = options("fix", env=("A=1",), memory="256M")
-    planned = many.plan(discover(repo.path), wanted, 3, share_processors=True)
+    planned = parallel.plan(discover(repo.path), wanted, 3, share_processors=True)
     assert [each.name for each in planned] == ["fix-1", "fix-2", "fix-3"]
     assert [each.settings.env for each in planned] == [
         ("A=1", f"SANDBOX_INDEX={index}", "SANDBOX_COUNT=3") for index in range(3)
     ]
     assert {each.settings.cpus for each in planned} == {capacity.processors(3)}
     assert {each.settings.on_exit for each in planned} == {"keep"}
-    kept = many.plan(discover(repo.path), options(cpus="7", memory="256M"), 2, share_processors=False)
+    kept = parallel.plan(discover(repo.path), options(cpus="7", memory="256M"), 2, share_processors=False)
     assert {(each.settings.cpus, each.name) for each in kept} == {(7, None)}
 
 
 @pytest.mark.parametrize(
     ("count", "given_"),
     [
-        (0, {}), (-1, {}), (many.MAX_COUNT + 1, {}),
+        (0, {}), (-1, {}), (parallel.MAX_COUNT + 1, {}),
         (2, {"publish": ("8080:80",)}), (2, {"on_exit": "merge"}), (2, {"on_exit": "ask"}),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shared_is_refused(repo: GitRepo, count: int, given_: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        many.plan(discover(repo.path), options(**given_), count, share_processors=True)
+        parallel.plan(discover(repo.path), options(**given_), count, share_processors=True)
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_starts(repo: GitRepo) -> None:
     repo.git("update-ref", "refs/sandbox/fix-2", "HEAD")
     with pytest.raises(StateError):
-        many.plan(discover(repo.path), options("fix", memory="256M"), 3, share_processors=True)
+        parallel.plan(discover(repo.path), options("fix", memory="256M"), 3, share_processors=True)
     with pytest.raises(StateError):
-        many.plan(
+        parallel.plan(
             discover(repo.path), dataclasses.replace(options(memory="256M"), origin="nobody"), 2, share_processors=True
         )
     with pytest.raises(UsageError):
-        many.plan(discover(repo.path), options("no_such", memory="256M"), 3, share_processors=True)
+        parallel.plan(discover(repo.path), options("no_such", memory="256M"), 3, share_processors=True)
 
 
 def test_too_little_memory_names_what_would_fit() -> None:
@@ -79,16 +79,16 @@ def test_too_little_disk_names_what_would_fit(tmp_path: Path) -> None:
 
 
 def test_the_first_that_failed_gives_the_exit_code() -> None:
-    assert many.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 0))).exit_code == 0
-    assert many.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13))).exit_code == 5
-    assert many.Ran((Try(0, "vm-1", 143),), 2).exit_code == 130
+    assert parallel.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 0))).exit_code == 0
+    assert parallel.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13))).exit_code == 5
+    assert parallel.Ran((Try(0, "vm-1", 143),), 2).exit_code == 130
 
 
 @given(st.lists(st.binary(max_size=9)), st.integers(1, 4))
 def test_lines_lose_nothing(chunks: list[bytes], most: int) -> None:
     whole = b"".join(chunks)
     wanted = whole.split(b"\n")
-    assert list(many.lines(iter(chunks), 0)) == (wanted if wanted[-1] else wanted[:-1])
-    pieces = list(many.lines(iter(chunks), most))
+    assert list(parallel.lines(iter(chunks), 0)) == (wanted if wanted[-1] else wanted[:-1])
+    pieces = list(parallel.lines(iter(chunks), most))
     assert b"".join(pieces) == whole.replace(b"\n", b"")
     assert b"\n" not in b"".join(pieces)

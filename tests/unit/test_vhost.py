@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import channel
 from git_sandbox.errors import RequirementError
+from git_sandbox.protocol import channel
 from git_sandbox.vmm import vhost
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import enter, process, requirements
+from git_sandbox import doctor, process
+from git_sandbox.doctor import Check, Verdict
 from git_sandbox.errors import RequirementError
-from git_sandbox.requirements import Check, Verdict
+from git_sandbox.helpers import userns
 from git_sandbox.vmm import virtiofs
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.virtiofs import Found
@@ -67,13 +68,13 @@ def test_server_is_confined_and_keeps_nothing_back(descriptor: int) -> None:
     words = virtiofs.argv(descriptor)
     options = dict(pairwise(words))
     assert (options["--sandbox"], options["--seccomp"]) == ("namespace", "kill")
-    assert (options["--fd"], options["--shared-dir"]) == (str(descriptor), enter.SERVED)
+    assert (options["--fd"], options["--shared-dir"]) == (str(descriptor), userns.SERVED)
     assert not {"--writeback", "--modcaps", "--tag"} & set(words)
 
 
 def row(found: list[Found], wanted: Wanted, monkeypatch: pytest.MonkeyPatch) -> Check:
     monkeypatch.setattr(virtiofs, "look", lambda: found)
-    return requirements._virtiofsd(wanted)
+    return doctor._virtiofsd(wanted)
 
 
 def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_doctor_says_which_transport_and_why() -> None:
-    assert requirements._transport(Wanted()).result.startswith("disk: the rule")
+    assert doctor._transport(Wanted()).result.startswith("disk: the rule")
 
 
 def test_a_machine_ends_with_its_server_and_not_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:

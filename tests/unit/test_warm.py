@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import pytest
 
+from git_sandbox.cache import templates
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import MachineError
-from git_sandbox.image import guestfiles, templates
-from git_sandbox.image.cache import Image
+from git_sandbox.image import guestfiles
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.sandbox import warm
+from git_sandbox.sandbox import warm_start
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.machine import CHANNELS, Capabilities, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.qemu import Qemu
@@ -29,7 +30,7 @@ class Cannot(Qemu):
 
 
 @pytest.fixture
-def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> warm.Start:
+def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> warm_start.Start:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "image").mkdir()
     image = Image(tmp_path / "image")
@@ -37,20 +38,20 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> warm.Start:
     disks = Disk(image.rootfs, readonly=True), Disk(Path("/disk"))
     spec = MachineSpec("sandbox-vm-1", image.kernel, Path("/initrd"), ("quiet",), disks, channels=CHANNELS)
     logs = MachineLogs(tmp_path / "console", tmp_path / "vmm")
-    return warm.Start(Qemu(), spec, image, {"config.json": GuestFile(b"{}")}, tmp_path, logs, lambda _text: None)
+    return warm_start.Start(Qemu(), spec, image, {"config.json": GuestFile(b"{}")}, tmp_path, logs, lambda _text: None)
 
 
-def key(wanted: warm.Start) -> str:
+def key(wanted: warm_start.Start) -> str:
     assert isinstance(wanted.backend, Qemu)
-    return warm._key(wanted, wanted.backend)
+    return warm_start._key(wanted, wanted.backend)
 
 
-def cold(wanted: warm.Start) -> bool:
+def cold(wanted: warm_start.Start) -> bool:
     with contextlib.ExitStack() as stack:
-        return warm.start(wanted, stack) == warm.COLD
+        return warm_start.start(wanted, stack) == warm_start.COLD
 
 
-def test_sandboxes_of_one_kind_share_a_template(wanted: warm.Start) -> None:
+def test_sandboxes_of_one_kind_share_a_template(wanted: warm_start.Start) -> None:
     spec = dataclasses.replace(
         wanted.spec, name="sandbox-two", initrd=Path("/other"), disks=(wanted.spec.disks[0], Disk(Path("/another")))
     )
@@ -61,7 +62,7 @@ def test_sandboxes_of_one_kind_share_a_template(wanted: warm.Start) -> None:
 @pytest.mark.parametrize(
     "change", ["cpus", "memory", "channels", "mounts", "network", "accelerator", "image", "programs"]
 )
-def test_other_kinds_do_not(wanted: warm.Start, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_kinds_do_not(wanted: warm_start.Start, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(wanted)
     match change:
         case "cpus":
@@ -85,7 +86,7 @@ def test_other_kinds_do_not(wanted: warm.Start, change: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("why", ["backend", "no workspace", "too many disks"])
-def test_what_cannot_be_warm_boots_and_leaves_no_note(wanted: warm.Start, why: str) -> None:
+def test_what_cannot_be_warm_boots_and_leaves_no_note(wanted: warm_start.Start, why: str) -> None:
     match why:
         case "backend":
             wanted = dataclasses.replace(wanted, backend=Cannot())
@@ -100,13 +101,13 @@ def test_what_cannot_be_warm_boots_and_leaves_no_note(wanted: warm.Start, why: s
     assert templates.failures() == {}
 
 
-def test_who_comes_while_another_builds_boots(wanted: warm.Start) -> None:
+def test_who_comes_while_another_builds_boots(wanted: warm_start.Start) -> None:
     with templates.building():
         assert cold(wanted)
     assert templates.failures() == {}
 
 
-def test_a_nearly_full_disk_is_left_alone_and_named(wanted: warm.Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nearly_full_disk_is_left_alone_and_named(wanted: warm_start.Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(0, 0, 1 << 30))
     assert cold(wanted)
     (failure,) = templates.failures().values()
@@ -114,9 +115,9 @@ def test_a_nearly_full_disk_is_left_alone_and_named(wanted: warm.Start, monkeypa
     assert templates.every() == []
 
 
-def test_after_a_failure_it_is_not_tried_again(wanted: warm.Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failure_it_is_not_tried_again(wanted: warm_start.Start, monkeypatch: pytest.MonkeyPatch) -> None:
     templates.failed(key(wanted), "before")
-    monkeypatch.setattr(warm, "_make", lambda *_args: pytest.fail("tried again"))
+    monkeypatch.setattr(warm_start, "_make", lambda *_args: pytest.fail("tried again"))
     assert cold(wanted)
 
 
@@ -151,7 +152,9 @@ class Ahead(Qemu):
 
 
 @pytest.fixture
-def early(wanted: warm.Start, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> warm.Start:
+def early(
+    wanted: warm_start.Start, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> warm_start.Start:
     """What `wanted` asks for, with a template, of a machine that fails where the parameter says."""
     machine = Early(getattr(request, "param", ""))
     monkeypatch.setattr(Ahead, "machine", machine, raising=False)
@@ -160,23 +163,23 @@ def early(wanted: warm.Start, monkeypatch: pytest.MonkeyPatch, request: pytest.F
         if op == machine.fails:
             raise MachineError("no answer")
 
-    monkeypatch.setattr(warm, "_call", call)
+    monkeypatch.setattr(warm_start, "_call", call)
     wanted = dataclasses.replace(wanted, backend=Ahead())
     with templates.building() as place:
         assert place is not None
-        templates.publish(place, warm._key(wanted, cast("Qemu", wanted.backend)), "image", "shape")
+        templates.publish(place, warm_start._key(wanted, cast("Qemu", wanted.backend)), "image", "shape")
     return wanted
 
 
-def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm.Start) -> None:
+def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm.begin(early, stack)
+        ahead = warm_start.begin(early, stack)
         assert ahead is not None
         other = dataclasses.replace(
             early,
             spec=dataclasses.replace(early.spec, disks=(early.spec.disks[0], Disk(Path("/mine"), format="qcow2"))),
         )
-        machine, adoption = warm.follow(other, ahead, stack)
+        machine, adoption = warm_start.follow(other, ahead, stack)
         assert machine is ahead.machine
         assert Ahead.machine.disks == (Disk(Path("/mine"), format="qcow2"),)
         assert adoption is not None
@@ -185,47 +188,47 @@ def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm.Star
     assert Ahead.machine.gone
 
 
-def test_nothing_is_begun_ahead_without_a_template_or_by_who_cannot(early: warm.Start) -> None:
+def test_nothing_is_begun_ahead_without_a_template_or_by_who_cannot(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        assert warm.begin(dataclasses.replace(early, backend=CloudHypervisor()), stack) is None
+        assert warm_start.begin(dataclasses.replace(early, backend=CloudHypervisor()), stack) is None
         other = dataclasses.replace(early, spec=dataclasses.replace(early.spec, cpus=7))
-        assert warm.begin(other, stack) is None
+        assert warm_start.begin(other, stack) is None
     assert templates.failures() == {}
 
 
-def test_a_cache_that_cannot_be_read_is_no_obstacle(early: warm.Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_read_is_no_obstacle(early: warm_start.Start, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_key: str) -> None:
         raise PermissionError
 
     monkeypatch.setattr(templates, "used", refused)
     with contextlib.ExitStack() as stack:
-        assert warm.begin(early, stack) is None
+        assert warm_start.begin(early, stack) is None
 
 
 @pytest.mark.parametrize("early", ["restore", "rehearse", "attach"], indirect=True)
-def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm.Start) -> None:
+def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm.begin(early, stack)
+        ahead = warm_start.begin(early, stack)
         assert ahead is not None
         assert templates.failures() == {}, "nobody has asked yet"
-        assert warm.follow(early, ahead, stack) == warm.COLD
+        assert warm_start.follow(early, ahead, stack) == warm_start.COLD
     assert list(templates.failures()) == [ahead.key]
     assert Ahead.machine.gone
 
 
 @pytest.mark.parametrize("early", ["restore"], indirect=True)
-def test_machine_that_nobody_wants_any_more_is_no_failure(early: warm.Start) -> None:
+def test_machine_that_nobody_wants_any_more_is_no_failure(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        assert warm.begin(early, stack) is not None
+        assert warm_start.begin(early, stack) is not None
     assert Ahead.machine.gone
     assert templates.failures() == {}
 
 
-def test_another_machine_than_the_one_begun_is_started_anew(early: warm.Start) -> None:
+def test_another_machine_than_the_one_begun_is_started_anew(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm.begin(early, stack)
+        ahead = warm_start.begin(early, stack)
         assert ahead is not None
         more = dataclasses.replace(early, spec=dataclasses.replace(early.spec, memory=4096))
-        assert warm.follow(more, ahead, stack) == warm.COLD
+        assert warm_start.follow(more, ahead, stack) == warm_start.COLD
     assert Ahead.machine.disks == ()
     assert templates.failures() == {}

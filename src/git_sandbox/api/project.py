@@ -18,12 +18,12 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Sibling
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import after, detached, inspect, many, overview, story, trashed
-from git_sandbox.sandbox.after import Questions, Settled
-from git_sandbox.sandbox.many import Try
+from git_sandbox.sandbox import lifecycle, listing, lookup, parallel, settle, supervisor, trashed
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.overview import Row
-from git_sandbox.sandbox.story import Finished
+from git_sandbox.sandbox.parallel import Try
+from git_sandbox.sandbox.settle import Questions, Settled
 
 Line = Callable[[str, int, bytes], None]  # id of a sandbox, 1 for output or 2 for error output, one line
 
@@ -84,7 +84,7 @@ class Project:
                 stdin=stdin.fileno(), stdout=out.descriptor, stderr=err.descriptor,
             )  # fmt: skip
             with interruptible():
-                finished = story.spawn(self.repository, options, progress)
+                finished = lifecycle.spawn(self.repository, options, progress)
                 settled = _settle(finished, options)
             trashed.expire()
             if finished.interrupted:
@@ -104,9 +104,9 @@ class Project:
     ) -> list[Try]:
         """`count` tries of one task side by side; each finds SANDBOX_INDEX in its environment. See `run --count`."""
         wanted = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
-        planned = many.plan(self.repository, wanted, count, share_processors="cpus" not in given)
+        planned = parallel.plan(self.repository, wanted, count, share_processors="cpus" not in given)
         with interruptible():
-            ran = many.run(self.repository, planned, progress, output)
+            ran = parallel.run(self.repository, planned, progress, output)
         if ran.interrupted:
             raise KeyboardInterrupt if ran.interrupted == signal.SIGINT else Interrupted(ran.interrupted)
         return list(ran.tries)
@@ -123,7 +123,7 @@ class Project:
         at the end of the block.
         """
         options = Options(resolved(self.repository, given), name, origin=origin, detached=True)
-        return self.sandbox(detached.start(self.repository, options, progress))
+        return self.sandbox(supervisor.start(self.repository, options, progress))
 
     def sandbox(self, name: str) -> Sandbox:
         """One that is there, whatever its state. Raises StateError when there is none of that name."""
@@ -131,20 +131,20 @@ class Project:
 
     def sandboxes(self) -> list[Row]:
         """All of them, oldest first."""
-        return overview.rows(self.repository)
+        return listing.rows(self.repository)
 
     def compare(self, *names: str) -> Comparison:
         """Predicted conflicts among two or more sandboxes with commits, and an order to merge them in."""
         if not 2 <= len(names) <= siblings.MAX_SIBLINGS:  # noqa: PLR2004 - a comparison has two sides
             raise UsageError(f"2 to {siblings.MAX_SIBLINGS} sandboxes can be compared")
-        found = [inspect.known(self.repository, name) for name in names]
+        found = [lookup.known(self.repository, name) for name in names]
         return siblings.compare(
-            self.repository, [Sibling(each.entry.id, each.base.commit, inspect.require_head(each)) for each in found]
+            self.repository, [Sibling(each.entry.id, each.base.commit, lookup.require_head(each)) for each in found]
         )
 
 
 def _settle(finished: Finished, options: Options) -> Settled:
     wanted = options.settings
-    return after.settle(
+    return settle.settle(
         finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
     )  # fmt: skip

@@ -21,10 +21,10 @@ from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.integrate.undo import Undone, undo
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import copy, detached, drop, fork, inspect, live, trashed
-from git_sandbox.sandbox.drop import Dropped, Recovered
-from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox import fork, live, lookup, remove, scp, supervisor, trashed
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.remove import Dropped, Recovered
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.trashed import Restored
 from git_sandbox.store import State
 
@@ -61,7 +61,7 @@ class Sandbox:
         if self.state is not State.STOPPED:
             raise StateError(f"sandbox `{self.id}` is not stopped ({self.state})")
         options = Options(resolved(self.repository, given), self.id, detached=True)
-        detached.start(self.repository, options, progress, resume=self.id)
+        supervisor.start(self.repository, options, progress, resume=self.id)
         return self
 
     def exec(
@@ -75,16 +75,16 @@ class Sandbox:
 
     def upload(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or directory of this host into the running sandbox."""
-        copy.upload(live.open_session(self.repository, self.id), Path(source), target)
+        scp.upload(live.open_session(self.repository, self.id), Path(source), target)
 
     def download(
-        self, source: str, target: str | os.PathLike[str], *, limit: int = copy.LIMIT, accept_risky: bool = False
+        self, source: str, target: str | os.PathLike[str], *, limit: int = scp.LIMIT, accept_risky: bool = False
     ) -> Path:
         """Copy a file or directory out of the running sandbox; where it is now. StateError when more than `limit` bytes
         come, or (without `accept_risky`) files that programs of this host obey by themselves; then nothing is.
         """
         session = live.open_session(self.repository, self.id)
-        return copy.download(session, source, Path(target), limit, accept_risky=accept_risky).target
+        return scp.download(session, source, Path(target), limit, accept_risky=accept_risky).target
 
     def collect(self, *, progress: Progress = lambda _text: None) -> Home:
         """Bring home now what the running sandbox has, as `sandbox sync` here and `sandbox push` inside do."""
@@ -102,7 +102,7 @@ class Sandbox:
 
     def recover(self, *, progress: Progress = lambda _text: None) -> Recovered:
         """Bring home what is on the disk of a sandbox that does not run (any more)."""
-        return drop.recover(self.repository, self.id, progress)
+        return remove.recover(self.repository, self.id, progress)
 
     def fork(self, name: str | None = None, *, progress: Progress = lambda _text: None) -> Sandbox:
         """A second, stopped sandbox with the disk of this one."""
@@ -110,7 +110,7 @@ class Sandbox:
 
     def commits(self) -> list[CommitInfo]:
         """What came home beyond the base, newest first."""
-        found = inspect.known(self.repository, self.id)
+        found = lookup.known(self.repository, self.id)
         tips = [*([found.head] if found.head else []), *found.branches.values()]
         return review.log(self.repository, tips, found.base.commit) if tips else []
 
@@ -138,7 +138,7 @@ class Sandbox:
 
         Without `yes` none is moved to what changes files that run by themselves (`branches.risky`): UsageError.
         """
-        found = inspect.known(self.repository, self.id)
+        found = lookup.known(self.repository, self.id)
         made = branches.look(self.repository, branches.choose(found.branches, names), explicit=bool(names))
         if not yes and branches.risky(self.repository, made, moved_only=True):
             raise UsageError("not moved without asking: it changes files that run on their own", hint="say yes=True")
@@ -151,7 +151,7 @@ class Sandbox:
 
     def drop(self, *, force: bool = False) -> Dropped:
         """Move it to the trash. Raises StateError without `force` when work of it exists nowhere else."""
-        dropped = drop.drop(self.repository, self.id, force=force)
+        dropped = remove.drop(self.repository, self.id, force=force)
         trashed.expire()
         return dropped
 
@@ -159,6 +159,6 @@ class Sandbox:
         """Bring it back from the trash, with its refs."""
         return trashed.restore(self.repository, self.id)
 
-    def _request(self, mode: Mode, message: str | None) -> tuple[inspect.Known, Request]:
-        found = inspect.known(self.repository, self.id)
-        return found, Request(found.entry.id, inspect.require_head(found), mode, (), message)
+    def _request(self, mode: Mode, message: str | None) -> tuple[lookup.Known, Request]:
+        found = lookup.known(self.repository, self.id)
+        return found, Request(found.entry.id, lookup.require_head(found), mode, (), message)

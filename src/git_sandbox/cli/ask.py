@@ -23,9 +23,9 @@ from git_sandbox.integrate.modes import Relation, Request
 from git_sandbox.integrate.plan import Plan
 from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.risky import Risk
-from git_sandbox.sandbox.after import Questions, waits
-from git_sandbox.sandbox.inspect import base_of
-from git_sandbox.sandbox.story import Finished
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.lookup import base_of
+from git_sandbox.sandbox.settle import Questions, waits
 from git_sandbox.text import one_line, printable
 
 SHOWN = 10  # paths listed before a question

@@ -9,7 +9,7 @@ from git_sandbox.errors import UsageError
 from git_sandbox.integrate import branches
 from git_sandbox.integrate.branches import Branch, Move
 from git_sandbox.integrate.risky import Risk
-from git_sandbox.sandbox import inspect
+from git_sandbox.sandbox import lookup
 from git_sandbox.text import one_line
 
 
@@ -36,7 +36,7 @@ def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes
       sandbox branch vm-1 topic:try-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
-    found = inspect.known(repo, name)
+    found = lookup.known(repo, name)
     if undo:
         if names or dry_run:
             raise UsageError("--undo takes neither names nor --dry-run")

@@ -10,7 +10,7 @@ from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Pair, Sibling, Step
-from git_sandbox.sandbox import inspect
+from git_sandbox.sandbox import lookup
 from git_sandbox.text import one_line
 
 SHOWN = 5  # paths named for each pair
@@ -47,8 +47,8 @@ def _with_commits(repo: Repository) -> list[str]:
 
 
 def _sibling(repo: Repository, name: str) -> Sibling:
-    found = inspect.known(repo, name)
-    return Sibling(found.entry.id, found.base.commit, inspect.require_head(found))
+    found = lookup.known(repo, name)
+    return Sibling(found.entry.id, found.base.commit, lookup.require_head(found))
 
 
 def _lines(found: Comparison) -> list[str]:

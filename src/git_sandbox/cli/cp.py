@@ -7,7 +7,7 @@ import click
 from git_sandbox import settings
 from git_sandbox.cli import common, progress
 from git_sandbox.cli.result import Result
-from git_sandbox.sandbox import copy, live
+from git_sandbox.sandbox import live, scp
 
 
 @click.command("cp")
@@ -33,15 +33,15 @@ def command(source: str, target: str, limit: str, follow_links: bool, yes: bool,
       sandbox cp vm-1:build/report.html .
       sandbox cp ~/fixtures vm-1:/tmp
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    given, wanted = copy.plan(source, target)
+    given, wanted = scp.plan(source, target)
     most = settings.size("limit", limit)
     repo, name = common.sandbox(given.sandbox or wanted.sandbox or "")
     session = live.open_session(repo, name)
     with progress.shown(quiet=as_json) as say:
         if wanted.sandbox:
-            copy.upload(session, Path(given.path), wanted.path, say, follow=follow_links)
+            scp.upload(session, Path(given.path), wanted.path, say, follow=follow_links)
             return Result("cp", {"id": name, "target": wanted.path})
-        done = copy.download(session, given.path, Path(wanted.path), most, say, follow=follow_links, accept_risky=yes)
+        done = scp.download(session, given.path, Path(wanted.path), most, say, follow=follow_links, accept_risky=yes)
     notes = tuple(f"not copied: {skipped}" for skipped in done.arrival.skipped)
     data = {"id": name, "target": done.target, "skipped": done.arrival.skipped, "risky": done.arrival.risky}
     return Result("cp", data, notes=notes)

@@ -18,8 +18,8 @@ from git_sandbox.integrate import review
 from git_sandbox.integrate.modes import Request
 from git_sandbox.integrate.preview import preview, uncommitted
 from git_sandbox.integrate.review import Span, Style
-from git_sandbox.sandbox import inspect
-from git_sandbox.sandbox.inspect import Known
+from git_sandbox.sandbox import lookup
+from git_sandbox.sandbox.lookup import Known
 from git_sandbox.text import printable
 
 MOST = 16 << 20  # bytes of a difference that are read: a small pack can hold one without end
@@ -55,7 +55,7 @@ def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **gi
     span = _one(given, _SPANS)
     style = _one(given, _STYLES) or Style.PATCH
     repo, name = common.sandbox(name)
-    found = inspect.known(repo, name)
+    found = lookup.known(repo, name)
     asked = _Asked(repo, found, style, tuple(_from_top(repo, path) for path in paths))
     parts = [_span(asked, span)] if span else _default(asked)
     first, rest = parts[0], parts[1:]
@@ -114,7 +114,7 @@ def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str 
 
 def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
     found = asked.found
-    head = found.head if found.wip else inspect.require_head(found)
+    head = found.head if found.wip else lookup.require_head(found)
     if span is Span.SPAWN:
         head = found.wip or head
     ends = review.ends(asked.repo, found.base, head, found.wip, span)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox import requirements, settings
+from git_sandbox import doctor, settings
 from git_sandbox.cli import common, configured, progress
 from git_sandbox.cli.result import Result
+from git_sandbox.disk import share_dir
+from git_sandbox.doctor import Check, Verdict
 from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.image import spec
-from git_sandbox.requirements import Check, Verdict
 from git_sandbox.text import one_line
-from git_sandbox.transport import share
 from git_sandbox.vmm.backends import Wanted
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
@@ -41,8 +41,8 @@ def command(verifying: bool, as_json: bool) -> Result:
     rows = []
     with progress.shown(quiet=as_json) as say:
         say("Checking")
-        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share.wanted(wanted.transport))
-        rows = list(requirements.checks(asked, machine, wanted))
+        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
+        rows = list(doctor.checks(asked, machine, wanted))
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 

@@ -12,8 +12,8 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import drop, everywhere, overview
-from git_sandbox.sandbox.drop import Dropped
+from git_sandbox.sandbox import everywhere, listing, remove
+from git_sandbox.sandbox.remove import Dropped
 from git_sandbox.store import State
 
 
@@ -57,19 +57,19 @@ class _Take(Protocol):
 def _named(name: str) -> _Take:
     """What drops the sandbox of that name: an ID here, or KEY/ID, whose repository may be gone. Raises StateError."""
     if everywhere.SEPARATOR in name and everywhere.find(name, None).common_dir is None:
-        return partial(drop.drop_orphan, name)
+        return partial(remove.drop_orphan, name)
     repo, wanted = common.sandbox(name)
     store.find(repo, wanted)
-    return lambda *, force: replace(drop.drop(repo, wanted, force=force), id=name)
+    return lambda *, force: replace(remove.drop(repo, wanted, force=force), id=name)
 
 
 def _drop_merged(repo: Repository, gone: list[Dropped], *, force: bool) -> list[str]:
     """Those nobody named. One that has more than its merged commits is kept, and holds up no other; why, of each."""
     kept = []
-    for row in overview.rows(repo):
+    for row in listing.rows(repo):
         if row.merged and row.state in (State.STOPPED, State.REFS):
             try:
-                gone.append(drop.drop(repo, row.id, force=force))
+                gone.append(remove.drop(repo, row.id, force=force))
             except StateError as error:
                 kept.append(f"Kept {row.id}: {error.message}{f' ({error.cause})' if error.cause else ''}")
                 kept.append(f"  {error.hint}")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
+from git_sandbox.cache import guest_images
 from git_sandbox.cli import door
-from git_sandbox.image import cache, spec
+from git_sandbox.image import spec
 from git_sandbox.progress import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
@@ -18,7 +19,7 @@ MAX_WARNINGS = 50
 def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     """Before the first image build: what will happen, and how much is fetched."""
     asked = spec.asked(wanted)
-    if not quiet and cache.find(asked.key) is None:
+    if not quiet and guest_images.find(asked.key) is None:
         say("")
         door.line(
             f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch)."

@@ -6,13 +6,15 @@ from typing import Any
 import click
 
 from git_sandbox import settings
+from git_sandbox.cache import bases, guest_images, templates
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.cli import columns, common, configured, door, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
-from git_sandbox.image import bases, build, cache, spec, templates
-from git_sandbox.image.cache import Image
-from git_sandbox.sandbox import images, volumes
+from git_sandbox.image import build, spec
+from git_sandbox.sandbox import images
 from git_sandbox.text import one_line
+from git_sandbox.workspace import stray_volumes
 
 
 @click.group("image", invoke_without_command=True, no_args_is_help=False)
@@ -47,7 +49,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
       sandbox image build --force        the same packages in the versions of today
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     asked = _asked(given)
-    if force or cache.find(asked.key) is None:
+    if force or guest_images.find(asked.key) is None:
         door.line(f"Building {asked.key}: fetches about {asked.download_mib} MiB.")
     with progress.shown(quiet=as_json) as say:
         made = build.ensure(asked, say, force=force)
@@ -66,7 +68,7 @@ def list_images(as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     current = _asked({}).key
-    rows = [_row(image, current) for image in cache.every()]
+    rows = [_row(image, current) for image in guest_images.every()]
     head = ("", "KEY", "SUITE", "AGE", "SIZE")
     cells = [
         ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]))
@@ -88,10 +90,10 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     for key in keys:
-        found = cache.find(key) if "/" not in key else None
+        found = guest_images.find(key) if "/" not in key else None
         if found is None:
             raise StateError(f"no image `{key}`", hint="`sandbox image ls` lists them")
-        cache.remove(found)
+        guest_images.remove(found)
     return Result("image rm", list(keys), text="\n".join(f"Removed {key}" for key in keys))
 
 
@@ -113,7 +115,7 @@ def prune_images(as_json: bool) -> Result:
     lines: list[str] = []
     gone: list[str] = []
     kept: list[str] = []
-    for image in cache.every():
+    for image in guest_images.every():
         key = image.root.name
         reason = "your settings ask for it" if key == current else _needs(needed.get(key, [])) or _removed(image)
         (kept if reason else gone).append(key)
@@ -123,7 +125,7 @@ def prune_images(as_json: bool) -> Result:
     copies = bases.prune()
     lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
     wanted, _ = settings.resolve()
-    stray = volumes.tidy(wanted.thin_pool)
+    stray = stray_volumes.tidy(wanted.thin_pool)
     lines += [f"Removed {columns.number(stray, 'thin volume')} that nobody needs"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
     found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
@@ -156,7 +158,7 @@ def _needs(sandboxes: list[str]) -> str:
 def _removed(image: Image) -> str:
     """Why it could not be removed, nothing when it was."""
     try:
-        cache.remove(image)
+        guest_images.remove(image)
     except StateError:
         return "in use"
     return ""

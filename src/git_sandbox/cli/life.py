@@ -12,14 +12,14 @@ from typing import Any
 import click
 
 from git_sandbox import settings, signals, store
-from git_sandbox.beside import Beside
+from git_sandbox.background import Beside
 from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import story
+from git_sandbox.sandbox import lifecycle
+from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.story import Finished
 from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
@@ -86,10 +86,10 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
                     door.line(line)
 
         if detach:
-            from git_sandbox.sandbox import detached
+            from git_sandbox.sandbox import supervisor
 
-            return _detached(verb, repo, detached.start(repo, chosen, say, notice=notice))
-        finished = story.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
+            return _detached(verb, repo, supervisor.start(repo, chosen, say, notice=notice))
+        finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
     left = tuple(text for text in finished.warnings if text not in said)
     return _settled(verb, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
 
@@ -106,10 +106,10 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
     chosen = Options(wanted, name, None, common.subdirectory(repo), detached=detach)
     with progress.shown(quiet=as_json) as say:
         if detach:
-            from git_sandbox.sandbox import detached
+            from git_sandbox.sandbox import supervisor
 
-            return _detached(verb, repo, detached.start(repo, chosen, say, resume=name))
-        finished = story.resume(repo, name, chosen, say, ready=_import_the_rest)
+            return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name))
+        finished = lifecycle.resume(repo, name, chosen, say, ready=_import_the_rest)
     return _settled(verb, wanted, finished, as_json=as_json)
 
 
@@ -122,8 +122,8 @@ def _import_the_rest(_name: str) -> None:
 
 def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
     from git_sandbox.cli import ask, words
-    from git_sandbox.sandbox import after
-    from git_sandbox.sandbox.after import Questions
+    from git_sandbox.sandbox import settle
+    from git_sandbox.sandbox.settle import Questions
 
     repo = finished.repo
     shell = not finished.record.command
@@ -132,12 +132,12 @@ def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) 
     questions = asker.questions() if can_ask else Questions()
     record, brought, code = finished.record, finished.home, finished.exit_code
     try:
-        settled = after.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
+        settled = settle.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
     except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
         signals.listen_again()
         door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
-        settled = after.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
+        settled = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
     notes = words.story(repo, finished, settled, told=asker.told)
     return Result(verb, words.data(finished, settled), notes=notes, exit_code=code)
 

@@ -7,8 +7,8 @@ from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash, unmerged_of
-from git_sandbox.sandbox import inspect, uncommitted
-from git_sandbox.sandbox.inspect import Known
+from git_sandbox.sandbox import lookup, uncommitted
+from git_sandbox.sandbox.lookup import Known
 from git_sandbox.text import one_line
 
 
@@ -29,10 +29,10 @@ def command(name: str, limit: int, as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     repo, name = common.sandbox(name)
-    found = inspect.known(repo, name)
+    found = lookup.known(repo, name)
     tips = [*([found.head] if found.head else []), *found.branches.values()]
     if not tips:
-        inspect.require_head(found)
+        lookup.require_head(found)
     base = Oid(found.record.base) if found.record.base else None
     commits = review.log(repo, tips, base, limit=limit)
     names = _names(found)

@@ -5,12 +5,12 @@ import time
 
 import click
 
-from git_sandbox.cli import common, door, listing
+from git_sandbox.cli import common, door, tables
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import overview
-from git_sandbox.sandbox.overview import Row
+from git_sandbox.sandbox import listing
+from git_sandbox.sandbox.listing import Row
 
 EVERY = 2.0  # seconds between two looks of --watch
 
@@ -53,22 +53,22 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
         if watch or everything:
             raise UsageError("--everywhere goes with no other way of listing")
         return _everywhere()
-    repo = listing.repository()
+    repo = tables.repository()
     if watch:
         return _watched(repo, everything=everything, as_json=as_json)
     rows = _rows(repo, everything=everything)
-    return Result("ls", rows, text=listing.text(rows))
+    return Result("ls", rows, text=tables.text(rows))
 
 
 def _everywhere() -> Result:
     from git_sandbox.sandbox import everywhere
 
     found = everywhere.look()
-    return Result("ls", found, text=listing.everywhere(found))
+    return Result("ls", found, text=tables.everywhere(found))
 
 
 def _rows(repo: Repository, *, everything: bool) -> list[Row]:
-    rows = overview.rows(repo)
+    rows = listing.rows(repo)
     if everything:
         from git_sandbox.sandbox import trashed
 
@@ -82,7 +82,7 @@ def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
         raise UsageError("--watch needs a terminal", hint="without it, `sandbox ls` prints the list once")
     try:
         while True:
-            shown = listing.text(_rows(repo, everything=everything))
+            shown = tables.text(_rows(repo, everything=everything))
             door.clear()
             door.line(shown, err=False)
             time.sleep(EVERY)

@@ -23,8 +23,8 @@ from git_sandbox.integrate.resume import Waiting, look, resume
 from git_sandbox.integrate.risky import between
 from git_sandbox.integrate.trees import tree_of
 from git_sandbox.integrate.undo import undo
-from git_sandbox.sandbox import inspect
-from git_sandbox.sandbox.inspect import Known
+from git_sandbox.sandbox import lookup
+from git_sandbox.sandbox.lookup import Known
 from git_sandbox.text import one_line
 
 _WAYS = (Mode.FF_ONLY, Mode.NO_FF, Mode.SQUASH, Mode.REBASE)
@@ -82,7 +82,7 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     _refuse_several(given, mode)
     around, name = common.sandbox_here(name)
     repo = around.within(PATIENT)
-    found = inspect.known(repo, name)
+    found = lookup.known(repo, name)
     if given["undo"]:
         undone = undo(repo, found.entry.id)
         return Result("merge", undone, text=f"HEAD is back at {(undone.after or 'unborn')[:10]}")
@@ -90,7 +90,7 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
         return _resume(repo, found, given)
     if given["abort"]:
         return _aborted(repo, found)
-    target = inspect.require_head(found)
+    target = lookup.require_head(found)
     if given["branch"] is not None:
         return _branch(repo, given["branch"], target, dry_run=given["dry_run"])
     if given["patches"] is not None:

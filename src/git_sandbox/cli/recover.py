@@ -9,9 +9,9 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import drop, everywhere, transfer, uncommitted
-from git_sandbox.sandbox.drop import Recovered
-from git_sandbox.sandbox.inspect import base_of
+from git_sandbox.sandbox import everywhere, remove, transfer, uncommitted
+from git_sandbox.sandbox.lookup import base_of
+from git_sandbox.sandbox.remove import Recovered
 from git_sandbox.text import one_line
 
 
@@ -53,11 +53,11 @@ def command(name: str | None, into: Path | None, bundle: Path | None, as_json: b
     repo, name = common.sandbox(name) if name else (common.repository(), None)
     if bundle is not None:
         return _handed_out(repo, name, bundle, as_json=as_json)
-    names = [name] if name else drop.recoverable(repo)
+    names = [name] if name else remove.recoverable(repo)
     lines, data = [], []
     for each in names:
         with progress.shown(quiet=as_json) as say:
-            found = drop.recover(repo, each, say)
+            found = remove.recover(repo, each, say)
         data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
         lines += _said(repo, found)
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")
@@ -94,7 +94,7 @@ def _handed_out(repo: Repository, name: str | None, target: Path, *, as_json: bo
     if name is None:
         raise UsageError("--bundle needs the ID of one sandbox", hint="sandbox recover vm-1 --bundle vm-1.bundle")
     with progress.shown(quiet=as_json) as say:
-        files = drop.hand_out(repo, name, target, say)
+        files = remove.hand_out(repo, name, target, say)
     shown = [one_line(str(each), limit=4096) for each in files]
     text = f"Written: {', '.join(shown)}. Nobody has looked at it: open it in a machine that you can lose."
     return Result("recover", [{"id": name, "files": shown}], text=text)

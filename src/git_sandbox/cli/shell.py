@@ -7,7 +7,7 @@ from git_sandbox.cli import common, configured, door, life, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import drop, live
+from git_sandbox.sandbox import live, remove
 from git_sandbox.store import State
 
 
@@ -52,6 +52,6 @@ def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Resu
 def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
     """Its supervisor was killed: before the guest runs again and may spoil it, what is on the disk comes home."""
     with progress.shown(quiet=quiet) as say:
-        drop.recover(repo, name, say)
+        remove.recover(repo, name, say)
     if not quiet:
         door.line(f"Sandbox {name} ended badly; what is on its disk came home first: `sandbox log {name}`")

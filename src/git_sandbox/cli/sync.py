@@ -4,7 +4,7 @@ import click
 
 from git_sandbox.cli import common, ondisk, progress, words
 from git_sandbox.cli.result import Result
-from git_sandbox.sandbox import live, requests
+from git_sandbox.sandbox import guest_requests, live
 from git_sandbox.text import one_line
 
 
@@ -31,7 +31,7 @@ def command(name: str, send: bool, as_json: bool) -> Result:
     with progress.shown(quiet=as_json) as say:
         brought = live.sync(repo, name, say)
     came = brought.collected
-    lines = requests.describe(brought)
+    lines = guest_requests.describe(brought)
     lines += [f"warning: {one_line(text, limit=300)}" for text in brought.warnings]
     lines += words.in_progress(name, brought.manifest.operation, brought.manifest.unmerged, running=True)
     lines += ondisk.lines(name, brought.changes, runs=True)

@@ -13,22 +13,22 @@ from git_sandbox import store
 from git_sandbox.cli import first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import many, overview
-from git_sandbox.sandbox.many import Ran, Try
+from git_sandbox.sandbox import listing, parallel
+from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.overview import Row
+from git_sandbox.sandbox.parallel import Ran, Try
 from git_sandbox.text import one_line, printable
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 
 
 def live(repo: Repository, options: Options, count: int, *, share_processors: bool, as_json: bool) -> Result:
-    planned = many.plan(repo, options, count, share_processors=share_processors)
+    planned = parallel.plan(repo, options, count, share_processors=share_processors)
     with store.followed(repo) as where:
         with progress.shown(quiet=as_json) as say:
             first.first_use(options.settings, say, quiet=as_json)
-            ran = many.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
-        rows = {row.id: row for row in overview.rows(where())}
+            ran = parallel.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+        rows = {row.id: row for row in listing.rows(where())}
     return Result("run", _data(ran.tries), notes=tuple(_notes(ran, rows)), exit_code=ran.exit_code)
 
 

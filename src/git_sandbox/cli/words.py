@@ -20,9 +20,9 @@ from git_sandbox.integrate.merge import Merged
 from git_sandbox.integrate.modes import Mode, Relation
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox import trashed
-from git_sandbox.sandbox.after import Settled, why_not
-from git_sandbox.sandbox.home import Home
-from git_sandbox.sandbox.story import Finished
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.settle import Settled, why_not
 from git_sandbox.store import Record
 from git_sandbox.text import one_line
 

@@ -3,7 +3,7 @@
 The pack is unpacked in a throw-away repository, examined there, and only then fetched. See ADR and `quarantine`.
 """
 
-from git_sandbox.collect.collecting import Collected, collect, known_objects
+from git_sandbox.collect.collect import Collected, collect, known_objects
 from git_sandbox.collect.quarantine import CollectLimits
 
 __all__ = ["CollectLimits", "Collected", "collect", "known_objects"]

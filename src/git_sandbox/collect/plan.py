@@ -7,8 +7,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.protocol.manifest import GuestRef, Manifest
 from git_sandbox.text import one_line
-from git_sandbox.transport.manifest import GuestRef, Manifest
 
 MAX_REF_NAME = 1000  # bytes; a loose ref is a path, and PATH_MAX is 4096 with the user's own directories in it
 

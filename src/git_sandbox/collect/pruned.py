@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.collect.treecheck import DIRECTORY, contents, entries_of, sizes
-from git_sandbox.transport.manifest import SetAside, Wip
+from git_sandbox.protocol.manifest import SetAside, Wip
 
 MOST_TREES = 10_000  # that are written anew
 _LINK = b"160000"

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from git_sandbox import process
-from git_sandbox.beside import Beside
+from git_sandbox.background import Beside
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import large
 from git_sandbox.git.command import Git

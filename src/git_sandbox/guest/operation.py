@@ -23,7 +23,7 @@ FILES = (*HEADS, "MERGE_MSG", "MERGE_MODE", "SQUASH_MSG", "AUTO_MERGE", "REBASE_
 FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 MAX_FILE = 1 << 20  # bytes
 MAX_FILES = 1000
-MAX_UNMERGED = 10_000  # paths in conflict that are named (transport/wire.py)
+MAX_UNMERGED = 10_000  # paths in conflict that are named (protocol/wire.py)
 NO_DATE = "@0 +0000"  # the same state is the same commit each time
 
 

@@ -1,7 +1,7 @@
 """What is new in the repository since the image its disk began as was made: bytes behind the disk's file system.
 
-Written by the host (`transport/tail.py` says how they are laid out). Applied before anything of the user's runs, and
-again from the beginning when a boot was cut off meanwhile; the header is erased once everything is on the disk.
+Written by the host (`disk/delta_archive.py` says how they are laid out). Applied before anything of the user's runs,
+and again from the beginning when a boot was cut off meanwhile; the header is erased once everything is on the disk.
 """
 
 from __future__ import annotations

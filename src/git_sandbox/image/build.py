@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from git_sandbox import confine, enter, idspace, process
+from git_sandbox import confine, idspace, process
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image, ImageInfo
 from git_sandbox.errors import HostResourceError, ImageError, RequirementError
+from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import cache
-from git_sandbox.image.cache import Image, ImageInfo
 from git_sandbox.image.spec import ImageSpec, data
 from git_sandbox.text import one_line, printable
 
@@ -30,13 +31,13 @@ def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image
 
     Raises ImageError with the tail of the build log; nothing half-built stays behind.
     """
-    found = cache.find(spec.key)
+    found = guest_images.find(spec.key)
     if found and not force:
         return found
     process.require("mmdebstrap", "fakeroot", "mke2fs", "tar")
     progress("waiting for another build to end")  # shown only as long as there is one
-    with cache.building() as place:
-        found = cache.find(spec.key)  # somebody else may have built it while we waited for the lock
+    with guest_images.building() as place:
+        found = guest_images.find(spec.key)  # somebody else may have built it while we waited for the lock
         if found and not force:
             return found
         return _build(spec, place, progress)
@@ -58,7 +59,7 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
     else:
         _build_here(spec, place, progress)
     info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
-    return cache.publish(place, info)
+    return guest_images.publish(place, info)
 
 
 def _workshop_root() -> Path:
@@ -79,18 +80,20 @@ def _namespace() -> IdSpace | None:
 
 def _build_confined(spec: ImageSpec, place: Path, space: IdSpace, root: Path, progress: Progress) -> None:
     """Packages' scripts run as a root that is nobody on this host, and see the build and the host's programs only."""
-    prefix = f"git-sandbox-build-{os.getuid()}-{hashlib.sha256(os.fsencode(cache.images_root())).hexdigest()[:8]}-"
+    prefix = (
+        f"git-sandbox-build-{os.getuid()}-{hashlib.sha256(os.fsencode(guest_images.images_root())).hexdigest()[:8]}-"
+    )
     for stale in root.glob(f"{prefix}*"):  # of a build that was killed: there is one at a time for each cache
         space.remove(stale)
     workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
     try:
         workshop.chmod(0o711)
-        (workshop / enter.TREE).mkdir(mode=0o755)
+        (workshop / userns.TREE).mkdir(mode=0o755)
         space.give(workshop)
-        inside = confine.argv(["sh", "-c", CONFINED_BUILD, *_words_of(spec)], _view(workshop / enter.TREE), BUILD)
+        inside = confine.argv(["sh", "-c", CONFINED_BUILD, *_words_of(spec)], _view(workshop / userns.TREE), BUILD)
         _logged(idspace.run_argv(space, inside, os.getpid()), place, progress)
         for name in ("kernel", "initramfs", "rootfs.ext4"):
-            _fetch(workshop / enter.TREE / name, place / name)
+            _fetch(workshop / userns.TREE / name, place / name)
     finally:
         space.remove(workshop)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from git_sandbox import paths, store
 from git_sandbox.errors import HostResourceError
-from git_sandbox.git.census import Census
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import fork
-from git_sandbox.sandbox.prepare import RESERVE, available_memory
+from git_sandbox.sandbox.provision import RESERVE, available_memory
+from git_sandbox.workspace.disk_usage import Census
 
 OVERHEAD = 64  # MiB a virtual machine monitor takes beside its guest's memory
 COPIES = 2  # of the repository while a disk is made: the staged one, and the disk

@@ -13,13 +13,13 @@ from functools import partial
 import msgspec
 
 from git_sandbox import files, signals
-from git_sandbox.beside import Beside
+from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import home
+from git_sandbox.protocol import stream
+from git_sandbox.sandbox import retrieve
 from git_sandbox.text import one_line
-from git_sandbox.transport import stream
 
 LOOK = 0.5  # seconds of one request; whoever hurries waits no longer
 LIMITS = stream.StreamLimits(header=64 << 10, idle=20.0, overall=30.0)
@@ -81,7 +81,7 @@ class Programs:
             self._ask("kill")
 
     def _ask(self, op: str, **extra: object) -> Left:
-        with home.control(self.directory) as channel:
+        with retrieve.control(self.directory) as channel:
             header = stream.call(channel, op, extra=extra, limits=LIMITS)
         try:
             return msgspec.json.decode(header, type=Left)

@@ -18,20 +18,21 @@ from dataclasses import dataclass
 import msgspec
 
 from git_sandbox import files, jsontext, session, store
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import home, images, nested
-from git_sandbox.sandbox.extras import Extras
-from git_sandbox.sandbox.home import Home
+from git_sandbox.protocol import stream
+from git_sandbox.protocol.stream import StreamLimits
+from git_sandbox.sandbox import images, nested, retrieve
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.prepare import Prepared, WentIn, configure, copy_mounts, told
+from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts, told
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.store import Box, Entry, Record
-from git_sandbox.transport import layer, share, stream
-from git_sandbox.transport.stream import StreamLimits
 
 # Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another
 # conversation can be taken for the rest of that one and be thrown away.
@@ -75,10 +76,10 @@ def fork(repo: Repository, origin: str, name: str | None, progress: Progress) ->
             record = box.save(msgspec.structs.replace(record, brought_home=source.record.brought_home))
             return Forked(box.id, source.id, record, None)
         try:
-            brought = home.rescue(box, record, progress)
+            brought = retrieve.rescue(box, record, progress)
         except (SandboxError, OSError) as error:
             raise _unread(error, box) from error
-        home.note(box, record, None, brought)
+        retrieve.note(box, record, None, brought)
         return Forked(box.id, source.id, record, brought)
 
 
@@ -95,7 +96,7 @@ def prepared(
     """Like `prepare.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
     settings = options.settings
     source = store.find(box.repo, options.origin or "")
-    if layer.disk_format(source.directory) not in formats:
+    if workspace_disk.disk_format(source.directory) not in formats:
         hint = "use the backend it has, or begin it anew with SANDBOX_BASES=no"
         raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
     record, _ = _begin(box, source, progress)
@@ -122,9 +123,9 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
     UsageError for a copy that is to be on one.
     """
     source = store.find(repo, origin)
-    if share.wanted(transport):
+    if share_dir.wanted(transport):
         raise UsageError(f"the copy of `{source.id}` begins with its disk, and a share is asked for", hint=_DISK)
-    if share.used(source.directory):
+    if share_dir.used(source.directory):
         hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
         raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
     return images.of(Box(repo, source.id, source.directory), source.record)
@@ -132,7 +133,7 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
 
 def disk_format(repo: Repository, origin: str) -> str:
     """The format of the disk that a copy of `origin` gets."""
-    return layer.disk_format(store.find(repo, origin).directory)
+    return workspace_disk.disk_format(store.find(repo, origin).directory)
 
 
 def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
@@ -145,7 +146,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
             if not still:
                 stack.enter_context(_frozen(source.directory))
-            layer.clone(source.directory, box.directory)
+            workspace_disk.clone(source.directory, box.directory)
         if source.directory.objects.is_dir():
             shutil.copytree(source.directory.objects, box.directory.objects)
         with contextlib.suppress(FileNotFoundError):
@@ -193,7 +194,7 @@ def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket
     """The conversation in which the guest holds still, in `stack`. One that is given up ends with its connection."""
     for limits in FREEZE:
         with contextlib.ExitStack() as attempt:
-            channel = attempt.enter_context(home.control(directory))
+            channel = attempt.enter_context(retrieve.control(directory))
             try:
                 stream.call(channel, "freeze", limits=limits)
             except CollectError:

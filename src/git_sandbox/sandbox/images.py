@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from git_sandbox import paths, store
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import ImageError, StateError
-from git_sandbox.image import cache
-from git_sandbox.image.cache import Image
 from git_sandbox.paths import SandboxDir
 from git_sandbox.store import Box, Record
 
@@ -35,7 +35,7 @@ def of(box: Box, record: Record | None) -> Image:
     Raises StateError when it, or the disk, is gone.
     """
     _require_disk(box, record)
-    found = cache.find(record.image) if record else None
+    found = guest_images.find(record.image) if record else None
     if found is None:
         raise StateError(
             f"the image of sandbox `{box.id}`, over which its system is laid, is gone",
@@ -52,8 +52,8 @@ def for_rescue(box: Box, record: Record) -> list[Image]:
     Raises StateError when there is none, or no disk.
     """
     _require_disk(box, record)
-    recorded = cache.find(record.image)
-    others = sorted((each for each in cache.every() if each.root.name != record.image), key=_built, reverse=True)
+    recorded = guest_images.find(record.image)
+    others = sorted((each for each in guest_images.every() if each.root.name != record.image), key=_built, reverse=True)
     found = [*([recorded] if recorded else []), *others]
     if not found:
         raise StateError(

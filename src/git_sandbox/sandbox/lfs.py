@@ -14,9 +14,9 @@ from git_sandbox.git import lfs
 from git_sandbox.git.lfs import Pointer, Store
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.protocol import stream
 from git_sandbox.store import NestedRecord, Record
 from git_sandbox.text import one_line
-from git_sandbox.transport import stream
 
 MAX_OBJECTS = 10_000  # in one answer, as in guest/lfs.py
 MAX_OBJECT = 8 << 30  # bytes

@@ -13,12 +13,12 @@ from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import ending, everywhere, home
+from git_sandbox.protocol.manifest import Changes
+from git_sandbox.sandbox import ending, everywhere, retrieve
 from git_sandbox.sandbox import send as sending
-from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
-from git_sandbox.transport.manifest import Changes
 
 ENDED_WITHIN = 3 * 3600.0  # seconds: the longest conversation, a rescue machine and another conversation
 LAST_WORD = 5.0  # seconds for a command to end that was asked to
@@ -83,7 +83,7 @@ def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
 def sync(repo: Repository, name: str, progress: Progress) -> Home:
     """Collect now what the running guest has; only what is new moves."""
     entry, record = running(repo, name)
-    return home.bring_home(Box(repo, entry.id, entry.directory), record, progress)
+    return retrieve.bring_home(Box(repo, entry.id, entry.directory), record, progress)
 
 
 def send(repo: Repository, name: str) -> list[str]:

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import files, paths
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, RequirementError
-from git_sandbox.image import cache
-from git_sandbox.image.cache import Image
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import prepare, warm
-from git_sandbox.sandbox.warm import Adoption
+from git_sandbox.sandbox import provision, warm_start
+from git_sandbox.sandbox.warm_start import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
-from git_sandbox.transport import layer, share
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, Running
@@ -47,17 +47,19 @@ def backend(settings: Settings, ready: Image, progress: Progress, *, disk: str =
 class Ahead:
     """What `ahead` has begun, with all that has to end when nobody takes it. `machine` None: somebody has."""
 
-    machine: warm.Ahead | None
+    machine: warm_start.Ahead | None
     held: contextlib.ExitStack
 
-    def taken(self, wanted: warm.Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | warm.Cold:
+    def taken(
+        self, wanted: warm_start.Start, stack: contextlib.ExitStack
+    ) -> tuple[Running, Adoption] | warm_start.Cold:
         """The machine, once, from now on in `stack`; COLD when it is another one that is wanted, or it failed."""
         machine, self.machine = self.machine, None
         if machine is None:
-            return warm.COLD
+            return warm_start.COLD
         held = stack.enter_context(self.held.pop_all())
-        found = warm.follow(wanted, machine, stack)
-        if found == warm.COLD:
+        found = warm_start.follow(wanted, machine, stack)
+        if found == warm_start.COLD:
             held.close()
         return found
 
@@ -70,9 +72,9 @@ def ahead(box: Box, spec: MachineSpec, chosen: Backend, ready: Image, progress: 
     """
     with contextlib.ExitStack() as held:
         sockets = held.enter_context(runtime(box))
-        held.enter_context(cache.use(ready))
+        held.enter_context(guest_images.use(ready))
         logs = MachineLogs(box.directory.console, box.directory.vmm_log)
-        machine = warm.begin(warm.Start(chosen, spec, ready, {}, sockets, logs, progress), held)
+        machine = warm_start.begin(warm_start.Start(chosen, spec, ready, {}, sockets, logs, progress), held)
         if machine is None:
             held.close()
         yield Ahead(machine, held) if machine else None
@@ -104,11 +106,11 @@ def begun(
     `applying`: seconds the guest may take to bring its disk up to date. `first`: a machine to be taken instead of a new
     one, if it was not taken before.
     """
-    disk, shares = layer.disk_format(box.directory), share.used(box.directory)
+    disk, shares = workspace_disk.disk_format(box.directory), share_dir.used(box.directory)
     chosen = _again(record, ready, mode, progress, like, disk=disk, share=shares)
-    layer.ready(box.directory)
-    spec = prepare.machine(box, record, ready, mode, chosen.capabilities)
-    own = prepare.personal(box, record, mode, chosen.capabilities)
+    workspace_disk.ready(box.directory)
+    spec = provision.machine(box, record, ready, mode, chosen.capabilities)
+    own = provision.personal(box, record, mode, chosen.capabilities)
     with contextlib.ExitStack() as stack:
         progress("Starting the machine")
         of_it = box.directory
@@ -116,14 +118,14 @@ def begun(
         if mode != "run":
             logs = MachineLogs(of_it.rescue_console, of_it.rescue_vmm_log)
         sockets = of_it.sockets
-        begins = warm.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
-        running, adoption = first.taken(begins, stack) if may_be_warm and first else warm.COLD
+        begins = warm_start.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
+        running, adoption = first.taken(begins, stack) if may_be_warm and first else warm_start.COLD
         if running is None:
             stack.enter_context(runtime(box))
-            stack.enter_context(cache.use(ready))
-            running, adoption = warm.start(begins, stack) if may_be_warm else warm.COLD
+            stack.enter_context(guest_images.use(ready))
+            running, adoption = warm_start.start(begins, stack) if may_be_warm else warm_start.COLD
         if running is None:
-            prepare.write_initrd(box, ready, own)
+            provision.write_initrd(box, ready, own)
             running = stack.enter_context(chosen.start(spec, sockets, logs))
         channels = {name: running.attachment(name) for name in spec.channels}
         files.write(box.directory.channels, msgspec.json.encode(channels))

@@ -25,12 +25,12 @@ from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.protocol import manifest, stream
+from git_sandbox.protocol.manifest import GuestNested, Manifest
 from git_sandbox.sandbox import lfs
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.text import one_line
-from git_sandbox.transport import manifest, stream
-from git_sandbox.transport.manifest import GuestNested, Manifest
 
 BUDGET = 3600.0  # seconds for all of them together: a hostile guest has 200, and can stall in each
 IDLE = 300.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from git_sandbox.protocol.manifest import Changes, Tally
 from git_sandbox.text import one_line
-from git_sandbox.transport.manifest import Changes, Tally
 
 NAMED = 3  # names shown of each kind; `--json` has a few more
 _WORDS = {"ignored": "ignored", "nested": "in repositories inside", "outside": "outside the workspace"}

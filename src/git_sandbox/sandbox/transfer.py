@@ -22,10 +22,10 @@ from git_sandbox.integrate.overview import peeled
 from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import drop, home
-from git_sandbox.sandbox.drop import Recovered
+from git_sandbox.sandbox import remove, retrieve
 from git_sandbox.sandbox.everywhere import Found
-from git_sandbox.sandbox.home import Home
+from git_sandbox.sandbox.remove import Recovered
+from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Box, Record
 
 
@@ -43,7 +43,7 @@ def into(target: Repository, found: Found, progress: Progress) -> Transferred:
     Raises RepositoryError when `target` cannot take it, and what `home.rescue` does; then nothing has changed.
     """
     if registry.find(target) == found.of.root:
-        return Transferred(drop.recover(target, found.entry.id, progress), moved=False)
+        return Transferred(remove.recover(target, found.entry.id, progress), moved=False)
     if found.entry.record is None:
         raise store.unreadable(found.entry)
     record = noted.complete(found.entry.directory, found.entry.record)
@@ -53,14 +53,14 @@ def into(target: Repository, found: Found, progress: Progress) -> Transferred:
             hint=f"make one: `git init --object-format={record.object_format} DIRECTORY`",
         )
     with store.reserved(target, found.entry.id) as place, store.opened(target, found.entry, place.name) as box:
-        brought = home.rescue(box, _unfounded(record, box), progress)
+        brought = retrieve.rescue(box, _unfounded(record, box), progress)
         made = _founded(target, record, box)
         store.pin(box, made, _base(target, made))
         moved = found.common_dir is None
         if moved:
             brought = _along(brought, box.directory.root, place)
             _move(box, place, made)
-            home.note(box, made, record.exit_code, brought)
+            retrieve.note(box, made, record.exit_code, brought)
         return Transferred(Recovered(str(box.id), made, brought), moved)
 
 

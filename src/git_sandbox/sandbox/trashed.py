@@ -22,7 +22,7 @@ from git_sandbox.trash.note import Note, Part, Trashed
 from git_sandbox.trash.objects import Holder
 
 if TYPE_CHECKING:
-    from git_sandbox.sandbox.overview import Row
+    from git_sandbox.sandbox.listing import Row
 
 
 def put(box: Box, record: Record | None, why: str) -> Note:
@@ -68,7 +68,7 @@ def rows(repo: Repository) -> list[Row]:
 
 
 def _row(found: Trashed, limit: Rule) -> Row:
-    from git_sandbox.sandbox.overview import Row  # late: at the end of a sandbox nobody looks
+    from git_sandbox.sandbox.listing import Row  # late: at the end of a sandbox nobody looks
 
     record = store.load(found.directory)
     return Row(

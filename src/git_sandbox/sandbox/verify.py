@@ -13,11 +13,11 @@ from typing import Any
 
 from git_sandbox import process
 from git_sandbox.errors import MachineError, RepositoryError
-from git_sandbox.git.compare import compare
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import spec
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import story
+from git_sandbox.sandbox import lifecycle
+from git_sandbox.sandbox.describe_diff import compare
 from git_sandbox.sandbox.options import Options
 from git_sandbox.text import printable
 
@@ -45,7 +45,7 @@ def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
         looking = dataclasses.replace(
             options, command=("python3", "-I", DESCRIBE, *extra, "/workspace"), subdirectory="", stdout=writing
         )
-        finished = story.spawn(repo, looking, progress)
+        finished = lifecycle.spawn(repo, looking, progress)
     progress("Comparing")
     if finished.exit_code != 0:
         raise MachineError("the guest could not describe its repository", cause=f"status {finished.exit_code}")

@@ -32,11 +32,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import paths
+from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.paths import SandboxDir
-from git_sandbox.transport import layer, share
 from git_sandbox.trash import note, objects
 from git_sandbox.trash.note import FRESH, REMNANT, Note, Part, Trashed
 from git_sandbox.trash.objects import Holder
@@ -230,9 +230,9 @@ def _clear(place: Path) -> None:
 
 def empty(directory: SandboxDir) -> None:
     """Remove what a sandbox works on: its disk, with a thin volume, and its share."""
-    layer.discard(directory)
+    workspace_disk.discard(directory)
     if not directory.share.is_symlink():
-        share.remove(directory)
+        share_dir.remove(directory)
 
 
 def remove_tree(place: Path) -> None:

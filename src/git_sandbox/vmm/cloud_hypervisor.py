@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from git_sandbox import arguments, capped
+from git_sandbox import arguments, bounded_log
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import cloud_hypervisor_state, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
@@ -110,7 +110,7 @@ class CloudHypervisor:
         with contextlib.ExitStack() as stack:
             cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])
             stack.callback(cleanup.remove)
-            complaints = stack.enter_context(capped.log(logs.vmm, LOG_LIMIT))
+            complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
             server = None
             if spec.share is not None:
                 server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))

@@ -13,7 +13,7 @@ from typing import IO, ClassVar
 
 import msgspec
 
-from git_sandbox import capped
+from git_sandbox import bounded_log
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import firecracker_state, identity, jail, launch
 from git_sandbox.vmm.jail import Cell, Jail
@@ -164,8 +164,8 @@ def _free(spec: MachineSpec, runtime: Path, logs: MachineLogs, stack: contextlib
     stack.callback(Cleanup([api, vsock, *(runtime / name for name in own)]).remove)
     for name, path in own.items():
         (runtime / name).symlink_to(path)
-    complaints = stack.enter_context(capped.log(logs.vmm, LOG_LIMIT))
-    metrics = stack.enter_context(capped.log(_metrics(logs), LOG_LIMIT)).fileno()
+    complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
+    metrics = stack.enter_context(bounded_log.log(_metrics(logs), LOG_LIMIT)).fileno()
     told = f"/proc/self/fd/{metrics}"
     if spec.saved:
         ordered = begin(firecracker_state.relative(spec), firecracker_state.VSOCK, told)
@@ -178,7 +178,7 @@ def _jailed(jailer: Jail, cell: Cell, spec: MachineSpec, logs: MachineLogs, stac
     """A process in a jail. No descriptor of ours gets there, so its logs are pipes with a name."""
     stack.enter_context(cell.open())
     named = [(logs.vmm, cell.sockets / "log"), (_metrics(logs), cell.sockets / "metrics")]
-    complaints, _ = (stack.enter_context(capped.log(log, LOG_LIMIT, name)) for log, name in named)
+    complaints, _ = (stack.enter_context(bounded_log.log(log, LOG_LIMIT, name)) for log, name in named)
     for _, name in named:
         cell.give(name)
     known, rows = jail.inside(spec)

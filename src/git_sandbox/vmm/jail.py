@@ -22,8 +22,9 @@ import msgspec
 
 from git_sandbox import paths, process
 from git_sandbox.errors import RequirementError
+from git_sandbox.helpers import jail
 from git_sandbox.text import one_line
-from git_sandbox.vmm import identity, jailed, launch
+from git_sandbox.vmm import identity, launch
 from git_sandbox.vmm.machine import Disk, MachineSpec, Saved
 
 PROGRAM = "jailer"
@@ -203,4 +204,4 @@ def _existing(path: Path) -> Path:
 
 
 def _argv(order: Mapping[str, object]) -> list[str]:
-    return [sys.executable, "-I", "-S", jailed.__file__, msgspec.json.encode(order).decode()]
+    return [sys.executable, "-I", "-S", jail.__file__, msgspec.json.encode(order).decode()]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import capped, channel, process
+from git_sandbox import bounded_log, process
 from git_sandbox.errors import MachineError
+from git_sandbox.protocol import channel
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import CALLS, HOST, VSOCK_PORTS, Attachment, MachineLogs
 from git_sandbox.vmm.rest import Api, Call
@@ -79,7 +80,9 @@ def spawned(
 ) -> Iterator[process.Child]:
     """The VMM with its standard output in the console log, bounded. `keep`: descriptors it inherits."""
     with process.spawn(argv, cwd=cwd, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
-        reader = threading.Thread(target=capped.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True)
+        reader = threading.Thread(
+            target=bounded_log.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
+        )
         reader.start()
         try:
             yield child

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
-from git_sandbox import channel
+from git_sandbox.protocol import channel
 
 SSH = "ssh"  # channel: OpenSSH, one connection at a time
 CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
@@ -39,7 +39,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Share:
-    """A directory of this host that the guest gets as a file system called `tag`. See `transport.share` for `place`."""
+    """A directory of this host that the guest gets as a file system called `tag`. See `disk.share_dir` for `place`."""
 
     tag: str
     place: Path

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import arguments, capped, process
-from git_sandbox.channel import UNIX, VSOCK
+from git_sandbox import arguments, bounded_log, process
 from git_sandbox.errors import MachineError, RequirementError
+from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.text import printable
 from git_sandbox.vmm import identity as host_identity
 from git_sandbox.vmm import launch, net, qemu_state, vhost, virtiofs
@@ -224,7 +224,7 @@ class Qemu:
             over_vsock = [name for name in spec.channels if name in self.capabilities.vsock]
             sockets = {name: runtime / name for name in (*spec.channels, "qmp") if name not in over_vsock}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
-            complaints = stack.enter_context(capped.log(logs.vmm, LOG_LIMIT))
+            complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
             if spec.net == "nat":
                 listeners["net"] = stack.enter_context(net.nat(complaints))
             server = None
@@ -242,7 +242,9 @@ class Qemu:
                     pass_fds=list(descriptors.values()),
                 )
             )
-            reader = threading.Thread(target=capped.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True)
+            reader = threading.Thread(
+                target=bounded_log.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
+            )
             reader.start()
             stack.callback(reader.join, 5.0)
             stack.callback(child.stop)  # before the reader is joined: QEMU's end is the end of its output

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import enter, idspace, process
+from git_sandbox import idspace, process
 from git_sandbox.errors import RequirementError
+from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.vmm.machine import Cleanup, Share
 
@@ -82,7 +83,7 @@ def argv(descriptor: int) -> list[str]:
     what it has seen (`--cache always`). No `--writeback`: what the guest has written is the host's at once.
     """
     return [
-        PROGRAM, "--fd", str(descriptor), "--shared-dir", enter.SERVED, "--sandbox", "namespace", "--seccomp", "kill",
+        PROGRAM, "--fd", str(descriptor), "--shared-dir", userns.SERVED, "--sandbox", "namespace", "--seccomp", "kill",
         "--cache", "always", "--xattr", "--log-level", "error",
     ]  # fmt: skip
 

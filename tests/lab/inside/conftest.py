@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.image import cache, spec
-from git_sandbox.image.cache import Image
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.image import spec
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def image() -> Image:
-    found = cache.find(spec.load().key)
+    found = guest_images.find(spec.load().key)
     assert found, f"the lab has no guest image below {os.environ['XDG_CACHE_HOME']}"
     return found

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from git_sandbox.image.cache import Image
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.vmm import backends, host
 from git_sandbox.vmm.backends import Wanted
 from support.backends import NAMES, absent

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from git_sandbox import paths
+from git_sandbox.disk import lvm_thin
 from git_sandbox.errors import HostResourceError
-from git_sandbox.transport import thin
 from support.backends import NAMES, absent, process
 from support.cow import bases, enlarge, exercise, kind
 from support.gitrepo import GitRepo
@@ -139,14 +139,14 @@ def test_a_pool_is_never_filled_half(tmp_path: Path, pool: str, monkeypatch: pyt
     link.parent.mkdir()
     image.write_bytes(os.urandom(4 * MIB))
     run("lvcreate", "-q", "--virtualsize", "8M", "--thinpool", pool, "--name", "sandbox-of-somebody-else")
-    half = f"{thin.base_name(image)}-new"
-    run(*thin.create(pool, thin.Volume(f"{group}/{half}"), 4 * MIB, thin.tag(paths.cache_root())))
-    thin.lay(pool, image, link, None)
+    half = f"{lvm_thin.base_name(image)}-new"
+    run(*lvm_thin.create(pool, lvm_thin.Volume(f"{group}/{half}"), 4 * MIB, lvm_thin.tag(paths.cache_root())))
+    lvm_thin.lay(pool, image, link, None)
     assert half not in volumes(pool)
     assert link.read_bytes()[: 4 * MIB] == image.read_bytes()
     with pytest.raises(HostResourceError, match="lvcreate"):
-        thin.lay(f"{group}/none", tmp_path / "box", tmp_path / "other" / "workspace.ext4", None)
-    assert thin.strays(pool, lambda: ([], [])) == 2
+        lvm_thin.lay(f"{group}/none", tmp_path / "box", tmp_path / "other" / "workspace.ext4", None)
+    assert lvm_thin.strays(pool, lambda: ([], [])) == 2
     assert volumes(pool) == ["sandbox-of-somebody-else"]
 
 

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from git_sandbox import process
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import HostResourceError, SandboxError
-from git_sandbox.image.cache import Image
 from git_sandbox.text import printable
 from support.lab import plan
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import paths
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import RequirementError, StateError
-from git_sandbox.image import build, cache, spec
-from git_sandbox.image.cache import Image
+from git_sandbox.image import build, spec
 from git_sandbox.image.spec import ImageSpec
 
 SPEC = Path(__file__).with_name("image.toml")
@@ -30,10 +31,10 @@ def own(progress: Progress) -> Image:
         raise RequirementError(f"the lab emulates AMD's SVM, which makes no sense on {platform.machine()}")
     with _separate_cache():
         found = build.ensure(msgspec.toml.decode(SPEC.read_bytes(), type=ImageSpec), progress)
-        for old in sorted(cache.every(), key=lambda image: -image.info.built)[KEPT:]:
+        for old in sorted(guest_images.every(), key=lambda image: -image.info.built)[KEPT:]:
             with contextlib.suppress(StateError):  # in use
                 if old != found:
-                    cache.remove(old)
+                    guest_images.remove(old)
         return found
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import process
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import MachineError
-from git_sandbox.image import cache, initrd
-from git_sandbox.image.cache import Image
+from git_sandbox.image import initrd
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import KERNEL_ARGUMENTS
@@ -117,7 +118,7 @@ def run(
         shutil.rmtree(keep, ignore_errors=True)
         keep.mkdir(parents=True)
     plan = msgspec.structs.replace(plan, token=secrets.token_hex(16))
-    with cache.use(ready), cache.use(guest), images.scratch() as scratch:
+    with guest_images.use(ready), guest_images.use(guest), images.scratch() as scratch:
         files = Files(ready, scratch / "initrd", scratch / "disk", scratch / "console.log")
         listener.progress("Making the lab's disk")
         disk.make(files.disk, guest, repository)

@@ -1,0 +1,1 @@
+"""Entries that are complete or absent: images, bases, templates."""

@@ -1,0 +1,187 @@
+"""Images of repositories, from which later sandboxes of the same repository start. A cache: all of it can be made anew.
+
+A base is a directory that is complete or absent and never changes. Sandboxes hold hard links to its image, so it can be
+removed at any time. Left-overs and bases of repositories that are gone are removed whenever one is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import files, jsontext, paths
+
+SCHEMA = 5
+UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
+_INFO = "base.json"
+
+
+class BaseInfo(msgspec.Struct, frozen=True):
+    """`base.json`. Its time of modification is when the base was last used."""
+
+    key: str
+    worktree: str
+    bytes: int  # of the repository
+    built: float  # seconds since the epoch
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Base:
+    root: Path
+
+    @property
+    def image(self) -> Path:
+        """A raw ext4 image, never written to."""
+        return self.root / "image.ext4"
+
+    @property
+    def known(self) -> Path:
+        """What is in it (`workspace/incremental.Known`)."""
+        return self.root / "known"
+
+    @property
+    def info(self) -> BaseInfo:
+        """Raises OSError or ValueError."""
+        return jsontext.load(self.root / _INFO, BaseInfo)
+
+    @property
+    def used(self) -> float:
+        """Seconds since the epoch; 0 for one that is being removed."""
+        with contextlib.suppress(OSError):
+            return (self.root / _INFO).stat().st_mtime
+        return 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        with contextlib.suppress(OSError):
+            return sum(each.stat().st_blocks * 512 for each in self.root.iterdir())
+        return 0
+
+
+def bases_root() -> Path:
+    return paths.cache_root() / "bases"
+
+
+def find(repository: str, key: str) -> Base | None:
+    """The newest base of that key, noted as used. `repository`: the name of its state directory."""
+    found = [each for each in _of(bases_root() / repository) if each.root.name.startswith(f"{key}-")]
+    for each in sorted(found, key=lambda base: base.root.name, reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            if each.info.schema == SCHEMA:
+                os.utime(each.root / _INFO)
+                return each
+    return None
+
+
+def every() -> list[Base]:
+    root = bases_root()
+    return [base for each in sorted(root.iterdir()) for base in _of(each)] if root.is_dir() else []
+
+
+def _of(directory: Path) -> list[Base]:
+    """A directory only has a name without a dot once everything in it is complete."""
+    if not directory.is_dir():
+        return []
+    return [Base(each) for each in sorted(directory.iterdir()) if not each.name.startswith(".")]
+
+
+@contextlib.contextmanager
+def building(repository: str) -> Iterator[Path]:
+    """A private directory to build in, on the cache's file system. Others may build at the same time."""
+    root = paths.private_directory(bases_root() / repository)
+    place = root / f".build-{os.getpid()}-{time.time_ns()}"
+    place.mkdir(mode=0o700)
+    with files.opened(place / ".lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def publish(place: Path, info: BaseInfo, limit: int) -> Base:
+    """Make what was built in `place` the newest base of its key, then keep to `limit` bytes (least used goes first)."""
+    final = place.parent / f"{info.key}-{time.time_ns():020}"
+    staged = place / "ready"
+    staged.mkdir(mode=0o700)
+    files.write(staged / _INFO, msgspec.json.encode(info))
+    for name in ("image.ext4", "known"):
+        (place / name).rename(staged / name)
+        _sync(staged / name)
+    _sync(staged)
+    staged.rename(final)
+    for other in _of(place.parent):
+        if other.root.name.startswith(f"{info.key}-") and other.root.name < final.name:
+            remove(other)
+    tidy(limit)
+    return Base(final)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def tidy(limit: int) -> None:
+    """Remove what dead builds left, bases whose worktree is gone, and the least used ones beyond `limit` bytes."""
+    for place in bases_root().glob("*/.*"):
+        if not _in_use(place):
+            shutil.rmtree(place, ignore_errors=True)
+    total = 0
+    for base in sorted(every(), key=lambda each: each.used, reverse=True):
+        total += base.size
+        if total > limit or not _needed(base):
+            total -= base.size
+            remove(base)
+    for directory in bases_root().glob("*"):
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # when it is empty
+
+
+def _needed(base: Base) -> bool:
+    try:
+        return Path(base.info.worktree).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _in_use(place: Path) -> bool:
+    """Is somebody building there? The lock comes an instant after the directory."""
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError), (place / ".lock").open("r") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+        return place.stat().st_mtime > time.time() - UNLOCKED
+    return False
+
+
+def remove(base: Base) -> bool:
+    """Machines that run from it keep their link. False where nothing can be removed."""
+    hidden = base.root.parent / f".gone-{time.time_ns()}"
+    with contextlib.suppress(OSError):  # somebody else removed it
+        base.root.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+    return not base.root.exists()
+
+
+def prune() -> int:
+    """Remove all that are there, as far as that is possible; how many went."""
+    gone = sum(remove(base) for base in every())
+    tidy(0)
+    return gone

@@ -1,0 +1,100 @@
+"""What a guest may ask of its supervisor: collect now (`sandbox push`), send what the host has (`sandbox pull`).
+
+The other end is hostile: requests are short lines, answered one at a time, not more often than once a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from git_sandbox.collect import Collected
+from git_sandbox.errors import CollectError, HostResourceError, SandboxError
+from git_sandbox.sandbox import pushes, retrieve, send
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.session import Session
+from git_sandbox.store import Box, Record
+from git_sandbox.text import one_line
+from git_sandbox.vmm.calls import Calls
+from git_sandbox.vmm.machine import Attachment
+
+MAX_REQUEST = 4096  # bytes of one line
+MAX_REFS = 20_000  # refs of one sandbox beyond which its guest can push no more
+MINIMUM_FREE = 1 << 30  # bytes the host keeps free from pushes
+PAUSE = 1.0  # seconds between two requests
+
+
+class Request(msgspec.Struct, frozen=True):
+    op: str
+
+
+@contextlib.contextmanager
+def served(box: Box, record: Record, session: Session, channel: Attachment) -> Iterator[None]:
+    """Answer the guest's requests while the block runs."""
+    try:
+        calls = Calls(channel)
+    except OSError:
+        yield  # the machine is about to end: whoever uses it will notice
+        return
+    served_by = threading.Thread(target=_serve, args=(box, record, session, calls), daemon=True)
+    served_by.start()
+    try:
+        yield
+    finally:
+        calls.close()
+        served_by.join(5.0)
+
+
+def _serve(box: Box, record: Record, session: Session, calls: Calls) -> None:
+    verbs: dict[str, Callable[[], list[str]]] = {
+        "push": lambda: _push(box, record),
+        "pull": lambda: send.send(box.repo, record, session),
+    }
+    for connection in calls:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            while line := lines.readline(MAX_REQUEST):
+                connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
+                time.sleep(PAUSE)
+
+
+def _push(box: Box, record: Record) -> list[str]:
+    """Collect now, unless the guest has made the host keep enough already; the end collects in any case."""
+    if len(box.repo.refs(*box.refs.patterns)) > MAX_REFS:
+        raise CollectError("this sandbox has too many refs on the host for a push")
+    if shutil.disk_usage(box.repo.common_dir).free < MINIMUM_FREE:
+        raise HostResourceError("the host's disk is nearly full")
+    with pushes.counted(box.directory) as push:
+        push.brought = retrieve.bring_home(box, record, _silent)
+        return describe(push.brought)
+
+
+def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str, object]:
+    try:
+        request = msgspec.json.decode(line, type=Request)
+        if request.op not in verbs:
+            return {"ok": False, "lines": ["the host does not know that request"]}
+        return {"ok": True, "lines": verbs[request.op]()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {"ok": False, "lines": ["the host did not understand the request"]}
+    except (SandboxError, OSError) as error:
+        return {"ok": False, "lines": [one_line(str(error))]}
+
+
+def describe(brought: Home) -> list[str]:
+    """What a collection changed, a line for each ref; those of a repository inside the worktree with its path."""
+    rows = _updated("", brought.collected)
+    rows += [row for each in brought.nested.homes for row in _updated(f"{each.path}: ", each.collected)]
+    return rows or ["Everything was on the host already."]
+
+
+def _updated(where: str, collected: Collected) -> list[str]:
+    return [f"{where}{name}  {(old or 'new')[:10]} -> {new[:10]}" for name, (old, new) in collected.updated.items()]
+
+
+def _silent(_text: str) -> None:
+    pass

@@ -1,0 +1,229 @@
+"""All sandboxes of a repository at a glance: rows for `ls`. The number of git processes does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from git_sandbox import store
+from git_sandbox.git import gitdirs
+from git_sandbox.git.command import Git
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.integrate.overview import MORE, beyond_stash, counts_beyond, meet, paths_between, peeled, unmerged_of
+from git_sandbox.protocol.manifest import Changes
+from git_sandbox.sandbox import lookup
+from git_sandbox.store import Entry, Record, State
+
+MAX_STORES = 800  # the youngest; their names are one variable of git's, which Linux holds to 128 KiB
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown, or when there are more than
+    are looked at. `moved`: the branch it started from points elsewhere by now. `stashed`: what is not merged is all in
+    the user's stash. `overlap`: how many of the files it touched each unmerged sibling touched, too. `partly`: what did
+    not come home, safe to print; such a one never counts as merged.
+    """
+
+    id: str
+    state: State
+    created: float  # seconds since 1970
+    base: str | None
+    branch: str | None
+    ahead: int | None
+    uncommitted: bool
+    merged: bool
+    disk_bytes: int
+    command: tuple[str, ...]
+    moved: bool = False
+    stashed: bool = False
+    origin: str | None = None  # the sandbox it is a fork of
+    overlap: Mapping[str, int] = field(default_factory=dict)
+    changes: Changes | None = None
+    partly: tuple[str, ...] = ()
+    why: str | None = None  # of one in the trash: unchanged, or dropped
+    expires: float | None = None  # seconds since 1970; of one in the trash, None when it stays
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the refs of one sandbox say. Trees: `snapshot` when it started, `head` and `wip` when it ended."""
+
+    entry: Entry
+    record: Record | None
+    snapshot: Oid | None
+    head: Oid | None
+    wip: Oid | None
+    index: Oid | None  # what was staged when it ended, and when it started
+    index_then: Oid | None
+    pending: bool  # commits that no branch, tag or HEAD of the user's reaches
+    stored: bool  # the uncommitted work is reachable from one of those
+    stashed: bool  # all that is not, is in the user's stash
+
+    @property
+    def last(self) -> Oid | None:
+        return self.wip or self.head
+
+
+def rows(repo: Repository) -> list[Row]:
+    entries, starts = store.entries_and_starts(repo)
+    git = gitdirs.reading(repo.git, *(each.directory.objects for each in entries[-MAX_STORES:]))
+    seen = _look(repo, git, entries)
+    differences = paths_between(git, [pair for each in seen for pair in _pairs(repo, each)])
+    work = {each.entry.id: _uncommitted(repo, each, differences) for each in seen}
+    ahead, moved = _ahead(repo, seen), _moved(repo, seen, starts)
+    open_ones = {each.entry.id: _touched(each, differences) for each in seen if each.pending or work[each.entry.id]}
+    return [
+        _row(
+            each,
+            ahead.get(each.entry.id),
+            uncommitted=work[each.entry.id],
+            moved=each.entry.id in moved,
+            overlap=_overlap(each.entry.id, open_ones),
+        )
+        for each in seen
+    ]
+
+
+def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, overlap: Mapping[str, int]) -> Row:
+    entry, record = each.entry, each.record
+    partly = record.partly if record else ()
+    return Row(
+        entry.id,
+        entry.state,
+        record.created if record else 0.0,
+        record.base if record else None,
+        (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
+        ahead,
+        uncommitted,
+        each.head is not None and not uncommitted and not each.pending and not partly,
+        entry.disk_bytes,
+        record.command if record else (),
+        moved,
+        each.stashed and (each.pending or uncommitted),
+        record.origin if record else None,
+        overlap,
+        changes=record.changes if record else None,
+        partly=partly,
+    )
+
+
+def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
+    """`git` also finds what the repository has not got of the snapshots."""
+    gone = lookup.from_refs(repo, [entry for entry in entries if entry.record is None])
+    records = {entry.id: entry.record or gone.get(entry.id) for entry in entries}
+    tips = {entry.id: lookup.tips(entry) for entry in entries}
+    wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
+    commits_of = [(each, "commit") for group in tips.values() for each in group]
+    starts = {name: Oid(record.snapshot) for name, record in records.items() if record}
+    staged = {name: Oid(record.index_tree) for name, record in records.items() if record and record.index_tree}
+    ended = {name: Oid(f"{wip}^2") for name, wip in wips.items() if wip}
+    trees = [*starts.values(), *staged.values(), *ended.values()]
+    trees += [value for entry in entries for value in _states(entry)]
+    found = peeled(git, [*commits_of, *((value, "tree") for value in trees)])
+    commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
+    kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
+
+    left = beyond_stash(repo, kept_apart)
+
+    def stashed(name: SandboxId) -> bool:
+        wip = wips[name]
+        return not any(value in left for value in (*(commits.get(tip) for tip in tips[name]), wip))
+
+    def tree(name: Oid | None) -> Oid | None:
+        return found.get((name, "tree")) if name else None
+
+    return [
+        _Seen(
+            entry,
+            records[entry.id],
+            tree(starts.get(entry.id)) or tree(entry.refs.get(SandboxRefs(entry.id).base)),
+            tree(entry.refs.get(SandboxRefs(entry.id).head)),
+            tree(wips[entry.id]),
+            tree(ended.get(entry.id)),
+            tree(staged.get(entry.id)),
+            any(commits.get(tip) in kept_apart for tip in tips[entry.id]),
+            wips[entry.id] not in kept_apart,
+            stashed(entry.id),
+        )
+        for entry in entries
+    ]
+
+
+def _states(entry: Entry) -> list[Oid]:
+    refs = SandboxRefs(entry.id)
+    return [entry.refs[name] for name in (refs.base, refs.head, refs.wip) if name in entry.refs]
+
+
+def _pairs(repo: Repository, each: _Seen) -> list[tuple[Oid, Oid]]:
+    pairs = [(each.snapshot, each.last)] if each.snapshot and each.last else []
+    if each.wip and not each.stored:
+        pairs.append((each.head or _nothing(repo), each.wip))
+        others = (each.head or _nothing(repo), each.wip, each.index_then)
+        pairs += [(other, each.index) for other in others if other and each.index]
+    return pairs
+
+
+def _nothing(repo: Repository) -> Oid:
+    from git_sandbox.integrate.trees import empty_tree  # late: hardly ever needed
+
+    return empty_tree(repo.git)
+
+
+Differences = Mapping[tuple[Oid, Oid], frozenset[bytes]]
+
+
+def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> bool:
+    """As `uncommitted.lost`, which says why."""
+    if each.wip is None or each.stored:
+        return False
+    beyond_head = differences.get((each.head or _nothing(repo), each.wip), frozenset())
+    if beyond_head and (each.snapshot is None or meet(beyond_head, _touched(each, differences))):
+        return True
+    return each.index is not None and _staged(repo, each, each.index, differences)
+
+
+def _staged(repo: Repository, each: _Seen, index: Oid, differences: Differences) -> bool:
+    """Whether something is staged that is neither in HEAD nor in the files, nor was it staged at the start."""
+    others = (each.head or _nothing(repo), each.wip, each.index_then)
+    found = [differences.get((other, index), frozenset()) for other in others if other]
+    known = [paths for paths in found if MORE not in paths]
+    return all(found) and (not known or bool(frozenset.intersection(*known)))
+
+
+def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:
+    if each.snapshot is None or each.last is None:
+        return frozenset()
+    return differences.get((each.snapshot, each.last), frozenset())
+
+
+def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int | None]:
+    """One walk for each base that sandboxes started from: the same one for all of them, mostly."""
+    groups: dict[Oid | None, dict[SandboxId, Oid]] = {}
+    for each in seen:
+        head = each.entry.refs.get(SandboxRefs(each.entry.id).head)
+        if head is not None:
+            base = Oid(each.record.base) if each.record and each.record.base else None
+            groups.setdefault(base, {})[each.entry.id] = head
+    found: dict[SandboxId, int | None] = {}
+    for base, heads in groups.items():
+        counts = counts_beyond(repo, base, list(heads.values()))
+        found |= {name: counts[head] for name, head in heads.items()}
+    return found
+
+
+def _moved(repo: Repository, seen: list[_Seen], starts: Mapping[RefName, Oid]) -> set[SandboxId]:
+    """`starts`: refs that were looked at already. Others are those of sandboxes of which only refs are left."""
+    started = {each.entry.id: each.record for each in seen if each.record and each.record.base_symref}
+    others = store.starts(each.record for each in seen if each.entry.record is None)
+    now = {str(name): str(value) for name, value in {**starts, **(repo.refs(*others) if others else {})}.items()}
+    return {name for name, record in started.items() if now.get(record.base_symref or "") != record.base}
+
+
+def _overlap(name: SandboxId, open_ones: Mapping[SandboxId, frozenset[bytes]]) -> dict[str, int]:
+    if name not in open_ones:
+        return {}
+    mine = open_ones[name] - {MORE}
+    shared = {other: len(mine & paths) for other, paths in open_ones.items() if other != name}
+    return {other: count for other, count in shared.items() if count}

@@ -1,0 +1,297 @@
+"""Everything before the machine starts: copy the repository, take the snapshot, make disk, keys and initrd."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from git_sandbox import consent, files, idspace, jsontext, process, session, store, text
+from git_sandbox.cache.bases import Base
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.disk import share_dir, workspace_disk
+from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.git import large, snapshot
+from git_sandbox.git.names import oid
+from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.idspace import IdSpace
+from git_sandbox.image import build, guestfiles, initrd, spec, terminfo, timezone
+from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
+from git_sandbox.image.initrd import GuestFile
+from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.settings import Settings, environment
+from git_sandbox.store import Box, Record
+from git_sandbox.vmm import backends, net, virtiofs
+from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
+from git_sandbox.workspace import builder, extensions, guest_gitconfig, nested, readonly_copy, share
+from git_sandbox.workspace.capture import Captured
+from git_sandbox.workspace.survey import CapturePolicy
+
+NOTHING = Extras()
+# Refs that are not told of on the way home; the stash goes its own way (as in guest/history.py).
+NO_WORK = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|worktree|prefetch|sandbox(?:-[a-z]+)?)/)")
+GUEST_LISTENS = (SSH, CONTROL)
+RESERVE = 256  # MiB of memory left to the host
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`base`, `certain` and `applying` as in `Workspace`."""
+
+    record: Record
+    image: Image
+    warnings: tuple[str, ...]
+    base: Base | None = None
+    certain: Callable[[], None] = lambda: None
+    applying: float = 0.0
+
+
+def image(settings: Settings, progress: Progress) -> Image:
+    """The image these settings ask for, built when it is not there yet."""
+    return build.ensure(spec.asked(settings), progress)
+
+
+def require_programs(settings: Settings) -> None:
+    """Raises RequirementError, before anything is copied, when one is missing that the way there or back needs."""
+    process.require("mke2fs", "ssh", "ssh-keygen", "setpriv", "prlimit")
+    if share_dir.wanted(settings.transport):
+        backends.refuse_contradiction(Wanted(settings.backend, share=True))
+        virtiofs.choose(virtiofs.look())
+        IdSpace.ours()
+
+
+def require_memory(wanted: int) -> None:
+    """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
+    available = available_memory()
+    if available < wanted + RESERVE:
+        raise HostResourceError(
+            f"the machine wants {wanted} MiB of memory, {available} MiB are available on this host",
+            hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
+        )
+
+
+def available_memory() -> int:
+    """MiB that programs can have on this host without others being swapped out."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) // 1024
+
+
+def prepare(
+    box: Box,
+    options: Options,
+    ready: Image,
+    backend: str,
+    progress: Progress,
+    *,
+    extras: Extras = NOTHING,
+    formats: tuple[str, ...] = ("raw",),
+    careful: bool = False,
+) -> Prepared:
+    """Leave in `box` a disk with the repository, and the record that says what went in.
+
+    `formats`: of disks, which the backend can use. `careful`: see `workspace.make`.
+    """
+    repo, settings = box.repo, options.settings
+    extensions.require_understood(repo, ready.info.suite)
+    kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
+    policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude, git_extra=settings.git_extra)
+    if share_dir.wanted(settings.transport):
+        made = share.make(box, policy, settings, progress)
+    else:
+        made = builder.make(box, policy, settings, formats, progress, careful=careful)
+    try:
+        record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
+        record = msgspec.structs.replace(record, nested=made.nested)
+        pin(box, record, made.snapshot)
+        copy_mounts(box, extras, progress)
+        session.make_keys(box.directory.keys, box.id)
+        configure(
+            box, record, settings, extras, WentIn(made.snapshot.apart + made.worktrees.apart, made.worktrees.states)
+        )
+        box.save(record)
+    except BaseException:
+        store.delete(box, name_too=False)
+        raise
+    warnings = (*made.captured.warnings, *made.snapshot.warnings, *nested.broken(made.nested))
+    return Prepared(record, ready, warnings, made.base, made.certain, made.applying)
+
+
+def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
+    settings, repo = options.settings, box.repo
+    refs = {name: value for name, value in repo.refs().items() if not NO_WORK.match(name)}
+    stash = repo.git.try_run("rev-list", "-g", "refs/stash").text.split()
+    return Record(
+        id=box.id,
+        worktree=os.fspath(repo.worktree),
+        git_dir=os.fspath(repo.git_dir),
+        common_dir=os.fspath(repo.common_dir),
+        object_format=repo.object_format,
+        created=time.time(),
+        base=captured.head.commit,
+        base_symref=captured.head.symref,
+        snapshot=taken.tree,
+        index_tree=taken.index_tree,
+        backend=backend,
+        image=ready.root.name,
+        cpus=settings.cpus,
+        memory=settings.memory,
+        net=settings.net,
+        refs={str(name): str(value) for name, value in refs.items()},
+        stash=tuple(stash),
+        pid=os.getpid(),
+        command=options.command or (),
+        workdir=os.fspath(repo.worktree) if settings.workdir == "host" else store.WORKSPACE,
+    )
+
+
+def pin(box: Box, record: Record, taken: Snapshot) -> None:
+    """Keep the commit it started from, whatever becomes of the user's branches. W0 is in the sandbox's own store, and
+    what is in neither is known by its stamps.
+    """
+    files.write(box.directory.apart, jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
+    git = box.repo.git
+    unborn = "a sandbox of a branch without a commit\n"
+    base = oid(record.base) if record.base else snapshot.commit_tree(git, empty_tree(git), (), unborn)
+    store.pin(box, record, base)
+
+
+@dataclass(frozen=True)
+class WentIn:
+    """What the guest has to know of the start, to tell it from what happens in there. See `GuestConfig`."""
+
+    apart: tuple[str, ...] = ()
+    worktrees: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
+
+
+def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
+    """Write down what the guest is told about itself."""
+    zone = timezone.of_host(environment().get("TZ"))
+    tell = GuestConfig(
+        hostname=box.id,
+        mode="run",
+        user=GuestUser.current(),
+        host_path=record.worktree,
+        timezone=zone.name,
+        zone=zone.content,
+        net=record.net,
+        dns=net.DNS_ADDRESS,
+        etc=guest_gitconfig.effective(box.repo, environment()).files() | terminfo.files(environment()),
+        env=dict(extras.env),
+        stop_timeout=settings.stop_timeout,
+        auto_push=settings.auto_push == "yes",
+        mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
+        apart=went_in.apart,
+        worktrees=went_in.worktrees,
+    )
+    files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
+
+
+def told(directory: SandboxDir) -> GuestConfig:
+    """What a guest was told about itself. Raises StateError where that is lost."""
+    try:
+        return jsontext.load(directory.config, GuestConfig)
+    except (OSError, ValueError) as error:
+        raise StateError(f"cannot read {directory.config}", cause=files.why(error)) from error
+
+
+def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
+    """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
+    directory = box.directory
+    config = told(directory)
+    run = mode == "run"
+    config = msgspec.structs.replace(
+        config,
+        mode=mode,
+        env=config.env if run else {},
+        mounts=config.mounts if run else (),  # a rescue machine has none of these disks
+        net=record.net if run else "none",
+        auto_push=config.auto_push and run,
+        shutdown=can.ends_by,
+        vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
+        git_dirs=tuple(each.git_dir for each in record.nested),
+        share=share_dir.TAG if share_dir.used(directory) else "",
+        share_files=idspace.files_at_once(),
+    )
+    keys = session.Keys(directory.keys)
+    return guestfiles.personal(
+        config,
+        start=record.refs,
+        host_key=keys.host.read_bytes() if run else b"",
+        authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
+    )
+
+
+def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> MachineSpec:
+    """What `machine` will say, as far as that is known before there is a disk or a record."""
+    copies = [Disk(_mount_disk(box, number), readonly=True) for number, _ in enumerate(extras.mounts)]
+    return MachineSpec(
+        name=f"sandbox-{box.id}",
+        kernel=ready.kernel,
+        initrd=box.directory.initrd,
+        cmdline=KERNEL_ARGUMENTS,
+        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk), *copies),
+        cpus=settings.cpus,
+        memory=settings.memory,
+        channels=CHANNELS,
+        net=settings.net,
+    )
+
+
+def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
+    """The machine as it boots, from an initrd that `write_initrd` writes."""
+    run = mode == "run"
+    shown = workspace_disk.shown(box.directory)
+    disks = [Disk(ready.rootfs, readonly=True), Disk(shown.path, format=shown.format, block=shown.block)]
+    disks += _mounts(box) if run else []
+    cmdline: tuple[str, ...] = (*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}")
+    if shown.lower is not None:  # last: the others are known by their places
+        cmdline += (f"{workspace_disk.BASE}vd{chr(ord('a') + len(disks))},{shown.store}",)
+        disks.append(Disk(shown.lower, readonly=True))
+    return MachineSpec(
+        name=f"sandbox-{box.id}",
+        kernel=ready.kernel,
+        initrd=box.directory.initrd,
+        cmdline=cmdline,
+        disks=tuple(disks),
+        cpus=record.cpus if run else 1,
+        memory=record.memory if run else min(record.memory, 1024),
+        channels=CHANNELS if run else (CONTROL,),
+        net=record.net if run else "none",
+        share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
+    )
+
+
+def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
+    """The read-only disks with copies of the host's directories, in order."""
+    for number, each in enumerate(extras.mounts):
+        box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
+        progress(f"Copying {each.path}")
+        readonly_copy.make(each.path.resolve(), _mount_disk(box, number))
+        if each.digest and consent.look("mount", "", each.path).state != each.digest:
+            raise StateError(
+                f"{text.one_line(str(each.path))} is not what was agreed to: it changed meanwhile",
+                hint="`sandbox config` shows what changed",
+            )
+
+
+def _mount_disk(box: Box, number: int) -> Path:
+    return box.directory.mounts / f"{number}.ext4"
+
+
+def _mounts(box: Box) -> list[Disk]:
+    return [Disk(each, readonly=True) for each in sorted(box.directory.mounts.glob("*.ext4"))]
+
+
+def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:
+    initrd.write(box.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))

@@ -1,1 +1,0 @@
-"""Ways between host and guest: the workspace disk (disk), the control channel (stream) and what travels on it."""

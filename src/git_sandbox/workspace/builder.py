@@ -1,0 +1,297 @@
+"""The workspace disk: the base image of the repository and the difference to it where that is exact, else all anew.
+
+The first sandbox of a repository makes the image, which stays in the cache; later ones show it copy-on-write. Whatever
+is odd leads to a whole copy, and that becomes the next base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import paths, store
+from git_sandbox.background import Beside
+from git_sandbox.cache import bases
+from git_sandbox.cache.bases import Base, BaseInfo
+from git_sandbox.disk import cow, delta_archive, ext4, workspace_disk
+from git_sandbox.disk.cow import Means
+from git_sandbox.disk.delta_archive import Tail
+from git_sandbox.errors import HostResourceError, SessionError
+from git_sandbox.git import gitdirs, large, snapshot
+from git_sandbox.git.command import Git
+from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.image.spec import asked
+from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
+from git_sandbox.settings import Settings
+from git_sandbox.store import Box, NestedRecord
+from git_sandbox.text import one_line
+from git_sandbox.workspace import nested, stray_volumes
+from git_sandbox.workspace.base_content import divide
+from git_sandbox.workspace.base_index import Known
+from git_sandbox.workspace.capture import WORTH_SAYING, Captured, capture
+from git_sandbox.workspace.delta import confirm_lasting, confirm_still, confirm_young, difference
+from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
+from git_sandbox.workspace.nested import Worktrees
+from git_sandbox.workspace.set_aside import aside
+from git_sandbox.workspace.survey import CapturePolicy
+
+WORTH_BYTES = 32 << 20  # a repository that is smaller and has fewer files is copied in a blink
+WORTH_INODES = 2_000
+ROOM = 64 << 20  # bytes that a difference may always have
+SHARE = 0.2  # of the base; a larger difference makes a new base
+ATTEMPTS = 2
+CONSOLE = 1 << 20  # bytes of it that are searched
+WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KVM applies on a busy host, at the least
+_REFUSED = re.compile(rb"git-sandbox: cannot (?:use|mount) the workspace disk")
+
+
+class UnfoundedError(SessionError):
+    """What is on the disk is not what should be: it has to be made once more. Nobody has used the machine yet."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`base`: what the disk was laid over when only the difference to it was copied. `certain` returns once that is
+    proved to be right, and raises UnfoundedError when it is not: nobody may use the machine before. `applying`: seconds
+    the guest may take for the difference, before anything else.
+    """
+
+    captured: Captured
+    snapshot: Snapshot
+    nested: tuple[NestedRecord, ...] = ()
+    base: Base | None = None
+    certain: Callable[[], None] = _nothing
+    applying: float = 0.0
+    worktrees: Worktrees = field(default_factory=Worktrees)
+
+
+def make(
+    box: Box,
+    policy: CapturePolicy,
+    settings: Settings,
+    formats: tuple[str, ...],
+    progress: Progress,
+    *,
+    careful: bool = False,
+) -> Workspace:
+    """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
+
+    `careful`: everything is proved before this returns.
+    """
+    task = _Task(box, policy, settings, formats, progress, careful)
+    try:
+        if settings.bases and not task.cached():
+            progress("The cache cannot be written: the repository is copied whole")
+            task = replace(task, settings=replace(settings, bases=0))
+        return task.from_base() or task.copied()
+    except BaseException:
+        store.delete(box, name_too=False)
+        raise
+
+
+def _certain(looking: Beside[None]) -> None:
+    try:
+        looking.result()
+    except Unusable as reason:
+        raise UnfoundedError(str(reason)) from reason
+
+
+def refused(directory: SandboxDir) -> bool:
+    """Whether a guest that ended before anybody used it could not make sense of its disk."""
+    with suppress(OSError), directory.console.open("rb") as console:
+        return _REFUSED.search(console.read(CONSOLE)) is not None
+    return False
+
+
+@dataclass(frozen=True)
+class _Task:
+    box: Box
+    policy: CapturePolicy
+    settings: Settings
+    formats: tuple[str, ...]
+    progress: Progress
+    careful: bool
+
+    @property
+    def repository(self) -> str:
+        return self.box.directory.root.parent.name
+
+    @property
+    def key(self) -> str:
+        """Of everything that decides what a base looks like, apart from the repository's state."""
+        repo = self.box.repo
+        words = (
+            bases.SCHEMA, repo.worktree, repo.git_dir, repo.common_dir, repo.object_format, self.settings.disk,
+            self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, self.policy.git_extra,
+            os.getuid(), os.getgid(),
+        )  # fmt: skip
+        return hashlib.sha256(repr(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    @cached_property
+    def means(self) -> Means:
+        """For disks that show a base. Raises RequirementError when what the settings ask for does not work here."""
+        settings, place = self.settings, self.box.directory.root
+        spec = asked(settings)
+        source = paths.private_directory(bases.bases_root())
+        found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
+        cow.choose(settings.cow, found)
+        return found
+
+    def cached(self) -> bool:
+        """Whether bases can be kept: a cache is never required. Raises what `means` does, before anything is copied."""
+        try:
+            _ = self.means
+        except (HostResourceError, OSError):
+            return False
+        return True
+
+    def from_base(self) -> Workspace | None:
+        """None when there is no base, or when something is odd."""
+        base = bases.find(self.repository, self.key) if self.settings.bases else None
+        try:
+            known = Known.decoded(base.known.read_bytes()) if base else None
+            room = max(ROOM, int(base.info.bytes * SHARE)) if base else 0
+        except (OSError, ValueError, msgspec.DecodeError):
+            return None
+        for _ in range(ATTEMPTS if base and known else 0):
+            try:
+                return self._difference(base, Ledger(known, room))  # type: ignore[arg-type]
+            except Moved:
+                self.progress("The worktree changed meanwhile, looking again")
+            except Unusable:
+                return None
+        return None
+
+    def _difference(self, base: Base, ledger: Ledger) -> Workspace:
+        repo = self.box.repo
+        with self._staging() as place:
+            captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
+            self.progress("Recording the starting point")
+            taken = take(apart(self.box, repo.git), captured)
+            inside = nested.record(place, captured.git_dirs, whole=False)
+            linked = nested.worktrees(place, captured.git_dirs, whole=False)
+            nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
+            confirm_young(repo.git, place, ledger)
+            looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
+            found = difference(place, ledger)
+            confirm_lasting(ledger, found, captured.git_dirs)
+            applying = self._attach(base, delta_archive.build(place, found.remove, found.write))
+        if self.careful:
+            looking.result()
+        return Workspace(captured, taken, inside, base, partial(_certain, looking), applying, linked)
+
+    def _attach(self, base: Base, difference: Tail) -> float:
+        """The disk, by the strategy that fits (`disk/cow.py`); seconds that the guest may take for the difference.
+        Raises Unusable if the base is gone.
+        """
+        means = replace(self.means, bytes=base.size)
+        chosen = cow.choose(self.settings.cow, means)
+        try:
+            workspace_disk.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
+        except FileNotFoundError as error:
+            raise Unusable("the base has gone") from error
+        return difference.entries / WRITES + difference.size / READS
+
+    def copied(self) -> Workspace:
+        """A whole copy; a base for the next ones where that is worth it and can be exact."""
+        ledger = Ledger()
+        with self._staging() as place:
+            captured = capture(self.box.repo, place, self.policy, progress=self.progress, ledger=ledger)
+            self.progress("Recording the starting point")
+            # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
+            taken = take(apart(self.box, Git(self.box.repo.git_dir, place)), captured, copied=True)
+            inside = nested.record(place, captured.git_dirs)
+            linked = nested.worktrees(place, captured.git_dirs)
+            self.progress("Making the workspace disk")
+            applying = None
+            if self._worth(captured) and not ledger.obstacle:
+                applying = self._new_base(captured, ledger, place)
+            if applying is None:
+                workspace_disk.discard(self.box.directory)
+                self._make(captured, self.box.directory.disk)
+        return Workspace(captured, taken, inside, applying=applying or 0.0, worktrees=linked)
+
+    def _worth(self, captured: Captured) -> bool:
+        large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
+        return large and self.settings.bases > 0
+
+    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> float | None:
+        """A base, and the disk laid over it, as in `_attach`; None when it could not be kept: the cache's disk is full.
+
+        What the next sandbox may not see any more is not in it (`workspace/base_content.py`).
+        """
+        try:
+            with bases.building(self.repository) as build:
+                made = Base(build)
+                held = divide(place, ledger.layout, captured.git_dirs)
+                made.known.write_bytes(ledger.known(place).holding(held).encoded())
+                with aside(place, held.roots, self.box.directory.staging / "aside"):
+                    self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
+                made.image.chmod(0o400)
+                applying = self._attach(made, delta_archive.build(place, (), held.write))
+                info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
+                bases.publish(build, info, self.settings.bases << 20)
+        except (HostResourceError, OSError) as error:
+            self.progress(f"No image of the repository could be kept for later ({one_line(str(error))})")
+            return None
+        with suppress(HostResourceError):  # a volume that stays is no reason to go without a sandbox
+            stray_volumes.tidy(self.means.pool)
+        return applying
+
+    def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
+        size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
+        content = self.box.directory.staging / "disk"
+        ext4.make(content, target, inodes=captured.inodes, size=size, meter=self._meter(captured.bytes))
+
+    def _meter(self, total: int) -> Callable[[int], None] | None:
+        if total < WORTH_SAYING:
+            return None
+        return lambda written: self.progress(
+            f"Making the workspace disk: {min(written, total) >> 20} of {total >> 20} MiB"
+            f" ({100 * min(written, total) // total} %)"
+        )
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        staging = self.box.directory.staging
+        staging.mkdir(mode=0o700)
+        try:
+            yield ext4.staging_layout(staging / "disk")
+        finally:
+            _remove_tree(staging)
+
+
+def apart(box: Box, git: Git) -> Git:
+    """`git` with a store of the sandbox's own for new objects: the user's repository does not grow."""
+    return gitdirs.writing_to(git, box.directory.objects, box.repo.common_dir)
+
+
+def take(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
+    """What the worktree holds, as trees."""
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        choose = large.chooser(git.worktree or git.git_dir, changed=True)
+        return snapshot.take(git, captured.index, Path(scratch), copied=copied, choose=choose)
+
+
+def _remove_tree(path: Path) -> None:
+    """Also directories without write permission, as a repository may have them (a Go module cache, for one)."""
+    for directory, _, _ in os.walk(path):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            Path(directory).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""What lstat(2) says of an entry, as proof that it was not touched since: no program can set the change time.
+
+An entry is one *row* of bytes, its stamp and its path, as find(1) prints it: sets of rows are compared in milliseconds,
+where making as many objects takes longer than the looking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from git_sandbox import process
+from git_sandbox.background import Beside
+from git_sandbox.workspace.filecopy import chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+SETTLED = 2_000_000_000  # ns; a younger change time can hide a second change (FAT counts in two seconds)
+MOST_FINDS = 4  # at once; more wait for each other
+FEW = 1000  # start points; so many are spread evenly as they are
+# Kind, mode, inode, size, modification and change time, links, owner, group. Not the device: its number can be another
+# one after the next boot of the host.
+_FORMAT = "%y %m %i %s %T@ %C@ %n %U %G {below}//%p\\0"
+_FIELDS = 9
+_GONE = re.compile(rb"(?:No such file or directory|Not a directory)$")
+_KINDS = {
+    stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFSOCK: "s", stat.S_IFBLK: "b",
+    stat.S_IFCHR: "c",
+}  # fmt: skip
+Rows = frozenset[bytes]
+
+
+class Unseen(Exception):  # noqa: N818 - a reason, as those of the ledger
+    """Something could not be looked at."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row, taken apart. `kind`: a letter as find(1) has it: f, d, l, p, s, b or c."""
+
+    kind: str
+    inode: bytes
+    size: int
+    changed: int  # ns since the epoch
+    links: int
+    path: str
+
+    @property
+    def is_directory(self) -> bool:
+        return self.kind == "d"
+
+
+def entry(row: bytes) -> Entry:
+    kind, _, inode, size, _, changed, links, _, _, path = row.split(b" ", _FIELDS)
+    seconds, _, fraction = changed.partition(b".")
+    nanoseconds = int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0"))
+    return Entry(kind.decode(), inode, int(size), nanoseconds, int(links), os.fsdecode(path))
+
+
+def path_of(row: bytes) -> str:
+    """Raises ValueError for what is no row."""
+    *_, path = row.split(b" ", _FIELDS)
+    return os.fsdecode(path)
+
+
+def row(seen: os.stat_result, path: str) -> bytes:
+    """As find(1) would print it."""
+    words = (
+        _KINDS.get(stat.S_IFMT(seen.st_mode), "U"), f"{stat.S_IMODE(seen.st_mode):o}", seen.st_ino, seen.st_size,
+        _time(seen.st_mtime_ns), _time(seen.st_ctime_ns), seen.st_nlink, seen.st_uid, seen.st_gid,
+    )  # fmt: skip
+    return b" ".join(str(word).encode() for word in words) + b" " + os.fsencode(path)
+
+
+def _time(ns: int) -> str:
+    return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09}0"
+
+
+def settled(found: Entry, now: int) -> bool:
+    """Whether any later change must show: `now` (ns since the epoch) is when the row was taken, or earlier."""
+    return found.changed < now - SETTLED
+
+
+def look(root: Path, entries: Sequence[str], bare: Iterable[str] = (), below: str = "") -> Rows:
+    """`entries` of `root`, the directories above them, and everything below them; of `bare` nothing below.
+
+    Paths in the rows begin with `below`. What vanishes meanwhile is left out. Raises Unseen.
+    """
+    wide, alone = _spread(root, entries)
+    lots = [wide[number::MOST_FINDS] for number in range(MOST_FINDS)]
+    finds = [Beside(partial(_find, root, lot, below)) for lot in lots if lot]
+    found = set(_lstat(root, {*alone, *bare, *parents((*entries, *bare))}, f"{below}/" if below else ""))
+    return frozenset(found.union(*(each.result() for each in finds)))
+
+
+def _spread(root: Path, entries: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Start points for several finds, and the directories among `entries` that were opened for that."""
+    if len(entries) > FEW:
+        return list(entries), []
+    wide: list[str] = []
+    opened: list[str] = []
+    for each in entries:
+        try:
+            if stat.S_ISDIR(os.lstat(f"{root}/{each}").st_mode):
+                wide += [f"{each}/{name}" for name in os.listdir(f"{root}/{each}")]  # noqa: PTH208 - names are wanted
+                opened.append(each)
+                continue
+        except OSError:
+            pass  # find(1) says whether that matters
+        wide.append(each)
+    return wide, opened
+
+
+def _find(root: Path, entries: Sequence[str], below: str) -> set[bytes]:
+    found: set[bytes] = set()
+    shown = _FORMAT.format(below=below.replace("\\", "\\\\").replace("%", "%%"))
+    for chunk in chunks([f"./{each}" for each in entries]):
+        done = process.run(["find", "-P", *chunk, "-printf", shown], cwd=root, env=process.environment({"LC_ALL": "C"}))
+        if any(not _GONE.search(line) for line in done.stderr.splitlines()):
+            raise Unseen(done.complaint)
+        # Two slashes are in no path: what is replaced can be nothing else.
+        found.update(done.stdout.replace(b"//./", b"/" if below else b"").split(b"\0"))
+    found.discard(b"")
+    return found
+
+
+def _lstat(root: Path, paths: Iterable[str], prefix: str) -> Iterator[bytes]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield row(os.lstat(f"{root}/{path}"), prefix + path)
+
+
+def parents(paths: Iterable[str]) -> set[str]:
+    """Every directory above one of `paths`, which are relative."""
+    found: set[str] = set()
+    for path in paths:
+        parent = os.path.dirname(path)  # noqa: PTH120 - hot
+        while parent and parent not in found:
+            found.add(parent)
+            parent = os.path.dirname(parent)  # noqa: PTH120
+    return found
+
+
+def glance(root: Path) -> dict[str, Entry]:
+    """Everything below `root`, a small tree of ours, by path."""
+    top = f"{root}/"
+    found: dict[str, Entry] = {}
+    for directory, directories, files in os.walk(top):
+        for name in (*directories, *files):
+            full = os.path.join(directory, name)  # noqa: PTH118 - hot
+            path = full.removeprefix(top)
+            found[path] = entry(row(os.lstat(full), path))
+    return found

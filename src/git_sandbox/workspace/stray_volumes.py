@@ -1,0 +1,22 @@
+"""Which thin volumes are still needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from git_sandbox import paths
+from git_sandbox.cache import bases
+from git_sandbox.disk import lvm_thin
+from git_sandbox.paths import SandboxDir
+
+
+def tidy(pool: str) -> int:
+    """Remove ours that nobody needs: of bases that are gone, of directories somebody removed by hand. How many."""
+    return lvm_thin.strays(pool, _needed) if pool and not lvm_thin.trouble(pool) else 0
+
+
+def _needed() -> tuple[list[Path], list[Path]]:
+    images = [base.image for base in bases.every() if base.image.exists()]
+    places = (*paths.state_root().glob("*/*"), *paths.state_root().glob("*/.trash/*"))
+    links = [SandboxDir(each).disk for each in places]
+    return images, [each for each in links if each.is_symlink()]
