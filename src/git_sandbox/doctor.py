@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from git_sandbox import paths, process
+from git_sandbox import confine, paths, process
 from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.disk import cow
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
@@ -21,7 +21,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
-from git_sandbox.vmm import backends, firecracker, host, jail, vhost, virtiofs
+from git_sandbox.vmm import backends, firecracker, host, jail, qemu, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.vmm.machine import SSH
 from git_sandbox.workspace import filecopy
@@ -61,7 +61,7 @@ TOOLS = (
     Tool("prlimit", "util-linux", "limits for reading guest data"),
     Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
     Tool("fakeroot", "fakeroot", "builds the guest image"),
-    Tool("bwrap", "bubblewrap", "keeps the programs of a build away from this host's files", optional=True),
+    Tool("bwrap", "bubblewrap", "keeps QEMU and the programs of a build away from this host's files", optional=True),
     Tool("passt", "passt", "`--net nat`", (), optional=True),
 )
 
@@ -73,6 +73,7 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         *((kind.name, _kind(kind, wanted)) for kind in backends.KINDS),
         ("backend", lambda: _backend(wanted)),
         *((tool.program, _tool(tool)) for tool in TOOLS),
+        ("confinement", _confinement),
         (jail.PROGRAM, lambda: _jail(settings)),
         (virtiofs.PROGRAM, lambda: _virtiofsd(wanted)),
         ("transport", lambda: _transport(wanted)),
@@ -138,6 +139,17 @@ def _tool(tool: Tool) -> Callable[[], Check]:
         return Check(tool.program, Verdict.OK, _version(tool) or found)
 
     return check
+
+
+def _confinement() -> Check:
+    """Whether programs that work on a guest's data see nothing but their files."""
+    name = "confinement"
+    if not confine.available():
+        result = "QEMU runs with all of your rights: bubblewrap is not there, or may make no namespaces"
+        return Check(name, Verdict.NOTE, result, "`sudo apt-get install bubblewrap`, and let it make user namespaces")
+    if not confine.fits(qemu.binary(), confine.View()):
+        return Check(name, Verdict.NOTE, f"QEMU runs with all of your rights: it is outside of {confine.PROGRAMS}")
+    return Check(name, Verdict.OK, "QEMU sees its machine's files only")
 
 
 def _jail(settings: Settings) -> Check:

@@ -35,6 +35,7 @@ _ASKING = (
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 WATCHED_EVERY = 0.2  # seconds
 _PIECE = 64 << 10  # bytes
+_CHILD = re.compile(rb'"child-pid": (\d+)')
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
 
 
@@ -333,6 +334,7 @@ class Child:
     argv: tuple[str, ...]
     popen: subprocess.Popen[bytes] = field(repr=False)
     tidies: bool = False  # it has processes of its own, and cleans up when all of them get SIGTERM
+    report: IO[bytes] | None = None  # where bubblewrap tells which process is the program that it runs (`--info-fd`)
 
     @property
     def pid(self) -> int:
@@ -350,11 +352,16 @@ class Child:
         """Exit status, or None when it still runs after `timeout` seconds."""
         return _wait(self.popen, timeout)
 
+    def _asked(self) -> int:
+        """Who gets SIGTERM. Bubblewrap, when it has not yet told of another: then that one has not begun."""
+        told = _CHILD.search(self.report.read(_PIECE) or b"") if self.report else None
+        return int(told[1]) if told else self.pid
+
     def stop(self, grace: float = STOP_GRACE) -> int:
         """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""
         if self.popen.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGTERM) if self.tidies else self.popen.terminate()
+                os.killpg(self.pid, signal.SIGTERM) if self.tidies else os.kill(self._asked(), signal.SIGTERM)
             if self.wait(grace) is None:
                 kill_group(self.pid)
         return self.popen.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.confined import check_qemu
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, sandboxes
 
@@ -106,3 +107,11 @@ def test_what_exports_is_an_ordinary_process_that_its_user_cannot_read(ordinary:
     """It has been process 1. A filter is started by git, and git by it: the user's program looks at its ancestor."""
     seen = ordinary.sh(SPY).text.split()
     assert seen == ["Uid:", *[str(UID)] * 4, "CapEff:", "0" * 16, "refused", "refused", "refused"]
+
+
+def test_qemu_of_an_ordinary_user_sees_its_machines_files_only(ordinary: Sandboxes) -> None:
+    check_qemu(ordinary)
+
+
+def test_qemu_of_whoever_runs_the_tests_sees_its_machines_files_only(boxes: Sandboxes) -> None:
+    check_qemu(boxes)

@@ -25,6 +25,7 @@ class Shown:
     path: Path
     format: str = "raw"
     block: bool = False  # a block device of the host's
+    backing: Path | None = None  # what a qcow2 one is laid over
     lower: Path | None = None
     store: int = 0
 
@@ -35,7 +36,9 @@ def shown(directory: SandboxDir) -> Shown:
     if directory.lower.exists():
         sectors = dm_snapshot.start(directory.lower.stat().st_size) // dm_snapshot.SECTOR
         return Shown(directory.disk, lower=directory.lower, store=sectors)
-    return Shown(directory.disk, format=disk_format(directory))
+    if disk_format(directory) == "qcow2":
+        return Shown(directory.disk, format="qcow2", backing=directory.base)
+    return Shown(directory.disk)
 
 
 def disk_format(directory: SandboxDir) -> str:

@@ -252,7 +252,8 @@ def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities
     """The machine as it boots, from an initrd that `write_initrd` writes."""
     run = mode == "run"
     shown = workspace_disk.shown(box.directory)
-    disks = [Disk(ready.rootfs, readonly=True), Disk(shown.path, format=shown.format, block=shown.block)]
+    own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
+    disks = [Disk(ready.rootfs, readonly=True), own]
     disks += _mounts(box) if run else []
     cmdline: tuple[str, ...] = (*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}")
     if shown.lower is not None:  # last: the others are known by their places

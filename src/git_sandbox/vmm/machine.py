@@ -35,6 +35,7 @@ class Disk:
     readonly: bool = False
     format: str = "raw"  # raw | qcow2
     block: bool = False  # not a file, but a block device of the host's
+    backing: Path | None = None  # the raw image that a qcow2 one is laid over
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
-from git_sandbox import arguments, bounded_log, process
+from git_sandbox import arguments, bounded_log, confine, process
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.text import printable
+from git_sandbox.vmm import confined, launch, net, qemu_disks, qemu_state, vhost, virtiofs
 from git_sandbox.vmm import identity as host_identity
-from git_sandbox.vmm import launch, net, qemu_state, vhost, virtiofs
 from git_sandbox.vmm.launch import CONSOLE_LIMIT, LOG_LIMIT
 from git_sandbox.vmm.machine import (
     SSH,
@@ -82,8 +80,9 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
     ]  # fmt: skip
     for number, disk in enumerate(spec.disks):
         later = number > 0 and spec.saved is not None and spec.saved.later
-        words += ["-blockdev", _json(_nothing(number, disk) if later else _node(number, disk))]
-        words += ["-device", _device(number, disk, "nothing" if later else "disk")]
+        node = qemu_disks.nothing(number, disk) if later else qemu_disks.node(number, disk)
+        words += ["-blockdev", qemu_disks.json(node)]
+        words += ["-device", qemu_disks.device(number, disk, "nothing" if later else "disk")]
     if ports:
         words += ["-device", f"virtio-serial-pci,max_ports={len(ports) + 1}"]
     for number, channel in enumerate(ports, start=1):
@@ -101,30 +100,6 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
     if spec.saved is not None:
         words += qemu_state.words(spec.saved, spec.memory)
     return words
-
-
-def _node(number: int, disk: Disk) -> dict[str, object]:
-    """`discard`: what the guest trims leaves the host's disk, too."""
-    file = "host_device" if disk.block else "file"
-    return {
-        "driver": disk.format, "node-name": f"disk{number}", "read-only": disk.readonly, "discard": "unmap",
-        "file": {"driver": file, "filename": str(disk.path), "discard": "unmap", "read-only": disk.readonly},
-    }  # fmt: skip
-
-
-def _nothing(number: int, disk: Disk) -> dict[str, object]:
-    """What a disk is before it is there. Its guest has no driver for it yet, so nobody learns the size."""
-    return {"driver": "null-co", "node-name": f"nothing{number}", "size": 1 << 20, "read-only": disk.readonly}
-
-
-def _device(number: int, disk: Disk, node: str) -> str:
-    device = f"virtio-blk-pci,drive={node}{number},id=vd{number}"
-    return device + ("" if disk.readonly else ",werror=report,rerror=report")
-
-
-def _json(node: dict[str, object]) -> str:
-    """As JSON, because a path may hold commas."""
-    return msgspec.json.encode(node).decode()
 
 
 def _share(share: Share, descriptor: int, memory: int) -> list[str]:
@@ -179,7 +154,7 @@ class RunningQemu:
         try:
             with self.monitor() as monitor:
                 for number, disk in enumerate(disks, start=1):
-                    monitor.execute("blockdev-add", **_node(number, disk))
+                    monitor.execute("blockdev-add", **qemu_disks.handed(monitor, number, disk))
                     qemu_state.show(monitor, f"vd{number}", f"disk{number}")
         except OSError as error:
             raise MachineError("QEMU ended before it got its disks", cause=self.diagnosis() or str(error)) from error
@@ -235,8 +210,9 @@ class Qemu:
             address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
             descriptors |= {"vsock": address.descriptor} if address.cid else {}
             child = stack.enter_context(
-                process.spawn(
+                confine.spawned(
                     argv(spec, accelerator=self.accelerator, descriptors=descriptors, cid=address.cid),
+                    confined.view(spec, kvm=self.accelerator == "kvm"),
                     stdout=process.PIPE,
                     stderr=complaints,
                     pass_fds=list(descriptors.values()),

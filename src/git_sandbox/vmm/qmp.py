@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any, Self
@@ -44,9 +45,20 @@ class Qmp:
 
     def give(self, name: str, descriptor: int) -> None:
         """Hand QEMU a copy of `descriptor`, which commands may call `fd:name`. Raises like `execute`."""
-        request = {"execute": "getfd", "arguments": {"fdname": name}}
+        self._send("getfd", descriptor, {"fdname": name})
+
+    def open(self, path: Path, *, readonly: bool) -> str:
+        """Open a file for QEMU, which may not see it; by which name QEMU opens it. Raises like `execute`, OSError."""
+        descriptor = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+        try:
+            return f"/dev/fdset/{self._send('add-fd', descriptor, {})['fdset-id']}"
+        finally:
+            os.close(descriptor)
+
+    def _send(self, command: str, descriptor: int, arguments: dict[str, str]) -> Any:
+        request = {"execute": command, "arguments": arguments}
         socket.send_fds(self._socket, [msgspec.json.encode(request) + b"\n"], [descriptor])
-        self._answer("getfd")
+        return self._answer(command)
 
     def _answer(self, command: str) -> Any:
         while True:
