@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from support.examples import examples
 from support.gitrepo import GitRepo
 
 _DROPPED = (
@@ -22,9 +23,11 @@ _DROPPED = (
 
 # A developer's run tries new examples each time; CI tries the same ones, so that what is green stays green. No
 # deadlines: these tests share a busy machine.
-_CALM = (hypothesis.HealthCheck.too_slow,)
-hypothesis.settings.register_profile("developer", deadline=None, suppress_health_check=_CALM)
-hypothesis.settings.register_profile("ci", deadline=None, suppress_health_check=_CALM, derandomize=True, database=None)
+_CALM = hypothesis.settings(
+    deadline=None, suppress_health_check=(hypothesis.HealthCheck.too_slow,), max_examples=examples(100)
+)
+hypothesis.settings.register_profile("developer", _CALM)
+hypothesis.settings.register_profile("ci", _CALM, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 

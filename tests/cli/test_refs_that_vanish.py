@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from git_sandbox import notices, store
 from git_sandbox.git.repo import discover
 from git_sandbox.store import State
+from support.examples import examples
 from support.fabricated import worked
 from support.gitrepo import GitRepo
 
@@ -167,7 +168,7 @@ def test_what_another_one_replaces_is_kept_beside(cli: Cli, repo: GitRepo, tmp_p
     assert made.record.id == "one"
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_of_them(repo: GitRepo, tmp_path: Path, data: st.DataObject) -> None:
     """Some refs of some sandboxes go, packed or loose: afterwards all is as before, and said of those it was about."""

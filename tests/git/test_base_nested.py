@@ -19,6 +19,7 @@ from git_sandbox.workspace import builder, nested
 from git_sandbox.workspace.capture import capture
 from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
 from support import based
+from support.examples import examples
 from support.gitrepo import GitRepo
 
 INSIDE = ("lib", "deep/er", "ignored/clone", "lib/inner")  # absorbed; plain; plain, ignored; one in another
@@ -182,7 +183,7 @@ def act(repo: GitRepo, verb: str, place: str, *rest: str) -> None:
         return
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(_STEPS, _STEPS)
 def test_base_and_difference_are_the_whole_copy(before: list[tuple[str, ...]], after: list[tuple[str, ...]]) -> None:
     with tempfile.TemporaryDirectory() as name, based.settled_at_once():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from git_sandbox.guest.describe import describe
 from git_sandbox.sandbox.describe_diff import compare
 from support import based
+from support.examples import examples
 from support.gitrepo import GitRepo
 
 _PATHS = st.sampled_from(["a", "b", "dir", "dir/c", "dir/deep/d", "-e", "sp ace", "ignored.o", "\udcff"])
@@ -109,7 +110,7 @@ def start(path: Path) -> GitRepo:
     return repo
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(_STEP, max_size=10), st.lists(_STEP, min_size=1, max_size=10))
 def test_base_and_difference_are_the_whole_copy(
     before: list[tuple[str, tuple[str, ...]]], after: list[tuple[str, tuple[str, ...]]]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from git_sandbox.cli.main import main
 from git_sandbox.git.names import SandboxRefs, sandbox_id
 from git_sandbox.integrate import branches
+from support.examples import examples
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 
@@ -109,7 +110,7 @@ _NAMES = st.text(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(_NAMES)
 def test_the_name_it_had_inside_is_found_again(name: str) -> None:
     ref = SandboxRefs(sandbox_id("vm-1")).branch(name)

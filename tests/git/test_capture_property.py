@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from git_sandbox.git import snapshot
 from git_sandbox.git.repo import discover
 from support.captured import differences, take
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.guest import Host, export
 from support.states import KINDS, STEPS, Step, act, start
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(KINDS), STEPS)
 def test_every_reachable_state_is_the_same_in_the_copy(kind: str, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -31,7 +32,7 @@ def test_every_reachable_state_is_the_same_in_the_copy(kind: str, steps: list[St
         assert any("refused/.git/config" in text for text in captured.warnings) is bool(refused)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(KINDS), STEPS, STEPS)
 def test_everything_made_in_a_copy_comes_home(kind: str, before: list[Step], after: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -51,7 +52,7 @@ def test_everything_made_in_a_copy_comes_home(kind: str, before: list[Step], aft
             assert repo.git("rev-parse", f"{done.wip}^{{tree}}") == worktree(guest, place)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(KINDS), STEPS)
 def test_the_tree_of_a_worktree_that_nobody_touched_is_the_snapshot(kind: str, steps: list[Step]) -> None:
     """Made by the host of the source, and by the guest of its copy."""

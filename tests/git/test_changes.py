@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.guest import changes, indexfile, sorting, start, walk
 from support import states
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.guest import export
 from support.sessions import CHANGES, READS, Step, act, clean, differing, world
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(steps=st.lists(CHANGES, min_size=1, max_size=4), share=st.booleans())
 @example(steps=[("same size and time", "w/same")], share=False)
 @example(steps=[("append", "w/README")], share=False)
@@ -50,7 +51,7 @@ def test_no_difference_is_ever_missed(steps: list[Step], share: bool) -> None:
             assert made.inspect().state == "changed", "the search itself hid it"
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(steps=st.lists(READS, max_size=6), share=st.booleans())
 def test_who_only_looks_changes_nothing(steps: list[Step], share: bool) -> None:
     with tempfile.TemporaryDirectory() as place, world(Path(place), share=share) as made:
@@ -163,7 +164,7 @@ def test_what_cannot_be_read_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @given(STEPS, st.integers(0, 3))
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 def test_an_index_is_the_same_exactly_when_git_says_so(steps: list[states.Step], at: int) -> None:
     """Of any repository, in every version of the format, after any command."""
     with tempfile.TemporaryDirectory() as place:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.protocol.manifest import GuestHead, GuestRef, StashEntry
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.guest import Host
 from support.hostile import says
@@ -102,7 +103,7 @@ def chain(*kinds: str) -> History:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories(), st.data())
 @example(chain("sound", "harmful", "sound"), None)
 @example(chain("malformed", "sound"), None)

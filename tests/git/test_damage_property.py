@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.guest import Host, export
 
@@ -40,7 +41,7 @@ def history(place: Path) -> tuple[GitRepo, GitRepo]:
     return repo, guest
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(harmed=st.dictionaries(st.integers(0, 40), HARM, min_size=1, max_size=3))
 def test_damaged_objects_cost_the_refs_that_need_them(
     tmp_path_factory: pytest.TempPathFactory, harmed: dict[int, str]
@@ -70,7 +71,7 @@ def test_damaged_objects_cost_the_refs_that_need_them(
     assert repo.git("show", "refs/sandbox-wip/vm-1:new") == "n"
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     harmed=st.dictionaries(
         st.sampled_from(["heads/b0", "heads/b1", "heads/b3", "tags/t0", "tags/t2", "heads/main"]), HARM, max_size=4

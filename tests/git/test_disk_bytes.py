@@ -26,6 +26,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.paths import SandboxDir
 from git_sandbox.workspace import base_content, builder, stat_scan
 from git_sandbox.workspace.survey import CapturePolicy
+from support.examples import examples
 from support.gitrepo import GitRepo
 
 FORMATS = ("raw", "qcow2")
@@ -198,7 +199,7 @@ def hidden(repo: GitRepo, before: dict[bytes, str], shown: bytes) -> list[str]:
     return marks + [name for content, name in before.items() if content in shown and name not in names]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(STEPS, max_size=5),
     st.lists(STEPS, min_size=1, max_size=4),

@@ -25,6 +25,7 @@ from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import identity
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Repository, discover
+from support.examples import examples
 from support.gitrepo import GitRepo
 
 NAMES = ("a", "b", "c")
@@ -170,7 +171,9 @@ def test_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(Histories, settings=settings(max_examples=15, stateful_step_count=12, deadline=None))
+    run_state_machine_as_test(
+        Histories, settings=settings(max_examples=examples(15), stateful_step_count=12, deadline=None)
+    )
 
 
 def test_another_repository_at_the_same_path_sees_nothing(repo: GitRepo, tmp_path: Path) -> None:

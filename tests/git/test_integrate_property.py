@@ -14,6 +14,7 @@ from git_sandbox.errors import IntegrateError
 from git_sandbox.integrate.modes import Mode
 from git_sandbox.integrate.plan import plan
 from git_sandbox.integrate.undo import undo
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, Trip, everything, files
 
@@ -66,7 +67,7 @@ def start(place: Path, before: list[tuple[str, str, str]]) -> Trip:
     return Trip.spawn(host)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     before=EDITS,
     inside=EDITS,

@@ -21,6 +21,7 @@ from git_sandbox.guest.repository import Repo
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import Manifest
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, content, export, exporter, tree_of
 
@@ -250,7 +251,7 @@ NAMES = st.sampled_from(
 DAMAGE = st.sampled_from(["", "index", "HEAD", "config", "packed-refs", "refs/heads/main", "logs/HEAD", "info/exclude"])
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.dictionaries(NAMES, st.binary(max_size=12), max_size=5),
     edits=st.dictionaries(NAMES, st.one_of(st.none(), st.binary(max_size=12)), max_size=5),

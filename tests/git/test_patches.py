@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.errors import IntegrateError
 from git_sandbox.integrate.patches import harmless_message, patches
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.sandboxed import Trip
 
@@ -31,7 +32,7 @@ def applied(repo: GitRepo, target: Path, files: tuple[str, ...], *options: str) 
     repo.git(*options, "am", "-q", "--keep-cr", *(os.fspath(target / name) for name in files))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(commits=st.lists(st.tuples(MESSAGES, CONTENTS), min_size=1, max_size=3), scissors=st.booleans())
 @example(commits=[(f"Fix\n\n---\n{HIDDEN}", "1\n")], scissors=False)
 @example(commits=[(f"Fix\n\nFrom a Mon Sep 17 00:00:00 2001\nSubject: x\n\n{HIDDEN}", "cr\r\n")], scissors=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.integrate import content, obeyed
 from git_sandbox.integrate.plan import plan
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.sandboxed import Trip
 
@@ -183,7 +184,7 @@ HOOK = "pre-commit"
 SCRIPT = '#!/bin/sh\nreadlink -f "$0" >>"$RAN"\n'
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     configured=st.sampled_from(["", *DIRECTORIES, "link", "link/git", "./lib/../hooks"]),
     how=st.sampled_from(["config", "include", "absolute", "onbranch"]),

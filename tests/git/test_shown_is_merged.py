@@ -16,6 +16,7 @@ from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.review import diff_argv
+from support.examples import examples
 from support.fabricated import worked
 from support.gitrepo import GitRepo
 from support.sandboxed import ID, Trip
@@ -35,7 +36,7 @@ def change(repo: GitRepo, files: dict[str, str | None], message: str) -> None:
     repo.git("commit", "-q", "--allow-empty", "-m", message)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(start=FILES, inside=STEPS, outside=STEPS | st.just([]), mode=st.sampled_from(list(Mode)))
 def test_the_shown_patch_gives_the_merged_tree(
     start: dict[str, str | None], inside: list[dict[str, str | None]], outside: list[dict[str, str | None]], mode: Mode

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.guest import stage
+from support.examples import examples
 from support.gitrepo import GitRepo
 from support.sandboxed import capture
 
@@ -177,7 +178,7 @@ def test_names_that_differ_in_case_only(repo: GitRepo) -> None:
 NAMES = st.sampled_from(["a.bin", "b.rc", "c", "d/e", "d/f.bin", "-x", "new\nline", "new\nline.rc", "sp ace.bin"])
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     files=st.dictionaries(NAMES, st.sampled_from([b"", b"x\n", b"\xff\xfex\0", b"no bom\n"]), max_size=6),
     tracked=st.sets(NAMES),

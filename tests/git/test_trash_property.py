@@ -26,6 +26,7 @@ from git_sandbox.sandbox import trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
+from support.examples import examples
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 
@@ -234,4 +235,4 @@ class Trash(RuleBasedStateMachine):
 TestTrash = Trash.TestCase
 # Each step is a handful of git processes: shrinking a failure would take longer than a test may.
 _PHASES = [hypothesis.Phase.explicit, hypothesis.Phase.reuse, hypothesis.Phase.generate]
-TestTrash.settings = hypothesis.settings(max_examples=8, stateful_step_count=14, phases=_PHASES)
+TestTrash.settings = hypothesis.settings(max_examples=examples(8), stateful_step_count=14, phases=_PHASES)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.git import configtext
 from git_sandbox.git.configtext import Pair
+from support.examples import examples
 
 # Anything a file can hold: odd Unicode, controls, and bytes that are no UTF-8 (as surrogate escapes).
 _CHARACTERS = st.one_of(
@@ -43,7 +44,7 @@ def read_back(text: str) -> list[Pair]:
     return configtext.parse(listed.stdout)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.lists(st.tuples(_KEYS, _VALUES), max_size=8))
 @example([("a.b", "x\r\n"), ("a.b", "\r"), ("a..b", ""), ('a.B\\".b', None), ("a.b", " x "), ("a.b", "x ; y # z")])
 @example([("alias.x", 'f() { echo "a\\n"; }; f'), ("a.b.c.d", "line\nline\n"), ("core.bare", None)])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from git_sandbox.errors import UsageError
 from git_sandbox.git.names import MAX_REF_COMPONENT, SandboxRefs, encode_ref_path, oid, sandbox_id
 from git_sandbox.text import printable
+from support.examples import examples
 
 COMPONENT = st.one_of(
     st.binary(min_size=0, max_size=20),
@@ -30,7 +31,7 @@ def test_encoding_is_injective(name: bytes) -> None:
     assert decoded(encode_ref_path(name)) == name
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(st.lists(NAMES, min_size=1, max_size=40))
 def test_git_accepts_every_encoded_name(names: list[bytes]) -> None:
     refs = [f"refs/sandbox-heads/vm-1/{encode_ref_path(name)}" for name in names]

@@ -25,6 +25,7 @@ from git_sandbox.errors import HostResourceError
 from git_sandbox.git.repo import discover
 from git_sandbox.session import Keys
 from git_sandbox.vmm.machine import Attachment
+from support.examples import examples
 from support.fabricated import worked
 from support.gitrepo import GitRepo
 from support.placetable import OTHER, as_other, check, rows
@@ -194,7 +195,7 @@ def test_runtime_directory_of_another_place_is_not_used(shared: Path, monkeypatc
 
 
 @root_only
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     modes=st.lists(st.sampled_from([0o700, 0o711, 0o755, 0o770, 0o777, 0o1777, 0o1755]), min_size=1, max_size=3),
     owners=st.lists(st.sampled_from([0, OTHER]), min_size=3, max_size=3),

@@ -26,6 +26,7 @@ from git_sandbox.projectfile import Consent
 from git_sandbox.record import load
 from git_sandbox.sandbox import provision, reach
 from git_sandbox.trash import expiry, note
+from support.examples import examples
 
 
 def consent(root: Path) -> Consent:
@@ -191,7 +192,7 @@ line = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(line, max_size=12))
 def test_no_more_is_looked_at_than_the_bound_says(lines: list[str]) -> None:
     data = "\n".join(lines).encode()

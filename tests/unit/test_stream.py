@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from git_sandbox.errors import CollectError
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
+from support.examples import examples
 
 OK = b'{"ok": true}'
 QUICK = StreamLimits(stale=100_000, header=1000, chunk=1000, total=5000, pieces=20, idle=0.3, overall=2.0)
@@ -235,7 +236,7 @@ def test_a_guest_that_is_gone() -> None:
         stream.request(ours, "export", limits=QUICK)
 
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def only_refuses(make: Callable[[str], bytes]) -> None:

@@ -55,6 +55,7 @@ def test_machine_that_ends_from_inside_is_rescued(boxes: Sandboxes, end: str) ->
     assert boxes.listed()["vm-1"]["state"] == "stopped"
 
 
+@pytest.mark.smoke
 @pytest.mark.contract
 @pytest.mark.transports
 def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> None:

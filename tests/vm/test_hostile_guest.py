@@ -88,6 +88,7 @@ printf y > "wip${esc}[31m"
 """
 
 
+@pytest.mark.smoke
 @pytest.mark.contract
 @pytest.mark.transports
 def test_traps_in_the_repository_and_names_that_command_the_terminal(boxes: Sandboxes, marker: Path) -> None:

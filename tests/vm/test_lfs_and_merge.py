@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from support.vm import Sandboxes
 
 INSIDE = """
@@ -17,6 +19,7 @@ head -c 5000 /dev/zero > dirty.bin
 """
 
 
+@pytest.mark.smoke
 def test_content_branches_and_a_merge_in_progress_come_home(boxes: Sandboxes) -> None:
     repo = boxes.repo
     repo.git("lfs", "install", "--local")

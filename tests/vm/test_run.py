@@ -56,6 +56,7 @@ def expected_user() -> list[str]:
     return [pwd.getpwuid(os.getuid()).pw_name, str(os.getuid()), str(os.getgid())]
 
 
+@pytest.mark.smoke
 def test_json_envelope_carries_what_came_home(boxes: Sandboxes) -> None:
     done = boxes.sh("echo from-guest; git commit -q --allow-empty -m inside; echo dirty > new", "--json")
     found = done.envelope

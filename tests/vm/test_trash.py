@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.vm import Sandboxes
 
 
+@pytest.mark.smoke
 def test_unchanged_dropped_pruned_by_git_and_restored(boxes: Sandboxes) -> None:
     done = boxes.ok("run", "--memory", "512M", "--", "true")
     assert "No changes in sandbox vm-1. It is in the trash until " in done.said
