@@ -73,6 +73,12 @@ class CollectError(SandboxError):
     kind = "collect"
 
 
+class DamagedError(CollectError):
+    """Objects of a guest's cannot be read, as it or their content says. The conversation is at its end, and asked again
+    the guest can leave out what needs them.
+    """
+
+
 class IntegrateError(SandboxError):
     exit_code = 16
     kind = "integrate"

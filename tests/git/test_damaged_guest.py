@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
 from git_sandbox.guest import damage
 from git_sandbox.guest.repository import Repo
+from git_sandbox.protocol import manifest, stream
 from support.gitrepo import GitRepo
-from support.guest import Host, export
+from support.guest import LIMITS, Host, export
+from support.nested import Journey, served
 
 
 @pytest.fixture
@@ -146,3 +149,67 @@ def test_of_many_refs_few_are_damaged(host: Host, guest: GitRepo) -> None:
     done = host.bring_home(guest)
     assert done.branches.keys() == {"main", *(f"b{number}" for number in range(20) if number not in damage_of)}
     assert {each.name for each in done.set_aside} == {f"refs/heads/b{number}" for number in damage_of}
+
+
+def rot(guest: GitRepo, name: str) -> None:
+    """Spoil the content of an object where it is in its pack."""
+    pack = next((guest.path / ".git/objects/pack").glob("*.pack"))
+    rows = [row.split() for row in guest.git("verify-pack", "-v", str(pack.with_suffix(".idx"))).splitlines()]
+    size, at = next((int(row[3]), int(row[4])) for row in rows if row[0] == name)
+    pack.chmod(0o600)
+    with pack.open("r+b") as out:
+        out.seek(at + size // 2)
+        out.write(bytes(size // 4))
+
+
+def branches(guest: GitRepo) -> str:
+    """Commits that the host has not got, in one pack; a blob of the branch `bad` that cannot be read."""
+    for name in ("one", "two", "bad"):
+        guest.git("switch", "-q", "-c", name, "main")
+        guest.commit(name, {name: random.Random(name).randbytes(200_000).hex()})
+    guest.git("switch", "-q", "one")
+    guest.git("repack", "-adq")
+    bad = guest.git("rev-parse", "bad:bad")
+    rot(guest, bad)
+    return bad
+
+
+def test_of_a_pack_that_is_damaged_the_sound_part_comes_when_asked_again(repo: GitRepo, tmp_path: Path) -> None:
+    """git copies out of a pack without a look at it, so the host finds out: after the list of refs has come."""
+    trip = Journey.begin(repo, tmp_path)
+    bad = branches(trip.guest)
+    trip.guest.write("one", "uncommitted\n")
+    done = trip.home()
+    assert done.collected.branches.keys() == {"bad", "one", "two"}
+    assert [each.name for each in done.collected.set_aside] == ["refs/heads/bad"]
+    assert done.partly
+    assert any("is damaged" in text for text in done.collected.warnings)
+    assert repo.refs()["refs/sandbox-heads/vm-1/bad"] == repo.git("rev-parse", "main"), "as its reflog has it"
+    repo.git("fsck", "--strict", "--no-dangling")
+    assert repo.git("show", "refs/sandbox-wip/vm-1:one") == "uncommitted"
+    assert repo.run("cat-file", "-e", bad).returncode != 0
+
+
+def test_a_damaged_pack_of_a_repository_inside_holds_up_nothing(repo: GitRepo, tmp_path: Path) -> None:
+    GitRepo.create(repo.path / "inner").commit("first", {"a": "1\n"})
+    trip = Journey.begin(repo, tmp_path)
+    branches(trip.inside("inner"))
+    trip.guest.commit("outer", {"b": "1\n"})
+    done = trip.home()
+    assert done.collected.head == trip.guest.git("rev-parse", "HEAD")
+    (inner,) = done.nested.homes
+    assert inner.collected.branches.keys() == {"bad", "one", "two"}
+    assert [each.name for each in inner.collected.set_aside] == ["refs/heads/bad"]
+    assert not done.nested.missing
+
+
+def test_who_asks_with_care_gets_only_what_is_sound(guest: GitRepo) -> None:
+    start = guest.git("rev-parse", "HEAD")
+    branches(guest)
+    with served(guest.path) as sock:
+        for known in ([], [start]):
+            reply = stream.request(sock, "export", known=known, extra={"careful": True}, limits=LIMITS)
+            told = manifest.parse(reply.header, object_format="sha1")
+            assert {ref.name for ref in told.refs} >= {"refs/heads/one", "refs/heads/two"}
+            assert [each.name for each in told.set_aside] == ["refs/heads/bad"]
+            assert b"".join(reply.chunks).startswith(b"PACK")

@@ -11,13 +11,14 @@ import fcntl
 import itertools
 import shutil
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, process
 from git_sandbox.collect.litter import sweep
-from git_sandbox.errors import CollectError, HostResourceError
+from git_sandbox.errors import CollectError, DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName
@@ -27,6 +28,7 @@ from git_sandbox.text import printable
 _PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
 _PACK_VERSIONS = (2, 3)
 _IDX_NAMES = 8 + 256 * 4  # where the sorted object names begin in a version 2 index (gitformat-pack(5))
+_TOO_LARGE = "exceeds maximum allowed size"  # as index-pack says it
 _THREADS = 2  # each may hold a few objects of `alloc` bytes
 _LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
 _IGNORE_CASE = b"core.ignorecase"
@@ -102,17 +104,27 @@ class Quarantine:
         return done.stdout
 
     def take(self, pack: Iterable[bytes]) -> None:
-        """Read `pack` to its end and unpack it. An empty one is fine: nothing is new."""
+        """Read `pack` to its end and unpack it. An empty one is fine: nothing is new.
+
+        Raises DamagedError, at the end of `pack`, where git cannot read what is in it; CollectError.
+        """
         chunks = (chunk for chunk in pack if chunk)
         begin = _beginning(chunks, self.limits.objects)
         if not begin:
             return
         # Neither links nor content are checked here: the first thing that is wrong would end it. See `examine`.
         size = f"--max-input-size={self.limits.pack}"
-        self.run(
-            "index-pack", "--stdin", "--fix-thin", size, f"--threads={_THREADS}",
-            feed=itertools.chain([begin], chunks),
-        )  # fmt: skip
+        words = ("index-pack", "--stdin", "--fix-thin", size, f"--threads={_THREADS}")
+        until = time.monotonic() + self.limits.time
+        try:
+            self.run(*words, feed=itertools.chain([begin], chunks))
+        except CollectError as error:
+            for _ in chunks:  # to its end: what is asked next comes behind it
+                if time.monotonic() > until:
+                    raise
+            if _TOO_LARGE in error.cause or time.monotonic() > until:
+                raise
+            raise DamagedError(error.message, cause=error.cause, hint=error.hint) from error
         if (
             next(chunks, None) is not None
         ):  # git stops reading at the end of the pack; the guest's last word comes later

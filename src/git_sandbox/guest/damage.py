@@ -14,6 +14,8 @@ from git_sandbox.guest.repository import Repo, object_store
 CHUNK = 1 << 20
 AWAY = ".damaged"  # behind the name of a loose object that git must not take for one
 OID = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
+# As fsck says.
+PACKED = re.compile(rb"cannot unpack ([0-9a-f]{40,64}) from |packed ([0-9a-f]{40,64}) from .* is corrupt")
 PLACE = re.compile("[0-9a-f]+")
 
 
@@ -51,6 +53,17 @@ def sound(path: Path, object_format: str) -> bool:
         except (OSError, zlib.error):
             return False
     return inflate.eof and digest.hexdigest() == path.parent.name + path.name
+
+
+def packs(repo: Repo) -> None:
+    """Note the objects in packs that cannot be read. `verify-pack` would end at the first, so it is `fsck`, which reads
+    everything: only where something was found damaged.
+    """
+    done = repo.ask("fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress")
+    found = {os.fsdecode(name) for pair in PACKED.findall(done.stderr) for name in pair if name}
+    if found - repo.bad:
+        repo.warn(f"a pack is damaged: {len(found)} objects cannot be read: {', '.join(sorted(found)[:10])}")
+    repo.bad |= found
 
 
 def learn(repo: Repo, complaint: str) -> bool:

@@ -11,6 +11,7 @@ the start (null: it is not known which), are process 1's (`changes.py`) and in a
 "start": the branches, tags and notes that went in (name to object); then only what differs from them is listed, and
 "removed" in the manifest names those that are gone. Process 1 adds it to the host's request.
 With "git_dir" and "path" as the manifest's "nested" names them, that repository is meant instead of REPO itself.
+With "careful": true every pack is looked at first: an earlier reply ended in the middle of its own.
 With "op": "lfs" and "objects": [{"oid": "<sha256>", "size": <bytes>}, ...] the pieces are not a pack but the content of
 those of these Git LFS objects that are here, one after the other; the header lists them in the same form.
 
@@ -75,6 +76,7 @@ class Asked:
     object_format: str = ""
     known: tuple[str, ...] = ()
     start: dict[str, str] | None = None
+    careful: bool = False  # the pack of an earlier reply ended in the middle
 
 
 def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
@@ -154,7 +156,14 @@ def parse(line: bytes) -> tuple[str, str, Asked]:
         raise ExportError("the request has no nonce")
     place = (str(request["git_dir"]), request.get("path")) if "git_dir" in request else None
     sound_names = tuple(oid for oid in known if re.fullmatch(r"[0-9a-f]{40,64}", oid))
-    return request["op"], nonce, Asked(place, str(request.get("object_format", "")), sound_names, request.get("start"))
+    asked = Asked(
+        place,
+        str(request.get("object_format", "")),
+        sound_names,
+        request.get("start"),
+        bool(request.get("careful")),
+    )
+    return request["op"], nonce, asked
 
 
 def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
@@ -216,13 +225,17 @@ def prepared(
 
     First as if nothing were damaged. The packer finds out: it goes through all objects anyway. When it fails, or in
     a rescue machine, which has time, every loose object and every ref is looked at by itself, and what the packer names
-    then counts as damaged, too.
+    then counts as damaged, too. What can only be found out while the pack is sent ends the reply: the host asks again,
+    and then every pack is looked at (`careful`).
     """
     said, lost = list(repo.warnings), dict(repo.set_aside)
-    for attempt in range(1 if large.careful() else 0, ATTEMPTS):
+    for attempt in range(1 if large.careful() or what.careful else 0, ATTEMPTS):
         known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(said), dict(lost), {}
         if attempt == 1:
             repo.mended |= bool(damage.move_away(repo))
+            if what.careful:
+                damage.packs(repo)
+                said += repo.warnings[len(said) :]
         manifest = survey(repo, scratch, known, inner=what.place is not None, careful=attempt > 0)
         wanted = tips(manifest)
         if set(wanted) <= set(known):

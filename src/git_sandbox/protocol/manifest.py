@@ -158,6 +158,11 @@ class Manifest:
         same = (GuestRef(name, oid) for name, oid in start.items() if name not in changed)
         return replace(self, refs=(*self.refs, *same), removed=None)
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the guest has proved that nothing changed."""
+        return self.changes is not None and self.changes.state == "unchanged"
+
     def without_operation(self) -> Manifest:
         """The same without what is in progress."""
         refs = tuple(ref for ref in self.refs if not ref.name.startswith("refs/operation/"))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from git_sandbox.errors import CollectError
+from git_sandbox.errors import CollectError, DamagedError
 from git_sandbox.text import one_line
 
 _READ = 256 << 10  # bytes asked for at once
@@ -227,4 +227,4 @@ def _check_trailer(wire: _Wire) -> None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _broken("the end of the reply is malformed") from None
     if not trailer.ok:
-        raise CollectError("the guest reports a failure", cause=one_line(trailer.error))
+        raise DamagedError("the guest reports a failure", cause=one_line(trailer.error))

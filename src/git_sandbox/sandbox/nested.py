@@ -18,7 +18,7 @@ from pathlib import Path
 
 from git_sandbox import notices
 from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, SandboxError
+from git_sandbox.errors import CollectError, DamagedError, SandboxError
 from git_sandbox.git import anchor, gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
@@ -109,7 +109,10 @@ def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[
             continue
         try:
             at_home = host_repository(box.repo, box.refs, record, known) if known else None
-            home = _collected(box, channel, each, (known, at_home), budget)
+            try:
+                home = _collected(box, channel, each, (known, at_home), budget)
+            except DamagedError:  # found out while it was sent: once more, for what is sound
+                home = _collected(box, channel, each, (known, at_home), budget, careful=True)
         except SandboxError as error:
             if known and known.broken:  # as it was when it went in
                 continue
@@ -134,6 +137,8 @@ def _collected(
     told: GuestNested,
     host: tuple[NestedRecord | None, Repository | None],
     budget: _Budget,
+    *,
+    careful: bool = False,
 ) -> NestedHome | None:
     """`host`: what went in, and the repository it came from, as far as these are known."""
     known, at_home = host
@@ -141,7 +146,8 @@ def _collected(
     repo = at_home or (_bare(place) if place.is_dir() else None)
     have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
     extra = {"git_dir": told.git_dir, "path": told.path}
-    reply = stream.request(channel, "export", known=have, extra=extra, limits=budget.limits())
+    asked = {**extra, "careful": careful}
+    reply = stream.request(channel, "export", known=have, extra=asked, limits=budget.limits())
     chunks = budget.counted(reply.chunks)
     found = _parsed(reply.header, repo)
     if known:

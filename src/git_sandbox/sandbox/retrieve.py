@@ -15,7 +15,7 @@ import msgspec
 
 from git_sandbox import files, locks, store
 from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
+from git_sandbox.errors import CollectError, DamagedError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
@@ -209,26 +209,27 @@ def _import(
     progress("Collecting commits and uncommitted work")
     known = [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
     extra = {"object_format": record.object_format, "end": end, "time": time.time()}
-    reply = stream.request(channel, "export", known=known, extra=extra, alive=alive, limits=limits)
-    told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
-    unchanged = told.changes is not None and told.changes.state == "unchanged"
-    if unchanged:  # what is in progress is in progress here as well
-        told = told.without_operation()
-    took = collect(
-        box.repo,
-        box.refs,
-        _without_what_went_in(told, record),
-        reply.chunks,
-        quarantine=box.directory.quarantine,
-        given=record.refs,
-    )
+
+    def taken(**more: object) -> tuple[Manifest, Collected]:
+        reply = stream.request(channel, "export", known=known, extra=extra | more, alive=alive, limits=limits)
+        told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
+        if told.unchanged:  # what is in progress is in progress here as well
+            told = told.without_operation()
+        new, place = _without_what_went_in(told, record), box.directory.quarantine
+        return told, collect(box.repo, box.refs, new, reply.chunks, quarantine=place, given=record.refs)
+
+    try:
+        told, took = taken()
+    except DamagedError as error:
+        progress(f"Asking again for what is sound: {error.cause}")
+        told, took = taken(careful=True)
     box.remember()
     content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
     if any(each.borrowed for each in inner.homes):
         box.remember(nested.noted(box, record))
     changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
-    changed |= not unchanged
+    changed |= not told.unchanged
     changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, told.away)
