@@ -33,6 +33,7 @@ class NestedRecord(msgspec.Struct, frozen=True):
     stash: tuple[str, ...] = ()
     snapshot: str | None = None  # trees of worktree and index where these differ from `base`
     index_tree: str | None = None
+    apart: tuple[str, ...] = ()  # large files in no tree (`git/large.py`), relative to `path`
     broken: str = ""  # why git could not use it when it went in
 
 

@@ -15,6 +15,7 @@ from git_sandbox.errors import IntegrateError
 from git_sandbox.git import large
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
+from git_sandbox.guest import changes
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
@@ -29,6 +30,7 @@ from git_sandbox.workspace.survey import CapturePolicy
 from support.captured import take
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, UNCHANGED, exporter
+from support.nested import served
 from support.sandboxed import Trip, capture
 
 MIB = 1 << 20
@@ -201,3 +203,54 @@ def test_the_guest_leaves_out_what_nobody_touched(messy: GitRepo, tmp_path: Path
         names = guest.git("ls-tree", "-r", "--name-only", str(found.worktree_tree)).splitlines()
         assert "data.bin" in names
         assert (set(apart) <= set(names)) is (touched is None)
+
+
+def changed_config(apart: list[str]) -> dict[str, object]:
+    return {"apart": apart}
+
+
+@pytest.mark.parametrize("submodule", [False, True], ids=["clone", "submodule"])
+def test_a_large_file_in_a_repository_inside_comes_home_only_when_it_is_touched(
+    repo: GitRepo, tmp_path: Path, submodule: bool
+) -> None:
+    """Neither is it read when it goes in. What process 1 knows of the outer worktree is told of the inner one's."""
+    other = GitRepo.create(tmp_path / "other")
+    other.commit("first", {"a": "1\n"})
+    if submodule:
+        repo.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other.path), "inner")
+        repo.commit("submodule", {})
+    else:
+        repo.git("clone", "-q", str(other.path), "inner")
+    repo.write("inner/data.bin", os.urandom(2 * MIB))
+    repo.write("inner/new", "n\n")
+    copy, captured = take(repo, tmp_path / "copy")
+    (record,) = nested.record(copy.path, captured.git_dirs)
+    assert (record.apart, nested.apart([record])) == (("data.bin",), ("inner/data.bin",))
+    place, inner = {"git_dir": record.git_dir, "path": record.path}, GitRepo(copy.path / "inner")
+    before = size_of(copy.path)
+    for touched, names in (
+        ([], ["a", "new"]),
+        (["inner/new", "innermost"], ["a", "new"]),
+        (["inner/data.bin"], ["a", "data.bin", "new"]),
+        (None, ["a", "data.bin", "new"]),
+    ):
+        line = json.dumps({"op": "export", "nonce": "0", **place}).encode() + b"\n"
+        config = changed_config(["data.bin", "inner/data.bin", "innermost"])
+        asked = json.loads(changes.added_inside(line, "inner", config, lambda: {"touched": touched}))  # noqa: B023
+        extra = {key: value for key, value in asked.items() if key not in ("op", "nonce")}
+        with served(copy.path) as sock:
+            reply = stream.request(sock, "export", extra=extra, limits=LIMITS)
+            found = manifest.parse(reply.header, object_format="sha1")
+            sent = sum(map(len, reply.chunks))
+        assert inner.git("ls-tree", "-r", "--name-only", str(found.worktree_tree)).splitlines() == names
+        assert (found.worktree_tree == record.snapshot, sent > MIB) == (len(names) == 2, len(names) == 3)
+        if touched == []:
+            assert size_of(copy.path) - before < MIB
+
+
+def test_without_large_files_inside_nobody_looks() -> None:
+    def look() -> dict[str, object]:
+        raise AssertionError
+
+    line, config = b'{"op": "export"}\n', changed_config(["inner2/x", "y"])
+    assert changes.added_inside(line, "inner", config, look) == line

@@ -65,6 +65,25 @@ def added(line: bytes, config: Config) -> bytes:
     return line.rstrip().removesuffix(b"}") + b", " + told[1:].encode() + b"\n"
 
 
+def added_inside(line: bytes, checkout: str, config: Config, look: Callable[[], dict[str, Any]] | None = None) -> bytes:
+    """The same for a repository inside, checked out at `checkout`: which of its large files nobody touched.
+
+    That takes a look at all files, so only where there are any. `look`: see `inspect`.
+    """
+    apart = _below(checkout, config.get("apart", []))
+    if not apart:
+        return line
+    touched = in_a_fork(look or (lambda: inspect(config).told()))["touched"]
+    told = {"apart": apart, "touched": None if touched is None else _below(checkout, touched)}
+    return line.rstrip().removesuffix(b"}") + b", " + json.dumps(told)[1:].encode() + b"\n"
+
+
+def _below(checkout: str, paths: object) -> list[str]:
+    start = f"{checkout}/"
+    every = paths if isinstance(paths, list) else []
+    return [path.removeprefix(start) for path in map(str, every) if path.startswith(start)]
+
+
 def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `task` returns; it mounts, and whatever goes wrong in it means that nothing is known."""
     answer = os.memfd_create("changes")

@@ -149,7 +149,11 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     request = os.memfd_create("request")
     asked = json.loads(line)
     whole = asked["op"] == "export" and "git_dir" not in asked
-    write_all(request, changes.added(with_start(line), config) if whole else line)
+    if whole:
+        line = changes.added(with_start(line), config)
+    elif asked["op"] == "export" and asked.get("path"):
+        line = changes.added_inside(line, str(asked["path"]), config)
+    write_all(request, line)
     os.lseek(request, 0, os.SEEK_SET)
     reading, writing = os.pipe()
     uid, gid = int(str(user["uid"])), int(str(user["gid"]))

@@ -116,9 +116,8 @@ def prepare(
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         session.make_keys(box.directory.keys, box.id)
-        configure(
-            box, record, settings, extras, WentIn(made.snapshot.apart + made.worktrees.apart, made.worktrees.states)
-        )
+        apart = (*made.snapshot.apart, *made.worktrees.apart, *nested.apart(made.nested))
+        configure(box, record, settings, extras, WentIn(apart, made.worktrees.states))
         box.save(record)
     except BaseException:
         store.delete(box, name_too=False)

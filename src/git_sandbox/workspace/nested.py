@@ -34,6 +34,11 @@ def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tup
     return tuple(_recorded_or_broken(copy, each, whole=whole) for each in inner)
 
 
+def apart(records: Iterable[NestedRecord]) -> tuple[str, ...]:
+    """Large files that are in no tree of a repository inside, by their paths in the outer worktree."""
+    return tuple(f"{each.path}/{path}" for each in records for path in each.apart)
+
+
 def broken(records: Iterable[NestedRecord]) -> tuple[str, ...]:
     """One line for each repository inside that git cannot use, safe to show."""
     return tuple(
@@ -111,7 +116,8 @@ def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
     head = [git.try_run(*words) for words in _HEAD]
     symref, base = (done.text.strip() if done.returncode == 0 else "" for done in head)
     clean = checkout is None or _clean(git)
-    taken = None if clean or checkout is None else _worktree(git, place, copied=whole, choose=stage.nothing)
+    choose = large.chooser(checkout, changed=True) if checkout is not None else stage.nothing
+    taken = None if clean or checkout is None else _worktree(git, place, copied=whole, choose=choose)
     return NestedRecord(
         git_dir=git_dir.target,
         path=git_dir.checkout,
@@ -123,6 +129,7 @@ def _recorded(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:
         stash=tuple(git.try_run("rev-list", "-g", "refs/stash").text.split()),
         snapshot=taken.tree if taken else None,
         index_tree=taken.index_tree if taken else None,
+        apart=taken.apart if taken else (),
     )
 
 
