@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from git_sandbox.guest.repair import repair
+from git_sandbox.guest.repair import repair, repair_all
 from support.gitrepo import GitRepo
 
 
@@ -70,3 +71,74 @@ def test_a_sound_repository_is_left_alone(guest: GitRepo) -> None:
     before = {path: path.stat().st_mtime_ns for path in (guest.path / ".git").rglob("*")}
     assert repair(str(guest.path), guest.path / ".git") == []
     assert {path: path.stat().st_mtime_ns for path in (guest.path / ".git").rglob("*")} == before
+
+
+@pytest.fixture
+def outer(repo: GitRepo, tmp_path: Path) -> GitRepo:
+    """A clone inside, an ignored one, and an absorbed submodule with one of its own in it."""
+
+    def made(name: str) -> GitRepo:
+        found = GitRepo.create(tmp_path / name)
+        found.commit("inside", {"a": "1\n"})
+        found.git("branch", "other")
+        return found
+
+    add = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")
+    middle = made("middle")
+    middle.git(*add, str(made("deep").path), "deep")
+    middle.commit("more", {})
+    repo.git(*add, str(middle.path), "sub")
+    repo.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init", "--recursive")
+    repo.commit("all", {".gitignore": "ignored/\n"})
+    for name in ("clone", "ignored/clone"):
+        repo.git("clone", "-q", str(made(name.replace("/", "-") + "-origin").path), name)
+    return repo
+
+
+INNER = {
+    "clone": "clone/.git",
+    "ignored/clone": "ignored/clone/.git",
+    "sub": ".git/modules/sub",
+    "sub/deep": ".git/modules/sub/modules/deep",
+}
+
+
+@pytest.mark.parametrize("harm", [zeros, emptied], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", ["index", "HEAD", "config", "refs/heads/main"])
+def test_git_works_again_in_every_repository_inside(outer: GitRepo, name: str, harm: Callable[[Path], None]) -> None:
+    tips = {where: GitRepo(outer.path / where).git("rev-parse", "HEAD") for where in INNER}
+    for git_dir in INNER.values():
+        (outer.path / git_dir / "index.lock").write_bytes(b"")
+        if (path := outer.path / git_dir / name).exists():
+            harm(path)
+    notes = repair_all(str(outer.path))
+    for where in INNER:
+        inner = GitRepo(outer.path / where)
+        assert inner.git("rev-parse", "HEAD") == tips[where]
+        inner.write("a", "2\n")
+        inner.git("-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qam", "on")
+        assert any(note.startswith(f"{where}: ") for note in notes) or where.startswith("sub"), notes
+    assert repair_all(str(outer.path)) == []
+
+
+def test_the_pointer_of_a_submodule_that_became_zeros(outer: GitRepo) -> None:
+    for where in ("sub", "sub/deep"):
+        zeros(outer.path / where / ".git")
+    assert len(repair_all(str(outer.path))) == 2
+    for where in ("sub", "sub/deep"):
+        assert GitRepo(outer.path / where).git("status", "--porcelain") == ""
+
+
+def test_one_that_cannot_be_mended_holds_up_no_other(outer: GitRepo) -> None:
+    shutil.rmtree(outer.path / "clone/.git/objects")
+    (outer.path / "clone/.git/objects").mkdir()
+    zeros(outer.path / "clone/.git/index")
+    zeros(outer.path / "ignored/clone/.git/index")
+    repair_all(str(outer.path))
+    assert GitRepo(outer.path / "ignored/clone").git("status", "--porcelain") == ""
+
+
+def test_sound_repositories_inside_are_left_alone(outer: GitRepo) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in outer.path.rglob("*")}
+    assert repair_all(str(outer.path)) == []
+    assert {path: path.lstat().st_mtime_ns for path in outer.path.rglob("*")} == before

@@ -89,7 +89,7 @@ def mend(boot: start.Boot, config: Config) -> None:
 
     def work() -> None:
         shed(int(str(user["uid"])), int(str(user["gid"])))
-        for note in repair.repair(str(REPO), REPO / ".git"):
+        for note in repair.repair_all(str(REPO)):
             print(f"git-sandbox: {note}", file=sys.stderr)
 
     with contextlib.suppress(ChildProcessError):

@@ -51,8 +51,8 @@ def find(repo: Repo) -> list[dict[str, Any]]:
     ]
 
 
-def checkouts(repo: Repo, top: Path) -> Iterator[str]:
-    """Directories below `top` in which another worktree begins, also ignored ones. What is no file is named."""
+def checkouts(repo: Repo | None, top: Path) -> Iterator[str]:
+    """Directories below `top` in which another worktree begins, also ignored ones. `repo` hears of what is no file."""
     todo = [""]
     while todo:
         place = todo.pop()
@@ -60,7 +60,8 @@ def checkouts(repo: Repo, top: Path) -> Iterator[str]:
             entries = list(os.scandir(top / place))
         except OSError:
             continue
-        name_special(repo, place, entries)
+        if repo is not None:
+            name_special(repo, place, entries)
         if place and any(entry.name == ".git" for entry in entries):
             yield place
         if place.count("/") < MAX_DEPTH:

@@ -6,17 +6,65 @@ What is replaced stays beside: `index.damaged-<seconds since 1970>`, refs below 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import salvage, shadow
-from git_sandbox.guest.repository import Repo, mend, object_store
+from git_sandbox.guest import nested, salvage, shadow
+from git_sandbox.guest.repository import ExportError, Repo, environment, mend, object_store
 from git_sandbox.guest.salvage import OID, PACKED, Salvaged, contents
 from git_sandbox.guest.stage import whole_index
 
 LOCKED = ("HEAD", "ORIG_HEAD", "FETCH_HEAD", "index", "config", "packed-refs", "shallow")
+
+
+def repair_all(worktree: str) -> list[str]:
+    """The repository of the worktree and those inside: what was done, a line each. Run as their owner. Raises OSError.
+
+    The outer one first: what is inside is found by it. One that cannot be mended holds up no other.
+    """
+    top = Path(worktree)
+    notes = repair(worktree, top / ".git")
+    for where, checkout in _inside(top).items():
+        try:
+            done = _pointer(top, where) if checkout is None else []
+            done += repair(os.fspath(top / (checkout or where)), top / where)
+        except (ExportError, OSError) as error:
+            done = [f"it cannot be mended: {error}"]
+        notes += [f"{checkout or where}: {note}" for note in done]
+    return notes
+
+
+def _inside(top: Path) -> dict[str, str | None]:
+    """Git directories inside the worktree, and where each is checked out; the outermost first."""
+    found: dict[str, str | None] = {}
+    for checkout in nested.checkouts(None, top):
+        with contextlib.suppress(OSError):
+            target = nested.pointed(top / checkout / ".git")
+            where = nested.inside(top, target) if target else None
+            if where and nested.is_git_dir(top / where):
+                found.setdefault(where, checkout)
+    for outer in (".git", *found):
+        with contextlib.suppress(OSError):
+            for module in nested.modules(top / outer):
+                found.setdefault(os.fspath(module.relative_to(top)), None)
+    return dict(list(found.items())[: nested.MAX_NESTED])
+
+
+def _pointer(top: Path, where: str) -> list[str]:
+    """The `.git` file that leads to the submodule at `where`, where it was lost: `core.worktree` says where it was."""
+    words = ["git", "config", "--file", os.fspath(top / where / "config"), "core.worktree"]
+    said = subprocess.run(words, env=environment(), capture_output=True, check=False).stdout.removesuffix(b"\n")
+    checkout = nested.inside(top, top / where / os.fsdecode(said)) if said and b"\0" not in said else None
+    dot_git = top / (checkout or where) / ".git"
+    if checkout in (None, ".") or not dot_git.is_file() or contents(dot_git).strip(b"\0"):
+        return []
+    dot_git.unlink()
+    _write(dot_git, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
+    return [f"{checkout}/.git was empty"]
 
 
 def repair(worktree: str, git_dir: Path) -> list[str]:
@@ -32,11 +80,16 @@ def repair(worktree: str, git_dir: Path) -> list[str]:
     notes += _refs(git_dir, found, now)
     if (git_dir / "index").is_file() and not whole_index(git_dir / "index"):
         _replace(git_dir, "index", None, now)
-        Repo(worktree).ask("read-tree", "HEAD")
+        Repo(worktree, _named(worktree, git_dir)).ask("read-tree", "HEAD")
         notes.append("index was damaged: nothing is staged")
-    repo = Repo(worktree)
+    repo = Repo(worktree, _named(worktree, git_dir))
     mend(repo, object_store(repo))
     return [*notes, *repo.warnings]
+
+
+def _named(worktree: str, git_dir: Path) -> str | None:
+    """How `Repo` is told which one: git finds that of the worktree by itself."""
+    return None if git_dir == Path(worktree, ".git") else os.fspath(git_dir)
 
 
 def _unlock(git_dir: Path) -> list[str]:
