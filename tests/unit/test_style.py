@@ -1,0 +1,57 @@
+"""docs/contribute/style.md, as far as a program can read it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import git_sandbox
+from git_sandbox import errors
+
+SOURCE = Path(git_sandbox.__file__).parent
+ROOT = Path(__file__).parents[2]
+BANNED = re.compile(r"\b(?:please|unable to|failed to|successfully|oops|sorry|can not)\b|!$", re.IGNORECASE)
+ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+
+
+def texts(node: ast.expr) -> str:
+    """The fixed text of a string or an f-string."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(texts(each) if isinstance(each, ast.Constant) else "X" for each in node.values)
+    return ""
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """(place, message) of every error of ours that is made with a literal."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(node, ast.Call) and isinstance(called, ast.Name) and called.id in ERRORS and node.args:
+                yield f"{path.relative_to(SOURCE)}:{node.lineno}", texts(node.args[0])
+
+
+def test_errors_are_in_one_voice() -> None:
+    seen = list(messages())
+    assert len(seen) > 200, "the test no longer finds them"
+    assert [(place, text) for place, text in seen if BANNED.search(text) or text.endswith(".")] == []
+
+
+PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if page.name != "style.md"]  # which names the words
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
+def test_pages_use_plain_words(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    assert re.findall(r"\b(?:oops|sorry|successfully)\b", text, re.IGNORECASE) == []
+
+
+def test_what_the_recipes_name_exists() -> None:
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 15
+    assert [name for name in named if not (SOURCE / name).is_file() and not (ROOT / name).is_file()] == []
