@@ -124,3 +124,16 @@ def test_the_tests_the_threat_model_names_exist() -> None:
     everything = "\n".join(files.values())
     assert [name for name in sorted(named) if f"def {name}(" not in everything] == []
     assert len(named) > 20
+
+
+def test_the_readme_names_both_ways_to_test_and_ci_runs_everything() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert re.search(r"^scripts/test +#", readme, re.MULTILINE)
+    assert re.search(r"^scripts/test --all +#", readme, re.MULTILINE)
+    assert (ROOT / ".ci/run").read_text("utf-8").splitlines()[-1].endswith('/../scripts/test" --all')
+
+
+def test_a_plain_test_run_boots_a_few_real_machines() -> None:
+    marked = [path.name for path in (ROOT / "tests/vm").glob("test_*.py") if "@pytest.mark.smoke" in path.read_text()]
+    assert {"test_crash.py", "test_hostile_guest.py", "test_run.py"} <= set(marked)
+    assert len(marked) < 8, "a plain run takes minutes"

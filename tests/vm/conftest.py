@@ -23,6 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
+            call = getattr(item, "callspec", None)
+            if call and call.params.get("backend", backends.DEFAULT) != backends.DEFAULT:
+                item.add_marker(pytest.mark.other_backend)
 
 
 @pytest.hookimpl(wrapper=True)
