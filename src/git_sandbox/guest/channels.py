@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes, opener, ownership, processes, sessions
+from git_sandbox.guest import changes, clock, opener, ownership, processes, sessions
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
@@ -74,6 +74,7 @@ def answer_control(descriptor: int, config: Config) -> None:
     if request["op"] in ("export", "lfs"):
         if isinstance(there := request.get("time"), float):
             sessions.tell_time(there)
+            line = clock.compared(line, there)
         if request.get("end"):
             processes.kill()  # so that nothing is written meanwhile
         export(descriptor, line, config)

@@ -14,7 +14,16 @@ CLOCK_REALTIME, NONBLOCK, CLOEXEC = 0, 0o4000, 0o2000000  # linux/timerfd.h
 ABSTIME, CANCEL_ON_SET = 1, 2
 FAR = 1 << 33  # seconds since 1970: it never rings
 ASKED = 5.0  # seconds until process 1 has answered
+AHEAD = 60.0  # seconds that are worth a word: more than a request takes on its way
 WANTED = struct.Struct("d")
+
+
+def compared(line: bytes, there: float) -> bytes:
+    """The host's request for an export (a JSON object in a line), with how many seconds our clock is ahead of the
+    host's, which was `there` (seconds since 1970) when it asked; as it is when that is not worth a word.
+    """
+    ahead = time.time() - there
+    return line.rstrip().removesuffix(b"}") + b', "ahead": %d}\n' % ahead if ahead > AHEAD else line
 
 
 class _Time(ctypes.Structure):

@@ -197,6 +197,11 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
 
 def told_of_start(repo: Repo, request: dict[str, Any]) -> None:
     """What root knows of the start (`guest/changes.py`). Large files count as untouched only where that is known."""
+    if seconds := request.get("ahead"):
+        repo.warn(
+            f"the sandbox's clock is {seconds} s ahead of the host's: commits and files can have dates in the future;"
+            " set it with `sudo date -s`"
+        )
     repo.worktrees = request.get("worktrees", {})
     if repo.touched is not None:
         repo.apart = frozenset(map(os.fsencode, request.get("apart", []))) - frozenset(map(os.fsencode, repo.touched))
