@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -347,3 +348,24 @@ def test_a_name_of_the_guests_names_no_file() -> None:
         assert name.isascii()
         assert name.isprintable()
         assert len(name) < 60
+
+
+@pytest.mark.parametrize(("left", "most"), [("refs", 3), ("objects", 4), ("total", 10)])
+def test_all_repositories_inside_share_one_sum(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str, most: int
+) -> None:
+    """Each by itself may have as many: a hostile guest has two hundred."""
+    names = ("one", "two", "three")
+    for name in names:
+        GitRepo.create(repo.path / name).commit("first", {"a": "1\n"})
+    trip = Journey.begin(repo, tmp_path)
+    for name in names:
+        inner = trip.inside(name)
+        inner.commit("second", {"a": f"{name}\n"})
+        inner.git("branch", "other")
+    monkeypatch.setattr("git_sandbox.sandbox.nested._Budget", partial(nested._Budget, **{left: most}))
+    brought = trip.home().nested
+    assert (len(brought.homes) + len(brought.missing), len(brought.homes) < 2) == (3, True)
+    assert all("took more" in why or "limit" in why for why in brought.missing), brought.missing
+    monkeypatch.undo()
+    assert len(trip.home().nested.homes) == 3

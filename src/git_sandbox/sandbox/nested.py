@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox import notices
-from git_sandbox.collect import Collected, collect, known_objects
+from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
 from git_sandbox.errors import CollectError, DamagedError, SandboxError
 from git_sandbox.git import anchor, gitdirs
 from git_sandbox.git.command import HERMETIC, Git
@@ -27,11 +27,13 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import GuestNested, Manifest
+from git_sandbox.protocol.wire import MAX_REFS
 from git_sandbox.sandbox import lfs
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.text import one_line
 
+_TOO_MUCH = "the guest took more than all nested repositories may"
 BUDGET = 3600.0  # seconds for all of them together: a hostile guest has 200, and can stall in each
 IDLE = 300.0
 
@@ -79,16 +81,24 @@ def came_along(told: Manifest, base: str | None, tree: str | None, index: str | 
 
 @dataclass
 class _Budget:
-    """What is left for all nested repositories together: seconds and bytes."""
+    """What is left for all nested repositories together: seconds, bytes, objects, refs; as many as the outer has."""
 
     deadline: float = field(default_factory=lambda: time.monotonic() + BUDGET)
     total: int = stream.DEFAULT_LIMITS.total
+    objects: int = CollectLimits().objects
+    refs: int = MAX_REFS
 
     def limits(self) -> stream.StreamLimits:
         left = self.deadline - time.monotonic()
-        if left <= 0 or self.total <= 0:
-            raise CollectError("the guest took more than all nested repositories may")
+        if left <= 0 or self.total <= 0 or self.objects <= 0 or self.refs <= 0:
+            raise CollectError(_TOO_MUCH)
         return replace(stream.DEFAULT_LIMITS, idle=min(IDLE, left), overall=left, total=self.total)
+
+    def listed(self, found: Manifest) -> None:
+        """Raises CollectError for more refs and stashes than are left, before any is looked at."""
+        self.refs -= len(found.refs) + len(found.stash)
+        if self.refs < 0:
+            raise CollectError(_TOO_MUCH)
 
     def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -150,6 +160,7 @@ def _collected(
     reply = stream.request(channel, "export", known=have, extra=asked, limits=budget.limits())
     chunks = budget.counted(reply.chunks)
     found = _parsed(reply.header, repo)
+    budget.listed(found)
     if known:
         found = came_along(found, known.base, known.snapshot, known.index_tree, known.stash)
     if not _anything(found, known):
@@ -158,7 +169,9 @@ def _collected(
         return None
     target = repo or _make(place, found.object_format)
     given = known.refs if known and at_home else {}
-    took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, given=given)
+    most = CollectLimits(objects=budget.objects)
+    took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, limits=most, given=given)
+    budget.objects -= took.objects
     content = lfs.bring_home(target, box.refs, known if at_home else None, channel, place=extra)
     return NestedHome(
         one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took, content, found.operation
