@@ -68,6 +68,10 @@ def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
     return [*words, "--chdir", directory, "--", *command]
 
 
+# How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
+LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
+
+
 @functools.cache
 def available() -> bool:
     """Whether bubblewrap is installed and the kernel lets this user make its namespaces."""

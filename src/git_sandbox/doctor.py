@@ -145,11 +145,11 @@ def _confinement() -> Check:
     """Whether programs that work on a guest's data see nothing but their files."""
     name = "confinement"
     if not confine.available():
-        result = "QEMU runs with all of your rights: bubblewrap is not there, or may make no namespaces"
+        result = "QEMU and the git that unpacks have all of your rights: bubblewrap does not work"
         return Check(name, Verdict.NOTE, result, "`sudo apt-get install bubblewrap`, and let it make user namespaces")
     if not confine.fits(qemu.binary(), confine.View()):
         return Check(name, Verdict.NOTE, f"QEMU runs with all of your rights: it is outside of {confine.PROGRAMS}")
-    return Check(name, Verdict.OK, "QEMU sees its machine's files only")
+    return Check(name, Verdict.OK, "QEMU and the git that unpacks what a guest sent see their own files only")
 
 
 def _jail(settings: Settings) -> Check:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox import confine, process
+from git_sandbox.collect.confinement import confinement
 from git_sandbox.vmm import confined
 from git_sandbox.vmm.machine import Disk, MachineSpec, Saved
 
@@ -150,3 +151,22 @@ def soon(happened: object, seconds: float = 30.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.mark.usefixtures("needs")
+def test_the_git_of_a_quarantine_sees_no_more_than_its_objects(tmp_path: Path) -> None:
+    common, place = tmp_path / "repo" / ".git", tmp_path / "quarantine"
+    for each in (common / "objects" / "pack", place):
+        each.mkdir(parents=True)
+    (common / "config").write_text("precious")
+    before = confinement(place, common)
+    look = f"pwd; ls {tmp_path} {common}; touch {common}/objects/x {place}/y; ls /home /root /etc; cat /proc/net/dev"
+    seen = process.run([*before, "sh", "-c", look]).text
+    assert seen.startswith(f"{place}\n")
+    assert "objects" in seen
+    assert "config" not in seen
+    assert "eth" not in seen
+    assert (place / "y").exists()
+    assert not (common / "objects" / "x").exists()
+    (common / "objects" / "pack" / "a.pack").symlink_to("/elsewhere")
+    assert confinement(place, common) == (), "what a link leads to would be missing"

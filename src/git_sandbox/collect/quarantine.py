@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, process
+from git_sandbox.collect.confinement import confinement
 from git_sandbox.collect.litter import sweep
 from git_sandbox.errors import CollectError, DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
@@ -79,7 +80,7 @@ class Quarantine:
         self.promisor = any(key and key != _IGNORE_CASE for key in asked)
         self.ignore_case = _IGNORE_CASE in asked and repo.git.line("config", "--type=bool", "core.ignorecase") == "true"
         env = {**HERMETIC, "GIT_ALLOC_LIMIT": str(limits.alloc), "GIT_CEILING_DIRECTORIES": str(path.parent)}
-        self._git = Git(path).with_env(**env)
+        self._git = Git(path, confinement=confinement(path, repo.common_dir)).with_env(**env)
 
     def run(
         self,

@@ -59,6 +59,7 @@ class Git:
     worktree: Path | None = None
     env: tuple[tuple[str, str], ...] = ()
     bounds: Bounds | None = None
+    confinement: tuple[str, ...] = ()  # the words that run git where it sees its files only, see `confine.argv`
 
     def with_env(self, **extra: str) -> Git:
         """The same repository with more environment variables, e.g. GIT_INDEX_FILE."""
@@ -71,7 +72,7 @@ class Git:
     def argv(self, *args: str) -> list[str]:
         config = [word for item in _QUIET_CONFIG for word in ("-c", item)]
         place = [f"--git-dir={self.git_dir}"] + ([f"--work-tree={self.worktree}"] if self.worktree else [])
-        return ["git", *place, *config, *bounds.config(args), *args]
+        return [*self.confinement, "git", *place, *config, *bounds.config(args), *args]
 
     def environment(self) -> dict[str, str]:
         return process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT | dict(self.env))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from git_sandbox.confine import View, named
+from git_sandbox.confine import LINKER, View, named
 from git_sandbox.vmm.machine import MachineSpec
 
 KVM = Path("/dev/kvm")
-# How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
-LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 
 def view(spec: MachineSpec, *, kvm: bool) -> View:
