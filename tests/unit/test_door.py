@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import git_sandbox
+from support.nasty import NASTY, leaks
 
 SOURCE = Path(git_sandbox.__file__).parent
 PRINTS = {
@@ -56,3 +59,21 @@ def test_nothing_goes_around_the_door() -> None:
     found = {name: ways for name, ways in found.items() if ways}
     assert found.pop("cli/progress.py") == ["Console"]  # rich draws a spinner; what it says is one line and no markup
     assert found.keys() == OUTSIDE.keys(), {name: ways for name, ways in found.items() if name not in OUTSIDE}
+
+
+FAULT = """
+import sys
+from git_sandbox.cli import main
+def fault(*_, **_options): raise RuntimeError(eval(sys.argv.pop()))
+main._run = fault
+main.main()
+"""
+
+
+def test_a_fault_of_ours_prints_no_name_as_it_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULT, ascii(NASTY.replace("\n", ""))], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"RuntimeError" in done.stderr
+    assert leaks(done.stdout + done.stderr, terminal=False) == []

@@ -7,11 +7,12 @@ passes `outgoing` by itself; what a guest's own program says goes past all of th
 from __future__ import annotations
 
 import sys
+from types import TracebackType
 
 import click
 
 from git_sandbox.cli import columns
-from git_sandbox.text import outgoing
+from git_sandbox.text import outgoing, printable
 
 
 def colours() -> bool | None:
@@ -33,6 +34,13 @@ def prompt(question: str, default: str) -> str:
 def confirm(question: str) -> None:
     """Raises click.Abort unless the answer is yes."""
     click.confirm(outgoing(question), abort=True, err=True)
+
+
+def unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook`: a fault of ours says where it is, and the names in its message are still somebody else's."""
+    import traceback
+
+    click.echo(printable("".join(traceback.format_exception(kind, error, trace))).rstrip(), err=True)
 
 
 def clear() -> None:

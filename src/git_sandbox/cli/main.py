@@ -124,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     from git_sandbox import notices, signals
 
+    if argv is None:
+        sys.excepthook = door.unexpected
     notices.heard()  # of an earlier command of this process
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if word in VERBS), "spawn")
