@@ -74,12 +74,11 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from git_sandbox.cli import ask, door, progress, result, words
 from git_sandbox.errors import SandboxError
-from git_sandbox.git.names import oid
 from git_sandbox.git.repo import discover
 from git_sandbox.integrate.apart import Apart
 from git_sandbox.integrate.modes import Relation
 from git_sandbox.text import printable
-from git_sandbox.sandbox import after
+from git_sandbox.sandbox import settle
 from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.lookup import known
 from git_sandbox.sandbox.lifecycle import Finished
@@ -99,7 +98,7 @@ with progress.shown(quiet=False) as say:
     say("Doing " + NASTY)
     say("[link=http://x]markup[/link] [/nothing] " + NASTY)
 asker = ask.Asker(repo, finished)
-settled = after.settle(repo, record, home, asker.questions(), on_exit="auto", dirty="ask")
+settled = settle.settle(repo, record, home, asker.questions(), on_exit="auto", dirty="ask")
 for line in words.story(repo, finished, settled, told=False):
     door.line(line)
 ask.branch_name(Apart(Relation.DIVERGED, None, (), (), "apart " + printable(NASTY).replace("\\n", " ")))
