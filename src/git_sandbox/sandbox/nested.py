@@ -94,10 +94,12 @@ class _Budget:
             raise CollectError(_TOO_MUCH)
         return replace(stream.DEFAULT_LIMITS, idle=min(IDLE, left), overall=left, total=self.total)
 
-    def listed(self, found: Manifest) -> None:
-        """Raises CollectError for more refs and stashes than are left, before any is looked at."""
+    def listed(self, found: Manifest, chunks: Iterator[bytes]) -> None:
+        """Raises CollectError, at the end of `chunks`, for more refs and stashes than are left."""
         self.refs -= len(found.refs) + len(found.stash)
         if self.refs < 0:
+            for _ in chunks:
+                pass
             raise CollectError(_TOO_MUCH)
 
     def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -160,7 +162,7 @@ def _collected(
     reply = stream.request(channel, "export", known=have, extra=asked, limits=budget.limits())
     chunks = budget.counted(reply.chunks)
     found = _parsed(reply.header, repo)
-    budget.listed(found)
+    budget.listed(found, chunks)
     if known:
         found = came_along(found, known.base, known.snapshot, known.index_tree, known.stash)
     if not _anything(found, known):
