@@ -130,7 +130,7 @@ def names_here(drill: Drill) -> None:
 def secrets(drill: Drill) -> None:
     # Put together in there: what a command says is in its own environment, too (SUDO_COMMAND).
     begin, end = SECRET[:4], SECRET[4:]
-    script = f"p={begin}; p=${{p}}{end}; env | grep -c $p || true; grep -rl $p /workspace /run /etc 2>/dev/null; true"
+    script = f"p={begin}; p=${{p}}{end}; env | grep -c $p || true; grep -rl $p /workspace /run /etc 2>/dev/null || true"
     found = drill.inside(script, root=True)
     holds(found.out.split() == [b"0"], f"found: {found.text[:200]}")
 
