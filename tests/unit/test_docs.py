@@ -157,7 +157,7 @@ def test_the_readme_names_both_ways_to_test_and_ci_runs_everything() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     assert re.search(r"^scripts/test +#", readme, re.MULTILINE)
     assert re.search(r"^scripts/test --all +#", readme, re.MULTILINE)
-    assert (ROOT / ".ci/run").read_text("utf-8").splitlines()[-1].endswith('/../scripts/test" --all')
+    assert (ROOT / ".ci/run").read_text("utf-8").splitlines()[-1].endswith('/../scripts/test" --all "$@"')
 
 
 def test_a_plain_test_run_boots_a_few_real_machines() -> None:
