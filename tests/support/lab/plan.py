@@ -24,7 +24,10 @@ CHOSEN = (
 # `scripts/test --all` leaves the longest ones with QEMU to `scripts/lab`, or it would take an hour on two processors.
 # Most of them run with QEMU on the host already; of those on a share, what comes home is enough here; the ways for a
 # disk to show a base (tests/lab/inside/test_cow.py, three minutes each) run in `scripts/lab` only.
-_LONG = "traps or shells or supervisor or damaged or mounted or siblings or lays or share_the_blocks or thin_snapshots"
+_LONG = (
+    "traps or shells or supervisor or damaged or mounted or siblings or lays or share_the_blocks or thin_snapshots"
+    " or power-off or load or its_caller"
+)
 BRIEF = (
     "-k",
     f"not (qemu and ({_LONG})) and not (qemu-share and (load or exact or share_of)) and not (leaks or full_disk)",
