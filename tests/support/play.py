@@ -15,6 +15,7 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,12 +32,14 @@ from support.drill import (
     prepared,
 )
 
+LONGEST = "1800"  # seconds: then the machine ends by itself, whatever became of the drill
+
 
 @contextlib.contextmanager
 def machine(drill: Drill) -> Iterator[None]:
     """A running sandbox. Not restored: a restored one has the exporter in memory, where root cannot replace it."""
     given = {"SANDBOX_STRIPE_KEY": SECRET, "DRILL_TOKEN": SECRET}
-    drill.ready("run", "--detach", "--warm", "no", "--memory", "512M", "--", "sleep", "100000", env=given)
+    drill.ready("run", "--detach", "--warm", "no", "--memory", "512M", "--", "sleep", LONGEST, env=given)
     try:
         yield
     finally:
@@ -97,4 +100,6 @@ def _summary(verdicts: list[str]) -> int:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was started is ended first
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))
