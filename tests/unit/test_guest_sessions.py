@@ -94,6 +94,25 @@ def test_the_shell_may_still_be_writing_its_line(watch: Watch, tmp_path: Path) -
         reader.join()
 
 
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_the_shell_may_have_closed_one_of_its_ends(watch: Watch, number: str) -> None:
+    """The other one is enough, and nobody looks for the closed one again."""
+    (reading, writing), (kept, fed) = os.pipe(), os.pipe()
+    script = f"exec {number}>&-; echo ready >&2; {IGNORING.replace('echo ready', ':')}"
+    with session(script, writing, kept, own=True) as shell:
+        for each in (writing, kept):
+            os.close(each)
+        assert os.read(reading, 100) == b"ready\n"
+        while Path(f"/proc/{shell.pid}/fd/{number}").is_symlink():  # bash put another in its place to say so
+            time.sleep(0.01)
+        os.write(watch.fifo, f"start {shell.pid} abc\n".encode())
+        watch.step(0.05)
+        assert [(each.uncopied, len(each.ends)) for each in watch.commands.values()] == [((), 1)]
+        for each in (reading, fed):
+            os.close(each)
+        steps(watch, shell=shell.pid)
+
+
 def _read_and_close(descriptor: int) -> None:
     os.read(descriptor, 100)
     os.close(descriptor)

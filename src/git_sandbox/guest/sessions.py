@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -128,15 +129,28 @@ class Watch:
         self.copy_ends(made)
 
     def copy_ends(self, command: Command) -> None:
-        """Raises OSError: the shell has closed one of them, or is gone."""
+        """Of those that the shell has closed there is no copy. Raises OSError: it is gone."""
         for number in command.uncopied:
-            end = copy_descriptor(command.pidfd, number)
-            if os.path.sameopenfile(end, self.fifo):
-                os.close(end)
+            end = self.copy_end(command.pidfd, number)
+            if end == self.fifo:
                 continue
-            command.uncopied = tuple(each for each in command.uncopied if each != number)
-            command.ends.add(end)
-            self.poll.register(end, 0)
+            command.uncopied = tuple(other for other in command.uncopied if other != number)
+            if end is not None:
+                command.ends.add(end)
+                self.poll.register(end, 0)
+
+    def copy_end(self, pidfd: int, number: int) -> int | None:
+        """None: it is closed. `fifo` itself: the shell is still at its line."""
+        try:
+            end = copy_descriptor(pidfd, number)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                return None
+            raise
+        if os.path.sameopenfile(end, self.fifo):
+            os.close(end)
+            return self.fifo
+        return end
 
     def shell_ended(self, command: Command) -> None:
         """What it leaves behind may go on, as with ssh, unless the caller is gone, too: a hang-up ended the shell."""
