@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from git_sandbox.collect.quarantine import CollectLimits, quarantined
+from git_sandbox.errors import CollectError, DamagedError
+from git_sandbox.git.repo import discover
 from git_sandbox.guest import damage
 from git_sandbox.guest.repository import Repo
 from git_sandbox.protocol import manifest, stream
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, export
 from support.nested import Journey, served
+from support.packs import blob, pack
 
 
 @pytest.fixture
@@ -213,3 +218,31 @@ def test_who_asks_with_care_gets_only_what_is_sound(guest: GitRepo) -> None:
             assert {ref.name for ref in told.refs} >= {"refs/heads/one", "refs/heads/two"}
             assert [each.name for each in told.set_aside] == ["refs/heads/bad"]
             assert b"".join(reply.chunks).startswith(b"PACK")
+
+
+@pytest.mark.parametrize("beyond", ["limit", "early", "said"])
+def test_a_stream_that_breaks_within_its_pack_is_no_damage(repo: GitRepo, tmp_path: Path, beyond: str) -> None:
+    """The rest of it does not come: nothing can be asked behind it. Only git's own verdict says that a pack is damaged,
+    and a guest's last word that it could not read one.
+    """
+    kind = DamagedError if beyond == "said" else CollectError
+    broken = kind("the stream ended", cause=beyond)
+
+    def pieces() -> Iterator[bytes]:
+        yield pack(*(blob(f"{number}\n".encode()) for number in range(100)))[:500]
+        raise broken
+
+    place = tmp_path / "quarantine"
+    with pytest.raises(CollectError) as caught, quarantined(discover(repo.path), place, CollectLimits()) as there:
+        there.take(pieces())
+    assert caught.value is broken
+
+
+def test_a_pack_that_git_cannot_read_is_damaged_and_read_to_its_end(repo: GitRepo, tmp_path: Path) -> None:
+    whole = bytearray(pack(*(blob(f"{number}\n".encode() * 50) for number in range(100))))
+    whole[300:330] = bytes(30)
+    left = iter([bytes(whole[at : at + 100]) for at in range(0, len(whole), 100)])
+    place = tmp_path / "quarantine"
+    with pytest.raises(DamagedError), quarantined(discover(repo.path), place, CollectLimits()) as there:
+        there.take(left)
+    assert next(left, None) is None

@@ -24,6 +24,7 @@ from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
+from git_sandbox.process import Completed
 from git_sandbox.text import printable
 
 _PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
@@ -86,7 +87,6 @@ class Quarantine:
         self,
         *args: str,
         input: bytes | None = None,
-        feed: Iterable[bytes] | None = None,
         store: Path | None = None,
         env: Mapping[str, str] = _NOTHING,
     ) -> bytes:
@@ -94,20 +94,29 @@ class Quarantine:
 
         Raises CollectError when git says no.
         """
+        done = self._ask(*args, input=input, store=store, env=env)
+        if done.returncode != 0:
+            raise _refused(_why(args[0], done))
+        return done.stdout
+
+    def _ask(
+        self,
+        *args: str,
+        input: bytes | None = None,
+        feed: Iterable[bytes] | None = None,
+        store: Path | None = None,
+        env: Mapping[str, str] = _NOTHING,
+    ) -> Completed:
         git = self._git.with_env(**env, **({"GIT_OBJECT_DIRECTORY": str(store)} if store else {}))
         promisor = ("-c", "remote.quarantine.promisor=true") if self.promisor else ()
-        done = git.try_run(
+        return git.try_run(
             *_CACHE, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
         )
-        if done.returncode != 0:
-            why = printable(done.complaint, limit=1000) or f"git {args[0]} ended with {done.returncode}"
-            raise _refused(why)
-        return done.stdout
 
     def take(self, pack: Iterable[bytes]) -> None:
         """Read `pack` to its end and unpack it. An empty one is fine: nothing is new.
 
-        Raises DamagedError, at the end of `pack`, where git cannot read what is in it; CollectError.
+        Raises DamagedError, at the end of `pack`, where git cannot read it; CollectError; and whatever `pack` does.
         """
         chunks = (chunk for chunk in pack if chunk)
         begin = _beginning(chunks, self.limits.objects)
@@ -117,15 +126,13 @@ class Quarantine:
         size = f"--max-input-size={self.limits.pack}"
         words = ("index-pack", "--stdin", "--fix-thin", size, f"--threads={_THREADS}")
         until = time.monotonic() + self.limits.time
-        try:
-            self.run(*words, feed=itertools.chain([begin], chunks))
-        except CollectError as error:
+        done = self._ask(*words, feed=itertools.chain([begin], chunks))
+        if done.returncode != 0:
+            why = _why("index-pack", done)
             for _ in chunks:  # to its end: what is asked next comes behind it
                 if time.monotonic() > until:
-                    raise
-            if _TOO_LARGE in error.cause or time.monotonic() > until:
-                raise
-            raise DamagedError(error.message, cause=error.cause, hint=error.hint) from error
+                    raise _refused(why)
+            raise _refused(why) if _TOO_LARGE in why else _refused(why, DamagedError)
         if (
             next(chunks, None) is not None
         ):  # git stops reading at the end of the pack; the guest's last word comes later
@@ -222,8 +229,12 @@ def _count(index: Path) -> int:
         return int.from_bytes(data.read(4), "big")
 
 
-def _refused(why: str) -> CollectError:
-    return CollectError("what the guest sent was refused", cause=why, hint=_HINT)
+def _why(verb: str, done: Completed) -> str:
+    return printable(done.complaint, limit=1000) or f"git {verb} ended with {done.returncode}"
+
+
+def _refused(why: str, kind: type[CollectError] = CollectError) -> CollectError:
+    return kind("what the guest sent was refused", cause=why, hint=_HINT)
 
 
 def _not_stored(complaint: str) -> CollectError:
