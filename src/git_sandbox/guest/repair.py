@@ -62,8 +62,9 @@ def _pointer(top: Path, where: str) -> list[str]:
     dot_git = top / (checkout or where) / ".git"
     if checkout in (None, ".") or not dot_git.is_file() or contents(dot_git).strip(b"\0"):
         return []
-    dot_git.unlink()
-    _write(dot_git, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
+    made = dot_git.with_name(f".git.mended-{int(time.time())}")
+    _write(made, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
+    made.replace(dot_git)  # at once: where there is no `.git` at all, nobody would look again
     return [f"{checkout}/.git was empty"]
 
 
