@@ -1,7 +1,7 @@
 """Whom the files of a shared working copy belong to on this host: subordinate ids (subuid(5)), that is to say nobody.
 
 The guest's id N is the host's id BASE + N. The user's own programs cannot go where those files are, git refuses them
-as somebody else's, and what serves them to the guest has no rights to anything else. `enter` is what runs there.
+as somebody else's, and what serves them to the guest has no rights to anything else. `helpers/userns` is what runs there.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def remove_order(space: IdSpace, directory: Path) -> dict[str, object]:
 
 
 def serve_argv(space: IdSpace, directory: Path, program: Path, argv: Sequence[str]) -> list[str]:
-    """A command that runs `program` with nobody's rights; it finds the directory's tree at `enter.SERVED`."""
+    """A command that runs `program` with nobody's rights; it finds the directory's tree at `userns.SERVED`."""
     order = {
         "op": "serve", "place": str(directory), "direct": os.getuid() == 0, "parent": os.getpid(),
         "uids": rows(space.uid, os.getuid()), "gids": rows(space.gid, os.getgid()),

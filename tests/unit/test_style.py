@@ -55,3 +55,16 @@ def test_what_the_recipes_name_exists() -> None:
     named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert len(named) > 15
     assert [name for name in named if not (SOURCE / name).is_file() and not (ROOT / name).is_file()] == []
+
+
+PACKAGES = "|".join(sorted(each.name for each in SOURCE.iterdir() if (each / "__init__.py").is_file()))
+REFERENCE = re.compile(rf"`((?:{PACKAGES})/[a-z_]+)(?:\.[A-Za-z_]+)?[`,\s]")
+
+
+def test_modules_that_are_named_exist() -> None:
+    """In docstrings, comments and pages: a module that moved is named by its new place."""
+    texts_by_place = {page: page.read_text() for page in [*SOURCE.rglob("*.py"), *ROOT.glob("docs/**/*.md")]}
+    named = {(place.name, name) for place, text in texts_by_place.items() for name in REFERENCE.findall(text)}
+    assert len(named) > 60, "the test no longer finds them"
+    known = {each.relative_to(SOURCE).with_suffix("").as_posix() for each in SOURCE.glob("*/*") if each.is_file()}
+    assert sorted((place, name) for place, name in named if name not in known) == []

@@ -93,7 +93,7 @@ def prepared(
     extras: Extras,
     formats: tuple[str, ...] = ("raw",),
 ) -> Prepared:
-    """Like `prepare.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
+    """Like `provision.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
     settings = options.settings
     source = store.find(box.repo, options.origin or "")
     if workspace_disk.disk_format(source.directory) not in formats:

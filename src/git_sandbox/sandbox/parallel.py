@@ -45,7 +45,7 @@ class Failure:
 @dataclass(frozen=True)
 class Try:
     """What became of one of them. `id` None: it failed before it had one. `ended` None: it failed, or was left
-    running (`detached`).
+    running (`supervisor`).
     """
 
     index: int

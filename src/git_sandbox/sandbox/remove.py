@@ -208,7 +208,7 @@ def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
 
 
 def hand_out(repo: Repository, name: str, target: Path, progress: Progress) -> list[Path]:
-    """The raw work of a sandbox that does not run, as files; see `home.hand_out`. The sandbox stays as it is."""
+    """The raw work of a sandbox that does not run, as files; see `retrieve.hand_out`. The sandbox stays as it is."""
     with store.open_existing(repo, name) as (box, entry):
         record = lookup.record_of(repo, entry)
         if record is None:

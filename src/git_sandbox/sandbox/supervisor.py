@@ -1,7 +1,7 @@
 """A sandbox without a terminal: a supervisor process of its own lives its story and outlives whoever started it.
 
 The starter hears about progress through a pipe, until the session is open or the supervisor has failed; of an attached
-one (`many`) until its end.
+one (`parallel`) until its end.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Transferred:
 def into(target: Repository, found: Found, progress: Progress) -> Transferred:
     """Bring home to `target` what is on the disk of a sandbox that does not run.
 
-    Raises RepositoryError when `target` cannot take it, and what `home.rescue` does; then nothing has changed.
+    Raises RepositoryError when `target` cannot take it, and what `retrieve.rescue` does; then nothing has changed.
     """
     if registry.find(target) == found.of.root:
         return Transferred(remove.recover(target, found.entry.id, progress), moved=False)

@@ -1,7 +1,7 @@
 """Firecracker in its jail (jailer(1), its own): who gets one, what is in it, and under which names.
 
 Inside, Firecracker is a user of its own without any right, its root directory holds its own program, the machine's
-files, KVM and a directory with its sockets, and there is no network and no other process. `jailed` makes that.
+files, KVM and a directory with its sockets, and there is no network and no other process. `helpers/jail` makes that.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Cell:
 
 
 def argv(jail: Jail, cell: Cell, name: str, rows: Sequence[Row], own: Sequence[str]) -> list[str]:
-    """The command line of `jailed`. `own`: arguments of Firecracker, but for its id, which the jailer gives it."""
+    """The command line of `helpers/jail`. `own`: arguments of Firecracker, but for its id, which the jailer gives it."""
     program, user = jail.firecracker, cell.user
     words = [
         str(jail.jailer), "--id", name, "--exec-file", str(program), "--uid", str(user), "--gid", str(user),
