@@ -1,7 +1,7 @@
 """Whom the files of a shared working copy belong to on this host: subordinate ids (subuid(5)), that is to say nobody.
 
 The guest's id N is the host's id BASE + N. The user's own programs cannot go where those files are, git refuses them
-as somebody else's, and what serves them to the guest has no rights to anything else. `helpers/userns` is what runs there.
+as somebody else's, and what serves them to the guest has no rights to anything else. `helpers/userns` runs there.
 """
 
 from __future__ import annotations

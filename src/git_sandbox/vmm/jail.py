@@ -185,7 +185,7 @@ class Cell:
 
 
 def argv(jail: Jail, cell: Cell, name: str, rows: Sequence[Row], own: Sequence[str]) -> list[str]:
-    """The command line of `helpers/jail`. `own`: arguments of Firecracker, but for its id, which the jailer gives it."""
+    """The command line of `helpers/jail`. `own`: arguments of Firecracker, but for its id, from the jailer."""
     program, user = jail.firecracker, cell.user
     words = [
         str(jail.jailer), "--id", name, "--exec-file", str(program), "--uid", str(user), "--gid", str(user),
