@@ -3,6 +3,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from git_sandbox.workspace import disk_usage
 from git_sandbox.workspace.disk_usage import Census
 
 
@@ -46,3 +49,23 @@ def test_a_missing_start_counts_nothing(tmp_path: Path) -> None:
     census = Census()
     census.walk(tmp_path, "gone")
     assert census.inodes == 0
+
+
+def test_what_is_removed_and_made_again_while_it_is_looked_at_is_not_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "busy"
+    place.mkdir()
+    seen = place.lstat()
+    real = os.access
+
+    def between(path: str, mode: int, *, effective_ids: bool) -> bool:
+        """It is gone when it is asked for, and there again a moment later."""
+        monkeypatch.setattr(os, "access", real)
+        place.rmdir()
+        gone = real(path, mode, effective_ids=effective_ids)
+        place.mkdir()
+        return gone
+
+    monkeypatch.setattr(os, "access", between)
+    assert disk_usage.readable(str(place), seen)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BLOCK = 4096  # bytes; what ext4 allocates at a time
 FAST_SYMLINK = 60  # bytes of a link's target that ext4 keeps in the inode
+REPLACED = 5  # times that something may have been replaced while it was looked at
 SMALL = 64 * 1024  # bytes; not worth asking a file system where the holes of such a file are
 
 
@@ -85,10 +86,19 @@ class Census:
 
 
 def readable(path: str, seen: os.stat_result) -> bool:
+    """What is gone, or is another one by now, is not unreadable. `seen`: its lstat(2)."""
     wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(seen.st_mode) else 0)
-    if os.access(path, wanted, effective_ids=True):
-        return True
-    return not os.path.lexists(path)  # gone is not unreadable
+    for _ in range(REPLACED):
+        if os.access(path, wanted, effective_ids=True):
+            return True
+        try:
+            now = os.lstat(path)
+        except OSError:
+            return True
+        if (now.st_ino, now.st_ctime_ns) == (seen.st_ino, seen.st_ctime_ns):
+            return False
+        seen = now
+    return True  # whoever copies it will know
 
 
 def _blocks(path: str, seen: os.stat_result) -> int:
