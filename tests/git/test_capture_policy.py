@@ -191,7 +191,7 @@ _MOUNTS = """
 import json, subprocess, sys
 from pathlib import Path
 from git_sandbox.errors import SandboxError
-from git_sandbox.git import filecopy
+from git_sandbox.workspace import filecopy
 from git_sandbox.workspace.capture import capture
 from git_sandbox.git.repo import discover
 from git_sandbox.workspace.survey import CapturePolicy, survey
