@@ -53,7 +53,6 @@ from git_sandbox.guest.uncommitted import elsewhere
 REQUEST_LIMIT = 64 << 20  # bytes
 ATTEMPTS = 8  # at a pack: damage is found one object after the other
 
-
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
 
 
@@ -176,12 +175,7 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
         packer, manifest = None, None
         try:
             if error is None:
-                scratch = stack.enter_context(Scratch(outer.scratch))
-                with signs_of_life(out):
-                    repo = opened(outer, what, scratch)
-                    repo.touched, repo.doubtful = request.get("touched"), "touched" in request
-                    told_of_start(repo, request)
-                    manifest, packer = prepared(repo, scratch, what, out, stack)
+                manifest, packer = exported(outer, request, what, out, stack)
                 manifest["changes"] = request.get("changes")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
             error = f"{failure}" or type(failure).__name__
@@ -193,6 +187,20 @@ def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
             error = f"{failure}"
         send_end(out, error)
     return 0 if error is None else 1
+
+
+def exported(
+    outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes], stack: ExitStack
+) -> tuple[dict[str, Any], Packer | None]:
+    def work(why: str) -> tuple[dict[str, Any], Packer | None]:
+        scratch = stack.enter_context(Scratch(outer.scratch))
+        repo = opened(outer, what, scratch, why)
+        repo.touched, repo.doubtful = request.get("touched"), "touched" in request
+        told_of_start(repo, request)
+        return prepared(repo, scratch, what, out, stack)
+
+    with signs_of_life(out):
+        return shadow.unless_whole(work, lambda result: result[0]["wip_state"] != "failed")
 
 
 def told_of_start(repo: Repo, request: dict[str, Any]) -> None:
@@ -207,10 +215,14 @@ def told_of_start(repo: Repo, request: dict[str, Any]) -> None:
         repo.apart = frozenset(map(os.fsencode, request.get("apart", []))) - frozenset(map(os.fsencode, repo.touched))
 
 
+def lfs_objects(outer: Outer, request: dict[str, Any], what: Asked, why: str) -> list[lfs.Found]:
+    with Scratch(outer.scratch) as scratch:
+        return lfs.found(opened(outer, what, scratch, why), request["objects"])
+
+
 def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:
     try:
-        with Scratch(outer.scratch) as scratch:
-            found = lfs.found(opened(outer, what, scratch), request["objects"])
+        found = shadow.unless_whole(lambda why: lfs_objects(outer, request, what, why))
     except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
         send_header(out, request["nonce"], {"error": f"{failure!r}"[:MAX_TEXT]})
         send_end(out, f"{failure!r}")
@@ -246,24 +258,31 @@ def prepared(
         if set(wanted) <= set(known):
             return manifest, None
         packer = stack.enter_context(Packer(repo, wanted, known))
-        if packer.starts(out) or (attempt and not damage.learn(repo, packer.complaint())):
+        if packer.starts(out):
+            break
+        if attempt and not damage.learn(repo, packer.complaint()):
+            if not repo.shadow:
+                raise ExportError(f"git pack-objects: {packer.complaint()}")
             break
     return manifest, packer
 
 
-def opened(outer: Outer, what: Asked, scratch: Scratch) -> Repo:
+def opened(outer: Outer, what: Asked, scratch: Scratch, why: str = "") -> Repo:
+    """`why`: what is wrong with the repository, as far as that is known already."""
     path = os.path.realpath(outer.path)
     if outer.reader and not os.access(os.path.join(path, ".git/HEAD"), os.R_OK):  # noqa: PTH118
         outer.reader.own()
-    repo = _opened(path, what, scratch)
+    repo = _opened(path, what, scratch, why)
     if not what.place:  # it reads by paths in the outer worktree
         repo.opener = outer.reader
     return repo
 
 
-def _opened(path: str, what: Asked, scratch: Scratch) -> Repo:
+def _opened(path: str, what: Asked, scratch: Scratch, why: str) -> Repo:
     """The repository, or one of our own around what is left of it (`guest/shadow.py`)."""
     checkout, git_dir = nested.places(path, *what.place) if what.place else (path, None)
+    if why:
+        return shadow.open_repo(checkout, git_dir, scratch, why, object_format=what.object_format)
     try:
         repo = Repo(checkout, git_dir, refs=True)
         shadow.check(repo)

@@ -72,6 +72,9 @@ class Repo:
     def __init__(self, path: str, git_dir: str | None = None, *, refs: bool = False, sound: bool = False) -> None:
         self.env = environment() | {"GIT_CEILING_DIRECTORIES": os.path.dirname(path)}  # noqa: PTH120
         self.env |= {"GIT_DIR": git_dir, "GIT_WORK_TREE": path} if git_dir else {}
+        self.env |= (
+            {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"} if sound else {}
+        )  # it has what is sound
         self.cwd = path
         self.warnings: list[str] = []
         self.touched: list[str] | None = None  # paths in the worktree that changed, None: it is not known which

@@ -1,19 +1,20 @@
 """A git directory of our own around what is left of a damaged one, so that all the rest works as with a sound one.
 
 Nothing of the user's is changed. It refers to his objects and reflogs, the refs that `salvage`
-could read, and a configuration that git can read. Without any git directory it is an empty repository: the files come
+could read, and what of the configuration is sound. Without any git directory it is an empty repository: the files come
 home all the same.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from git_sandbox.guest import salvage
+from git_sandbox.guest import salvage, soundconfig
 from git_sandbox.guest.repository import ExportError, Repo, environment, mend
 from git_sandbox.guest.salvage import Salvaged, contents
 from git_sandbox.guest.scratch import Scratch
@@ -21,6 +22,7 @@ from git_sandbox.guest.scratch import Scratch
 LINKED = ("logs", "worktrees")  # directories that are only read
 COPIED = ("info/exclude", "info/attributes", "info/sparse-checkout", "index")
 MAX_POINTER = 4096 + 16
+T = TypeVar("T")
 
 
 def open_repo(path: str, git_dir: str | None, scratch: Scratch, why: str, *, object_format: str = "") -> Repo:
@@ -43,6 +45,28 @@ def open_repo(path: str, git_dir: str | None, scratch: Scratch, why: str, *, obj
     made.set_aside |= found.damaged
     made.warn(f"the repository is damaged ({why}): what can be read of it is exported")
     return made
+
+
+def unless_whole(work: Callable[[str], T], whole: Callable[[T], bool] = lambda _result: True) -> T:
+    """What `work` returns for the repository as it is. Where that fails or is not `whole`, for one of our own around
+    what can be read of it: git does nothing when it does not understand a single value of a configuration.
+
+    `work` hears why it is done again, "" the first time. Raises what it raised then.
+    """
+    first: list[T] = []
+    failure = None
+    try:
+        first.append(work(""))
+        if whole(first[0]):
+            return first[0]
+    except Exception as error:  # noqa: BLE001 - whatever it was
+        failure = error
+    try:
+        return work(f"{failure}" if failure else "not all of it can be had")
+    except Exception:  # noqa: BLE001 - the first one says more
+        if failure is None:
+            return first[0]
+        raise failure from None
 
 
 def other_format(found: Salvaged) -> dict[str, str]:
@@ -70,7 +94,8 @@ def _lay_out(place: Path, real: Path, found: Salvaged) -> None:
     )
     rows = "".join(f"{oid} {name}\n" for name, oid in sorted(found.refs.items()))
     (place / "packed-refs").write_text(rows, errors="surrogateescape")
-    (place / "config").write_text(_config(real, found.object_format), errors="surrogateescape")
+    every = [*soundconfig.files(environment()), real / "config"]
+    (place / "config").write_bytes(minimal(found.object_format).encode() + soundconfig.sound(every, environment()))
     shallow = [row for row in contents(real / "shallow").split() if salvage.OID.fullmatch(row)]
     if shallow:
         (place / "shallow").write_bytes(b"".join(row + b"\n" for row in shallow))
@@ -116,15 +141,6 @@ def minimal(object_format: str) -> str:
     if object_format != "sha1":
         version, extension = 1, f"[extensions]\n\tobjectFormat = {object_format}\n"
     return f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = false\n{extension}"
-
-
-def _config(real: Path, object_format: str) -> str:
-    """What git must know of the format; all else is the user's, where it can be read."""
-    made, own = minimal(object_format), real / "config"
-    if contents(own) and readable(own):
-        escaped = re.sub(r'(["\\])', r"\\\1", os.fspath(own))
-        made += f'[include]\n\tpath = "{escaped}"\n' if "\n" not in escaped else ""
-    return made
 
 
 def readable(config: Path) -> bool:
