@@ -99,7 +99,8 @@ def test_a_command_has_a_terminal_when_its_caller_has_one(boxes: Sandboxes) -> N
     with Terminal([SANDBOX, "exec", "vm-1", "--", "bash"], cwd=boxes.repo.path, env=boxes.env) as term:
         term.expect("/workspace")
         term.resize(40, 100)
-        term.type("sleep 0.5; stty size; sleep 600\n")
+        # One process group from beginning to end: bash itself between two commands takes no interrupt.
+        term.type("sh -c 'sleep 0.5; stty size; exec sleep 600'\n")
         term.expect("40 100")
         term.type("\x03")
         time.sleep(3 * SLOWNESS)  # the terminal throws away what was typed before the interrupt was taken
