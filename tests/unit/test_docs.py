@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +166,32 @@ def test_a_plain_test_run_boots_a_few_real_machines() -> None:
     marked = [path.name for path in (ROOT / "tests/vm").glob("test_*.py") if "@pytest.mark.smoke" in path.read_text()]
     assert {"test_crash.py", "test_hostile_guest.py", "test_run.py"} <= set(marked)
     assert len(marked) < 8, "a plain run takes minutes"
+
+
+MAN = ROOT / "man/sandbox.1"
+
+
+def test_the_manual_page_is_installed_with_the_package() -> None:
+    """Also as git-sandbox(1), which is what `git sandbox --help` opens."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    pages = {f"man/{name}.1": f"share/man/man1/{name}.1" for name in project["project"]["scripts"]}
+    assert shared == pages
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
+    assert (ROOT / "man/git-sandbox.1").read_text("utf-8") == ".so man1/sandbox.1\n"
+
+
+def test_the_manual_page_has_every_verb_and_exit_code() -> None:
+    text = MAN.read_text("utf-8").replace("\\-", "-")
+    assert text.isascii()
+    for words, _ in verbs():
+        assert f'.SS "{" ".join(words)} ' in text or f'.SS "{" ".join(words)}"' in text
+    for each in errors.SandboxError.__subclasses__():
+        assert re.search(rf"^\.TP\n{each.exit_code}\n", text, re.MULTILINE)
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_groff_renders_the_manual_page_without_a_warning() -> None:
+    done = subprocess.run(["groff", "-man", "-Tascii", "-ww", MAN], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sandbox - a virtual machine around a git repository" in done.stdout
