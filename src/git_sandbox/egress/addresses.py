@@ -1,0 +1,79 @@
+"""Addresses that a name may not lead to: those of this host, of the networks around it, and of nobody.
+
+A table of our own (IANA's special-purpose registries, RFC 6890 and later), for `ipaddress.is_global` answers
+differently from one Python to the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+
+from git_sandbox.egress.names import Address, plain
+
+_V4 = {
+    "0.0.0.0/8": "an unspecified address",
+    "10.0.0.0/8": "a private address",
+    "100.64.0.0/10": "an address of a provider's inner network",
+    "127.0.0.0/8": "a loopback address",
+    "169.254.0.0/16": "a link-local address",
+    "172.16.0.0/12": "a private address",
+    "192.0.0.0/24": "a reserved address",
+    "192.0.2.0/24": "an address for documentation",
+    "192.88.99.0/24": "a reserved address",
+    "192.168.0.0/16": "a private address",
+    "198.18.0.0/15": "an address for measurements",
+    "198.51.100.0/24": "an address for documentation",
+    "203.0.113.0/24": "an address for documentation",
+    "224.0.0.0/4": "a multicast address",
+    "240.0.0.0/4": "a reserved address",
+}
+_V6 = {
+    "::/128": "an unspecified address",
+    "::1/128": "a loopback address",
+    "fc00::/7": "a private address",
+    "fe80::/10": "a link-local address",
+    "fec0::/10": "a private address",
+    "ff00::/8": "a multicast address",
+    "2001::/23": "a reserved address",
+    "2001:db8::/32": "an address for documentation",
+    "2002::/16": "an address within an address (6to4)",
+    "3fff::/20": "an address for documentation",
+}
+_SPECIAL = [(ipaddress.ip_network(net), text) for net, text in (_V4 | _V6).items()]
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # what IANA has given out; the rest is reserved
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # an IPv4 address as a NAT64 network's resolver writes it
+# Nobody is reached at these, so no rule allows them.
+_NEVER = [ipaddress.ip_network(each) for each in ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")]
+
+
+def fault(address: Address) -> str:
+    """What kind of address it is that needs a rule of its own, in words; empty for one of the public network."""
+    address = plain(address)
+    for network, text in _SPECIAL:
+        if address in network:
+            return text
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _TRANSLATED:
+            return fault(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in _UNICAST:
+            return "a reserved address"
+    return "an address of this host" if own(address) else ""
+
+
+def never(address: Address) -> bool:
+    """Whether it is no address of one host: unspecified (which means this host), multicast, broadcast."""
+    address = plain(address)
+    if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return any(address in network for network in _NEVER)
+
+
+def own(address: Address) -> bool:
+    """Whether the kernel delivers to this host itself. It then uses the address as the source, too; nothing is sent."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the two that there are
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((str(address), 9))
+        return bool(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == address)
+    return False

@@ -1,0 +1,209 @@
+"""What a guest may reach: rules, and the one decision that is made from them.
+
+The order of rules has no meaning. `deny:` is stronger than `get:`, and that than a plain rule; where no rule matches
+the answer is no. A rule that names no port means those of the web; it names an address where it is one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from git_sandbox.egress import addresses, names
+from git_sandbox.egress.names import Address
+from git_sandbox.errors import UsageError
+from git_sandbox.text import one_line
+
+ALLOW, GET, DENY = "allow", "get", "deny"
+WEB = (80, 443)
+GROUPS = ("apt", "pip", "npm", "cargo", "go", "git")
+MOST_RULES = 2000
+# A network that a rule may name at most; more is what `--net nat` is for.
+WIDEST = {4: 8, 6: 16}  # bits
+FORMS = "NAME, NAME:PORT, *.example.org, 192.0.2.1, 10.1.0.0/16, @pip, get:NAME or deny:NAME"
+_NETWORK = re.compile(r"(?P<open>\[)?(?P<net>[0-9a-fA-F:.]+/[0-9]{1,3})(?(open)\])(?::(?P<port>[0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`host`: a name, `*.` and a name (anything below it, not itself), an address, or a network (10.0.0.0/8).
+
+    `port` None: 80 and 443, of a `deny` all. `origin`: who says so, for people (`@pip`, `command line`).
+    """
+
+    action: str  # allow | get | deny
+    host: str
+    port: int | None = None
+    origin: str = ""
+
+    def __str__(self) -> str:
+        prefix = "" if self.action == ALLOW else f"{self.action}:"
+        bare = f"[{self.host}]" if ":" in self.host and self.port else self.host
+        return f"{prefix}{bare}:{self.port}" if self.port else f"{prefix}{self.host}"
+
+    def matches(self, host: str, port: int) -> bool:
+        """`host` as `names.host` spells it."""
+        return self.has_port(port) and self.has_host(host)
+
+    def has_port(self, port: int) -> bool:
+        if self.port is None:
+            return self.action == DENY or port in WEB
+        return self.port == port
+
+    def has_host(self, host: str) -> bool:
+        if self.host.startswith("*."):
+            return host.endswith(self.host[1:]) and names.address(host) is None
+        if self.host == host:
+            return True
+        found = names.address(host)
+        return found is not None and self.covers(found)
+
+    def covers(self, address: Address) -> bool:
+        """Whether the rule is about addresses, and this is one of them."""
+        if "/" in self.host:
+            return address in ipaddress.ip_network(self.host)
+        return names.address(self.host) == address
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`message`: what is not allowed and why; `hint`: what the user can add. Empty where it is allowed."""
+
+    allowed: bool
+    rule: Rule | None = None
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def read_only(self) -> bool:
+        return self.rule is not None and self.rule.action == GET
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`sent`: bytes that may leave altogether, None for no limit. `rate`: new connections a second."""
+
+    connections: int = 256
+    rate: int = 100
+    sent: int | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`sandbox`: its id, for hints."""
+
+    sandbox: str = "ID"
+    rules: tuple[Rule, ...] = ()
+    limits: Limits = Limits()
+
+    def decide(self, host: str, port: int) -> Decision:
+        """About what a guest asked for. `host` as `names.host` spells it: a name, or an address that was asked for."""
+        found = [rule for rule in self.rules if rule.matches(host, port)]
+        for action in (DENY, GET, ALLOW):
+            rule = next((each for each in found if each.action == action), None)
+            if rule is not None and action == DENY:
+                return Decision(False, rule, f"{names.joined(host, port)} is denied by the rule `{rule}`")
+            if rule is not None:
+                literal = names.address(host)
+                return Decision(True, rule) if literal is None else self._literal(literal, port, rule)
+        return Decision(False, None, f"{names.joined(host, port)} is not allowed", self._add(host, port))
+
+    def decide_address(self, host: str, address: Address, port: int) -> Decision:
+        """About an address that the allowed name `host` leads to: a special one needs a rule that names it."""
+        address = names.plain(address)
+        found = [rule for rule in self.rules if rule.has_port(port) and rule.covers(address)]
+        denied = next((rule for rule in found if rule.action == DENY), None)
+        said = f"{names.joined(host, port)} leads to {address}"
+        if denied is not None:
+            return Decision(False, denied, f"{said}, which is denied by the rule `{denied}`")
+        kind = addresses.fault(address)
+        if addresses.never(address):
+            return Decision(False, None, f"{said}, {kind}")
+        if kind and not found:
+            return Decision(False, None, f"{said}, {kind}", self._add(str(address), port))
+        return Decision(True, found[0] if found else None)
+
+    def _literal(self, literal: Address, port: int, rule: Rule) -> Decision:
+        if addresses.never(literal):
+            what = names.joined(str(literal), port)
+            return Decision(False, None, f"{what} is {addresses.fault(literal)}, which is never allowed")
+        return Decision(True, rule)
+
+    def _add(self, host: str, port: int) -> str:
+        """The command that allows it."""
+        rule = Rule(ALLOW, host, None if port in WEB else port)
+        return f"sandbox net {self.sandbox} --allow {_quoted(str(rule))}"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if set(text) & set("[]*") else text
+
+
+def parse(text: str, origin: str = "") -> Rule:
+    """One rule that is no group. Raises UsageError in one voice for whatever it cannot be."""
+    action, rest = _action(text)
+    try:
+        return _network(action, rest, origin) or _named(action, rest, origin)
+    except ValueError as error:
+        raise UsageError(_refused(text), cause=str(error), hint=f"use {FORMS}") from None
+
+
+def _action(text: str) -> tuple[str, str]:
+    for action in (GET, DENY):
+        if text.startswith(f"{action}:"):
+            return action, text[len(action) + 1 :]
+    return ALLOW, text
+
+
+def _refused(text: str) -> str:
+    return f"`{one_line(text, limit=80)}` is not a rule for the network"
+
+
+def _network(action: str, text: str, origin: str) -> Rule | None:
+    found = _NETWORK.fullmatch(text)
+    if found is None:
+        return None
+    network = ipaddress.ip_network(found["net"], strict=False)
+    if network.prefixlen < WIDEST[network.version] and action != DENY:
+        raise ValueError("so wide a network is what `--net nat` is for")
+    return Rule(action, str(network), names.port(found["port"]) if found["port"] else None, origin)
+
+
+def _named(action: str, text: str, origin: str) -> Rule:
+    literal = names.address(text)
+    if literal is not None:  # an IPv6 address without brackets
+        return Rule(action, str(literal), None, origin)
+    wild = text.startswith("*.")
+    if text in ("*", "*."):
+        raise ValueError("everything is what `--net nat` is for")
+    name, number = names.split(text[2:] if wild else text)
+    host = names.host(name)
+    if wild and names.address(host) is not None:
+        raise ValueError("an address has nothing below it")
+    return Rule(action, f"*.{host}" if wild else host, names.port(number) if number else None, origin)
+
+
+def parse_all(
+    texts: Iterable[str], group: Callable[[str], Iterable[str]] = lambda _name: (), origin: str = ""
+) -> tuple[Rule, ...]:
+    """The rules of a list; `@NAME`, also as `get:@NAME`, stands for what `group` says of NAME. Raises UsageError."""
+    rules: dict[Rule, None] = {}
+    for text in texts:
+        action, rest = _action(text)
+        if rest.startswith("@"):
+            rules |= dict.fromkeys(_group(text, action, rest[1:], group))
+        else:
+            rules[parse(text, origin)] = None
+        if len(rules) > MOST_RULES:
+            raise UsageError(f"more than {MOST_RULES} rules for the network")
+    return tuple(rules)
+
+
+def _group(text: str, action: str, name: str, group: Callable[[str], Iterable[str]]) -> list[Rule]:
+    if name not in GROUPS:
+        known = ", ".join(f"@{each}" for each in GROUPS)
+        raise UsageError(_refused(text), cause="there is no such group", hint=f"use one of {known}")
+    found = (parse(each, f"@{name}") for each in group(name))
+    return [Rule(action, each.host, each.port, each.origin) for each in found]
