@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_sandbox import confine, idspace
@@ -18,6 +19,7 @@ from git_sandbox.errors import ImageError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec
+from support.examples import examples
 
 HOSTILE = [
     "--setup-hook=touch x", "-v", "deb [trusted=yes] http://x/ a b", "http://x/ y", "http://x/\n", "file:///etc", "x y",
@@ -31,7 +33,7 @@ def written(directory: Path, key: str, value: str) -> Path:
     import json
 
     text = json.dumps(value)
-    text = {"packages": f"[{text}]", "modules": f"[{text}]", "extra_packages": f"[{text}]"}.get(key, text)
+    text = f"[{text}]" if key in ("packages", "modules", "extra_packages", "npm", "pip", "commands") else text
     text = f"{{ x86_64 = {text}, aarch64 = {text} }}" if key == "kernel" else text
     path = directory / "spec.toml"
     path.write_text(f"{key} = {text}\n")
@@ -57,12 +59,49 @@ def test_every_value_is_one_word_that_is_no_option(key: str, value: str) -> None
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [*KEYS, "npm", "pip"])
 def test_hostile_values_are_refused(tmp_path: Path, key: str, value: str) -> None:
     if (key, value) == ("mirror", ""):
         return  # the default: mmdebstrap's own
     with pytest.raises(ImageError):
         spec.load(written(tmp_path, key, value))
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(st.sampled_from(["npm", "pip", "commands"]), st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)))
+def test_what_is_installed_is_words_of_one_script(key: str, value: str) -> None:
+    """The shell that mmdebstrap gives a hook to sees the words of `install.sh`, whatever they are."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            wanted = spec.load(written(Path(scratch), key, value))
+        except ImageError:
+            return
+    argv = build.mmdebstrap(wanted, Path("/t"), Path("/p"), Path("/s"))
+    hooks = [each.partition("=")[2] for each in argv if "chroot" in each and "/tmp/install.sh" in each]
+    script = f'chroot() {{ shift; printf "%s\\0" "$@"; }}\n{hooks[0]}'
+    said = subprocess.run(["sh", "-c", script, "sh", "/root"], capture_output=True, check=True).stdout
+    kind = "run" if key == "commands" else key
+    *words, last = said.removesuffix(b"\0").split(b"\0")
+    assert words == [b"sh", b"/tmp/install.sh", kind.encode()]
+    assert (base64.b64decode(last) if kind == "run" else last) == value.encode()
+
+
+def test_the_default_image_installs_nothing_else_and_a_new_word_makes_another_image(tmp_path: Path) -> None:
+    plain = spec.load()
+    assert plain.installs == ()
+    assert "install.sh" not in " ".join(build.mmdebstrap(plain, Path("/t"), Path("/p"), Path("/s")))
+    made = spec.load(written(tmp_path, "npm", "@scope/name@1.2.3"))
+    assert (made.installs, made.key != plain.key) == ((("npm", "@scope/name@1.2.3"),), True)
+    (tmp_path / "again.toml").write_text(made.toml)
+    assert spec.load(tmp_path / "again.toml") == made
+
+
+def test_root_without_a_confinement_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_namespace", lambda: None)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(build, "NEEDED_SPACE", 0)
+    with pytest.raises(ImageError, match="root cannot build this image"):
+        build._build(spec.load(written(tmp_path, "commands", "true")), tmp_path, lambda _text: None)
 
 
 @pytest.mark.parametrize(

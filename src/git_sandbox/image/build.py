@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -56,6 +57,12 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
     space = _namespace()
     if space is not None:
         _build_confined(spec, place, space, workshop, progress)
+    elif spec.installs and os.getuid() == 0:
+        raise ImageError(
+            "root cannot build this image: what it installs would run as root of this host",
+            cause="bubblewrap and user namespaces, which would confine it, are not to be had here",
+            hint="build it as an ordinary user, or see `sandbox doctor`",
+        )
     else:
         _build_here(spec, place, progress)
     info = ImageInfo(key=spec.key, suite=spec.suite, built=time.time(), packages=spec.packages)
@@ -100,6 +107,9 @@ def _build_confined(spec: ImageSpec, place: Path, space: IdSpace, root: Path, pr
 
 BUILD, SCRIPTS = "/build", "/scripts"  # in the view of a confined build
 RESOLVER = Path("/etc/resolv.conf")
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")  # of this host, where it is Debian's kind
+# How this host reaches package registries: a build asks the same ones in the same way.
+REACH = re.compile(r"(?:(?:https?|no)_proxy|pip_(?:index|extra_index)_url|npm_config_registry)", re.IGNORECASE)
 MAX_PART = 64 << 30  # bytes of a file of an image
 # $0 on: the command that makes the tree.
 CONFINED_BUILD = r"""
@@ -178,6 +188,7 @@ def mmdebstrap(spec: ImageSpec, tree: Path, place: Path, scripts: Path, *, mode:
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=Acquire::Retries "3"',
         *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in excluded),
+        *_installing(spec, scripts),
         f"--customize-hook=upload {shlex.quote(str(scripts / 'initramfs-init.sh'))} /tmp/initramfs-init",
         f"--customize-hook=upload {shlex.quote(str(scripts / 'boot.sh'))} /tmp/boot.sh",
         f'--customize-hook=chroot "$1" {boot}',
@@ -190,6 +201,16 @@ def mmdebstrap(spec: ImageSpec, tree: Path, place: Path, scripts: Path, *, mode:
         str(tree),
         *([spec.mirror] if spec.mirror else []),
     ]
+
+
+def _installing(spec: ImageSpec, scripts: Path) -> list[str]:
+    """Hooks that install what is not Debian's; they trust the authorities that this host trusts."""
+    if not spec.installs:
+        return []
+    steps = [f"upload {shlex.quote(str(scripts / 'install.sh'))} /tmp/install.sh"]
+    steps += [f"upload {AUTHORITIES} /tmp/authorities.crt"] if AUTHORITIES.is_file() else []
+    steps += [f'chroot "$1" {shlex.join(["sh", "/tmp/install.sh", *words])}' for words in spec.installs]  # noqa: S108
+    return [f"--customize-hook={each}" for each in [*steps, 'rm -f "$1"/tmp/install.sh "$1"/tmp/authorities.crt']]
 
 
 def pack(tree: Path, target: Path, size: int) -> list[str]:
@@ -217,7 +238,8 @@ def _size(tree: Path) -> int:
 def _logged(argv: list[str], place: Path, progress: Progress, *, under: Sequence[str] = ()) -> None:
     """Run with output to `build.log`, its noteworthy lines as progress; ImageError with the log's tail on failure."""
     log = place / "build.log"
-    env = process.environment({"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()})
+    fixed = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()}
+    env = process.environment(process.inherited(REACH) | fixed)
     # mmdebstrap has mounts and a whole system below TMPDIR to take away again.
     with process.spawn(
         [*under, *argv], env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place, grace=TIDYING, tidies=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -23,7 +24,11 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
 _MODULE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _COMPONENTS = re.compile(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
 _MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
+# What npm and pip may be told: a name of their registry, and a version. No path, no URL, nothing that runs a command.
+_NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
+_PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
 MAX_FILE = 16 << 10  # bytes of a spec
+MAX_WORDS = 100  # packages of npm or pip, and commands
 Reader = Callable[[str, int], bytes]  # gets a name and a limit; raises OSError, ValueError
 
 
@@ -37,6 +42,9 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     components: str = "main"
     mirror: str = ""
     download_mib: int = 0  # MiB fetched by a build, roughly
+    npm: tuple[str, ...] = ()  # packages of npm's registry, `NAME` or `NAME@VERSION`; needs `npm` in `packages`
+    pip: tuple[str, ...] = ()  # packages of Python's, in an environment of their own
+    commands: tuple[str, ...] = ()  # shell scripts, run by the new root's root at the end, with a network
 
     def __post_init__(self) -> None:
         for name in (*self.packages, *self.kernel.values(), self.suite):
@@ -49,6 +57,18 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`components` is not a list like `main,contrib`")
         if self.mirror and not _MIRROR.fullmatch(self.mirror):
             raise ValueError("`mirror` is not an http or https URL")
+        self._check_installs()
+
+    def _check_installs(self) -> None:
+        """Those are words of a command line, too; what a command of `commands` may do, the confinement decides."""
+        for kind, form in (("npm", _NPM), ("pip", _PIP)):
+            for name in getattr(self, kind):
+                if not form.fullmatch(name):
+                    raise ValueError(f"`{name}` is not the name of a package of {kind}")
+        if max(map(len, (self.npm, self.pip, self.commands))) > MAX_WORDS:
+            raise ValueError(f"more than {MAX_WORDS} packages or commands")
+        if any("\0" in each for each in self.commands):
+            raise ValueError("a command has a zero byte in it")
 
     @property
     def kernel_package(self) -> str:
@@ -63,6 +83,14 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def layers(self) -> bool:
         """Whether a guest can lay its workspace over a base by itself (`initramfs-init.sh`)."""
         return "dmsetup" in self.packages and "dm_snapshot" in self.modules
+
+    @property
+    def installs(self) -> tuple[tuple[str, ...], ...]:
+        """What is installed beside Debian's packages, as arguments of `data/install.sh`, in order."""
+        scripts = tuple(base64.b64encode(each.encode("utf-8", "surrogateescape")).decode() for each in self.commands)
+        return tuple(
+            (kind, *words) for kind, words in (("npm", self.npm), ("pip", self.pip), ("run", scripts)) if words
+        )
 
     @property
     def toml(self) -> str:
@@ -80,7 +108,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         What the archive offers on the day of the build is not part of it: `sandbox image build --force` refreshes.
         """
         digest = hashlib.sha256(msgspec.json.encode([platform.machine(), self], order="sorted"))
-        for script in ("boot.sh", "initramfs-init.sh"):
+        for script in ("boot.sh", "initramfs-init.sh", *(["install.sh"] if self.installs else [])):
             digest.update(data(script).read_bytes())
         return digest.hexdigest()[:16]
 
