@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from git_sandbox import confine, paths, process
+from git_sandbox import confine, network, paths, process
 from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.disk import cow
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
@@ -62,7 +62,11 @@ TOOLS = (
     Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
     Tool("fakeroot", "fakeroot", "builds the guest image"),
     Tool("bwrap", "bubblewrap", "keeps QEMU and the programs of a build away from this host's files", optional=True),
-    Tool("passt", "passt", "`--net nat`", (), optional=True),
+    *(
+        Tool(program.name, program.package, f"`--net {mode.name}`", (), optional=True)
+        for mode in network.MODES
+        for program in mode.programs
+    ),
 )
 
 

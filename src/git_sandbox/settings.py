@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox import consent, files, paths, projectfile, tomltext
+from git_sandbox import consent, files, network, paths, projectfile, tomltext
 from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
+from git_sandbox.network import Network
 from git_sandbox.projectfile import ProjectFile, bare
 
 _DIGITS = 9  # of a number; int() refuses one of thousands
@@ -40,7 +41,7 @@ class Row:
     default: str
     help: str
     choices: tuple[str, ...] = ()
-    kind: str = "text"  # text | path | count | mebibytes | room | seconds | duration | list (of words) | lines
+    kind: str = "text"  # text | path | network | count | mebibytes | room | seconds | duration | list | lines
     free: tuple[str, ...] = ()
     least: int = 128  # MiB of a size; no guest boots with less
     most: int = 100_000  # of a count or of seconds; beyond any machine or patience
@@ -64,7 +65,7 @@ ROWS = (
     Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,), most=254),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
-    Row("net", "none", "network of the guest", ("none", "nat"), free=("none",)),
+    Row("net", "none", "network of the guest", network.OFFERED, kind="network", free=("none",)),
     Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep"), free=("ask", "keep")),
@@ -151,7 +152,7 @@ class Settings:
     cpus: int
     memory: int  # MiB
     disk: int  # MiB
-    net: str
+    net: Network
     image: str
     packages: tuple[str, ...]
     on_exit: str
@@ -317,10 +318,20 @@ def one_word(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text[:60])
 
 
-def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each kind
+_NUMBERS = ("mebibytes", "room", "duration", "count", "seconds")
+
+
+def _parse(row: Row, value: Value) -> object:
     text = value.text.strip()
     if row.choices and text not in row.choices:
         raise _bad(value, f"use one of {', '.join(row.choices)}")
+    if row.kind == "network":
+        return network.BY_NAME[text]
+    return _number(row, value) if row.kind in _NUMBERS else _words(row, value)
+
+
+def _number(row: Row, value: Value) -> int | None:
+    text = value.text.strip()
     match row.kind:
         case "mebibytes":
             return _mebibytes(value)
@@ -330,14 +341,21 @@ def _parse(row: Row, value: Value) -> object:  # noqa: PLR0911 - one for each ki
             return _duration(value)
         case "count" if text == AUTO:
             return min(len(os.sched_getaffinity(0)), 4)
-        case "count" | "seconds":
+        case _:
             if not text.isdecimal() or len(text) > _DIGITS or not 0 < int(text) <= row.most:
                 raise _bad(value, f"use a whole number from 1 to {row.most}")
             return int(text)
-        case "list" | "lines":
-            return tuple(text.replace(",", " ").split() if row.kind == "list" else filter(None, text.split("\n")))
-        case "path":
-            return _path(value) if text else text
+
+
+def _words(row: Row, value: Value) -> str | tuple[str, ...]:
+    text = value.text.strip()
+    match row.kind:
+        case "list":
+            return tuple(text.replace(",", " ").split())
+        case "lines":
+            return tuple(filter(None, text.split("\n")))
+        case "path" if text:
+            return _path(value)
         case _:
             return text
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import settings
+from git_sandbox import network, settings
 from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.vmm import backends, launch
 from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted, Ways
@@ -16,7 +16,7 @@ VERSION = st.none() | st.just(()) | st.lists(st.integers(0, 120), min_size=1, ma
 WANTED = st.builds(
     Wanted,
     st.sampled_from((AUTO, *BY_NAME)),
-    st.sampled_from(("none", "nat")),
+    st.sampled_from(network.MODES),
     st.sampled_from(("auto", "kvm", "tcg")),
     st.sampled_from(("raw", "qcow2")),
     st.booleans(),
@@ -51,10 +51,10 @@ def test_asked_for_by_name_it_is_that_one(name: str) -> None:
     assert (choice.kind.name, choice.version, choice.reason) == (name, GOOD[name], "asked for")
 
 
-@pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.nat])
+@pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.network_device])
 def test_network_where_there_is_none_names_a_backend_that_has_it(name: str) -> None:
     with pytest.raises(RequirementError, match="cannot be used") as refused:
-        backends.choose(Wanted(name, net="nat"), everything(Wanted(name)))
+        backends.choose(Wanted(name, net=network.NAT), everything(Wanted(name)))
     assert "--backend qemu" in refused.value.cause
 
 
@@ -117,7 +117,7 @@ def test_what_is_chosen_is_there_supported_and_able(
         each.kind
         for each in offered
         if not each.problem
-        and (wanted.net == "none" or each.kind.capabilities.nat)
+        and (not wanted.net.device or each.kind.capabilities.network_device)
         and (wanted.accelerator != "tcg" or each.kind.capabilities.emulation)
         and wanted.disk in each.kind.capabilities.disk_formats
     ]
@@ -150,3 +150,9 @@ def test_version_is_what_the_program_says(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert launch.version("some-vmm") == version
     assert launch.version("some-other-vmm") is None
+
+
+def test_only_a_network_device_asks_something_of_a_backend() -> None:
+    for mode in network.MODES:
+        able = {name for name in BY_NAME if not backends._cannot(BY_NAME[name], Wanted(net=mode))}
+        assert able == ({"qemu"} if mode is network.NAT else set(BY_NAME)), mode.name

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from git_sandbox import process
+from git_sandbox import network, process
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import cloud_hypervisor
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
@@ -111,7 +111,7 @@ def test_exit_statuses_have_a_meaning() -> None:
 
 
 def test_network_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    spec = MachineSpec("n", Path("/k"), Path("/i"), (), net="nat")
+    spec = MachineSpec("n", Path("/k"), Path("/i"), (), net=network.NAT)
     logs = MachineLogs(tmp_path / "c", tmp_path / "v")
     with pytest.raises(RequirementError) as refused, CloudHypervisor().start(spec, tmp_path, logs):
         pass

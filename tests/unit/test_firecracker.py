@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from git_sandbox import network
 from git_sandbox.errors import RequirementError
 from git_sandbox.protocol.channel import HYBRID_VSOCK
 from git_sandbox.vmm import firecracker
@@ -86,7 +87,7 @@ def test_every_channel_has_a_way_and_the_guest_listens_on_vsock() -> None:
 
 
 def test_network_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    spec = MachineSpec("n", Path("/k"), Path("/i"), (), net="nat")
+    spec = MachineSpec("n", Path("/k"), Path("/i"), (), net=network.NAT)
     logs = MachineLogs(tmp_path / "c", tmp_path / "v")
     with pytest.raises(RequirementError) as refused, Firecracker().start(spec, tmp_path, logs):
         pass

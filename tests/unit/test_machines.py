@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     def backend(settings: Settings, *_rest: object, disk: str, share: bool) -> str:
         assert (disk, share) == ("qcow2", False)
-        seen.append((settings.backend, settings.net, settings.accelerator))
+        seen.append((settings.backend, settings.net.name, settings.accelerator))
         if settings.backend == "firecracker":
             raise RequirementError("firecracker is not installed")
         return "a backend"
@@ -67,10 +67,10 @@ def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: 
     for name in ("login.pub", "host"):
         (box.directory.keys / name).touch()
     config = GuestConfig(
-        "vm-1", "run", GuestUser.current(), "/w", "", "nat", "", {}, env={"A": "1"}, auto_push=True,
+        "vm-1", "run", GuestUser.current(), "/w", "", {}, env={"A": "1"}, auto_push=True,
         mounts=(GuestMount("given", "/given"),),
     )  # fmt: skip
     box.directory.config.write_bytes(jsontext.encode(config))
-    told = provision.personal(box, RECORD, mode, Capabilities(emulation=True, nat=True))["config.json"]
+    told = provision.personal(box, RECORD, mode, Capabilities(emulation=True, network_device=True))["config.json"]
     seen = jsontext.decode(told.content, GuestConfig)
-    assert (seen.mode, len(seen.mounts), seen.net != "none", seen.auto_push) == (mode, *[mode == "run"] * 3)
+    assert (seen.mode, len(seen.mounts), seen.network.device, seen.auto_push) == (mode, *[mode == "run"] * 3)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import bounded_log
+from git_sandbox import bounded_log, network
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.vmm import launch, qemu
 from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Saved, Share
@@ -29,12 +29,12 @@ def specs(draw: st.DrawFn) -> MachineSpec:
     return MachineSpec(
         name=draw(PLAIN), kernel=Path("/k"), initrd=Path("/i"), cmdline=("quiet",), disks=tuple(disks),
         cpus=draw(st.integers(1, 16)), memory=draw(st.integers(128, 1 << 20)),
-        channels=tuple(draw(st.lists(CHANNEL, unique=True, max_size=3))), net=draw(st.sampled_from(("none", "nat"))),
+        channels=tuple(draw(st.lists(CHANNEL, unique=True, max_size=3))), net=draw(st.sampled_from(network.MODES)),
     )  # fmt: skip
 
 
 def argv(spec: MachineSpec, accelerator: str = "tcg") -> list[str]:
-    names = [*spec.channels, "qmp", *(["net"] if spec.net == "nat" else [])]
+    names = [*spec.channels, "qmp", *(["net"] if spec.net.device else [])]
     return qemu.argv(spec, accelerator=accelerator, descriptors={name: n for n, name in enumerate(names, start=10)})
 
 
@@ -56,7 +56,7 @@ def test_argv_says_everything_the_spec_says(spec: MachineSpec, accelerator: str)
     assert ports == [f"{name},nr={number}" for number, name in enumerate(spec.channels, start=1)]
     assert ("kvm" in values(words, "-accel")) is (accelerator == "kvm")
     assert (values(words, "-smp"), values(words, "-m")) == ([str(spec.cpus)], [f"{spec.memory}M"])
-    assert bool(values(words, "-netdev")) is (spec.net == "nat")
+    assert bool(values(words, "-netdev")) is (spec.net.device)
     assert values(words, "-name") == [spec.name.replace(",", ",,")]
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from git_sandbox import network
 from git_sandbox.cache import templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import MachineError
@@ -26,7 +27,7 @@ Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - like shutil's
 
 
 class Cannot(Qemu):
-    capabilities = Capabilities(emulation=True, nat=True)
+    capabilities = Capabilities(emulation=True, network_device=True)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_other_kinds_do_not(wanted: warm_start.Start, change: str, monkeypatch: 
             disks = (*wanted.spec.disks, Disk(Path("/copy"), readonly=True))
             wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, disks=disks))
         case "network":
-            wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, net="nat"))
+            wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, net=network.NAT))
         case "accelerator":
             wanted = dataclasses.replace(wanted, backend=Qemu("kvm"))
         case "image":

@@ -140,10 +140,12 @@ def renew_address(name: str) -> None:
 def configure_network(config: Config) -> None:
     resolv = Path("/etc/resolv.conf")
     resolv.unlink(missing_ok=True)
-    if config["net"] == "none":
-        resolv.write_text("# no network: start the sandbox with `--net nat`\n")
+    network = config["network"]
+    assert isinstance(network, dict)  # noqa: S101 - written by our own host side
+    nameserver = network["nameserver"]
+    resolv.write_text(f"nameserver {nameserver}\n" if nameserver else f"# {network['note']}\n")
+    if not network["device"]:
         return
-    resolv.write_text(f"nameserver {config['dns']}\n")
     script = HERE / "dhcp.sh"
     script.write_text(
         '#!/bin/sh\n[ "$1" = bound ] || [ "$1" = renew ] || exit 0\nip addr replace "$ip/$mask" dev "$interface"\n'

@@ -14,6 +14,7 @@ import msgspec
 
 from git_sandbox import jsontext
 from git_sandbox.image.initrd import GuestFile
+from git_sandbox.network import GuestNetwork
 
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _NOT_IMPORTED = (*_PROGRAMS, "__init__.py")
@@ -62,9 +63,8 @@ class GuestConfig(msgspec.Struct, frozen=True):
     user: GuestUser
     host_path: str
     timezone: str  # its name, if it has one
-    net: str
-    dns: str
     etc: dict[str, bytes]  # absolute path -> content
+    network: GuestNetwork = GuestNetwork()
     env: dict[str, str] = {}  # for every session of the user
     zone: bytes = b""  # content of the time zone's file; empty: UTC
     stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs

@@ -105,7 +105,7 @@ def prepared(
         backend=backend,
         cpus=settings.cpus,
         memory=settings.memory,
-        net=settings.net,
+        net=settings.net.name,
         command=options.command or (),
     )
     try:

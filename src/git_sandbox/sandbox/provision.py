@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import consent, files, idspace, jsontext, process, session, store, text
+from git_sandbox import consent, files, idspace, jsontext, network, process, session, store, text
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
@@ -25,13 +25,14 @@ from git_sandbox.image import build, guestfiles, initrd, spec, terminfo, timezon
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.network import Network
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
-from git_sandbox.vmm import backends, net, virtiofs
+from git_sandbox.vmm import backends, virtiofs
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
 from git_sandbox.workspace import builder, extensions, guest_gitconfig, nested, readonly_copy, share
@@ -145,7 +146,7 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         image=ready.root.name,
         cpus=settings.cpus,
         memory=settings.memory,
-        net=settings.net,
+        net=settings.net.name,
         refs={str(name): str(value) for name, value in refs.items()},
         stash=tuple(stash),
         pid=os.getpid(),
@@ -183,8 +184,6 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         host_path=record.worktree,
         timezone=zone.name,
         zone=zone.content,
-        net=record.net,
-        dns=net.DNS_ADDRESS,
         etc=guest_gitconfig.effective(box.repo, environment()).files() | terminfo.files(environment()),
         env=dict(extras.env),
         stop_timeout=settings.stop_timeout,
@@ -214,7 +213,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         mode=mode,
         env=config.env if run else {},
         mounts=config.mounts if run else (),  # a rescue machine has none of these disks
-        net=record.net if run else "none",
+        network=_network(record, mode).guest,
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
@@ -229,6 +228,10 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         host_key=keys.host.read_bytes() if run else b"",
         authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
     )
+
+
+def _network(record: Record, mode: str) -> Network:
+    return network.BY_NAME[record.net] if mode == "run" else network.NONE
 
 
 def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> MachineSpec:
@@ -267,7 +270,7 @@ def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities
         cpus=record.cpus if run else 1,
         memory=record.memory if run else min(record.memory, 1024),
         channels=CHANNELS if run else (CONTROL,),
-        net=record.net if run else "none",
+        net=_network(record, mode),
         share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from git_sandbox import process
+from git_sandbox import network, process
 from git_sandbox.errors import RequirementError, UsageError
+from git_sandbox.network import Network
 from git_sandbox.vmm import cloud_hypervisor, firecracker, host, jail, launch, qemu
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.firecracker import Firecracker
@@ -95,7 +96,7 @@ class Wanted:
     """
 
     backend: str = AUTO
-    net: str = "none"
+    net: Network = network.NONE
     accelerator: str = AUTO
     disk: str = "raw"
     share: bool = False
@@ -145,9 +146,9 @@ def choose(wanted: Wanted, found: Iterable[Found]) -> Choice:
 
 def _cannot(kind: Kind, wanted: Wanted) -> str:
     """What of that the backend cannot do; empty when it can do all."""
-    if wanted.net == "nat" and not kind.capabilities.nat:
-        able = [name for name, each in BY_NAME.items() if each.capabilities.nat]
-        return f"{kind.name} has no network without root: `--net nat` needs `--backend {'|'.join(able)}`"
+    if wanted.net.device and not kind.capabilities.network_device:
+        able = [name for name, each in BY_NAME.items() if each.capabilities.network_device]
+        return f"{kind.name} has no network without root: `--net {wanted.net.name}` needs `--backend {'|'.join(able)}`"
     if wanted.accelerator == "tcg" and not kind.capabilities.emulation:
         return f"{kind.name} runs with KVM only, and software emulation is asked for"
     if wanted.share and not kind.capabilities.share:

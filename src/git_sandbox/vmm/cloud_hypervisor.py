@@ -99,13 +99,14 @@ class CloudHypervisor:
 
     name: str = "cloud-hypervisor"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        emulation=False, nat=False, vsock=CHANNELS, snapshots=True, restored_disks=2, share=True
+        emulation=False, network_device=False, vsock=CHANNELS, snapshots=True, restored_disks=2, share=True
     )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
-        if spec.net != "none":
-            raise RequirementError("Cloud Hypervisor has no network here", hint="use `--backend qemu` with `--net nat`")
+        if spec.net.device:
+            hint = f"use `--backend qemu` with `--net {spec.net.name}`"
+            raise RequirementError("Cloud Hypervisor has no network device here", hint=hint)
         api, vsock = Api("Cloud Hypervisor", runtime / "api"), runtime / "vsock"
         with contextlib.ExitStack() as stack:
             cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])

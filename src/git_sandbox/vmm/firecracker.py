@@ -130,13 +130,14 @@ class Firecracker:
     jail: Jail | None = None
     name: ClassVar[str] = "firecracker"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        emulation=False, nat=False, ends_by="reboot", vsock=CHANNELS, snapshots=True, jails=True
+        emulation=False, network_device=False, ends_by="reboot", vsock=CHANNELS, snapshots=True, jails=True
     )
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
-        if spec.net != "none":
-            raise RequirementError("Firecracker has no network here", hint="use `--backend qemu` with `--net nat`")
+        if spec.net.device:
+            hint = f"use `--backend qemu` with `--net {spec.net.name}`"
+            raise RequirementError("Firecracker has no network device here", hint=hint)
         with contextlib.ExitStack() as stack:
             if self.jail is None:
                 stand = _free(spec, runtime, logs, stack)

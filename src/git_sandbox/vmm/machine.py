@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
+from git_sandbox import network
+from git_sandbox.network import Network
 from git_sandbox.protocol import channel
 
 SSH = "ssh"  # channel: OpenSSH, one connection at a time
@@ -77,7 +79,7 @@ class MachineSpec:
     cpus: int = 1
     memory: int = 1024  # MiB
     channels: tuple[str, ...] = ()
-    net: str = "none"  # none | nat
+    net: Network = network.NONE
     share: Share | None = None  # only for backends that can, see `Capabilities.share`
     saved: Saved | None = None  # only for backends that can, see `Capabilities.snapshots`
 
@@ -103,7 +105,7 @@ class Capabilities:
     """What a backend can do; callers ask these, never for a backend's name."""
 
     emulation: bool  # runs where KVM does not
-    nat: bool
+    network_device: bool  # the guest can have one
     disk_formats: tuple[str, ...] = ("raw",)
     ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports

@@ -9,10 +9,7 @@ from typing import IO
 
 from git_sandbox import process
 from git_sandbox.errors import RequirementError
-
-# passt answers DNS at this address and asks the host's first resolver, also one that listens on loopback only
-# (systemd-resolved). From the documentation prefix of RFC 5737, so it is nobody's real address.
-DNS_ADDRESS = "198.51.100.53"
+from git_sandbox.network import DNS_ADDRESS, Network
 
 
 def argv(descriptor: int) -> list[str]:
@@ -27,14 +24,16 @@ def argv(descriptor: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def nat(complaints: IO[bytes]) -> Iterator[socket.socket]:
-    """A running passt; the VMM's end of the connection to it. passt ends when that closes.
+def connected(network: Network, complaints: IO[bytes]) -> Iterator[socket.socket]:
+    """What serves the device of `network`, a running passt: the VMM's end of the connection to it, whose end ends it.
 
     A connected pair rather than a path: nothing to wait for, nothing to clean up, and the passt of Debian 12 ends by
     itself when told to listen for one client. Raises RequirementError when passt is missing.
     """
-    if process.which("passt") is None:
-        raise RequirementError("`--net nat` needs passt", hint="install the package `passt`, or use `--net none`")
+    for program in network.programs:
+        if process.which(program.name) is None:
+            hint = f"install the package `{program.package}`, or use `--net none`"
+            raise RequirementError(f"`--net {network.name}` needs {program.name}", hint=hint)
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:

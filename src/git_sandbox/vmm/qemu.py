@@ -33,7 +33,7 @@ from git_sandbox.vmm.qmp import Qmp
 
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
 CAPABILITIES = Capabilities(
-    emulation=True, nat=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
+    emulation=True, network_device=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
 )
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 PORT_PREFIX = "org.git-sandbox."
@@ -200,8 +200,8 @@ class Qemu:
             sockets = {name: runtime / name for name in (*spec.channels, "qmp") if name not in over_vsock}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
             complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
-            if spec.net == "nat":
-                listeners["net"] = stack.enter_context(net.nat(complaints))
+            if spec.net.device:
+                listeners["net"] = stack.enter_context(net.connected(spec.net, complaints))
             server = None
             if spec.share is not None:
                 server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
@@ -233,7 +233,7 @@ class Qemu:
 
     def fingerprint(self, spec: MachineSpec) -> str:
         """QEMU itself, the processor it emulates or passes on, and every device, in their order."""
-        names = (*spec.channels, "qmp", *(["net"] if spec.net == "nat" else []))
+        names = (*spec.channels, "qmp", *(["net"] if spec.net.device else []))
         words = argv(spec, accelerator=self.accelerator, descriptors=dict.fromkeys(names, 0))
         return "\0".join([identity(), host_identity.processor() if self.accelerator == "kvm" else "", *words])
 
