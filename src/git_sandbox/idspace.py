@@ -6,6 +6,7 @@ as somebody else's, and what serves them to the guest has no rights to anything 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -18,13 +19,14 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import process
-from git_sandbox.errors import HostResourceError, RequirementError
+from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 from git_sandbox.helpers import userns
 from git_sandbox.text import printable
 
 COUNT = userns.COUNT  # ids a guest has; the usual range of an ordinary user
 ROOTS = 0x70000000  # root's range, unless the tables give root one; unused by convention (systemd, UIDS-GIDS.md)
 CAP_SYS_RESOURCE = 24
+MEASURING = 600.0  # seconds
 RESERVED = 1024  # of a server's descriptors, for itself and for files that are open at the same time
 Rows = list[tuple[int, int, int]]
 
@@ -62,6 +64,14 @@ class IdSpace:
         """Delete a directory that was given away, as far as that can be done."""
         process.run(_argv(remove_order(self, directory)))
 
+    def size(self, directory: Path) -> int:
+        """Bytes that a directory takes which was given away; what cannot be looked at counts nothing."""
+        with contextlib.suppress(SandboxError):
+            said = process.run(_argv(measure_order(self, directory)), timeout=MEASURING, output=4096).stdout
+            found = re.match(rb"[0-9]{1,18}\b", said)
+            return int(found[0]) if found else 0
+        return 0
+
 
 def files_at_once() -> int:
     """How many files a guest can have in its memory: its server holds a descriptor of each."""
@@ -86,6 +96,10 @@ def give_order(space: IdSpace, directory: Path) -> dict[str, object]:
 
 def remove_order(space: IdSpace, directory: Path) -> dict[str, object]:
     return _with_us(space, directory) | {"op": "remove"}
+
+
+def measure_order(space: IdSpace, directory: Path) -> dict[str, object]:
+    return _with_us(space, directory) | {"op": "measure"}
 
 
 def serve_argv(space: IdSpace, directory: Path, program: Path, argv: Sequence[str]) -> list[str]:

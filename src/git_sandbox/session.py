@@ -17,6 +17,7 @@ from pathlib import Path
 from git_sandbox import arguments, bounded_log, files, process, signals, terminal
 from git_sandbox.background import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
+from git_sandbox.image import terminfo
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
 
@@ -155,7 +156,8 @@ class Session:
 
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
-        command = f"{_clock()}; cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
+        described = terminfo.told(os.environ)
+        command = f"{_clock()}; {described}cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
         with terminal.restored(1, 2, raw=True):
             return self._foreground(self.argv(command, tty=True))
 
@@ -177,7 +179,8 @@ class Session:
         returns, the command is waited for again.
         """
         token = secrets.token_hex(8)
-        argv, env = self.argv(_line(command, directory, token), tty=tty), self._environment()
+        described = terminfo.told(os.environ) if tty else ""
+        argv, env = self.argv(_line(command, directory, token, described), tty=tty), self._environment()
         # Without a terminal ssh is apart from ours: Ctrl-C is for the command, not for who carries its output.
         with (
             terminal.restored(stdout, stderr, raw=tty),
@@ -230,15 +233,16 @@ class Session:
         return 128 - status if status is not None and status < 0 else status or 0
 
 
-def _line(command: Sequence[str], directory: str, token: str) -> str:
+def _line(command: Sequence[str], directory: str, token: str, first: str = "") -> str:
     """What the guest's shell does for one command: have it watched (guest/sessions.py), and tell how it ended.
+    `first`: what it does before.
 
     Its traps, and the last words, keep the shell there until the command has ended: a signal that ends both would turn
     into ssh's 255, and a shell that replaces itself by the command cannot say 128 + n. What it says itself ("Killed")
     goes nowhere.
     """
     watched = f"exec 9>&2 2>/dev/null; echo start $$ {token} 1<>{WATCHED}; trap : INT TERM HUP"
-    return f"{watched}; {_clock()}; cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
+    return f"{watched}; {_clock()}; {first}cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
 
 
 def _clock() -> str:

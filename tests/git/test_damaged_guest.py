@@ -14,6 +14,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.guest import damage
 from git_sandbox.guest.repository import Repo
 from git_sandbox.protocol import manifest, stream
+from git_sandbox.sandbox import retrieve
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, export
 from support.nested import Journey, served
@@ -218,6 +219,19 @@ def test_who_asks_with_care_gets_only_what_is_sound(guest: GitRepo) -> None:
             assert {ref.name for ref in told.refs} >= {"refs/heads/one", "refs/heads/two"}
             assert [each.name for each in told.set_aside] == ["refs/heads/bad"]
             assert b"".join(reply.chunks).startswith(b"PACK")
+
+
+def test_what_is_handed_out_as_a_file_can_be_read(repo: GitRepo, guest: GitRepo, tmp_path: Path) -> None:
+    """No git of the host's looks at it, so nobody would ask again."""
+    start = guest.git("rev-parse", "main")
+    branches(guest)
+    with served(guest.path) as sock:
+        file, _ = retrieve.written(sock, tmp_path / "x.bundle", object_format="sha1", base=start)
+    repo.git("fetch", "-q", str(file), "refs/*:refs/raw/*")
+    assert {name for name in repo.refs() if name.startswith("refs/raw/heads/")} >= {
+        "refs/raw/heads/one", "refs/raw/heads/two"
+    }  # fmt: skip
+    repo.git("fsck", "--strict", "--no-dangling")
 
 
 @pytest.mark.parametrize("beyond", ["limit", "early", "said"])

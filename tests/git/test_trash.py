@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import paths, store
-from git_sandbox.errors import HostResourceError, SandboxError, StateError
+from git_sandbox import idspace, paths, store
+from git_sandbox.disk import share_dir
+from git_sandbox.errors import HostResourceError, RequirementError, SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
+from git_sandbox.idspace import IdSpace
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import listing, trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.store import Box, State
@@ -209,6 +213,57 @@ def test_an_object_that_is_missing_before_the_drop_holds_nothing_up(repo: GitRep
     back = trashed.restore(made.repo, "vm-1")
     assert list(back.missing) == ["refs/sandbox-heads/vm-1/side"]
     assert back.refs["refs/sandbox/vm-1"] == repo.git("rev-parse", "refs/sandbox/vm-1")
+
+
+def test_what_could_not_be_restored_is_found_before_anybody_needs_it(repo: GitRepo) -> None:
+    """`doctor --verify` looks into the trash, too."""
+    made = full(repo)
+    drop(made.repo, "vm-1", force=True)
+    assert trashed.damage(made.repo) == ()
+    (found,) = note.listed(root_of(repo))
+    (pack,) = found.directory.trash_packs.glob("*.pack")
+    whole = pack.read_bytes()
+    for damaged in (whole[:-1], whole + b"x", bytes([*whole[:200], whole[200] ^ 1, *whole[201:]]), b"", None):
+        pack.unlink(missing_ok=True)
+        if damaged is not None:
+            pack.write_bytes(damaged)
+        (row,) = trashed.damage(made.repo)
+        assert row.startswith("vm-1: its pack 0.pack is damaged or missing")
+    pack.write_bytes(whole)
+    record, told = found.directory.record.read_bytes(), found.directory.trash_note.read_bytes()
+    for file, before in ((found.directory.record, record), (found.directory.trash_note, told)):
+        file.write_bytes(b"{")
+        (row,) = trashed.damage(made.repo)
+        assert "is damaged" in row
+        file.write_bytes(before)
+    assert trashed.damage(made.repo) == ()
+
+
+def test_a_share_goes_there_and_comes_back_as_the_guest_left_it(repo: GitRepo) -> None:
+    """It belongs to nobody who could look into it here, and counts all the same."""
+    try:
+        space = IdSpace.ours()
+    except RequirementError as error:
+        pytest.skip(f"{error.message}; {error.hint}")
+    made = full(repo)
+    directory = SandboxDir(root_of(repo) / "vm-1")
+    tree = share_dir.lay_out(directory)
+    tree.joinpath("deep").mkdir(parents=True)
+    tree.joinpath("deep/file").write_bytes(b"x" * (1 << 20))
+    tree.joinpath("deep").chmod(0o500)
+    share_dir.give(directory, space)
+    before = directory.share.stat()
+    drop(made.repo, "vm-1", force=True)
+    (found,) = note.listed(root_of(repo))
+    assert found.size > 1 << 20
+    assert trashed.damage(made.repo) == ()
+    assert trashed.restore(made.repo, "vm-1").state is State.STOPPED
+    assert (directory.share.stat().st_ino, directory.share.stat().st_uid) == (before.st_ino, space.uid)
+    seen = idspace.serve_argv(space, directory.share, Path("/bin/sh"), ["sh", "-c", "wc -c < /mnt/deep/file"])
+    assert subprocess.run(seen, capture_output=True, check=True).stdout.strip() == b"1048576"
+    drop(made.repo, "vm-1", force=True)
+    assert trashed.prune([root_of(repo)], everything=True).freed > 1 << 20
+    assert not any(root_of(repo).rglob("share"))
 
 
 def test_names_in_the_trash_are_not_given_out_again(repo: GitRepo) -> None:

@@ -26,7 +26,7 @@ def command(verifying: bool, as_json: bool) -> Result:
 
     With --verify a sandbox of the repository you stand in is started, both sides are described (status, index, refs,
     reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
-    or the exit code is 10.
+    or the exit code is 10. What of the repository's trash is damaged is named, too.
 
     \b
     Examples:
@@ -57,7 +57,8 @@ def _verify(wanted: settings.Settings, *, as_json: bool) -> Result:
     lines = [*(f"warning: {one_line(text)}" for text in found.warnings), *found.differences]
     said = f"{len(found.differences)} difference(s)" if found.differences else "No difference"
     lines.append(f"{said} between this repository and the sandbox's ({found.files} files compared).")
-    code = RepositoryError.exit_code if found.differences else 0
+    lines += [f"in the trash: {text}" for text in found.trash]
+    code = RepositoryError.exit_code if found.differences or found.trash else 0
     return Result("doctor", found, text="\n".join(lines), exit_code=code)
 
 

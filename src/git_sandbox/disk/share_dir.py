@@ -43,6 +43,11 @@ def give(directory: SandboxDir, space: IdSpace) -> None:
     space.give(directory.share)
 
 
+def size(directory: SandboxDir) -> int:
+    """Bytes that it takes, where there is one."""
+    return IdSpace.of(directory.share).size(directory.share) if used(directory) else 0
+
+
 def remove(directory: SandboxDir) -> None:
     """Delete it, whoever owns it by now."""
     if used(directory):

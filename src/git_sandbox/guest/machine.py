@@ -27,6 +27,7 @@ LIMITS = (
     ("fs/inotify/max_user_watches", "524288"), ("fs/inotify/max_user_instances", "1024"), ("fs/nr_open", "1048576"),
     ("kernel/pid_max", "4194304"), ("vm/max_map_count", "1048576"),
 )  # fmt: skip
+TERMINALS = "terminfo"  # below HERE: descriptions that a session brings along (see sshd_config)
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -167,7 +168,7 @@ def add_user(user: dict[str, object]) -> Path:
         replace_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:", gid)
         replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
         sudoers = Path("/etc/sudoers.d/sandbox")
-        sudoers.write_text(f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        sudoers.write_text(f'#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\nDefaults env_keep += "TERMINFO_DIRS"\n')
         sudoers.chmod(0o440)
     if not home.exists():
         home.mkdir(mode=0o755, parents=True)
@@ -288,6 +289,8 @@ def prepare_user(config: Config) -> Path:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     Path("/run/sshd").mkdir(exist_ok=True)
     home = add_user(user)
+    (HERE / TERMINALS).mkdir(mode=0o755, exist_ok=True)
+    os.chown(HERE / TERMINALS, int(str(user["uid"])), int(str(user["gid"])))
     write_etc(config)
     return home
 

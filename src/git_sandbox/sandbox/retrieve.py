@@ -130,9 +130,16 @@ def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list
     """
     with _rescued(box, record, progress) as channel:
         progress(f"Writing {target}")
-        base = [record.base] if record.base else []
-        reply = stream.request(channel, "export", known=base, extra={"object_format": record.object_format})
-        return bundle.write(target, reply.header, reply.chunks, object_format=record.object_format, base=record.base)
+        return written(channel, target, object_format=record.object_format, base=record.base)
+
+
+def written(channel: socket.socket, target: Path, *, object_format: str, base: str | None) -> list[Path]:
+    """The export of the guest at `channel` as files. No git of ours reads what comes, so it is asked with care at once
+    (docs/adr/0121): a pack with something damaged in it could not be read by anybody.
+    """
+    extra = {"object_format": object_format, "careful": True}
+    reply = stream.request(channel, "export", known=[base] if base else [], extra=extra)
+    return bundle.write(target, reply.header, reply.chunks, object_format=object_format, base=base)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import everywhere, nested
 from git_sandbox.store import Box, Record, State
-from git_sandbox.trash import expiry, moving, note
+from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
 from git_sandbox.trash.note import Note, Part, Trashed
 from git_sandbox.trash.objects import Holder
@@ -96,6 +96,24 @@ class Restored:
     state: State
     refs: dict[str, str]
     missing: dict[str, str]
+
+
+def damage(repo: Repository) -> tuple[str, ...]:
+    """What of the trash of the repository cannot be brought back whole, a line each. Every pack is read."""
+    found = note.listed(store.state_directory(repo))
+    return tuple(f"{each.id}: {why}" for each in found for why in _faults(repo, each))
+
+
+def _faults(repo: Repository, found: Trashed) -> Iterator[str]:
+    if found.note is None:
+        yield f"{found.directory.trash_note.name} is damaged: its disk can be restored, without its refs"
+    elif found.note.directory and store.load(found.directory) is None:
+        yield "its record is damaged or missing"
+    for part in found.note.parts if found.note else ():
+        if part.pack and not objects.sound(found.directory.trash_packs / part.pack, repo.object_format):
+            yield f"its pack {part.pack} is damaged or missing: of {len(part.refs)} ref(s) the disk has what is left"
+        if part.unpacked:
+            yield f"objects of {len(part.unpacked)} of its refs were missing or damaged before it went there"
 
 
 def restore(repo: Repository, name: str) -> Restored:

@@ -16,7 +16,7 @@ from git_sandbox.errors import MachineError, RepositoryError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import spec
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import lifecycle
+from git_sandbox.sandbox import lifecycle, trashed
 from git_sandbox.sandbox.describe_diff import compare
 from git_sandbox.sandbox.options import Options
 from git_sandbox.text import printable
@@ -28,11 +28,14 @@ TIMEOUT = 3600.0  # seconds; every file is read
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """`differences`: one line each, safe to show; none when the guest saw exactly what is here."""
+    """`differences`: one line each, safe to show; none when the guest saw exactly what is here. `trash`: what of the
+    repository's trash `sandbox restore` could not bring back whole, one line each.
+    """
 
     differences: tuple[str, ...]
     files: int
     warnings: tuple[str, ...]
+    trash: tuple[str, ...] = ()
 
 
 def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
@@ -50,7 +53,8 @@ def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
     if finished.exit_code != 0:
         raise MachineError("the guest could not describe its repository", cause=f"status {finished.exit_code}")
     here = _parsed(_describe_here(repo, extra))
-    return Verified(differences(here, bytes(answer)), len(here.get("files", {})), finished.warnings)
+    files = len(here.get("files", {}))
+    return Verified(differences(here, bytes(answer)), files, finished.warnings, trashed.damage(repo))
 
 
 def differences(here: dict[str, Any], answer: bytes) -> tuple[str, ...]:

@@ -248,9 +248,12 @@ def remove_tree(place: Path) -> None:
 
 
 def measured(place: Path) -> int:
-    """Bytes that deleting a directory frees: of files that have no other name, where we may look."""
-    found = 0
-    for folder, _, names in os.walk(place):
+    """Bytes that deleting a sandbox's directory frees: of files that have no other name, and of its share."""
+    directory = SandboxDir(place)
+    found = 0 if directory.share.is_symlink() else share_dir.size(directory)
+    for folder, folders, names in os.walk(place):
+        if Path(folder) == place:
+            folders[:] = [each for each in folders if each != directory.share.name]
         for name in names:
             with contextlib.suppress(OSError):
                 seen = os.lstat(Path(folder, name))

@@ -6,6 +6,7 @@ was merged into can be deleted, and everything be pruned, without a loss.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,6 +155,20 @@ def bring_back(git: Git, found: Part, packs: Path) -> dict[str, str]:
     _set(git, {name: _steps(each for each in (*found.logs.get(name, ()), value) if each in sound)
                for name, value in refs.items()})  # fmt: skip
     return {name: value for name, value in found.refs.items() if name not in refs}
+
+
+def sound(pack: Path, object_format: str) -> bool:
+    """Whether a pack is byte for byte as git wrote it: at its end is the checksum of all before (gitformat-pack(5))."""
+    try:
+        with pack.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size - hashlib.new(object_format, usedforsecurity=False).digest_size
+            made = hashlib.new(object_format, usedforsecurity=False)
+            while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+                made.update(chunk)
+                left -= len(chunk)
+            return left == 0 and file.read() == made.digest()
+    except OSError:
+        return False
 
 
 def _set(git: Git, values: Mapping[str, Sequence[str]]) -> None:
