@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox import consent, files, network, paths, projectfile, tomltext
+from git_sandbox import consent, files, network, notices, paths, projectfile, tomltext
 from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
 from git_sandbox.network import Network
 from git_sandbox.projectfile import ProjectFile, bare
 
+_VARIABLE = re.compile("SANDBOX_[A-Z_]{1,60}")
+_OURS = ("SANDBOX_INDEX", "SANDBOX_COUNT", "SANDBOX_TEST_")  # no settings, and near to some
+_SHORTENED = 3  # letters with which a setting's name may begin that is meant
 _DIGITS = 9  # of a number; int() refuses one of thousands
 _SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
@@ -215,6 +218,7 @@ def resolve(
     Raises UsageError naming the source of a value that cannot work.
     """
     configured = _config_file()
+    _mention_unknown()
     if project is not None:
         _refuse_unknown(project.path, project.values)
     values = [_find(row, given or {}, configured, project) for row in ROWS]
@@ -310,7 +314,26 @@ def _config_file() -> dict[str, object]:
 def _refuse_unknown(path: Path, content: Mapping[str, object]) -> None:
     unknown = sorted(set(content) - set(BY_NAME))
     if unknown:
-        raise UsageError(f"{path}: unknown setting `{one_word(unknown[0])}`", hint=f"known: {', '.join(BY_NAME)}")
+        near = _nearest(unknown[0])
+        hint = f"did you mean `{near}`?" if near else f"known: {', '.join(BY_NAME)}"
+        raise UsageError(f"{path}: unknown setting `{one_word(unknown[0])}`", hint=hint)
+
+
+def _nearest(word: str) -> str:
+    """The setting somebody who wrote `word` most likely means; empty when there is none like it."""
+    import difflib  # late: nobody needs it who writes what there is
+
+    begun = [name for name in BY_NAME if len(word) >= _SHORTENED and name.startswith(word)]
+    return next(iter([*begun, *difflib.get_close_matches(word, BY_NAME, n=1, cutoff=0.75)]), "")
+
+
+def _mention_unknown() -> None:
+    """A variable that is nearly one of ours does nothing. What is nothing like them is somebody else's."""
+    for name in filter(_VARIABLE.fullmatch, os.environ):
+        word = name.removeprefix("SANDBOX_").lower()
+        near = "" if word in BY_NAME or name.startswith(_OURS) else _nearest(word)
+        if near:
+            notices.say(f"{name} is no setting: did you mean SANDBOX_{near.upper()}?")
 
 
 def one_word(text: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+import git_sandbox
 from cli.conftest import Cli
 from git_sandbox import paths, store
 from git_sandbox.cli.main import ELSEWHERE, VERBS
@@ -49,9 +51,27 @@ def test_every_verb_shows_examples_and_help_shows_the_same(cli: Cli, words: tupl
         assert "--json" in shown.out
 
 
+def test_help_shows_the_pages_that_hints_name(cli: Cli) -> None:
+    """Who installed it has no docs directory."""
+    assert cli("help", "backends").out.startswith("# ")
+    wrong = cli("help", "bakcends")
+    assert (wrong.code, "pages: backends, " in wrong.err) == (2, True)
+    source = "".join(each.read_text() for each in Path(git_sandbox.__file__).parent.rglob("*.py"))
+    for name in set(re.findall(r"`sandbox help ([a-z-]+)`", source)):
+        assert cli("help", name).code == 0
+
+
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("lss", "ls"), ("spwan", "spawn"), ("list", "ls"), ("rm", "drop"), ("start", "spawn"), ("ssh", "shell")],
+    [
+        ("lss", "ls"),
+        ("spwan", "spawn"),
+        ("list", "ls"),
+        ("rm", "drop"),
+        ("start", "spawn"),
+        ("ssh", "shell"),
+        ("rnu", "run"),
+    ],
 )
 def test_a_word_from_elsewhere_leads_to_the_verb(cli: Cli, word: str, meant: str) -> None:
     assert f"did you mean `sandbox {meant}`?" in cli(word).err
@@ -212,7 +232,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "__main__", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
         "git.names", "git.putback", "git.repo", "guest", "guest.stage", "integrate", "integrate.overview", "jsontext",
-        "locks", "notices", "paths", "places", "process",
+        "locks", "network", "notices", "paths", "places", "process",
         "projectfile", "protocol", "protocol.manifest", "protocol.wire", "reconcile", "record", "registry",
         "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",
         "settings", "signals", "store", "text", "tomltext", "trash", "trash.note",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import paths, settings
+from git_sandbox import notices, paths, settings
 from git_sandbox.errors import UsageError
 from git_sandbox.settings import ROWS, Value
 
@@ -53,6 +53,23 @@ def test_value_that_cannot_work_names_itself_and_its_source(given_: dict[str, ob
     assert name.replace("_", "-") in caught.value.message
     assert "command line" in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(("word", "meant"), [("memroy", "memory"), ("mem", "memory"), ("stop-timeuot", "stop_timeout")])
+def test_a_setting_that_is_nearly_one_names_the_one_that_is_meant(
+    word: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(f'{word} = "1G"\n')
+    with pytest.raises(UsageError) as caught:
+        settings.resolve()
+    assert caught.value.hint == f"did you mean `{meant}`?"
+    configure("")
+    notices.heard()
+    for name in ("STRIPE_KEY", "INDEX", "COUNT", "ENABLED", "TEST_EXAMPLES", word.upper().replace("-", "_")):
+        monkeypatch.setenv(f"SANDBOX_{name}", "3")
+    settings.resolve()
+    (said,) = notices.heard()
+    assert said.endswith(f" is no setting: did you mean SANDBOX_{meant.upper()}?")
 
 
 @pytest.mark.parametrize("text", ["memory = ", "colour = 1\n", "\xff", "[memory]\nx = 1\n", "cpus = true\n"])

@@ -28,7 +28,7 @@ def test_each_has_a_name_an_index_and_a_share_of_the_processors(repo: GitRepo) -
     planned = parallel.plan(discover(repo.path), wanted, 3, share_processors=True)
     assert [each.name for each in planned] == ["fix-1", "fix-2", "fix-3"]
     assert [each.settings.env for each in planned] == [
-        ("A=1", f"SANDBOX_INDEX={index}", "SANDBOX_COUNT=3") for index in range(3)
+        ("A=1", f"SANDBOX_INDEX={index}", "SANDBOX_COUNT=3") for index in (1, 2, 3)
     ]
     assert {each.settings.cpus for each in planned} == {capacity.processors(3)}
     assert {each.settings.on_exit for each in planned} == {"keep"}

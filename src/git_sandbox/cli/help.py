@@ -1,27 +1,37 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+import git_sandbox
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
+from git_sandbox.text import one_line
 
 
 @click.command("help")
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
 @common.json_option
 def command(words: tuple[str, ...], as_json: bool) -> Result:
-    """Say more about a command; the same as `sandbox COMMAND --help`.
+    """Say more about a command; the same as `sandbox COMMAND --help`. Or show a page of the documentation.
+
+    What is no command is a page's name: backends, share, network, secrets, many, no-kvm and so on; a wrong name lists
+    them.
 
     \b
     Examples:
       sandbox help
       sandbox help merge
       sandbox help image build
+      sandbox help backends
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    from git_sandbox.cli.main import cli
+    from git_sandbox.cli.main import VERBS, cli
 
+    if len(words) == 1 and words[0] not in VERBS:
+        return _page(words[0])
     context = click.Context(cli, info_name="sandbox", **cli.context_settings)
     found: click.Command = cli
     rest = list(words)
@@ -34,3 +44,17 @@ def command(words: tuple[str, ...], as_json: bool) -> Result:
         found, context = inner, click.Context(inner, info_name=name, parent=context)
     text = found.get_help(context)
     return Result("help", {"command": context.command_path, "text": text}, text=text)
+
+
+def _page(name: str) -> Result:
+    """A page of docs/how-to: an installation has them in the package, a checkout beside it."""
+    package = Path(git_sandbox.__file__).parent
+    place = next(each for each in (package / "how-to", package.parent.parent / "docs" / "how-to") if each.is_dir())
+    pages = {each.stem: each for each in sorted(place.glob("*.md"))}
+    if name not in pages:
+        raise UsageError(
+            f"there is no command and no page `{one_line(name, limit=60)}`",
+            hint=f"see `sandbox --help`; pages: {', '.join(pages)}",
+        )
+    text = pages[name].read_text(encoding="utf-8").rstrip()
+    return Result("help", {"command": name, "text": text}, text=text)

@@ -98,7 +98,7 @@ def _meant(word: str) -> str:
     """The verb somebody who typed `word` most likely wants; nothing when there is none like it."""
     import difflib
 
-    near = difflib.get_close_matches(word, VERBS, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word, VERBS, n=1, cutoff=0.6)
     return ELSEWHERE.get(word) or (near[0] if near else "")
 
 

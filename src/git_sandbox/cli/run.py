@@ -10,7 +10,7 @@ from git_sandbox.cli.result import Result
 
 @click.command("run", context_settings={"ignore_unknown_options": False})
 @life.options
-@click.option("--count", type=int, metavar="N", help="N sandboxes at once, each with a SANDBOX_INDEX of 0 to N-1.")
+@click.option("--count", type=int, metavar="N", help="N sandboxes at once, each with a SANDBOX_INDEX of 1 to N.")
 @common.tty_option
 @click.argument("command_line", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(command_line: tuple[str, ...], **given: Any) -> Result:
@@ -25,7 +25,7 @@ def command(command_line: tuple[str, ...], **given: Any) -> Result:
     --stop-timeout seconds or one more Ctrl-C. What programs save on the way out comes home.
 
     With --count N the command runs in N sandboxes side by side, without input, for N tries of one task: SANDBOX_INDEX
-    tells it which it is (0 to N-1), SANDBOX_COUNT how many there are. Each line of output begins with the sandbox's
+    tells it which it is (1 to N), SANDBOX_COUNT how many there are. Each line of output begins with the sandbox's
     name; with --name NAME they are called NAME-1 to NAME-N. One that fails disturbs no other. The exit code is 0 when
     all ended with 0, else that of the first that did not. When memory or disk are too small for N, nothing is started.
 

@@ -44,8 +44,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Try:
-    """What became of one of them. `id` None: it failed before it had one. `ended` None: it failed, or was left
-    running (`supervisor`).
+    """What became of one of them. `index`: from 1 on, as in its name. `id` None: it failed before it had one. `ended`
+    None: it failed, or was left running (`supervisor`).
     """
 
     index: int
@@ -97,7 +97,7 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
                 wanted, env=(*wanted.env, f"SANDBOX_INDEX={index}", f"SANDBOX_COUNT={count}"), on_exit="keep"
             ),
         )
-        for index, name in enumerate(names)
+        for index, name in enumerate(names, 1)
     ]  # fmt: skip
 
 
@@ -174,7 +174,7 @@ class _Crowd:
     def _start(self, options: Options) -> None:
         order = Order(os.fspath(self.where().worktree), options, attached=not options.detached)
         pid, pipes = supervisor.launch(order) if options.detached else self._attached(order)
-        worker = _Worker(len(self.workers), pid, order.attached)
+        worker = _Worker(len(self.workers) + 1, pid, order.attached)
         self.workers.append(worker)
         for channel, descriptor in enumerate([pipes] if isinstance(pipes, int) else pipes):
             worker.open_pipes += 1

@@ -41,7 +41,7 @@ class Kind:
     get: str  # how to get it
 
 
-_OPTIONAL = "optional; docs/how-to/backends.md says how to get it and when it is worth it"
+_OPTIONAL = "optional; `sandbox help backends` says how to get it and when it is worth it"
 
 # In the order in which `auto` tries them.
 KINDS = (

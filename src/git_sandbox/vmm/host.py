@@ -14,6 +14,7 @@ import msgspec
 
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
+from git_sandbox.vmm import device_access
 from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Backend, MachineLogs, MachineSpec, Running
 
 KVM = Path("/dev/kvm")
@@ -75,8 +76,8 @@ def accelerator(files: BootFiles, prober: Prober, *, wanted: str = "auto", fresh
 def _probe(files: BootFiles, backend: Backend) -> tuple[bool, str]:
     if not KVM.exists():
         return False, "/dev/kvm does not exist"
-    if not os.access(KVM, os.R_OK | os.W_OK):
-        return False, "/dev/kvm may not be opened by this user (add yourself to the group `kvm`)"
+    if why := device_access.denied(KVM):
+        return False, why
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="git-sandbox-probe-") as scratch:
         logs = MachineLogs(Path(scratch, "console"), Path(scratch, "vmm"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RequirementError
+from git_sandbox.vmm import device_access
 
 DEVICE = Path("/dev/vhost-vsock")
 _SET_GUEST_CID = 0x4008AF60  # linux/vhost.h
@@ -37,9 +38,7 @@ def problem() -> str:
     """Why it cannot be used; empty when it can."""
     if not DEVICE.exists():
         return f"{DEVICE} does not exist: `sudo modprobe vhost_vsock`"
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return f"{DEVICE} may not be opened by this user (add yourself to the group `kvm`)"
-    return ""
+    return device_access.denied(DEVICE)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ VERSIONS = ((1, 10), (2,))  # from, below; what is tested is in docs/how-to/shar
 ELSEWHERE = ("/usr/libexec", "/usr/lib/qemu", "/usr/lib")  # distributions keep it away from users' PATH
 LOOKED_AT_EVERY = 1.0  # seconds
 QUEUE = 1024  # requests under way; the most that QEMU takes
-HOW = "Debian 13 and Ubuntu 24.04: `sudo apt-get install virtiofsd`; docs/how-to/share.md for others"
+HOW = "Debian 13 and Ubuntu 24.04: `sudo apt-get install virtiofsd`; `sandbox help share` for others"
 
 # The version in C, of QEMU before 8.0, says "virtiofsd version 7.2.22 (…)", the one in Rust "virtiofsd 1.13.2".
 _RUST = re.compile(rb"virtiofsd (?:backend )?(\d+)\.(\d+)(?:\.(\d+))?")

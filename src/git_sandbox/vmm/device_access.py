@@ -1,0 +1,28 @@
+"""Why this user may not open a device, and what would change that: joining its group helps only if the group may."""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from pathlib import Path
+
+READ_WRITE = 0o060  # of the group
+
+
+def denied(device: Path) -> str:
+    """Empty when it can be opened for reading and writing. Raises OSError when it is not there."""
+    if os.access(device, os.R_OK | os.W_OK):
+        return ""
+    seen = device.stat()
+    if seen.st_gid != 0 and seen.st_mode & READ_WRITE == READ_WRITE:
+        return f"{device} may not be opened by this user (add yourself to the group `{_group(seen.st_gid)}`)"
+    mode = f"{stat.S_IMODE(seen.st_mode):04o}, group {_group(seen.st_gid)}"
+    return f"{device} may not be opened by this user: its mode is {mode} (`sudo chmod 0666 {device}` lets everybody)"
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
