@@ -21,13 +21,13 @@ from report import Pairs
 import git_sandbox
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest.protocol import SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.sandbox import machines, provision, retrieve
 from git_sandbox.sandbox.options import Options
 from git_sandbox.session import Keys, connect
 from git_sandbox.settings import Settings
 from git_sandbox.store import create
-from git_sandbox.vmm.machine import SSH
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
 WORD = b"here"

@@ -17,13 +17,13 @@ from git_sandbox.disk import cow
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 from git_sandbox.git import command
 from git_sandbox.git import repo as repos
+from git_sandbox.guest.protocol import SSH
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.vmm import backends, firecracker, host, jail, qemu, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
-from git_sandbox.vmm.machine import SSH
 from git_sandbox.workspace import filecopy
 
 _MAX_SSH_CONFIG = 1 << 20  # bytes

@@ -12,12 +12,12 @@ import msgspec
 from git_sandbox import files, jsontext, locks
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.names import Oid, RefName, oid
+from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.paths import SandboxDir
 from git_sandbox.protocol.manifest import Changes
 
 SCHEMA = 1
 MANY_REFS = 1000
-WORKSPACE = "/workspace"  # of every guest
 
 
 class NestedRecord(msgspec.Struct, frozen=True):

@@ -17,12 +17,12 @@ from pathlib import Path
 from git_sandbox import arguments, bounded_log, files, process, signals, terminal
 from git_sandbox.background import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
+from git_sandbox.guest import protocol
 from git_sandbox.image import terminfo
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
 
 READY = b"git-sandbox-session-ready"
-WATCHED = "/run/git-sandbox/sessions"  # see guest/sessions.py
 BEHIND = 2  # seconds that the guest's clock may be behind ours
 SIGNALLED = 20.0  # seconds for a signal to reach a program in the guest
 LOG_LIMIT = 64 << 10  # bytes of ssh's complaints kept; a guest can make it complain without end
@@ -202,7 +202,7 @@ class Session:
 
     def signal(self, token: str, number: int) -> None:
         """Send a signal to the programs of one command. Nothing happens when there are none (any more)."""
-        argv = self.argv(f"echo signal {token} {number} 1<>{WATCHED}", tty=False)
+        argv = self.argv(f"echo signal {token} {number} 1<>{protocol.SESSIONS}", tty=False)
         with contextlib.suppress(SandboxError):
             process.run(argv, timeout=SIGNALLED, output=4096)
 
@@ -241,7 +241,7 @@ def _line(command: Sequence[str], directory: str, token: str, first: str = "") -
     into ssh's 255, and a shell that replaces itself by the command cannot say 128 + n. What it says itself ("Killed")
     goes nowhere.
     """
-    watched = f"exec 9>&2 2>/dev/null; echo start $$ {token} 1<>{WATCHED}; trap : INT TERM HUP"
+    watched = f"exec 9>&2 2>/dev/null; echo start $$ {token} 1<>{protocol.SESSIONS}; trap : INT TERM HUP"
     return f"{watched}; {_clock()}; {first}cd {shlex.quote(directory)} 2>&9 && {shlex.join(command)} 2>&9 9>&-; exit $?"
 
 
@@ -252,7 +252,7 @@ def _clock() -> str:
     now = int(time.time())
     behind = f"[ ${{EPOCHSECONDS:-{now}}} -lt {now - BEHIND} ]"
     wait = f"for _ in 1 2 3 4 5 6 7 8 9; do {behind} && sleep 0.2; done"
-    return f"if {behind}; then echo clock {now} 1<>{WATCHED}; {wait}; fi 2>/dev/null"
+    return f"if {behind}; then echo clock {now} 1<>{protocol.SESSIONS}; {wait}; fi 2>/dev/null"
 
 
 def _sent() -> dict[str, str]:

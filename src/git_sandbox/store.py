@@ -22,8 +22,9 @@ from git_sandbox.errors import HostResourceError, RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.paths import SandboxDir
-from git_sandbox.record import WORKSPACE, NestedRecord, Record, decode, load
+from git_sandbox.record import NestedRecord, Record, decode, load
 from git_sandbox.trash import note as trashed
 
 if TYPE_CHECKING:

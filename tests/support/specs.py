@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from git_sandbox.vmm.machine import CHANNELS, Disk, MachineSpec
+from git_sandbox.guest.protocol import CHANNELS
+from git_sandbox.vmm.machine import Disk, MachineSpec
 
 PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x2FF, exclude_characters="/\x7f"), min_size=1)
 PATH = PLAIN.map(lambda name: Path("/d", name))

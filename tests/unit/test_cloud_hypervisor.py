@@ -12,9 +12,10 @@ from hypothesis import given
 
 from git_sandbox import network, process
 from git_sandbox.errors import RequirementError
+from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.vmm import cloud_hypervisor
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
-from git_sandbox.vmm.machine import CHANNELS, MachineLogs, MachineSpec, Share
+from git_sandbox.vmm.machine import MachineLogs, MachineSpec, Share
 from support.machines import running
 from support.specs import specs
 

@@ -10,10 +10,11 @@ from hypothesis import given
 
 from git_sandbox import network
 from git_sandbox.errors import RequirementError
+from git_sandbox.guest.protocol import CHANNELS, CONTROL, HOST, SSH
 from git_sandbox.protocol.channel import HYBRID_VSOCK
 from git_sandbox.vmm import firecracker
 from git_sandbox.vmm.firecracker import Firecracker
-from git_sandbox.vmm.machine import CALLS, CHANNELS, CONTROL, HOST, SSH, Attachment, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs, MachineSpec
 from support.machines import running
 from support.specs import specs
 

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from git_sandbox.errors import CollectError
+from git_sandbox.guest import protocol
 from git_sandbox.protocol import manifest, wire
 
 A, B = "a" * 40, "b" * 40
@@ -115,13 +116,13 @@ def test_a_name_that_is_there_twice() -> None:
 
 
 def test_what_is_too_long_is_cut() -> None:
-    inside = [{"git_dir": f"sub{at}/.git", "path": None, "state": None} for at in range(wire.MAX_NESTED + 3)]
+    inside = [{"git_dir": f"sub{at}/.git", "path": None, "state": None} for at in range(protocol.MAX_NESTED + 3)]
     got = parse(
         valid(stash=[{"oid": A, "message": "m" * 5000}], warnings=["w" * 5000] + ["w"] * 10_000, nested=inside)
         | {"unmerged": ["p" * 5000] + ["p"] * 10_000, "left_out": [{"path": "p", "reason": "r"}] * 10_001}
     )
     assert (len(got.warnings), len(got.unmerged), len(got.left_out)) == (10_000, 10_000, 10_000)
-    assert len(got.nested) == wire.MAX_NESTED
+    assert len(got.nested) == protocol.MAX_NESTED
     assert max(map(len, (got.stash[0].message, *got.warnings, *got.unmerged))) == wire.MAX_MESSAGE
     assert {each.name for each in got.set_aside} == {"repositories inside", "files left out"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox.guest import protocol
 from git_sandbox.protocol import manifest, wire
 from git_sandbox.protocol.stream import DEFAULT_LIMITS
 
@@ -30,17 +31,12 @@ def test_every_member_of_its_objects_is_named() -> None:
 
 def test_every_limit_has_its_value() -> None:
     limits: dict[str, float] = dataclasses.asdict(DEFAULT_LIMITS)
-    limits |= {name: value for name, value in vars(wire).items() if name.startswith("MAX_")}
+    for module in (wire, protocol):
+        limits |= {name: value for name, value in vars(module).items() if name.startswith("MAX_")}
     limits["MAX_JSON"] = manifest.MAX_JSON
     assert {name: ROWS.get(name) for name in limits} == {name: f"{value:.0f}" for name, value in limits.items()}
 
 
 def test_every_request_has_a_row() -> None:
-    """What the guest answers: the words it compares `op` with."""
-    guest = Path(wire.__file__).parents[1] / "guest"
-    sources = "".join((guest / name).read_text("utf-8") for name in ("channels.py", "adopt.py", "exporter.py"))
-    tests = re.findall(r'(?:\["op"\]|\bop) (?:==|!=|in) (\("[^)]*\)|"\w+")', sources)
-    operations = {word for test in tests for word in re.findall(r'"(\w+)"', test)}
-    assert {"export", "freeze", "adopt"} <= operations
     table = PAGE[PAGE.index("## A request") : PAGE.index("## A reply")]
-    assert [name for name in sorted(operations) if f"`{name}`" not in table] == []
+    assert [name for name in protocol.REQUESTS if f"`{name}`" not in table] == []

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_sandbox import bounded_log, network
+from git_sandbox.guest.protocol import CHANNELS, PORT_PREFIX
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.vmm import launch, qemu
-from git_sandbox.vmm.machine import CHANNELS, Attachment, Disk, MachineSpec, Saved, Share
+from git_sandbox.vmm.machine import Attachment, Disk, MachineSpec, Saved, Share
 
 PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FF, exclude_characters="/"), min_size=1, max_size=20)
 CHANNEL = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(
@@ -52,7 +53,7 @@ def test_argv_says_everything_the_spec_says(spec: MachineSpec, accelerator: str)
     devices = values(words, "-device")
     drives = [word.split(",")[1] for word in devices if word.startswith("virtio-blk-pci")]
     assert drives == [f"drive=disk{number}" for number in range(len(spec.disks))]
-    ports = [word.rpartition(f"name={qemu.PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
+    ports = [word.rpartition(f"name={PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
     assert ports == [f"{name},nr={number}" for number, name in enumerate(spec.channels, start=1)]
     assert ("kvm" in values(words, "-accel")) is (accelerator == "kvm")
     assert (values(words, "-smp"), values(words, "-m")) == ([str(spec.cpus)], [f"{spec.memory}M"])
@@ -146,7 +147,7 @@ def test_session_over_the_hosts_vsock_has_no_port_and_the_others_keep_theirs(spe
     words = qemu.argv(spec, accelerator="tcg", descriptors={"control": 5, "host": 6, "qmp": 7, "vsock": 8}, cid=77)
     devices = values(words, "-device")
     assert "vhost-vsock-pci,guest-cid=77,vhostfd=8" in devices
-    ports = [word.rpartition(f"name={qemu.PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
+    ports = [word.rpartition(f"name={PORT_PREFIX}")[2] for word in devices if word.startswith("virtserialport")]
     assert ports == ["control,nr=1", "host,nr=2"]
     assert not any("vsock" in word for word in argv(spec))
 

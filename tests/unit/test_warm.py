@@ -16,11 +16,12 @@ from git_sandbox import network
 from git_sandbox.cache import templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import MachineError
+from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.image import guestfiles
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.sandbox import warm_start
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
-from git_sandbox.vmm.machine import CHANNELS, Capabilities, Disk, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import Capabilities, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.qemu import Qemu
 
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - like shutil's

@@ -24,6 +24,7 @@ from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
 from git_sandbox.process import Completed
 from git_sandbox.text import printable
 
@@ -56,7 +57,7 @@ class CollectLimits:
     memory: int = 4 << 30  # address space of one git process
     cpu: int = 3600
     time: float = 2 * 3600.0
-    blob: int = 4 << 30
+    blob: int = protocol.MAX_BLOB
     tree: int = 64 << 20
     message: int = 16 << 20  # a commit or tag object
     parents: int = 1000  # of one commit: git takes memory for each, and a delta of 50 bytes can name 100 000 again

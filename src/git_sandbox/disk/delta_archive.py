@@ -1,9 +1,8 @@
 """The difference between a repository and its base, as bytes behind the file system of the workspace disk.
 
 The guest's init (`guest/tail.py`) finds them there at boot, applies them and erases the header, before anything of the
-user's runs: a tail that is there has not been applied, whichever machine finds it. Layout: a block with `MAGIC` and
-three lengths (bytes of the block, the manifest and the contents, little endian), the manifest, the contents of the
-files in its order. The manifest is JSON; names in it are bytes written as Latin-1.
+user's runs: a tail that is there has not been applied, whichever machine finds it. Layout: a block with `DELTA_HEADER`,
+the manifest, the contents of the files in its order. The manifest is JSON; names in it are bytes written as Latin-1.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox.errors import SandboxError
+from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
 
-MAGIC = b"git-sandbox tail"
 BLOCK = 4096  # bytes
 _CHUNK = 1 << 20
-_FORMAT = "<16sQQQ"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Tail:
     def chunks(self) -> Iterator[bytes]:
         """Everything, in pieces. Raises SandboxError when a file is not as large as it was."""
         contents = sum(size for _, size in self.files)
-        yield struct.pack(_FORMAT, MAGIC, BLOCK, len(self.manifest), contents).ljust(BLOCK, b"\0")
+        yield struct.pack(DELTA_HEADER, DELTA_MAGIC, BLOCK, len(self.manifest), contents).ljust(BLOCK, b"\0")
         yield self.manifest
         for path, size in self.files:
             with (self.root / path).open("rb") as file:

@@ -15,8 +15,6 @@ from git_sandbox.disk import cow, dm_snapshot, ext4, lvm_thin, reflink
 from git_sandbox.disk.delta_archive import Tail
 from git_sandbox.paths import SandboxDir
 
-BASE = "sandbox.base="  # kernel command line: the disk to lay the first one over, and sectors (initramfs-init.sh)
-
 
 @dataclass(frozen=True)
 class Shown:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.git.gitdirs import MAX_POINTER, is_git_dir
+from git_sandbox.git.gitdirs import is_git_dir
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest.protocol import MAX_POINTER
 
 
 @dataclass

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.git.command import Git
+from git_sandbox.guest.protocol import MAX_POINTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from git_sandbox.git.repo import Repository
-
-MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
 
 
 @dataclass(frozen=True)

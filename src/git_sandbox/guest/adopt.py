@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from git_sandbox.guest.channels import MAX_REQUEST, PORT_PREFIX, SSHD, reply
-from git_sandbox.guest.common import DISK, FORKED, HERE, PATH, UNUSABLE, Config, fork_task, log
+from git_sandbox.guest import protocol
+from git_sandbox.guest.channels import SSHD, reply
+from git_sandbox.guest.common import DISK, FORKED, HERE, PATH, Config, fork_task, log
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
+from git_sandbox.guest.protocol import CANNOT_USE, MAX_REQUEST, PORT_PREFIX
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
 MS_MOVE, MS_NOATIME = 8192, 1024
@@ -59,16 +61,16 @@ def wait_for_adoption(config: Config) -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
     disks, rehearsal = disks_without_driver(), Rehearsal()
-    with Door.on_vsock() if "control" in over_vsock(config) else Door.on_port() as door:
+    with Door.on_vsock() if protocol.CONTROL in over_vsock(config) else Door.on_port() as door:
         while True:
             descriptor, request = door.next_request()
-            if request["op"] == "adopt":
+            if request["op"] == protocol.ADOPT:
                 rehearsal.end()
                 become_own(request, disks)
                 return Adoption(os.dup(descriptor), request)
             with contextlib.suppress(ConnectionError):  # who asked is gone
                 reply(descriptor, request, {"mode": "template"})
-            if request["op"] == "rehearse":
+            if request["op"] == protocol.REHEARSE:
                 rehearsal.begin()
 
 
@@ -146,7 +148,7 @@ class Door:
 
     @classmethod
     def on_vsock(cls) -> Self:
-        return cls(listen_on_vsock("control"), -1)
+        return cls(listen_on_vsock(protocol.CONTROL), -1)
 
     @classmethod
     def on_port(cls) -> Self:
@@ -223,7 +225,7 @@ def enter_system() -> None:
     try:
         mount("/dev/vdb", DISK, "ext4", MS_NOATIME, OPTIONS)
     except OSError:
-        log(UNUSABLE)
+        log(CANNOT_USE)
         raise
     os.fchdir(OUTSIDE)
     os.chroot(".")

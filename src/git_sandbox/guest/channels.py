@@ -15,19 +15,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import changes, clock, opener, ownership, processes, sessions
+from git_sandbox.guest import changes, clock, opener, ownership, processes, protocol, sessions
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
 from git_sandbox.guest.relay import relay
 
-PORT_PREFIX = "org.git-sandbox."
-HOST_PORT = 1025  # vsock port on which the supervisor listens
-SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / "sshd_config")]
+SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / protocol.SSHD_CONFIG)]
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h
 FROZEN_AT_MOST = 600  # seconds
 WAIT_AT_MOST = 10.0  # seconds for one look at who is still there
 ENDED = HERE / "ended"  # there are to be no more sessions
-START_REFS = HERE / "start-refs.json"
-MAX_REQUEST = 64 << 20  # bytes of one request line; the host's list of known objects is the longest part
+START_REFS = HERE / protocol.START_REFS
 
 
 def serve_ssh(descriptor: int, _config: Config) -> None:
@@ -71,20 +68,20 @@ def answer_control(descriptor: int, config: Config) -> None:
     os.set_blocking(descriptor, True)
     line = read_line(descriptor)
     request = json.loads(line)
-    if request["op"] in ("export", "lfs"):
+    if request["op"] in (protocol.EXPORT, protocol.LFS):
         if isinstance(there := request.get("time"), float):
             sessions.tell_time(there)
             line = clock.compared(line, there)
         if request.get("end"):
             processes.kill()  # so that nothing is written meanwhile
         export(descriptor, line, config)
-    if request["op"] == "status":
+    if request["op"] == protocol.STATUS:
         reply(descriptor, request, {"id": config["hostname"], "uptime": time.monotonic(), "mode": config["mode"]})
-    if request["op"] in ("freeze", "thaw"):
+    if request["op"] in (protocol.FREEZE, protocol.THAW):
         freeze(descriptor, request)
-    if request["op"] in ("terminate", "kill"):
+    if request["op"] in (protocol.TERMINATE, protocol.KILL):
         end_programs(descriptor, request)
-    if request["op"] == "poweroff":
+    if request["op"] == protocol.POWEROFF:
         reply(descriptor, request, {"ok": True})
         os.kill(1, signal.SIGTERM)
 
@@ -94,7 +91,7 @@ def end_programs(descriptor: int, request: dict[str, object]) -> None:
     there are no new sessions. `kill`: end them.
     """
     ENDED.touch()
-    if request["op"] == "kill":
+    if request["op"] == protocol.KILL:
         left = processes.kill()
     else:
         if request.get("first"):
@@ -107,7 +104,7 @@ def freeze(descriptor: int, request: dict[str, object]) -> None:
     """Hold the workspace's file system still, all of it written out, until the host says `thaw`, goes away, or has had
     its time. The answer to `thaw` tells whether it was still held: only then is a copy of the disk whole.
     """
-    if request["op"] == "thaw":
+    if request["op"] == protocol.THAW:
         reply(descriptor, request, {"held": False})
         return
     disk = os.open(REPO.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -127,7 +124,7 @@ def read_line(descriptor: int) -> bytes:
     received = b""
     while not received.endswith(b"\n"):
         chunk = os.read(descriptor, 65536)
-        if not chunk or len(received) > MAX_REQUEST:
+        if not chunk or len(received) > protocol.MAX_REQUEST:
             os._exit(0)
         received += chunk
     return received
@@ -135,7 +132,7 @@ def read_line(descriptor: int) -> bytes:
 
 def reply(descriptor: int, request: dict[str, object], answer: dict[str, object]) -> None:
     header, trailer = json.dumps(answer).encode(), b'{"ok":true}'
-    message = f"git-sandbox {request['nonce']} {len(header)}\n".encode() + header
+    message = f"{protocol.GREETING} {request['nonce']} {len(header)}\n".encode() + header
     message += struct.pack(">I", 0) + struct.pack(">I", len(trailer)) + trailer
     write_all(descriptor, message)
 
@@ -149,10 +146,10 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     request = os.memfd_create("request")
     asked = json.loads(line)
-    whole = asked["op"] == "export" and "git_dir" not in asked
+    whole = asked["op"] == protocol.EXPORT and "git_dir" not in asked
     if whole:
         line = changes.added(with_start(line), config)
-    elif asked["op"] == "export" and asked.get("path"):
+    elif asked["op"] == protocol.EXPORT and asked.get("path"):
         line = changes.added_inside(line, str(asked["path"]), config)
     write_all(request, line)
     os.lseek(request, 0, os.SEEK_SET)
@@ -273,12 +270,12 @@ def relay_request(descriptor: int, _config: Config) -> None:
 def open_host() -> int:
     """The channel on which the guest speaks first: a virtio-serial port, or vsock where the VMM has that."""
     for entry in Path("/sys/class/virtio-ports").glob("*/name"):
-        if entry.read_text().strip() == f"{PORT_PREFIX}host":
+        if entry.read_text().strip() == f"{protocol.PORT_PREFIX}{protocol.HOST}":
             return os.open(f"/dev/{entry.parent.name}", os.O_RDWR)
     connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-    connection.connect((socket.VMADDR_CID_HOST, HOST_PORT))
+    connection.connect((socket.VMADDR_CID_HOST, protocol.VSOCK_PORTS[protocol.HOST]))
     return connection.detach()
 
 
 Server = Callable[[int, Config], None]
-SERVERS: dict[str, Server] = {"ssh": serve_ssh, "control": serve_control}
+SERVERS: dict[str, Server] = {protocol.SSH: serve_ssh, protocol.CONTROL: serve_control}

@@ -9,17 +9,17 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-HERE = Path("/run/git-sandbox")
-DISK = HERE / "disk"
+from git_sandbox.guest import protocol
+
+HERE = Path(protocol.HERE)
+DISK = Path(protocol.DISK)
 REPO = DISK / "repo"
 SCRATCH = DISK / "scratch"  # what an export writes and nobody keeps
-WORKSPACE = Path("/workspace")
+WORKSPACE = Path(protocol.WORKSPACE)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 Config = dict[str, object]
 FORKED: set[int] = set()  # processes that process 1 has begun and not yet reaped: these are ours, not the user's
-# The host looks for this on the console, and for what initramfs-init.sh says.
-UNUSABLE = "cannot use the workspace disk"
 
 
 def grace(config: Config) -> float:

@@ -40,7 +40,7 @@ from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import damage, large, lfs, nested, shadow
+from git_sandbox.guest import damage, large, lfs, nested, protocol, shadow
 from git_sandbox.guest import operation as in_progress
 from git_sandbox.guest.history import away, checked, chosen, operation, read_refs, sound, stashes
 from git_sandbox.guest.opener import Opener
@@ -50,7 +50,6 @@ from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.since import files, name_what_changed, packable, rows_of, since, wip_state, without_harm
 from git_sandbox.guest.uncommitted import elsewhere
 
-REQUEST_LIMIT = 64 << 20  # bytes
 ATTEMPTS = 8  # at a pack: damage is found one object after the other
 
 Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
@@ -109,8 +108,8 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
         refs += [ref for ref in more if not careful or sound(repo, [str(ref["oid"])], known)]
     refs, removed = since(repo, refs, found)
     told = {
-        "version": 1, "object_format": repo.object_format, "head": {"symref": found.symref, "oid": at},
-        "refs": refs, "removed": removed, "stash": stash,
+        "version": protocol.MANIFEST_VERSION, "object_format": repo.object_format,
+        "head": {"symref": found.symref, "oid": at}, "refs": refs, "removed": removed, "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
         "nested": inside, "wip_state": state,
         "left_out": rows_of("path", repo.left_out), "set_aside": rows_of("name", repo.set_aside),
@@ -138,7 +137,7 @@ def tips(manifest: dict[str, Any]) -> list[str]:
 
 def send_header(out: IO[bytes], nonce: str, header: dict[str, Any]) -> None:
     data = json.dumps(header).encode("ascii")
-    out.write(b"git-sandbox %s %d\n" % (nonce.encode("ascii"), len(data)) + data)
+    out.write(f"{protocol.GREETING} {nonce} {len(data)}\n".encode("ascii") + data)
     out.flush()
 
 
@@ -168,9 +167,9 @@ def parse(line: bytes) -> tuple[str, str, Asked]:
 def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
     op, nonce, what = parse(line)
     request = json.loads(line)
-    if op == "lfs":
+    if op == protocol.LFS:
         return answer_lfs(outer, request, what, out)
-    error = None if op == "export" else f"unknown request: {op}"
+    error = None if op == protocol.EXPORT else f"unknown request: {op}"
     with ExitStack() as stack:
         packer, manifest = None, None
         try:
@@ -302,7 +301,7 @@ def main(path: str, *, scratch: str | None = None, requests: int | None = None) 
     os.environ["PATH"] = PATH
     reader = Opener(socket.socket(fileno=requests)) if requests is not None else None
     with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as out:
-        return answer(Outer(path, scratch, reader), asked.readline(REQUEST_LIMIT), out)
+        return answer(Outer(path, scratch, reader), asked.readline(protocol.MAX_REQUEST), out)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ import os
 import re
 from dataclasses import dataclass
 
+from git_sandbox.guest import protocol
 from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, complaint, text
 
 MAX_OTHERS = 10_000  # refs that are neither branches nor tags nor notes
-MAX_AWAY = 1000  # commits reset away that are told
 MAX_LOG = 1 << 20  # bytes of HEAD's reflog that are read: its end
 MAX_REFLOG = 100  # entries worth trying when a ref is damaged
 OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEAD, and may leave MERGE_HEAD
@@ -18,9 +18,7 @@ OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEA
     ("sequencer", "cherry-pick"),  # between two of several
 )  # fmt: skip
 _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
-# No work of this repository's: what git fetched, marks of a bisect or a rebase, refs of other sandboxes, and the stash,
-# which goes its own way.
-NO_WORK = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/)")
+NO_WORK = re.compile(f"{protocol.STASH}|{protocol.NO_WORK}")
 
 WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
 
@@ -126,7 +124,7 @@ def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
     told = dict.fromkeys([*tips, *known])
     left = [oid for oid in dict.fromkeys(places_of_head(repo)) if oid not in told]
     asked = "".join(f"{line}\n" for line in [*left, *(f"^{oid}" for oid in told)]).encode()
-    words = ("rev-list", "--ignore-missing", f"--max-count={MAX_AWAY}", "--stdin")
+    words = ("rev-list", "--ignore-missing", f"--max-count={protocol.MAX_AWAY}", "--stdin")
     found = repo.ask(*words, input=asked) if left else None
     return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
 
@@ -137,13 +135,13 @@ def places_of_head(repo: Repo) -> list[str]:
     if log.is_file():
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - MAX_LOG))
-            rows = [row.split(b" ", 2) for row in file.read().splitlines()[-MAX_AWAY:]]
+            rows = [row.split(b" ", 2) for row in file.read().splitlines()[-protocol.MAX_AWAY :]]
         was = [text(row[1]) for row in reversed(rows) if len(row) > 1]
         width = 64 if repo.object_format == "sha256" else 40
         return [oid for oid in was if len(oid) == width and re.fullmatch("[0-9a-f]+", oid)]
     if not (repo.git_dir / "reftable").exists():
         return []
-    return text(repo.ask("rev-list", "-g", f"--max-count={MAX_AWAY}", "HEAD", "--").stdout).split()
+    return text(repo.ask("rev-list", "-g", f"--max-count={protocol.MAX_AWAY}", "HEAD", "--").stdout).split()
 
 
 def stashes(repo: Repo, newest: str | None) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
-from git_sandbox.guest import processes, refresh, repair, start
+from git_sandbox.guest import processes, protocol, refresh, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
@@ -39,7 +39,7 @@ def power_off(config: Config) -> None:
 
 
 def configuration() -> Config:
-    found: Config = json.loads((HERE / "config.json").read_text())
+    found: Config = json.loads((HERE / protocol.CONFIG).read_text())
     return found
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     config = configuration()
     try:
         prepare_kernel()
-        loop = booted(config) if config["mode"] != "template" else adopted(config)
+        loop = booted(config) if config["mode"] != protocol.TEMPLATE else adopted(config)
         config = loop.config
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
@@ -74,7 +74,7 @@ def booted(config: Config) -> Loop:
 def begin(config: Config) -> start.Boot:
     """A rescue machine runs nothing of the user's, and only reads what an earlier one wrote down."""
     try:
-        return start.begin() if config["mode"] == "run" else start.Boot(usable=False)
+        return start.begin() if config["mode"] == protocol.RUN else start.Boot(usable=False)
     except OSError as error:
         log(f"cannot look for the start: {error}")
         return start.Boot(usable=False)
@@ -148,7 +148,7 @@ def adopted(template: Config) -> Loop:
     config = configuration()
     boot = begin(config)
     home = prepare_user(config)
-    loop = Loop.on_every_channel(config, but={"control"})
+    loop = Loop.on_every_channel(config, but={protocol.CONTROL})
 
     def rest() -> None:
         prepare_rest(config, home)
@@ -162,7 +162,7 @@ def adopted(template: Config) -> Loop:
     if is_socket(adoption.port):
         os.close(adoption.port)
     else:
-        loop.add_port("control", adoption.port, busy=completing)
+        loop.add_port(protocol.CONTROL, adoption.port, busy=completing)
     return loop
 
 

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-MOST = 4 << 30  # bytes of all uncommitted files together; the host takes no larger one (`collect/quarantine.py`)
+from git_sandbox.guest import protocol
+
+MOST = protocol.MAX_BLOB  # bytes of all uncommitted files together
 
 
 def careful() -> bool:
     """Whether this is a rescue machine, which has seen nobody but us."""
-    return "sandbox.mode=rescue" in Path("/proc/cmdline").read_text("utf-8", "replace").split()
+    return f"{protocol.MODE}={protocol.RESCUE}" in Path("/proc/cmdline").read_text("utf-8", "replace").split()
 
 
 def beyond(top: str, paths: Iterable[bytes], most: int = MOST) -> list[tuple[bytes, int]]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Self
 
 from git_sandbox.guest import sessions, start
-from git_sandbox.guest.channels import PORT_PREFIX, SERVERS, Server, relay_request
+from git_sandbox.guest.channels import SERVERS, Server, relay_request
 from git_sandbox.guest.clock import Watch
 from git_sandbox.guest.common import FORKED, HERE, Config, fork_task, grace, log
+from git_sandbox.guest.protocol import PORT_PREFIX, VSOCK_PORTS
 
 NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
 PORTS_WITHIN = 10.0  # seconds for every port to have a name
-VSOCK_PORTS = {"ssh": 22, "control": 1024}
 
 
 def hung_up(descriptor: int) -> bool:

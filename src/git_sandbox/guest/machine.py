@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import tail
-from git_sandbox.guest.common import HERE, REPO, SCRATCH, UNUSABLE, WORKSPACE, Config, background, fork_task, log
+from git_sandbox.guest.common import HERE, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
+from git_sandbox.guest.protocol import CANNOT_USE
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 1, 2, 4, 8, 1024, 4096
 CGROUPS = Path("/sys/fs/cgroup")
@@ -299,7 +300,7 @@ def update_repository() -> None:
     try:
         tail.apply()
     except BaseException:
-        log(UNUSABLE)
+        log(CANNOT_USE)
         raise
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from git_sandbox.guest.history import NO_WORK, detached, read_refs
+from git_sandbox.guest.protocol import MAX_NESTED, MAX_POINTER
 from git_sandbox.guest.repository import ExportError, Repo
 from git_sandbox.guest.stage import UNNAMED
 
-MAX_NESTED = 200
 MAX_DEPTH = 64  # directories in directories
-MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
 
 
 def find(repo: Repo) -> list[dict[str, Any]]:

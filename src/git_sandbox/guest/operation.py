@@ -14,6 +14,7 @@ import os
 import re
 from pathlib import Path
 
+from git_sandbox.guest import protocol
 from git_sandbox.guest.repository import ExportError, Repo, text
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.uncommitted import commit
@@ -23,7 +24,6 @@ FILES = (*HEADS, "MERGE_MSG", "MERGE_MODE", "SQUASH_MSG", "AUTO_MERGE", "REBASE_
 FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 MAX_FILE = 1 << 20  # bytes
 MAX_FILES = 1000
-MAX_UNMERGED = 10_000  # paths in conflict that are named (protocol/wire.py)
 NO_DATE = "@0 +0000"  # the same state is the same commit each time
 
 
@@ -43,7 +43,7 @@ def refs(
     except (ExportError, OSError) as error:
         repo.warn(f"what is in progress cannot be read: {error}")
         return [], []
-    return [dict(row) for row in found], unmerged[:MAX_UNMERGED]
+    return [dict(row) for row in found], unmerged[: protocol.MAX_ROWS]
 
 
 def _rows(repo: Repo) -> list[tuple[bytes, bytes, bytes]]:

@@ -15,6 +15,7 @@ import stat
 import struct
 from pathlib import Path
 
+from git_sandbox.guest import protocol
 from git_sandbox.guest.stage import whole_index
 
 STAMPS = struct.Struct(">10I")  # ctime, mtime (seconds and nanoseconds each), device, inode, mode, user, group, size
@@ -22,7 +23,7 @@ HEADER, LOW = 12, 0xFFFFFFFF
 EXTENDED, LENGTH = 0x4000, 0x0FFF  # of an entry's flags
 AT_ONCE = 2000  # entries that are looked at before a session begins; more of them beside it
 LARGEST = 128 << 20  # bytes of an index
-INCLUDED = Path("/run/git-sandbox/stat.gitconfig")
+INCLUDED = Path(protocol.HERE, "stat.gitconfig")
 BELIEVE = "[core]\n\tcheckStat = default\n\ttrustctime = true\n"
 
 

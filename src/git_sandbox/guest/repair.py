@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import nested, salvage, shadow
+from git_sandbox.guest import nested, protocol, salvage, shadow
 from git_sandbox.guest.repository import ExportError, Repo, environment, mend, object_store
 from git_sandbox.guest.salvage import OID, PACKED, Salvaged, contents
 from git_sandbox.guest.stage import whole_index
@@ -51,7 +51,7 @@ def _inside(top: Path) -> dict[str, str | None]:
         with contextlib.suppress(OSError):
             for module in nested.modules(top / outer):
                 found.setdefault(os.fspath(module.relative_to(top)), None)
-    return dict(list(found.items())[: nested.MAX_NESTED])
+    return dict(list(found.items())[: protocol.MAX_NESTED])
 
 
 def _pointer(top: Path, where: str) -> list[str]:

@@ -22,12 +22,12 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from git_sandbox.guest import processes
-from git_sandbox.guest.common import HERE
+from git_sandbox.guest import processes, protocol
 from git_sandbox.guest.processes import Process
 
-FIFO = "sessions"
+FIFO = Path(protocol.SESSIONS)
 PIDFD_GETFD = 438  # system call number, the same on every processor
 MOST = 4000  # commands watched at a time
 MAX_LINE = 512  # bytes; what is longer is no line of ours
@@ -197,9 +197,9 @@ class Watch:
 
 def prepare() -> int:
     """The FIFO, before any session. Every user of the guest may write to it: there is one."""
-    os.mkfifo(HERE / FIFO)
-    (HERE / FIFO).chmod(0o622)
-    return os.open(HERE / FIFO, os.O_RDWR | os.O_CLOEXEC)  # also for writing: it must not end with whoever wrote
+    os.mkfifo(FIFO)
+    (FIFO).chmod(0o622)
+    return os.open(FIFO, os.O_RDWR | os.O_CLOEXEC)  # also for writing: it must not end with whoever wrote
 
 
 def serve(fifo: int, grace: float, clock: Callable[[float], object]) -> None:
@@ -210,6 +210,6 @@ def tell_time(seconds: float) -> None:
     """Have the clock set forward when it is behind the host's: this one stood still while the host slept."""
     if seconds > time.time() + BEHIND:
         with contextlib.suppress(OSError):
-            fifo = os.open(HERE / FIFO, os.O_WRONLY | os.O_NONBLOCK)
+            fifo = os.open(FIFO, os.O_WRONLY | os.O_NONBLOCK)
             os.write(fifo, f"clock {seconds}\n".encode())
             os.close(fifo)

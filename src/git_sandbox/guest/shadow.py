@@ -14,14 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from git_sandbox.guest import salvage, soundconfig
+from git_sandbox.guest import protocol, salvage, soundconfig
 from git_sandbox.guest.repository import ExportError, Repo, environment, mend
 from git_sandbox.guest.salvage import Salvaged, contents
 from git_sandbox.guest.scratch import Scratch
 
 LINKED = ("logs", "worktrees")  # directories that are only read
 COPIED = ("info/exclude", "info/attributes", "info/sparse-checkout", "index")
-MAX_POINTER = 4096 + 16
 T = TypeVar("T")
 
 
@@ -77,7 +76,7 @@ def pointed(dot_git: Path) -> Path:
     """Where a `.git` file leads, if it is one."""
     if dot_git.is_dir():
         return dot_git
-    raw = contents(dot_git, MAX_POINTER)
+    raw = contents(dot_git, protocol.MAX_POINTER)
     if raw.startswith(b"gitdir: ") and b"\0" not in raw:
         return dot_git.parent / os.fsdecode(raw.removeprefix(b"gitdir: ").rstrip(b"\r\n"))
     return dot_git
@@ -123,7 +122,7 @@ def _borrow(store: Path, objects: Path) -> None:
 
 def _store(real: Path) -> Path | None:
     """The objects of the repository. (A linked worktree's are those of the repository that it belongs to.)"""
-    common = contents(real / "commondir", MAX_POINTER).strip()
+    common = contents(real / "commondir", protocol.MAX_POINTER).strip()
     store = (real / os.fsdecode(common) if common and b"\0" not in common else real) / "objects"
     return Path(os.path.realpath(store)) if store.is_dir() else None
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from git_sandbox.guest.common import REPO
+from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
 
 DEVICE, LAID = Path("/dev/vdb"), Path("/dev/dm-0")  # the second where `initramfs-init.sh` lays it over a base
-MAGIC = b"git-sandbox tail"
-FORMAT = "<16sQQQ"
 CHUNK = 1 << 20
 HOLE = 4096  # bytes of zeros that are not written
 BLKDISCARD = 0x1277
@@ -33,10 +32,10 @@ def apply(device: Path | None = None, root: Path = REPO) -> bool:
     with device.open("r+b", buffering=0) as disk:
         start = file_system_size(disk)
         disk.seek(start)
-        header = disk.read(struct.calcsize(FORMAT))
-        if not header.startswith(MAGIC):
+        header = disk.read(struct.calcsize(DELTA_HEADER))
+        if not header.startswith(DELTA_MAGIC):
             return False
-        _, block, manifest, contents = struct.unpack(FORMAT, header)
+        _, block, manifest, contents = struct.unpack(DELTA_HEADER, header)
         disk.seek(start + block)
         with open(disk.fileno(), "rb", buffering=CHUNK, closefd=False) as source:
             apply_archive(source, manifest, os.fsencode(root))

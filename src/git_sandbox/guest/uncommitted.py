@@ -13,12 +13,12 @@ from pathlib import Path
 from git_sandbox.guest import large, stage, unreadable
 from git_sandbox.guest.history import WORKTREE
 from git_sandbox.guest.index import TemporaryIndex
+from git_sandbox.guest.protocol import MAX_POINTER
 from git_sandbox.guest.repository import ExportError, Repo, complaint, text
 from git_sandbox.guest.scratch import Scratch, in_memory, memory_left, roomy
 from git_sandbox.guest.stage import StageError
 
 MAX_SAID = 20  # files that warnings name; all are in `left_out`
-MAX_POINTER = 4096 + 16  # bytes of a worktree's `gitdir`; a path has at most PATH_MAX
 NO_ROOM = "there is no room to store it"
 TOO_LARGE = "it is too large to come home"
 LOST = "its content is lost, and the file is gone"

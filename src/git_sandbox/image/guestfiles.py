@@ -13,6 +13,7 @@ from importlib import resources
 import msgspec
 
 from git_sandbox import jsontext
+from git_sandbox.guest import protocol
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.network import GuestNetwork
 
@@ -97,11 +98,11 @@ def personal(
     """What makes a machine this sandbox's. `start`: the refs that went in; those are not listed on the way home."""
     template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
     return {
-        "sshd_config": GuestFile(sshd_config(template, config.env, config.user.home), 0o600),
-        "config.json": GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
-        "start-refs.json": GuestFile(json.dumps(dict(start), separators=(",", ":")).encode("ascii"), 0o600),
-        "host_key": GuestFile(host_key, 0o600),
-        "authorized_keys": GuestFile(authorized_keys),
+        protocol.SSHD_CONFIG: GuestFile(sshd_config(template, config.env, config.user.home), 0o600),
+        protocol.CONFIG: GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
+        protocol.START_REFS: GuestFile(json.dumps(dict(start), separators=(",", ":")).encode("ascii"), 0o600),
+        protocol.HOST_KEY: GuestFile(host_key, 0o600),
+        protocol.AUTHORIZED_KEYS: GuestFile(authorized_keys),
     }
 
 

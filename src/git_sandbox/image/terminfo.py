@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
+from git_sandbox.guest.protocol import HERE
+
 PLACES = ("/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo", "/usr/local/share/terminfo")
 GUEST = "/etc/terminfo"
-LATER = "/run/git-sandbox/terminfo"  # its user's own, in memory; sshd names it to every session (TERMINFO_DIRS)
+LATER = f"{HERE}/terminfo"  # its user's own, in memory; sshd names it to every session (TERMINFO_DIRS)
 KNOWN = re.compile(r"(xterm|screen|tmux|rxvt)(-(16|88|256)?color)?|linux|vt[0-9]{3}|ansi|dumb")  # to every guest
 MAGIC = (b"\x1a\x01", b"\x1e\x02")  # octal 0432 and 01036, little-endian
 MAX_FILE = 32 << 10  # bytes; term(5)

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from git_sandbox.errors import CollectError
+from git_sandbox.guest import protocol
 from git_sandbox.protocol import wire as raw_wire
 from git_sandbox.protocol.wire import MAX_NAME, MAX_REFS, ChangeState, Operation, WipState, Wire
 from git_sandbox.text import one_line
@@ -244,7 +245,7 @@ class _Lists:
 
     @property
     def aside(self) -> tuple[SetAside, ...]:
-        shown = self._aside[: raw_wire.MAX_ROWS]
+        shown = self._aside[: protocol.MAX_ROWS]
         more = len(self._aside) - len(shown)
         return (*shown, *([SetAside("more", f"{more} others are set aside, too")] if more else []))
 
@@ -267,7 +268,7 @@ class _Lists:
 
     def nested(self, rows: list[raw_wire.Nested]) -> tuple[GuestNested, ...]:
         found: dict[str, GuestNested] = {}
-        for each in self.first(rows, raw_wire.MAX_NESTED, "repositories inside"):
+        for each in self.first(rows, protocol.MAX_NESTED, "repositories inside"):
             why = _no_text(each.git_dir) or _no_text(each.path or "")
             why = why or ("it is in the list twice" if each.git_dir in found else "")
             if why:
@@ -285,7 +286,7 @@ def _build(wire: Wire) -> Manifest:
     lists = _Lists(wire.set_aside)
     refs, nested = lists.refs(wire.refs), lists.nested(wire.nested)
     stash = lists.first(wire.stash, MAX_REFS, "stashes")
-    left_out = lists.first(wire.left_out, raw_wire.MAX_ROWS, "files left out")
+    left_out = lists.first(wire.left_out, protocol.MAX_ROWS, "files left out")
     return Manifest(
         object_format=wire.object_format,
         head=GuestHead(wire.head.symref, wire.head.oid),
@@ -301,7 +302,7 @@ def _build(wire: Wire) -> Manifest:
         wip_state=wire.wip_state,
         left_out=tuple(SetAside(_cut(each.path), _cut(each.reason)) for each in left_out),
         set_aside=lists.aside,
-        unmerged=tuple(_cut(each) for each in wire.unmerged[: raw_wire.MAX_ROWS]),
+        unmerged=tuple(_cut(each) for each in wire.unmerged[: protocol.MAX_ROWS]),
         removed=None if wire.removed is None else tuple(wire.removed),
     )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from git_sandbox.errors import CollectError, DamagedError
+from git_sandbox.guest import protocol
 from git_sandbox.text import one_line
 
 _READ = 256 << 10  # bytes asked for at once
@@ -86,7 +87,7 @@ def request(
     if alive is not None:
         wire.more(alive)
     wire.until(limits.begin)
-    length = _find_reply(wire, f"git-sandbox {nonce} ".encode("ascii"), limits.stale)
+    length = _find_reply(wire, f"{protocol.GREETING} {nonce} ".encode("ascii"), limits.stale)
     if length > limits.header:
         raise _broken(f"the header of the reply would be {length} bytes long")
     return Reply(wire.read(length), _chunks(wire, limits))

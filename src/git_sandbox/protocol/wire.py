@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from git_sandbox.guest import protocol
+
 MAX_REFS = 100_000  # refs of all kinds together; and as many stash entries
 MAX_NAME = 4096  # bytes of a ref name
 MAX_MESSAGE = 4096  # characters
 MAX_WARNINGS = 10_000
-MAX_AWAY = 1000  # commits that nothing leads to any more
-MAX_NESTED = 200  # repositories in the worktree: each costs a conversation
-MAX_ROWS = 10_000  # of `set_aside`, `left_out`, `unmerged`
 MAX_NAMES = 100  # a count of changes comes with a few names
 MAX_COUNT = 1 << 40
 
@@ -99,7 +98,7 @@ class Wire(msgspec.Struct, frozen=True):
     operation: Operation | None
     warnings: list[Loose]
     nested: list[Nested] = []
-    away: Annotated[list[OidText], Meta(max_length=MAX_AWAY)] = []
+    away: Annotated[list[OidText], Meta(max_length=protocol.MAX_AWAY)] = []
     changes: Changes | None = None
     wip_state: WipState | None = None
     left_out: list[LeftOut] = []

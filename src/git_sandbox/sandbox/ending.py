@@ -15,6 +15,7 @@ import msgspec
 from git_sandbox import files, signals
 from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
+from git_sandbox.guest import protocol
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
@@ -70,7 +71,7 @@ class Programs:
     def _end(self, hurry: threading.Event) -> None:
         began, first = time.monotonic(), True
         while True:
-            left = self._ask("terminate", first=first, wait=0.0 if hurry.is_set() else LOOK)
+            left = self._ask(protocol.TERMINATE, first=first, wait=0.0 if hurry.is_set() else LOOK)
             over = began + shortened(self.directory, self.grace) - time.monotonic()
             if not left.count or hurry.is_set() or over <= 0:
                 break
@@ -78,7 +79,7 @@ class Programs:
             first = False
         if left.count:
             self.progress(f"Killing {left.text}")
-            self._ask("kill")
+            self._ask(protocol.KILL)
 
     def _ask(self, op: str, **extra: object) -> Left:
         with retrieve.control(self.directory) as channel:

@@ -23,6 +23,7 @@ from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
@@ -181,7 +182,7 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         channel = _freeze(directory, stack)
         yield
-        answer = stream.call(channel, "thaw", limits=THAW)
+        answer = stream.call(channel, protocol.THAW, limits=THAW)
     try:
         held = jsontext.decode(answer, _Held).held
     except ValueError as error:
@@ -196,7 +197,7 @@ def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket
         with contextlib.ExitStack() as attempt:
             channel = attempt.enter_context(retrieve.control(directory))
             try:
-                stream.call(channel, "freeze", limits=limits)
+                stream.call(channel, protocol.FREEZE, limits=limits)
             except CollectError:
                 if limits is FREEZE[-1]:
                     raise

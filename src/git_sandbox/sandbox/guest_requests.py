@@ -15,6 +15,7 @@ import msgspec
 
 from git_sandbox.collect import Collected
 from git_sandbox.errors import CollectError, HostResourceError, SandboxError
+from git_sandbox.guest import protocol
 from git_sandbox.sandbox import pushes, retrieve, send
 from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.session import Session
@@ -52,8 +53,8 @@ def served(box: Box, record: Record, session: Session, channel: Attachment) -> I
 
 def _serve(box: Box, record: Record, session: Session, calls: Calls) -> None:
     verbs: dict[str, Callable[[], list[str]]] = {
-        "push": lambda: _push(box, record),
-        "pull": lambda: send.send(box.repo, record, session),
+        protocol.PUSH: lambda: _push(box, record),
+        protocol.PULL: lambda: send.send(box.repo, record, session),
     }
     for connection in calls:
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:

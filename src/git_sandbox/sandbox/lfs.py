@@ -14,6 +14,7 @@ from git_sandbox.git import lfs
 from git_sandbox.git.lfs import Pointer, Store
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
 from git_sandbox.protocol import stream
 from git_sandbox.store import NestedRecord, Record
 from git_sandbox.text import one_line
@@ -118,7 +119,7 @@ def _fetched(
 ) -> dict[Pointer, str]:
     """What the guest sent: nothing for an object that is stored now, or what is wrong with it."""
     asked = [{"oid": each.oid, "size": each.size} for each in wanted]
-    reply = stream.request(channel, "lfs", extra={**place, "objects": asked}, limits=LIMITS)
+    reply = stream.request(channel, protocol.LFS, extra={**place, "objects": asked}, limits=LIMITS)
     objects = _announced(reply.header, set(wanted))
     found: dict[Pointer, str] = {}
     try:

@@ -16,6 +16,7 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest.protocol import HOST, SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import fork, guest_requests, images, live, machines, provision, retrieve, session_options
@@ -28,7 +29,7 @@ from git_sandbox.sandbox.warm_start import Adoption
 from git_sandbox.session import Keys, Session, connect
 from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
-from git_sandbox.vmm.machine import HOST, SSH, Running
+from git_sandbox.vmm.machine import Running
 from git_sandbox.workspace.builder import UnfoundedError, refused
 
 

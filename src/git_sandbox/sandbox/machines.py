@@ -16,6 +16,7 @@ from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, RequirementError
+from git_sandbox.guest import protocol
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import provision, warm_start
 from git_sandbox.sandbox.warm_start import Adoption
@@ -115,7 +116,7 @@ def begun(
         progress("Starting the machine")
         of_it = box.directory
         logs = MachineLogs(of_it.console, of_it.vmm_log)
-        if mode != "run":
+        if mode != protocol.RUN:
             logs = MachineLogs(of_it.rescue_console, of_it.rescue_vmm_log)
         sockets = of_it.sockets
         begins = warm_start.Start(chosen, spec, ready, own, sockets, logs, progress, applying)
@@ -136,13 +137,13 @@ def _again(
     record: Record, ready: Image, mode: str, progress: Progress, like: Settings | None, *, disk: str, share: bool
 ) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format."""
-    net = record.net if mode == "run" else "none"
+    net = record.net if mode == protocol.RUN else "none"
     given = {"accelerator": like.accelerator, "vsock": like.vsock, "jailer": like.jailer} if like else {}
     settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
         return backend(settings, ready, progress, disk=disk, share=share)
     except RequirementError:
-        if mode == "run":
+        if mode == protocol.RUN:
             raise
         settings, _ = resolve({"backend": "auto", "net": "none"})
         return backend(settings, ready, progress, disk=disk, share=share)

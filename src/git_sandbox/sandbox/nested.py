@@ -24,6 +24,7 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
 from git_sandbox.integrate import review
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import GuestNested, Manifest
@@ -159,7 +160,7 @@ def _collected(
     have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
     extra = {"git_dir": told.git_dir, "path": told.path}
     asked = {**extra, "careful": careful}
-    reply = stream.request(channel, "export", known=have, extra=asked, limits=budget.limits())
+    reply = stream.request(channel, protocol.EXPORT, known=have, extra=asked, limits=budget.limits())
     chunks = budget.counted(reply.chunks)
     found = _parsed(reply.header, repo)
     budget.listed(found, chunks)

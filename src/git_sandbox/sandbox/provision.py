@@ -20,6 +20,8 @@ from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.guest import protocol
+from git_sandbox.guest.protocol import CHANNELS, CONTROL, SSH
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, guestfiles, initrd, spec, terminfo, timezone
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
@@ -34,14 +36,14 @@ from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import backends, virtiofs
 from git_sandbox.vmm.backends import Wanted
-from git_sandbox.vmm.machine import CHANNELS, CONTROL, KERNEL_ARGUMENTS, SSH, Capabilities, Disk, MachineSpec, Share
+from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Capabilities, Disk, MachineSpec, Share, kernel_arguments
 from git_sandbox.workspace import builder, extensions, guest_gitconfig, nested, readonly_copy, share
 from git_sandbox.workspace.capture import Captured
 from git_sandbox.workspace.survey import CapturePolicy
 
 NOTHING = Extras()
-# Refs that are not told of on the way home; the stash goes its own way (as in guest/history.py).
-NO_WORK = re.compile(r"refs/(?:stash\Z|(?:remotes|bisect|rewritten|worktree|prefetch|sandbox(?:-[a-z]+)?)/)")
+# Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
+NO_WORK = re.compile(f"{protocol.STASH}|refs/worktree/|{protocol.NO_WORK}")
 GUEST_LISTENS = (SSH, CONTROL)
 RESERVE = 256  # MiB of memory left to the host
 
@@ -179,7 +181,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
     zone = timezone.of_host(environment().get("TZ"))
     tell = GuestConfig(
         hostname=box.id,
-        mode="run",
+        mode=protocol.RUN,
         user=GuestUser.current(),
         host_path=record.worktree,
         timezone=zone.name,
@@ -207,7 +209,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
     config = told(directory)
-    run = mode == "run"
+    run = mode == protocol.RUN
     config = msgspec.structs.replace(
         config,
         mode=mode,
@@ -231,7 +233,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
 
 
 def _network(record: Record, mode: str) -> Network:
-    return network.BY_NAME[record.net] if mode == "run" else network.NONE
+    return network.BY_NAME[record.net] if mode == protocol.RUN else network.NONE
 
 
 def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> MachineSpec:
@@ -252,14 +254,14 @@ def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> Mach
 
 def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
     """The machine as it boots, from an initrd that `write_initrd` writes."""
-    run = mode == "run"
+    run = mode == protocol.RUN
     shown = workspace_disk.shown(box.directory)
     own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
     disks = [Disk(ready.rootfs, readonly=True), own]
     disks += _mounts(box) if run else []
-    cmdline: tuple[str, ...] = (*KERNEL_ARGUMENTS, f"sandbox.mode={mode}", f"sandbox.end={can.ends_by}")
+    cmdline = kernel_arguments(mode, can.ends_by)
     if shown.lower is not None:  # last: the others are known by their places
-        cmdline += (f"{workspace_disk.BASE}vd{chr(ord('a') + len(disks))},{shown.store}",)
+        cmdline += (f"{protocol.BASE}=vd{chr(ord('a') + len(disks))},{shown.store}",)
         disks.append(Disk(shown.lower, readonly=True))
     return MachineSpec(
         name=f"sandbox-{box.id}",

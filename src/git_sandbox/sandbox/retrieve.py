@@ -17,6 +17,8 @@ from git_sandbox import files, locks, store
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import CollectError, DamagedError, MachineError, RepositoryError, SandboxError
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
+from git_sandbox.guest.protocol import CONTROL
 from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
@@ -27,7 +29,7 @@ from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.store import Box, Record
 from git_sandbox.trash.note import UNCHANGED
-from git_sandbox.vmm.machine import CONTROL, Running
+from git_sandbox.vmm.machine import Running
 
 ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
@@ -107,7 +109,7 @@ def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = Fals
 def power_off(box: Box, running: Running) -> None:
     """Ask nicely; whoever started the machine ends it for certain afterwards."""
     with contextlib.suppress(SandboxError, OSError), control(box.directory) as channel:
-        stream.call(channel, "poweroff", limits=POWER_OFF)
+        stream.call(channel, protocol.POWEROFF, limits=POWER_OFF)
     running.wait(OFF_WITHIN)
 
 
@@ -138,7 +140,7 @@ def written(channel: socket.socket, target: Path, *, object_format: str, base: s
     (docs/adr/0121): a pack with something damaged in it could not be read by anybody.
     """
     extra = {"object_format": object_format, "careful": True}
-    reply = stream.request(channel, "export", known=[base] if base else [], extra=extra)
+    reply = stream.request(channel, protocol.EXPORT, known=[base] if base else [], extra=extra)
     return bundle.write(target, reply.header, reply.chunks, object_format=object_format, base=base)
 
 
@@ -218,7 +220,7 @@ def _import(
     extra = {"object_format": record.object_format, "end": end, "time": time.time()}
 
     def taken(**more: object) -> tuple[Manifest, Collected]:
-        reply = stream.request(channel, "export", known=known, extra=extra | more, alive=alive, limits=limits)
+        reply = stream.request(channel, protocol.EXPORT, known=known, extra=extra | more, alive=alive, limits=limits)
         told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
         if told.unchanged:  # what is in progress is in progress here as well
             told = told.without_operation()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from git_sandbox import bounded_log, process
 from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
+from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.process import Child, Limits
 from git_sandbox.sandbox import arrival
 from git_sandbox.sandbox.arrival import Arrival
@@ -25,7 +26,6 @@ from git_sandbox.session import Session
 from git_sandbox.text import printable
 
 _REMOTE = re.compile(r"((?:[a-z0-9-]{1,60}-[0-9a-f]{10,16}/)?[a-z0-9-]{1,40}):(.*)", re.DOTALL)  # KEY/ID or ID
-WORKSPACE = "/workspace"
 LIMIT = 16 << 30  # bytes that may come out; what a workspace disk holds, if nobody says otherwise
 SPARE = 1 << 30  # bytes that copies keep free of the host's disk
 CHUNK = 1 << 20  # bytes

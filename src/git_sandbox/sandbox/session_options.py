@@ -12,6 +12,7 @@ from pathlib import Path
 
 from git_sandbox import files, paths, process
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
+from git_sandbox.guest import protocol
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable
@@ -205,9 +206,9 @@ def run_setup(session: Session, script: bytes, log: Path | None) -> None:
     if process.run(session.argv(command, tty=False), input=script, timeout=UPLOAD, output=MAX_SAID).returncode != 0:
         raise SessionError("the setup script did not arrive in the sandbox")
     if log is None:
-        code = session.run((SETUP,), "/workspace", stdin=process.DEVNULL, stdout=2)
+        code = session.run((SETUP,), protocol.WORKSPACE, stdin=process.DEVNULL, stdout=2)
     else:
-        code = session.run_logged((SETUP,), "/workspace", log, MAX_SETUP)
+        code = session.run_logged((SETUP,), protocol.WORKSPACE, log, MAX_SETUP)
     if code != 0:
         cause = printable(log.read_bytes()[-2000:]).strip() if log else ""
         hint = f"the sandbox is kept: `sandbox shell {session.name}` starts it again"

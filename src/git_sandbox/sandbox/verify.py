@@ -14,6 +14,7 @@ from typing import Any
 from git_sandbox import process
 from git_sandbox.errors import MachineError, RepositoryError
 from git_sandbox.git.repo import Repository
+from git_sandbox.guest import protocol
 from git_sandbox.image import spec
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import lifecycle, trashed
@@ -21,7 +22,7 @@ from git_sandbox.sandbox.describe_diff import compare
 from git_sandbox.sandbox.options import Options
 from git_sandbox.text import printable
 
-DESCRIBE = "/run/git-sandbox/describe.py"
+DESCRIBE = f"{protocol.HERE}/describe.py"
 MAX_DESCRIPTION = 512 << 20  # bytes the guest may answer
 TIMEOUT = 3600.0  # seconds; every file is read
 
@@ -46,7 +47,7 @@ def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
     extra = ("--no-ignored",) if options.settings.ignored != "all" else ()
     with _listening() as (writing, answer):
         looking = dataclasses.replace(
-            options, command=("python3", "-I", DESCRIBE, *extra, "/workspace"), subdirectory="", stdout=writing
+            options, command=("python3", "-I", DESCRIBE, *extra, protocol.WORKSPACE), subdirectory="", stdout=writing
         )
         finished = lifecycle.spawn(repo, looking, progress)
     progress("Comparing")

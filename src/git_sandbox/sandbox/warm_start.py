@@ -25,16 +25,15 @@ from git_sandbox.background import Beside
 from git_sandbox.cache import templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.templates import Template
-from git_sandbox.disk import workspace_disk
 from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
+from git_sandbox.guest import protocol
+from git_sandbox.guest.protocol import CONTROL
 from git_sandbox.image import guestfiles, initrd, spec
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.text import one_line
 from git_sandbox.vmm.machine import (
-    CONTROL,
-    KERNEL_ARGUMENTS,
     Backend,
     Begun,
     Capabilities,
@@ -46,6 +45,7 @@ from git_sandbox.vmm.machine import (
     Snapshotting,
     can_begin,
     can_save,
+    kernel_arguments,
 )
 
 SCHEMA = "2"  # of what is saved and how it is adopted
@@ -110,7 +110,7 @@ class Adoption:
         try:
             if self._forgets:
                 _awake(self._machine)
-            _call(self._machine, "adopt", self._limits, {**self._extra, "time": time.time()})
+            _call(self._machine, protocol.ADOPT, self._limits, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
                 self._why = error
@@ -163,7 +163,7 @@ def begin(wanted: Start, stack: contextlib.ExitStack) -> Ahead | None:
 def _wake(machine: Begun) -> None:
     """Have it run, and its guest do once, for nothing, what it will do in earnest when there is a disk."""
     machine.restore()
-    _call(machine, "rehearse", ADOPT)
+    _call(machine, protocol.REHEARSE, ADOPT)
 
 
 def follow(wanted: Start, ahead: Ahead, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
@@ -216,7 +216,7 @@ def _like_a_template(spec: MachineSpec, can: Capabilities) -> bool:
     """As many disks as the backend can give another file; no share, for virtiofsd would have to know what the guest
     knows; and no base that the guest lays its disk over while it boots.
     """
-    laid_over = any(word.startswith(workspace_disk.BASE) for word in spec.cmdline)
+    laid_over = any(word.startswith(f"{protocol.BASE}=") for word in spec.cmdline)
     return spec.share is None and not laid_over and 1 < len(spec.disks) <= can.restored_disks
 
 
@@ -239,7 +239,7 @@ def _shape(wanted: Start, archive: Path, disks: Path, saved: Saved | None = None
         wanted.spec,
         name="template",
         initrd=archive,
-        cmdline=(*KERNEL_ARGUMENTS, f"rdinit=/sandbox/{INIT}", "sandbox.mode=template", f"sandbox.end={end}"),
+        cmdline=kernel_arguments(protocol.TEMPLATE, end, f"rdinit=/sandbox/{INIT}"),
         disks=(wanted.spec.disks[0], *own),
         saved=saved,
     )
@@ -263,7 +263,7 @@ def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
 def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
     own = guestfiles.programs() | {
         INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
-        "config.json": GuestFile(msgspec.json.encode(_told(backend.capabilities))),
+        protocol.CONFIG: GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
     initrd.write(built.initrd, wanted.image.initramfs, own)
     shape = _shape(wanted, built.initrd, scratch, Saved(built.root, restore=False))
@@ -272,13 +272,14 @@ def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratc
             file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, wanted.runtime, logs) as machine:
-        _call(machine, "status", BOOT)
+        _call(machine, protocol.STATUS, BOOT)
         machine.save()
 
 
 def _told(can: Capabilities) -> dict[str, object]:
     """A template's `config.json`: where its guest waits, and how its machine ends."""
-    return {"mode": "template", "vsock": [name for name in can.vsock if name == CONTROL], "shutdown": can.ends_by}
+    vsock = [name for name in can.vsock if name == CONTROL]
+    return {"mode": protocol.TEMPLATE, "vsock": vsock, "shutdown": can.ends_by}
 
 
 def _restored(
@@ -312,7 +313,7 @@ def _awake(machine: Running) -> None:
     deadline = time.monotonic() + ADOPT.overall
     while True:
         try:
-            _call(machine, "status", GREETING)
+            _call(machine, protocol.STATUS, GREETING)
         except MachineError:
             if time.monotonic() >= deadline or not machine.alive():
                 raise

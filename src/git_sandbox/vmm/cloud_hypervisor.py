@@ -17,9 +17,10 @@ import msgspec
 
 from git_sandbox import arguments, bounded_log
 from git_sandbox.errors import RequirementError
+from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.vmm import cloud_hypervisor_state, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
-from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
 
 PROGRAM = "cloud-hypervisor"

@@ -15,10 +15,11 @@ import msgspec
 
 from git_sandbox import bounded_log
 from git_sandbox.errors import RequirementError
+from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.vmm import firecracker_state, identity, jail, launch
 from git_sandbox.vmm.jail import Cell, Jail
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
-from git_sandbox.vmm.machine import CHANNELS, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
+from git_sandbox.vmm.machine import Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
 
 PROGRAM = "firecracker"

@@ -14,8 +14,9 @@ import msgspec
 
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
+from git_sandbox.guest import protocol
 from git_sandbox.vmm import device_access
-from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Backend, MachineLogs, MachineSpec, Running
+from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, Running, kernel_arguments
 
 KVM = Path("/dev/kvm")
 DEADLINE = 20.0  # seconds; working KVM takes well under one, KVM inside of emulation took eleven
@@ -81,8 +82,8 @@ def _probe(files: BootFiles, backend: Backend) -> tuple[bool, str]:
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="git-sandbox-probe-") as scratch:
         logs = MachineLogs(Path(scratch, "console"), Path(scratch, "vmm"))
-        words = ("sandbox.mode=probe", f"sandbox.token={token}", f"sandbox.end={backend.capabilities.ends_by}")
-        spec = MachineSpec("probe", files.kernel, files.initramfs, (*KERNEL_ARGUMENTS, *words), memory=256)
+        words = kernel_arguments(protocol.PROBE, backend.capabilities.ends_by, f"{protocol.TOKEN}={token}")
+        spec = MachineSpec("probe", files.kernel, files.initramfs, words, memory=256)
         try:
             with backend.start(spec, Path(scratch), logs) as machine:
                 ended = _wait(machine)

@@ -13,9 +13,10 @@ from typing import IO
 
 from git_sandbox import bounded_log, process
 from git_sandbox.errors import MachineError
+from git_sandbox.guest.protocol import HOST, VSOCK_PORTS
 from git_sandbox.protocol import channel
 from git_sandbox.text import printable
-from git_sandbox.vmm.machine import CALLS, HOST, VSOCK_PORTS, Attachment, MachineLogs
+from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs
 from git_sandbox.vmm.rest import Api, Call
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever

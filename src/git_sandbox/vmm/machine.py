@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from git_sandbox import network
+from git_sandbox.guest import protocol
 from git_sandbox.network import Network
 from git_sandbox.protocol import channel
 
-SSH = "ssh"  # channel: OpenSSH, one connection at a time
-CONTROL = "control"  # channel: requests to the guest's init (status, export, power off)
-HOST = "host"  # channel: requests of the guest to its supervisor
-CHANNELS = (SSH, CONTROL, HOST)
 MEMORY = "memory"  # file of a machine that is kept
-VSOCK_PORTS = {SSH: 22, CONTROL: 1024, HOST: 1025}  # the guest's for the first two, ours for the last
 
 # Kernel arguments of every boot. `no_timer_check`: on a host so busy that no timer interrupt arrives within ten ticks,
 # the kernel can otherwise panic ("IO-APIC + timer doesn't work!"); `panic=-1` turns any panic into the machine's end.
 KERNEL_ARGUMENTS = ("quiet", "loglevel=3", "panic=-1", "no_timer_check")
+
+
+def kernel_arguments(mode: str, end: str, *more: str) -> tuple[str, ...]:
+    """`mode`: one of `protocol`'s. `end`: see `Capabilities.ends_by`."""
+    return (*KERNEL_ARGUMENTS, *more, f"{protocol.MODE}={mode}", f"{protocol.END}={end}")
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,13 @@ from pathlib import Path
 
 from git_sandbox import arguments, bounded_log, confine, process
 from git_sandbox.errors import MachineError, RequirementError
+from git_sandbox.guest.protocol import PORT_PREFIX, SSH, VSOCK_PORTS
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.text import printable
 from git_sandbox.vmm import confined, launch, net, qemu_disks, qemu_state, vhost, virtiofs
 from git_sandbox.vmm import identity as host_identity
 from git_sandbox.vmm.launch import CONSOLE_LIMIT, LOG_LIMIT
-from git_sandbox.vmm.machine import (
-    SSH,
-    VSOCK_PORTS,
-    Attachment,
-    Capabilities,
-    Cleanup,
-    Disk,
-    MachineLogs,
-    MachineSpec,
-    Saved,
-    Share,
-)
+from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec, Saved, Share
 from git_sandbox.vmm.qmp import Qmp
 
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
@@ -36,7 +26,6 @@ CAPABILITIES = Capabilities(
     emulation=True, network_device=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
 )
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
-PORT_PREFIX = "org.git-sandbox."
 
 # q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
 # the boots; q35 never did in 200 (docs/explanation/no-kvm.md). What no guest of ours needs is off, which saves probing.

@@ -31,6 +31,7 @@ from git_sandbox.errors import HostResourceError, SessionError
 from git_sandbox.git import gitdirs, large, snapshot
 from git_sandbox.git.command import Git
 from git_sandbox.git.snapshot import Snapshot
+from git_sandbox.guest import protocol
 from git_sandbox.image.spec import asked
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
@@ -54,7 +55,7 @@ SHARE = 0.2  # of the base; a larger difference makes a new base
 ATTEMPTS = 2
 CONSOLE = 1 << 20  # bytes of it that are searched
 WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KVM applies on a busy host, at the least
-_REFUSED = re.compile(rb"git-sandbox: cannot (?:use|mount) the workspace disk")
+_REFUSED = re.compile(f"git-sandbox: (?:{protocol.CANNOT_USE}|{protocol.CANNOT_MOUNT})".encode())
 
 
 class UnfoundedError(SessionError):

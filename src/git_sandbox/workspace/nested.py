@@ -16,14 +16,13 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
-from git_sandbox.guest import stage
+from git_sandbox.guest import protocol, stage
 from git_sandbox.guest.stage import Choose
 from git_sandbox.store import NestedRecord
 from git_sandbox.text import one_line
 from git_sandbox.workspace.incremental import Moved
 
-# Refs that do not count in a state, as in guest/history.py; the stash does.
-NO_WORK = re.compile(rb"[0-9a-f]+ refs/(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/")
+NO_WORK = re.compile(b"[0-9a-f]+ " + protocol.NO_WORK.encode())  # in a state, where the stash counts
 
 
 def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tuple[NestedRecord, ...]:
