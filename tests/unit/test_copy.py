@@ -264,6 +264,19 @@ def test_one_file_both_ways_into_a_directory_and_under_another_name(session: Ses
         scp.upload(session, tmp_path / "nowhere", "/x")
 
 
+def test_who_waits_hears_how_far_it_is_both_ways(session: Session, tmp_path: Path) -> None:
+    one = tree(tmp_path / "host", {"one": ""}) / "one"
+    one.write_bytes(bytes(9 << 20))
+    said: list[str] = []
+    scp.upload(session, one, os.fspath(tmp_path / "guest"), said.append)
+    up = len(said)
+    scp.download(session, os.fspath(tmp_path / "guest" / "one"), tmp_path / "back", progress=said.append)
+    for words in (said[:up], said[up:]):
+        sizes = [int(each.removeprefix("Copying: ").removesuffix(" MiB")) for each in words]
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] >= 8
+
+
 def test_a_link_is_copied_as_a_link_unless_it_is_to_be_followed(session: Session, tmp_path: Path) -> None:
     source = tree(tmp_path / "host", {"file": "x"})
     (source / "link").symlink_to("file")
