@@ -48,7 +48,7 @@ def ssh(text: str) -> str:
     """
     if set(text) & set('"\n\r\0\\') or "${" in text or text.startswith("~"):
         raise HostResourceError(
-            f"ssh cannot be told of the path {one_line(text, limit=120)}",
+            f"ssh cannot use the path {one_line(text, limit=120)}",
             cause="a quotation mark, backslash, line break or variable is in it",
             hint="set XDG_STATE_HOME or XDG_RUNTIME_DIR to another directory, or SSH_AUTH_SOCK to another path",
         )
@@ -58,5 +58,5 @@ def ssh(text: str) -> str:
 def ssh_word(text: str) -> str:
     """A word of ssh_config(5): a user's name. Raises HostResourceError."""
     if not text or text.startswith("-") or set(text) & set(" \t\n\r\0\"'%#"):
-        raise HostResourceError(f"ssh cannot be told of the user `{one_line(text, limit=60)}`")
+        raise HostResourceError(f"ssh cannot use the user `{one_line(text, limit=60)}`")
     return text

@@ -253,7 +253,7 @@ def _warm() -> Check:
     result = kept if good else "no saved machine yet: the next start makes one"
     failures = sorted(templates.failures().values(), key=lambda each: each.when)
     if failures:
-        reason = f"did not work lately, machines boot instead: {one_line(failures[-1].reason)}"
+        reason = f"failed recently, machines boot instead: {one_line(failures[-1].reason)}"
         hint = "`sandbox image prune` forgets that; `--warm no` boots every time"
         return Check("warm starts", Verdict.NOTE, f"{result}; {reason}", hint)
     return Check("warm starts", Verdict.OK, result)

@@ -70,7 +70,7 @@ def runtime() -> Path:
         raise HostResourceError(
             f"cannot use {root} for sockets: another user could reach them",
             cause=fault,
-            hint="remove it (another user's: ask root to), or take a place of yours: "
+            hint="remove it (another user's: ask root to), or use a directory of yours: "
             "`mkdir -p -m 700 ~/.run && export XDG_RUNTIME_DIR=~/.run`",
         )
     return root

@@ -263,7 +263,7 @@ class _Readers:
         """Both outputs of a child that has ended. Raises SandboxError when it said too much."""
         self.join(STOP_GRACE if self._flooded.is_set() else None)
         if self._flooded.is_set():
-            raise FloodError(f"a program was stopped that said more than {self._most} bytes")
+            raise FloodError(f"a program was stopped: it wrote more than {self._most} bytes")
         return self._kept["out"], self._kept["err"]
 
 

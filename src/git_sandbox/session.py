@@ -111,7 +111,7 @@ def config(
     lines += ["  ControlPath none"] if lasting else []  # one of the user's own would be for other hosts
     lines.append("  ForwardAgent no")  # the first value of a setting counts
     if any("\n" in line or "\r" in line for line in lines):  # of a socket's path, in the words of ProxyCommand
-        raise SessionError("ssh cannot be told of a path with a line break", hint="set XDG_RUNTIME_DIR to another one")
+        raise SessionError("ssh cannot use a path with a line break", hint="set XDG_RUNTIME_DIR to another one")
     return "\n".join([*lines, ""])
 
 
@@ -266,7 +266,7 @@ def shared(name: str, config: Path) -> Session:
         return process.run(["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"], timeout=20).returncode != 0
 
     if gone():
-        raise SessionError(f"no session can be had in sandbox `{name}`", hint="it may still be starting: try again")
+        raise SessionError(f"cannot open a session in sandbox `{name}`", hint="it may still be starting: try again")
     return Session(name, config, gone)
 
 

@@ -55,17 +55,24 @@ ROWS = (
     Row(
         "transport",
         AUTO,
-        "where the guest's working copy is: on a disk image (auto, too), or in a directory that virtiofsd shares",
+        "where the working copy is: on a disk image (disk, auto), or in a directory shared by virtiofsd (share)",
         (AUTO, "disk", "share"),
         free=("disk",),
     ),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
-    Row("warm", AUTO, "auto starts from a saved machine where that works; no boots every time", (AUTO, "no")),
+    Row("warm", AUTO, "start from a saved machine where that works (auto), or boot every time (no)", (AUTO, "no")),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
     Row(
         "jailer", AUTO, "put root's Firecracker into its jail: where that works, never, or always", (AUTO, "no", "yes")
     ),
-    Row("cpus", AUTO, "virtual processors (auto: those of the host, at most 4)", kind="count", free=(ANY,), most=254),
+    Row(
+        "cpus",
+        AUTO,
+        "virtual processors (auto: as many as the host has, at most 4)",
+        kind="count",
+        free=(ANY,),
+        most=254,
+    ),
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
     Row("net", "none", "network of the guest", network.OFFERED, kind="network", free=("none",)),
@@ -96,7 +103,7 @@ ROWS = (
     Row(
         "git_extra",
         "",
-        "what goes in of `.git` although git does not know it: names of files and settings, with * (svn, my.key)",
+        "files and settings of `.git` to copy although git does not know them; * matches anything (svn, my.key)",
         kind="list",
     ),
     Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes"), free=(ANY,)),
@@ -108,12 +115,12 @@ ROWS = (
         free=(VALUES,),
     ),
     Row("env_file", "", "file of such variables, one a line", kind="lines"),
-    Row("setup", "", "script to run in the guest before anything else, once", kind="path", free=(INSIDE,)),
-    Row("mount", "", "directory of this host that the guest gets a read-only copy of: PATH or PATH:ro", kind="lines"),
-    Row("publish", "", "HOST:GUEST, a port of this host's loopback that leads to one of the guest's", kind="list"),
+    Row("setup", "", "script to run once in a new guest, before anything else", kind="path", free=(INSIDE,)),
+    Row("mount", "", "directory of which the guest gets a read-only copy: PATH or PATH:ro", kind="lines"),
+    Row("publish", "", "port of this host's loopback to forward to the guest: HOST:GUEST", kind="list"),
     Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
-    Row("bases", "8G", "room in the cache for images later sandboxes of a repository start from, or no", kind="room"),
-    Row("cow", AUTO, "how a disk shows the image its sandbox starts from", COW),
+    Row("bases", "8G", "cache size for the images that later sandboxes start from, or no", kind="room"),
+    Row("cow", AUTO, "how a workspace disk is laid over the image it starts from", COW),
     Row("thin_pool", "", "LVM thin pool (VG/POOL) for the disks of root's sandboxes"),
     Row(
         "workdir",
@@ -128,16 +135,16 @@ ROWS = (
         "how long a sandbox that was dropped or ended unchanged can be restored (30m, 12h, 7d, 4w, never, 0)",
         kind="duration",
     ),
-    Row("trash_size", "10G", "room for these together; the oldest go first", kind="room", least=0),
+    Row("trash_size", "10G", "size limit of the trash; the oldest go first", kind="room", least=0),
     Row(
         "stop_timeout",
         "10",
-        "how long programs may take to end at the end, in seconds",
+        "seconds that programs may take to end when the sandbox stops",
         kind="seconds",
         free=(ANY,),
         most=3600,
     ),
-    Row("boot_timeout", "180", "how long a machine may take to answer", kind="seconds", free=(ANY,)),
+    Row("boot_timeout", "180", "seconds that a machine may take to answer", kind="seconds", free=(ANY,)),
 )
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -416,4 +423,4 @@ def size(name: str, text: str) -> int:
 
 def _bad(value: Value, hint: str) -> UsageError:
     option = value.name.replace("_", "-")
-    return UsageError(f"`{one_word(value.text)}` does not work for {option} ({value.source})", hint=hint)
+    return UsageError(f"`{one_word(value.text)}` is not a valid value of {option} ({value.source})", hint=hint)

@@ -79,7 +79,7 @@ def test_the_chain_ends_at_consent_even_when_it_was_merged(
     capsys.readouterr()
     assert main(["config"]) == 0
     shown = capsys.readouterr().out
-    assert "changed since you agreed to it" in shown
+    assert "changed since you trusted it" in shown
     lines = [line for line in shown.splitlines() if line.startswith(("-file", "+file"))]
     assert sorted({line.split()[1] for line in lines}) == ["tools/image.toml", "tools/sandbox.env"]
 

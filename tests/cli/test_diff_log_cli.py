@@ -135,7 +135,7 @@ def test_what_is_committed_and_taken_back_in_the_files_only_is_shown(
     monkeypatch.setenv("GIT_PAGER", "cat 1>&2; :")
     monkeypatch.setattr(pager, "show", print)
     assert main(["diff", "--color", "never", "vm-1"]) == 0
-    merge, heading, rest = capsys.readouterr().out.partition("Uncommitted in sandbox vm-1, no part of a merge:")
+    merge, heading, rest = capsys.readouterr().out.partition("Uncommitted in sandbox vm-1, not part of a merge:")
     assert "+return True" in merge
     assert heading
     assert "-return True" in rest

@@ -225,7 +225,7 @@ def test_a_hostile_identity_is_replaced(repo: GitRepo, kind: str) -> None:
 def test_an_identity_that_cannot_be_written_is_an_error_in_words(repo: GitRepo) -> None:
     (repo.path / ".git" / identity.FILE).mkdir()
     assert named(repo.path) == []
-    with pytest.raises(HostResourceError, match="by which a sandbox knows its repository"):
+    with pytest.raises(HostResourceError, match="which identifies the repository"):
         sandbox(discover(repo.path))
     assert not list((repo.path / ".git").glob("sandbox-id.*"))
 

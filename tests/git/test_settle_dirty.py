@@ -174,7 +174,7 @@ def test_the_question_at_the_end_shows_what_a_merge_changes(
     said = capsys.readouterr().err
     assert (done.dirty, done.merged) == ("stash", None)
     assert [each.split()[0] for each in asked] == ["Keep", "Merge"]
-    assert "Your branch has commits that the sandbox has not" in said
+    assert "Your branch has commits that the sandbox does not have" in said
     assert "TODO" not in said
     assert "1 file changed, 1 insertion(+)" in said
     (row,) = listing.rows(box.repo)

@@ -85,7 +85,7 @@ def test_the_reason_says_what_is_wrong_with_the_better_ones() -> None:
     chosen = cow.choose("auto", Means(("raw",), linked=True, reflinks=False, layers=True))
     assert chosen.reason == (
         "an empty disk that the guest lays over the base"
-        " (not thin: no pool is named; not qcow2: not for this backend; not reflink: only Btrfs and XFS share blocks)"
+        " (not thin: no pool is set; not qcow2: not for this backend; not reflink: only Btrfs and XFS share blocks)"
     )
 
 
@@ -278,7 +278,7 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
     assert row(cow="overlay").result == "overlay: asked for: an empty disk that the guest lays over the base"
     assert row(bases="no").verdict == "note"
     refused = row(cow="thin")
-    assert (refused.verdict, refused.result) == ("missing", "`--cow thin` cannot be used: no pool is named")
+    assert (refused.verdict, refused.result) == ("missing", "`--cow thin` cannot be used: no pool is set")
     without = spec.load(packages=()).__class__(suite="trixie", packages=("git",), kernel={}, modules=())
     assert "no dmsetup" in doctor._disks(without, wanted, settings.resolve({"cow": "overlay"})[0]).result
 

@@ -116,7 +116,7 @@ def test_every_duration_means_what_it_says(number: int, unit: str) -> None:
 
 @pytest.mark.parametrize("text", ["7", "d", "-1d", "1.5h", "7 days", "forever", "1d2h", "9999999d", "inf"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UsageError, match="does not work for trash") as caught:
+    with pytest.raises(UsageError, match="is not a valid value of trash") as caught:
         settings.resolve({"trash": text})
     assert "30m, 12h, 7d or 4w" in caught.value.hint
 

@@ -26,5 +26,5 @@ def test_what_cannot_be_is_refused_before_anything_is_copied(boxes: Sandboxes, t
     enlarge(boxes, tmp_path / "cache")
     done = boxes.run("run", "--cow", "thin", "--", "true")
     assert done.code == 11
-    assert "no pool is named" in done.said
+    assert "no pool is set" in done.said
     assert boxes.directories() == []

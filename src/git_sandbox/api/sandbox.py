@@ -146,7 +146,7 @@ class Sandbox:
         return made
 
     def undo(self) -> Undone:
-        """Take back the last merge of this sandbox."""
+        """Undo the last merge of this sandbox."""
         return undo(self.repository, store.find(self.repository, self.id).id)
 
     def drop(self, *, force: bool = False) -> Dropped:

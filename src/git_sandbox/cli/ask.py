@@ -64,7 +64,7 @@ class Asker:
             "keep": f"leave it in {ref}; nothing here changes",
             "commit": "put it on top of the sandbox's commits, as one more",
             "stash": "put it on this repository's `git stash list`",
-            "discard": "do not offer it again; it stays on the sandbox's disk until that is dropped",
+            "discard": "do not offer it again; it stays on the sandbox's disk until `sandbox drop`",
         }
         if waits(self.finished.home):  # its files are not a commit, nor a stash: a conflict or a parent would be lost
             question, answers = "Keep it there, or discard it?", {name: answers[name] for name in ("keep", "discard")}
@@ -80,7 +80,7 @@ class Asker:
 def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:
     """Show what a merge would change here and ask; the default is no."""
     if plan.relation is Relation.DIVERGED:
-        door.line("Your branch has commits that the sandbox has not. Merging both changes here:")
+        door.line("Your branch has commits that the sandbox does not have. Merging both changes here:")
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
     with preview(repo, base, request) as found:
         _stat(found.git, found.before, found.after)

@@ -16,15 +16,15 @@ from git_sandbox.text import one_line
 @click.command("branch")
 @common.id_argument
 @click.argument("names", metavar="[NAME[:NEW]...]", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
-@click.option("--undo", is_flag=True, help="Take back what this made or moved, where nobody has moved it since.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever a branch of yours would get.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
+@click.option("--undo", is_flag=True, help="Undo: remove or move back the branches that have not moved since.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask about files that run by themselves.")
 @common.json_option
 def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes: bool, as_json: bool) -> Result:
-    """Make the branches of a sandbox branches of yours: all that it made or moved, or those named.
+    """Create or fast-forward branches of yours from those of a sandbox: all that it made or moved, or those named.
 
-    A branch that exists here is only moved forward, and not while it is checked out (`sandbox merge` does that); one
-    that is named and cannot be had is an error, and then none is touched. NAME:NEW gives it another name here.
+    A branch that exists here is only moved forward, and not while it is checked out (`sandbox merge` does that); if a
+    named one cannot be created or moved, none is. NAME:NEW gives it another name here.
 
     Changes to files that run by themselves are named. A branch of yours gets them only when you agree; without a
     terminal that takes --yes.
@@ -39,7 +39,7 @@ def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes
     found = lookup.known(repo, name)
     if undo:
         if names or dry_run:
-            raise UsageError("--undo takes neither names nor --dry-run")
+            raise UsageError("--undo cannot be used with names or --dry-run")
         return Result("branch", _data(name, back := branches.undo(repo, found.entry.id)), text=_undone(back))
     chosen = branches.choose(found.branches, names)
     made = branches.look(repo, chosen, explicit=bool(names))
@@ -61,7 +61,7 @@ def _agree(name: str, risky: tuple[Risk, ...], *, can_ask: bool) -> None:
         message = "not moved without asking: it changes files that run on their own"
         raise UsageError(message, cause=named, hint="look at `sandbox log` and the files, then add --yes")
     ask.warn(risky)
-    answers = {"yes": "move the branches all the same", "no": "nothing changes"}
+    answers = {"yes": "move the branches anyway", "no": "nothing changes"}
     if choose(f"Move your branches to what sandbox {name} has?", answers, "no") != "yes":
         raise click.Abort
 
@@ -76,7 +76,7 @@ def _text(made: tuple[Branch, ...], *, dry_run: bool) -> str:
     rows = [each for each in made if each.move in words]
     return (
         "\n".join(f"{one_line(each.name)} {each.after[:10]} {words[each.move]}" for each in rows)
-        or "No branch to make."
+        or "No branches to create or move."
     )
 
 

@@ -23,7 +23,7 @@ def age(seconds: float) -> str:
     return f"{passed}s"
 
 
-FLEETING = "It is deleted now: so say the settings `trash` and `trash-size`."
+FLEETING = "It is deleted now, as the settings `trash` and `trash-size` say."
 
 
 def until(seconds: float | None) -> str:

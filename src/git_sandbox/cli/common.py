@@ -44,8 +44,8 @@ def sandbox_here(name: str) -> tuple[Repository, str]:
     if around is None or around.common_dir != found.common_dir:
         place = one_line(str(found.worktree), limit=300)
         raise UsageError(
-            f"`{name}` is a sandbox of another repository, and this is about the checkout you are in",
-            hint=f"go to {place}",
+            f"`{name}` belongs to another repository, and this command works on the checkout you are in",
+            hint=f"run it in {place}",
         )
     return around, wanted
 

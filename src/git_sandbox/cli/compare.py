@@ -20,10 +20,10 @@ SHOWN = 5  # paths named for each pair
 @click.argument("names", metavar="[ID...]", nargs=-1, shell_complete=common.complete_ids)
 @common.json_option
 def command(names: tuple[str, ...], as_json: bool) -> Result:
-    """Predict conflicts between sandboxes, and say in which order to merge them.
+    """Predict conflicts between sandboxes and suggest a merge order.
 
-    Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other
-    and with your HEAD; uncommitted work is not looked at, and no file is touched.
+    Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other and
+    with your HEAD; uncommitted work is not compared, and no file is changed.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     named = [common.sandbox_here(name)[1] for name in names]
     chosen = [_sibling(repo, name) for name in dict.fromkeys(named or _with_commits(repo))]
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
-        raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` shows what there is")
+        raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` lists them")
     if len(chosen) > siblings.MAX_SIBLINGS:
         raise UsageError(f"at most {siblings.MAX_SIBLINGS} sandboxes can be compared at once", hint="name some of them")
     found = siblings.compare(repo, chosen)
@@ -53,7 +53,7 @@ def _sibling(repo: Repository, name: str) -> Sibling:
 
 def _lines(found: Comparison) -> list[str]:
     lines = [line for pair in found.pairs for line in _pair(pair)]
-    lines += [f"{name}: changed too much to be compared" for name in found.left_out]
+    lines += [f"{name}: too large to compare" for name in found.left_out]
     return [*lines, "", "Merge in this order:", *(_step(number, step) for number, step in enumerate(found.order, 1))]
 
 
@@ -62,7 +62,7 @@ def _pair(pair: Pair) -> list[str]:
     if pair.unrelated:
         return [f"{who}no commit in common"]
     if pair.too_large:
-        return [f"{who}too large to be merged only for a look"]
+        return [f"{who}too large for a trial merge"]
     if pair.conflicts:
         return [click.style(f"{who}conflict in {_named(pair.conflicts)}", fg="red")]
     return [f"{who}no conflict" + (f"; both changed {_named(pair.both)}" if pair.both else "")]
@@ -73,7 +73,7 @@ def _step(number: int, step: Step) -> str:
     if step.unrelated:
         return f"{line}  (no commit in common with HEAD: `sandbox merge --branch NAME {step.id}`)"
     if step.too_large:
-        return f"{line}  (too large to be merged only for a look)"
+        return f"{line}  (too large for a trial merge)"
     return f"{line}  (conflict in {_named(step.conflicts)})" if step.conflicts else line
 
 

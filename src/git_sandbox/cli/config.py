@@ -28,19 +28,19 @@ def _row(value: settings.Value) -> tuple[str, str, str]:
 
 
 @click.command("config")
-@click.option("--trust", is_flag=True, help="Agree to all that this repository's project file says, as it is now.")
-@click.option("--distrust", is_flag=True, help="Take that back.")
+@click.option("--trust", is_flag=True, help="Trust this repository's project file as it is now.")
+@click.option("--distrust", is_flag=True, help="Withdraw that trust.")
 @common.json_option
 def command(trust: bool, distrust: bool, as_json: bool) -> Result:
     """Show every setting, its value and where it comes from.
 
     Set them by options of `spawn` and `run`, by environment variables (SANDBOX_NET=nat), in your configuration file
     (TOML, `net = "nat"`), or for a repository in its project file: `sandbox.toml` at its top, or [tool.sandbox] in its
-    pyproject.toml; the former win over the latter.
+    pyproject.toml; the first one found wins.
 
-    A project file may be anybody's. What reaches beyond the guest (network, ports, your ssh agent, variables and files
-    of this host, images, merging) works only after --trust, and only as long as neither the file nor what it names
-    (image spec, environment files, setup script, mounted directories) changes. What has changed is shown here.
+    A project file comes with the repository. What reaches beyond the guest (network, ports, your ssh agent, variables
+    and files of this host, images, merging) takes effect only after --trust, and only until the file or what it names
+    (image spec, environment files, setup script, mounted directories) changes. This command shows what changed.
 
     \b
     Examples:
@@ -52,7 +52,11 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
     project = configured.project()
     if trust or distrust:
         if project is None or (trust and distrust):
-            raise UsageError("there is no project file to trust here" if project is None else "one of both")
+            raise UsageError(
+                "this repository has no project file"
+                if project is None
+                else "--trust and --distrust cannot be used together"
+            )
         settings.resolve(None, project)  # one that cannot work is named before anybody agrees to it
         if trust:
             project.trust()
@@ -78,11 +82,12 @@ def _project(project: ProjectFile | None) -> list[str]:
     if project.trusted:
         return [f"Project file: {where} (trusted)", *_named(project)]
     if not project.agreed:
-        return [f"Project file: {where} (not trusted: look at it, then --trust)", *_named(project)]
-    changed = [one_line(each, limit=MOST) for each in project.changes] or [
-        "the repository is not the one for which you agreed"
+        return [f"Project file: {where} (not trusted: read it, then run `sandbox config --trust`)", *_named(project)]
+    changed = [one_line(each, limit=MOST) for each in project.changes] or ["you trusted it in another repository"]
+    return [
+        f"Project file: {where} (changed since you trusted it: read it, then run `sandbox config --trust`)",
+        *changed,
     ]
-    return [f"Project file: {where} (changed since you agreed to it: look at it, then --trust)", *changed]
 
 
 def _named(project: ProjectFile) -> list[str]:

@@ -39,7 +39,7 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
         line = f"note: the repository asks for {value.name.replace('_', '-')} = {one_line(value.withheld, limit=100)}: "
         door.line(click.style(f"{line}not without your consent", fg="yellow"))
     if held:
-        door.line("Look at it with `sandbox config`; `sandbox config --trust` gives it.")
+        door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
     return wanted, values
 
 

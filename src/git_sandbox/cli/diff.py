@@ -28,19 +28,21 @@ MOST = 16 << 20  # bytes of a difference that are read: a small pack can hold on
 @click.command("diff")
 @common.id_argument
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
-@click.option("--from-base", is_flag=True, help="From the base commit to the sandbox's HEAD, whatever is here now.")
 @click.option(
-    "--from-start", is_flag=True, help="From the worktree it started with to how it left it, committed or not."
+    "--from-base", is_flag=True, help="From the base commit to the sandbox's HEAD, regardless of your checkout."
+)
+@click.option(
+    "--from-start", is_flag=True, help="From the worktree at the start to the worktree at the end, committed or not."
 )
 @click.option("--wip", is_flag=True, help="The uncommitted work on top of the sandbox's HEAD.")
-@click.option("--stat", is_flag=True, help="Only how much changed in which file.")
-@click.option("--name-only", is_flag=True, help="Only the names of changed files.")
+@click.option("--stat", is_flag=True, help="Show a diffstat.")
+@click.option("--name-only", is_flag=True, help="Show only the names of changed files.")
 @click.option("--color", "when", type=click.Choice(pager.WHEN), default="auto", help="Colours; auto: on a terminal.")
 @common.json_option
 def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **given: bool) -> Result:
     """Show what `sandbox merge ID` would change here: exactly that.
 
-    What is uncommitted in the sandbox is no part of a merge. On a terminal it follows under a heading of its own;
+    Uncommitted work of the sandbox is not part of a merge. On a terminal it follows under a heading of its own;
     elsewhere --wip shows it.
 
     Text from the sandbox is shown with control characters replaced. On a terminal it goes through your pager, as
@@ -64,7 +66,7 @@ def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **gi
         _show(parts if together else parts[:1], style, when)
     notes = [note for part in parts for note in part.notes]
     if rest and not together:
-        notes.append(f"uncommitted work of the sandbox is no part of a merge: `sandbox diff --wip {name}`")
+        notes.append(f"uncommitted work of the sandbox is not part of a merge: `sandbox diff --wip {name}`")
     data = {
         "id": name, "from": first.before, "to": first.after, "diff": first.text, "whole": first.whole,
         "uncommitted": rest[0].text if rest else "",
@@ -81,7 +83,7 @@ def _one(given: Mapping[str, bool], choices: Mapping[str, Chosen]) -> Chosen | N
     said = [name for name in choices if given[name]]
     if len(said) > 1:
         one, other = (f"--{name.replace('_', '-')}" for name in said[:2])
-        raise UsageError(f"{one} and {other} do not go together")
+        raise UsageError(f"{one} and {other} cannot be used together")
     return choices[said[0]] if said else None
 
 
@@ -144,7 +146,7 @@ def _merge(asked: _Asked, head: Oid) -> _Part:
 
 def _uncommitted(asked: _Asked, wip: Oid) -> _Part:
     found = asked.found
-    heading = f"Uncommitted in sandbox {found.entry.id}, no part of a merge:"
+    heading = f"Uncommitted in sandbox {found.entry.id}, not part of a merge:"
     with uncommitted(asked.repo, found.base, found.head, wip) as (git, before):
         return _compared(asked, git, before, wip, heading=heading)
 

@@ -16,13 +16,13 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 
 
 @click.command("doctor")
-@click.option("--verify", "verifying", is_flag=True, help="Prove that this repository arrives in a sandbox as it is.")
+@click.option("--verify", "verifying", is_flag=True, help="Verify that this repository arrives unchanged in a sandbox.")
 @common.json_option
 def command(verifying: bool, as_json: bool) -> Result:
-    """Check what this machine has and say what is missing.
+    """Check this machine and report what is missing.
 
-    The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. Ends with
-    11 when something needed is missing.
+    The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. The exit
+    code is 11 when something that is needed is missing.
 
     With --verify a sandbox of the repository you stand in is started, both sides are described (status, index, refs,
     reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,

@@ -19,14 +19,14 @@ from git_sandbox.store import State
 
 @click.command("drop")
 @click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_ids)
-@click.option("-f", "--force", is_flag=True, help="Also when its work exists nowhere else.")
-@click.option("--merged", is_flag=True, help="Every stopped sandbox whose work is merged.")
+@click.option("-f", "--force", is_flag=True, help="Drop even if its work exists nowhere else.")
+@click.option("--merged", is_flag=True, help="Drop every stopped sandbox whose work is merged.")
 @common.json_option
 def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) -> Result:
     """Drop sandboxes: they go to the trash, with refs, disk and record.
 
-    Refuses while commits, uncommitted work or files exist nowhere else, unless --force is given; with --merged it keeps
-    such ones, and says so. Either way `sandbox restore ID` brings all of it back until it expires (settings
+    Refuses while commits, uncommitted work or files exist nowhere else, unless --force is given; with --merged such
+    sandboxes are kept and reported. Either way `sandbox restore ID` brings everything back until it expires (settings
     `trash`, `trash-size`); `sandbox prune` frees the space now.
 
     \b
@@ -37,7 +37,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop KEY/vm-1              as `sandbox ls --everywhere` has it, wherever its repository is; gone: --force
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names and not merged:
-        raise UsageError("which sandbox?", hint="name one of `sandbox ls`, or use --merged")
+        raise UsageError("no sandbox is named", hint="name one from `sandbox ls`, or use --merged")
     gone: list[Dropped] = []
     chosen = [_named(name) for name in dict.fromkeys(names)]  # a wrong name is noticed before anything is gone
     try:

@@ -13,14 +13,15 @@ from git_sandbox.sandbox import live
 @common.tty_option
 @common.json_option
 def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json: bool) -> Result:
-    """Run a command in a running sandbox; its exit code is ours.
+    """Run a command in a running sandbox and exit with its code.
 
-    On a terminal the command has one, too: its size, its keys, one output for everything. Otherwise, or with -T,
-    standard input, output and error pass through byte for byte. With --json there is no terminal unless -t asks for
-    it, and the command's standard output goes to standard error.
+    On a terminal the command gets one, too (size, keys, a single output stream). Otherwise, or with -T, standard input,
+    output and error pass through byte for byte. With --json there is no terminal unless -t asks for it, and the
+    command's standard output goes to standard error.
 
-    The command ends with its caller: it gets the first Ctrl-C (SIGINT), SIGTERM or SIGHUP that we get, and when we or
-    the connection are gone SIGTERM, later SIGKILL. What it started in a session of its own (setsid) goes on.
+    The command ends with its caller: it gets the first Ctrl-C (SIGINT), SIGTERM or SIGHUP that `sandbox exec` gets;
+    when that or the connection is gone, SIGTERM and later SIGKILL. What it started in a session of its own (setsid)
+    goes on.
 
     \b
     Examples:

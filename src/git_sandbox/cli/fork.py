@@ -12,11 +12,11 @@ from git_sandbox.sandbox import fork
 @click.option("--name", "new", help="Name of the new sandbox instead of vm-1, vm-2, …")
 @common.json_option
 def command(name: str, new: str | None, as_json: bool) -> Result:
-    """Make a second sandbox with the disk of another one: its files, commits and what was installed in it.
+    """Create a sandbox from a copy of another one's disk: its files, its commits and what was installed in it.
 
-    The other one may be running: it holds its files still while they are copied (processes and memory are not). The
-    new sandbox is stopped; `sandbox shell NEW` starts it. It has refs, keys and a record of its own, and starts from
-    the same commit. To try several things from one prepared tree, begin new sandboxes with it: `run --from ID`.
+    The other one may be running: its file system is frozen while the disk is copied; processes and memory are not
+    copied. The new sandbox is stopped; `sandbox shell NEW` starts it. It has refs, keys and a record of its own, and
+    starts from the same commit. To try several things from one prepared tree, start sandboxes from it: `run --from ID`.
 
     \b
     Examples:

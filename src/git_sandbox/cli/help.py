@@ -15,10 +15,9 @@ from git_sandbox.text import one_line
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
 @common.json_option
 def command(words: tuple[str, ...], as_json: bool) -> Result:
-    """Say more about a command; the same as `sandbox COMMAND --help`. Or show a page of the documentation.
+    """Show help for a command, like `sandbox COMMAND --help`, or a page of the documentation.
 
-    What is no command is a page's name: backends, share, network, secrets, many, no-kvm and so on; a wrong name lists
-    them.
+    The pages are backends, share, network, secrets, many, no-kvm and so on; an unknown name lists them.
 
     \b
     Examples:

@@ -37,7 +37,7 @@ def command(context: click.Context) -> None:
 
 @command.command("build", short_help="Build the image your settings ask for.")
 @configured.setting_options("image", "packages")
-@click.option("--force", is_flag=True, help="Build anew, with the packages of today.")
+@click.option("--force", is_flag=True, help="Build again with current packages.")
 @common.json_option
 def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     """Build the image your settings ask for, unless it is there already.
@@ -60,7 +60,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
 @command.command("ls", short_help="List images; * is the one for your settings.")
 @common.json_option
 def list_images(as_json: bool) -> Result:
-    """List the images that are there; * marks the one your settings ask for.
+    """List images; * marks the one your settings ask for.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def list_images(as_json: bool) -> Result:
         ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]))
         for row in rows
     ]
-    text = columns.table(head, cells) if rows else "No images. `sandbox image build` makes one."
+    text = columns.table(head, cells) if rows else "No images. `sandbox image build` builds one."
     return Result("image ls", rows, text=text)
 
 
@@ -97,14 +97,14 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     return Result("image rm", list(keys), text="\n".join(f"Removed {key}" for key in keys))
 
 
-@command.command("prune", short_help="Remove all that no sandbox needs.")
+@command.command("prune", short_help="Remove everything that no sandbox needs.")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
     """Remove every image but the one your settings ask for and those a sandbox needs, saved machines, and repositories.
 
     A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
-    your repositories count. The image of a repository is made again by its next sandbox; those that started from one
-    keep it.
+    your repositories count. The image of a repository is made again by its next sandbox; sandboxes that started from
+    one keep it.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def prune_images(as_json: bool) -> Result:
     lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
     wanted, _ = settings.resolve()
     stray = stray_volumes.tidy(wanted.thin_pool)
-    lines += [f"Removed {columns.number(stray, 'thin volume')} that nobody needs"] if stray else []
+    lines += [f"Removed {columns.number(stray, 'thin volume')} that nothing uses"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
     found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
     return Result("image prune", found, text=text)

@@ -33,15 +33,15 @@ def options(function: configured.F) -> configured.F:
     """The options of both verbs."""
     decorators: list[Callable[[Any], Any]] = [
         click.option("--name", help="Name of the sandbox instead of vm-1, vm-2, …: a-z, 0-9 and hyphens."),
-        click.option("-d", "--detach", is_flag=True, help="Leave it running and give the terminal back."),
+        click.option("-d", "--detach", is_flag=True, help="Start it and leave it running in the background."),
         click.option(
             "--from",
             "origin",
             metavar="ID",
             shell_complete=common.complete_ids,
-            help="Begin with the disk of that sandbox instead of this repository; it may be running.",
+            help="Start from a copy of that sandbox's disk instead of this repository; it may be running.",
         ),
-        click.option("--skip-unreadable", is_flag=True, help="Leave files behind that you cannot read."),
+        click.option("--skip-unreadable", is_flag=True, help="Leave out files that you cannot read."),
         configured.setting_options(*_SETTINGS),
         common.json_option,
     ]
@@ -63,7 +63,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
     if tty and (detach or count is not None):
-        raise UsageError("nobody sees that terminal", hint="--tty goes neither with --detach nor with --count")
+        raise UsageError("no terminal shows its output", hint="--tty cannot be used with --detach or --count")
     chosen = Options(
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         origin=origin, detached=detach, tty=common.terminal(tty, as_json=as_json) and not detach and count is None,
@@ -97,7 +97,9 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
 def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
     """What a setup script made is on the disk a fork begins with."""
     if any(value.name == "setup" and value.source == "command line" for value in values):
-        raise UsageError("--from and --setup do not go together", hint="run the script as a command, or in the origin")
+        raise UsageError(
+            "--from and --setup cannot be used together", hint="run the script as a command, or in the origin"
+        )
     return dataclasses.replace(wanted, setup="")
 
 

@@ -14,13 +14,13 @@ from git_sandbox.text import one_line
 
 @click.command("log")
 @common.id_argument
-@click.option("-n", "limit", type=click.IntRange(1, 10_000), default=200, help="At most so many commits.")
+@click.option("-n", "limit", type=click.IntRange(1, 10_000), default=200, help="Show at most this many commits.")
 @common.json_option
 def command(name: str, limit: int, as_json: bool) -> Result:
     """Show the commits that came home from a sandbox: all its branches, newest first, beyond the base.
 
-    Names of branches stand at the commits they point to; HEAD is where the sandbox ended. A commit that one of your
-    branches or tags has is marked as merged, one that only your stash has as such. `git log sandbox/ID` works as well.
+    Branch names are shown at their commits; HEAD is where the sandbox ended. A commit that one of your branches or tags
+    has is marked as merged, one that only your stash has as stashed. `git log sandbox/ID` works as well.
 
     \b
     Examples:

@@ -16,9 +16,9 @@ EVERY = 2.0  # seconds between two looks of --watch
 
 
 @click.command("ls")
-@click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Show what is in the trash as well.")
-@click.option("--everywhere", is_flag=True, help="Those of all repositories, also of one that is gone.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh every two seconds until Ctrl-C.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Include the trash.")
+@click.option("--everywhere", is_flag=True, help="List those of all repositories, including deleted ones.")
 @common.json_option
 def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> Result:
     """List the sandboxes of this repository.
@@ -28,18 +28,18 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
     (only refs are left) or broken (its record is damaged). With --all also trash: it was dropped, or ended without a
     change; `sandbox restore ID` brings it back, and EXPIRES says how long that works.
 
-    BASE is the branch and commit it started from, with a + when that branch has moved on since. AHEAD counts the
-    commits beyond it. WORK is merged, stashed (only your stash has it), uncommitted (work that is in no commit), or -;
-    partly home when something could not come and is on its disk only (--json says what and why); how much else is only
-    there (ignored, outside the workspace, in repositories inside); and unknown when its guest could not be looked
-    through. OVERLAP names the other sandboxes that changed some of the same files, and how many; `sandbox compare` says
-    more.
+    BASE is the branch and commit the sandbox started from, with a + when that branch has moved on since. AHEAD counts
+    the commits beyond it. WORK is merged, stashed (only your stash has it), uncommitted (work that is in no commit), or
+    -; partly home when something could not come and is only on its disk (--json has what and why); how much else is
+    only there (ignored, outside the workspace, in repositories inside); and unknown when the guest could not be
+    searched. OVERLAP names other sandboxes that changed some of the same files, and how many; `sandbox compare` has
+    details.
 
-    With --everywhere, from any directory: each sandbox by a name that no other has, its disk, and where its repository
-    was last seen; "gone" when it is not there any more. `sandbox recover NAME --into REPO` brings the work of such a
-    one into another repository. A repository that was moved is known again as soon as a command is run in it. Every
-    command that takes the ID of a sandbox takes such a name, KEY/ID, in any directory; `merge`, `compare` and
-    `run --from` only that of a sandbox of the repository they run in: they are about the checkout around them.
+    With --everywhere, from any directory: each sandbox under a unique name, KEY/ID, with its disk and where its
+    repository was last seen, "gone" when it is not there any more. `sandbox recover KEY/ID --into REPO` brings the work
+    of a sandbox whose repository is gone into another one. A repository that was moved is recognized as soon as a
+    command runs in it. Every command that takes an ID takes KEY/ID in any directory; `merge`, `compare` and `run
+    --from` work on the checkout they run in and take only sandboxes of its repository.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if everywhere:
         if watch or everything:
-            raise UsageError("--everywhere goes with no other way of listing")
+            raise UsageError("--everywhere cannot be used with --watch or --all")
         return _everywhere()
     repo = tables.repository()
     if watch:

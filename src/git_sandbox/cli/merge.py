@@ -35,21 +35,23 @@ _NAMED = 10  # conflicts named when a merge has begun
 
 @click.command("merge")
 @common.id_argument
-@click.option("--ff-only", is_flag=True, help="Only if HEAD can simply move forward.")
-@click.option("--no-ff", is_flag=True, help="Make a merge commit even when HEAD could move forward.")
-@click.option("--squash", is_flag=True, help="One commit with everything.")
-@click.option("--rebase", is_flag=True, help="Replay the sandbox's commits on HEAD.")
-@click.option("--pick", "picks", multiple=True, metavar="COMMIT", help="Only this commit; may be repeated.")
-@click.option("--conflicts", is_flag=True, help="With conflicts, begin the merge and leave them to you to resolve.")
-@click.option("--branch", metavar="NAME", help="Do not merge: make a branch NAME at the sandbox's HEAD.")
-@click.option("--patches", metavar="DIR", type=click.Path(path_type=Path), help="Do not merge: write patches to DIR.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
-@click.option("--abort", is_flag=True, help="Give up a merge begun with --conflicts: everything is as before it.")
-@click.option("--resume", is_flag=True, help="Take over a merge, cherry-pick or revert that waits inside: go on here.")
-@click.option("--undo", is_flag=True, help="Take back the last merge of this sandbox.")
-@click.option("-m", "--message", help="Message for the commit of a merge or squash.")
-@click.option("--no-gpg-sign", is_flag=True, help="Do not sign new commits, whatever commit.gpgSign says.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever the merge brings.")
+@click.option("--ff-only", is_flag=True, help="Merge only if it is a fast-forward.")
+@click.option("--no-ff", is_flag=True, help="Create a merge commit even if a fast-forward is possible.")
+@click.option("--squash", is_flag=True, help="Squash everything into one commit.")
+@click.option("--rebase", is_flag=True, help="Rebase the sandbox's commits onto HEAD.")
+@click.option("--pick", "picks", multiple=True, metavar="COMMIT", help="Cherry-pick only this commit; may be repeated.")
+@click.option("--conflicts", is_flag=True, help="On conflicts, start the merge and leave them for you to resolve.")
+@click.option("--branch", metavar="NAME", help="Create branch NAME at the sandbox's HEAD instead of merging.")
+@click.option(
+    "--patches", metavar="DIR", type=click.Path(path_type=Path), help="Write patches to DIR instead of merging."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
+@click.option("--abort", is_flag=True, help="Abort a merge started with --conflicts and restore the checkout.")
+@click.option("--resume", is_flag=True, help="Continue here a merge, cherry-pick or revert that is in progress inside.")
+@click.option("--undo", is_flag=True, help="Undo the last merge of this sandbox.")
+@click.option("-m", "--message", help="Message of the merge or squash commit.")
+@click.option("--no-gpg-sign", is_flag=True, help="Do not sign new commits, even if commit.gpgSign is set.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @common.json_option
 def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     """Merge a sandbox's commits into the current branch, all of it or nothing.
@@ -57,16 +59,16 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     Your own uncommitted changes do not block it unless the sandbox changed the same file differently; no file of
     yours is overwritten; hooks do not run; `sandbox merge --undo ID` takes it back.
 
-    Conflicts are predicted without touching a file. With --conflicts (or when you agree in a terminal) an ordinary
-    `git merge` begins in your checkout: resolve and commit, or go back with `sandbox merge --abort ID`. The exit code
-    is 16 as long as there is something to resolve.
+    Conflicts are predicted without touching a file. With --conflicts (or when you agree in a terminal) an ordinary `git
+    merge` starts in your checkout: resolve and commit, or abort with `sandbox merge --abort ID`. The exit code is 16
+    while there is something to resolve.
 
     Changes to files that run by themselves (hooks, CI, editor settings) are merged only when you agree; without a
-    terminal that takes --yes. When the sandbox rewrote its history, what happened to it is shown, and its commits can
-    be had as a branch or as patches.
+    terminal that takes --yes. When the sandbox rewrote its history, the merge shows what happened to it and offers a
+    branch or patches instead.
 
-    A merge, cherry-pick or revert that waits for you inside can be gone on with here: --resume sets it up in your
-    checkout, files, index and all, as if you had come that far yourself.
+    A merge, cherry-pick or revert in progress inside can be continued here: --resume sets it up in your checkout, with
+    files and index, as if you had started it yourself.
 
     New commits are signed when your git signs them (commit.gpgSign); those of the sandbox stay as they are.
 
@@ -106,17 +108,17 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
 def _refuse_several(given: dict[str, Any], mode: Mode) -> None:
     asked = [f"--{name}" for name in ("branch", "patches", "abort", "resume", "undo") if given[name]]
     if len(asked) > 1:
-        raise UsageError(f"{asked[0]} and {asked[1]} do not go together")
+        raise UsageError(f"{asked[0]} and {asked[1]} cannot be used together")
     how = [f"--{mode}"] if mode is not Mode.FF_OR_MERGE else []
     how += [f"--{name.replace('_', '-')}" for name in ("message", "conflicts", "no_gpg_sign") if given[name]]
     if asked and how:
-        raise UsageError(f"{asked[0]} and {how[0]} do not go together")
+        raise UsageError(f"{asked[0]} and {how[0]} cannot be used together")
     if given["dry_run"] and asked and asked != ["--branch"]:
-        raise UsageError(f"--dry-run and {asked[0]} do not go together")
+        raise UsageError(f"--dry-run and {asked[0]} cannot be used together")
     if given["dry_run"] and given["conflicts"]:
-        raise UsageError("--dry-run and --conflicts do not go together", hint="--dry-run predicts conflicts")
+        raise UsageError("--dry-run and --conflicts cannot be used together", hint="--dry-run predicts conflicts")
     if given["message"] and mode in (Mode.FF_ONLY, Mode.REBASE, Mode.PICK):
-        raise UsageError(f"--message and --{mode} do not go together: the commits keep theirs")
+        raise UsageError(f"--message and --{mode} cannot be used together: the commits keep theirs")
 
 
 def _merge(repo: Repository, found: Known, request: Request, given: dict[str, Any]) -> Result:
@@ -137,7 +139,7 @@ def _merge(repo: Repository, found: Known, request: Request, given: dict[str, An
 def _mode(given: dict[str, Any], picks: tuple[str, ...]) -> Mode:
     modes = [mode for mode in _WAYS if given[mode.replace("-", "_")]] + ([Mode.PICK] if picks else [])
     if len(modes) > 1:
-        raise UsageError(f"--{modes[0]} and --{modes[1]} do not go together")
+        raise UsageError(f"--{modes[0]} and --{modes[1]} cannot be used together")
     return modes[0] if modes else Mode.FF_OR_MERGE
 
 
@@ -210,14 +212,14 @@ def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, ye
     if not yes:
         if not can_ask:
             hint = f"add --yes: `sandbox merge --conflicts --yes {request.sandbox}`"
-            raise UsageError("no merge with conflicts is begun without asking", hint=hint)
+            raise UsageError("a merge with conflicts needs your consent", hint=hint)
         if not ask.confirm_conflicts(plan, request.sandbox):
             raise click.Abort
     return _begun(request, start(repo, found.base, request))
 
 
 def _begun(request: Request, started: Started) -> Result:
-    lines = [f"A merge has begun; {len(started.conflicts)} file(s) are in conflict:"]
+    lines = [f"Merge started; {len(started.conflicts)} file(s) are in conflict:"]
     lines += [f"  {one_line(path)}" for path in started.conflicts[:_NAMED]]
     if len(started.conflicts) > _NAMED:
         lines.append(f"  and {len(started.conflicts) - _NAMED} more")
@@ -247,13 +249,15 @@ def _resume(repo: Repository, found: Known, given: dict[str, Any]) -> Result:
     lines += [f"  {one_line(path)}" for path in done.conflicts[:_NAMED]]
     lines.append(f"Resolve them, `git add` and `git {end}`. Before it: {done.backup}")
     if done.later:
-        lines.append(f"It had more to take: `git {done.kind} {' '.join(each[:12] for each in done.later)}` afterwards.")
+        lines.append(
+            f"More commits follow it: `git {done.kind} {' '.join(each[:12] for each in done.later)}` afterwards."
+        )
     return Result("merge", done, text="\n".join(lines), exit_code=IntegrateError.exit_code if done.conflicts else 0)
 
 
 def _aborted(repo: Repository, found: Known) -> Result:
     aborted = abort(repo, found.entry.id)
-    text = f"The merge is given up; HEAD is at {aborted.head[:10]}. What you had resolved is in {aborted.backup}"
+    text = f"Merge aborted; HEAD is at {aborted.head[:10]}. What you had resolved is in {aborted.backup}"
     return Result("merge", aborted, text=text)
 
 

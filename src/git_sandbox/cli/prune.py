@@ -15,15 +15,15 @@ from git_sandbox.trash import note
 
 @click.command("prune")
 @click.argument("names", metavar="[ID]...", nargs=-1, shell_complete=common.complete_trashed)
-@click.option("-a", "--all", "everything", is_flag=True, help="All of the trash, not only what has expired.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be deleted.")
-@click.option("--everywhere", is_flag=True, help="In the trashes of all repositories.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Delete all of the trash, not only what has expired.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be deleted; delete nothing.")
+@click.option("--everywhere", is_flag=True, help="Prune the trash of every repository.")
 @common.json_option
 def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere: bool, as_json: bool) -> Result:
-    """Delete for good what is in the trash of this repository and has expired; with ID only that, expired or not.
+    """Delete for good the expired sandboxes in the trash of this repository; with ID only that one, expired or not.
 
-    Sandboxes that are not in the trash are not touched: `sandbox drop ID` puts one there. What has expired goes by
-    itself with the next command, too.
+    Sandboxes that are not in the trash are not touched: `sandbox drop ID` puts one there. Expired ones are also deleted
+    by the next command, whatever it is.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     if names and (everything or everywhere):
-        raise UsageError("names and --all or --everywhere do not go together", hint="see `sandbox prune --help`")
+        raise UsageError("names and --all or --everywhere cannot be used together", hint="see `sandbox prune --help`")
     if everywhere:
         roots = note.everywhere()
     else:

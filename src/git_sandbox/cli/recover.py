@@ -18,26 +18,29 @@ from git_sandbox.text import one_line
 @click.command("recover")
 @click.argument("name", metavar="[ID]", required=False, shell_complete=common.complete_ids)
 @click.option(
-    "--into", metavar="REPO", type=click.Path(path_type=Path, file_okay=False), help="Into this repository instead."
+    "--into",
+    metavar="REPO",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Recover into this repository instead.",
 )
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the raw work of ID to this new file instead; nothing comes into the repository.",
+    help="Write the raw work of ID to this new file instead of importing it.",
 )
 @common.json_option
 def command(name: str | None, into: Path | None, bundle: Path | None, as_json: bool) -> Result:
-    """Bring home what is on the disk of a sandbox that ended badly; of all recoverable ones without ID.
+    """Bring home the work on the disk of a crashed sandbox; without ID, of all recoverable ones.
 
-    A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches,
-    tags, stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`. What could
-    harm a checkout is set aside: `ls` says partly home. With --bundle, all of it is written to a file as the guest sent
-    it, a git bundle that needs the commit the sandbox started from, with the guest's list in FILE.json. Nobody has
-    looked at it: open it in a machine that you can lose, for example `sandbox cp FILE vm-2:` and `git fetch` there.
+    A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches, tags,
+    stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`. What could harm a
+    checkout is set aside, and `ls` shows partly home. With --bundle, everything is written to a file as the guest sent
+    it: a git bundle that needs the commit the sandbox started from, with the guest's list in FILE.json. It is
+    unchecked: open it only in a machine that you can lose, for example `sandbox cp FILE vm-2:` and `git fetch` there.
 
-    With --into the work comes into another repository than the one it was made of, which may be gone: then the sandbox
-    itself, with its disk, is that repository's from then on. `sandbox ls --everywhere` has the names of all sandboxes;
-    ID alone is enough where no other sandbox has it.
+    With --into, the work comes into another repository, for example when the original one is gone; the sandbox and its
+    disk belong to that repository from then on. `sandbox ls --everywhere` lists the names of all sandboxes; ID alone is
+    enough where it is unique.
 
     \b
     Examples:
@@ -47,7 +50,7 @@ def command(name: str | None, into: Path | None, bundle: Path | None, as_json: b
       sandbox recover vm-1 --bundle vm-1.bundle
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if into is not None and bundle is not None:
-        raise UsageError("--into and --bundle exclude each other", hint="one sandbox goes to one place")
+        raise UsageError("--into and --bundle cannot be used together", hint="choose one of them")
     if into is not None:
         return _into(name, into, as_json=as_json)
     repo, name = common.sandbox(name) if name else (common.repository(), None)
@@ -96,5 +99,5 @@ def _handed_out(repo: Repository, name: str | None, target: Path, *, as_json: bo
     with progress.shown(quiet=as_json) as say:
         files = remove.hand_out(repo, name, target, say)
     shown = [one_line(str(each), limit=4096) for each in files]
-    text = f"Written: {', '.join(shown)}. Nobody has looked at it: open it in a machine that you can lose."
+    text = f"Written: {', '.join(shown)}. It is unchecked: open it only in a machine that you can lose."
     return Result("recover", [{"id": name, "files": shown}], text=text)

@@ -15,7 +15,7 @@ from git_sandbox.text import one_line
 @click.argument("names", metavar="ID...", nargs=-1, shell_complete=common.complete_trashed)
 @common.json_option
 def command(names: tuple[str, ...], as_json: bool) -> Result:
-    """Bring sandboxes back from the trash: directory, disk and refs, as they were.
+    """Restore sandboxes from the trash: directory, disk and refs, as they were.
 
     A sandbox that was dropped, with or without --force, or that ended without a change is in the trash until it
     expires; `sandbox ls --all` shows which. Its commits come back even if git has pruned them meanwhile.
@@ -27,7 +27,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
       sandbox restore KEY/vm-1     from anywhere, as `drop` and `prune --everywhere` name it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
-        raise UsageError("which sandbox?", hint="name one of `sandbox ls --all`")
+        raise UsageError("no sandbox is named", hint="name one from `sandbox ls --all`")
     back: list[Restored] = []
     try:
         back += [_restored(name) for name in dict.fromkeys(names)]

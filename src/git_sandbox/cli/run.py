@@ -10,24 +10,25 @@ from git_sandbox.cli.result import Result
 
 @click.command("run", context_settings={"ignore_unknown_options": False})
 @life.options
-@click.option("--count", type=int, metavar="N", help="N sandboxes at once, each with a SANDBOX_INDEX of 1 to N.")
+@click.option("--count", type=int, metavar="N", help="Run N sandboxes at once, with SANDBOX_INDEX 1 to N.")
 @common.tty_option
 @click.argument("command_line", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(command_line: tuple[str, ...], **given: Any) -> Result:
     """Run a command in a new sandbox of this repository.
 
-    On a terminal the command has one, too: its size, its keys, one output for everything. Otherwise, or with -T,
-    standard input, output and error pass through byte for byte. The exit code is that of the command, 128 + n when
-    signal n killed it. Commits come home into refs/sandbox*/ID and are not merged unless --on-exit merge is given.
-    With --json there is no terminal unless -t asks for it, and the command's standard output goes to standard error.
+    On a terminal the command gets one, too (size, keys, a single output stream). Otherwise, or with -T, standard input,
+    output and error pass through byte for byte. The exit code is that of the command, 128 + n when signal n killed it.
+    Commits come home into refs/sandbox*/ID and are not merged unless --on-exit merge is given. With --json there is no
+    terminal unless -t asks for it, and the command's standard output goes to standard error.
 
-    Ctrl-C is for the command. The second one, or SIGTERM, ends all that runs in the sandbox: SIGTERM, SIGKILL after
-    --stop-timeout seconds or one more Ctrl-C. What programs save on the way out comes home.
+    The first Ctrl-C goes to the command. A second one, or SIGTERM, ends everything in the sandbox: SIGTERM, then
+    SIGKILL after --stop-timeout seconds or one more Ctrl-C. What programs save when they end comes home.
 
     With --count N the command runs in N sandboxes side by side, without input, for N tries of one task: SANDBOX_INDEX
     tells it which it is (1 to N), SANDBOX_COUNT how many there are. Each line of output begins with the sandbox's
-    name; with --name NAME they are called NAME-1 to NAME-N. One that fails disturbs no other. The exit code is 0 when
-    all ended with 0, else that of the first that did not. When memory or disk are too small for N, nothing is started.
+    name; with --name NAME they are called NAME-1 to NAME-N. A failure in one does not affect the others. The exit code
+    is 0 when all ended with 0, else that of the first that did not. When memory or disk is too small for N, nothing
+    starts.
 
     \b
     Examples:

@@ -13,15 +13,15 @@ from git_sandbox.store import State
 
 @click.command("shell")
 @common.id_argument
-@click.option("-d", "--detach", is_flag=True, help="Only start it again and leave it running.")
+@click.option("-d", "--detach", is_flag=True, help="Start it and leave it running; open no shell.")
 @common.json_option
 def command(name: str, detach: bool, as_json: bool) -> Result:
     """Open a shell in a sandbox: another one if it runs, or start it again from its disk if it is stopped.
 
-    One that ended badly (`recoverable`) has what is on its disk brought home first, and is started again then.
+    After a crash (state `recoverable`), the work on its disk is brought home first.
 
-    Several can be open at once. The end of a shell in a running sandbox ends nothing else; a sandbox that was started
-    again for this shell stops with it, and its work comes home.
+    Several shells can be open at once. When a shell in a running sandbox ends, the sandbox goes on; a sandbox that was
+    started for this shell stops with it, and its work comes home.
 
     \b
     Examples:
@@ -54,4 +54,4 @@ def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
     with progress.shown(quiet=quiet) as say:
         remove.recover(repo, name, say)
     if not quiet:
-        door.line(f"Sandbox {name} ended badly; what is on its disk came home first: `sandbox log {name}`")
+        door.line(f"Sandbox {name} had crashed; the work on its disk came home first: `sandbox log {name}`")

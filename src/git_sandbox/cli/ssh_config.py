@@ -19,10 +19,10 @@ def command(name: str | None, as_json: bool) -> Result:
     It is ssh_config(5) text: with it ssh, scp, sftp, rsync, `git fetch ssh://sandbox-ID/workspace` and editors that
     work over ssh reach the guest, without any network in it. The connection that the sandbox holds open is shared.
 
-    Either save it and name it (`ssh -F FILE`), or let ~/.ssh/config find every running sandbox by itself: the Include
-    line that is printed first belongs at its top. It names files below your state directory; the sockets that these
-    name are used only where ssh has proved that their directory is yours alone. Two repositories may both have a vm-1:
-    use --name to tell them apart.
+    Save it and name it (`ssh -F FILE`), or let ~/.ssh/config find every running sandbox: put the Include line that is
+    printed first at its top. It names files below your state directory; ssh uses the sockets named there only after it
+    has proved that their directory is yours alone. Two repositories may both have a vm-1: use --name to tell them
+    apart.
 
     \b
     Examples:

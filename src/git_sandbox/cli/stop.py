@@ -28,13 +28,13 @@ def _ends(name: str, refs: Mapping[RefName, Oid]) -> tuple[Oid | None, Oid | Non
     "--timeout",
     type=click.IntRange(0, 3600),
     metavar="SECONDS",
-    help="How long the programs may take to end, instead of the sandbox's stop_timeout (10 unless set); 0: kill them.",
+    help="Seconds that programs may take to end [default: the sandbox's stop-timeout, 10]; 0 kills them.",
 )
 @common.json_option
 def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Result:
     """Stop running sandboxes: programs end, their work comes home, then the machine is shut down.
 
-    Programs get SIGTERM, and SIGKILL when they have not ended in time: what they save on the way out comes home, too.
+    Programs get SIGTERM, and SIGKILL when they have not ended in time: what they save when they end comes home, too.
     Ctrl-C shortens the time.
 
     \b
@@ -45,7 +45,7 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
       sandbox stop app-0123456789abcdef/vm-1      from anywhere, as `ls --everywhere` has it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
-        raise UsageError("which sandbox?", hint="name one of `sandbox ls`")
+        raise UsageError("no sandbox is named", hint="name one from `sandbox ls`")
     lines: list[str] = []
     data: list[dict[str, object]] = []
     far = [name for name in names if SEPARATOR in name]

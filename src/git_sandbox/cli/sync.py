@@ -10,14 +10,14 @@ from git_sandbox.text import one_line
 
 @click.command("sync")
 @common.id_argument
-@click.option("--send", is_flag=True, help="The other way: bring this repository's branches into the sandbox.")
+@click.option("--send", is_flag=True, help="Send this repository's branches into the sandbox instead.")
 @common.json_option
 def command(name: str, send: bool, as_json: bool) -> Result:
     """Bring home now what a running sandbox has: commits, branches, tags, stashes, uncommitted work.
 
-    Only what is new since the last time moves. The sandbox goes on running; nothing is merged. In the guest,
-    `sandbox push` does the same. With --send your branches appear in the guest as refs/remotes/host/*, as with
-    `sandbox pull` there.
+    Only what is new since the last time is sent. The sandbox goes on running; nothing is merged. In the guest, `sandbox
+    push` does the same. With --send your branches appear in the guest as refs/remotes/host/*, as with `sandbox pull`
+    there.
 
     \b
     Examples:

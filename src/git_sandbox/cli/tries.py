@@ -57,7 +57,7 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     ahead = [each.id for each in tries if each.id and each.id in rows and rows[each.id].ahead]
     run = [each.id for each in tries if each.detached and each.id]
     if run:
-        lines.append(f"They run: `sandbox ls --watch`. End: `sandbox stop {' '.join(run)}`")
+        lines.append(f"Running: `sandbox ls --watch`. Stop: `sandbox stop {' '.join(run)}`")
     elif len(ahead) > 1:
         lines.append(
             f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"

@@ -53,7 +53,7 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
     lines = warnings(finished.warnings)
     if finished.home.rescued:
         why = f" ({one_line(finished.home.reason, limit=300)})" if finished.home.reason else ""
-        lines.append(f"The machine could not hand over its work itself{why}: a rescue machine read its disk.")
+        lines.append(f"The machine could not export its work{why}; a rescue machine read its disk.")
     if not finished.home.changed:
         return (*lines, f"No changes in sandbox {finished.id}. {in_trash(repo, finished.id)}")
     lines += [] if told else homecoming(repo, finished.record, finished.home)
@@ -78,7 +78,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
         found = commits(repo, record, home.collected)
     except LimitError:
         found = []
-        lines.append(f"So much came home from sandbox {record.id} that its commits cannot be listed.")
+        lines.append(f"What came home from sandbox {record.id} is too large to list.")
     if found:
         ref = SandboxRefs(SandboxId(record.id)).head
         lines.append(f"{_count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")
@@ -110,7 +110,7 @@ def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running
     if running:
         return [what + (f"; unmerged: {shown}" if unmerged else "")]
     here = f", or here: `sandbox merge --resume {name}`" if kind in operation.HEADS else ""
-    return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  go on inside: `sandbox shell {name}`{here}"]
+    return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  continue inside: `sandbox shell {name}`{here}"]
 
 
 def _branches(record: Record, home: Home) -> list[str]:
@@ -139,7 +139,7 @@ def _nested(record: Record, home: Home) -> list[str]:
             lines.append(f"  {each.path}: {what} of that repository came home into {where}{fetch}")
         if each.operation:
             lines.append(
-                f"  {each.path}: {operation.in_progress(each.operation)}: go on inside, `sandbox shell {record.id}`"
+                f"  {each.path}: {operation.in_progress(each.operation)}: continue inside, `sandbox shell {record.id}`"
             )
     return lines
 

@@ -154,5 +154,5 @@ def incomplete(place: Quarantine, tips: Iterable[Oid], have: Iterable[Oid]) -> d
                 found[group[0]] = error.cause
             else:
                 groups += [group[: len(group) // 2], group[len(group) // 2 :]]
-    rest = {tip: "its history could not be looked at: too many others are damaged" for group in groups for tip in group}
+    rest = {tip: "its history was not examined: too many others are damaged" for group in groups for tip in group}
     return found | rest

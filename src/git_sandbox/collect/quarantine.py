@@ -242,7 +242,7 @@ def _not_stored(complaint: str) -> CollectError:
     return CollectError(
         "the commits could not be stored in your repository",
         cause=printable(complaint, limit=1000),
-        hint="the sandbox's disk is kept; mend the cause, then run `sandbox recover`",
+        hint="the sandbox's disk is kept; fix the cause, then run `sandbox recover`",
     )
 
 

@@ -47,7 +47,7 @@ class Choice:
 
 
 def _thin(means: Means) -> str:
-    return means.trouble if means.pool else "no pool is named"
+    return means.trouble if means.pool else "no pool is set"
 
 
 def _apart(means: Means) -> str:
@@ -94,7 +94,7 @@ def choose(wanted: str, means: Means) -> Choice:
             raise RequirementError(f"`--cow {wanted}` cannot be used", cause=problem, hint=hint)
         return Choice(wanted, f"asked for: {asked.gives}")
     if means.pool and means.trouble:
-        hint = f"mend it, or take the setting away; `--cow {QCOW2}` and others need no pool"
+        hint = f"fix it, or unset it; `--cow {QCOW2}` and others need no pool"
         raise RequirementError(f"the thin pool {means.pool} cannot be used", cause=means.trouble, hint=hint)
     passed: list[str] = []
     for each in STRATEGIES:

@@ -77,7 +77,7 @@ def activate(link: Path) -> None:
     volume = Volume.of(link)
     if not volume.device.exists() and (done := _lvm("lvchange", "-ay", "-K", volume.name)).returncode != 0:
         cause = one_line(done.complaint)
-        raise StateError(f"the volume {volume.name} cannot be had", cause=cause, hint="`lvs` says what there is")
+        raise StateError(f"the volume {volume.name} cannot be used", cause=cause, hint="`lvs` says what there is")
 
 
 def discard(link: Path) -> None:

@@ -80,7 +80,7 @@ def give(common_dir: Path) -> RepositoryId:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise HostResourceError(
-            f"cannot write {common_dir / FILE}, by which a sandbox knows its repository",
+            f"cannot write {common_dir / FILE}, which identifies the repository",
             cause=error.strerror or str(error),
             hint="the git directory must be writable, and nothing else may have that name",
         ) from error

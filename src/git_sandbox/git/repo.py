@@ -108,7 +108,7 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
     answers = asked.text.removesuffix("\n").split("\n", 5)  # the last one is the only one that may have newlines
     if answers[0] == "true" or answers[1:2] == ["true"]:  # a worktree that is not there is git's own error
         raise RepositoryError(
-            f"{start} is a bare repository or inside a .git directory: there is no worktree to take along",
+            f"{start} is a bare repository or inside a .git directory: there is no worktree to copy",
             hint="go to a checkout, or make one with `git worktree add ../work`",
         )
     if asked.returncode != 0:
@@ -116,7 +116,7 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
         if "dubious ownership" in complaint:
             place = shlex.quote(str(_named(complaint, start)))
             raise RepositoryError(
-                f"git does not trust the repository around {start}: it belongs to somebody else",
+                f"git does not trust the repository around {start}: it belongs to another user",
                 cause=complaint.split("\n", 1)[0],
                 hint=f"if you do: `git config --global --add safe.directory {place}`",
             )

@@ -94,7 +94,7 @@ def _mended(git: Git, place: Path) -> tuple[str, ...]:
     why = asked.complaint if whole else "its checksum is wrong"
     place.unlink()
     git.try_run("read-tree", "HEAD")  # with an unborn HEAD: no index
-    return (f"the index is damaged ({one_line(why)}): HEAD takes its place",)
+    return (f"the index is damaged ({one_line(why)}): HEAD is used instead",)
 
 
 def _unsound(git: Git) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def _made(
         return oid(done.text.strip())
     cause = printable(done.complaint, limit=2000)
     if sign:
-        hint = "nothing was changed; `git commit` would fail in the same way: mend it, or add --no-gpg-sign"
+        hint = "nothing was changed; `git commit` would fail in the same way: fix it, or add --no-gpg-sign"
         raise IntegrateError("the commit could not be signed", cause=cause, hint=hint)
     raise IntegrateError("git could not make the commit", cause=cause, hint="nothing was changed")
 

@@ -165,7 +165,11 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
         os._exit(0)
     if said == 0:  # else the host would wait for it: the kernel may have killed it for its memory
         os.set_blocking(descriptor, True)
-        reply(descriptor, json.loads(line), {"error": "the exporter ended without a word: is the guest out of memory?"})
+        reply(
+            descriptor,
+            json.loads(line),
+            {"error": "the exporter ended without an answer: the guest may be out of memory"},
+        )
 
 
 def with_start(line: bytes) -> bytes:

@@ -61,7 +61,7 @@ def unless_whole(work: Callable[[str], T], whole: Callable[[T], bool] = lambda _
     except Exception as error:  # noqa: BLE001 - whatever it was
         failure = error
     try:
-        return work(f"{failure}" if failure else "not all of it can be had")
+        return work(f"{failure}" if failure else "not all of it can be read")
     except Exception:  # noqa: BLE001 - the first one says more
         if failure is None:
             return first[0]

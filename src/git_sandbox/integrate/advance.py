@@ -89,7 +89,7 @@ def _open_lock(path: Path) -> int:
             raise
         os.close(descriptor)
     raise IntegrateError(
-        "another git command is at work in this checkout",
+        "another git command is running in this checkout",
         cause=f"{path} exists",
         hint="wait for it to end; if none runs, remove that file",
     )

@@ -47,7 +47,7 @@ def guest_name(source: RefName) -> str | None:
 def choose(offered: Mapping[RefName, Oid], asked: Sequence[str]) -> dict[str, tuple[RefName, Oid]]:
     """Names here and what they shall point to. `asked`: NAME or NAME:NEW each; all of `offered` without.
 
-    Raises UsageError for a name that the sandbox has not, and for one that is asked for twice.
+    Raises UsageError for a name that the sandbox has not, and for one that is named twice.
     """
     known = {name: (ref, value) for ref, value in offered.items() if (name := guest_name(ref))}
     known |= {ref: (ref, value) for ref, value in offered.items()}
@@ -58,7 +58,7 @@ def choose(offered: Mapping[RefName, Oid], asked: Sequence[str]) -> dict[str, tu
             there = ", ".join(one_line(each) for each in known if not each.startswith("refs/")) or "none"
             raise UsageError(f"the sandbox has no branch `{one_line(name)}`", hint=f"new or moved there: {there}")
         if (new or name) in found:
-            raise UsageError(f"`{one_line(new or name)}` is asked for twice")
+            raise UsageError(f"`{one_line(new or name)}` is named twice")
         found[new or name] = known[name]
     return found
 
@@ -87,7 +87,7 @@ def _look(repo: Repository, name: str, source: RefName, value: Oid, busy: Mappin
     if before == value or repo.git.test("merge-base", "--is-ancestor", value, before):
         return Branch(source, name, before, value, Move.SAME)
     if not repo.git.test("merge-base", "--is-ancestor", before, value):
-        reason = f"has commits that the sandbox's has not: choose another name, `{one_line(name)}:NEW`"
+        reason = f"has commits that the sandbox's does not have: choose another name, `{one_line(name)}:NEW`"
         return Branch(source, name, before, value, Move.LEFT, reason)
     if where := busy.get(f"{_ROOT}{name}"):
         return Branch(source, name, before, value, Move.LEFT, f"is in use in {where}: `sandbox merge` moves it there")
@@ -104,7 +104,7 @@ def risky(repo: Repository, branches: Iterable[Branch], *, moved_only: bool) -> 
 
 def _unfit(repo: Repository, name: str) -> str:
     if printable(name) != name:
-        return "has a name that cannot be shown: choose another, `sandbox branch ID REF:NEW`"
+        return "has a name that cannot be printed: choose another, `sandbox branch ID REF:NEW`"
     same = repo.git.try_run("check-ref-format", "--branch", name).text.strip() == name
     return "" if same else "has a name that git does not allow for a branch"
 

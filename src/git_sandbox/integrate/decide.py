@@ -31,7 +31,7 @@ from git_sandbox.integrate.trees import (
 
 LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
 STAGED = "staged here since the sandbox started"
-IGNORED = "an ignored or large file of yours, which the sandbox has not seen so, is in the way"
+IGNORED = "an ignored or large file of yours, not as the sandbox saw it, is in the way"
 
 
 @dataclass(frozen=True)

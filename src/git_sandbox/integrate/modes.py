@@ -108,7 +108,7 @@ def refuse(relation: Relation, request: Request) -> None:
         raise IntegrateError(
             "the sandbox rewrote commits it started from (amend, rebase or reset)",
             hint=f"put it on a branch of its own (`sandbox merge --branch NAME {request.sandbox}`), make patches of it "
-            "(--patches DIR), or merge all the same with --rebase, --squash or --no-ff",
+            "(--patches DIR), or merge anyway with --rebase, --squash or --no-ff",
         )
     if relation is Relation.DIVERGED and request.mode is Mode.FF_ONLY:
         raise IntegrateError("HEAD has commits that the sandbox does not have", hint="leave out --ff-only to merge")

@@ -28,8 +28,8 @@ class Rule(NamedTuple):
 
 
 _CI = "is run by continuous integration"
-_AGENT = "is obeyed by coding agents"
-_EDITOR = "is obeyed by editors"
+_AGENT = "instructs coding agents"
+_EDITOR = "configures editors"
 # First match wins. Compared in lower case: some tools, and some file systems, do not care about case.
 RULES = (
     Rule(r"(.*/)?\.gitattributes", "chooses filters, diff and merge programs", "gitattributes(5)"),
@@ -42,16 +42,16 @@ RULES = (
     Rule(r"sandbox\.toml", "has settings for your next sandboxes", "docs/reference/settings.md"),
     Rule(r"(.*/)?\.envrc", "is run by direnv on entering the directory", "direnv(1)"),
     Rule(
-        r"(.*/)?\.(vscode|idea|devcontainer)/.*", "is obeyed by editors (tasks, settings, extensions)",
+        r"(.*/)?\.(vscode|idea|devcontainer)/.*", "configures editors (tasks, settings, extensions)",
         "code.visualstudio.com/docs/editor/tasks, containers.dev",
     ),
     Rule(
-        r"(.*/)?\.devcontainer\.json", "is obeyed by editors (commands run when the container is made)",
+        r"(.*/)?\.devcontainer\.json", "configures dev containers (commands run when one is made)",
         "containers.dev/implementors/spec",
     ),
     Rule(
         r"(.*/)?(\.(claude|cursor|gemini|codex|windsurf)/.*|\.mcp\.json)",
-        "is obeyed by coding agents (hooks, servers)", "docs.claude.com/en/docs/claude-code/hooks",
+        "configures coding agents (hooks, servers)", "docs.claude.com/en/docs/claude-code/hooks",
     ),
     Rule(
         r"(.*/)?((claude|agents?|gemini|qwen|warp)(\.(local|override))?\.md|skill\.md)", f"{_AGENT} (instructions)",
@@ -85,7 +85,7 @@ RULES = (
     Rule(r"(.*/)?(setup\.py|binding\.gyp)", "is run when the package is installed", "setuptools; npm-install(1)"),
     Rule(r"(.*/)?(sitecustomize|usercustomize)\.py", "is run by every Python that finds it", "docs.python.org/site"),
     Rule(r"(.*/)?\.cargo/.*", "says what cargo runs", "doc.rust-lang.org/cargo/reference/config.html"),
-    Rule(r"(.*/)?\.mvn/.*", "is obeyed by Maven (extensions, options)", "maven.apache.org/configure.html"),
+    Rule(r"(.*/)?\.mvn/.*", "configures Maven (extensions, options)", "maven.apache.org/configure.html"),
     Rule(
         r"(.*/)?(gradle/wrapper/.*|gradlew(\.bat)?|mvnw(\.cmd)?|gradle\.properties|init\.gradle(\.kts)?)",
         "says what the build tool itself is", "docs.gradle.org/current/userguide/gradle_wrapper.html",
@@ -95,7 +95,7 @@ RULES = (
     Rule(r"\.?lefthook(-local)?\.(ya?ml|toml|json)", "is run as git hooks by lefthook", "lefthook.dev"),
     Rule(r"\.overcommit\.yml", "is run as git hooks by overcommit", "github.com/sds/overcommit"),
     Rule(r"(.*/)?\.(husky|githooks)/.*", "holds git hooks", "typicode.github.io/husky"),
-    Rule(r"\.github/.*", "is run or obeyed by GitHub", "docs.github.com/actions"),
+    Rule(r"\.github/.*", "is run or used by GitHub", "docs.github.com/actions"),
     Rule(r"\.(gitlab-ci|travis|drone|appveyor|woodpecker|cirrus)\.ya?ml", _CI, "docs.gitlab.com/ci/yaml"),
     Rule(r"\.(circleci|woodpecker|buildkite|forgejo|gitea)/.*", _CI, "circleci.com/docs/configuration-reference"),
     Rule(
@@ -106,7 +106,7 @@ RULES = (
 )  # fmt: skip
 _COMPILED = tuple((re.compile(rule.pattern.encode(), re.DOTALL), rule.why) for rule in RULES)
 _HARMLESS = frozenset(name.encode() for name in HARMLESS)
-_DOTTED = "is a dot file, where programs keep what they obey"
+_DOTTED = "is a dot file, and programs read settings from those"
 
 
 def runs_by_itself(path: bytes) -> str | None:

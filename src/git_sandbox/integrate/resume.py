@@ -93,10 +93,10 @@ def _decided(repo: Repository, git: Git, waiting: Waiting, scratch: Path) -> tup
     host.refuse_if_busy(repo)
     if found.kind not in HEADS or not found.heads:
         what = f"{in_progress(found.kind)} there, and it"
-        raise IntegrateError(f"{what} can only be gone on with inside", hint=f"`sandbox shell {name}`")
+        raise IntegrateError(f"{what} can only be continued inside", hint=f"`sandbox shell {name}`")
     before = repo.head()
     if before.commit != head or head is None:
-        hint = f"`sandbox merge {name}` brings it there; or go on inside: `sandbox shell {name}`"
+        hint = f"`sandbox merge {name}` brings it there; or continue inside: `sandbox shell {name}`"
         raise IntegrateError("your HEAD is not the commit on which it waits in the sandbox", hint=hint)
     committer(git)
     state = snapshot.take(git, repo.git_dir / "index", scratch)

@@ -47,7 +47,7 @@ def _fresh(path: Path) -> Iterator[IO[bytes]]:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise UsageError(f"{path} is there already", hint="name another file: nothing is overwritten") from None
+        raise UsageError(f"{path} exists", hint="name another file: nothing is overwritten") from None
     except OSError as error:
         raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
     try:

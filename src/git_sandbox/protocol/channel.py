@@ -51,7 +51,7 @@ def connect(
         except _NotYetError as error:
             made.close()
             if time.monotonic() >= deadline or not wanted():
-                raise NotListeningError(f"nobody listens at port {port} of the machine") from error
+                raise NotListeningError(f"nothing listens on port {port} of the machine") from error
             time.sleep(PAUSE)
         except BaseException:
             made.close()

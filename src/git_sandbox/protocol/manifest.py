@@ -259,7 +259,7 @@ class _Lists:
         for ref in self.first(rows, MAX_REFS, "refs"):
             why = _unfit(ref.name)
             why = why or ("it is in the list twice" if ref.name in found else "")
-            why = why or ("it is none that comes home" if _NOT_SENT.match(ref.name) else "")
+            why = why or ("refs of this kind do not come home" if _NOT_SENT.match(ref.name) else "")
             if why:
                 self._aside.append(SetAside(_cut(ref.name), why))
             else:

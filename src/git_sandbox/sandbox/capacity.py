@@ -43,7 +43,7 @@ def require_memory(count: int, memory: int, available: int) -> None:
     ways = [f"`--count {fit}`"] if fit > 1 else []
     ways += [f"`--memory {smaller}M`"] if smaller >= 256 else []  # noqa: PLR2004 - MiB; less is no use to anybody
     raise HostResourceError(
-        f"{count} machines want {count * memory} MiB of memory, {available} MiB are available on this host",
+        f"{count} machines need {count * memory} MiB of memory, {available} MiB are available on this host",
         cause="nothing was started",
         hint=f"try {' or '.join(ways)}" if ways else "stop other sandboxes, or run them one after the other",
     )
@@ -54,7 +54,7 @@ def require_disk(count: int, size: int, free: int, root: Path) -> None:
     fit = max(0, free - SLACK) // max(1, size)
     if fit < count:
         raise HostResourceError(
-            f"{count} copies of this repository want {count * size >> 20} MiB, {free >> 20} MiB are free below {root}",
+            f"{count} copies of this repository need {count * size >> 20} MiB, {free >> 20} MiB are free below {root}",
             cause="nothing was started",
             hint=f"try `--count {fit}`, or free some space" if fit > 1 else "free some space",
         )

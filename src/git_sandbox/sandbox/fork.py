@@ -98,7 +98,7 @@ def prepared(
     settings = options.settings
     source = store.find(box.repo, options.origin or "")
     if workspace_disk.disk_format(source.directory) not in formats:
-        hint = "use the backend it has, or begin it anew with SANDBOX_BASES=no"
+        hint = "use the backend it has, or create it again with SANDBOX_BASES=no"
         raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
     record, _ = _begin(box, source, progress)
     record = msgspec.structs.replace(

@@ -268,7 +268,7 @@ class _Life:
         if caught.signum == signal.SIGINT and first and not self.options.detached:
             opened.signal(token, caught.signum)
             return None
-        self.progress("Interrupted: ending what runs in the sandbox (once more: at once)")
+        self.progress("Interrupted: ending what runs in the sandbox (again: at once)")
         self._end_programs()
         return LAST_WORD
 

@@ -133,7 +133,7 @@ def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) 
             _done(handle)
         except Interrupted:
             ending.ask(directory, 0)
-            progress(f"Ending what runs in {entry.id} at once (once more: wait no longer)")
+            progress(f"Ending what runs in {entry.id} at once (again: do not wait)")
             signals.listen_again()
             _done(handle)
 

@@ -34,7 +34,7 @@ from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.text import one_line
 
-_TOO_MUCH = "the guest took more than all nested repositories may"
+_TOO_MUCH = "nested repositories exceed their limit"
 BUDGET = 3600.0  # seconds for all of them together: a hostile guest has 200, and can stall in each
 IDLE = 300.0
 

@@ -80,11 +80,13 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
     """
     wanted = options.settings
     if not 1 <= count <= MAX_COUNT:
-        raise UsageError(f"--count {count} cannot work", hint=f"use 1 to {MAX_COUNT}")
+        raise UsageError(f"invalid value `{count}` for --count", hint=f"use 1 to {MAX_COUNT}")
     if wanted.publish:
-        raise UsageError("--publish and --count do not go together", hint="every port can lead to one sandbox only")
+        raise UsageError("--publish and --count cannot be used together", hint="a port can lead to one sandbox only")
     if wanted.on_exit in ("merge", "ask"):
-        raise UsageError(f"--on-exit {wanted.on_exit} and --count do not go together", hint="`sandbox compare`, later")
+        raise UsageError(
+            f"--on-exit {wanted.on_exit} and --count cannot be used together", hint="`sandbox compare`, later"
+        )
     names = [f"{options.name}-{number}" for number in range(1, count + 1)] if options.name else [None] * count
     _require_free(repo, [name for name in names if name])
     if share_processors:
@@ -165,7 +167,7 @@ class _Crowd:
     def end(self) -> None:
         """Have all that run bring their work home, and wait for them."""
         self.waiting.clear()
-        self.progress("Interrupted: bringing the work of all home first (once more: leave it on their disks)")
+        self.progress("Interrupted: bringing the work of all home first (again: leave it on their disks)")
         for worker in self.workers:
             if worker.open_pipes:
                 with contextlib.suppress(ProcessLookupError):
@@ -236,7 +238,7 @@ def _failed(worker: _Worker, error: SandboxError) -> Try:
 
 def _silent(worker: _Worker) -> Try:
     hint = "`sandbox ls` shows what can be recovered"
-    return _failed(worker, MachineError("its supervisor ended without a word", hint=hint))
+    return _failed(worker, MachineError("its supervisor ended unexpectedly", hint=hint))
 
 
 def _read(worker: _Worker, channel: int, descriptor: int, said: queue.Queue[Said]) -> None:

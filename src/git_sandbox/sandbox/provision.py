@@ -79,7 +79,7 @@ def require_memory(wanted: int) -> None:
     available = available_memory()
     if available < wanted + RESERVE:
         raise HostResourceError(
-            f"the machine wants {wanted} MiB of memory, {available} MiB are available on this host",
+            f"the machine needs {wanted} MiB of memory, {available} MiB are available on this host",
             hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
         )
 
@@ -285,7 +285,7 @@ def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
         readonly_copy.make(each.path.resolve(), _mount_disk(box, number))
         if each.digest and consent.look("mount", "", each.path).state != each.digest:
             raise StateError(
-                f"{text.one_line(str(each.path))} is not what was agreed to: it changed meanwhile",
+                f"{text.one_line(str(each.path))} is not what you agreed to: it changed meanwhile",
                 hint="`sandbox config` shows what changed",
             )
 

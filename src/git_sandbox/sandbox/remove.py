@@ -93,7 +93,7 @@ def _refuse_recoverable(name: str, entry: Entry) -> None:
     if entry.state is State.RECOVERABLE or (entry.state is State.BROKEN and entry.directory.has_disk()):
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",
-            hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` drops it as it is",
+            hint=f"`sandbox recover {name}` does that; `sandbox drop --force {name}` drops it anyway",
         )
 
 
@@ -103,8 +103,8 @@ def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
         raise StateError(
             f"sandbox `{name}` is only partly home: {len(record.partly)} thing(s) are on its disk only",
             cause=shown,
-            hint=f"`sandbox recover {name} --bundle FILE` hands out what git has of it, `sandbox shell {name}` shows "
-            f"the rest; `sandbox drop --force {name}` drops it all the same",
+            hint=f"`sandbox recover {name} --bundle FILE` exports what git has of it, `sandbox shell {name}` shows "
+            f"the rest; `sandbox drop --force {name}` drops it anyway",
         )
 
 
@@ -116,7 +116,7 @@ def _refuse_disk(name: str, entry: Entry, record: Record | None) -> None:
         raise StateError(
             f"the disk of sandbox `{name}` has what is nowhere else",
             cause=found or f"whether anything else changed on it is not known: {changes.reason}",
-            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it all the same",
+            hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it anyway",
         )
 
 
@@ -165,7 +165,7 @@ def _refuse_operation(repo: Repository, entry: Entry) -> None:
     waiting = operation.load(repo, refs, head, wip) if refs.other("operation/state") in entry.refs else None
     if waiting and waiting.kind != "bisect":
         what = operation.in_progress(waiting.kind)
-        hint = f"go on with it: `sandbox shell {entry.id}`; or `sandbox drop --force {entry.id}`"
+        hint = f"continue it: `sandbox shell {entry.id}`; or `sandbox drop --force {entry.id}`"
         raise StateError(f"{what} in sandbox `{entry.id}`", hint=hint)
 
 

@@ -85,7 +85,7 @@ class Home:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Safe to print."""
-        told = f"{self.away} commit(s) were reset away and nothing leads to them: they stay on the sandbox's disk"
+        told = f"{self.away} commit(s) were reset away and no ref reaches them: they stay on the sandbox's disk"
         return (
             *self.collected.warnings,
             *self.nested.warnings,

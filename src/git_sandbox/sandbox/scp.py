@@ -130,7 +130,7 @@ def download(
     """
     name = os.path.basename(source.rstrip("/")) or "workspace"  # noqa: PTH119 - a guest's path
     if name in {".", ".."} or "\0" in source:
-        raise UsageError(f"`{source}` has no name to be called by here", hint="name the directory itself")
+        raise UsageError(f"`{source}` has no file name", hint="name the directory itself")
     into = target.is_dir()
     parent = target if into else target.absolute().parent
     if not parent.is_dir():
@@ -141,7 +141,7 @@ def download(
         result = arrival.inspect(arrived, final, limit)
         if result.risky and not accept_risky:
             raise StateError(
-                "programs of this host obey some of these files by themselves: not copied",
+                "not copied: programs on this host act on some of these files by themselves",
                 cause="\n".join(result.risky),
                 hint="`sandbox cp --yes` copies them as well",
             )

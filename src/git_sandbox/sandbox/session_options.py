@@ -115,12 +115,12 @@ def port(text: str) -> Port:
     found = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
     numbers = [int(each) for each in found.groups()] if found else []
     if not numbers or not all(0 < each < 1 << 16 for each in numbers):
-        raise UsageError(f"`{text}` does not work for publish", hint="use HOST:GUEST, e.g. 8080:80; loopback only")
+        raise UsageError(f"invalid value `{text}` for publish", hint="use HOST:GUEST, e.g. 8080:80; loopback only")
     return Port(*numbers)
 
 
 def require_free(ports: Iterable[Port]) -> None:
-    """Raises HostResourceError when the host's port cannot be had, UsageError when it is asked for twice."""
+    """Raises HostResourceError when the host's port cannot be had, UsageError when it is named twice."""
     seen: set[int] = set()
     for each in ports:
         if each.host in seen:

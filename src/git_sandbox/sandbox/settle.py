@@ -82,7 +82,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
 
 def _in_progress(record: Record, home: Home) -> str:
     what = in_progress(home.manifest.operation)
-    return f"{what} in the sandbox, which a commit of its files would lose: go on with it (`sandbox shell {record.id}`)"
+    return f"{what} in the sandbox, which a commit of its files would lose: continue it (`sandbox shell {record.id}`)"
 
 
 def _said(error: SandboxError) -> str:

@@ -115,7 +115,7 @@ def _listen(reading: int, progress: Progress, notice: Notice) -> str:
             if event.error is not None:
                 raise failure(*event.error)
     log = paths.state_root() / "supervisor.log"
-    raise MachineError("the sandbox's supervisor ended without a word", cause=printable(log.read_bytes()[-2000:]))
+    raise MachineError("the sandbox's supervisor ended unexpectedly", cause=printable(log.read_bytes()[-2000:]))
 
 
 def failure(message: str, cause: str, hint: str, code: int) -> SandboxError:

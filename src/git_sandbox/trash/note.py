@@ -145,7 +145,7 @@ def locked(root: Path, *, patience: float = PATIENCE) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise StateError("another process changes the trash", hint="try again in a moment") from None
+                    raise StateError("another process is changing the trash", hint="try again in a moment") from None
                 time.sleep(0.02)
         yield
 

@@ -163,7 +163,7 @@ def refuse_contradiction(wanted: Wanted) -> None:
     """Raises UsageError for a backend that was asked for by name and no version of which can do what is asked."""
     if wanted.share and wanted.backend != AUTO and not BY_NAME[wanted.backend].capabilities.share:
         raise UsageError(
-            f"--transport share and --backend {wanted.backend} do not go together",
+            f"--transport share and --backend {wanted.backend} cannot be used together",
             cause=_cannot(BY_NAME[wanted.backend], wanted),
             hint=f"use `--transport disk`, or `--backend {_able_to_share()}`",
         )

@@ -252,7 +252,7 @@ def _version(_identity: str) -> tuple[int, ...]:
     said = process.run([binary(), "--version"], timeout=20).text
     words = said.split("version ", 1)
     if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
-        raise RequirementError("QEMU does not tell its version", cause=printable(said, limit=200))
+        raise RequirementError("cannot read the version of QEMU", cause=printable(said, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
     return tuple(int(part) for part in digits if part.isdigit())
 

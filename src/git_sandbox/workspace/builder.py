@@ -174,7 +174,7 @@ class _Task:
             try:
                 return self._difference(base, Ledger(known, room))  # type: ignore[arg-type]
             except Moved:
-                self.progress("The worktree changed meanwhile, looking again")
+                self.progress("The worktree changed meanwhile, reading it again")
             except Unusable:
                 return None
         return None
@@ -206,7 +206,7 @@ class _Task:
         try:
             workspace_disk.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
         except FileNotFoundError as error:
-            raise Unusable("the base has gone") from error
+            raise Unusable("the base is gone") from error
         return difference.entries / WRITES + difference.size / READS
 
     def copied(self) -> Workspace:

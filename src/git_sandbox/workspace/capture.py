@@ -72,7 +72,7 @@ def capture(
     ledger = ledger or Ledger()
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
-    say("Looking at the worktree")
+    say("Scanning the worktree")
     found = survey(repo, policy) if ledger.base is None else outline(repo, policy, ledger.base.layout.checkouts)
     ledger.consider(found, policy)
     ledger.begin(repo.worktree, found.selection)
@@ -126,7 +126,7 @@ def _prepare(target: Path) -> None:
     except OSError as error:
         raise HostResourceError(f"cannot create {target}", cause=error.strerror or str(error)) from error
     if occupied:
-        raise HostResourceError(f"{target} is not empty", hint="remove it: it is the rest of an interrupted copy")
+        raise HostResourceError(f"{target} is not empty", hint="remove it: it is left over from an interrupted copy")
 
 
 def _require_space(repo: Repository, target: Path, found: Survey) -> None:
@@ -173,7 +173,7 @@ def _copy_worktree(
         raise RepositoryError(
             f"cannot read everything in {root}",
             cause=one_line(outcome.denied[0]),
-            hint="make it readable, or leave it behind with --skip-unreadable",
+            hint="make it readable, or leave it out with --skip-unreadable",
         )
     # With those above: of a difference they may not be there yet, and must not become what mkdir makes of them.
     for directory in sorted({*bare, *filecopy.parents(bare)}, reverse=True):

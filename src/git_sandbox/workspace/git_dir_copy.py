@@ -54,7 +54,7 @@ class GitDirCopy:
         """Raises RepositoryError when the repository changes faster than it can be copied."""
         if self.source.linked and (self.source.common / "reftable").is_dir():
             raise RepositoryError(
-                "a linked worktree of a repository with reftable refs cannot be taken along",
+                "a linked worktree of a repository with reftable refs cannot be copied",
                 cause="its HEAD is in a table of its own that only git can merge into the other one",
                 hint="start from the main worktree",
             )
@@ -200,7 +200,7 @@ class GitDirCopy:
         place = one_line(os.fspath(self.source.common))
         if connected(self.source.private):
             raise RepositoryError(
-                f"{place} changed each time while it was copied",
+                f"{place} kept changing while it was copied",
                 cause="some git keeps repacking or rewriting it",
                 hint="wait for it to finish (`git gc`, an IDE, a backup), then try again",
             )

@@ -228,5 +228,5 @@ def _refuse_unreadable(files: list[str], git_files: list[str], policy: CapturePo
     if files and not policy.skip_unreadable:
         raise RepositoryError(
             f"cannot read {listed(files)}",
-            hint="make it readable, or leave it behind with --skip-unreadable",
+            hint="make it readable, or leave it out with --skip-unreadable",
         )
