@@ -172,7 +172,7 @@ def test_what_is_about_a_checkout_takes_a_far_name_only_in_its_repository(
     for verb, *options in HERE:
         monkeypatch.chdir(another(tmp_path / verb).path)
         said = cli(verb, *options, name, *(["--", "true"] if verb == "run" else []))
-        assert (said.code, "go to" in said.err and str(repo.path) in said.err) == (2, True), said
+        assert (said.code, "run it in" in said.err and str(repo.path) in said.err) == (2, True), said
     monkeypatch.chdir(repo.path)
     assert cli("merge", "--dry-run", name).code == 0
 

@@ -14,6 +14,12 @@ from git_sandbox import errors
 
 SOURCE = Path(git_sandbox.__file__).parent
 ROOT = Path(__file__).parents[2]
+# Words of the project's own old dialect, and of no other tool: in anything a program of ours may print, and in pages.
+DIALECT = re.compile(
+    r"\b(?:somebody|anybody|told|anew|all the same|ended badly|go(?:es|ne|ing)? on with|can(?:not)? be had|"
+    r"do not go together|without a word|mend(?:ed|s)?)\b",
+    re.IGNORECASE,
+)
 BANNED = re.compile(r"\b(?:please|unable to|failed to|successfully|oops|sorry|can not)\b|!$", re.IGNORECASE)
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 
@@ -42,13 +48,39 @@ def test_errors_are_in_one_voice() -> None:
     assert [(place, text) for place, text in seen if BANNED.search(text) or text.endswith(".")] == []
 
 
+def own_docstring(node: ast.AST) -> ast.expr | None:
+    """The docstring of a module, class or function, unless it is a command's help text."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or ast.get_docstring(node) is None:
+        return None
+    if isinstance(node, ast.FunctionDef) and any("command(" in ast.unparse(each) for each in node.decorator_list):
+        return None
+    first = node.body[0]
+    return first.value if isinstance(first, ast.Expr) else None
+
+
+def test_nothing_that_is_printed_speaks_the_dialect() -> None:
+    """Messages, warnings, progress, help texts: every string that is no docstring."""
+    found, seen = [], 0
+    for path in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        silent = {own_docstring(node) for node in ast.walk(tree)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in silent:
+                seen += 1
+                found += [(f"{path.name}:{node.lineno}", word) for word in DIALECT.findall(node.value)]
+    assert seen > 3000, "the test no longer finds them"
+    assert found == []
+
+
 PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if page.name != "style.md"]  # which names the words
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
 def test_pages_use_plain_words(page: Path) -> None:
-    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", "", page.read_text(), flags=re.DOTALL)
     assert re.findall(r"\b(?:oops|sorry|successfully)\b", text, re.IGNORECASE) == []
+    if page.parent.name != "adr" and page.name != "CHANGELOG.md":
+        assert DIALECT.findall(text) == []
 
 
 def test_what_the_recipes_name_exists() -> None:

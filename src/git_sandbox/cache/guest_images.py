@@ -51,7 +51,7 @@ class Image:
         try:
             return jsontext.load(self.root / "image.json", ImageInfo, files.WRITTEN)
         except (OSError, ValueError) as error:
-            hint = "`sandbox image build --force` makes it anew"
+            hint = "`sandbox image build --force` builds it again"
             raise ImageError(f"cannot read {self.root / 'image.json'}", cause=files.why(error), hint=hint) from error
 
     @property

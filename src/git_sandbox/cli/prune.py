@@ -20,7 +20,7 @@ from git_sandbox.trash import note
 @click.option("--everywhere", is_flag=True, help="Prune the trash of every repository.")
 @common.json_option
 def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere: bool, as_json: bool) -> Result:
-    """Delete for good the expired sandboxes in the trash of this repository; with ID only that one, expired or not.
+    """Permanently delete the expired sandboxes in the trash of this repository; with ID only that one, expired or not.
 
     Sandboxes that are not in the trash are not touched: `sandbox drop ID` puts one there. Expired ones are also deleted
     by the next command, whatever it is.

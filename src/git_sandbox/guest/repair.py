@@ -33,7 +33,7 @@ def repair_all(worktree: str) -> list[str]:
             done = _pointer(top, where) if checkout is None else []
             done += repair(os.fspath(top / (checkout or where)), top / where)
         except (ExportError, OSError) as error:
-            done = [f"it cannot be mended: {error}"]
+            done = [f"it cannot be repaired: {error}"]
         notes += [f"{checkout or where}: {note}" for note in done]
     return notes
 
@@ -62,7 +62,7 @@ def _pointer(top: Path, where: str) -> list[str]:
     dot_git = top / (checkout or where) / ".git"
     if checkout in (None, ".") or not dot_git.is_file() or contents(dot_git).strip(b"\0"):
         return []
-    made = dot_git.with_name(f".git.mended-{int(time.time())}")
+    made = dot_git.with_name(f".git.repaired-{int(time.time())}")
     _write(made, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
     made.replace(dot_git)  # at once: where there is no `.git` at all, nobody would look again
     return [f"{checkout}/.git was empty"]

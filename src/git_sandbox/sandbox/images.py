@@ -40,8 +40,8 @@ def of(box: Box, record: Record | None) -> Image:
         raise StateError(
             f"the image of sandbox `{box.id}`, over which its system is laid, is gone",
             cause=f"it was {record.image}" if record else "",
-            hint=f"`sandbox recover {box.id}` brings its work home with any image; go on with that in a new one, "
-            "or make the image again as it was: `sandbox image build`",
+            hint=f"`sandbox recover {box.id}` brings its work home with any image; continue in a new sandbox, "
+            "or build the image again as it was: `sandbox image build`",
         )
     return found
 
