@@ -141,5 +141,7 @@ def _announced(header: bytes, wanted: set[Pointer]) -> list[Pointer]:
         raise CollectError("the guest could not look for Git LFS objects", cause=one_line(told.error))
     objects = [Pointer(each.oid, each.size) for each in told.objects]
     if len(set(objects)) != len(objects) or not wanted.issuperset(objects):
-        raise CollectError("the guest's list of Git LFS objects was refused", cause="it names objects that were not asked for")
+        raise CollectError(
+            "the guest's list of Git LFS objects was refused", cause="it names objects that were not asked for"
+        )
     return objects
