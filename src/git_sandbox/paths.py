@@ -98,6 +98,11 @@ def trash_summary() -> Path:
     return state_root() / "trash.json"
 
 
+def agents_consent() -> Path:
+    """Which agent manifests the user agreed to; see `agents/agreed.py`."""
+    return state_root() / "agents.json"
+
+
 @dataclass(frozen=True)
 class SandboxDir:
     """What one sandbox keeps on disk, below `state_root()/<repository>/<id>` (`registry`)."""

@@ -20,6 +20,7 @@ from git_sandbox.text import one_line
 VERBS = {
     "spawn": "Open a shell in a new sandbox of this repository (the default).",
     "run": "Run a command in a new sandbox and exit with its code.",
+    "agent": "Start a coding agent in a new sandbox; list agents and what they want.",
     "ls": "List the sandboxes of this repository.",
     "log": "Show the commits that came home from a sandbox.",
     "diff": "Show what a sandbox changed.",

@@ -1,0 +1,124 @@
+"""Which agents there are: the user's own manifests, those that are shipped, and those of the repository.
+
+The first one of a name counts. A repository's manifest never takes the place of one that the user knows by its name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import files, paths
+from git_sandbox.agents import manifest
+from git_sandbox.agents.manifest import Manifest
+from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.image.spec import data
+from git_sandbox.text import listed, one_line
+
+USER, SHIPPED, REPOSITORY = "user", "shipped", "repository"
+BELOW = Path(".sandbox/agents")  # of a worktree
+MOST = 200  # manifests of one directory
+RESERVED = frozenset({"ls", "show", "trust", "name", "status"})  # words that mean something else after `sandbox agent`
+
+
+@dataclass(frozen=True)
+class Agent:
+    """`origin`: who says so. `path`: its file. `content`: of it, as it was read."""
+
+    name: str
+    origin: str
+    path: Path
+    content: bytes
+    manifest: Manifest
+
+
+def places(worktree: Path | None) -> list[tuple[str, Path]]:
+    """Where manifests are, the place that counts more first."""
+    found = [(USER, paths.config_file().parent / "agents"), (SHIPPED, data("agents"))]
+    return [*found, (REPOSITORY, worktree / BELOW)] if worktree else found
+
+
+def names(worktree: Path | None) -> dict[str, tuple[str, Path]]:
+    """Every name with its origin and file; no manifest is read."""
+    found: dict[str, tuple[str, Path]] = {}
+    for origin, place in places(worktree):
+        for path in _files(place):
+            found.setdefault(path.stem, (origin, path))
+    return found
+
+
+def _files(place: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(os.listdir(place))[:MOST]  # noqa: PTH208 - names are wanted
+    except OSError:
+        return
+    for each in entries:
+        name = each.removesuffix(".toml")
+        if each.endswith(".toml") and manifest.NAME.fullmatch(name) and name not in RESERVED:
+            yield place / each
+
+
+def find(name: str, worktree: Path | None) -> Agent:
+    """Raises UsageError where there is no such agent, or its manifest is not valid."""
+    known = names(worktree)
+    if name not in known:
+        raise UsageError(f"there is no agent `{one_line(name, limit=40)}`", hint=f"there are {listed(sorted(known))}")
+    origin, path = known[name]
+    try:
+        content = _read(path, worktree if origin == REPOSITORY else None)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the agent manifest {one_line(str(path))}", cause=files.why(error)) from error
+    found = manifest.decode(content, one_line(os.fspath(path)))
+    if origin == REPOSITORY:
+        _refuse_host_commands(found, path)
+    return Agent(name, origin, path, content, found)
+
+
+def _read(path: Path, worktree: Path | None) -> bytes:
+    """A repository's is a file of its own: no link leads out of it. Raises OSError, ValueError."""
+    found = files.content(path, manifest.MOST, follow=worktree is None)
+    if worktree is not None and not found.real.is_relative_to(worktree.resolve()):
+        raise ValueError("it is not in the repository")
+    return found.data
+
+
+def _refuse_host_commands(found: Manifest, path: Path) -> None:
+    if any(each.source.startswith("command:") for each in found.credentials):
+        raise UsageError(
+            f"the agent manifest {one_line(str(path))} names a command of this host",
+            cause="a repository's manifest may not",
+            hint=f"copy it to {paths.config_file().parent / 'agents'} to make it yours",
+        )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of `sandbox agent ls`. `problem`: why it cannot be used, safe to print."""
+
+    name: str
+    origin: str
+    path: Path
+    description: str
+    problem: str = ""
+
+
+def every(worktree: Path | None) -> list[Listed]:
+    rows = []
+    for name, (origin, path) in sorted(names(worktree).items()):
+        try:
+            found = find(name, worktree)
+        except SandboxError as error:
+            rows.append(Listed(name, origin, path, "", one_line(f"{error.message}: {error.cause}", limit=300)))
+        else:
+            rows.append(Listed(name, origin, path, one_line(found.manifest.description)))
+    return rows
+
+
+def as_data(agent: Agent) -> dict[str, object]:
+    """For `--json`."""
+    plain = msgspec.to_builtins(agent.manifest)
+    return {"name": agent.name, "origin": agent.origin, "path": str(agent.path), "manifest": plain}

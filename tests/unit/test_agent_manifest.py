@@ -1,0 +1,312 @@
+"""Agent manifests: what is refused, what is published, and that nothing runs or goes in that nobody agreed to."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_sandbox import paths, tomltext
+from git_sandbox.agents import agreed, catalogue, hostfiles, manifest
+from git_sandbox.agents.manifest import HostFile, Manifest
+from git_sandbox.cli.main import ELSEWHERE, VERBS
+from git_sandbox.errors import UsageError
+from git_sandbox.image import spec
+from support.examples import examples
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = {path.stem: path for path in spec.data("agents").glob("*.toml")}
+LEAST = 'schema = 1\ndescription = "x"\n[command]\ninteractive = ["true"]\n'
+
+
+def whole(more: str = "") -> Manifest:
+    return manifest.decode(f"{LEAST}{more}".encode(), "x.toml")
+
+
+def test_the_agents_people_ask_for_are_shipped() -> None:
+    assert set(SHIPPED) == {"claude", "codex", "gemini", "opencode", "aider", "shell"}
+    assert set(SHIPPED) & {*VERBS, *ELSEWHERE, *catalogue.RESERVED} == {"shell"}, "`sandbox NAME` starts it"
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_shipped_manifest_is_valid_and_complete(name: str) -> None:
+    found = manifest.decode(SHIPPED[name].read_bytes(), name)
+    assert found.command.headless
+    assert found.asks is (name != "shell")
+    made = found.install.added_to(spec.load())
+    assert set(found.install.packages) <= set(made.packages)
+    assert len(made.toml) < spec.MAX_FILE
+    for each in found.credentials:
+        assert {*each.hosts} <= {*found.allow}, "a key for a host that it cannot reach"
+    for file in found.files:
+        if file.path.endswith(".json"):
+            json.loads(file.content)
+        if file.path.endswith(".toml"):
+            tomltext.decode(file.content.encode())
+
+
+# --- the schema, read by something else -------------------------------------------------------------------------------
+
+
+def fits(value: Any, rule: dict[str, Any], defs: dict[str, Any]) -> bool:  # noqa: PLR0911 - one for each kind
+    """A small validator of the part of JSON schema that ours uses."""
+    if "$ref" in rule:
+        return fits(value, defs[rule["$ref"].rpartition("/")[2]], defs)
+    if "anyOf" in rule:
+        return any(fits(value, each, defs) for each in rule["anyOf"])
+    match rule.get("type"):
+        case "object":
+            known, others = rule.get("properties", {}), rule.get("additionalProperties", True)
+            names = rule.get("propertyNames", {})
+            return isinstance(value, dict) and set(rule.get("required", [])) <= set(value) and all(
+                fits(each, known[name], defs) if name in known
+                else others is not False and fits(name, {"type": "string", **names}, defs)
+                and (others is True or fits(each, others, defs))
+                for name, each in value.items()
+            )  # fmt: skip
+        case "array":
+            size = (
+                rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", 10**9) if isinstance(value, list) else 0
+            )
+            return bool(size) and all(fits(each, rule.get("items", {}), defs) for each in value)
+        case "string":
+            return (
+                isinstance(value, str) and bool(re.search(rule.get("pattern", ""), value))
+                and rule.get("minLength", 0) <= len(value) <= rule.get("maxLength", 10**9)
+            )  # fmt: skip
+        case "integer":
+            return type(value) is int and rule.get("minimum", value) <= value <= rule.get("maximum", value)
+        case "boolean":
+            return isinstance(value, bool)
+    return rule == {}
+
+
+SCHEMA = json.loads((ROOT / "docs/reference/agent-manifest.schema.json").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_the_published_schema_takes_what_is_shipped(name: str) -> None:
+    assert json.loads(json.dumps(manifest.schema())) == SCHEMA, "run scripts/gen-reference"
+    assert fits(tomltext.decode(SHIPPED[name].read_bytes()), SCHEMA, SCHEMA["$defs"])
+
+
+BAD = [
+    "x = 1", "install.x = 1", 'install.npm = ["--global"]', 'install.npm = ["file:../x"]', 'install.npm = ["git+ssh://x"]',
+    'install.pip = ["-r x"]', 'install.pip = ["https://x/y.whl"]', 'install.packages = ["-o"]', 'env = {"A B" = "x"}',
+    'env = {A = "x\\ny"}', 'allow = ["x y"]', 'allow = ["x\\n"]', 'host_files = [{path = "/etc/passwd"}]',
+    'host_files = [{path = "~/../x"}]', 'host_files = [{path = "~/.ssh/id"}]', 'host_files = [{path = "~/a/.AWS/x"}]',
+    'host_files = [{path = "~"}]', 'host_files = [{path = "~/x\\n"}]', 'files = [{path = "/bin/x", content = ""}]',
+    'files = [{path = "/etc/../bin/x", content = ""}]', 'files = [{path = "~/x/", content = ""}]',
+    'files = [{path = "~/x", content = ""}, {path = "~/x", content = "y"}]', 'resources = {memory = "lots"}',
+    'credentials = [{name = "k", hosts = [], place = "bearer", source = "env:X"}]',
+    'credentials = [{name = "k", hosts = ["h"], place = "body", source = "env:X"}]',
+    'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "the value itself"}]',
+    'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "env:X Y"}]',
+    'credentials = [{name = "k", hosts = ["h"], place = "header:A B", source = "env:X"}]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_what_no_manifest_may_say_is_an_error_in_words(line: str) -> None:
+    text = f"{line}\n{LEAST}"
+    with pytest.raises(UsageError, match=r"the agent manifest x\.toml is not valid") as caught:
+        manifest.decode(text.encode(), "x.toml")
+    assert caught.value.cause
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_manifest_or_an_error(content: bytes) -> None:
+    with pytest.raises(UsageError):
+        manifest.decode(content, "x.toml")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=examples(80), deadline=None)
+@given(st.sampled_from(sorted(SHIPPED)), st.data())
+def test_the_schema_and_the_reader_agree(name: str, data: st.DataObject) -> None:
+    """What a stranger's validator takes, we take, but for rules that a schema cannot say; and the other way round."""
+    content = tomltext.decode(SHIPPED[name].read_bytes())
+    key = data.draw(st.sampled_from(sorted({*content, "x"})))
+    content[key] = data.draw(VALUES)
+    try:
+        msgspec.convert(content, Manifest)
+        taken = True
+    except (msgspec.ValidationError, ValueError):
+        taken = False
+    if taken or key not in ("host_files", "files", "credentials"):
+        assert fits(json.loads(json.dumps(content)), SCHEMA, SCHEMA["$defs"]) is taken
+
+
+# --- whose manifest ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def put(place: Path, name: str, content: str = LEAST) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.toml").write_text(content)
+    return place / f"{name}.toml"
+
+
+def test_the_users_manifest_comes_first_and_a_repositorys_last(home: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("claude", "theirs", "Bad", "ls", "-x"):
+        put(tree / catalogue.BELOW, name)
+    assert catalogue.find("claude", tree).origin == "shipped"
+    assert catalogue.find("theirs", tree).origin == "repository"
+    put(paths.config_file().parent / "agents", "claude")
+    assert catalogue.find("claude", tree).origin == "user"
+    assert {"Bad", "ls", "-x"} & set(catalogue.names(tree)) == set()
+    with pytest.raises(UsageError, match="there is no agent `nobody`"):
+        catalogue.find("nobody", tree)
+    put(tree / catalogue.BELOW, "broken", "x")
+    assert {row.name: row.problem for row in catalogue.every(tree)}["broken"].startswith("the agent manifest")
+    assert home.is_dir()
+
+
+def test_a_repositorys_manifest_leads_nowhere_else(tmp_path: Path, home: Path) -> None:
+    tree, place = tmp_path / "tree", tmp_path / "tree" / catalogue.BELOW
+    outside = put(home, "outside")
+    place.mkdir(parents=True)
+    (place / "link.toml").symlink_to(outside)
+    with pytest.raises(UsageError, match="cannot read the agent manifest"):
+        catalogue.find("link", tree)
+    (place / "link.toml").unlink()
+    place.rmdir()
+    place.symlink_to(home)
+    with pytest.raises(UsageError, match="cannot read the agent manifest") as caught:
+        catalogue.find("outside", tree)
+    assert "not in the repository" in caught.value.cause
+
+
+def test_a_repositorys_manifest_runs_nothing_on_this_host(tmp_path: Path, home: Path) -> None:
+    key = 'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "command:touch x"}]\n'
+    put(tmp_path / catalogue.BELOW, "theirs", key + LEAST)
+    with pytest.raises(UsageError, match="names a command of this host"):
+        catalogue.find("theirs", tmp_path)
+    put(paths.config_file().parent / "agents", "mine", key + LEAST)
+    assert catalogue.find("mine", tmp_path).manifest.credentials
+    assert home
+
+
+# --- consent ----------------------------------------------------------------------------------------------------------
+
+
+def test_consent_is_for_content_and_shows_what_changed(tmp_path: Path, home: Path) -> None:
+    path = put(tmp_path / catalogue.BELOW, "theirs", 'allow = ["one.example"]\n' + LEAST)
+    agent = catalogue.find("theirs", tmp_path)
+    assert not agreed.given(agent, "here")
+    agreed.give(agent, "here")
+    assert agreed.given(agent, "here")
+    assert not agreed.given(agent, "elsewhere"), "one repository's manifest says nothing of another's"
+    path.write_text('allow = ["two.example"]\n' + LEAST + "# a comment is nothing\n")
+    changed = catalogue.find("theirs", tmp_path)
+    assert not agreed.given(changed, "here")
+    before = agreed.last(changed, "here")
+    assert before is not None
+    assert before.changes(agreed.now(changed, "here"))[2:] == ["-allow = one.example", "+allow = two.example"]
+    assert home
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=500),
+       st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=500))  # fmt: skip
+def test_two_contents_never_look_agreed(one: str, two: str) -> None:
+    made = [catalogue.Agent("x", "user", Path("x"), b"", msgspec.structs.replace(
+        whole(), files=(manifest.File("~/x", each),))) for each in (one, two)]  # fmt: skip
+    first, second = (agreed.now(each, "") for each in made)
+    assert (first.digest == second.digest) is (one == two)
+
+
+def test_an_agent_that_asks_for_nothing_needs_no_consent(home: Path) -> None:
+    assert agreed.given(catalogue.find("shell", None), "")
+    assert not agreed.given(catalogue.find("claude", None), "")
+    assert not paths.agents_consent().exists()
+    assert home
+
+
+# --- what goes in of the host -----------------------------------------------------------------------------------------
+
+TOKENS = [
+    "sk-ant-api03-abcdefghijklmnop", "ghp_" + "a1" * 12, "github_pat_" + "a" * 30, "AIza" + "b" * 35, "AKIA" + "A" * 16,
+    "xoxb-1234567890-abc", "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.x", "-----BEGIN OPENSSH PRIVATE KEY-----",
+    '{"apiKey": "0123456789"}', '"token" : "abcdefgh"', "password: 'correct horse'".replace(" horse", "-horse"),
+    "ANTHROPIC_API_KEY=0123456789abcdefABCDEF", '  "Authorization": "Bearer abcdefghij"', "https://me:word@example.org/",
+    'auth_token = "abcdefgh1"', "client-secret: 'abcdefgh1'",
+]  # fmt: skip
+HARMLESS = [
+    "Never print a token.\n", "max_tokens = 64000\n",
+    'api_key = "$ANTHROPIC_API_KEY"\n', '"apiKey": "{env:OPENAI_API_KEY}"\n',
+    "Use https://example.org/a:b@c\n", "the password is asked for at the prompt\n", "token: short\n", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TOKENS)
+@settings(max_examples=examples(10), deadline=None)
+@given(before=st.text(max_size=40), after=st.sampled_from(["", "\n", "\n# more\n"]))
+def test_what_looks_like_a_token_is_seen_wherever_it_is(text: str, before: str, after: str) -> None:
+    assert hostfiles.secret_in(f"{before}\n{text}{after}".encode("utf-8", "replace"))
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_instructions_about_tokens_are_not_tokens(text: str) -> None:
+    assert hostfiles.secret_in(text.encode()) == ""
+
+
+def test_settings_go_in_and_tokens_stay(home: Path) -> None:
+    agent = home / ".agent"
+    (agent / "commands/deep").mkdir(parents=True)
+    (home / ".ssh").mkdir()
+    for name, content in {
+        ".agent/RULES.md": "be kind\n", ".agent/commands/a.md": "a", ".agent/commands/deep/run": "#!/bin/sh\n",
+        ".agent/commands/auth.json": "{}", ".agent/commands/b.md": "key: sk-" + "a" * 30, ".agent/commands/.env": "A=1",
+        ".ssh/config": "Host x\n", "outside.md": "fine", ".agent/token.txt": "x", ".agent/large.md": "x" * (2 << 20),
+    }.items():  # fmt: skip
+        (home / name).write_text(content)
+    (agent / "commands/deep/run").chmod(0o700)
+    (agent / "commands/key.md").symlink_to(home / ".ssh/config")
+    (agent / "commands/linked.md").symlink_to(home / "outside.md")
+    (agent / "commands/loop.md").symlink_to("loop.md")
+    (agent / "commands/dir").symlink_to(home / ".ssh")
+    asked = tuple(
+        HostFile(f"~/.agent/{each}") for each in ("RULES.md", "commands/", "none.md", "token.txt", "large.md")
+    )
+    found = hostfiles.choose(asked, home)
+    assert {each.path: (each.content, each.mode) for each in found.files} == {
+        ".agent/RULES.md": (b"be kind\n", 0o644), ".agent/commands/a.md": (b"a", 0o644),
+        ".agent/commands/deep/run": (b"#!/bin/sh\n", 0o755), ".agent/commands/linked.md": (b"fine", 0o644),
+    }  # fmt: skip
+    kept = "\n".join(found.kept)
+    for name in ("auth.json", "b.md: line 1", ".env", "key.md: it leads to", "loop.md", "token.txt", "large.md"):
+        assert name in kept, kept
+    assert "sk-" not in kept
+
+
+def test_there_is_an_end_to_what_goes_in(home: Path) -> None:
+    for place, size, count in (("small", 1, hostfiles.MOST_FILES + 1), ("large", 1 << 20, 5)):
+        (home / place).mkdir()
+        for number in range(count):
+            (home / place / str(number)).write_bytes(b"x" * size)
+        found = hostfiles.choose((HostFile(f"~/{place}/"),), home)
+        assert (len(found.files), len(found.kept)) == (count - 1, 1)
+        assert sum(len(each.content) for each in found.files) <= hostfiles.MOST_ALL
