@@ -21,7 +21,8 @@ from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import Manifest
-from git_sandbox.sandbox import lookup, provision
+from git_sandbox.sandbox import lookup, provision, trashed
+from git_sandbox.sandbox.remove import drop
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.store import Box, Record
 from git_sandbox.workspace import nested
@@ -80,6 +81,15 @@ def test_the_users_repository_does_not_grow(messy: GitRepo) -> None:
             assert "small" not in config.apart
     assert size_of(messy.path / ".git") - before < 20_000
     assert messy.git("fsck", "--connectivity-only") == ""
+    repo = discover(messy.path)
+    for name in ("vm-1", "vm-2", "vm-3"):
+        drop(repo, name, force=True)
+    trashed.restore(repo, "vm-3")
+    assert trashed.prune([store.state_directory(repo)], everything=True).kept == []
+    assert "vm-3" in messy.git("cat-file", "tag", "refs/sandbox-meta/vm-3")
+    drop(repo, "vm-3", force=True)
+    trashed.prune([store.state_directory(repo)], everything=True)
+    assert size_of(messy.path / ".git") - before < 100, "nothing but the repository's identity is left"
 
 
 def test_what_is_kept_of_the_start_is_found_and_does_without_it_when_it_is_gone(messy: GitRepo) -> None:

@@ -73,6 +73,8 @@ def put(directory: SandboxDir, holders: Sequence[Holder], why: str) -> Note:
         except SandboxError:
             _move(paths.trash_root(root) / name, place.root)
             raise
+    for holder, part in zip(holders, made.parts, strict=True):
+        objects.sweep(holder, part, SandboxRefs(name).meta)
     directory.forget_sockets()
     return made
 

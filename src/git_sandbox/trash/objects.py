@@ -6,6 +6,7 @@ was merged into can be deleted, and everything be pruned, without a loss.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files
-from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, is_oid
@@ -21,6 +22,7 @@ from git_sandbox.process import Completed
 from git_sandbox.text import printable
 from git_sandbox.trash.note import Part
 
+SMALL = 64 << 10  # bytes of a pack whose objects come back loose
 MOST_LOGS = 100  # values of one ref's reflog that are kept
 _FULL = ("No space left", "write error", "quota exceeded", "File too large")  # git's and the C library's words
 _USERS = ("--not", "--branches", "--tags", "--remotes")
@@ -141,13 +143,29 @@ def forget(git: Git, refs: Mapping[RefName, Oid] | Mapping[str, str]) -> None:
         git.run("update-ref", "--stdin", input=lines.encode("utf-8", "surrogateescape"))
 
 
+def sweep(holder: Holder, part: Part, meta: RefName) -> None:
+    """Remove the tags with the record, which nobody but the sandbox's own ref ever led to, once the trash has it: git
+    itself would keep it for two weeks. What others point at, or have packed, stays.
+    """
+    if not part.pack or meta not in part.refs or meta in part.unpacked:
+        return
+    for oid in {part.refs[meta], *part.logs.get(meta, ())}:
+        loose = holder.common / "objects" / oid[:2] / oid[2:]
+        with contextlib.suppress(OSError, SandboxError):
+            if loose.is_file() and not holder.git.run("for-each-ref", "--count=1", f"--points-at={oid}"):
+                loose.unlink()
+                loose.parent.rmdir()
+
+
 def bring_back(git: Git, found: Part, packs: Path) -> dict[str, str]:
     """Put the objects, the refs and what these pointed at before into the repository. Refs that cannot be had again,
     because objects are missing, are left out and returned. Raises HostResourceError when the disk is full.
     """
     if found.pack and (packs / found.pack).is_file():
+        small = (packs / found.pack).stat().st_size < SMALL  # git's own way with few objects: no pack for each of them
+        words = ("unpack-objects", "-q") if small else ("index-pack", "--stdin")
         with (packs / found.pack).open("rb") as pack:
-            done = git.try_run("index-pack", "--stdin", feed=iter(lambda: pack.read(1 << 20), b""))
+            done = git.try_run(*words, feed=iter(lambda: pack.read(1 << 20), b""))
         _refuse_full(done, "the objects of the sandbox cannot be written to the repository")
     values = dict.fromkeys([*found.refs.values(), *(value for log in found.logs.values() for value in log)])
     sound = _sound(git, values)
