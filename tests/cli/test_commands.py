@@ -15,7 +15,7 @@ import pytest
 
 import git_sandbox
 from cli.conftest import Cli
-from git_sandbox import paths, store
+from git_sandbox import paths, settings, store
 from git_sandbox.cli.main import ELSEWHERE, VERBS
 from git_sandbox.cli.main import cli as root
 from git_sandbox.git.repo import discover
@@ -49,6 +49,21 @@ def test_every_verb_shows_examples_and_help_shows_the_same(cli: Cli, words: tupl
     assert cli("help", *words) == shown
     if words and words != ("image",):
         assert "--json" in shown.out
+
+
+@pytest.mark.parametrize("verb", ["spawn", "run"])
+def test_help_is_short_and_help_all_has_every_option(cli: Cli, verb: str) -> None:
+    def shown(option: str) -> set[str]:
+        return set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", cli(verb, option).out, re.MULTILINE))
+
+    found = root.get_command(click.Context(root), verb)
+    assert found is not None
+    every = {
+        each.opts[-1] if each.opts[-1] != "-t" else "--tty" for each in found.params if isinstance(each, click.Option)
+    }
+    assert shown("--help-all") - {"--help"} == every
+    assert len(shown("--help") & {f"--{name.replace('_', '-')}" for name in settings.BY_NAME}) <= 10
+    assert {"--name", "--detach", "--json", "--net"} <= shown("--help")
 
 
 def test_help_shows_the_pages_that_hints_name(cli: Cli) -> None:
@@ -231,7 +246,8 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     assert ours == {
         "__main__", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
-        "git.names", "git.putback", "git.repo", "guest", "guest.stage", "integrate", "integrate.overview", "jsontext",
+        "git.names", "git.putback", "git.repo", "guest", "guest.protocol", "guest.stage",
+        "integrate", "integrate.overview", "jsontext",
         "locks", "network", "notices", "paths", "places", "process",
         "projectfile", "protocol", "protocol.manifest", "protocol.wire", "reconcile", "record", "registry",
         "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",

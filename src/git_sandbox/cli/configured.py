@@ -20,6 +20,29 @@ from git_sandbox.settings import Settings, Value
 from git_sandbox.text import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
+# The settings that `--help` of `spawn` and `run` shows; the others are in `--help-all` and in the reference.
+COMMON = frozenset({"cpus", "memory", "net", "allow", "image", "env", "publish", "on_exit"})
+_WHOLE = "git_sandbox.help_all"  # in a context's `meta`
+
+
+class RareOption(click.Option):
+    """An option that only `--help-all` shows."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return super().get_help_record(ctx) if ctx.meta.get(_WHOLE) else None
+
+
+def _show_all(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given and not ctx.resilient_parsing:
+        ctx.meta[_WHOLE] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+help_all_option = click.option(
+    "--help-all", is_flag=True, is_eager=True, expose_value=False, callback=_show_all,
+    help="Show all options and exit.",
+)  # fmt: skip
 
 
 def project(repo: Repository | None = None) -> ProjectFile | None:
@@ -50,6 +73,7 @@ def setting_options(*names: str) -> Callable[[F], F]:
         for name in reversed(names):
             row = settings.BY_NAME[name]
             kind: dict[str, Any] = {"type": click.Choice(row.choices)} if row.choices else {"metavar": name.upper()}
+            kind["cls"] = click.Option if name in COMMON else RareOption
             if row.kind in ("list", "lines"):
                 kind["multiple"] = True
             if row.choices == ("no", "yes"):

@@ -39,11 +39,18 @@ def options(function: configured.F) -> configured.F:
             "origin",
             metavar="ID",
             shell_complete=common.complete_ids,
+            cls=configured.RareOption,
             help="Start from a copy of that sandbox's disk instead of this repository; it may be running.",
         ),
-        click.option("--skip-unreadable", is_flag=True, help="Leave out files that you cannot read."),
+        click.option(
+            "--skip-unreadable",
+            is_flag=True,
+            cls=configured.RareOption,
+            help="Leave out files that you cannot read.",
+        ),
         configured.setting_options(*_SETTINGS),
         common.json_option,
+        configured.help_all_option,
     ]
     for decorate in reversed(decorators):
         function = decorate(function)
