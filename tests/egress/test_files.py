@@ -20,7 +20,7 @@ ALL = Egress(
         ),
     ),
     "fetch",
-    ("forge.test:443",),
+    ("forge.test:443/a/b",),
     (("api.test:443", "127.0.0.1:9999"),),
 )
 
@@ -47,6 +47,12 @@ def test_what_is_no_policy_is_an_error_with_its_place(tmp_path: Path, content: b
     path.write_bytes(content)
     with pytest.raises(StateError, match=r"egress\.json"):
         policyfile.load(path)
+
+
+def test_gits_credentials_are_for_the_repositories_of_the_remotes() -> None:
+    assert [ALL.git_may("forge.test", 443, path) for path in ("a/b", "a/b.git", "a/bc", "a", "")] == [
+        "fetch", "fetch", "none", "none", "none",
+    ]  # fmt: skip
 
 
 def test_what_is_inspected_and_where_it_leads() -> None:

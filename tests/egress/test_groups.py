@@ -72,7 +72,7 @@ def test_remotes(sources: Sources) -> None:
     found = groups.members("git", Sources(sources.home, {}, sources.root, urls))
     assert found[:5] == ["forge.test", "ssh.test:22", "own.test:2222", "old.test:9418", "[::1]:8080"]
     rules.parse_all(found)
-    assert groups.hosts_of(urls) == ("forge.test:443",)
+    assert groups.remotes_of(urls) == ("forge.test:443/a",)
 
 
 def test_files_that_hold_up_or_make_no_sense_are_as_good_as_none(sources: Sources) -> None:

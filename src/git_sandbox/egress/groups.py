@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from git_sandbox import files, tomltext
 from git_sandbox.egress import names
@@ -88,10 +88,11 @@ def place_of(url: str) -> tuple[str, int] | None:
     return None
 
 
-def hosts_of(urls: Iterable[str]) -> tuple[str, ...]:
-    """`NAME:PORT` of those URLs that git reaches by https: where the host's credentials can be used."""
-    places = [place_of(url) for url in urls if url.lower().startswith("https://")]
-    return tuple(dict.fromkeys(names.joined(*place) for place in places if place))
+def remotes_of(urls: Iterable[str]) -> tuple[str, ...]:
+    """`NAME:PORT/PATH` of those URLs that git reaches by https: the repositories the host's credentials can be for."""
+    secure = [url for url in urls if url.lower().startswith("https://")]
+    found = [(place_of(url), unquote(urlsplit(url).path).strip("/").removesuffix(".git")) for url in secure]
+    return tuple(dict.fromkeys(f"{names.joined(*place)}/{path}" for place, path in found if place and path))
 
 
 def _read(path: Path) -> str:

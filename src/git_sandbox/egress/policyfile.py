@@ -26,27 +26,34 @@ GIT_NONE, GIT_FETCH, GIT_PUSH = "none", "fetch", "push"
 
 @dataclass(frozen=True)
 class Egress:
-    """All that the proxy goes by. `git`: what git may do with the host's credentials (none | fetch | push), at
-    `git_hosts` (`name` or `name:port`). `routes`: `name:port` that is reached at another `host:port` of this side.
+    """All that the proxy goes by. `git`: what git may do with the host's credentials (none | fetch | push), in the
+    repositories `git_remotes` (`name:port/path`, see `groups.remotes_of`). `routes`: `name:port` that is reached at
+    another `host:port` of this side.
     """
 
     policy: Policy = field(default_factory=Policy)
     credentials: tuple[Credential, ...] = ()
     git: str = GIT_NONE
-    git_hosts: tuple[str, ...] = ()
+    git_remotes: tuple[str, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
 
     def credentials_for(self, host: str, port: int) -> tuple[Credential, ...]:
         return tuple(each for each in self.credentials if each.is_for(host, port))
 
-    def git_may(self, host: str, port: int) -> str:
-        """What git may do there with the host's credentials: none | fetch | push."""
-        return self.git if any(names.authority(each, 443) == (host, port) for each in self.git_hosts) else GIT_NONE
+    def git_at(self, host: str, port: int) -> bool:
+        """Whether git may do something there with the host's credentials."""
+        place = f"{names.joined(host, port)}/"
+        return self.git != GIT_NONE and any(each.startswith(place) for each in self.git_remotes)
+
+    def git_may(self, host: str, port: int, repository: str) -> str:
+        """What git may do with the host's credentials in that repository (a path without `/` in front)."""
+        place = f"{names.joined(host, port)}/{repository.removesuffix('.git')}"
+        return self.git if place in self.git_remotes else GIT_NONE
 
     def inspects(self, host: str, port: int) -> bool:
         """Whether TLS to that place has to be opened on the way."""
         decision = self.policy.decide(host, port)
-        return decision.read_only or bool(self.credentials_for(host, port)) or self.git_may(host, port) != GIT_NONE
+        return decision.read_only or bool(self.credentials_for(host, port)) or self.git_at(host, port)
 
     def route(self, host: str, port: int) -> tuple[str, int]:
         """Where it is reached: there, unless `routes` say otherwise."""
@@ -63,7 +70,7 @@ def encode(egress: Egress) -> bytes:
         "limits": asdict(policy.limits),
         "credentials": [asdict(each) for each in egress.credentials],
         "git": egress.git,
-        "git_hosts": egress.git_hosts,
+        "git_remotes": egress.git_remotes,
         "routes": dict(egress.routes),
     }
     return json.dumps(content, indent=1).encode("ascii")
@@ -81,7 +88,7 @@ def decode(data: bytes) -> Egress:
         Policy(content["sandbox"], found, Limits(**content["limits"])),
         tuple(_credential(each) for each in content["credentials"]),
         content["git"],
-        tuple(content["git_hosts"]),
+        tuple(content["git_remotes"]),
         tuple(content["routes"].items()),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from git_sandbox import process
-from git_sandbox.errors import RepositoryError
+from git_sandbox.errors import RepositoryError, SandboxError
 from git_sandbox.git import bounds
 from git_sandbox.git.bounds import Bounds
 from git_sandbox.text import printable
@@ -157,3 +157,21 @@ def discover(start: Path, *args: str, env: Mapping[str, str] | None = None) -> p
         env=process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT | dict(env or {})),
         timeout=60,
     )
+
+
+def credential(description: bytes, *, timeout: float, output: int) -> str:
+    """What the user's credential helpers say to `git credential fill`, without asking the user; empty for nothing.
+
+    In no repository: what a repository's configuration says of helpers does not count.
+    """
+    try:
+        done = process.run(
+            ["git", "-C", "/", "-c", "credential.interactive=false", "-c", "core.askPass=", "credential", "fill"],
+            env=process.asking() | process.environment(process.inherited(CONFIGURED) | _ENVIRONMENT),
+            input=description,
+            timeout=timeout,
+            output=output,
+        )
+    except SandboxError:
+        return ""
+    return done.text if done.returncode == 0 else ""

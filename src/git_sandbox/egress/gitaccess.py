@@ -1,0 +1,98 @@
+"""What a request wants of git's protocol over HTTP (gitprotocol-http(5)), and the host's credentials for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from git_sandbox.egress import names
+from git_sandbox.egress.head import Request
+from git_sandbox.egress.policyfile import GIT_NONE, GIT_PUSH, Egress
+from git_sandbox.egress.refusal import Refused
+
+FETCH, PUSH, OTHER = "fetch", "push", "other"
+FILL = 60.0  # seconds for the host's credential helper
+MOST_FILLED = 64 << 10  # bytes that it may say
+_ADVERTISED = re.compile(r"/(?P<repository>[!-~]+)/info/refs\?service=git-(?P<service>upload|receive)-pack")
+_PACK = re.compile(r"/(?P<repository>[^?]+)/git-(?P<service>upload|receive)-pack")
+_CREDENTIAL = re.compile(r"(username|password)=([ -~]*)")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`kind`: fetch or push where it is git's, else other. `begins`: it asks which refs are there."""
+
+    kind: str = OTHER
+    repository: str = ""
+    begins: bool = False
+
+
+def wish(request: Request, path: str) -> Wish:
+    """Whatever looks like a push is one, however it is written; a fetch is written as git writes it."""
+    plain = unquote(unquote(path))
+    if "git-receive-pack" in plain.lower():
+        found = _ADVERTISED.fullmatch(path) or _PACK.fullmatch(path)
+        return Wish(PUSH, found["repository"] if found else "", request.method == "GET")
+    if plain != path or "/../" in path or "//" in path:
+        return Wish()
+    found = _ADVERTISED.fullmatch(path)
+    if found and request.method == "GET":
+        return Wish(FETCH, found["repository"], begins=True)
+    found = _PACK.fullmatch(path)
+    asked = request.all(b"content-type") == [b"application/x-git-upload-pack-request"]
+    return Wish(FETCH, found["repository"]) if found and request.method == "POST" and asked else Wish()
+
+
+def check_read_only(request: Request, wanted: Wish, where: str) -> None:
+    """Raises Refused for what changes something at a host that a rule `get:` is about."""
+    reads = request.method in ("GET", "HEAD") and wanted.kind != PUSH and not request.websocket
+    empty = request.body.kind == "none" or (request.body.kind == "length" and request.body.length == 0)
+    if not (reads and empty) and wanted.kind != FETCH:
+        what = "a push" if wanted.kind == PUSH else request.method
+        raise Refused(403, f"{what} is not allowed at {where}, which a rule `get:` is about")
+
+
+def check_push(egress: Egress, host: str, port: int, wanted: Wish) -> None:
+    """Raises Refused for a push where the host's credentials are for less."""
+    if egress.git_at(host, port) and wanted.kind == PUSH:
+        allowed = egress.git_may(host, port, wanted.repository)
+        if allowed != GIT_PUSH:
+            what = f"a push to {names.joined(host, port)}/{wanted.repository}"
+            raise Refused(403, f"{what} is not allowed", "start the sandbox with --git-credentials push")
+
+
+@dataclass
+class GitCredentials:
+    """What the host's `git credential fill` said, by host and repository: in this process's memory only."""
+
+    known: dict[tuple[str, int, str], bytes] = field(default_factory=dict, repr=False)
+
+    def field(self, host: str, port: int, wanted: Wish) -> bytes:
+        """The value of Authorization that is known already; nothing else."""
+        return self.known.get((host, port, wanted.repository), b"")
+
+    async def ask(self, egress: Egress, host: str, port: int, wanted: Wish) -> bytes:
+        """The same, asking the helper where the rules allow it; empty when it has none."""
+        allowed = egress.git_may(host, port, wanted.repository)
+        if wanted.kind == OTHER or allowed == GIT_NONE or (wanted.kind == PUSH and allowed != GIT_PUSH):
+            return b""
+        found = await asyncio.to_thread(fill, host, port, wanted.repository)
+        if found:
+            self.known[host, port, wanted.repository] = found
+        return found
+
+
+def fill(host: str, port: int, repository: str) -> bytes:
+    """What `git credential fill` says on the host, as the value of a field; empty when it has nothing."""
+    from git_sandbox.git import command
+
+    where = host if port == 443 else names.joined(host, port)  # noqa: PLR2004 - of https
+    asked = f"protocol=https\nhost={where}\npath={repository}\n\n"
+    said = command.credential(asked.encode("ascii"), timeout=FILL, output=MOST_FILLED)
+    found = dict(_CREDENTIAL.findall(said))
+    if "password" not in found:
+        return b""
+    return b"Basic " + base64.b64encode(f"{found.get('username', '')}:{found['password']}".encode())

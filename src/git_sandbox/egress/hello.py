@@ -1,0 +1,112 @@
+"""The name in a TLS ClientHello (RFC 8446, 6066): read from the first bytes of a connection, and nothing changed.
+
+Strict and bounded: every length has to fit exactly. What cannot be read has no name, and is not let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from git_sandbox.egress import names
+
+FIRST = 22  # the first byte of TLS: a handshake record
+SERVER_NAME, ENCRYPTED_HELLO = 0, 0xFE0D
+MOST_RECORD = 16384  # bytes
+MOST_HELLO = 32 << 10  # bytes
+
+
+class NotReadable(ValueError):  # noqa: N818 - of data, in words
+    """What came is not the beginning of TLS, or hides the name."""
+
+
+class Reader:
+    """Bytes that are taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        if len(self.data) - self.at < count:
+            raise NotReadable("it is cut off")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def block(self, size: int) -> Reader:
+        """What follows a length of `size` bytes."""
+        return Reader(self.take(self.number(size)))
+
+    @property
+    def left(self) -> int:
+        return len(self.data) - self.at
+
+    def end(self) -> None:
+        if self.left:
+            raise NotReadable("there is more in it than there should be")
+
+
+def message(data: bytes | bytearray) -> bytes | None:
+    """The ClientHello in the records at the beginning of `data`; None while it is not all there. Raises NotReadable."""
+    found = b""
+    at = 0
+    while len(found) < 4 or len(found) < 4 + int.from_bytes(found[1:4], "big"):  # noqa: PLR2004 - type and length
+        header = data[at : at + 5]
+        if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
+            raise NotReadable("it is not TLS")
+        if len(header) < 5:  # noqa: PLR2004 - of a record
+            return None
+        size = int.from_bytes(header[3:5], "big")
+        if header[2] > 4 or not 0 < size <= MOST_RECORD:  # noqa: PLR2004 - versions 3.0 to 3.4
+            raise NotReadable("it is not TLS")
+        piece = bytes(data[at + 5 : at + 5 + size])
+        found += piece
+        if found[:1] not in (b"", b"\x01") or len(found) > MOST_HELLO or int.from_bytes(found[1:4], "big") > MOST_HELLO:
+            raise NotReadable("it does not begin with a ClientHello")
+        if len(piece) < size:
+            return None
+        at += 5 + size
+    size = 4 + int.from_bytes(found[1:4], "big")
+    if len(found) != size:
+        raise NotReadable("something follows the ClientHello in its record")
+    return found[4:]
+
+
+def server_name(hello: bytes) -> str:
+    """The one name in a ClientHello, empty where it has none. Raises NotReadable, also where it hides it."""
+    reader = Reader(hello)
+    reader.take(2 + 32)  # version, random
+    reader.block(1)  # session
+    reader.block(2)  # cipher suites
+    reader.block(1)  # compression
+    if not reader.left:
+        return ""
+    extensions = reader.block(2)
+    reader.end()
+    found: dict[int, Reader] = {}
+    for kind, content in _extensions(extensions):
+        if kind in found:
+            raise NotReadable("an extension is there twice")
+        found[kind] = content
+    if ENCRYPTED_HELLO in found:
+        raise NotReadable("its name is encrypted (ECH)")
+    return _name(found[SERVER_NAME]) if SERVER_NAME in found else ""
+
+
+def _extensions(reader: Reader) -> Iterator[tuple[int, Reader]]:
+    while reader.left:
+        yield reader.number(2), reader.block(2)
+
+
+def _name(extension: Reader) -> str:
+    listed = extension.block(2)
+    extension.end()
+    if listed.number(1) != 0:
+        raise NotReadable("its name is of an unknown kind")
+    text = listed.block(2)
+    listed.end()
+    try:
+        return names.host(text.data.decode("ascii"))
+    except ValueError:
+        raise NotReadable("its name is not one of a host") from None

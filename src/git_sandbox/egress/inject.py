@@ -1,0 +1,187 @@
+"""Real values into requests, placeholders found where they do not belong, and real values out of answers.
+
+A request to a declared host, over TLS that this side verifies, has the placeholder in the declared place: there it is
+replaced. A placeholder that is anywhere else in what can be read here ends the request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from git_sandbox.egress.credentials import Credential
+from git_sandbox.egress.refusal import Refused
+
+FieldList = list[tuple[bytes, bytes]]
+AUTHORIZATION = b"authorization"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a request can hold a credential."""
+
+    path: str
+    fields: FieldList
+
+
+def replaced(parts: Parts, values: Mapping[Credential, str], known: Iterable[Credential]) -> Parts:
+    """The request with real values for the placeholders of `values`, each in its place. Raises Refused for one of
+    `known` that is somewhere else.
+    """
+    blank, real = parts, parts
+    for credential, value in values.items():
+        blank = _set(blank, credential, "")
+        real = _set(real, credential, value)
+    found = leaked(blank, known)
+    if found:
+        raise misplaced(found)
+    return real
+
+
+def brokered(parts: Parts, credential: Credential, value: str, known: Iterable[Credential]) -> Parts:
+    """The request of a base URL: whatever it has in the declared place gives way to the value. Raises Refused."""
+    name = _field(credential)
+    fields = [row for row in parts.fields if row[0] != name]
+    path = _without(parts.path, credential.field) if credential.place == "query" else parts.path
+    found = leaked(Parts(path, fields), known)
+    if found:
+        raise misplaced(found)
+    if credential.place == "query":
+        return Parts(f"{path}{'&' if '?' in path else '?'}{credential.field}={quote(value, safe='')}", fields)
+    return Parts(path, [*fields, (name, _written(credential, value))])
+
+
+def misplaced(credential: Credential) -> Refused:
+    return Refused(403, f"the placeholder of the credential `{credential.name}` is not where that may go")
+
+
+def leaked(parts: Parts, known: Iterable[Credential]) -> Credential | None:
+    """The credential whose placeholder is in any part, also percent-encoded or in the base64 of a user and password."""
+    texts = [parts.path.encode(), unquote_to_bytes(parts.path), unquote_to_bytes(unquote_to_bytes(parts.path))]
+    for name, value in parts.fields:
+        texts += [name, value, unquote_to_bytes(value), _decoded(value)[1] if name.endswith(AUTHORIZATION) else b""]
+    every = b"\n".join(texts)
+    folded = every.lower()  # names of fields were made lower case
+    return next((each for each in known if _in(each, every, folded)), None)
+
+
+def _in(credential: Credential, text: bytes, folded: bytes) -> bool:
+    mark = credential.placeholder.encode()
+    return bool(mark) and (mark in text or mark.lower() in folded)
+
+
+def _field(credential: Credential) -> bytes:
+    """The field it goes into; for a query none."""
+    return {"header": credential.field.encode(), "query": b""}.get(credential.place, AUTHORIZATION)
+
+
+def _written(credential: Credential, value: str) -> bytes:
+    match credential.place:
+        case "bearer":
+            return b"Bearer " + value.encode()
+        case "basic":
+            return b"Basic " + base64.b64encode(f"{credential.field}:{value}".encode())
+    return value.encode()
+
+
+def _set(parts: Parts, credential: Credential, value: str) -> Parts:
+    """With `value` where its placeholder is in the declared place."""
+    if credential.place == "query":
+        return Parts(_query(parts.path, credential, value), parts.fields)
+    name = _field(credential)
+    fields = [(key, _one(credential, text, value) if key == name else text) for key, text in parts.fields]
+    return Parts(parts.path, fields)
+
+
+def _one(credential: Credential, text: bytes, value: str) -> bytes:
+    """The value of its field, if the placeholder is all there is, beside the scheme."""
+    mark = credential.placeholder.encode()
+    if credential.place == "header":
+        scheme, _, rest = text.rpartition(b" ")
+        return (scheme + b" " if scheme else b"") + value.encode() if rest == mark else text
+    scheme, rest = _decoded(text) if credential.place == "basic" else (text[:7].lower(), text[7:])
+    if credential.place == "bearer":
+        return text[:7] + value.encode() if (scheme, rest) == (b"bearer ", mark) else text
+    user, _, password = rest.partition(b":")
+    if password != mark or (credential.field and user != credential.field.encode()):
+        return text
+    return b"Basic " + base64.b64encode(user + b":" + value.encode())
+
+
+def _decoded(text: bytes) -> tuple[bytes, bytes]:
+    """The scheme of an Authorization field, and what the base64 in it says."""
+    scheme, _, rest = text.partition(b" ")
+    try:
+        rest = rest.strip()
+        return scheme.lower(), base64.b64decode(rest + b"=" * (-len(rest) % 4))
+    except (binascii.Error, ValueError):
+        return scheme.lower(), b""
+
+
+def _query(path: str, credential: Credential, value: str) -> str:
+    before, mark, query = path.partition("?")
+    wanted = f"{credential.field}={credential.placeholder}"
+    new = f"{credential.field}={quote(value, safe='')}"
+    return before + mark + "&".join(new if each == wanted else each for each in query.split("&"))
+
+
+def _without(path: str, name: str) -> str:
+    before, _, query = path.partition("?")
+    rest = [each for each in query.split("&") if each and each.partition("=")[0] != name]
+    return f"{before}?{'&'.join(rest)}" if rest else before
+
+
+class Scan:
+    """A body that goes out, looked through as it passes: a placeholder in it ends the request."""
+
+    def __init__(self, known: Sequence[Credential]) -> None:
+        self.marks = [(each, each.placeholder.encode()) for each in known if each.placeholder]
+        self.kept = max((len(mark) for _, mark in self.marks), default=1) - 1
+        self.tail = b""
+
+    def look(self, data: bytes) -> None:
+        """Raises Refused."""
+        if not self.marks:
+            return
+        text = self.tail + data
+        for credential, mark in self.marks:
+            if mark in text:
+                raise misplaced(credential)
+        self.tail = text[-self.kept :]
+
+
+class Scrub:
+    """What comes back, with stars in the place of real values: a server that repeats one does not tell the guest.
+
+    Lengths stay, so the framing does. Only what can be the beginning of a value is held back, and nothing else waits.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self.values = [each.encode() for each in values]
+        self.held = b""
+
+    def fields(self, fields: FieldList) -> FieldList:
+        return [(self._all(name), self._all(value)) for name, value in fields]
+
+    def _all(self, text: bytes) -> bytes:
+        for value in self.values:
+            text = text.replace(value, b"*" * len(value))
+        return text
+
+    def change(self, data: bytes) -> bytes:
+        """The next piece; an empty one is the end."""
+        text = self._all(self.held + data)
+        kept = self._begun(text) if data else 0
+        self.held = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+    def _begun(self, text: bytes) -> int:
+        """How many bytes at the end may be the beginning of a value."""
+        longest = 0
+        for value in self.values:
+            sizes = range(min(len(value) - 1, len(text)), longest, -1)
+            longest = next((size for size in sizes if text.endswith(value[:size])), longest)
+        return longest

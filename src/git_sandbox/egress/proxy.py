@@ -1,0 +1,121 @@
+"""The proxy: a Unix socket on the host that a guest's connections come out of, HTTP or SOCKS 5.
+
+Everything that arrives is a hostile guest's. It is limited in number, rate, size and time; what it asks for is judged
+in `state` and `tunnel`; what is answered and counted is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from git_sandbox.egress import socks
+from git_sandbox.egress.dial import Dialer, Resolver, resolve
+from git_sandbox.egress.exchange import Exchange
+from git_sandbox.egress.flow import Flow, Times
+from git_sandbox.egress.ledger import Ledger
+from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.refusal import Refused, response
+from git_sandbox.egress.service import Upstream
+from git_sandbox.egress.state import PolicyFile, State
+from git_sandbox.egress.tunnel import tunnel
+from git_sandbox.egress.values import Values
+
+OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+EVERY = 0.5  # seconds between looks at the policy, and between two writings of the ledger
+MOST_WAITING = 64  # connections that wait for their turn, beyond those that may be open
+
+
+def state(
+    policy: Callable[[], Egress] | Path,
+    ledger: Ledger,
+    *,
+    upstream: Upstream | None = None,
+    values: dict[str, str] | None = None,
+    times: Times | None = None,
+    resolver: Resolver = resolve,
+) -> State:
+    """What a proxy goes by. Raises OSError (ssl.SSLError) for certificate authorities that cannot be read."""
+    upstream, times = upstream or Upstream(), times or Times()
+    context = ssl.create_default_context(cafile=upstream.authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    source = PolicyFile(policy) if isinstance(policy, Path) else policy
+    return State(source, ledger, Dialer(upstream, times, context, resolver), Values(values or {}), times)
+
+
+class Proxy:
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.open = 0
+        self.turn = 0.0  # when the next connection may begin, by the loop's clock
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Until it is cancelled; the ledger is written then, too."""
+        server = await asyncio.start_unix_server(self.connection, sock=listening)
+        try:
+            async with server:
+                while True:
+                    await asyncio.sleep(EVERY)
+                    self.state.recheck()
+                    self.state.ledger.save()
+        finally:
+            for task in list(self.state.live):
+                task.cancel()
+            self.state.ledger.save()
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of a guest's, from its first byte to its end."""
+        client, task = Flow(reader, writer), asyncio.current_task()
+        self.open += 1
+        try:
+            await self._admitted(client)
+        except (OSError, Refused, asyncio.CancelledError):  # it is over, whatever it was
+            pass
+        finally:
+            self.open -= 1
+            if task is not None:
+                self.state.live.pop(task, None)
+            await client.close()
+
+    async def _admitted(self, client: Flow) -> None:
+        limits = self.state.egress().policy.limits
+        if self.open > limits.connections:
+            refused = Refused(429, f"no more than {limits.connections} connections at a time")
+            self.state.refused(None, refused)
+            await client.write(response(refused))
+            return
+        await self._wait(limits.rate)
+        async with asyncio.timeout(self.state.times.head):
+            if not await client.more():
+                return
+        if client.buffer[0] == socks.VERSION:
+            await self._socks(client)
+        else:
+            await Exchange(self.state, client, connect=self._connect).run()
+
+    async def _wait(self, rate: int) -> None:
+        """No more than `rate` connections a second begin; a second's worth may begin at once."""
+        now = asyncio.get_running_loop().time()
+        self.turn = max(self.turn + 1 / rate, now - 1)
+        if self.turn > now:
+            await asyncio.sleep(self.turn - now)
+
+    async def _connect(self, client: Flow, host: str, port: int) -> None:
+        await tunnel(self.state, client, host, port, OPENED)
+
+    async def _socks(self, client: Flow) -> None:
+        place = None
+        try:
+            async with asyncio.timeout(self.state.times.head):
+                place = await socks.request(client)
+            await tunnel(self.state, client, *place, socks.answer(socks.DONE))
+        except Refused as refused:
+            self.state.refused(place, refused)
+            if place is not None:
+                with contextlib.suppress(OSError):
+                    await client.write(socks.answer(socks.code(refused)))

@@ -1,0 +1,114 @@
+"""What all connections of one proxy share: the policy that is in force now, the ledger, credentials, the way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from git_sandbox.egress import authority, policyfile
+from git_sandbox.egress.authority import Authority
+from git_sandbox.egress.dial import Dialer
+from git_sandbox.egress.flow import Flow, Times
+from git_sandbox.egress.gitaccess import GitCredentials
+from git_sandbox.egress.ledger import UNREADABLE, Ledger
+from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.refusal import Refused
+from git_sandbox.egress.rules import Decision
+from git_sandbox.egress.values import Values
+from git_sandbox.errors import StateError
+
+
+class PolicyFile:
+    """The policy of a file, read again when that is another one. One that cannot be read allows nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stamp: tuple[int, ...] = ()
+        self.egress = Egress()
+
+    def __call__(self) -> Egress:
+        stamp = self._stamp()
+        if stamp != self.stamp:
+            self.stamp = stamp
+            try:
+                self.egress = policyfile.load(self.path)
+            except StateError:
+                self.egress = Egress()
+        return self.egress
+
+    def _stamp(self) -> tuple[int, ...]:
+        try:
+            seen = self.path.stat()
+        except OSError:
+            return (0,)
+        return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+
+
+@dataclass
+class State:
+    """`egress`: what is in force at the moment of the call. `live`: connections, by what they go to."""
+
+    egress: Callable[[], Egress]
+    ledger: Ledger
+    dialer: Dialer
+    values: Values
+    times: Times = field(default_factory=Times)
+    git: GitCredentials = field(default_factory=GitCredentials)
+    live: dict[asyncio.Task[Any], tuple[str, int, bool]] = field(default_factory=dict)
+    made: Authority | None = None
+
+    def decide(self, host: str, port: int) -> Decision:
+        """Raises Refused."""
+        decision = self.egress().policy.decide(host, port)
+        if not decision.allowed:
+            raise Refused(403, decision.message, decision.hint)
+        return decision
+
+    def authority(self, where: str) -> Authority:
+        """Made when it is needed first. Raises Refused where the extra is not installed."""
+        if self.made is None:
+            if not authority.available():
+                raise authority.missing(where)
+            self.made = Authority()
+        return self.made
+
+    async def open(self, host: str, port: int, *, plain: bool = False, secure: bool = False) -> Flow:
+        """A counted connection to the outside. Raises Refused."""
+        flow = await self.dialer.open(self.egress(), host, port, plain=plain)
+        if secure:
+            try:
+                flow = await self.dialer.secure(flow, host)
+            except BaseException:
+                await flow.close()
+                raise
+        row = self.ledger.row(host, port)
+        flow.wrote = lambda size: self._sent(row.host, row.port, size)
+        flow.read = lambda size: self.ledger.count(row, received=size)
+        return flow
+
+    def _sent(self, host: str, port: int, size: int) -> None:
+        egress = self.egress()
+        most = egress.policy.limits.sent
+        if most is not None and self.ledger.sent + size > most:
+            message = f"no more than {most} bytes may leave this sandbox"
+            raise Refused(403, message, "start one with a larger --egress-limit")
+        self.ledger.count(self.ledger.row(host, port), sent=size)
+
+    def refused(self, place: tuple[str, int] | None, refused: Refused) -> None:
+        self.ledger.refuse(*(place or (UNREADABLE, 0)), refused.message, refused.hint)
+
+    def register(self, host: str, port: int) -> None:
+        """What the connection of this task goes to now."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.live[task] = (host, port, self.egress().inspects(host, port))
+
+    def recheck(self) -> None:
+        """End the connections that the policy of now would not let begin as they did."""
+        egress = self.egress()
+        for task, (host, port, inspected) in list(self.live.items()):
+            if not egress.policy.decide(host, port).allowed or egress.inspects(host, port) != inspected:
+                task.cancel()

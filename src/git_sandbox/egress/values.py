@@ -1,0 +1,89 @@
+"""The values of credentials: fetched on the host when needed, kept in this process's memory, and nowhere said."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_sandbox import files, process
+from git_sandbox.egress.credentials import MOST, Credential, Source, placeholder, sound
+from git_sandbox.errors import RequirementError, SandboxError, UsageError
+
+COMMAND = 60.0  # seconds for a command
+
+
+@dataclass
+class Values:
+    """`environment`: of the sources that are variables. `known`: (when, value) by the credential's name."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    known: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def get(self, credential: Credential) -> str:
+        """Raises SandboxError, which does not say the value."""
+        async with self.locks.setdefault(credential.name, asyncio.Lock()):
+            found = self.known.get(credential.name)
+            expiry = credential.source.expiry
+            if found is None or (expiry and time.monotonic() >= found[0] + expiry):
+                value = await asyncio.to_thread(fetch, credential, self.environment)
+                self.known[credential.name] = found = (time.monotonic(), value)
+            return found[1]
+
+
+def fetch(credential: Credential, environment: Mapping[str, str]) -> str:
+    """The value, now. Raises SandboxError, which does not say it, nor what a command said."""
+    readers = {"env": _variable, "file": _file, "command": _command, "keyring": _keyring}
+    try:
+        text = readers[credential.source.kind](credential.source, environment)
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"cannot get the credential `{credential.name}`", cause=files.why(error)) from None
+    return sound(credential.name, text)
+
+
+def _variable(source: Source, environment: Mapping[str, str]) -> str:
+    if not environment.get(source.words[0]):
+        raise ValueError(f"the variable {source.words[0]} is not set")
+    return environment[source.words[0]]
+
+
+def _file(source: Source, _environment: Mapping[str, str]) -> str:
+    return files.read(Path(source.words[0]).expanduser(), MOST).decode("ascii")
+
+
+def _command(source: Source, _environment: Mapping[str, str]) -> str:
+    try:
+        done = process.run(source.words, env=process.asking() | process.environment(), timeout=COMMAND, output=MOST)
+    except process.FloodError:
+        raise ValueError("its command says too much") from None
+    if done.returncode != 0:
+        raise ValueError(f"its command ended with status {done.returncode}")
+    return done.stdout.decode("ascii")
+
+
+def _keyring(source: Source, _environment: Mapping[str, str]) -> str:
+    try:
+        keyring = importlib.import_module("keyring")
+    except ImportError:
+        raise RequirementError(
+            "a credential from the keyring needs the package `keyring`", hint="pip install 'git-sandbox[keyring]'"
+        ) from None
+    try:
+        found = keyring.get_password(*source.words)
+    except Exception as error:  # noqa: BLE001 - of any of its backends
+        raise ValueError(f"the keyring does not work ({type(error).__name__})") from None
+    if not found:
+        raise ValueError("the keyring has no such entry")
+    return str(found)
+
+
+def check(credential: Credential, environment: Mapping[str, str]) -> str:
+    """A placeholder for the value that it has now. Called at the start, so that what is missing is said at once."""
+    try:
+        return placeholder(fetch(credential, environment))
+    except UnicodeError:
+        raise UsageError(f"the value of the credential `{credential.name}` is not ASCII") from None

@@ -1,0 +1,96 @@
+"""The proxy as the process that a supervisor starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from git_sandbox.egress import ledger, policyfile, rules, service
+from git_sandbox.egress.credentials import declared
+from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.rules import Policy
+
+SECRET = "sk-ant-api03-the-real-value-of-it"  # noqa: S105 - a test's
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    socket: Path
+    policy: Path
+    ledger: Path
+    ready: service.Ready
+
+    def ask(self, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(os.fspath(self.socket))
+            client.sendall(request)
+            found = b""
+            while data := client.recv(65536):
+                found += data
+            return found
+
+
+@contextlib.contextmanager
+def running(directory: Path, egress: Egress) -> Iterator[Running]:
+    policy, book = directory / "egress.json", directory / "net.json"
+    policyfile.save(policy, egress)
+    with service.listen(directory / "proxy") as listening:
+        order = service.Order(str(policy), str(book), listening.fileno(), values={"KEY": SECRET})
+        process = subprocess.Popen(
+            service.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            pass_fds=[listening.fileno()], env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(order.encode())
+        process.stdin.close()
+        process.stdin = None
+        yield Running(process, directory / "proxy", policy, book, service.ready(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_serves_obeys_a_changed_policy_and_keeps_its_secrets(tmp_path: Path) -> None:
+    key = replace(declared("key", {"hosts": ["api.test"], "bearer": True, "env": "KEY"}), placeholder="sk-placeholder")
+    egress = Egress(Policy("vm-1", rules.parse_all(["a.test"])), (key,), routes=(("b.test:80", "127.0.0.1:1"),))
+    with running(tmp_path, egress) as proxy:
+        request = b"GET http://b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n"
+        assert b" 403 " in proxy.ask(request)
+        policyfile.save(proxy.policy, policyfile.with_rules(egress, rules.parse_all(["b.test"])))
+        assert b" 502 " in proxy.ask(request), "allowed now, and nobody is there"
+        proxy.policy.write_text("{")
+        assert b" 403 " in proxy.ask(request), "a policy that cannot be read allows nothing"
+        assert oct(proxy.socket.stat().st_mode & 0o777) == "0o600"
+        place = Path(f"/proc/{proxy.process.pid}")
+        seen = (place / "cmdline").read_bytes()
+        if os.getuid() == 0:
+            seen += (place / "environ").read_bytes()
+        else:
+            assert place.stat().st_uid == 0, "the kernel shows its memory to nobody"
+        limits = (place / "limits").read_text()
+        assert limits.split("Max core file size")[1].split()[:2] == ["0", "0"]
+        proxy.process.send_signal(signal.SIGTERM)
+        out, err = proxy.process.communicate(timeout=60)
+        assert proxy.process.returncode == 0
+        seen += out + err + b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
+        assert SECRET.encode() not in seen
+        assert proxy.ready.authority.startswith("-----BEGIN CERTIFICATE-----")
+        rows = {row.host: row for row in ledger.load(proxy.ledger)}
+        assert (rows["b.test"].refused, rows["b.test"].allowed) == (2, 1)
+
+
+def test_it_imports_nothing_but_the_standard_library() -> None:
+    words = "import sys, git_sandbox.egress.__main__; print([n for n in sys.modules if n.split('.')[0] in "
+    words += "('msgspec', 'click', 'rich', 'platformdirs', 'cryptography', 'keyring')])"
+    done = subprocess.run([*service.argv()[:2], "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

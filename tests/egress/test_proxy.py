@@ -1,0 +1,503 @@
+"""The proxy over real sockets: what passes, and what a hostile guest tries."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import pytest
+
+from git_sandbox.egress import socks
+from git_sandbox.egress.flow import Times
+from git_sandbox.egress.rules import Limits
+from git_sandbox.egress.service import Upstream
+from support.egress import Client, World, one_request, play, status, until
+
+GET = b"GET http://a.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
+def test_requests_to_an_allowed_name_pass_one_after_the_other(world: World) -> None:
+    async def work(world: World) -> None:
+        server = await world.web()
+        world.allow("a.test")
+        world.route("a.test:80", server)
+        await world.start()
+        client = await world.client()
+        for number in range(2):
+            body = b"x" * number * 100_000
+            length = b"Content-Length: %d\r\n" % len(body) if body else b""
+            fields = b"X-N: %d\r\nConnection: x-n, keep-alive\r\n" % number + length
+            await client.say(GET[:-2] + fields + b"\r\n" + body)
+            code, seen = await client.answer()
+            assert code == 200
+            assert seen.startswith(b"GET /x?y HTTP/1.1\r\nHost: a.test\r\n")
+            assert b"x-n" not in seen
+            assert seen.endswith(b"\r\n\r\n" + body)
+        assert world.state is not None
+        row = world.state.ledger.rows["a.test", 80]
+        assert (row.allowed, row.refused) == (2, 0)
+        assert row.sent > 100_000 < row.received
+
+    play(world, work)
+
+
+def test_a_refusal_names_the_rule_and_nothing_goes_out(world: World) -> None:
+    async def work(world: World) -> None:
+        world.allow("a.test")
+        await world.start()
+        answer = await (await world.client()).ask(GET.replace(b"a.test", b"b.test"))
+        assert status(answer) == 403
+        assert b"b.test:80 is not allowed\non the host: sandbox net vm-1 --allow b.test\n" in answer
+        assert await (await world.client()).tunnel("b.test:443") == 403
+        assert world.found == []
+        assert world.state is not None
+        rows = world.state.ledger.rows
+        assert rows["b.test", 443].hint == "sandbox net vm-1 --allow b.test"
+        assert rows["b.test", 80].refused == rows["b.test", 443].refused == 1
+
+    play(world, work)
+
+
+BODY = b"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\n"
+HOSTILE = {
+    "two hosts": GET[:-2] + b"Host: b.test\r\n\r\n",
+    "another host": GET.replace(b"Host: a.test", b"Host: b.test"),
+    "another port": GET.replace(b"Host: a.test", b"Host: a.test:81"),
+    "no host": GET.replace(b"Host: a.test\r\n", b""),
+    "userinfo": GET.replace(b"//a.test/", b"//a.test@b.test/"),
+    "userinfo allowed": GET.replace(b"//a.test/", b"//b.test@a.test/"),
+    "backslash": GET.replace(b"//a.test/", b"//a.test\\@b.test/"),
+    "fragment": GET.replace(b"//a.test/", b"//b.test#a.test/"),
+    "https": GET.replace(b"http:", b"https:"),
+    "file": GET.replace(b"http://a.test/", b"file:///etc/"),
+    "decimal address": GET.replace(b"a.test", b"2130706433"),
+    "octal address": GET.replace(b"a.test", b"0177.0.0.1"),
+    "mapped address": GET.replace(b"a.test", b"[::ffff:127.0.0.1]"),
+    "unspecified": GET.replace(b"a.test", b"0.0.0.0"),
+    "address": GET.replace(b"a.test", b"10.0.0.1"),
+    "percent": GET.replace(b"//a.test/", b"//a%2etest/"),
+    "both lengths": BODY + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": BODY + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+    "list of lengths": BODY + b"Content-Length: 4, 4\r\n\r\nabcd",
+    "signed length": BODY + b"Content-Length: +4\r\n\r\nabcd",
+    "other coding": BODY + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "two codings": BODY + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "coding twice": BODY + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "vertical tab": BODY + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "space before the colon": BODY + b"Content-Length : 4\r\n\r\nabcd",
+    "folded": BODY + b"X: a\r\n Content-Length: 4\r\n\r\nabcd",
+    "bare line feed": GET.replace(b"\r\n", b"\n"),
+    "one bare line feed": GET[:-2] + b"X: a\nHost: b.test\r\n\r\n",
+    "bare carriage return": GET[:-2] + b"X: a\rHost: b.test\r\n\r\n",
+    "zero byte": GET[:-2] + b"X: a\0b\r\n\r\n",
+    "coding in 1.0": BODY.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "version 2": GET.replace(b"HTTP/1.1", b"HTTP/2.0"),
+    "preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no version": b"GET http://a.test/\r\n\r\n",
+    "lower case": GET.replace(b"GET", b"get"),
+    "blank first": b"\r\n" + GET,
+    "tabs": GET.replace(b" ", b"\t"),
+    "page": b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "many fields": GET[:-2] + b"X: y\r\n" * 200 + b"\r\n",
+    "long field": GET[:-2] + b"X: " + b"y" * (70 << 10) + b"\r\n\r\n",
+    "endless": b"G" * (70 << 10),
+    "tunnel without a port": b"CONNECT a.test HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "tunnel with another host": b"CONNECT a.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n",
+    "tunnel with a body": b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nContent-Length: 4\r\n\r\nabcd",
+    "tunnel to userinfo": b"CONNECT x@a.test:443 HTTP/1.1\r\n\r\n",
+    "tunnel to a path": b"CONNECT a.test:443/x HTTP/1.1\r\n\r\n",
+    "binary": bytes(range(256)),
+}
+
+
+def test_what_two_programs_could_read_differently_is_refused(world: World) -> None:
+    async def work(world: World) -> None:
+        server = await world.web()
+        world.allow("a.test")
+        world.route("a.test:80", server)
+        await world.start()
+        for name, request in HOSTILE.items():
+            answer = await (await world.client()).ask(request)
+            assert status(answer) in (400, 403, 431), (name, answer)
+            assert server.seen == [], name
+            assert server.connections == 0
+        assert status(await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")) == 200
+
+    play(world, work)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5\r\nhelloX\r\n0\r\n\r\n",
+        b"-1\r\n\r\n",
+        b"0x5\r\nhello\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"\r\n",
+        b"fffffffffff\r\n",
+        b"5\nhello\n0\n\n",
+    ],
+)
+def test_pieces_of_a_body_are_written_anew_or_refused(world: World, body: bytes) -> None:
+    async def work(world: World) -> None:
+        server = await world.web()
+        world.allow("a.test")
+        world.route("a.test:80", server)
+        await world.start()
+        client = await world.client()
+        answer = await client.ask(BODY + b"Transfer-Encoding: chunked\r\n\r\n" + body + GET)
+        assert status(answer) == 400
+        assert server.seen == []
+
+    play(world, work)
+
+
+def test_a_second_request_in_a_body_stays_a_body(world: World) -> None:
+    async def work(world: World) -> None:
+        server = await world.web(b"ok")
+        world.allow("a.test")
+        world.route("a.test:80", server)
+        await world.start()
+        client = await world.client()
+        inner = b"GET http://b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n"
+        pieces = b"%x;a=b\r\n%s\r\n0\r\nX: y\r\n\r\n" % (len(inner), inner)
+        await client.say(BODY + b"Transfer-Encoding: chunked\r\n\r\n" + pieces)
+        assert await client.answer() == (200, b"ok")
+        assert await client.ask(inner) != b""
+        assert len(server.seen) == 1
+        assert server.seen[0].endswith(inner)
+        assert b"\nX: y" not in server.seen[0]
+
+    play(world, work)
+
+
+def test_tls_goes_to_the_name_that_was_asked_for(world: World) -> None:
+    async def work(world: World) -> None:
+        server = await world.web(b"hello", tls=True)
+        world.allow("a.test")
+        world.route("a.test:443", server)
+        await world.start()
+        client = await world.client()
+        assert await client.tunnel("a.test:443") == 200
+        secured = await client.tls("a.test", str(world.certificate))
+        await secured.say(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert await secured.answer() == (200, b"hello")
+        for name in ("b.test", "127.0.0.1"):
+            client = await world.client()
+            assert await client.tunnel("a.test:443") == 200
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await client.tls(name, verify=False)
+        client = await world.client()
+        assert await client.tunnel("a.test:443") == 200
+        assert await client.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n") == b""
+        assert world.state is not None
+        row = world.state.ledger.rows["a.test", 443]
+        assert (row.allowed, row.refused, row.message) == (4, 3, "what goes to a.test:443 is not TLS")
+        assert len(server.seen) == 1
+
+    play(world, work)
+
+
+def test_a_named_port_passes_ssh_and_holds_tls_and_http_to_the_name(world: World) -> None:
+    async def work(world: World) -> None:
+        async def ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-server\r\n")
+            writer.write(await reader.readline())
+
+        async def ssh_waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-server\r\n" + await reader.readline())
+
+        first, later, web = await world.serve(ssh), await world.serve(ssh_waits), await world.web(b"ok")
+        world.allow("a.test:22", "a.test:2222", "a.test:8080")
+        for port, server in ((22, first), (2222, later), (8080, web)):
+            world.route(f"a.test:{port}", server)
+        await world.start()
+        for port in (22, 2222):
+            client = await world.client()
+            assert await client.tunnel(f"a.test:{port}") == 200
+            if port == 22:
+                assert await client.reader.readline() == b"SSH-2.0-server\r\n"
+            assert (await client.ask(b"SSH-2.0-client\r\n")).endswith(b"SSH-2.0-client\r\n")
+        client = await world.client()
+        assert await client.tunnel("a.test:8080") == 200
+        await client.say(b"GET / HTTP/1.1\r\nHost: a.test:8080\r\n\r\n")
+        assert await client.answer() == (200, b"ok")
+        assert status(await client.ask(b"GET / HTTP/1.1\r\nHost: b.test:8080\r\n\r\n")) == 403
+        for blank in (b"\r\n", b" "):
+            client = await world.client()
+            await client.tunnel("a.test:8080")
+            assert status(await client.ask(blank + b"GET / HTTP/1.1\r\nHost: b.test:8080\r\n\r\n")) == 400
+        client = await world.client()
+        await client.tunnel("a.test:8080")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await client.tls("b.test", verify=False)
+        assert await (await world.client()).tunnel("a.test:23") == 403
+        assert await (await world.client()).tunnel("b.test:22") == 403
+        assert len(web.seen) == 1
+
+    play(world, work)
+
+
+def test_a_tunnel_to_port_80_is_held_to_its_name(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        world.allow("a.test", "b.test")
+        world.route("a.test:80", web)
+        await world.start()
+        for line, host, code in (("/", "a.test", 200), ("/", "b.test", 403), ("http://b.test/", "b.test", 403)):
+            client = await world.client()
+            assert await client.tunnel("a.test:80") == 200
+            await client.say(f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert status(await client.all()) == code
+        client = await world.client()
+        await client.tunnel("a.test:80")
+        assert status(await client.ask(b"CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n")) == 400
+        assert len(web.seen) == 1
+
+    play(world, work)
+
+
+async def over_socks(world: World, host: bytes, port: int, command: int = 1) -> tuple[Client, bytes]:
+    client = await world.client()
+    await client.say(b"\x05\x01\x00")
+    assert await client.reader.readexactly(2) == b"\x05\x00"
+    await client.say(bytes([5, command, 0]) + host + port.to_bytes(2, "big"))
+    return client, await client.reader.read(10)
+
+
+def test_socks_is_the_same_fence(world: World) -> None:
+    def name(text: bytes) -> bytes:
+        return bytes([3, len(text)]) + text
+
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        world.allow("a.test", f"127.0.0.1:{web.port}")
+        world.route("a.test:80", web)
+        await world.start()
+        client, answer = await over_socks(world, name(b"a.test"), 80)
+        assert answer[:2] == b"\x05\x00"
+        await client.say(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert await client.answer() == (200, b"ok")
+        mapped = bytes([4]) + bytes(10) + b"\xff\xff" + bytes([127, 0, 0, 1])
+        client, answer = await over_socks(world, mapped, web.port)
+        assert answer[:2] == b"\x05\x00"
+        refused = [
+            (name(b"b.test"), 80, 1), (name(b"a.test"), 22, 1), (bytes([1, 10, 0, 0, 1]), 80, 1), (mapped, 80, 1),
+            (name(b"a.test\0.b"), 80, 1), (name(b"127.1"), web.port, 1), (name(b"a.test"), 0, 1),
+        ]  # fmt: skip
+        for host, port, command in refused:
+            assert (await over_socks(world, host, port, command))[1][1] == socks.NOT_ALLOWED, (host, port)
+        for command in (2, 3):
+            assert (await over_socks(world, name(b"a.test"), 80, command))[1][1] == socks.NO_COMMAND
+        client = await world.client()
+        assert await client.ask(b"\x05\x01\x02") == b"\x05\xff"
+
+    play(world, work)
+
+
+def test_a_name_is_resolved_once_and_may_not_lead_inside(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        world.allow(f"a.test:{web.port}", f"b.test:{web.port}", f"127.0.0.1:{web.port}")
+        await world.start()
+        request = f"GET http://NAME:{web.port}/ HTTP/1.1\r\nHost: NAME:{web.port}\r\nConnection: close\r\n\r\n"
+        ask = request.replace("NAME", "a.test").encode()
+        assert status(await (await world.client()).ask(ask)) == 200
+        assert world.found == ["a.test"]
+        for inside in (["10.0.0.1"], ["::1"], ["169.254.169.254"], ["::ffff:10.0.0.1"], ["0.1.2.3"], ["fe80::1"]):
+            world.hosts["b.test"] = inside
+            answer = await (await world.client()).ask(request.replace("NAME", "b.test").encode())
+            assert status(answer) == 403
+            assert b"b.test:%d leads to" % web.port in answer
+            assert await (await world.client()).tunnel(f"b.test:{web.port}") == 403
+        world.hosts["b.test"] = ["10.0.0.1", "127.0.0.1"]  # the one that is allowed is taken
+        assert status(await (await world.client()).ask(request.replace("NAME", "b.test").encode())) == 200
+        world.allow(f"a.test:{web.port}")
+        assert status(await (await world.client()).ask(ask)) == 403
+        world.hosts["a.test"] = []
+        assert status(await (await world.client()).ask(ask)) == 502
+
+    play(world, work)
+
+
+def test_limits_of_number_size_and_time(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        world.allow("a.test", limits=Limits(connections=3, sent=400))
+        world.route("a.test:80", web)
+        made = await world.start(times=Times(head=0.1, idle=0.1))
+        slow = [await world.client() for _ in range(3)]
+        for client in slow:
+            await client.say(b"GET http://a.t")
+        await until(lambda: made.open == 3)
+        assert status(await (await world.client()).ask(GET)) in (0, 429)
+        assert [status(await client.all()) for client in slow] == [408] * 3, "a head that does not end"
+        await until(lambda: made.open == 0)
+        quiet = await world.client()
+        assert await quiet.all() == b"", "nothing at all"
+        assert status(await (await world.client()).ask(GET)) == 200
+        answer = await (await world.client()).ask(BODY + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000)
+        assert status(answer) == 403
+        assert b"no more than 400 bytes may leave" in answer
+        assert len(web.seen) == 1
+
+    play(world, work)
+
+
+def test_a_policy_that_changes_ends_what_it_no_longer_allows(world: World) -> None:
+    async def work(world: World) -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(data)
+
+        server = await world.serve(echo)
+        world.route("a.test:7", server)
+        await world.start()
+        assert await (await world.client()).tunnel("a.test:7") == 403
+        world.allow("a.test:7")
+        client = await world.client()
+        assert await client.tunnel("a.test:7") == 200
+        await client.say(b"\0hello")
+        assert await client.reader.readexactly(6) == b"\0hello"
+        assert world.state is not None
+        world.state.recheck()
+        await client.say(b"!")
+        assert await client.reader.readexactly(1) == b"!"
+        world.allow("a.test:7", "deny:a.test")
+        world.state.recheck()
+        assert await client.all() == b""
+
+    play(world, work)
+
+
+def test_the_hosts_own_proxy_is_the_way_out(world: World) -> None:
+    async def work(world: World) -> None:
+        seen: list[bytes] = []
+
+        async def own(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await one_request(reader)
+            seen.append(request)
+            if request.startswith(b"CONNECT bad"):
+                writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+            elif request.startswith(b"CONNECT"):
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-behind\r\n")
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await writer.drain()
+            await reader.read()
+
+        server, direct = await world.serve(own), await world.web(b"direct")
+        url = f"http://us%40er:s3cret@127.0.0.1:{server.port}"
+        upstream = Upstream(url, url, ("b.test",))
+        world.allow("a.test", "a.test:22", "bad.test:22", "b.test")
+        world.hosts |= {"a.test": [], "bad.test": [], "b.test": []}  # this host need not know the name
+        world.route("b.test:80", direct)
+        await world.start(upstream=upstream)
+        client = await world.client()
+        await client.say(GET)
+        assert await client.answer() == (200, b"ok")
+        client = await world.client()
+        assert await client.tunnel("a.test:22") == 200
+        assert await client.reader.readline() == b"SSH-2.0-behind\r\n"
+        client = await world.client()
+        await client.say(GET.replace(b"a.test", b"b.test"))
+        assert await client.answer() == (200, b"direct")
+        answer = await (await world.client()).ask(b"CONNECT bad.test:22 HTTP/1.1\r\n\r\n".replace(b"1.1", b"1.0"))
+        assert status(answer) == 502
+        assert b"s3cret" not in answer
+        password = b"Proxy-Authorization: Basic dXNAZXI6czNjcmV0\r\n"
+        assert seen[0].startswith(b"GET http://a.test/x?y HTTP/1.1\r\nHost: a.test\r\n")
+        assert seen[1].startswith(b"CONNECT a.test:22 HTTP/1.1\r\nHost: a.test:22\r\n")
+        assert all(password in each for each in seen)
+        assert direct.seen
+        assert password not in direct.seen[0]
+        world.hosts["a.test"] = ["10.0.0.1"]
+        assert await (await world.client()).tunnel("a.test:22") == 403, "where it is known, it may not lead inside"
+
+    play(world, work)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"HTTP/1.1 999 X\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,
+        b"HTTP/1.1 102 Wait\r\n\r\n" * 20,
+    ],
+)  # fmt: skip
+def test_a_hostile_server_ends_its_own_exchange_only(world: World, answer: bytes) -> None:
+    async def work(world: World) -> None:
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await one_request(reader)
+            writer.write(answer)
+            await writer.drain()
+
+        world.allow("a.test")
+        world.route("a.test:80", await world.serve(handler))
+        await world.start()
+        assert status(await (await world.client()).ask(GET)) == 502
+        assert world.state is not None
+        assert world.state.ledger.rows["a.test", 80].refused == 0
+
+    play(world, work)
+
+
+def test_answers_of_every_length_and_a_connection_that_was_closed(world: World) -> None:
+    answers = {
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end": (200, b"until the end"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x\r\nc\r\n0\r\nT: u\r\n\r\n": (200, b"abc"),
+        b"HTTP/1.1 204 No Content\r\n\r\n": (204, b""),
+        b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n": (304, b""),
+    }
+
+    async def work(world: World) -> None:
+        waiting = list(answers)
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await one_request(reader)
+            writer.write(waiting.pop(0))
+
+        world.allow("a.test")
+        server = await world.serve(handler)
+        world.route("a.test:80", server)
+        await world.start()
+        client = await world.client()
+        for expected in answers.values():
+            await client.say(GET)
+            assert await client.answer() == expected
+        assert server.connections == len(answers)
+
+    play(world, work)
+
+
+def test_a_client_that_waits_for_100_continue(world: World) -> None:
+    async def work(world: World) -> None:
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert await reader.readexactly(4) == b"body"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        world.allow("a.test")
+        world.route("a.test:80", await world.serve(handler))
+        await world.start()
+        client = await world.client()
+        await client.say(BODY + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.say(b"body")
+        assert await client.answer() == (200, b"")
+
+    play(world, work)
+
+
+def test_no_more_connections_begin_in_a_second_than_the_rate_says(world: World) -> None:
+    async def work(world: World) -> None:
+        world.allow("a.test", limits=Limits(rate=50))
+        made = await world.start()
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        await asyncio.gather(*(made._wait(50) for _ in range(60)))
+        assert loop.time() - begin >= (60 - 50) / 50 - 0.05
+
+    play(world, work)
