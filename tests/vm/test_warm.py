@@ -149,7 +149,7 @@ def test_killed_and_interrupted_while_the_template_is_made(fresh: Sandboxes) -> 
     wait_for("nothing left", lambda: not processes_of(fresh.state), 10)
     fresh.ok("drop", "--force", "vm-1")
     with fresh.started("run", "--", "true") as child:
-        wait_for("a template in the making", lambda: list(building.glob(f".build-{child.pid}/memory")))
+        wait_for("a template in the making", lambda: list(building.glob(f".build-{child.pid}-*/memory")))
         child.send_signal(signal.SIGINT)
         assert fresh.finish(child).code == 130
     assert templates(fresh) == []

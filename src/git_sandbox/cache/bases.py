@@ -7,9 +7,7 @@ removed at any time. Left-overs and bases of repositories that are gone are remo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext, paths
+from git_sandbox import jsontext, paths
+from git_sandbox.cache import entries
+from git_sandbox.cache.entries import Entries
 
 SCHEMA = 5
-UNLOCKED = 60.0  # seconds; a directory without a lock that is older has nobody
 _INFO = "base.json"
 
 
@@ -64,7 +63,7 @@ class Base:
     def size(self) -> int:
         """Bytes on disk."""
         with contextlib.suppress(OSError):
-            return sum(each.stat().st_blocks * 512 for each in self.root.iterdir())
+            return entries.size(self.root)
         return 0
 
 
@@ -88,58 +87,37 @@ def every() -> list[Base]:
     return [base for each in sorted(root.iterdir()) for base in _of(each)] if root.is_dir() else []
 
 
+def _entries(directory: Path) -> Entries:
+    return Entries(directory, _INFO)
+
+
 def _of(directory: Path) -> list[Base]:
-    """A directory only has a name without a dot once everything in it is complete."""
-    if not directory.is_dir():
-        return []
-    return [Base(each) for each in sorted(directory.iterdir()) if not each.name.startswith(".")]
+    return [Base(each) for each in _entries(directory).every()]
 
 
 @contextlib.contextmanager
 def building(repository: str) -> Iterator[Path]:
-    """A private directory to build in, on the cache's file system. Others may build at the same time."""
-    root = paths.private_directory(bases_root() / repository)
-    place = root / f".build-{os.getpid()}-{time.time_ns()}"
-    place.mkdir(mode=0o700)
-    with files.opened(place / ".lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+    """A private directory to build in. Others may build at the same time."""
+    with _entries(bases_root() / repository).building() as place:
+        yield place
 
 
 def publish(place: Path, info: BaseInfo, limit: int) -> Base:
     """Make what was built in `place` the newest base of its key, then keep to `limit` bytes (least used goes first)."""
-    final = place.parent / f"{info.key}-{time.time_ns():020}"
-    staged = place / "ready"
-    staged.mkdir(mode=0o700)
-    files.write(staged / _INFO, msgspec.json.encode(info))
-    for name in ("image.ext4", "known"):
-        (place / name).rename(staged / name)
-        _sync(staged / name)
-    _sync(staged)
-    staged.rename(final)
+    base = Base(
+        _entries(place.parent).publish(place, f"{info.key}-{time.time_ns():020}", lambda: msgspec.json.encode(info))
+    )
     for other in _of(place.parent):
-        if other.root.name.startswith(f"{info.key}-") and other.root.name < final.name:
+        if other.root.name.startswith(f"{info.key}-") and other.root.name < base.root.name:
             remove(other)
     tidy(limit)
-    return Base(final)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return base
 
 
 def tidy(limit: int) -> None:
     """Remove what dead builds left, bases whose worktree is gone, and the least used ones beyond `limit` bytes."""
-    for place in bases_root().glob("*/.*"):
-        if not _in_use(place):
-            shutil.rmtree(place, ignore_errors=True)
+    for directory in bases_root().glob("*"):
+        _entries(directory).sweep()
     total = 0
     for base in sorted(every(), key=lambda each: each.used, reverse=True):
         total += base.size
@@ -158,26 +136,9 @@ def _needed(base: Base) -> bool:
         return False
 
 
-def _in_use(place: Path) -> bool:
-    """Is somebody building there? The lock comes an instant after the directory."""
-    with contextlib.suppress(OSError):
-        with contextlib.suppress(FileNotFoundError), (place / ".lock").open("r") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-        return place.stat().st_mtime > time.time() - UNLOCKED
-    return False
-
-
 def remove(base: Base) -> bool:
     """Machines that run from it keep their link. False where nothing can be removed."""
-    hidden = base.root.parent / f".gone-{time.time_ns()}"
-    with contextlib.suppress(OSError):  # somebody else removed it
-        base.root.rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
-    return not base.root.exists()
+    return _entries(base.root.parent).remove(base.root)
 
 
 def prune() -> int:

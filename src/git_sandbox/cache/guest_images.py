@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext, locks, paths
+from git_sandbox import files, jsontext, paths
+from git_sandbox.cache import entries
+from git_sandbox.cache.entries import Entries
 from git_sandbox.errors import ImageError, StateError
 
+_INFO = "image.json"
 BUILT_WITHIN = 2 * 3600.0  # seconds in which another build ends
 
 
@@ -49,7 +48,7 @@ class Image:
     def info(self) -> ImageInfo:
         """Raises ImageError where it is damaged."""
         try:
-            return jsontext.load(self.root / "image.json", ImageInfo, files.WRITTEN)
+            return jsontext.load(self.root / _INFO, ImageInfo, files.WRITTEN)
         except (OSError, ValueError) as error:
             hint = "`sandbox image build --force` builds it again"
             raise ImageError(f"cannot read {self.root / 'image.json'}", cause=files.why(error), hint=hint) from error
@@ -57,75 +56,53 @@ class Image:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(each.stat().st_blocks * 512 for each in self.root.iterdir())
+        return entries.size(self.root)
 
 
 def images_root() -> Path:
     return paths.cache_root() / "images"
 
 
+def _entries() -> Entries:
+    return Entries(images_root(), _INFO)
+
+
 def find(key: str) -> Image | None:
-    """The image with that key; a directory only has its final name once everything in it is complete."""
+    """The image with that key."""
     root = images_root() / key
-    return Image(root) if (root / "image.json").exists() else None
+    return Image(root) if (root / _INFO).exists() else None
 
 
 def every() -> list[Image]:
-    root = images_root()
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    return [Image(each) for each in found if not each.name.startswith(".") and (each / "image.json").exists()]
+    return [Image(each) for each in _entries().every() if (each / _INFO).exists()]
 
 
 @contextlib.contextmanager
 def use(image: Image) -> Iterator[None]:
-    """Keep `image` from being removed: a shared lock for as long as a machine runs from it."""
-    with (image.root / "image.json").open("rb") as handle:
-        locks.awaited(handle, within=locks.BRIEFLY, what="removes this image", shared=True)
+    """Keep `image` from being removed: for as long as a machine runs from it."""
+    with _entries().used(image.root, "removes this image"):
         yield
 
 
 @contextlib.contextmanager
 def building() -> Iterator[Path]:
-    """An exclusive place to build in, on the cache's file system. Left-overs of dead builds are removed first.
-
-    One build at a time per user: a second one waits, then finds the image made by the first.
-    """
-    root = paths.private_directory(images_root())
-    with files.opened(root / ".lock", "w") as handle:
-        locks.awaited(handle, within=BUILT_WITHIN, what="builds an image")
-        for stale in root.glob(".build-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        place = root / f".build-{os.getpid()}"
-        place.mkdir(mode=0o700)
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+    """A private place to build in, for one build per user: a second one waits, then finds the first one's image."""
+    own = _entries()
+    with own.turn(within=BUILT_WITHIN, what="builds an image"), own.building() as place:
+        yield place
 
 
 def publish(place: Path, info: ImageInfo) -> Image:
-    """Make what was built in `place` the image `info.key`, durable before visible: all or nothing."""
-    files.write(place / "image.json", msgspec.json.encode(info))
-    for each in (*place.iterdir(), place):
-        handle = os.open(each, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-    final = images_root() / info.key
-    if final.exists():
-        final.rename(images_root() / f".build-old-{time.time_ns()}")  # removed by the next `building`
-    place.rename(final)
-    return Image(final)
+    """Make what was built in `place` the image `info.key`; machines that run from an older one keep its files."""
+    return Image(_entries().publish(place, info.key, lambda: msgspec.json.encode(info)))
 
 
 def remove(image: Image) -> None:
     """Raises StateError while a machine runs from it."""
-    with (image.root / "image.json").open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateError(
-                f"image {image.root.name} is in use",
-                hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
-            ) from None
-        (image.root / "image.json").unlink()
-        shutil.rmtree(image.root)
+    try:
+        _entries().remove_unused(image.root)
+    except BlockingIOError:
+        raise StateError(
+            f"image {image.root.name} is in use",
+            hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
+        ) from None

@@ -7,10 +7,8 @@ disk, and what a power failure leaves is not believed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +16,15 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext, locks, paths
+from git_sandbox import files, jsontext, paths
+from git_sandbox.cache import entries
+from git_sandbox.cache.entries import Entries
 from git_sandbox.errors import SandboxError
 
 KEPT = 4  # templates, the most recently used
 KEPT_BYTES = 4 << 30  # of all together
 READ = 8 << 20  # bytes; files up to this size are compared by what is in them
-BLOCK = 512  # bytes; what st_blocks counts
+_INFO = "template.json"
 NOT_AGAIN_WITHIN = 600.0  # seconds after a failure
 
 
@@ -60,7 +60,7 @@ class Template:
 
     @property
     def description(self) -> Path:
-        return self.root / "template.json"
+        return self.root / _INFO
 
     @property
     def info(self) -> TemplateInfo:
@@ -70,7 +70,7 @@ class Template:
     @property
     def size(self) -> int:
         """Bytes on disk; the memory is sparse."""
-        return sum(each.stat().st_blocks * BLOCK for each in self.root.iterdir())
+        return entries.size(self.root)
 
     def sound(self) -> bool:
         """Whether it is what was published, on this boot of the host."""
@@ -90,9 +90,12 @@ def host_boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def _entries() -> Entries:
+    return Entries(root(), _INFO)
+
+
 def every() -> list[Template]:
-    found = root().iterdir() if root().is_dir() else []
-    return [Template(each) for each in sorted(found) if not each.name.startswith(".") and each.is_dir()]
+    return [Template(each) for each in _entries().every()]
 
 
 @contextlib.contextmanager
@@ -101,11 +104,10 @@ def used(key: str) -> Iterator[Template | None]:
     found = Template(root() / key)
     with contextlib.ExitStack() as stack:
         try:
-            handle = stack.enter_context(found.description.open("rb"))
+            stack.enter_context(_entries().used(found.root, "removes this template"))
         except OSError:
             yield None
             return
-        locks.awaited(handle, within=locks.BRIEFLY, what="removes this template", shared=True)
         if not found.sound():
             yield None
             return
@@ -116,42 +118,28 @@ def used(key: str) -> Iterator[Template | None]:
 
 @contextlib.contextmanager
 def building() -> Iterator[Path | None]:
-    """A place to build in, for one process at a time; None when another one builds. What died in here goes first."""
-    here = paths.private_directory(root())
-    with files.opened(here / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """A private place to build in, for one process at a time; None when another one builds."""
+    own = _entries()
+    with own.turn(within=0.0, what="") as ours:
+        if not ours:
             yield None
             return
-        _sweep(here)
-        place = here / f".build-{os.getpid()}"
-        place.mkdir(mode=0o700)
-        try:
+        with own.building() as place:
             yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _sweep(here: Path) -> None:
-    """Remove what dead builds left: as large as a machine's memory. Only for who holds the lock."""
-    for stale in here.glob(".build-*"):
-        shutil.rmtree(stale, ignore_errors=True)
 
 
 def publish(place: Path, key: str, image: str, shape: str) -> None:
     """Make what was built in `place` the template `key`, and let old ones go."""
-    info = TemplateInfo(key, image, host_boot(), shape, _files(place), _digests(place))
-    files.write(place / "template.json", msgspec.json.encode(info))
-    final = root() / key
-    if final.exists():
-        discard(Template(final))
-    place.rename(final)
-    _evict(final)
+
+    def described() -> bytes:
+        return msgspec.json.encode(TemplateInfo(key, image, host_boot(), shape, _files(place), _digests(place)))
+
+    discard(Template(root() / key))
+    _evict(_entries().publish(place, key, described, durable=False))
 
 
 def _files(place: Path) -> dict[str, tuple[int, int]]:
-    seen = {each.name: each.stat() for each in place.iterdir() if each.name != "template.json"}
+    seen = {each.name: each.stat() for each in place.iterdir() if each.name != _INFO}
     return {name: (found.st_size, found.st_mtime_ns) for name, found in seen.items()}
 
 
@@ -180,22 +168,14 @@ def remove(template: Template) -> bool:
     they are only unlinked.
     """
     try:
-        with template.description.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            discard(template)
+        return _entries().remove_unused(template.root)
     except BlockingIOError:
         return False
-    except OSError:  # half removed already
-        discard(template)
-    return not template.root.exists()
 
 
 def discard(template: Template) -> None:
     """Remove it even if a machine is being started from it: that start fails and a cold one follows."""
-    gone = root() / f".build-old-{time.time_ns()}"
-    with contextlib.suppress(OSError):
-        template.root.rename(gone)  # never seen in part
-        shutil.rmtree(gone, ignore_errors=True)
+    _entries().remove(template.root)
 
 
 def prune() -> int:
