@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,9 +60,13 @@ def test_yes_and_no(tmp_path: Path) -> None:
 def test_the_question_is_shown_again_after_a_stop(tmp_path: Path) -> None:
     with asked(CONFIRM, tmp_path) as term:
         term.expect("Merge? [y/N]: ")
-        time.sleep(0.5)  # a signal between prompt and read would be noticed after the answer only
-        os.kill(term.child.pid, signal.SIGSTOP)
-        os.kill(term.child.pid, signal.SIGCONT)
-        term.expect("Merge? [y/N]: ")
+        for _ in range(60):  # a signal between prompt and read is noticed after the answer only
+            os.kill(term.child.pid, signal.SIGSTOP)
+            os.kill(term.child.pid, signal.SIGCONT)
+            with contextlib.suppress(AssertionError):
+                term.expect("Merge? [y/N]: ", 1)
+                break
+        else:
+            pytest.fail(term.shown())
         term.type("n\n")
         term.expect("chosen: no")

@@ -453,11 +453,17 @@ def test_two_drops_at_the_same_time(repo: GitRepo, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(store, "LOOKING", 30.0)
         other = threading.Thread(target=second)
         other.start()
-        time.sleep(0.3)
+        while _opened(entry.directory.lock) < 2 and other.is_alive():
+            time.sleep(0.02)
         trashed.put(Box(made.repo, entry.id, entry.directory), entry.record, note.DROPPED)
     other.join()
     assert "was dropped by another process" in str(found[0])
     assert trashed.restore(made.repo, "vm-1").state is State.STOPPED
+
+
+def _opened(file: Path) -> int:
+    """How many descriptors of this process are of `file`."""
+    return sum(os.path.realpath(fd) == os.fspath(file) for fd in Path("/proc/self/fd").iterdir())
 
 
 def test_who_expires_waits_for_nobody(repo: GitRepo) -> None:

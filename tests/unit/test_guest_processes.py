@@ -27,6 +27,12 @@ def forked(script):
 
 def names(found):
     return sorted(each.name for each in found)
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, processes.of_user()
+        time.sleep(0.02)
 """
 
 
@@ -50,8 +56,11 @@ daemon = begin("trap 'echo saved >daemon; exit' TERM; echo up; while :; do sleep
 stubborn = begin("trap '' TERM HUP INT; echo up; while :; do sleep 0.05; done")
 held = begin("trap '' TERM; echo up; kill -STOP $$; while :; do sleep 0.05; done", start_new_session=True)
 processes.ask()
-left = processes.wait(3)
-assert {stubborn.pid, held.pid} == {each.pid for each in left if each.name == "bash"}, left
+deadline = time.monotonic() + 60
+shells = lambda left: {process.pid for process in left if process.name == "bash"}
+while (left := processes.wait(0.5)) and shells(left) != {stubborn.pid, held.pid} and time.monotonic() < deadline:
+    pass
+assert shells(left) == {stubborn.pid, held.pid}, left
 assert not processes.kill()
 assert (stubborn.wait(), held.wait(), saving.wait(), stopped.wait(), daemon.wait()) == (-9, -9, 0, 0, 0)
 print(*sorted(os.listdir()))
@@ -63,9 +72,8 @@ def test_what_process_1_has_begun_is_not_the_users(tmp_path: Path) -> None:
     script = """
 ours = forked("echo up; bash -c 'while :; do sleep 600; done'; :")
 theirs = begin("echo up; bash -c 'while :; do sleep 600; done'; :")
-time.sleep(0.3)
+until(lambda: names(processes.of_user()) == ["bash", "bash", "sleep"])
 assert {theirs.pid} == {each.pid for each in processes.of_user() if each.parent == 1}
-assert names(processes.of_user()) == ["bash", "bash", "sleep"]
 processes.end(0)
 assert processes.of_user() == []
 assert ours.poll() is None
@@ -81,8 +89,7 @@ inner = "setsid -w bash -c 'echo up; sleep 600; :' & sleep 600 & wait"
 server = subprocess.Popen(["./sshd-session", "-c", inner], stdout=subprocess.PIPE)
 FORKED.add(server.pid)
 assert server.stdout.readline() == b"up\\n"
-time.sleep(0.3)
-assert names(processes.of_user()) == ["bash", "sleep"]
+until(lambda: names(processes.of_user()) == ["bash", "sleep"])
 assert not processes.kill()
 assert (server.poll(), processes.of_user()) == (None, [])
 """
@@ -124,7 +131,7 @@ import shutil
 name = {os.fsencode(name)!r}
 shutil.copy(shutil.which("sleep"), name)
 child = subprocess.Popen([b"./" + name, "600"])
-time.sleep(0.2)
+until(lambda: [process.state for process in processes.of_user()] == ["S"])
 (found,) = processes.of_user()
 assert (found.pid, found.parent, found.state) == (child.pid, 1, "S"), found
 """
