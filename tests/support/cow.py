@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from git_sandbox.workspace.builder import WORTH_BYTES
@@ -17,24 +20,40 @@ PAST = WORTH_BYTES + (2 << 20)  # bytes of a file that only the history has: tha
 TELLING = {"base.ext4": "qcow2", "lower.ext4": "overlay"}
 
 
-def enlarge(boxes: Sandboxes, cache: Path) -> Sandboxes:
-    """`boxes` with a repository that is worth a base, and with its own `cache`, in which the real images are."""
+def own_cache(boxes: Sandboxes, cache: Path) -> Sandboxes:
+    """`boxes` with its own `cache`, in which the real images are."""
     own, real = cache / "git-sandbox", Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox"
-    for each in (*(real / "images").glob("[!.]*"), *real.glob("*.json")):
-        target = own / each.relative_to(real)
+    for image in (*(real / "images").glob("[!.]*"), *real.glob("*.json")):
+        target = own / image.relative_to(real)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target.symlink_to(each)
+        target.symlink_to(image)
     boxes.env["SANDBOX_WARM"] = "no"  # a template would be made in that cache
     boxes.env["XDG_CACHE_HOME"] = str(cache)
+    return boxes
+
+
+@contextlib.contextmanager
+def enlarged(boxes: Sandboxes) -> Iterator[Sandboxes]:
+    """`boxes` with a repository that is worth a base; none of it stays in the cache."""
     boxes.repo.commit("large", {"large": os.urandom(PAST)})
     boxes.repo.git("rm", "-q", "large")
     boxes.repo.commit("many", {f"many/{number % 20}/{number}": f"{number}\n" for number in range(FILES)})
     time.sleep(SETTLED / 1e9 + 0.1)  # the base of a younger checkout is made once more by the next spawn
-    return boxes
+    try:
+        yield boxes
+    finally:
+        for directory in base_directories(boxes):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def base_directories(boxes: Sandboxes) -> list[Path]:
+    """Where the bases of this test's repositories are: they share the cache, and with it templates, with all others."""
+    names = (state.name for state in boxes.state.glob("git-sandbox/*"))
+    return [Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox" / "bases" / name for name in names]
 
 
 def bases(boxes: Sandboxes) -> list[Path]:
-    return list(Path(boxes.env["XDG_CACHE_HOME"]).glob("git-sandbox/bases/*/*/image.ext4"))
+    return [image for directory in base_directories(boxes) for image in directory.glob("*/image.ext4")]
 
 
 def edit(repo: GitRepo) -> None:

@@ -184,6 +184,7 @@ def sandboxes(repo: GitRepo, state: Path, cache: Path) -> Iterator[Sandboxes]:
     runtime = Path(tempfile.mkdtemp(prefix="sb-", dir="/tmp"))
     env = dict(os.environ) | {
         "XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(runtime), "XDG_CACHE_HOME": str(cache),
+        "SANDBOX_MEMORY": "512M",  # one kind of machine for all: they share its template
     }  # fmt: skip
     made = Sandboxes(repo, state, runtime, env)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import backends
+from support.cow import enlarged
 from support.gitrepo import GitRepo
 from support.vm import SANDBOX, Sandboxes, keep_artifacts, real_cache, sandboxes
 
@@ -93,3 +94,10 @@ def boxes(
         finally:
             if request.node.stash.get(REPORTS, False):
                 keep_artifacts(made, target)
+
+
+@pytest.fixture
+def large(boxes: Sandboxes) -> Iterator[Sandboxes]:
+    """The same with a repository that is worth a base."""
+    with enlarged(boxes) as made:
+        yield made

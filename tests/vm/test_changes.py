@@ -79,7 +79,7 @@ def kill(boxes: Sandboxes) -> None:
 def test_each_change_is_counted_where_it_is_and_never_forgotten(boxes: Sandboxes) -> None:
     """Live, after a crash, after one more session, and in a copy of the disk."""
     prepare(boxes.repo)
-    boxes.ok("spawn", "-d", "--memory", "512M")
+    boxes.ok("spawn", "-d")
     boxes.ok("exec", "vm-1", "--", "sh", "-c", f"cd /workspace; {LOOK}")
     before = boxes.ok("sync", "--json", "vm-1").envelope["data"]["changes"]
     assert before["state"] == "unchanged", before
@@ -107,13 +107,13 @@ def test_each_change_is_counted_where_it_is_and_never_forgotten(boxes: Sandboxes
 def test_what_only_looked_around_is_not_kept(boxes: Sandboxes) -> None:
     """After a clean end and after a crash; but not where the clock was set meanwhile."""
     prepare(boxes.repo)
-    boxes.sh(f"{LOOK}", "--memory", "512M")
+    boxes.sh(f"{LOOK}")
     assert boxes.listed() == {}
-    boxes.ok("spawn", "-d", "--memory", "512M", "--name", "look")
+    boxes.ok("spawn", "-d", "--name", "look")
     boxes.ok("exec", "look", "--", "sh", "-c", f"cd /workspace; {LOOK}\nsync")
     kill(boxes)
     assert boxes.listed() == {}
     clock = "at=$(date +%s); sudo date -s @$((at - 7200)); echo x >out; rm out; sudo date -s @$((at + 1))"
-    done = boxes.sh(clock, "--memory", "512M", "--name", "clock")
+    done = boxes.sh(clock, "--name", "clock")
     assert "not known (the clock was set)" in done.said
     assert "unknown" in boxes.ok("ls").text

@@ -16,7 +16,7 @@ sync; sudo poweroff -f; sleep 60
 
 
 def test_three_tries_one_of_which_breaks_down(boxes: Sandboxes) -> None:
-    done = boxes.run("run", "--count", "3", "--name", "try", "--memory", "512M", "--", "sh", "-ec", TASK)
+    done = boxes.run("run", "--count", "3", "--name", "try", "--", "sh", "-ec", TASK)
     assert sorted(done.text.splitlines()) == [f"try-{n} | try {n} of 3" for n in (1, 2, 3)]
     assert sorted(line for line in done.said.splitlines() if line.endswith("| loud")) == [
         f"try-{n} | loud" for n in (1, 2, 3)
@@ -43,9 +43,9 @@ LOOK = 'cat /usr/local/tool; hostname; git log --format=%s; git fsck --no-dangli
 
 
 def test_forks_of_a_running_and_of_a_stopped_sandbox(boxes: Sandboxes) -> None:
-    boxes.ok("spawn", "-d", "--name", "origin", "--memory", "512M")
+    boxes.ok("spawn", "-d", "--name", "origin")
     boxes.ok("exec", "origin", "--", "sh", "-ec", f"{PREPARE}; {BUSY}")
-    done = boxes.run("run", "--from", "origin", "--count", "2", "--memory", "512M", "--json", "--", "sh", "-ec", LOOK)
+    done = boxes.run("run", "--from", "origin", "--count", "2", "--json", "--", "sh", "-ec", LOOK)
     tries = done.envelope["data"]
     assert [each["exit_code"] for each in tries] == [0, 0], done.said
     for each in tries:
@@ -88,7 +88,7 @@ def test_a_sandbox_whose_supervisor_was_killed_is_taken_over(boxes: Sandboxes) -
 def test_the_starter_of_tries_is_told_to_end(boxes: Sandboxes) -> None:
     """SIGTERM and SIGKILL alike: every one brings its work home."""
     script = "git commit -qm inside --allow-empty; echo up; sleep 600"
-    with boxes.started("run", "--count", "2", "--memory", "512M", "--", "sh", "-ec", script) as child:
+    with boxes.started("run", "--count", "2", "--", "sh", "-ec", script) as child:
         assert child.stdout is not None
         assert sorted(child.stdout.readline() for _ in range(2)) == [b"vm-1 | up\n", b"vm-2 | up\n"]
         child.kill()

@@ -25,7 +25,7 @@ def test_content_branches_and_a_merge_in_progress_come_home(boxes: Sandboxes) ->
     repo.git("lfs", "install", "--local")
     repo.git("lfs", "track", "*.bin")
     repo.commit("track", {".gitattributes": repo.read(".gitattributes")})
-    done = boxes.run("run", "--name", "x", "--memory", "512M", "--dirty", "commit", "--", "sh", "-c", INSIDE)
+    done = boxes.run("run", "--name", "x", "--dirty", "commit", "--", "sh", "-c", INSIDE)
     assert done.code == 0, done.said
     digest = done.text.split()[0]
     assert "a merge is in progress" in done.said

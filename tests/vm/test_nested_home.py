@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from support.cow import bases, enlarge
+from support.cow import bases, enlarged
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes
 
@@ -21,17 +21,17 @@ def with_a_submodule(repo: GitRepo, place: Path) -> GitRepo:
 def test_commits_inside_come_home_from_a_base(boxes: Sandboxes, tmp_path: Path) -> None:
     """The submodule comes as a difference, too: what the base has, and what was edited and committed since."""
     module = with_a_submodule(boxes.repo, tmp_path)
-    large = enlarge(boxes, tmp_path / "cache")
-    large.sh("true")
-    assert len(bases(large)) == 1
-    assert large.directories() == []
-    module.commit("since the base", {"lib.c": "2\n"})
-    module.write("dirty.c", "dirty\n")
-    assert "No difference" in large.ok("doctor", "--verify").text
-    done = large.sh("cd lib; cat lib.c dirty.c; git commit -q --allow-empty -m inside; git rev-parse HEAD~1 HEAD")
-    assert done.text.splitlines()[:3] == ["2", "dirty", module.git("rev-parse", "HEAD")]
-    assert module.git("rev-parse", "refs/sandbox/vm-3") == done.text.split()[-1]  # two are in the trash
-    assert len(bases(large)) == 1, "one that holds what is gone is replaced (docs/adr/0113), none is kept beside it"
+    with enlarged(boxes) as large:
+        large.sh("true")
+        assert len(bases(large)) == 1
+        assert large.directories() == []
+        module.commit("since the base", {"lib.c": "2\n"})
+        module.write("dirty.c", "dirty\n")
+        assert "No difference" in large.ok("doctor", "--verify").text
+        done = large.sh("cd lib; cat lib.c dirty.c; git commit -q --allow-empty -m inside; git rev-parse HEAD~1 HEAD")
+        assert done.text.splitlines()[:3] == ["2", "dirty", module.git("rev-parse", "HEAD")]
+        assert module.git("rev-parse", "refs/sandbox/vm-3") == done.text.split()[-1]  # two are in the trash
+        assert len(bases(large)) == 1, "one that holds what is gone is replaced (docs/adr/0113), none is kept beside it"
 
 
 def test_commits_inside_come_home(boxes: Sandboxes, tmp_path: Path) -> None:

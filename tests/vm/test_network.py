@@ -70,7 +70,7 @@ echo up; sleep 600
 
 def test_nat_reaches_out_but_not_back_into_the_host_or_a_neighbour(boxes: Sandboxes) -> None:
     """The neighbour has the same network, and answers at port 8123 and to broadcasts."""
-    small = ("--net", "nat", "--memory", "512M")
+    small = ("--net", "nat")
     with listener("127.0.0.1") as (port, seen), boxes.started("run", *small, "--", "sh", "-c", NEIGHBOUR) as neighbour:
         assert neighbour.stdout is not None
         assert neighbour.stdout.readline() == b"up\n"

@@ -113,7 +113,7 @@ def test_nothing_is_lost(boxes: Sandboxes, seed: int) -> None:
     boxes.repo.commit("ignore", {".gitignore": "out/\n"})
     with small_disk(boxes.state, wanted=scenario.around == "host's disk full"):
         size = "128M" if scenario.around == "guest's disk full" else "1G"
-        boxes.ok("spawn", "--detach", "--name", "x", "--memory", "512M", "--disk", size)
+        boxes.ok("spawn", "--detach", "--name", "x", "--disk", size)
         boxes.ok("exec", "x", "--", "sh", "-c", scenario.script)
         if scenario.around == "refs pruned":
             boxes.ok("sync", "x")

@@ -9,7 +9,7 @@ from support.vm import Sandboxes
 
 @pytest.mark.smoke
 def test_unchanged_dropped_pruned_by_git_and_restored(boxes: Sandboxes) -> None:
-    done = boxes.ok("run", "--memory", "512M", "--", "true")
+    done = boxes.ok("run", "--", "true")
     assert "No changes in sandbox vm-1. It is in the trash until " in done.said
     assert (boxes.refs(), boxes.directories(), boxes.trash()) == ({}, [], ["vm-1"])
     assert "`sandbox restore vm-1`" in boxes.run("shell", "--detach", "vm-1").said

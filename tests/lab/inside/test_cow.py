@@ -15,7 +15,7 @@ from git_sandbox import paths
 from git_sandbox.disk import lvm_thin
 from git_sandbox.errors import HostResourceError
 from support.backends import NAMES, absent, process
-from support.cow import bases, enlarge, exercise, kind
+from support.cow import bases, enlarged, exercise, kind, own_cache
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, real_cache, sandboxes, wait_for
 
@@ -72,7 +72,8 @@ def boxes_of(name: str, repo: GitRepo, place: Path) -> Iterator[Sandboxes]:
     with sandboxes(repo, place / "state", CACHE) as made:
         made.env["SANDBOX_BACKEND"] = name
         made.machine = process(name)
-        yield enlarge(made, place / "cache")
+        with enlarged(own_cache(made, place / "cache")) as boxes:
+            yield boxes
 
 
 def volumes(pool: str) -> list[str]:
