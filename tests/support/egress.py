@@ -110,20 +110,20 @@ class World:
 
     async def web(self, answer: bytes = b"", *, tls: bool = False) -> Server:
         """A server that reads requests by Content-Length or chunks and answers each with what it saw, or `answer`."""
-        server = Server(0)
+        seen: list[bytes] = []
 
         async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
                 request = await one_request(reader)
                 if not request:
                     return
-                server.seen.append(request)
+                seen.append(request)
                 body = answer or request
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Server: yes\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
 
-        made = await self.serve(handler, tls=tls)
-        server.port = made.port
+        server = await self.serve(handler, tls=tls)
+        server.seen = seen
         return server
 
     async def client(self) -> Client:

@@ -55,6 +55,9 @@ class Flow:
         self.wrote, self.read = wrote, read
         self.buffer = bytearray()
         self.via: SplitResult | None = None
+        self.below: Flow | None = None  # a writer that is forgotten closes its connection
+        self.covered = False  # by TLS, which ends it
+        writer.transport.set_write_buffer_limits(1, 0)  # what is written has gone when `write` returns
 
     async def more(self) -> bool:
         """Wait for something, False at the end."""
@@ -104,17 +107,22 @@ class Flow:
                 self.writer.close()
 
     async def close(self) -> None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError, ssl.SSLError):
-            self.writer.close()
-            async with asyncio.timeout(2):
-                await self.writer.wait_closed()
-        self.writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError):
+                self.writer.close()
+                if self.covered:
+                    return
+                async with asyncio.timeout(2):
+                    await self.writer.wait_closed()
+        finally:
+            self.writer.transport.abort()
 
     async def secure(self, context: ssl.SSLContext, name: str | None, seconds: float, *, server: bool = False) -> Flow:
         """The same connection under TLS. Raises OSError (ssl.SSLError), TimeoutError."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        self.covered = True
         transport = await loop.start_tls(
             self.writer.transport, protocol, context, server_side=server, server_hostname=name,
             ssl_handshake_timeout=seconds, ssl_shutdown_timeout=2,
@@ -123,7 +131,9 @@ class Flow:
             raise ConnectionResetError
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Flow(reader, writer, self.wrote, self.read)
+        flow = Flow(reader, writer, self.wrote, self.read)
+        flow.below = self
+        return flow
 
 
 async def body(flow: Flow, kind: Body) -> AsyncGenerator[bytes, None]:

@@ -80,7 +80,8 @@ class Proxy:
             self.open -= 1
             if task is not None:
                 self.state.live.pop(task, None)
-            await client.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await client.close()
 
     async def _admitted(self, client: Flow) -> None:
         limits = self.state.egress().policy.limits
