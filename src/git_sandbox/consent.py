@@ -24,7 +24,8 @@ SCHEMA = 1
 FILE, TREE = "file", "tree"
 # What a setting names: one file, or a directory with all below it. A new setting that names something gets a row here;
 # then its content is agreed to, and a merge that touches it is asked about.
-NAMES = {"image": FILE, "env_file": FILE, "setup": FILE, "mount": TREE}
+NAMES = {"image": FILE, "env_file": FILE, "setup": FILE, "mount": TREE, "ca": FILE}
+WORDS = {"ca": ("none", "host")}  # values that name nothing
 MOST_FILE = 8 << 20  # bytes
 MOST_TREE = 64 << 20  # bytes of all files below a directory
 MOST_ENTRIES = 20_000  # below a directory

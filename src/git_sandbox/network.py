@@ -11,6 +11,9 @@ from dataclasses import dataclass
 # passt answers DNS at this address and asks the host's first resolver, also one that listens on loopback only
 # (systemd-resolved). From the documentation prefix of RFC 5737, so it is nobody's real address.
 DNS_ADDRESS = "198.51.100.53"
+# Where programs in the guest find the egress proxy, on its loopback: squid's, so that nothing else is expected there.
+PROXY_PORT = 3128
+_DIRECT = "localhost,127.0.0.1,::1,.localhost"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class GuestNetwork:
     device: bool = False
     nameserver: str = ""
     note: str = ""
+    proxy: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,23 @@ class Network:
 
     @property
     def guest(self) -> GuestNetwork:
-        return GuestNetwork(self.name, self.device, self.nameserver, self.note)
+        return GuestNetwork(self.name, self.device, self.nameserver, self.note, PROXY_PORT if self.egress else 0)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Of every session: where programs find the proxy, in both spellings."""
+        if not self.egress:
+            return {}
+        url = f"http://127.0.0.1:{PROXY_PORT}"
+        found = {"http_proxy": url, "https_proxy": url, "all_proxy": url, "no_proxy": _DIRECT}
+        return found | {name.upper(): value for name, value in found.items()}
 
 
-NONE = Network("none", note="no network: start the sandbox with `--net nat`")
-ALLOW = Network("allow", note="names are resolved on the host", egress=True)
+NONE = Network("none", note="no network: start the sandbox with `--net allow` or `--net nat`")
+# The guest's own relay answers there (`guest/egress.py`): names are resolved on the host, if they are allowed.
+ALLOW = Network("allow", nameserver=DNS_ADDRESS, egress=True)
 NAT = Network("nat", device=True, nameserver=DNS_ADDRESS, programs=(Program("passt", "passt"),))
 
 MODES = (NONE, ALLOW, NAT)
-OFFERED = tuple(mode.name for mode in MODES if mode is not ALLOW)  # which nothing serves yet
+OFFERED = tuple(mode.name for mode in MODES)
 BY_NAME = {mode.name: mode for mode in MODES}

@@ -232,6 +232,26 @@ class SandboxDir:
         return self.root / "pushes.json"
 
     @property
+    def egress(self) -> Path:
+        """What a guest with the network `allow` may reach (`egress.policyfile`); the proxy reads it when it changes."""
+        return self.root / "egress.json"
+
+    @property
+    def ledger(self) -> Path:
+        """What it asked for, and what it got (`egress.ledger`)."""
+        return self.root / "ledger.json"
+
+    @property
+    def egress_log(self) -> Path:
+        """What the proxy had to say."""
+        return self.root / "egress.log"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate (PEM) that stands for servers whose connections the proxy inspects, of the last run."""
+        return self.root / "authority.pem"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 
@@ -277,10 +297,16 @@ class SandboxDir:
         """
         return runtime() / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
 
+    @property
+    def egress_socket(self) -> Path:
+        """The proxy's. Beside `sockets`, which a VMM can see into."""
+        return self.sockets.with_name(f"{self.sockets.name}.net")
+
     def forget_sockets(self) -> None:
         """Remove what a supervisor that was killed left. Where another user has the place, nothing there is ours."""
         with contextlib.suppress(HostResourceError):
             shutil.rmtree(self.sockets, ignore_errors=True)
+            self.egress_socket.unlink(missing_ok=True)
         self.ssh_include.unlink(missing_ok=True)
 
 

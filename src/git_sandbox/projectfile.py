@@ -55,7 +55,7 @@ class ProjectFile:
         return tuple(
             consent.look(setting, text, self.place(setting, text))
             for setting in sorted(consent.NAMES.keys() & self.values.keys())
-            for text in texts(self.values[setting])
+            for text in names_in(setting, self.values[setting])
         )
 
     def place(self, setting: str, text: str) -> Path:
@@ -121,6 +121,11 @@ def texts(value: object) -> list[str]:
     return [each for item in (value if isinstance(value, list) else [value]) for each in str(item).split("\n") if each]
 
 
+def names_in(setting: str, value: object) -> list[str]:
+    """The same without the words that name nothing."""
+    return [text for text in texts(value) if text.strip() not in consent.WORDS.get(setting, ())]
+
+
 def bare(setting: str, text: str) -> str:
     """The path alone: `mount` says how as well."""
     text = text.strip()
@@ -139,7 +144,7 @@ def below(root: Path, values: Mapping[str, object]) -> dict[str, str]:
     """What `values` name below `root`, relative to it, by setting. Lexical."""
     found = {}
     for setting in consent.NAMES.keys() & values.keys():
-        for text in texts(values[setting]):
+        for text in names_in(setting, values[setting]):
             path = os.path.relpath(os.path.normpath(root / bare(setting, text)), root)
             if path != ".." and not path.startswith("../"):
                 found[path] = setting

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_sandbox import arguments, bounded_log, files, process, signals, terminal
+from git_sandbox import arguments, bounded_log, files, network, process, signals, terminal
 from git_sandbox.background import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.guest import protocol
@@ -277,6 +277,16 @@ def offer(include: Path, text: str) -> None:
         file.write(text)
 
 
+def master(name: str, config: Path, proxy: Path | None) -> list[str]:
+    """What opens the connection that others share. It stands in the directory of `proxy`, whose path may have anything
+    in it that ssh would split. What is forwarded is asked for ahead of every session.
+    """
+    argv = ["ssh", "-F", str(config), "-M", "-N", "-o", "PermitLocalCommand=yes"]
+    argv += ["-o", f"LocalCommand=echo {READY.decode()}"]
+    argv += ["-R", f"127.0.0.1:{network.PROXY_PORT}:./{proxy.name}"] if proxy else []
+    return [*argv, f"sandbox-{name}"]
+
+
 @contextlib.contextmanager
 def connect(
     name: str,
@@ -289,30 +299,30 @@ def connect(
     timeout: float,
     agent: str = "",
     include: Path | None = None,
+    proxy: Path | None = None,
 ) -> Iterator[Session]:
     """An open session. The guest may still be booting: ssh waits in the channel until sshd answers.
 
     `timeout`: seconds until sshd must have answered. `include`: a file that the user's own ssh can read meanwhile.
+    `proxy`: the egress proxy's socket, to which a port of the guest's loopback leads meanwhile.
     Raises SessionError when it did not, or the machine died.
     """
     path, control = runtime / "ssh_config", runtime / "master"
     written = partial(config, name, user, keys, channel, control, agent=agent)
     files.write(path, written().encode("utf-8", "surrogateescape"))
-    argv = [
-        "ssh", "-F", str(path), "-M", "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}",
-        f"sandbox-{name}",
-    ]  # fmt: skip
+    argv = master(name, path, proxy)
     log = runtime / "ssh.log"
     with contextlib.ExitStack() as stack:
         stack.callback(control.unlink, missing_ok=True)
         complaints = stack.enter_context(bounded_log.log(log, LOG_LIMIT))
         env = process.environment({"SHELL": "/bin/sh", **_sent()})
-        master = stack.enter_context(process.spawn(argv, env=env, stdout=process.PIPE, stderr=complaints))
-        _wait_ready(master, alive, timeout, log)
+        where = proxy.parent if proxy else None
+        first = stack.enter_context(process.spawn(argv, cwd=where, env=env, stdout=process.PIPE, stderr=complaints))
+        _wait_ready(first, alive, timeout, log)
         if include is not None:
             stack.callback(include.unlink, missing_ok=True)
             offer(include, written(lasting=True))
-        yield Session(name, path, lambda: master.wait(1.0) is not None)
+        yield Session(name, path, lambda: first.wait(1.0) is not None)
 
 
 def _wait_ready(master: process.Child, alive: Callable[[], bool], timeout: float, log: Path) -> None:

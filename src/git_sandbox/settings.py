@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ ANY, VALUES, INSIDE = "any", "values", "inside"
 
 @dataclass(frozen=True)
 class Row:
-    """`free`: what a project file may say without the user's consent: some of the choices, or `ANY` text, or `VALUES`
+    """`kind`: rules are words, and those of every source count together.
+
+    `free`: what a project file may say without the user's consent: some of the choices, or `ANY` text, or `VALUES`
     (variables with a value, none by name only), or a file `INSIDE` the repository. Nothing, unless said otherwise.
     """
 
@@ -44,7 +46,7 @@ class Row:
     default: str
     help: str
     choices: tuple[str, ...] = ()
-    kind: str = "text"  # text | path | network | count | mebibytes | room | seconds | duration | list | lines
+    kind: str = "text"  # text | path | network | count | mebibytes | room | seconds | duration | list | rules | lines
     free: tuple[str, ...] = ()
     least: int = 128  # MiB of a size; no guest boots with less
     most: int = 100_000  # of a count or of seconds; beyond any machine or patience
@@ -76,6 +78,27 @@ ROWS = (
     Row("memory", "2G", "memory of the machine", kind="mebibytes", free=(ANY,)),
     Row("disk", "16G", "room for new files on the workspace disk (sparse)", kind="mebibytes"),
     Row("net", "none", "network of the guest", network.OFFERED, kind="network", free=("none",)),
+    Row(
+        "allow",
+        "",
+        "what the guest may reach with the network allow: NAME, NAME:PORT, *.example.org, @pip, get:NAME, deny:NAME",
+        kind="rules",
+    ),
+    Row(
+        "git_credentials",
+        "none",
+        "what git in the guest may do at the repository's remotes with this host's credentials (network allow)",
+        ("none", "fetch", "push"),
+    ),
+    Row(
+        "egress_limit", "", "limits of that network: connections=N, rate=N (new ones a second), sent=SIZE", kind="list"
+    ),
+    Row(
+        "ca",
+        "host",
+        "certificate authorities a guest with a network trusts besides: those added to this host, none, or a FILE",
+        kind="path",
+    ),
     Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep"), free=("ask", "keep")),
@@ -163,6 +186,10 @@ class Settings:
     memory: int  # MiB
     disk: int  # MiB
     net: Network
+    allow: tuple[str, ...]
+    git_credentials: str  # none | fetch | push
+    egress_limit: tuple[str, ...]
+    ca: str  # host | none | a path
     image: str
     packages: tuple[str, ...]
     on_exit: str
@@ -251,16 +278,29 @@ def named_below(worktree: Path) -> dict[str, str]:
 def _find(
     row: Row, given: Mapping[str, object], configured: Mapping[str, object], project: ProjectFile | None
 ) -> Value:
+    found = list(_given(row, given, configured, project))
+    if row.kind == "rules" and len(found) > 1:
+        withheld = next((each.withheld for each in found if each.withheld), "")
+        said = [each for each in found if each.text]
+        return Value(
+            row.name, " ".join(each.text for each in said), " and ".join(each.source for each in said), withheld
+        )
+    return found[0] if found else Value(row.name, row.default, "default")
+
+
+def _given(
+    row: Row, given: Mapping[str, object], configured: Mapping[str, object], project: ProjectFile | None
+) -> Iterator[Value]:
+    """The strongest first."""
     if given.get(row.name) not in (None, ()):
-        return Value(row.name, _text(row, given[row.name]), "command line")
+        yield Value(row.name, _text(row, given[row.name]), "command line")
     variable = f"SANDBOX_{row.name.upper()}"
     if os.environ.get(variable):
-        return Value(row.name, os.environ[variable], f"environment ({variable})")
+        yield Value(row.name, os.environ[variable], f"environment ({variable})")
     if row.name in configured:
-        return Value(row.name, _text(row, configured[row.name]), str(paths.config_file()))
+        yield Value(row.name, _text(row, configured[row.name]), str(paths.config_file()))
     if project is not None and row.name in project.values:
-        return _of_project(row, project)
-    return Value(row.name, row.default, "default")
+        yield _of_project(row, project)
 
 
 def _of_project(row: Row, project: ProjectFile) -> Value:
@@ -380,7 +420,7 @@ def _number(row: Row, value: Value) -> int | None:
 def _words(row: Row, value: Value) -> str | tuple[str, ...]:
     text = value.text.strip()
     match row.kind:
-        case "list":
+        case "list" | "rules":
             return tuple(text.replace(",", " ").split())
         case "lines":
             return tuple(filter(None, text.split("\n")))

@@ -56,7 +56,8 @@ HELD = [
     'accelerator = "kvm"', 'setup = "/etc/passwd"', 'setup = "../outside"', 'setup = "~/.profile"',
     'setup = ".git/config"', 'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"',
     'setup = "missing"', 'setup = "tool"',
-    'setup = ".GIT/config"', 'disk = "1000G"',
+    'setup = ".GIT/config"', 'disk = "1000G"', 'net = "allow"', 'allow = ["a.example"]', 'ca = "ca.pem"', 'ca = "none"',
+    'git_credentials = "fetch"', 'egress_limit = ["rate=5"]',
 ]  # fmt: skip
 
 

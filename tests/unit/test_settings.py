@@ -41,7 +41,7 @@ def test_command_line_beats_environment_beats_file_beats_default(monkeypatch: py
     [
         ({"memory": "lots"}, "512M"),
         ({"memory": "64M"}, "128M"), ({"memory": "-1G"}, "512M"), ({"cpus": "0"}, "whole"),
-        ({"cpus": "1.5"}, "whole"), ({"cpus": "\N{SUPERSCRIPT TWO}"}, "whole"), ({"net": "wifi"}, "none, nat"),
+        ({"cpus": "1.5"}, "whole"), ({"cpus": "\N{SUPERSCRIPT TWO}"}, "whole"), ({"net": "wifi"}, "none, allow, nat"),
         ({"boot_timeout": "100001"}, "whole"), ({"on_exit": "yes"}, "merge"),
     ],
 )  # fmt: skip

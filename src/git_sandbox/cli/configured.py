@@ -74,7 +74,7 @@ def setting_options(*names: str) -> Callable[[F], F]:
             row = settings.BY_NAME[name]
             kind: dict[str, Any] = {"type": click.Choice(row.choices)} if row.choices else {"metavar": name.upper()}
             kind["cls"] = click.Option if name in COMMON else RareOption
-            if row.kind in ("list", "lines"):
+            if row.kind in ("list", "rules", "lines"):
                 kind["multiple"] = True
             if row.choices == ("no", "yes"):
                 kind |= {"is_flag": False, "flag_value": "yes"}  # `--auto-push` alone means yes

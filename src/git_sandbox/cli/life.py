@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from git_sandbox import settings, signals, store
+from git_sandbox import network, settings, signals, store
 from git_sandbox.background import Beside
 from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
@@ -23,9 +23,10 @@ from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
-    "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "image",
-    "packages", "ignored", "exclude", "git_extra", "on_exit", "dirty", "auto_push", "env", "env_file", "setup", "mount",
-    "publish", "ssh_agent", "cow", "workdir", "stop_timeout", "boot_timeout",
+    "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "allow",
+    "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
+    "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "workdir",
+    "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
 
@@ -62,6 +63,8 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
     name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
     origin, tty = given.pop("origin"), given.pop("tty", None)
+    if given["allow"] and not given["net"]:
+        given["net"] = network.ALLOW.name
     repo = common.repository()
     wanted, values = configured.resolved(repo, given)
     if origin is not None:
@@ -130,7 +133,7 @@ def _import_the_rest(_name: str) -> None:
 
 
 def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
-    from git_sandbox.cli import ask, words
+    from git_sandbox.cli import ask, net, words
     from git_sandbox.sandbox import settle
     from git_sandbox.sandbox.settle import Questions
 
@@ -147,7 +150,7 @@ def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) 
         door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         settled = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = words.story(repo, finished, settled, told=asker.told)
+    notes = (*words.story(repo, finished, settled, told=asker.told), *net.refusals(finished.refused))
     return Result(verb, words.data(finished, settled), notes=notes, exit_code=code)
 
 

@@ -37,6 +37,7 @@ VERBS = {
     "fork": "Create a sandbox from a copy of another one's disk.",
     "cp": "Copy files into a running sandbox, or out of it.",
     "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
+    "net": "Show what a sandbox asked its network for, and let it reach more.",
     "sync": "Bring home now what a running sandbox has.",
     "stop": "Stop running sandboxes; their work comes home first.",
     "image": "Build, list and remove guest images.",

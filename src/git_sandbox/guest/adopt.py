@@ -81,6 +81,9 @@ def warm_up() -> None:
         each.read_bytes()
     for argv in USED_SOON:
         run_quietly(argv)
+    from git_sandbox.guest import egress  # late: only a template's machine needs it here
+
+    egress.warm_up()
 
 
 class Rehearsal:

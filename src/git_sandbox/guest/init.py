@@ -61,7 +61,9 @@ def main() -> None:
 def booted(config: Config) -> Loop:
     """All that a machine needs before it may answer, one after the other."""
     boot = begin(config)
-    prepare_rest(config, prepare_user(config))
+    home = prepare_user(config)
+    offer_way_out(config)
+    prepare_rest(config, home)
     loop = Loop.on_every_channel(config)
     mend(boot, config)
     offer_stamps(config)
@@ -69,6 +71,16 @@ def booted(config: Config) -> Loop:
     believe_stamps(config)
     watch_commits(config)
     return loop
+
+
+def offer_way_out(config: Config) -> None:
+    """Here, where what is begun counts as ours and not as the user's."""
+    network = config["network"]
+    assert isinstance(network, dict)  # noqa: S101 - written by our own host side
+    if network["proxy"]:
+        from git_sandbox.guest import egress  # late: other machines do without
+
+        egress.begin(config)
 
 
 def begin(config: Config) -> start.Boot:
@@ -148,6 +160,7 @@ def adopted(template: Config) -> Loop:
     config = configuration()
     boot = begin(config)
     home = prepare_user(config)
+    offer_way_out(config)
     loop = Loop.on_every_channel(config, but={protocol.CONTROL})
 
     def rest() -> None:

@@ -14,7 +14,7 @@ import struct
 import time
 from pathlib import Path
 
-from git_sandbox.guest import tail
+from git_sandbox.guest import authorities, tail
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
 from git_sandbox.guest.protocol import CANNOT_USE
 
@@ -29,6 +29,11 @@ LIMITS = (
     ("kernel/pid_max", "4194304"), ("vm/max_map_count", "1048576"),
 )  # fmt: skip
 TERMINALS = "terminfo"  # below HERE: descriptions that a session brings along (see sshd_config)
+# Variables that root's programs need as well: for the terminal, and to find the way out.
+KEPT = (
+    "TERMINFO_DIRS http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY"
+    " SSL_CERT_FILE REQUESTS_CA_BUNDLE PIP_CERT NODE_EXTRA_CA_CERTS"
+)
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -168,9 +173,10 @@ def add_user(user: dict[str, object]) -> Path:
         replace_line(Path("/etc/passwd"), name, f"{name}:x:{uid}:{gid}:{user['full_name']}:{home}:/bin/bash", uid)
         replace_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:", gid)
         replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
-        sudoers = Path("/etc/sudoers.d/sandbox")
-        sudoers.write_text(f'#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\nDefaults env_keep += "TERMINFO_DIRS"\n')
-        sudoers.chmod(0o440)
+    sudoers = Path("/etc/sudoers.d/sandbox")
+    rule = f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n" if uid != 0 else ""
+    sudoers.write_text(f'{rule}Defaults env_keep += "{KEPT}"\n')
+    sudoers.chmod(0o440)
     if not home.exists():
         home.mkdir(mode=0o755, parents=True)
         for each in Path("/etc/skel").iterdir():
@@ -293,6 +299,7 @@ def prepare_user(config: Config) -> Path:
     (HERE / TERMINALS).mkdir(mode=0o755, exist_ok=True)
     os.chown(HERE / TERMINALS, int(str(user["uid"])), int(str(user["gid"])))
     write_etc(config)
+    authorities.trust(config)
     return home
 
 

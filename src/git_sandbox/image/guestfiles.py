@@ -17,6 +17,7 @@ from git_sandbox.guest import protocol
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.network import GuestNetwork
 
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # all that a guest trusts
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _NOT_IMPORTED = (*_PROGRAMS, "__init__.py")
 
@@ -66,6 +67,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     timezone: str  # its name, if it has one
     etc: dict[str, bytes]  # absolute path -> content
     network: GuestNetwork = GuestNetwork()
+    authorities: dict[str, bytes] = {}  # certificates that its programs trust besides the image's, by `HASH.N`
     env: dict[str, str] = {}  # for every session of the user
     zone: bytes = b""  # content of the time zone's file; empty: UTC
     stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs

@@ -28,7 +28,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
-from git_sandbox.sandbox import images, nested, retrieve
+from git_sandbox.sandbox import egress_proxy, images, nested, retrieve
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts, told
 from git_sandbox.sandbox.retrieve import Home
@@ -212,6 +212,8 @@ def _configure_alike(box: Box, source: Entry) -> None:
         box.directory.mounts.mkdir(mode=0o700)
         for each in source.directory.mounts.iterdir():
             (box.directory.mounts / each.name).hardlink_to(each)
+    with contextlib.suppress(FileNotFoundError):  # of one whose network needs none
+        egress_proxy.copy(source.directory, box.directory, box.id)
     config = told(source.directory)
     files.write(box.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 

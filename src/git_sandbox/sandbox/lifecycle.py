@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from git_sandbox import files, signals, store
+from git_sandbox import files, network, signals, store
 from git_sandbox.cache import bases
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
@@ -19,7 +20,18 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import HOST, SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Notice, Progress
-from git_sandbox.sandbox import fork, guest_requests, images, live, machines, provision, retrieve, session_options
+from git_sandbox.sandbox import (
+    egress_proxy,
+    fork,
+    guest_requests,
+    images,
+    live,
+    machines,
+    provision,
+    retrieve,
+    session_options,
+)
+from git_sandbox.sandbox.egress_proxy import Proxy, Refused
 from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
@@ -48,6 +60,7 @@ class Finished:
     kept: bool
     warnings: tuple[str, ...]
     interrupted: int = 0  # number of the signal that ended the session
+    refused: tuple[Refused, ...] = ()  # by its network
 
 
 PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
@@ -71,6 +84,8 @@ def spawn(
     """
     settings = options.settings
     more = session_options.gather(settings, environment())
+    more = dataclasses.replace(more, credentials=options.credentials)
+    egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
     origin, on_share = options.origin, share_dir.wanted(settings.transport)
     image = fork.image(repo, origin, settings.transport) if origin else provision.image(settings, progress)
@@ -146,6 +161,7 @@ class _Life:
     interrupted: int = 0
     ended: bool = False  # what ran in the machine
     problem: SandboxError | None = None
+    refused: tuple[Refused, ...] = ()
 
     def live(self) -> Home:
         """Session, then home. A kernel that dies before a session was open is booted once more."""
@@ -160,12 +176,12 @@ class _Life:
         brought, reason = None, ""
         for each in (self.box.directory.stop_timeout, self.box.directory.recovering):
             each.unlink(missing_ok=True)  # of a supervisor that was killed
-        with machines.begun(
+        with self._way_out() as proxy, machines.begun(
             self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
             like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
         ) as (running, adoption):  # fmt: skip
             try:
-                self._session(running, adoption)
+                self._session(running, adoption, proxy)
             except Interrupted as caught:  # while the session was being closed
                 self._first(caught)
             except UnfoundedError:
@@ -221,14 +237,25 @@ class _Life:
             adoption.blame(cause)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
 
-    def _session(self, running: Running, adoption: Adoption | None) -> None:
+    @contextlib.contextmanager
+    def _way_out(self) -> Iterator[Proxy | None]:
+        """The proxy of a sandbox whose network needs one, and afterwards what it refused."""
+        if not network.BY_NAME[self.record.net].egress:
+            yield None
+            return
+        began = time.time()
+        with egress_proxy.served(self.box.directory, environment()) as proxy:
+            yield proxy
+        self.refused = egress_proxy.refused(self.box.directory, began)
+
+    def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
         self.progress("Waiting for the shell")
         directory = self.box.directory
         with connect(
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
-            agent=self.extras.agent, include=directory.ssh_include,
+            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.socket if proxy else None,
         ) as opened:  # fmt: skip
             if adoption is not None:
                 adoption.done()
@@ -301,7 +328,9 @@ class _Life:
 
     def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
         told = (*warnings, *brought.warnings)
-        return Finished(self.box.repo, self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted)
+        return Finished(
+            self.box.repo, self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted, self.refused
+        )
 
 
 def _reason(error: SandboxError | OSError, running: Running) -> str:

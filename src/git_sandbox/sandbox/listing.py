@@ -43,6 +43,7 @@ class Row:
     changes: Changes | None = None
     partly: tuple[str, ...] = ()
     why: str | None = None  # of one in the trash: unchanged, or dropped
+    net: str | None = None  # its network
     expires: float | None = None  # seconds since 1970; of one in the trash, None when it stays
 
 
@@ -106,6 +107,7 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         overlap,
         changes=record.changes if record else None,
         partly=partly,
+        net=record.net if record else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from git_sandbox.egress.credentials import Credential
 from git_sandbox.settings import Settings
 
 
@@ -21,4 +22,5 @@ class Options:
     stderr: int = 2
     tty: bool = False  # the command gets a terminal
     origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
+    credentials: tuple[Credential, ...] = ()  # that its network puts in on the way, each with its placeholder
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped

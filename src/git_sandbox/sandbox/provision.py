@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from git_sandbox import consent, files, idspace, jsontext, network, process, ses
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
+from git_sandbox.egress import policyfile
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
@@ -30,6 +31,7 @@ from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.network import Network
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
+from git_sandbox.sandbox import egress_proxy
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings, environment
@@ -187,6 +189,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         timezone=zone.name,
         zone=zone.content,
         etc=guest_gitconfig.effective(box.repo, environment()).files() | terminfo.files(environment()),
+        authorities=dict(extras.authorities),
         env=dict(extras.env),
         stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
@@ -195,6 +198,9 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         worktrees=went_in.worktrees,
     )
     files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
+    if settings.net.egress:
+        made = egress_proxy.policy(box.repo, settings, box.id)
+        policyfile.save(box.directory.egress, replace(made, credentials=extras.credentials))
 
 
 def told(directory: SandboxDir) -> GuestConfig:
@@ -209,13 +215,15 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
     directory = box.directory
     config = told(directory)
-    run = mode == protocol.RUN
+    run, way = mode == protocol.RUN, _network(record, mode)
+    trusted = config.authorities | (egress_proxy.inspected(directory) if way.egress else {})
     config = msgspec.structs.replace(
         config,
         mode=mode,
-        env=config.env if run else {},
+        env=way.variables | _trusting(trusted) | config.env if run else {},
+        authorities=trusted if run else {},
         mounts=config.mounts if run else (),  # a rescue machine has none of these disks
-        network=_network(record, mode).guest,
+        network=way.guest,
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
@@ -230,6 +238,12 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         host_key=keys.host.read_bytes() if run else b"",
         authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
     )
+
+
+def _trusting(authorities: Mapping[str, bytes]) -> dict[str, str]:
+    """For programs that bring authorities of their own along and would not know of these."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+    return dict.fromkeys(names, guestfiles.BUNDLE) if authorities else {}
 
 
 def _network(record: Record, mode: str) -> Network:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from git_sandbox import files, paths, process
+from git_sandbox import files, network, paths, process
+from git_sandbox.egress.credentials import Credential
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.guest import protocol
+from git_sandbox.image import authorities
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable
@@ -54,6 +56,8 @@ class Extras:
     agent: str = ""
     setup: bytes | None = None
     mounts: tuple[Mount, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+    authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
 
 
 def _read(name: str, most: int) -> bytes:
@@ -65,7 +69,10 @@ def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
     env = environment(settings.env, settings.env_file, host, settings.read)
-    return Extras(env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount, settings.trees))
+    trusted = authorities.wanted(settings.ca, settings.read) if settings.net is not network.NONE else {}
+    return Extras(
+        env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount, settings.trees), (), trusted
+    )
 
 
 def environment(

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from git_sandbox import store
+from git_sandbox.cli import columns, common, door
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import Interrupted, StateError, UsageError
+from git_sandbox.sandbox import egress_proxy
+from git_sandbox.store import State
+from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from git_sandbox.egress.ledger import Row
+    from git_sandbox.git.repo import Repository
+    from git_sandbox.sandbox.egress_proxy import Refused
+
+EVERY = 0.5  # seconds between two looks of --follow
+MOST = 10  # refusals that are named
+SHOWN = 300  # characters of a rule or a reason
+
+
+@click.command("net")
+@common.id_argument
+@click.option("--allow", multiple=True, metavar="RULE", help="Let it reach one more name: as --allow of `spawn`.")
+@click.option("-f", "--follow", is_flag=True, help="Print what it asks for, until Ctrl-C or its end.")
+@common.json_option
+def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> Result:
+    """Show what a sandbox asked its network for, and let it reach more.
+
+    For sandboxes with `--net allow`: what names were asked for, how often they were allowed and refused, how many
+    bytes went out and came in, and when that was last. What was refused is listed with the rule that allows it.
+
+    --allow adds a rule: at once in a sandbox that runs, else from its next start on. One that was stopped and had no
+    network gets this one.
+
+    \b
+    Examples:
+      sandbox net vm-1
+      sandbox net vm-1 --allow pypi.org --allow files.pythonhosted.org
+      sandbox net vm-1 --follow
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    repo, name = common.sandbox(name)
+    entry = store.find(repo, name)
+    if allow:
+        if entry.state is State.STOPPED:
+            egress_proxy.switch_on(repo, name)
+        egress_proxy.allow(repo, entry.directory, allow)
+    if not entry.directory.egress.exists():
+        raise StateError(
+            f"sandbox `{name}` was not started with `--net allow`",
+            hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
+        )
+    if follow:
+        if as_json:
+            raise UsageError("--follow cannot be used with --json")
+        return _followed(repo, name)
+    egress, rows = egress_proxy.look(entry.directory)
+    rules = [{"rule": str(each), "origin": each.origin} for each in egress.policy.rules]
+    data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
+    return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]))
+
+
+def _allowed(rules: list[dict[str, str]]) -> str:
+    shown = ", ".join(one_line(each["rule"], limit=SHOWN) for each in rules)
+    return f"Allowed: {shown or 'nothing'}"
+
+
+def _table(rows: list[Row]) -> list[str]:
+    if not rows:
+        return ["It has asked for nothing yet."]
+    cells = [
+        (
+            _place(row), str(row.allowed), str(row.refused), columns.size(row.sent), columns.size(row.received),
+            columns.age(row.last),
+        )
+        for row in rows
+    ]  # fmt: skip
+    head = ("NAME", "ALLOWED", "REFUSED", "SENT", "RECEIVED", "LAST")
+    return ["", columns.table(head, cells), *_reasons(rows)]
+
+
+def _reasons(rows: list[Row]) -> list[str]:
+    lines = [
+        one_line(row.message + (f": `{row.hint}`" if row.hint else ""), limit=SHOWN) for row in rows if row.message
+    ]
+    return ["", *lines] if lines else []
+
+
+def _place(row: Row) -> str:
+    return one_line(f"{row.host}:{row.port}" if row.port else row.host, limit=SHOWN)
+
+
+def _followed(repo: Repository, name: str) -> Result:
+    """One line for each name when something new is known of it."""
+    directory = store.find(repo, name).directory
+    seen: dict[tuple[str, int], tuple[int, int]] = {}
+    try:
+        while True:
+            over = store.find(repo, name).state is not State.RUNNING
+            for row in reversed(egress_proxy.look(directory)[1]):
+                before, now = seen.get((row.host, row.port), (0, 0)), (row.allowed, row.refused)
+                if before != now:
+                    door.line(_line(row, refused=row.refused > before[1]), err=False)
+                    seen[row.host, row.port] = now
+            if over:
+                break
+            time.sleep(EVERY)
+    except Interrupted:
+        pass
+    return Result("net", None)
+
+
+def _line(row: Row, *, refused: bool) -> str:
+    when = time.strftime("%H:%M:%S", time.localtime(row.last))
+    if refused:
+        return one_line(f"{when} refused {_place(row)} ({row.refused}): {row.hint or row.message}", limit=SHOWN)
+    size = f"{columns.size(row.sent)} sent, {columns.size(row.received)} received"
+    return f"{when} allowed {_place(row)} ({row.allowed}): {size}"
+
+
+def refusals(refused: Sequence[Refused]) -> list[str]:
+    """What to say at the end of a session whose network refused something."""
+    if not refused:
+        return []
+    shown = [one_line(f"{each.host}:{each.port} ({each.times})", limit=SHOWN) for each in refused[:MOST]]
+    more = f" and {len(refused) - MOST} more" if len(refused) > MOST else ""
+    rules = list(dict.fromkeys(each.rule for each in refused[:MOST] if each.rule))
+    lines = [f"The network refused {', '.join(shown)}{more}."]
+    options = one_line(" ".join(f"--allow {rule}" for rule in rules), limit=SHOWN * 4)
+    return [*lines, f"To allow it next time: `{options}`"] if rules else lines

@@ -1,0 +1,240 @@
+"""The way out of a sandbox with the network `allow`: its policy, and the proxy that runs beside its supervisor.
+
+The policy is a file of the sandbox's, which `sandbox net` changes and the proxy reads again; the session's connection
+leads from the guest's loopback to the proxy's socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from git_sandbox import bounded_log, files, network, process, settings, store
+from git_sandbox.egress import groups, ledger, policyfile, rules, service
+from git_sandbox.egress.groups import Sources
+from git_sandbox.egress.ledger import Row
+from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.rules import Limits, Policy, Rule
+from git_sandbox.egress.service import Order, Upstream
+from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.image import authorities
+from git_sandbox.paths import SandboxDir
+from git_sandbox.settings import Settings
+from git_sandbox.text import one_line, printable
+
+READY_WITHIN = 60.0  # seconds until the proxy serves
+LOG_LIMIT = 64 << 10  # bytes of its complaints that are kept
+MOST_READY = 64 << 10  # bytes of what it says then
+MOST_REMOTES = 100
+_LIMIT = re.compile(r"(connections|rate|sent)=([0-9]{1,9}(?:[MG]i?B?)?)", re.IGNORECASE)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def policy(repo: Repository, wanted: Settings, name: str = "ID") -> Egress:
+    """What the settings allow. Raises UsageError for a rule or a limit that is none."""
+    found = Policy(name, parsed(repo, wanted.allow), limits(wanted.egress_limit))
+    if wanted.git_credentials == policyfile.GIT_NONE:
+        return Egress(found)
+    return Egress(found, git=wanted.git_credentials, git_remotes=groups.remotes_of(_remotes(repo)))
+
+
+def parsed(repo: Repository, texts: Iterable[str]) -> tuple[Rule, ...]:
+    """Groups stand for what this host and the repository are configured with. Raises UsageError."""
+    sources = Sources(Path.home(), settings.environment(), remotes=_remotes(repo))
+    return rules.parse_all(texts, groups.lookup(sources))
+
+
+def _remotes(repo: Repository) -> tuple[str, ...]:
+    """Where the repository's remotes are, as git says after `url.*.insteadOf`."""
+    lines = repo.git.try_run("remote", "-v").text.splitlines()
+    return tuple(dict.fromkeys(line.split("\t")[1].rsplit(" ", 1)[0] for line in lines if "\t" in line))[:MOST_REMOTES]
+
+
+def limits(texts: Iterable[str]) -> Limits:
+    """`connections=N`, `rate=N` (new ones a second), `sent=SIZE`. Raises UsageError."""
+    found: dict[str, int] = {}
+    for text in texts:
+        match = _LIMIT.fullmatch(text)
+        name = match[1].lower() if match else ""
+        if match is None or (name != "sent" and not match[2].isdecimal()):
+            hint = "use connections=50, rate=20 or sent=500M"
+            raise UsageError(f"`{one_line(text, limit=60)}` is no limit of the network", hint=hint)
+        found[name] = settings.size("egress-limit", match[2]) if name == "sent" else int(match[2])
+    return Limits(**found)
+
+
+def look(directory: SandboxDir) -> tuple[Egress, list[Row]]:
+    """The policy, and what was asked for, the last first. Raises StateError."""
+    try:
+        return policyfile.load(directory.egress), ledger.load(directory.ledger)
+    except (OSError, ValueError) as error:
+        raise StateError(f"cannot read {directory.ledger}", cause=files.why(error)) from error
+
+
+def switch_on(repo: Repository, name: str) -> None:
+    """Give a stopped sandbox this network, with no rules, unless it has it."""
+    with store.open_existing(repo, name) as (box, entry):
+        record = entry.record
+        if record is not None and record.net != network.ALLOW.name:
+            box.save(msgspec.structs.replace(record, net=network.ALLOW.name))
+            policyfile.save(box.directory.egress, Egress(Policy(box.id)))
+
+
+def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tuple[Rule, ...]:
+    """Add rules to a sandbox's policy, whether it runs or not; all that it has now. Raises UsageError, StateError."""
+    made = policyfile.with_rules(policyfile.load(directory.egress), parsed(repo, texts))
+    try:
+        policyfile.save(directory.egress, made)
+    except OSError as error:
+        raise HostResourceError(f"cannot write {directory.egress}", cause=files.why(error)) from error
+    return made.policy.rules
+
+
+def copy(source: SandboxDir, target: SandboxDir, name: str) -> None:
+    """The policy of one sandbox for another. Raises FileNotFoundError where there is none, StateError."""
+    source.egress.lstat()
+    found = policyfile.load(source.egress)
+    policyfile.save(target.egress, replace(found, policy=replace(found.policy, sandbox=name)))
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a guest asked for in vain. `rule`: what would allow it, empty where nothing does. Safe to print."""
+
+    host: str
+    port: int
+    times: int
+    message: str
+    rule: str
+
+
+def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
+    """What was refused in the session that began then (seconds since the epoch), the last first."""
+    try:
+        rows = ledger.load(directory.ledger)
+    except (OSError, ValueError):
+        return ()
+    return tuple(
+        Refused(row.host, row.port, row.refused, row.message, row.hint.partition(" --allow ")[2])
+        for row in rows
+        if row.refused and row.last_refused >= since
+    )
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running one. `socket`: where it listens."""
+
+    socket: Path
+    child: process.Child
+
+    def authority(self) -> str:
+        """The certificate (PEM) of what it inspects, empty for none. Raises SessionError when it does not serve."""
+        with contextlib.suppress(ValueError):
+            return service.ready(_line(self.child.stdout)).authority
+        raise SessionError("the egress proxy does not start", cause=f"exit status {self.child.poll()}")
+
+
+def _line(stream: IO[bytes]) -> bytes:
+    """The first one; what there is of it when no more comes in time."""
+    deadline = time.monotonic() + READY_WITHIN
+    received = b""
+    while not received.endswith(b"\n") and len(received) < MOST_READY and (left := deadline - time.monotonic()) > 0:
+        if select.select([stream], [], [], left)[0]:
+            chunk = os.read(stream.fileno(), 4096)
+            if not chunk:
+                break
+            received += chunk
+    return received
+
+
+@contextlib.contextmanager
+def served(directory: SandboxDir, host: Mapping[str, str]) -> Iterator[Proxy]:
+    """The proxy of a sandbox, which ends with the block, or with us. `host`: the user's environment.
+
+    It is not waited for. Raises HostResourceError where there can be no socket, StateError without a policy.
+    """
+    egress = policyfile.load(directory.egress)
+    place = directory.egress_socket
+    place.unlink(missing_ok=True)
+    try:
+        listening = service.listen(place)
+    except OSError as error:
+        raise HostResourceError(f"cannot listen at {place}", cause=files.why(error)) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(place.unlink, missing_ok=True)
+        complaints = stack.enter_context(bounded_log.log(directory.egress_log, LOG_LIMIT))
+        with listening:
+            descriptor = listening.fileno()
+            told = (os.fspath(directory.egress), os.fspath(directory.ledger), descriptor)
+            order = Order(*told, upstream(host), values(egress, host))
+            with _told(order.encode()) as given:
+                child = stack.enter_context(
+                    process.spawn(
+                        service.argv(), env=process.environment(process.asking()), stdin=given, stdout=process.PIPE,
+                        stderr=complaints, pass_fds=[descriptor],
+                    )
+                )  # fmt: skip
+        made = Proxy(place, child)
+        if inspects(egress):
+            files.write(directory.authority, made.authority().encode())
+        yield made
+
+
+def inspects(egress: Egress) -> bool:
+    """Whether the proxy may open TLS: then its certificate has to be known before the machine starts."""
+    return bool(
+        egress.credentials or egress.git_remotes or any(rule.action == rules.GET for rule in egress.policy.rules)
+    )
+
+
+@contextlib.contextmanager
+def _told(order: bytes) -> Iterator[int]:
+    """A descriptor to read it from: in memory, for there are secrets in it."""
+    given = os.memfd_create("order")
+    try:
+        while order:
+            order = order[os.write(given, order) :]
+        os.lseek(given, 0, os.SEEK_SET)
+        yield given
+    finally:
+        os.close(given)
+
+
+def values(egress: Egress, host: Mapping[str, str]) -> dict[str, str]:
+    """Of this host's environment, for the credentials that come from there."""
+    names = [each.source.words[0] for each in egress.credentials if each.source.kind == "env"]
+    return {name: host[name] for name in names if name in host}
+
+
+def upstream(host: Mapping[str, str]) -> Upstream:
+    """The host's own way out: the proxies that its programs use (curl(1): the lower case counts first)."""
+    found = {name: host.get(name) or host.get(name.upper()) or "" for name in _PROXIES}
+    http, https = (found[name] or found["all_proxy"] for name in ("http_proxy", "https_proxy"))
+    return Upstream(http, https, tuple(filter(None, found["no_proxy"].replace(",", " ").split())))
+
+
+def inspected(directory: SandboxDir) -> dict[str, bytes]:
+    """The certificate for what the proxy inspects, as a guest gets it; none where nothing is."""
+    try:
+        return authorities.named(authorities.certificates(files.read(directory.authority)))
+    except (OSError, ValueError):
+        return {}
+
+
+def complaint(directory: SandboxDir) -> str:
+    """The last words of the proxy; safe to print."""
+    try:
+        return printable(files.read(directory.egress_log, LOG_LIMIT * 2)[-1000:]).strip()
+    except (OSError, ValueError):
+        return ""

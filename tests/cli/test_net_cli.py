@@ -1,0 +1,70 @@
+"""`sandbox net`, without machines: what it shows of a policy and a ledger, and what it changes."""
+
+from __future__ import annotations
+
+from cli.conftest import Cli
+from git_sandbox import record, store
+from git_sandbox.cli import net
+from git_sandbox.egress import policyfile
+from git_sandbox.egress.ledger import Ledger
+from git_sandbox.git import repo as repository
+from git_sandbox.sandbox.egress_proxy import Refused
+from support import fabricated
+from support.gitrepo import GitRepo
+
+
+def made(repo: GitRepo) -> store.Entry:
+    fabricated.worked(repo, "vm-1", {"a": "1"})
+    return store.find(repository.discover(repo.path), "vm-1")
+
+
+def test_a_stopped_one_gets_the_network_with_its_first_rule(cli: Cli, repo: GitRepo) -> None:
+    entry = made(repo)
+    assert "not started with `--net allow`" in cli("net", "vm-1").err
+    said = cli("net", "vm-1", "--allow", "pypi.org", "--allow", "*.example.org", "--json").envelope
+    assert said["data"]["rules"] == [{"rule": "pypi.org", "origin": ""}, {"rule": "*.example.org", "origin": ""}]
+    seen = record.load(entry.directory)
+    assert seen is not None
+    assert seen.net == "allow"
+    assert policyfile.load(entry.directory.egress).policy.sandbox == "vm-1"
+    again = cli("net", "vm-1", "--allow", "pypi.org", "--allow", "b.example:22", "--json").envelope
+    assert [each["rule"] for each in again["data"]["rules"]] == ["pypi.org", "*.example.org", "b.example:22"]
+    assert "nothing yet" in cli("net", "vm-1").out
+
+
+def test_what_is_no_rule_changes_nothing(cli: Cli, repo: GitRepo) -> None:
+    entry = made(repo)
+    cli("net", "vm-1", "--allow", "pypi.org")
+    before = entry.directory.egress.read_bytes()
+    said = cli("net", "vm-1", "--allow", "a.example", "--allow", "*")
+    assert said.code == 2
+    assert "`--net nat`" in said.err
+    assert entry.directory.egress.read_bytes() == before
+
+
+def test_what_was_asked_for_is_shown_last_first_and_printable(cli: Cli, repo: GitRepo) -> None:
+    entry = made(repo)
+    cli("net", "vm-1", "--allow", "a.example")
+    book = Ledger(entry.directory.ledger)
+    row = book.allow("a.example", 443)
+    book.count(row, sent=2048, received=5 << 20)
+    book.refuse("b\x1b[31m.example", 443, "b\x1b[31m is not allowed", "sandbox net vm-1 --allow b.example")
+    book.save()
+    said = cli("net", "vm-1")
+    assert "\x1b[31m" not in said.out
+    assert ["a.example:443", "1", "0", "2", "KiB", "5.0", "MiB"] in [line.split()[:7] for line in said.out.splitlines()]
+    assert "`sandbox net vm-1 --allow b.example`" in said.out
+    assert [each["host"] for each in cli("net", "vm-1", "--json").envelope["data"]["asked"]][-1:] != []
+    followed = cli("net", "vm-1", "--follow")  # it does not run: said once
+    assert [line.split()[1] for line in followed.out.splitlines()] == ["allowed", "refused"]
+
+
+def test_refusals_end_in_one_line_that_allows_them() -> None:
+    assert net.refusals(()) == []
+    rows = [Refused("a.example", 443, 2, "", "a.example"), Refused("10.0.0.1", 22, 1, "", "")]
+    assert net.refusals(rows) == [
+        "The network refused a.example:443 (2), 10.0.0.1:22 (1).",
+        "To allow it next time: `--allow a.example`",
+    ]
+    many = [Refused(f"{n}.example", 443, 1, "", f"{n}.example") for n in range(50)]
+    assert "and 40 more" in net.refusals(many)[0]
