@@ -74,6 +74,26 @@ def test_the_value_goes_to_its_host_in_its_place_and_does_not_come_back(world: W
     play(world, work)
 
 
+def test_a_password_that_comes_back_in_base64_is_not_read(world: World) -> None:
+    async def work(world: World) -> None:
+        server = await world.web(tls=True)
+        mark = world.credential("key", hosts=["api.test"], basic="").placeholder
+        world.allow("api.test")
+        world.route("api.test:443", server)
+        await world.start(values=VALUES)
+        for user in ("u", "us", "use"):
+            client = await inside(world)
+            pair = base64.b64encode(f"{user}:{mark}".encode()).decode()
+            await client.say(get("/", f"Authorization: Basic {pair}\r\n"))
+            _, echo = await client.answer()
+            written = base64.b64encode(f"{user}:{REAL}".encode())
+            assert written in server.seen[-1]
+            assert b"*" * len(written) in echo
+        assert status(await (await inside(world)).ask(get().replace(b"GET", b"TRACE"))) == 403
+
+    play(world, work)
+
+
 def test_a_name_is_held_to_inside_of_tls_too(world: World) -> None:
     async def work(world: World) -> None:
         server = await world.web(tls=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
-import ssl
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -18,6 +17,7 @@ from git_sandbox.egress.head import Body
 from git_sandbox.egress.hello import NotReadable
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.errors import SandboxError
+from support.egress import client_hello
 from support.examples import examples
 
 PIECES = st.sampled_from([
@@ -97,7 +97,7 @@ class Nowhere:
     """A writer that takes everything."""
 
     class Transport:
-        def set_write_buffer_limits(self, _high: int) -> None:
+        def set_write_buffer_limits(self, _high: int, _low: int) -> None:
             pass
 
     transport = Transport()
@@ -149,16 +149,6 @@ def test_any_pieces_end_or_are_refused(pieces: list[bytes]) -> None:
     asyncio.run(work())
 
 
-def client_hello(name: str | None) -> bytes:
-    """What the standard library's TLS says first."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
-    return outgoing.read()
-
-
 def split(record: bytes, size: int) -> bytes:
     """The same handshake in smaller records."""
     content = record[5:]
@@ -168,7 +158,7 @@ def split(record: bytes, size: int) -> bytes:
 
 def read_name(data: bytes) -> str | None:
     found = hello.message(data)
-    return None if found is None else hello.server_name(found)
+    return None if found is None else hello.server_name(found[0])
 
 
 @pytest.mark.parametrize("name", ["a.test", "xn--bcher-kva.test", None])

@@ -7,11 +7,11 @@ import ssl
 
 import pytest
 
-from git_sandbox.egress import socks
+from git_sandbox.egress import hello, socks
 from git_sandbox.egress.flow import Times
 from git_sandbox.egress.rules import Limits
 from git_sandbox.egress.service import Upstream
-from support.egress import Client, World, one_request, play, status, until
+from support.egress import Client, World, client_hello, one_request, play, status, until
 
 GET = b"GET http://a.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
@@ -194,6 +194,39 @@ def test_tls_goes_to_the_name_that_was_asked_for(world: World) -> None:
         row = world.state.ledger.rows["a.test", 443]
         assert (row.allowed, row.refused, row.message) == (4, 3, "what goes to a.test:443 is not TLS")
         assert len(server.seen) == 1
+
+    play(world, work)
+
+
+def test_a_second_hello_is_held_to_the_name_too(world: World) -> None:
+    """A server that wants another ClientHello (HelloRetryRequest) may go by the name in that one."""
+
+    async def work(world: World) -> None:
+        seen: list[bytes] = []
+        retry = b"\x02\x00\x00\x26\x03\x03" + hello.RETRY + b"\x00\x13\x01\x00"
+        record = b"\x16\x03\x03" + len(retry).to_bytes(2, "big") + retry
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.read(65536))
+            writer.write(record)
+            seen.append(await reader.read(65536))
+            writer.write(b"done")
+
+        world.allow("a.test")
+        world.route("a.test:443", await world.serve(handler))
+        await world.start()
+        early = b"\x17\x03\x03\x00\x02xx" + b"\x14\x03\x03\x00\x01\x01"
+        for name, passes in (("a.test", True), ("b.test", False)):
+            seen.clear()
+            client = await world.client()
+            assert await client.tunnel("a.test:443") == 200
+            first, again = client_hello("a.test"), client_hello(name)
+            await client.say(first + early + again)  # at once, before the server has asked
+            answer = await client.all()
+            assert answer.startswith(record)
+            assert answer.endswith(b"done") == passes
+            assert (b"".join(seen) == first + early + again) == passes
+            assert b"b.test" not in b"".join(seen)
 
     play(world, work)
 

@@ -6,6 +6,7 @@ All of one test is in one event loop: `play(work)` makes a world, runs it, and e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import ssl
 import subprocess
@@ -232,3 +233,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def status(answer: bytes) -> int:
     return int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+def client_hello(name: str | None) -> bytes:
+    """What the standard library's TLS says first."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
+    return outgoing.read()

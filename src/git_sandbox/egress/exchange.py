@@ -84,6 +84,8 @@ class Exchange:
         request = head.request(data)
         if request.method == "CONNECT":
             return await self._connected(request)
+        if request.method == "TRACE":  # it repeats what the proxy put in
+            raise Refused(403, "TRACE is not possible here")
         target, secure, broker = self._target(request)
         self.about = (target.host, target.port)
         order = await self._judged(request, target, secure, broker)
@@ -157,7 +159,7 @@ class Exchange:
     async def _credentials(
         self, parts: Parts, target: Target, secure: bool, broker: Credential | None
     ) -> tuple[Parts, tuple[str, ...]]:
-        """The parts with real values, and these. Raises Refused."""
+        """The parts with real values, and these as they are written. Raises Refused."""
         egress = self.state.egress()
         mine = (broker,) if broker else egress.credentials_for(target.host, target.port) if secure else ()
         try:
@@ -165,12 +167,14 @@ class Exchange:
         except SandboxError as error:
             raise Refused(403, error.message) from None
         if broker:
-            return inject.brokered(parts, broker, values[broker], egress.credentials), tuple(values.values())
-        return inject.replaced(parts, values, egress.credentials), tuple(values.values())
+            real = inject.brokered(parts, broker, values[broker], egress.credentials)
+        else:
+            real = inject.replaced(parts, values, egress.credentials)
+        return real, tuple(each for value in values.values() for each in inject.forms(value, real))
 
     async def _pass_on(self, order: Order, answer: Response) -> bool:
         """Write the answer to the client; whether the connection goes on."""
-        request, server, scrub = order.request, self.origin.connected, Scrub(order.values)
+        request, server, scrub = order.request, self.origin.connected, Scrub(self.origin.secrets)
         kind = answer.body(request.method)
         fields = scrub.fields(head.passed(answer.fields))
         if answer.status == 101:  # noqa: PLR2004 - Switching Protocols

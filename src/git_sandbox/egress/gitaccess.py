@@ -96,3 +96,11 @@ def fill(host: str, port: int, repository: str) -> bytes:
     if "password" not in found:
         return b""
     return b"Basic " + base64.b64encode(f"{found.get('username', '')}:{found['password']}".encode())
+
+
+def forms(field: bytes) -> tuple[str, ...]:
+    """What an answer that repeats the field would have in it."""
+    if not field:
+        return ()
+    encoded = field.partition(b" ")[2]
+    return (encoded.decode(), base64.b64decode(encoded).partition(b":")[2].decode())

@@ -5,11 +5,14 @@ Strict and bounded: every length has to fit exactly. What cannot be read has no 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 from git_sandbox.egress import names
 
 FIRST = 22  # the first byte of TLS: a handshake record
+CLIENT_HELLO, SERVER_HELLO = 1, 2
+RETRY = hashlib.sha256(b"HelloRetryRequest").digest()  # the random of a ServerHello that is none
 SERVER_NAME, ENCRYPTED_HELLO = 0, 0xFE0D
 MOST_RECORD = 16384  # bytes
 MOST_HELLO = 32 << 10  # bytes
@@ -47,11 +50,12 @@ class Reader:
             raise NotReadable("there is more in it than there should be")
 
 
-def message(data: bytes | bytearray) -> bytes | None:
-    """The ClientHello in the records at the beginning of `data`; None while it is not all there. Raises NotReadable."""
-    found = b""
-    at = 0
-    while len(found) < 4 or len(found) < 4 + int.from_bytes(found[1:4], "big"):  # noqa: PLR2004 - type and length
+def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, int] | None:
+    """The message of that kind in the records at the beginning of `data`, and how many bytes these have; None while it
+    is not all there. A ClientHello is alone in its records. Raises NotReadable.
+    """
+    found, at = b"", 0
+    while len(found) < 4 + _length(found):  # type and length come first
         header = data[at : at + 5]
         if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
             raise NotReadable("it is not TLS")
@@ -62,15 +66,24 @@ def message(data: bytes | bytearray) -> bytes | None:
             raise NotReadable("it is not TLS")
         piece = bytes(data[at + 5 : at + 5 + size])
         found += piece
-        if found[:1] not in (b"", b"\x01") or len(found) > MOST_HELLO or int.from_bytes(found[1:4], "big") > MOST_HELLO:
-            raise NotReadable("it does not begin with a ClientHello")
+        if found[:1] not in (b"", bytes([kind])) or len(found) > MOST_HELLO or _length(found) > MOST_HELLO:
+            raise NotReadable("it does not begin as TLS does")
         if len(piece) < size:
             return None
         at += 5 + size
-    size = 4 + int.from_bytes(found[1:4], "big")
-    if len(found) != size:
+    size = 4 + _length(found)
+    if len(found) != size and kind == CLIENT_HELLO:
         raise NotReadable("something follows the ClientHello in its record")
-    return found[4:]
+    return found[4:size], at
+
+
+def _length(handshake: bytes) -> int:
+    return int.from_bytes(handshake[1:4], "big")
+
+
+def retries(server_hello: bytes) -> bool:
+    """Whether the server asks for a second ClientHello (RFC 8446, 4.1.4)."""
+    return server_hello[2:34] == RETRY
 
 
 def server_name(hello: bytes) -> str:

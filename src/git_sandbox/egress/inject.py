@@ -134,6 +134,13 @@ def _without(path: str, name: str) -> str:
     return f"{before}?{'&'.join(rest)}" if rest else before
 
 
+def forms(value: str, real: Parts) -> tuple[str, ...]:
+    """How a value is written in a request: what an answer that repeats it would have in it."""
+    pairs = (_decoded(text) for name, text in real.fields if name == AUTHORIZATION and text[:6].lower() == b"basic ")
+    written = [text for _, text in pairs if value.encode() in text]
+    return (value, quote(value, safe=""), *(base64.b64encode(text).decode() for text in written))
+
+
 class Scan:
     """A body that goes out, looked through as it passes: a placeholder in it ends the request."""
 
@@ -160,7 +167,7 @@ class Scrub:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        self.values = [each.encode() for each in values]
+        self.values = sorted({each.encode() for each in values if each}, key=len, reverse=True)
         self.held = b""
 
     def fields(self, fields: FieldList) -> FieldList:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from git_sandbox.egress import head, names
+from git_sandbox.egress import gitaccess, head, names
 from git_sandbox.egress.dial import authorization
 from git_sandbox.egress.flow import LAST_CHUNK, Flow, body, chunk
 from git_sandbox.egress.gitaccess import Wish
@@ -44,6 +44,7 @@ class Origin:
         self.place: tuple[str, int, bool] | None = None
         self.used = 0.0
         self.upload: asyncio.Task[None] | None = None
+        self.secrets: tuple[str, ...] = ()  # real values in the request that is on its way
 
     async def ask(self, order: Order) -> Response:
         """The answer to a request, with git's credentials where the server wants some. Raises Refused, OSError."""
@@ -88,6 +89,7 @@ class Origin:
 
     async def _asked(self, order: Order, field: bytes) -> Response:
         flow = self.connected
+        self.secrets = (*order.values, *gitaccess.forms(field))
         await flow.write(self._written(order, field, flow))
         self.upload = asyncio.ensure_future(self._upload(order.request, flow))
         answer = asyncio.ensure_future(self._answer(flow))
@@ -140,7 +142,7 @@ class Origin:
         host = f"[{target.host}]" if ":" in target.host else target.host
         usual = target.port == (443 if order.secure else 80)
         where = host if usual else names.joined(target.host, target.port)
-        if order.values:  # what may repeat a value has to be readable
+        if self.secrets:  # what may repeat a value has to be readable
             fields = [*(row for row in fields if row[0] != b"accept-encoding"), (b"Accept-Encoding", b"identity")]
         fields = [(b"Host", where.encode()), *fields, *framed(order.request.body)]
         fields += [(b"Authorization", field)] if field else []

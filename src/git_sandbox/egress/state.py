@@ -59,6 +59,7 @@ class State:
     git: GitCredentials = field(default_factory=GitCredentials)
     live: dict[asyncio.Task[Any], tuple[str, int, bool]] = field(default_factory=dict)
     made: Authority | None = None
+    checked: Egress | None = None
 
     def decide(self, host: str, port: int) -> Decision:
         """Raises Refused."""
@@ -109,6 +110,9 @@ class State:
     def recheck(self) -> None:
         """End the connections that the policy of now would not let begin as they did."""
         egress = self.egress()
+        if egress is self.checked:
+            return
+        self.checked = egress
         for task, (host, port, inspected) in list(self.live.items()):
             if not egress.policy.decide(host, port).allowed or egress.inspects(host, port) != inspected:
                 task.cancel()

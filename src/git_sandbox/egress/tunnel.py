@@ -11,10 +11,9 @@ import asyncio
 import contextlib
 import re
 
-from git_sandbox.egress import hello, names
+from git_sandbox.egress import handshake, names
 from git_sandbox.egress.exchange import Exchange, Fixed
 from git_sandbox.egress.flow import Flow, relay
-from git_sandbox.egress.hello import NotReadable
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.state import State
 
@@ -78,7 +77,8 @@ async def _judge(state: State, client: Flow, server: Flow, host: str, port: int)
         async with asyncio.timeout(state.times.head):
             if not client.buffer and not await client.more():
                 raise ConnectionResetError
-            if await _tls(client, host):
+            if await handshake.first(client, host):
+                await handshake.second(client, server, host)
                 return False
             if port == HTTPS:
                 raise Refused(403, f"what goes to {names.joined(host, port)} is not TLS")
@@ -99,27 +99,6 @@ async def _server_begins(client: Flow, server: Flow, quiet: float) -> bool:
             each.cancel()
         await asyncio.gather(*sides, return_exceptions=True)
     return not client.buffer and bool(server.buffer)
-
-
-async def _tls(client: Flow, host: str) -> bool:
-    """Whether the client speaks TLS, to that name. Raises Refused where it is to another one."""
-    try:
-        while (found := _hello(client)) is None:
-            if not await client.more():
-                return False
-        name = hello.server_name(found) if found else None
-    except NotReadable as error:
-        raise Refused(403, f"the TLS that goes to {host} is refused: {error}") from None
-    if name is not None and name != (host if names.address(host) is None else ""):
-        raise Refused(403, f"the TLS that goes to {host} names {name or 'no host'}")
-    return name is not None
-
-
-def _hello(client: Flow) -> bytes | None:
-    """The ClientHello; empty when it is something else; None while more is needed."""
-    if client.buffer and client.buffer[0] != hello.FIRST:
-        return b""
-    return hello.message(client.buffer) if client.buffer else None
 
 
 async def _http(client: Flow, host: str, port: int) -> bool:
