@@ -205,13 +205,14 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
     pairs = []
     with create(repo, None) as box:
         made = provision.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
+        backend = machines.backend_of_record(box, made.record, image, "run", quiet)
         try:
             for _ in range(runs):
                 began = time.monotonic()
                 cli(repo.worktree, "run", "--", "true")
                 ours, began = time.monotonic() - began, time.monotonic()
                 keys = Keys(box.directory.keys)
-                with machines.begun(box, made.record, image, "run", quiet, may_be_warm=True) as (running, adoption):
+                with machines.begun(box, made.record, image, backend, quiet, may_be_warm=True) as (running, adoption):
                     assert adoption is not None, "it did not start warm"
                     user, channel = GuestUser.current().name, running.attachment(SSH)
                     place = box.directory.sockets

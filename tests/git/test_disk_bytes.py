@@ -103,7 +103,6 @@ def disk(repo: GitRepo, cow: str, **policy: Any) -> tuple[bytes, bool]:
     with store.create(discover(repo.path), None) as box:
         chosen = user_settings.resolve({"cow": cow, "disk": "128M"})[0]
         made = builder.make(box, CapturePolicy(patience=1, **policy), chosen, FORMATS, lambda _text: None)
-        made.certain()
         found = raw(box.directory)
         for path in (box.directory.disk, box.directory.base, box.directory.lower):
             path.unlink(missing_ok=True)

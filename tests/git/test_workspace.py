@@ -18,7 +18,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.sandbox import provision
 from git_sandbox.sandbox.options import Options
 from git_sandbox.workspace import builder, stat_scan
-from git_sandbox.workspace.builder import UnfoundedError, Workspace
+from git_sandbox.workspace.builder import Workspace
 from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 
@@ -38,10 +38,10 @@ def large(repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git
 seen: list[str] = []  # what the snapshots had at `many/3`
 
 
-def made(repo: GitRepo, *, careful: bool = False) -> Workspace:
+def made(repo: GitRepo, *, whole: bool = False) -> Workspace:
     with store.create(discover(repo.path), None) as box:
         found = builder.make(
-            box, CapturePolicy(patience=1), settings.resolve()[0], FORMATS, lambda _text: None, careful=careful
+            box, CapturePolicy(patience=1), settings.resolve()[0], FORMATS, lambda _text: None, whole=whole
         )
         assert box.directory.disk.stat().st_size
         content = gitdirs.reading(box.repo.git, box.directory.objects).try_run(
@@ -72,25 +72,20 @@ def test_the_second_has_the_base_of_the_first(large: GitRepo) -> None:
     large.write("many/1", "dirty\n")
     second = made(large)
     assert second.base == base
-    second.certain()
     assert 0 < second.applying < 1
 
 
-def test_what_changes_meanwhile_is_told_before_anybody_uses_it(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_changes_meanwhile_is_copied_again(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     made(large)
     changing(large, monkeypatch)
     second = made(large)
-    with pytest.raises(UnfoundedError, match="changed while it was copied"):
-        second.certain()
-
-
-def test_who_is_careful_gets_what_is_certain(large: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(large)
-    changing(large, monkeypatch)
-    second = made(large, careful=True)
-    second.certain()
     assert second.base is not None
     assert seen[-1] == "changed\n"
+
+
+def test_whole_means_over_no_base(large: GitRepo) -> None:
+    made(large)
+    assert made(large, whole=True).base is None
 
 
 @pytest.mark.parametrize(("old", "new"), [(b" ", b"_"), (b"many/1", b"many 1"), (b"f 644", b"f")])

@@ -3,14 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from git_sandbox import jsontext
+from git_sandbox import jsontext, network
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import RequirementError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machines, provision
+from git_sandbox.sandbox import machine_spec, machines
+from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Capabilities
@@ -38,26 +41,59 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     return seen
 
 
-def again(mode: str, like: Settings | None = None) -> object:
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """With a disk over a base."""
+    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made.directory.base.touch()
+    return made
+
+
+def again(box: Box, mode: str, like: Settings | None = None) -> object:
     nothing = cast("Any", None)
-    return machines._again(RECORD, nothing, mode, nothing, like, disk="qcow2", share=False)
+    return machines.backend_of_record(box, RECORD, nothing, mode, nothing, like=like)
 
 
-def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(asked: list[tuple[str, str, str]]) -> None:
-    assert again("rescue") == "a backend"
+def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(
+    box: Box, asked: list[tuple[str, str, str]]
+) -> None:
+    assert again(box, "rescue") == "a backend"
     assert asked == [("firecracker", "none", "auto"), ("auto", "none", "auto")]
 
 
-def test_sandbox_is_started_with_its_own_backend_or_not_at_all(asked: list[tuple[str, str, str]]) -> None:
+def test_sandbox_is_started_with_its_own_backend_or_not_at_all(box: Box, asked: list[tuple[str, str, str]]) -> None:
     with pytest.raises(RequirementError, match="firecracker is not installed"):
-        again("run")
+        again(box, "run")
     assert asked == [("firecracker", "nat", "auto")]
 
 
-def test_accelerator_of_the_command_line_counts_when_the_machine_starts(asked: list[tuple[str, str, str]]) -> None:
+def test_accelerator_of_the_command_line_counts_when_the_machine_starts(
+    box: Box, asked: list[tuple[str, str, str]]
+) -> None:
     with pytest.raises(RequirementError):
-        again("run", resolve({"accelerator": "kvm"})[0])
+        again(box, "run", resolve({"accelerator": "kvm"})[0])
     assert asked == [("firecracker", "nat", "kvm")]
+
+
+CAN = Capabilities(emulation=True, network_device=True)
+
+
+def test_a_machine_is_described_alike_ahead_of_its_disk_and_with_it(tmp_path: Path) -> None:
+    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    settings = resolve({"cpus": "3", "memory": "1G", "net": "nat"})[0]
+    record = msgspec.structs.replace(RECORD, cpus=3, memory=1024)
+    planned = Hardware(settings.cpus, settings.memory, settings.net)
+    assert planned == machine_spec.hardware(record, "run")
+    copies = machine_spec.copies_planned(made, 12)
+    ahead = machine_spec.machine(made, Image(tmp_path), CAN, "run", hardware=planned, copies=copies)
+    made.directory.mounts.mkdir()
+    for path in (made.directory.disk, *copies):
+        path.touch()
+    assert machine_spec.copies_made(made) == copies, "the tenth comes after the second"
+    assert ahead == machine_spec.machine(made, Image(tmp_path), CAN, "run", hardware=planned, copies=copies)
+    rescue = machine_spec.hardware(record, "rescue")
+    lesser = machine_spec.machine(made, Image(tmp_path), CAN, "rescue", hardware=rescue, copies=copies)
+    assert (len(lesser.disks), lesser.channels, lesser.cpus, lesser.net) == (2, ("control",), 1, network.NONE)
 
 
 @pytest.mark.parametrize("mode", ["run", "rescue"])
@@ -71,6 +107,6 @@ def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: 
         mounts=(GuestMount("given", "/given"),),
     )  # fmt: skip
     box.directory.config.write_bytes(jsontext.encode(config))
-    told = provision.personal(box, RECORD, mode, Capabilities(emulation=True, network_device=True))["config.json"]
+    told = machine_spec.personal(box, RECORD, mode, CAN)["config.json"]
     seen = jsontext.decode(told.content, GuestConfig)
     assert (seen.mode, len(seen.mounts), seen.network.device, seen.auto_push) == (mode, *[mode == "run"] * 3)

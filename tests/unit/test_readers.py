@@ -24,7 +24,7 @@ from git_sandbox.image import spec
 from git_sandbox.paths import SandboxDir
 from git_sandbox.projectfile import Consent
 from git_sandbox.record import load
-from git_sandbox.sandbox import provision, reach
+from git_sandbox.sandbox import machine_spec, reach
 from git_sandbox.trash import expiry, note
 from support.examples import examples
 
@@ -47,7 +47,7 @@ WRITTEN: dict[str, Callable[[Path], object]] = {
 }
 OURS: dict[str, Callable[[Path], object]] = {
     "record.json": lambda root: load(SandboxDir(root)),
-    "config.json": lambda root: provision.told(SandboxDir(root)),
+    "config.json": lambda root: machine_spec.told(SandboxDir(root)),
     "channels.json": lambda root: reach.attachment(_Channels(root), "ssh"),
     "repository.json": registry._load,
     "sandbox-id": identity.read,

@@ -14,9 +14,9 @@ import pytest
 
 from git_sandbox.errors import CollectError, Interrupted, SessionError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import lifecycle
+from git_sandbox.sandbox import run
 from git_sandbox.sandbox.options import Options
-from git_sandbox.settings import Settings, resolve
+from git_sandbox.settings import resolve
 
 
 class Machine:
@@ -46,28 +46,27 @@ def life(
     starts: list[bool] = []
 
     @contextlib.contextmanager
-    def begun(
-        *_args: object, may_be_warm: bool, like: Settings, applying: float, first: None
-    ) -> Iterator[tuple[Machine, None]]:
-        assert (like.accelerator, applying, first) == ("auto", 0.0, None)
+    def begun(*_args: object, may_be_warm: bool, applying: float, first: None) -> Iterator[tuple[Machine, None]]:
+        assert (applying, first) == (0.0, None)
         starts.append(may_be_warm)
         yield Machine(dies=dies), None
 
-    def session(self: Any, _running: object, _adoption: object) -> None:
+    def session(self: Any, *_way: object) -> None:
         if not boots.pop(0):
             raise SessionError("cannot get a shell in the sandbox")
         self.began = True
 
     monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
-    monkeypatch.setattr(lifecycle._Life, "_session", session)
+    monkeypatch.setattr(run.Run, "_session", session)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", lambda *_args, end: "home" if end else "torn")
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.power_off", lambda *_args: None)
     nothing = cast("Any", None)
     return (
-        lifecycle._Life(
+        run.Run(
             box=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
-            record=nothing,
+            record=cast("Any", SimpleNamespace(net="none")),
             image=nothing,
+            backend=nothing,
             options=Options(resolve({"warm": warm})[0]),
             extras=nothing,
             progress=said.append,
@@ -80,7 +79,7 @@ def life(
 
 def test_a_kernel_that_dies_is_booted_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, said, starts = life(monkeypatch, [False, True])
-    assert lived.live() == "home"
+    assert lived.run() == "home"
     assert starts == [True, False], "if the template is why, another of its kind would die, too"
     assert said[0] == "The guest's kernel died while it booted: once more"
 
@@ -97,7 +96,7 @@ def test_a_signal_while_it_ends_already_changes_nothing(monkeypatch: pytest.Monk
         return "home"
 
     monkeypatch.setattr(f"git_sandbox.sandbox.retrieve.{step}", interrupted)
-    assert lived.live() == "home"
+    assert lived.run() == "home"
     assert (lived.interrupted, lived.exit_code) == (15, 0)
 
 
@@ -109,25 +108,25 @@ def test_a_second_signal_leaves_the_work_on_the_disk(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", interrupted)
     with pytest.raises(Interrupted):
-        lived.live()
+        lived.run()
 
 
 def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, _ = life(monkeypatch, [False, False, True])
     with pytest.raises(SessionError) as caught:
-        lived.live()
+        lived.run()
     assert caught.value.cause == "console: Kernel panic"
 
 
 def test_a_machine_that_only_does_not_answer_is_not_booted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, _ = life(monkeypatch, [False, True], dies=False)
     with pytest.raises(SessionError, match="cannot get a shell"):
-        lived.live()
+        lived.run()
 
 
 def test_who_wants_no_warm_start_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, starts = life(monkeypatch, [True], warm="no")
-    assert (lived.live(), starts) == ("home", [False])
+    assert (lived.run(), starts) == ("home", [False])
 
 
 def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_so(
@@ -140,11 +139,11 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
 
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", lambda *_args: Came())
-    assert lived.live() == Came("No space left on device; the machine ended; console: Kernel panic")
+    assert lived.run() == Came("No space left on device; the machine ended; console: Kernel panic")
     lived, _, _ = life(monkeypatch, [True])
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", full)
     lived.box = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
     with pytest.raises(CollectError, match="not home yet: No space left") as caught:
-        lived.live()
+        lived.run()
     assert "`sandbox recover vm-1`" in caught.value.hint

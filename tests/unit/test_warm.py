@@ -19,7 +19,7 @@ from git_sandbox.errors import MachineError
 from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.image import guestfiles
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.sandbox import warm_start
+from git_sandbox.sandbox import prestart, warm_start
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.machine import Capabilities, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.qemu import Qemu
@@ -45,12 +45,12 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> warm_start.Start:
 
 def key(wanted: warm_start.Start) -> str:
     assert isinstance(wanted.backend, Qemu)
-    return warm_start._key(wanted, wanted.backend)
+    return warm_start.key(wanted, wanted.backend)
 
 
 def cold(wanted: warm_start.Start) -> bool:
     with contextlib.ExitStack() as stack:
-        return warm_start.start(wanted, stack) == warm_start.COLD
+        return warm_start.start(wanted, stack) is None
 
 
 def test_sandboxes_of_one_kind_share_a_template(wanted: warm_start.Start) -> None:
@@ -165,26 +165,27 @@ def early(
         if op == machine.fails:
             raise MachineError("no answer")
 
-    monkeypatch.setattr(warm_start, "_call", call)
+    monkeypatch.setattr(warm_start, "call", call)
     wanted = dataclasses.replace(wanted, backend=Ahead())
     with templates.building() as place:
         assert place is not None
-        templates.publish(place, warm_start._key(wanted, cast("Qemu", wanted.backend)), "image", "shape")
+        templates.publish(place, warm_start.key(wanted, cast("Qemu", wanted.backend)), "image", "shape")
     return wanted
 
 
 def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm_start.begin(early, stack)
+        ahead = prestart.begin(early, stack)
         assert ahead is not None
         other = dataclasses.replace(
             early,
             spec=dataclasses.replace(early.spec, disks=(early.spec.disks[0], Disk(Path("/mine"), format="qcow2"))),
         )
-        machine, adoption = warm_start.follow(other, ahead, stack)
+        warm = prestart.follow(other, ahead, stack)
+        assert warm is not None
+        machine, adoption = warm
         assert machine is ahead.machine
         assert Ahead.machine.disks == (Disk(Path("/mine"), format="qcow2"),)
-        assert adoption is not None
         adoption.done()
         assert templates.remove(templates.every()[0]), "it is nobody's any more"
     assert Ahead.machine.gone
@@ -192,9 +193,9 @@ def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm_star
 
 def test_nothing_is_begun_ahead_without_a_template_or_by_who_cannot(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        assert warm_start.begin(dataclasses.replace(early, backend=CloudHypervisor()), stack) is None
+        assert prestart.begin(dataclasses.replace(early, backend=CloudHypervisor()), stack) is None
         other = dataclasses.replace(early, spec=dataclasses.replace(early.spec, cpus=7))
-        assert warm_start.begin(other, stack) is None
+        assert prestart.begin(other, stack) is None
     assert templates.failures() == {}
 
 
@@ -204,16 +205,16 @@ def test_a_cache_that_cannot_be_read_is_no_obstacle(early: warm_start.Start, mon
 
     monkeypatch.setattr(templates, "used", refused)
     with contextlib.ExitStack() as stack:
-        assert warm_start.begin(early, stack) is None
+        assert prestart.begin(early, stack) is None
 
 
 @pytest.mark.parametrize("early", ["restore", "rehearse", "attach"], indirect=True)
 def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm_start.begin(early, stack)
+        ahead = prestart.begin(early, stack)
         assert ahead is not None
         assert templates.failures() == {}, "nobody has asked yet"
-        assert warm_start.follow(early, ahead, stack) == warm_start.COLD
+        assert prestart.follow(early, ahead, stack) is None
     assert list(templates.failures()) == [ahead.key]
     assert Ahead.machine.gone
 
@@ -221,16 +222,16 @@ def test_machine_that_fails_ahead_of_its_disk_is_noted_and_booted(early: warm_st
 @pytest.mark.parametrize("early", ["restore"], indirect=True)
 def test_machine_that_nobody_wants_any_more_is_no_failure(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        assert warm_start.begin(early, stack) is not None
+        assert prestart.begin(early, stack) is not None
     assert Ahead.machine.gone
     assert templates.failures() == {}
 
 
 def test_another_machine_than_the_one_begun_is_started_anew(early: warm_start.Start) -> None:
     with contextlib.ExitStack() as stack:
-        ahead = warm_start.begin(early, stack)
+        ahead = prestart.begin(early, stack)
         assert ahead is not None
         more = dataclasses.replace(early, spec=dataclasses.replace(early.spec, memory=4096))
-        assert warm_start.follow(more, ahead, stack) == warm_start.COLD
+        assert prestart.follow(more, ahead, stack) is None
     assert Ahead.machine.disks == ()
     assert templates.failures() == {}

@@ -126,21 +126,3 @@ def test_forks_of_a_disk_over_a_base(large: Sandboxes) -> None:
     assert two.samefile(three)
     refs = large.refs()
     assert len({refs[f"refs/sandbox/{name}"] for name in ("one", "two", "three")}) == 1
-
-
-def test_nobody_uses_a_machine_whose_worktree_changed_meanwhile(large: Sandboxes, tmp_path: Path) -> None:
-    """A filter of the repository's edits another file once, while git records the starting point."""
-    done, other = tmp_path / "done", large.repo.path / "many/7/7"
-    large.repo.git(
-        "config", "filter.meddle.clean", f"cat; test -e {done} || {{ touch {done} && echo moved > {other}; }}"
-    )
-    large.repo.commit("filtered", {".gitattributes": "*.meddle filter=meddle\n"})
-    large.sh("true")
-    found = bases(large)
-    assert not done.exists()
-    large.repo.write("x.meddle", "x\n")
-    told = large.sh("cat many/7/7; git status --porcelain")
-    assert done.exists()
-    assert told.text.splitlines() == ["moved", " M many/7/7", "?? x.meddle"]
-    assert "copied once more: the worktree changed while it was copied (entries: 1)" in told.said
-    assert bases(large) == found

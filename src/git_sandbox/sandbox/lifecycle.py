@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import signal
-import time
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
-from git_sandbox import files, network, signals, store
-from git_sandbox.cache import bases
+from git_sandbox import store
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
-from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
-from git_sandbox.guest.protocol import HOST, SSH
-from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.guest import protocol
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import (
     egress_proxy,
     fork,
-    guest_requests,
     images,
-    live,
+    machine_spec,
     machines,
+    prestart,
     provision,
     retrieve,
     session_options,
 )
-from git_sandbox.sandbox.egress_proxy import Proxy, Refused
-from git_sandbox.sandbox.ending import Programs
+from git_sandbox.sandbox.egress_proxy import Refused
+from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.prestart import Prestart
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
-from git_sandbox.sandbox.warm_start import Adoption
-from git_sandbox.session import Keys, Session, connect
 from git_sandbox.settings import AUTO, environment
 from git_sandbox.store import Box, Record
-from git_sandbox.vmm.machine import Running
-from git_sandbox.workspace.builder import UnfoundedError, refused
+from git_sandbox.vmm.machine import Backend
 
 
 @dataclass(frozen=True)
@@ -63,11 +54,51 @@ class Finished:
     refused: tuple[Refused, ...] = ()  # by its network
 
 
-PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
-LAST_WORD = 5.0  # seconds until we know how a command ended that has been killed
-OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
-T = TypeVar("T")
-Ready = Callable[[str], None]  # told the sandbox's id once its session is open
+@dataclass(frozen=True)
+class _New:
+    """A new sandbox and what it is made with, decided before anything is copied."""
+
+    box: Box
+    options: Options
+    image: Image
+    backend: Backend
+    extras: Extras
+    progress: Progress
+
+    def prestarted(self) -> AbstractContextManager[Prestart | None]:
+        settings, box = self.options.settings, self.box
+        if settings.warm != AUTO or share_dir.wanted(settings.transport):
+            return nullcontext()
+        hardware = Hardware(settings.cpus, settings.memory, settings.net)
+        copies = machine_spec.copies_planned(box, len(self.extras.mounts))
+        can = self.backend.capabilities
+        spec = machine_spec.machine(box, self.image, can, protocol.RUN, hardware=hardware, copies=copies)
+        return prestart.prestarted(box, spec, self.backend, self.image, self.progress)
+
+    def prepared(self, *, whole: bool) -> Prepared:
+        formats = self.backend.capabilities.disk_formats
+        if self.options.origin:
+            return fork.prepared(
+                self.box, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
+                formats=formats,
+            )  # fmt: skip
+        return provision.prepare(
+            self.box, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
+            formats=formats, whole=whole,
+        )  # fmt: skip
+
+    def run(self, made: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run, Home]:
+        """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
+        run = Run(
+            self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras, made,
+            first,
+        )  # fmt: skip
+        try:
+            return run, run.run()
+        except BaseException as error:
+            if not run.began:
+                store.delete(self.box, name_too=not isinstance(error, BaseRefusedError))
+            raise
 
 
 def spawn(
@@ -82,260 +113,48 @@ def spawn(
     Whatever goes wrong once the machine runs, its disk stays and `sandbox recover` can read it. Raises SandboxError
     of the kind that fits, and Interrupted for a signal before the session began.
     """
-    settings = options.settings
-    more = session_options.gather(settings, environment())
-    more = dataclasses.replace(more, credentials=options.credentials)
+    settings, origin = options.settings, options.origin
+    extras = session_options.gather(settings, environment())
+    extras = dataclasses.replace(extras, credentials=options.credentials)
     egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
-    origin, on_share = options.origin, share_dir.wanted(settings.transport)
     image = fork.image(repo, origin, settings.transport) if origin else provision.image(settings, progress)
     provision.require_memory(settings.memory)
-    with store.create(repo, options.name) as box, contextlib.ExitStack() as stack:
-        disk = fork.disk_format(repo, origin) if origin else "raw"
-        backend = machines.backend(settings, image, progress, disk=disk, share=on_share)
-        first = None
-        if settings.warm == AUTO and not on_share:
-            spec = provision.expected(box, settings, more, image)
-            first = stack.enter_context(machines.ahead(box, spec, backend, image, progress))
-        formats = backend.capabilities.disk_formats
-        making = fork.prepared if origin else provision.prepare
-        making = partial(making, box, options, image, backend.name, progress, extras=more, formats=formats)
-        told: tuple[str, ...] = ()
-        while True:
-            made = making()
-            notice(made.warnings if not told else told[-1:])
-            life = _Life(box, made.record, image, options, progress, ready, more, made, first)
+    with store.create(repo, options.name) as box:
+        disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
+        backend = machines.backend(settings, image, progress, disk=disk, share=share)
+        new, again = _New(box, options, image, backend, extras, progress), tuple[str, ...]()
+        with new.prestarted() as first:
+            made = new.prepared(whole=False)
+            notice(made.warnings)
             try:
-                brought = life.live()
-                break
-            except UnfoundedError as reason:
-                told = (*told, f"The repository was copied once more: {reason.message}")
-                making = partial(making, careful=True)  # a fork, which cannot be careful, has no base to be wrong
-                store.delete(box, name_too=False)
-            except BaseException:
-                if not life.began:
-                    store.delete(box)  # nothing of the user's has happened in it
-                raise
-        kept = retrieve.settle(box, made.record, brought, life.exit_code)
-    return life.finished(brought, kept=kept, warnings=(*told, *made.warnings))
+                run, home = new.run(made, ready, first)
+            except BaseRefusedError as reason:
+                again = (f"The repository was copied once more: {reason.message}",)
+                notice(again)
+                made = new.prepared(whole=True)
+                run, home = new.run(made, ready, first)
+        kept = retrieve.settle(box, made.record, home, run.exit_code)
+    return _finished(run, home, kept=kept, warnings=(*again, *made.warnings))
 
 
 def resume(
     repo: Repository, name: str, options: Options, progress: Progress, ready: Ready = lambda _name: None
 ) -> Finished:
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
-    again = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
-    more = session_options.gather(again, environment())
+    settings = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
+    extras = session_options.gather(settings, environment())
     with store.open_existing(repo, name) as (box, entry):
         image = images.of(box, entry.record)
         record = store.reopened(box, entry)
         provision.require_memory(record.memory)
-        life = _Life(box, record, image, options, progress, ready, more)
-        brought = life.live()
-        retrieve.note(box, record, life.exit_code, brought)
-    return life.finished(brought, kept=True, warnings=())
+        backend = machines.backend_of_record(box, record, image, protocol.RUN, progress, like=options.settings)
+        run = Run(box, record, image, backend, options, progress, ready, extras)
+        home = run.run()
+        retrieve.note(box, record, run.exit_code, home)
+    return _finished(run, home, kept=True, warnings=())
 
 
-class BootError(SessionError):
-    """The kernel panicked before anything of the user's had run.
-
-    Seen in about one boot in 150 under full load with QEMU 7.2's multi-threaded emulation (docs/explanation/no-kvm.md).
-    """
-
-
-@dataclass
-class _Life:
-    """One run of a machine. `began`: a session was open, so there may be work of the user's on the disk."""
-
-    box: Box
-    record: Record
-    image: Image
-    options: Options
-    progress: Progress
-    ready: Ready
-    extras: Extras
-    made: Prepared | None = None  # only for its first life
-    first: machines.Ahead | None = None
-    began: bool = False
-    exit_code: int = 0
-    interrupted: int = 0
-    ended: bool = False  # what ran in the machine
-    problem: SandboxError | None = None
-    refused: tuple[Refused, ...] = ()
-
-    def live(self) -> Home:
-        """Session, then home. A kernel that dies before a session was open is booted once more."""
-        try:
-            return self._once(may_be_warm=self.options.settings.warm == AUTO)
-        except BootError:
-            self.progress("The guest's kernel died while it booted: once more")
-            return self._once(may_be_warm=False)
-
-    def _once(self, *, may_be_warm: bool) -> Home:
-        """When the live machine cannot export (any more), a rescue machine reads its disk."""
-        brought, reason = None, ""
-        for each in (self.box.directory.stop_timeout, self.box.directory.recovering):
-            each.unlink(missing_ok=True)  # of a supervisor that was killed
-        with self._way_out() as proxy, machines.begun(
-            self.box, self.record, self.image, "run", self.progress, may_be_warm=may_be_warm,
-            like=self.options.settings, applying=self.made.applying if self.made else 0.0, first=self.first,
-        ) as (running, adoption):  # fmt: skip
-            try:
-                self._session(running, adoption, proxy)
-            except Interrupted as caught:  # while the session was being closed
-                self._first(caught)
-            except UnfoundedError:
-                raise
-            except SessionError as error:
-                raise self._explained(error, running, adoption) from error
-            if not running.alive():
-                with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
-                    files.write(self.box.directory.recovering, b"")
-            try:
-                brought = self._in_spite_of_a_signal(
-                    lambda: retrieve.bring_home(self.box, self.record, self.progress, end=True)
-                )
-            except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
-                reason = _reason(self.problem or error, running)
-            self.progress("Stopping the machine")
-            self._in_spite_of_a_signal(lambda: retrieve.power_off(self.box, running))
-        if brought is None:
-            return dataclasses.replace(self._rescued(), reason=reason)
-        if self.problem is not None:
-            retrieve.note(self.box, self.record, self.problem.exit_code, brought)
-            raise self.problem
-        return brought
-
-    def _in_spite_of_a_signal(self, step: Callable[[], T]) -> T:
-        """Begin a step of the end once more when the first signal comes in the middle of it: `sandbox stop` and Ctrl-C
-        ask for this end, and it may have begun a moment before. The second signal ends everything.
-        """
-        try:
-            return step()
-        except Interrupted as caught:
-            self._first(caught)
-            return step()
-
-    def _first(self, caught: Interrupted) -> None:
-        if self.interrupted or not self.began:
-            raise caught
-        self.interrupted = caught.signum
-        signals.listen_again()
-
-    def _explained(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
-        """With what VMM and console last said; BootError when the machine ended without being asked to, UnfoundedError
-        when that was because of a base.
-
-        A warm one that did not become the sandbox's is as good as dead.
-        """
-        died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
-        cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
-        if died and self.made and self.made.base and refused(self.box.directory):
-            bases.remove(self.made.base)
-            return UnfoundedError("the guest could not read the copy it began with, which has been thrown away")
-        if died and adoption is not None:
-            adoption.blame(cause)
-        return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
-
-    @contextlib.contextmanager
-    def _way_out(self) -> Iterator[Proxy | None]:
-        """The proxy of a sandbox whose network needs one, and afterwards what it refused."""
-        if not network.BY_NAME[self.record.net].egress:
-            yield None
-            return
-        began = time.time()
-        with egress_proxy.served(self.box.directory, environment()) as proxy:
-            yield proxy
-        self.refused = egress_proxy.refused(self.box.directory, began)
-
-    def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
-        self.progress("Waiting for the shell")
-        directory = self.box.directory
-        with connect(
-            self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
-            alive=lambda: running.alive() and not (adoption and adoption.failed),
-            timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
-            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.socket if proxy else None,
-        ) as opened:  # fmt: skip
-            if adoption is not None:
-                adoption.done()
-            if self.made is not None:
-                self.made.certain()
-            self.began = True
-            self.progress("")
-            try:
-                with guest_requests.served(self.box, self.record, opened, running.attachment(HOST)):
-                    self._furnish(opened)
-                    self.ready(self.box.id)
-                    self.exit_code = self._work(opened, running)
-            except SandboxError as error:
-                self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
-            except Interrupted as caught:
-                self.exit_code = caught.exit_code
-                self._heard(caught)
-                signals.listen_again()
-            if running.alive():
-                self._end_programs()
-
-    def _heard(self, caught: Interrupted | None) -> None:
-        if caught is not None and not self.interrupted:
-            self.interrupted = caught.signum
-
-    def _end_programs(self) -> None:
-        """What they save on the way out is exported, too. Once: nothing begins afterwards."""
-        if not self.ended:
-            self.ended = True
-            self._heard(Programs(self.box.directory, self.options.settings.stop_timeout, self.progress).end())
-
-    def _pass_on(self, opened: Session, token: str, caught: Interrupted) -> float | None:
-        """Signals to us while a command runs. The first Ctrl-C is for the command alone; it may go on. Then all end."""
-        first = not self.interrupted
-        self._heard(caught)
-        signals.listen_again()
-        if caught.signum == signal.SIGINT and first and not self.options.detached:
-            opened.signal(token, caught.signum)
-            return None
-        self.progress("Interrupted: ending what runs in the sandbox (again: at once)")
-        self._end_programs()
-        return LAST_WORD
-
-    def _furnish(self, opened: Session) -> None:
-        if self.extras.setup is not None:
-            log = self.box.directory.setup_log if self.options.detached else None
-            session_options.run_setup(opened, self.extras.setup, log)
-        session_options.publish(opened, self.extras.ports)
-
-    def _work(self, opened: Session, running: Running) -> int:
-        directory = live.directory(self.record, self.options.subdirectory)
-        wanted, output = self.options, self.box.directory.output
-        if wanted.command is not None and wanted.detached:
-            return opened.run_logged(wanted.command, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
-        if wanted.command is not None:
-            return opened.run(
-                wanted.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr,
-                tty=wanted.tty, on_signal=self._pass_on,
-            )  # fmt: skip
-        if self.options.detached:
-            running.wait()
-            return 0
-        return opened.shell(directory)
-
-    def _rescued(self) -> Home:
-        try:
-            return retrieve.rescue(self.box, self.record, self.progress)
-        except (SandboxError, OSError) as error:
-            raise retrieve.why(error, self.box) from error
-
-    def finished(self, brought: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
-        told = (*warnings, *brought.warnings)
-        return Finished(
-            self.box.repo, self.box.id, self.record, self.exit_code, brought, kept, told, self.interrupted, self.refused
-        )
-
-
-def _reason(error: SandboxError | OSError, running: Running) -> str:
-    """Why nothing came from the live machine, with the last words of one that ended."""
-    words = [error.message, error.cause] if isinstance(error, SandboxError) else [error.strerror or str(error)]
-    if not running.alive():
-        words += ["the machine ended", running.diagnosis()]
-    return "; ".join(filter(None, words))
+def _finished(run: Run, home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
+    said = (*warnings, *home.warnings)
+    return Finished(run.box.repo, run.box.id, run.record, run.exit_code, home, kept, said, run.interrupted, run.refused)

@@ -5,40 +5,34 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from git_sandbox import consent, files, idspace, jsontext, network, process, session, store, text
+from git_sandbox import consent, files, jsontext, process, session, store, text
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
-from git_sandbox.disk import share_dir, workspace_disk
+from git_sandbox.disk import share_dir
 from git_sandbox.egress import policyfile
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
-from git_sandbox.guest.protocol import CHANNELS, CONTROL, SSH
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import build, guestfiles, initrd, spec, terminfo, timezone
+from git_sandbox.image import build, spec, terminfo, timezone
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
-from git_sandbox.image.initrd import GuestFile
 from git_sandbox.integrate.trees import empty_tree
-from git_sandbox.network import Network
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import egress_proxy
+from git_sandbox.sandbox import egress_proxy, machine_spec
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import backends, virtiofs
 from git_sandbox.vmm.backends import Wanted
-from git_sandbox.vmm.machine import KERNEL_ARGUMENTS, Capabilities, Disk, MachineSpec, Share, kernel_arguments
 from git_sandbox.workspace import builder, extensions, guest_gitconfig, nested, readonly_copy, share
 from git_sandbox.workspace.capture import Captured
 from git_sandbox.workspace.survey import CapturePolicy
@@ -46,19 +40,17 @@ from git_sandbox.workspace.survey import CapturePolicy
 NOTHING = Extras()
 # Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
 NO_WORK = re.compile(f"{protocol.STASH}|refs/worktree/|{protocol.NO_WORK}")
-GUEST_LISTENS = (SSH, CONTROL)
 RESERVE = 256  # MiB of memory left to the host
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`base`, `certain` and `applying` as in `Workspace`."""
+    """`base` and `applying` as in `Workspace`."""
 
     record: Record
     image: Image
     warnings: tuple[str, ...]
     base: Base | None = None
-    certain: Callable[[], None] = lambda: None
     applying: float = 0.0
 
 
@@ -101,11 +93,11 @@ def prepare(
     *,
     extras: Extras = NOTHING,
     formats: tuple[str, ...] = ("raw",),
-    careful: bool = False,
+    whole: bool = False,
 ) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in.
 
-    `formats`: of disks, which the backend can use. `careful`: see `workspace.make`.
+    `formats`: of disks, which the backend can use. `whole`: see `builder.make`.
     """
     repo, settings = box.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
@@ -114,7 +106,7 @@ def prepare(
     if share_dir.wanted(settings.transport):
         made = share.make(box, policy, settings, progress)
     else:
-        made = builder.make(box, policy, settings, formats, progress, careful=careful)
+        made = builder.make(box, policy, settings, formats, progress, whole=whole)
     try:
         record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
         record = msgspec.structs.replace(record, nested=made.nested)
@@ -128,7 +120,7 @@ def prepare(
         store.delete(box, name_too=False)
         raise
     warnings = (*made.captured.warnings, *made.snapshot.warnings, *nested.broken(made.nested))
-    return Prepared(record, ready, warnings, made.base, made.certain, made.applying)
+    return Prepared(record, ready, warnings, made.base, made.applying)
 
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
@@ -203,114 +195,14 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         policyfile.save(box.directory.egress, replace(made, credentials=extras.credentials))
 
 
-def told(directory: SandboxDir) -> GuestConfig:
-    """What a guest was told about itself. Raises StateError where that is lost."""
-    try:
-        return jsontext.load(directory.config, GuestConfig)
-    except (OSError, ValueError) as error:
-        raise StateError(f"cannot read {directory.config}", cause=files.why(error)) from error
-
-
-def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
-    """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
-    directory = box.directory
-    config = told(directory)
-    run, way = mode == protocol.RUN, _network(record, mode)
-    trusted = config.authorities | (egress_proxy.inspected(directory) if way.egress else {})
-    config = msgspec.structs.replace(
-        config,
-        mode=mode,
-        env=way.variables | _trusting(trusted) | config.env if run else {},
-        authorities=trusted if run else {},
-        mounts=config.mounts if run else (),  # a rescue machine has none of these disks
-        network=way.guest,
-        auto_push=config.auto_push and run,
-        shutdown=can.ends_by,
-        vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
-        git_dirs=tuple(each.git_dir for each in record.nested),
-        share=share_dir.TAG if share_dir.used(directory) else "",
-        share_files=idspace.files_at_once(),
-    )
-    keys = session.Keys(directory.keys)
-    return guestfiles.personal(
-        config,
-        start=record.refs,
-        host_key=keys.host.read_bytes() if run else b"",
-        authorized_keys=keys.login.with_suffix(".pub").read_bytes() if run else b"",
-    )
-
-
-def _trusting(authorities: Mapping[str, bytes]) -> dict[str, str]:
-    """For programs that bring authorities of their own along and would not know of these."""
-    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
-    return dict.fromkeys(names, guestfiles.BUNDLE) if authorities else {}
-
-
-def _network(record: Record, mode: str) -> Network:
-    return network.BY_NAME[record.net] if mode == protocol.RUN else network.NONE
-
-
-def expected(box: Box, settings: Settings, extras: Extras, ready: Image) -> MachineSpec:
-    """What `machine` will say, as far as that is known before there is a disk or a record."""
-    copies = [Disk(_mount_disk(box, number), readonly=True) for number, _ in enumerate(extras.mounts)]
-    return MachineSpec(
-        name=f"sandbox-{box.id}",
-        kernel=ready.kernel,
-        initrd=box.directory.initrd,
-        cmdline=KERNEL_ARGUMENTS,
-        disks=(Disk(ready.rootfs, readonly=True), Disk(box.directory.disk), *copies),
-        cpus=settings.cpus,
-        memory=settings.memory,
-        channels=CHANNELS,
-        net=settings.net,
-    )
-
-
-def machine(box: Box, record: Record, ready: Image, mode: str, can: Capabilities) -> MachineSpec:
-    """The machine as it boots, from an initrd that `write_initrd` writes."""
-    run = mode == protocol.RUN
-    shown = workspace_disk.shown(box.directory)
-    own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
-    disks = [Disk(ready.rootfs, readonly=True), own]
-    disks += _mounts(box) if run else []
-    cmdline = kernel_arguments(mode, can.ends_by)
-    if shown.lower is not None:  # last: the others are known by their places
-        cmdline += (f"{protocol.BASE}=vd{chr(ord('a') + len(disks))},{shown.store}",)
-        disks.append(Disk(shown.lower, readonly=True))
-    return MachineSpec(
-        name=f"sandbox-{box.id}",
-        kernel=ready.kernel,
-        initrd=box.directory.initrd,
-        cmdline=cmdline,
-        disks=tuple(disks),
-        cpus=record.cpus if run else 1,
-        memory=record.memory if run else min(record.memory, 1024),
-        channels=CHANNELS if run else (CONTROL,),
-        net=_network(record, mode),
-        share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
-    )
-
-
 def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
     """The read-only disks with copies of the host's directories, in order."""
     for number, each in enumerate(extras.mounts):
         box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
         progress(f"Copying {each.path}")
-        readonly_copy.make(each.path.resolve(), _mount_disk(box, number))
+        readonly_copy.make(each.path.resolve(), machine_spec.copy_disk(box, number))
         if each.digest and consent.look("mount", "", each.path).state != each.digest:
             raise StateError(
                 f"{text.one_line(str(each.path))} is not what you agreed to: it changed meanwhile",
                 hint="`sandbox config` shows what changed",
             )
-
-
-def _mount_disk(box: Box, number: int) -> Path:
-    return box.directory.mounts / f"{number}.ext4"
-
-
-def _mounts(box: Box) -> list[Disk]:
-    return [Disk(each, readonly=True) for each in sorted(box.directory.mounts.glob("*.ext4"))]
-
-
-def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:
-    initrd.write(box.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))

@@ -15,13 +15,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import files
-from git_sandbox.background import Beside
 from git_sandbox.cache import templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.templates import Template
@@ -35,7 +33,6 @@ from git_sandbox.protocol import stream
 from git_sandbox.text import one_line
 from git_sandbox.vmm.machine import (
     Backend,
-    Begun,
     Capabilities,
     Disk,
     MachineLogs,
@@ -43,7 +40,6 @@ from git_sandbox.vmm.machine import (
     Running,
     Saved,
     Snapshotting,
-    can_begin,
     can_save,
     kernel_arguments,
 )
@@ -72,23 +68,6 @@ class Start:
     applying: float = 0.0  # seconds it may take to bring the disk up to date, as part of the adoption
 
 
-@dataclasses.dataclass(frozen=True)
-class Ahead:
-    """A machine that is restored, and rehearses, while the repository is still being copied (docs/adr/0076).
-
-    It belongs to nobody before `follow`. `template`: keeps that from being removed.
-    """
-
-    key: str
-    machine: Begun
-    template: contextlib.ExitStack
-    waking: Beside[None]
-
-
-Cold = tuple[None, None]
-COLD: Cold = (None, None)
-
-
 class Adoption:
     """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`.
 
@@ -110,7 +89,7 @@ class Adoption:
         try:
             if self._forgets:
                 _awake(self._machine)
-            _call(self._machine, protocol.ADOPT, self._limits, {**self._extra, "time": time.time()})
+            call(self._machine, protocol.ADOPT, self._limits, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
                 self._why = error
@@ -134,85 +113,45 @@ class Adoption:
             raise SessionError("a warm start did not work", cause=why(self._why)) from self._why
 
 
-def begin(wanted: Start, stack: contextlib.ExitStack) -> Ahead | None:
-    """Begin to restore, in `stack`, the machine that `wanted` is going to need: nothing of it has to be there but the
-    image and a place for its sockets. None when that cannot be done, or there is no template yet.
-    """
-    backend = wanted.backend
-    if not can_begin(backend):
-        return None
-    template = stack.enter_context(contextlib.ExitStack())
-    try:
-        key = _key(wanted, backend)
-        found = None if key in templates.failures() else template.enter_context(templates.used(key))
-    except (SandboxError, OSError):  # `start` meets it again
-        return None
-    if found is None:
-        return None
-    after = stack.enter_context(contextlib.ExitStack())
-    try:
-        machine = stack.enter_context(backend.begin(_ours(wanted, found), wanted.runtime, wanted.logs))
-    except (SandboxError, OSError) as error:
-        _given_up(wanted, key, error)
-        return None
-    waking = Beside(partial(_wake, machine))
-    after.callback(waking.wait)  # it ends when the machine has
-    return Ahead(key, machine, template, waking)
+Warm = tuple[Running, Adoption]
 
 
-def _wake(machine: Begun) -> None:
-    """Have it run, and its guest do once, for nothing, what it will do in earnest when there is a disk."""
-    machine.restore()
-    _call(machine, protocol.REHEARSE, ADOPT)
-
-
-def follow(wanted: Start, ahead: Ahead, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
-    """Let a machine that was begun ahead become the sandbox's; COLD when another one has to be started."""
-    backend = wanted.backend
-    if not can_save(backend) or not _like_a_template(wanted.spec, backend.capabilities):
-        return COLD
-    if _key(wanted, backend) != ahead.key:
-        return COLD
-    try:
-        ahead.waking.result()
-        ahead.machine.attach(wanted.spec.disks[1:])
-    except (SandboxError, OSError) as error:
-        _given_up(wanted, ahead.key, error)
-        return COLD
-    ahead.template.close()
-    return ahead.machine, _adoption(wanted, ahead.machine, ahead.key, stack)
-
-
-def _given_up(wanted: Start, key: str, error: Exception) -> None:
+def give_up(start: Start, key: str, error: Exception) -> None:
     templates.failed(key, why(error))
-    wanted.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
+    start.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
 
 
-def start(wanted: Start, stack: contextlib.ExitStack) -> tuple[Running, Adoption] | Cold:
-    """A machine that is adopting the sandbox, in `stack`; COLD when it has to boot.
+def start(start: Start, stack: contextlib.ExitStack) -> Warm | None:
+    """A machine that is adopting the sandbox, in `stack`; None when it has to boot.
 
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
-    backend = wanted.backend
-    if not can_save(backend) or not _like_a_template(wanted.spec, backend.capabilities):
-        return COLD
+    backend = start.backend
+    if not can_save(backend) or not fits(start.spec, backend.capabilities):
+        return None
     try:
-        key = _key(wanted, backend)
-        if key in templates.failures():
-            return COLD
-        with templates.used(key) as found:
-            if found is not None:
-                return _restored(wanted, backend, found, stack)
-        if not _make(wanted, backend, key):
-            return COLD
-        with templates.used(key) as found:
-            return _restored(wanted, backend, found, stack) if found is not None else COLD
+        name = key(start, backend)
+    except (SandboxError, OSError):  # the image is damaged: whatever boots it says so
+        return None
+    if name in templates.failures():
+        return None
+    try:
+        warm = _from_template(start, backend, name, stack)
+        return warm or (_from_template(start, backend, name, stack) if _make(start, backend, name) else None)
     except (SandboxError, OSError) as error:
-        _given_up(wanted, key, error)
-        return COLD
+        give_up(start, name, error)
+        return None
 
 
-def _like_a_template(spec: MachineSpec, can: Capabilities) -> bool:
+def _from_template(start: Start, backend: Snapshotting, key: str, stack: contextlib.ExitStack) -> Warm | None:
+    with templates.used(key) as template:
+        if template is None:
+            return None
+        running = stack.enter_context(backend.start(restored_spec(start, template), start.runtime, start.logs))
+        return running, adoption(start, running, key, stack)
+
+
+def fits(spec: MachineSpec, can: Capabilities) -> bool:
     """As many disks as the backend can give another file; no share, for virtiofsd would have to know what the guest
     knows; and no base that the guest lays its disk over while it boots.
     """
@@ -220,59 +159,59 @@ def _like_a_template(spec: MachineSpec, can: Capabilities) -> bool:
     return spec.share is None and not laid_over and 1 < len(spec.disks) <= can.restored_disks
 
 
-def _key(wanted: Start, backend: Snapshotting) -> str:
+def key(start: Start, backend: Snapshotting) -> str:
     """Changes with everything in the template: image, VMM, processor, devices, our own programs in the guest."""
     digest = hashlib.sha256()
-    parts = [SCHEMA.encode(), (wanted.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
+    parts = [SCHEMA.encode(), (start.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
     parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
-    parts.append(backend.fingerprint(_shape(wanted, Path("initrd"), Path("disks"))).encode())
+    parts.append(backend.fingerprint(_shape(start, Path("initrd"), Path("disks"))).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
 
-def _shape(wanted: Start, archive: Path, disks: Path, saved: Saved | None = None) -> MachineSpec:
+def _shape(start: Start, archive: Path, disks: Path, saved: Saved | None = None) -> MachineSpec:
     """The machine without what is a sandbox's own; for its disks stand others, in the directory `disks`."""
-    own = [Disk(disks / str(number), each.readonly) for number, each in enumerate(wanted.spec.disks[1:])]
-    end = wanted.backend.capabilities.ends_by
+    own = [Disk(disks / str(number), each.readonly) for number, each in enumerate(start.spec.disks[1:])]
+    end = start.backend.capabilities.ends_by
     return dataclasses.replace(
-        wanted.spec,
+        start.spec,
         name="template",
         initrd=archive,
         cmdline=kernel_arguments(protocol.TEMPLATE, end, f"rdinit=/sandbox/{INIT}"),
-        disks=(wanted.spec.disks[0], *own),
+        disks=(start.spec.disks[0], *own),
         saved=saved,
     )
 
 
-def _make(wanted: Start, backend: Snapshotting, key: str) -> bool:
+def _make(start: Start, backend: Snapshotting, key: str) -> bool:
     """Boot once without a sandbox and save; False when another process is at it."""
     with templates.building() as place:
         if place is None:
             return False
-        need = (wanted.spec.memory << 20) + SPARE
+        need = (start.spec.memory << 20) + SPARE
         if shutil.disk_usage(place).free < need:
             raise HostResourceError(f"a template needs {need >> 20} MiB below {place.parent}")
-        wanted.progress("Preparing warm starts (once for this kind of machine)")
+        start.progress("Preparing warm starts (once for this kind of machine)")
         with tempfile.TemporaryDirectory(prefix=".scratch-", dir=place) as scratch:  # killed, it goes with `place`
-            _boot_and_save(wanted, backend, Template(place), Path(scratch))
-        templates.publish(place, key, wanted.image.root.name, _words(wanted.spec, backend))
+            _boot_and_save(start, backend, Template(place), Path(scratch))
+        templates.publish(place, key, start.image.root.name, _words(start.spec, backend))
     return True
 
 
-def _boot_and_save(wanted: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
+def _boot_and_save(start: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
     own = guestfiles.programs() | {
         INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
         protocol.CONFIG: GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
-    initrd.write(built.initrd, wanted.image.initramfs, own)
-    shape = _shape(wanted, built.initrd, scratch, Saved(built.root, restore=False))
+    initrd.write(built.initrd, start.image.initramfs, own)
+    shape = _shape(start, built.initrd, scratch, Saved(built.root, restore=False))
     for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
         with files.opened(each.path, "wb") as file:
             file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
-    with backend.start(shape, wanted.runtime, logs) as machine:
-        _call(machine, protocol.STATUS, BOOT)
+    with backend.start(shape, start.runtime, logs) as machine:
+        call(machine, protocol.STATUS, BOOT)
         machine.save()
 
 
@@ -282,26 +221,19 @@ def _told(can: Capabilities) -> dict[str, object]:
     return {"mode": protocol.TEMPLATE, "vsock": vsock, "shutdown": can.ends_by}
 
 
-def _restored(
-    wanted: Start, backend: Snapshotting, found: Template, stack: contextlib.ExitStack
-) -> tuple[Running, Adoption]:
-    running = stack.enter_context(backend.start(_ours(wanted, found), wanted.runtime, wanted.logs))
-    return running, _adoption(wanted, running, found.root.name, stack)
-
-
-def _ours(wanted: Start, found: Template) -> MachineSpec:
+def restored_spec(start: Start, found: Template) -> MachineSpec:
     """The template's machine with what is a sandbox's own."""
-    shape = _shape(wanted, found.initrd, wanted.runtime, Saved(found.root, restore=True))
-    return dataclasses.replace(shape, name=wanted.spec.name, disks=wanted.spec.disks)
+    shape = _shape(start, found.initrd, start.runtime, Saved(found.root, restore=True))
+    return dataclasses.replace(shape, name=start.spec.name, disks=start.spec.disks)
 
 
-def _adoption(wanted: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Adoption:
-    files = {name: (_text(each.content), each.mode) for name, each in wanted.files.items()}
+def adoption(start: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Adoption:
+    files = {name: (_text(each.content), each.mode) for name, each in start.files.items()}
     extra = {"files": files, "seed": _text(os.urandom(SEED))}
-    forgets = CONTROL in wanted.backend.capabilities.vsock
-    adoption = Adoption(running, key, extra, forgets=forgets, applying=wanted.applying)
-    stack.callback(adoption.abandon)  # before the machine is stopped
-    return adoption
+    forgets = CONTROL in start.backend.capabilities.vsock
+    made = Adoption(running, key, extra, forgets=forgets, applying=start.applying)
+    stack.callback(made.abandon)  # before the machine is stopped
+    return made
 
 
 def _awake(machine: Running) -> None:
@@ -313,7 +245,7 @@ def _awake(machine: Running) -> None:
     deadline = time.monotonic() + ADOPT.overall
     while True:
         try:
-            _call(machine, protocol.STATUS, GREETING)
+            call(machine, protocol.STATUS, GREETING)
         except MachineError:
             if time.monotonic() >= deadline or not machine.alive():
                 raise
@@ -322,7 +254,7 @@ def _awake(machine: Running) -> None:
             return
 
 
-def _call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
+def call(machine: Running, op: str, limits: stream.StreamLimits, extra: Mapping[str, object] | None = None) -> None:
     """Raises MachineError, with what the console last said, when the guest does not do it."""
     try:
         with machine.attachment(CONTROL).connect(timeout=limits.idle, patience=limits.idle) as channel:
@@ -340,5 +272,5 @@ def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def _words(wanted: MachineSpec, backend: Backend) -> str:
-    return f"{backend.name}, {wanted.cpus} processors, {wanted.memory} MiB"
+def _words(machine: MachineSpec, backend: Backend) -> str:
+    return f"{backend.name}, {machine.cpus} processors, {machine.memory} MiB"

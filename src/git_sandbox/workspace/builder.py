@@ -15,19 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import paths, store
-from git_sandbox.background import Beside
 from git_sandbox.cache import bases
 from git_sandbox.cache.bases import Base, BaseInfo
 from git_sandbox.disk import cow, delta_archive, ext4, workspace_disk
 from git_sandbox.disk.cow import Means
 from git_sandbox.disk.delta_archive import Tail
-from git_sandbox.errors import HostResourceError, SessionError
+from git_sandbox.errors import HostResourceError
 from git_sandbox.git import gitdirs, large, snapshot
 from git_sandbox.git.command import Git
 from git_sandbox.git.snapshot import Snapshot
@@ -58,26 +57,16 @@ WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KV
 _REFUSED = re.compile(f"git-sandbox: (?:{protocol.CANNOT_USE}|{protocol.CANNOT_MOUNT})".encode())
 
 
-class UnfoundedError(SessionError):
-    """What is on the disk is not what should be: it has to be made once more. Nobody has used the machine yet."""
-
-
-def _nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Workspace:
-    """`base`: what the disk was laid over when only the difference to it was copied. `certain` returns once that is
-    proved to be right, and raises UnfoundedError when it is not: nobody may use the machine before. `applying`: seconds
-    the guest may take for the difference, before anything else.
+    """`base`: what the disk was laid over when only the difference to it was copied. `applying`: seconds the guest may
+    take for the difference, before anything else.
     """
 
     captured: Captured
     snapshot: Snapshot
     nested: tuple[NestedRecord, ...] = ()
     base: Base | None = None
-    certain: Callable[[], None] = _nothing
     applying: float = 0.0
     worktrees: Worktrees = field(default_factory=Worktrees)
 
@@ -89,28 +78,21 @@ def make(
     formats: tuple[str, ...],
     progress: Progress,
     *,
-    careful: bool = False,
+    whole: bool = False,
 ) -> Workspace:
     """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
 
-    `careful`: everything is proved before this returns.
+    `whole`: over no base that is there.
     """
-    task = _Task(box, policy, settings, formats, progress, careful)
+    task = _Task(box, policy, settings, formats, progress)
     try:
         if settings.bases and not task.cached():
             progress("The cache cannot be written: the repository is copied whole")
             task = replace(task, settings=replace(settings, bases=0))
-        return task.from_base() or task.copied()
+        return (None if whole else task.from_base()) or task.copied()
     except BaseException:
         store.delete(box, name_too=False)
         raise
-
-
-def _certain(looking: Beside[None]) -> None:
-    try:
-        looking.result()
-    except Unusable as reason:
-        raise UnfoundedError(str(reason)) from reason
 
 
 def refused(directory: SandboxDir) -> bool:
@@ -127,7 +109,6 @@ class _Task:
     settings: Settings
     formats: tuple[str, ...]
     progress: Progress
-    careful: bool
 
     @property
     def repository(self) -> str:
@@ -189,13 +170,11 @@ class _Task:
             linked = nested.worktrees(place, captured.git_dirs, whole=False)
             nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
             confirm_young(repo.git, place, ledger)
-            looking = Beside(partial(confirm_still, repo.git, ledger))  # goes on while the machine starts
+            confirm_still(repo.git, ledger)
             found = difference(place, ledger)
             confirm_lasting(ledger, found, captured.git_dirs)
             applying = self._attach(base, delta_archive.build(place, found.remove, found.write))
-        if self.careful:
-            looking.result()
-        return Workspace(captured, taken, inside, base, partial(_certain, looking), applying, linked)
+        return Workspace(captured, taken, inside, base, applying, linked)
 
     def _attach(self, base: Base, difference: Tail) -> float:
         """The disk, by the strategy that fits (`disk/cow.py`); seconds that the guest may take for the difference.

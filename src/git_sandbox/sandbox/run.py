@@ -1,0 +1,239 @@
+"""One run of a sandbox's machine: boot, session, the way home."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from git_sandbox import files, network, signals
+from git_sandbox.cache import bases
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.errors import Interrupted, SandboxError, SessionError
+from git_sandbox.guest.protocol import HOST, SSH
+from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.progress import Progress
+from git_sandbox.sandbox import egress_proxy, guest_requests, live, machines, retrieve, session_options
+from git_sandbox.sandbox.egress_proxy import Proxy, Refused
+from git_sandbox.sandbox.ending import Programs
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.prestart import Prestart
+from git_sandbox.sandbox.provision import Prepared
+from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.sandbox.warm_start import Adoption
+from git_sandbox.session import Keys, Session, connect
+from git_sandbox.settings import AUTO, environment
+from git_sandbox.store import Box, Record
+from git_sandbox.vmm.machine import Backend, Running
+from git_sandbox.workspace.builder import refused
+
+PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
+LAST_WORD = 5.0  # seconds until we know how a command ended that has been killed
+OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
+T = TypeVar("T")
+Ready = Callable[[str], None]  # called with the sandbox's id once its session is open
+
+
+class BootError(SessionError):
+    """The kernel panicked before anything of the user's had run.
+
+    Seen in about one boot in 150 under full load with QEMU 7.2's multi-threaded emulation (docs/explanation/no-kvm.md).
+    """
+
+
+class BaseRefusedError(SessionError):
+    """The guest could not use the base that its disk was laid over. Nobody has used the machine yet."""
+
+
+@dataclass
+class Run:
+    """One run of a machine. `began`: a session was open, so there may be work of the user's on the disk."""
+
+    box: Box
+    record: Record
+    image: Image
+    backend: Backend
+    options: Options
+    progress: Progress
+    ready: Ready
+    extras: Extras
+    made: Prepared | None = None  # only for the first run of a sandbox
+    first: Prestart | None = None
+    began: bool = False
+    exit_code: int = 0
+    interrupted: int = 0
+    ended: bool = False  # what ran in the machine
+    problem: SandboxError | None = None
+    refused: tuple[Refused, ...] = ()  # by its network
+
+    def run(self) -> Home:
+        """Session, then home. A kernel that dies before a session was open is booted once more."""
+        try:
+            return self._attempt(may_be_warm=self.options.settings.warm == AUTO)
+        except BootError:
+            self.progress("The guest's kernel died while it booted: once more")
+            return self._attempt(may_be_warm=False)
+
+    def _attempt(self, *, may_be_warm: bool) -> Home:
+        """When the live machine cannot export (any more), a rescue machine reads its disk."""
+        brought, reason = None, ""
+        for marker in (self.box.directory.stop_timeout, self.box.directory.recovering):
+            marker.unlink(missing_ok=True)  # of a supervisor that was killed
+        with self._way_out() as proxy, machines.begun(
+            self.box, self.record, self.image, self.backend, self.progress, may_be_warm=may_be_warm,
+            applying=self.made.applying if self.made else 0.0, first=self.first,
+        ) as (running, adoption):  # fmt: skip
+            try:
+                self._session(running, adoption, proxy)
+            except Interrupted as caught:  # while the session was being closed
+                self._note_interrupt(caught)
+            except SessionError as error:
+                raise self._classified(error, running, adoption) from error
+            if not running.alive():
+                with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
+                    files.write(self.box.directory.recovering, b"")
+            try:
+                brought = self._retry_after_signal(
+                    lambda: retrieve.bring_home(self.box, self.record, self.progress, end=True)
+                )
+            except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
+                reason = _reason(self.problem or error, running)
+            self.progress("Stopping the machine")
+            self._retry_after_signal(lambda: retrieve.power_off(self.box, running))
+        if brought is None:
+            return dataclasses.replace(self._rescued(), reason=reason)
+        if self.problem is not None:
+            retrieve.note(self.box, self.record, self.problem.exit_code, brought)
+            raise self.problem
+        return brought
+
+    def _retry_after_signal(self, step: Callable[[], T]) -> T:
+        """Begin a step of the end once more when the first signal comes in the middle of it: `sandbox stop` and Ctrl-C
+        ask for this end, and it may have begun a moment before. The second signal ends everything.
+        """
+        try:
+            return step()
+        except Interrupted as caught:
+            self._note_interrupt(caught)
+            return step()
+
+    def _note_interrupt(self, caught: Interrupted) -> None:
+        if self.interrupted or not self.began:
+            raise caught
+        self.interrupted = caught.signum
+        signals.listen_again()
+
+    def _classified(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
+        """With what VMM and console last said. BootError when the machine ended without being asked to,
+        BaseRefusedError when that was because of a base.
+
+        A warm one that did not become the sandbox's is as good as dead.
+        """
+        died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
+        cause = "\n".join(filter(None, (error.cause, running.diagnosis())))
+        if died and self.made and self.made.base and refused(self.box.directory):
+            bases.remove(self.made.base)
+            return BaseRefusedError("the guest could not read the copy it began with, which has been thrown away")
+        if died and adoption is not None:
+            adoption.blame(cause)
+        return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
+
+    @contextlib.contextmanager
+    def _way_out(self) -> Iterator[Proxy | None]:
+        """The proxy of a sandbox whose network needs one, and afterwards what it refused."""
+        if not network.BY_NAME[self.record.net].egress:
+            yield None
+            return
+        began = time.time()
+        with egress_proxy.served(self.box.directory, environment()) as proxy:
+            yield proxy
+        self.refused = egress_proxy.refused(self.box.directory, began)
+
+    def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
+        self.progress("Waiting for the shell")
+        directory = self.box.directory
+        with connect(
+            self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
+            alive=lambda: running.alive() and not (adoption and adoption.failed),
+            timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
+            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.socket if proxy else None,
+        ) as opened:  # fmt: skip
+            if adoption is not None:
+                adoption.done()
+            self.began = True
+            self.progress("")
+            try:
+                with guest_requests.served(self.box, self.record, opened, running.attachment(HOST)):
+                    self._set_up(opened)
+                    self.ready(self.box.id)
+                    self.exit_code = self._command(opened, running)
+            except SandboxError as error:
+                self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
+            except Interrupted as caught:
+                self.exit_code = caught.exit_code
+                self._note_signal(caught)
+                signals.listen_again()
+            if running.alive():
+                self._end_programs()
+
+    def _note_signal(self, caught: Interrupted | None) -> None:
+        if caught is not None and not self.interrupted:
+            self.interrupted = caught.signum
+
+    def _end_programs(self) -> None:
+        """What they save on the way out is exported, too. Once: nothing begins afterwards."""
+        if not self.ended:
+            self.ended = True
+            self._note_signal(Programs(self.box.directory, self.options.settings.stop_timeout, self.progress).end())
+
+    def _pass_on(self, opened: Session, token: str, caught: Interrupted) -> float | None:
+        """Signals to us while a command runs. The first Ctrl-C is for the command alone; it may go on. Then all end."""
+        first = not self.interrupted
+        self._note_signal(caught)
+        signals.listen_again()
+        if caught.signum == signal.SIGINT and first and not self.options.detached:
+            opened.signal(token, caught.signum)
+            return None
+        self.progress("Interrupted: ending what runs in the sandbox (again: at once)")
+        self._end_programs()
+        return LAST_WORD
+
+    def _set_up(self, opened: Session) -> None:
+        if self.extras.setup is not None:
+            log = self.box.directory.setup_log if self.options.detached else None
+            session_options.run_setup(opened, self.extras.setup, log)
+        session_options.publish(opened, self.extras.ports)
+
+    def _command(self, opened: Session, running: Running) -> int:
+        directory = live.directory(self.record, self.options.subdirectory)
+        wanted, output = self.options, self.box.directory.output
+        if wanted.command is not None and wanted.detached:
+            return opened.run_logged(wanted.command, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
+        if wanted.command is not None:
+            return opened.run(
+                wanted.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr,
+                tty=wanted.tty, on_signal=self._pass_on,
+            )  # fmt: skip
+        if self.options.detached:
+            running.wait()
+            return 0
+        return opened.shell(directory)
+
+    def _rescued(self) -> Home:
+        try:
+            return retrieve.rescue(self.box, self.record, self.progress)
+        except (SandboxError, OSError) as error:
+            raise retrieve.why(error, self.box) from error
+
+
+def _reason(error: SandboxError | OSError, running: Running) -> str:
+    """Why nothing came from the live machine, with the last words of one that ended."""
+    words = [error.message, error.cause] if isinstance(error, SandboxError) else [error.strerror or str(error)]
+    if not running.alive():
+        words += ["the machine ended", running.diagnosis()]
+    return "; ".join(filter(None, words))
