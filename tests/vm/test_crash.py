@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.pace import SLOWNESS
 from support.vm import Sandboxes, wait_for
 
 WORK = "echo 1 > one; git add one; git commit -qm inside; echo loose > loose; "
@@ -82,8 +83,10 @@ def test_killed_supervisor_leaves_a_recoverable_sandbox(boxes: Sandboxes) -> Non
     assert boxes.repo.git("rev-parse", "main") == head
 
 
+COMMITS, AGE = 8, 10 * SLOWNESS  # seconds; docs/how-to/recover.md
 LOAD = r"""
 git config gc.auto 0
+echo early > early
 (while :; do head -c 300000 /dev/urandom > noise; done) &
 echo up
 n=0; while :; do n=$((n + 1)); echo $n > count; git add count; git commit -qm "c$n"; git rev-parse HEAD; done
@@ -93,15 +96,19 @@ n=0; while :; do n=$((n + 1)); echo $n > count; git add count; git commit -qm "c
 @pytest.mark.contract
 @pytest.mark.transports
 def test_killed_machine_under_write_load_keeps_every_commit(boxes: Sandboxes) -> None:
+    """And what nobody synced, once it has some age."""
     with boxes.started("run", "--", "sh", "-c", LOAD) as child:
         started(child)
         assert child.stdout is not None
-        told = [child.stdout.readline().decode().strip() for _ in range(8)]
+        old, told = time.monotonic() + AGE, list[str]()
+        while len(told) < COMMITS or time.monotonic() < old:
+            told.append(child.stdout.readline().decode().strip())
         os.kill(boxes.only_machine(), signal.SIGKILL)
         done = boxes.finish(child)
     told += re.findall("^[0-9a-f]{40}$", done.text, re.MULTILINE)
     home = boxes.repo.git("rev-list", "sandbox/vm-1").split()
     assert set(told) <= set(home)
+    assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:early") == "early"
     assert boxes.repo.git("fsck", "--no-dangling", "--connectivity-only") == ""
     assert done.code == 14, done.said
 

@@ -15,7 +15,7 @@ from support.vm import Sandboxes, wait_for
 ASKED = """
 date +%z; ulimit -Hn; ulimit -Sn; cat /proc/sys/fs/inotify/max_user_watches; echo "$PATH"
 git commit -q --allow-empty -m x; git log -1 --format=%cI | tail -c 7
-tput colors; test -e /etc/terminfo/x/xterm-ghostty && echo described
+tput colors; test -e /etc/terminfo/x/xterm-ghostty && echo described; pwd
 """
 SERVERS = """
 for at in ::1 127.0.0.1; do
@@ -47,10 +47,11 @@ def answers(port: int) -> bool:
 
 @pytest.fixture
 def described(tmp_path: Path) -> Path:
-    """A directory with a description of xterm-ghostty: that of a terminal every system knows."""
+    """A directory with descriptions of xterm-ghostty and xterm-kitty: that of a terminal every system knows."""
     known = next(each for top in ("/lib", "/usr/share") if (each := Path(top, "terminfo/x/xterm-256color")).exists())
     (tmp_path / "terminfo" / "x").mkdir(parents=True)
-    (tmp_path / "terminfo" / "x" / "xterm-ghostty").write_bytes(known.read_bytes())
+    for name in ("xterm-ghostty", "xterm-kitty"):
+        (tmp_path / "terminfo" / "x" / name).write_bytes(known.read_bytes())
     return tmp_path / "terminfo"
 
 
@@ -61,12 +62,14 @@ def test_a_guest_is_like_its_host(boxes: Sandboxes, described: Path, tmp_path: P
     boxes.env |= {"TZ": "JST-9", "TERM": "xterm-ghostty", "TERMINFO": os.fspath(described), "TMPDIR": os.fspath(long)}
     ports = free_ports(3)
     published = [word for at, port in enumerate(ports, 8001) for word in ("--publish", f"{port}:{at}")]
-    boxes.ok("spawn", "-d", *published)
+    boxes.ok("spawn", "-d", "--workdir", "host", *published)
     said = boxes.ok("exec", "vm-1", "--", "env", "TERM=xterm-ghostty", "sh", "-ec", ASKED).text.splitlines()
     home = "/root" if os.getuid() == 0 else f"/home/{Path.home().owner()}"
     assert said[:4] == ["+0900", "524288", "1024", "524288"]
     assert said[4].startswith(f"{home}/.local/bin:")
-    assert said[5:] == ["+09:00", "256", "described"]
+    assert said[5:] == ["+09:00", "256", "described", os.fspath(boxes.repo.path)]
+    boxes.env["TERM"] = "xterm-kitty"  # another terminal than the one it was started on
+    assert boxes.ok("exec", "-t", "vm-1", "--", "tput", "colors").text.strip() == "256"
     boxes.ok("exec", "vm-1", "--", "sh", "-c", SERVERS)
     for port in ports:
         wait_for("the server", lambda port=port: answers(port))  # type: ignore[misc]
@@ -78,4 +81,6 @@ def test_a_guest_is_like_its_host(boxes: Sandboxes, described: Path, tmp_path: P
         assert late.stdout.readline() == b"late\n"
         boxes.ok("sync", "vm-1")
         assert late.wait(60) == 0
+    boxes.ok("exec", "vm-1", "--", "sudo", "date", "-s", "+2 hours")
+    assert " s ahead of " in boxes.ok("sync", "vm-1").text
     boxes.ok("stop", "vm-1")
