@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
 from git_sandbox.egress import hello, socks
 from git_sandbox.egress.flow import Times
+from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.rules import Limits
 from git_sandbox.egress.service import Upstream
 from support.egress import Client, World, client_hello, one_request, play, status, until
@@ -444,6 +447,11 @@ def test_the_hosts_own_proxy_is_the_way_out(world: World) -> None:
         assert all(password in each for each in seen)
         assert direct.seen
         assert password not in direct.seen[0]
+        other = replace(world.state.dialer, upstream=Upstream("socks5://x:1", "p.test:1")) if world.state else None
+        assert other is not None
+        assert other.proxy_for("a.test", secure=True) == urlsplit("http://p.test:1")
+        with pytest.raises(Refused, match="socks5"):
+            await other.open(world.egress, "a.test", 80, plain=True)
         world.hosts["a.test"] = ["10.0.0.1"]
         assert await (await world.client()).tunnel("a.test:22") == 403, "where it is known, it may not lead inside"
 

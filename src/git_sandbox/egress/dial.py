@@ -48,7 +48,9 @@ class Dialer:
     def proxy_for(self, host: str, secure: bool) -> SplitResult | None:
         """The host's own proxy for that place; `secure`: for whatever is not plain HTTP."""
         url = self.upstream.https if secure else self.upstream.http
-        return urlsplit(url) if url and not _excepted(host, self.upstream.no_proxy) else None
+        if not url or _excepted(host, self.upstream.no_proxy):
+            return None
+        return urlsplit(url if "://" in url else f"http://{url}")
 
     async def open(self, egress: Egress, host: str, port: int, *, plain: bool = False) -> Flow:
         """A connection to that place. `plain`: for requests that the host's own proxy may see. Raises Refused."""
@@ -98,6 +100,8 @@ class Dialer:
 
     async def _through(self, proxy: SplitResult, host: str, port: int, *, plain: bool) -> Flow:
         """The host's own proxy: whether it lets us is its matter, and its password is not said."""
+        if proxy.scheme not in ("http", "https"):
+            raise Refused(502, f"the host's own proxy is not one of HTTP ({proxy.scheme})")
         refused = Refused(502, f"the host's own proxy does not connect to {names.joined(host, port)}")
         try:
             async with asyncio.timeout(self.times.connect):
