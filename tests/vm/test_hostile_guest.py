@@ -120,7 +120,7 @@ RESTORE = "cd /workspace; rm -rf .git; cp -a /tmp/real .git; rm -rf /tmp/real"
 FLOOD = """
 import json, socket, threading, time
 def one():
-    end = time.time() + 8
+    end = time.time() + 4
     while time.time() < end:
         try:
             s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect("/run/git-sandbox/request")
@@ -133,7 +133,7 @@ for each in [threading.Thread(target=one) for _ in range(20)]: each.start()
 @pytest.mark.timeout(900)  # some twenty conversations, half of which wait for their deadline
 def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Path) -> None:
     """One machine, many attacks: each `sync` meets another lie. In the end root crashes the kernel."""
-    hasty = replace(boxes, prefix=impatient(idle=5, overall=12), history=boxes.history)
+    hasty = replace(boxes, prefix=impatient(idle=3, overall=6), history=boxes.history)
     with (
         harmless(boxes, marker),
         boxes.started("run", "--warm", "no", "--", "sh", "-c", "echo up; sleep 1000") as child,
@@ -146,7 +146,7 @@ def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Pa
         _inside(boxes, f"sudo cp {EXPORTER} /root/exporter")
         for name in LIES:
             boxes.ok("exec", "vm-1", "--", "sudo", "tee", EXPORTER, input=program(name))
-            _refused(hasty, name)
+            _refused(boxes if name in SET_ASIDE else hasty, name)
             assert boxes.refs() == first, name
         _inside(boxes, f"sudo cp /root/exporter {EXPORTER}")
         for name, script in CHANGED_PLACES.items():
@@ -157,7 +157,7 @@ def test_root_in_a_running_guest_lies_to_every_sync(boxes: Sandboxes, marker: Pa
             assert time.monotonic() - start < HELD_UP, name
             assert _commits(boxes.refs()) == _commits(first), name
             _inside(boxes, RESTORE)
-        _inside(boxes, "sudo sh -c 'timeout 6 yes > /dev/ttyS0' || true")
+        _inside(boxes, "sudo sh -c 'timeout 3 yes > /dev/ttyS0' || true")
         boxes.ok("exec", "vm-1", "--", "python3", "-", input=FLOOD.encode())
         _inside(boxes, "cd /workspace; echo 2 > two; git add two; git commit -qm two; git rev-parse HEAD; sync")
         boxes.ok("sync", "vm-1")
