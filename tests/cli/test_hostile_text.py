@@ -24,6 +24,8 @@ SANDBOX = Path(sys.executable).with_name("sandbox")
 WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "spawn": (("--image", NASTY), ("--mount", NASTY), ("--from", "one", "--setup", "x")),
     "run": (("--env-file", NASTY, "--", "true"), ("--setup", NASTY, "--", "true"), ("--memory", NASTY, "--", NASTY)),
+    "agent": (("ls",), ("show", NASTY), (NASTY,), ("ls", "--json")),
+    "net": (("one",), (NASTY,), ("one", "--allow", NASTY), ("one", "--json")),
     "ls": ((), ("--all",), ("--everywhere",), ("--json",)),
     "log": (("one",), ("one", "--json"), ("two",), ("torn",), (NASTY,)),
     "diff": (
