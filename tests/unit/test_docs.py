@@ -111,6 +111,13 @@ def test_commands_in_pages_exist(page: Path) -> None:
         assert [word for word in re.findall(r"(?<= )--[a-z-]+", own) if word not in options] == [], (verb, rest)
 
 
+def test_the_architecture_page_has_every_package() -> None:
+    package = ROOT / "src/git_sandbox"
+    block = read("explanation/architecture.md").split("```text\n")[1].split("```")[0]
+    words = set(re.findall(r"[a-z_]+", block))
+    assert [each.parent.name for each in package.glob("*/__init__.py") if each.parent.name not in words] == []
+
+
 @pytest.mark.parametrize("page", sorted((DOCS / "adr").glob("0*.md")), ids=lambda page: page.stem)
 def test_decisions_have_their_three_parts(page: Path) -> None:
     text = page.read_text("utf-8")
