@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from git_sandbox.egress import hello, socks
 from git_sandbox.egress.flow import Times
+from git_sandbox.egress.ledger import UNREADABLE
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.rules import Limits
 from git_sandbox.egress.service import Upstream
 from support.egress import Client, World, client_hello, one_request, play, status, until
+from support.examples import examples
 
 GET = b"GET http://a.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
@@ -361,23 +368,66 @@ def test_limits_of_number_size_and_time(world: World) -> None:
         web = await world.web(b"ok")
         world.allow("a.test", limits=Limits(connections=3, sent=400))
         world.route("a.test:80", web)
-        made = await world.start(times=Times(head=0.1, idle=0.1))
+        made = await world.start()
         slow = [await world.client() for _ in range(3)]
-        for client in slow:
-            await client.say(b"GET http://a.t")
-        await until(lambda: made.open == 3)
+        await until(lambda: len(made.tasks) == 3)
         assert status(await (await world.client()).ask(GET)) in (0, 429)
-        assert [status(await client.all()) for client in slow] == [408] * 3, "a head that does not end"
-        await until(lambda: made.open == 0)
-        quiet = await world.client()
-        assert await quiet.all() == b"", "nothing at all"
-        assert status(await (await world.client()).ask(GET)) == 200
+        assert world.state is not None
+        assert world.state.ledger.rows[UNREADABLE, 0].message == "no more than 3 connections at a time"
+        for client in slow:
+            client.writer.close()
+        await until(lambda: not made.tasks)
+        assert status(await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")) == 200
         answer = await (await world.client()).ask(BODY + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000)
         assert status(answer) == 403
         assert b"no more than 400 bytes may leave" in answer
         assert len(web.seen) == 1
+        await world.start(times=Times(head=0.05, idle=0.05))
+        assert status(await (await world.client()).ask(b"GET http://a.t")) == 408, "a head that does not end"
+        assert await (await world.client()).all() == b"", "nothing at all"
 
     play(world, work)
+
+
+def test_the_end_ends_every_connection(world: World) -> None:
+    async def work(world: World) -> None:
+        world.allow("a.test:7")
+
+        async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        world.route("a.test:7", await world.serve(silent))
+        made = await world.start()
+        idle, tunnel = await world.client(), await world.client()
+        assert await tunnel.tunnel("a.test:7") == 200
+        await until(lambda: len(made.tasks) == 2)
+        await made.end()
+        assert [await idle.all(), await tunnel.all(), made.tasks] == [b"", b"", set()]
+
+    play(world, work)
+
+
+SAID = st.sampled_from([
+    GET, BODY, b"CONNECT a.test:443 HTTP/1.1\r\n\r\n", b"\x05\x01\x00", b"\x05\x01\x00\x03\x06a.test", b"\x01\xbb",
+    b"\x16\x03\x01\x00\x05", b"\r\n", b"0\r\n\r\n", b"Content-Length: 3\r\n\r\n", b"\0", b"x" * 70_000,
+])  # fmt: skip
+
+
+@settings(max_examples=examples(25))
+@given(st.lists(SAID, max_size=6))
+def test_whatever_is_said_the_connection_ends_and_nothing_fails(pem: Path, pieces: list[bytes]) -> None:
+    async def work(world: World) -> None:
+        world.allow("a.test")
+        await world.start()
+        client = await world.client()
+        with contextlib.suppress(ConnectionError):
+            await client.say(b"".join(pieces))
+            client.writer.write_eof()
+        await client.all()
+
+    with tempfile.TemporaryDirectory() as directory:
+        world = World(pem, Path(directory), hosts={"a.test": []})
+        play(world, work)
 
 
 def test_a_policy_that_changes_ends_what_it_no_longer_allows(world: World) -> None:

@@ -85,6 +85,7 @@ class World:
             lambda: self.egress, Ledger(), upstream=upstream, values=values, times=times, resolver=self.resolver
         )
         made = Proxy(self.state)
+        (self.directory / "proxy").unlink(missing_ok=True)
         self.started.append(await asyncio.start_unix_server(made.connection, self.directory / "proxy"))
         return made
 
@@ -99,7 +100,7 @@ class World:
             server.connections += 1
             try:
                 await handler(reader, writer)
-            except (OSError, EOFError, asyncio.CancelledError):
+            except (OSError, EOFError, ValueError, asyncio.CancelledError):  # what was said is not whole
                 pass
             finally:
                 writer.close()
@@ -208,7 +209,10 @@ class Client:
 
 
 def play(world: World, work: Callable[[World], Awaitable[None]]) -> None:
+    faults: list[object] = []
+
     async def all_of_it() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         try:
             async with asyncio.timeout(PATIENCE):
                 await work(world)
@@ -223,6 +227,7 @@ def play(world: World, work: Callable[[World], Awaitable[None]]) -> None:
             await asyncio.gather(*others, return_exceptions=True)
 
     asyncio.run(all_of_it())
+    assert faults == []
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -27,7 +27,6 @@ from git_sandbox.egress.values import Values
 
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 EVERY = 0.5  # seconds between looks at the policy, and between two writings of the ledger
-MOST_WAITING = 64  # connections that wait for their turn, beyond those that may be open
 
 
 def state(
@@ -51,41 +50,47 @@ def state(
 class Proxy:
     def __init__(self, state: State) -> None:
         self.state = state
-        self.open = 0
+        self.tasks: set[asyncio.Task[None]] = set()  # one for each connection
         self.turn = 0.0  # when the next connection may begin, by the loop's clock
 
     async def serve(self, listening: socket.socket) -> None:
         """Until it is cancelled; the ledger is written then, too."""
         server = await asyncio.start_unix_server(self.connection, sock=listening)
         try:
-            async with server:
-                while True:
-                    await asyncio.sleep(EVERY)
-                    self.state.recheck()
-                    self.state.ledger.save()
+            while True:
+                await asyncio.sleep(EVERY)
+                self.state.recheck()
+                self.state.ledger.save()
         finally:
-            for task in list(self.state.live):
-                task.cancel()
+            server.close()
+            await self.end()
             self.state.ledger.save()
+
+    async def end(self) -> None:
+        """End every connection."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a guest's, from its first byte to its end."""
         client, task = Flow(reader, writer), asyncio.current_task()
-        self.open += 1
+        assert task is not None  # noqa: S101 - a coroutine is part of one
+        self.tasks.add(task)
         try:
             await self._admitted(client)
         except (OSError, Refused, asyncio.CancelledError):  # it is over, whatever it was
             pass
         finally:
-            self.open -= 1
-            if task is not None:
-                self.state.live.pop(task, None)
+            self.tasks.discard(task)
+            self.state.live.pop(task, None)
             with contextlib.suppress(asyncio.CancelledError):
                 await client.close()
 
     async def _admitted(self, client: Flow) -> None:
         limits = self.state.egress().policy.limits
-        if self.open > limits.connections:
+        if len(self.tasks) > limits.connections:
             refused = Refused(429, f"no more than {limits.connections} connections at a time")
             self.state.refused(None, refused)
             await client.write(response(refused))
