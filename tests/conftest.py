@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from support.examples import examples
+from support.examples import PART, examples, rows
 from support.gitrepo import GitRepo
 
 _DROPPED = (
@@ -29,6 +29,15 @@ _CALM = hypothesis.settings(
 hypothesis.settings.register_profile("developer", _CALM)
 hypothesis.settings.register_profile("ci", _CALM, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tables of tests that run git, the part that was asked for."""
+    if PART >= 1:
+        return
+    kept = rows(items, lambda item: item.path.parent.name in ("cli", "git"))
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture(autouse=True)
