@@ -98,7 +98,7 @@ def resident(where: Path, warm: str) -> float:
 
 
 def _below(parent: int) -> list[Path]:
-    """Its children and theirs: a jail has processes of its own between."""
+    """Its children and theirs: bubblewrap has processes of its own between."""
     found = _children(parent)
     return found + [each for child in found for each in _below(int(child.name))]
 

@@ -10,17 +10,24 @@ import contextlib
 import functools
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from git_sandbox import process
+from git_sandbox.text import one_line
 
 PROGRAM = "bwrap"
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64")  # links into /usr on every distribution that is supported
 PROBE_TIMEOUT = 20.0  # seconds
-PROGRAMS = Path("/usr")  # what every view has
+PROGRAMS = Path("/usr")  # what most views have
+# How a view's /proc is. With none, what a program holds open to read cannot be opened once more to write; one that
+# makes a user namespace of its own has to write there.
+NONE, READ, WRITE = "", "read", "write"
+HOSTS = tuple(f"/proc/{each}" for each in ("sys", "sysrq-trigger", "irq", "bus", "fs"))  # what is the host's of it
+PASS = "CAP_DAC_OVERRIDE"  # noqa: S105 - the right to pass by permissions
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class View:
     `network`: this host's, else none. `root`: keep the user namespace the program is started in, with all of its
     capabilities, for one that mounts and changes its root. `devices` of this host are there by their names.
     `first`: the command is process 1 of its namespace and stays in our process group, so that what we send reaches it;
-    it has to handle SIGTERM itself.
+    it has to handle SIGTERM itself. `programs`: whether `/usr` is there. `proc`: how `/proc` is, see below. `rights`:
+    capabilities, for root only, who then keeps the host's ids and has no user namespace of his own.
     """
 
     readonly: tuple[tuple[Path, str], ...] = ()
@@ -39,6 +47,9 @@ class View:
     root: bool = False
     devices: tuple[Path, ...] = ()
     first: bool = False
+    programs: bool = True
+    proc: str = READ
+    rights: tuple[str, ...] = ()
 
 
 def named(*paths: Path) -> tuple[tuple[Path, str], ...]:
@@ -47,16 +58,20 @@ def named(*paths: Path) -> tuple[tuple[Path, str], ...]:
 
 
 def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
-    """The command line that runs `command`, an absolute path or a program of `/usr`, in `directory` of its view."""
+    """The words that run `command`, an absolute path or a program of `/usr`, in `directory` of its view. Pure."""
     words = [PROGRAM, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     words += [] if view.network else ["--unshare-net"]
-    words += ["--cap-add", "ALL"] if view.root else ["--unshare-user", "--cap-drop", "ALL"]
-    words += ["--die-with-parent", "--as-pid-1" if view.first else "--new-session", "--ro-bind", "/usr", "/usr"]
-    for name in MERGED:
-        words += ["--symlink", f"usr/{name}", f"/{name}"]
-    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--dir", "/var/tmp"]  # noqa: S108
-    # A root without any right still owns what is below /proc/sys, `core_pattern` of the whole host among it.
-    words += [] if view.root else ["--remount-ro", "/proc"]
+    words += _rights(view)
+    words += ["--die-with-parent", "--as-pid-1" if view.first else "--new-session"]
+    words += ["--perms", "0755", "--dir", "/etc"]  # else 0700, where one that becomes another user cannot go
+    if view.programs:
+        words += ["--ro-bind", "/usr", "/usr"]
+        for name in MERGED:
+            words += ["--symlink", f"usr/{name}", f"/{name}"]
+    words += ["--proc", "/proc"] if view.proc else []
+    words += ["--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--dir", "/var/tmp"]  # noqa: S108
+    if not view.root:
+        words += _sealed(view)
     bound = (
         ("--ro-bind-try", view.readonly),
         ("--bind", view.writable),
@@ -68,28 +83,95 @@ def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
     return [*words, "--chdir", directory, "--", *command]
 
 
+def _sealed(view: View) -> list[str]:
+    """A root without any right still owns what is below /proc/sys, `core_pattern` of the whole host among it."""
+    if view.proc == WRITE:
+        return [word for each in HOSTS for word in ("--ro-bind-try", each, each)]
+    return ["--remount-ro", "/proc"] if view.proc else []
+
+
+def _rights(view: View) -> list[str]:
+    if view.root:
+        return ["--cap-add", "ALL"]
+    if view.rights:
+        return ["--cap-drop", "ALL", *(word for each in view.rights for word in ("--cap-add", each))]
+    return ["--unshare-user", "--cap-drop", "ALL"]
+
+
 # How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
 LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 
 @functools.cache
+def unavailable() -> str:
+    """Why nothing can be confined here; empty when it can."""
+    if process.which(PROGRAM) is None:
+        return "bubblewrap is not installed"
+    done = process.run(argv(["true"], View()), timeout=PROBE_TIMEOUT)
+    return "" if done.returncode == 0 else f"bubblewrap does not work ({one_line(done.complaint, limit=200)})"
+
+
 def available() -> bool:
     """Whether bubblewrap is installed and the kernel lets this user make its namespaces."""
-    if process.which(PROGRAM) is None:
-        return False
-    return process.run(argv(["true"], View()), timeout=PROBE_TIMEOUT).returncode == 0
+    return not unavailable()
 
 
-def fits(program: str, view: View) -> bool:
-    """Whether `program` can be confined here: it is a part of what every view has, and may read what is its own."""
+@functools.cache
+def obstacle(program: str) -> str:
+    """Why `program` cannot be confined here; empty when it can, and when it is not installed."""
     found = process.which(program)
-    if found is None or not Path(found).resolve().is_relative_to(PROGRAMS) or not available():
-        return False
-    return os.getuid() != 0 or all(_roots(here) for here, _ in (*view.readonly, *view.writable) if here.exists())
+    if found is None:
+        return ""
+    place = Path(found).resolve()
+    if (why := unavailable()) or not elsewhere(place) or not interpreted(place):
+        return why
+    done = process.run(argv([os.fspath(place), "--version"], needed(place, View())), timeout=PROBE_TIMEOUT)
+    return "" if done.returncode == 0 else f"{place} does not run with the libraries of {PROGRAMS} alone"
+
+
+def elsewhere(program: Path) -> bool:
+    """Whether no view has it by itself."""
+    return not program.is_relative_to(PROGRAMS)
+
+
+def interpreted(program: Path) -> bool:
+    """Whether a program needs another one to be started: an ELF its dynamic linker (PT_INTERP), a script its shell."""
+    with contextlib.suppress(OSError), program.open("rb") as file:
+        head = file.read(64)
+        if head[:5] != b"\x7fELF\x02":
+            return True  # a script, or of 32 bits: nothing that is known to work alone
+        (offset,), (size, count) = struct.unpack_from("<Q", head, 32), struct.unpack_from("<HH", head, 54)
+        file.seek(offset)
+        table = file.read(size * count)
+        return any(table[at : at + 4] == b"\x03\0\0\0" for at in range(0, len(table), size or 1))
+    return True
+
+
+def needed(program: Path, view: View, shown: Path | None = None) -> View:
+    """`view` with what the program itself needs: one that is linked statically needs no `/usr`.
+
+    `shown`: where a file outside of `/usr` is found when the view is made, if not at its own path.
+    """
+    alone = not interpreted(program)
+    here = shown if shown and elsewhere(program) else program
+    own = ((here, os.fspath(program)),) if alone or elsewhere(program) else ()
+    return replace(view, readonly=(*(() if alone else LINKER), *own, *view.readonly), programs=not alone)
+
+
+def owned(view: View) -> View:
+    """`view` with the right to pass by permissions, for root whose files in it are somebody else's.
+
+    A root without any right reads his own files only, and the user namespace he has otherwise would not help: in there
+    he has rights over his own files alone.
+    """
+    files = [here for here, _ in (*view.readonly, *view.writable) if here.exists()]
+    if os.getuid() != 0 or view.root or view.rights or all(_roots(each) for each in files):
+        return view
+    return replace(view, rights=(PASS,))
 
 
 def _roots(path: Path) -> bool:
-    """Whether root reaches `path` without the right to pass by permissions, which a confined one does not have."""
+    """Whether root reaches `path` without the right to pass by permissions."""
     above = (each.stat() for each in path.absolute().parents)
     return path.stat().st_uid == 0 and all(each.st_uid == 0 or each.st_mode & stat.S_IXOTH for each in above)
 
@@ -99,24 +181,27 @@ def spawned(
     command: Sequence[str],
     view: View,
     *,
+    wanted: bool = True,
+    directory: Path = Path("/"),
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Iterator[process.Child]:
-    """`process.spawn` of a command that sees `view` alone, where this host lets us confine it; of the same one else.
+    """`process.spawn` of a command that sees `view` alone and begins in `directory`; of the same one, not confined,
+    where that is not `wanted` or this host does not let us (`obstacle`).
 
-    When it is to end, the command itself is asked, not bubblewrap, which would kill it.
+    When it is to end, one that is `first` is asked itself; bubblewrap, when it is asked, kills the others.
     """
-    if not fits(command[0], view):
-        with process.spawn(command, stdout=stdout, stderr=stderr, pass_fds=pass_fds) as child:
+    if not wanted or obstacle(command[0]):
+        with process.spawn(command, cwd=directory, stdout=stdout, stderr=stderr, pass_fds=pass_fds) as child:
             yield child
         return
+    place = Path(process.which(command[0]) or command[0]).resolve()
     reading, writing = os.pipe()
     with open(reading, "rb") as report, contextlib.ExitStack() as stack:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         with open(writing, "wb"):  # noqa: PTH123
-            full = [process.which(command[0]) or command[0], *command[1:]]
-            words = argv(full, view)
+            words = argv([os.fspath(place), *command[1:]], owned(needed(place, view)), os.fspath(directory))
             words[1:1] = ["--info-fd", str(writing)]
             given = (*pass_fds, writing)
             child = stack.enter_context(process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given))

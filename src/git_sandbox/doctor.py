@@ -22,7 +22,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
-from git_sandbox.vmm import backends, firecracker, host, jail, qemu, vhost, virtiofs
+from git_sandbox.vmm import backends, host, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.workspace import filecopy
 
@@ -61,7 +61,7 @@ TOOLS = (
     Tool("prlimit", "util-linux", "limits for reading guest data"),
     Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
     Tool("fakeroot", "fakeroot", "builds the guest image"),
-    Tool("bwrap", "bubblewrap", "keeps QEMU and the programs of a build away from this host's files", optional=True),
+    Tool("bwrap", "bubblewrap", "keeps VMMs and the programs of a build away from this host's files", optional=True),
     *(
         Tool(program.name, program.package, f"`--net {mode.name}`", (), optional=True)
         for mode in network.MODES
@@ -77,8 +77,7 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         *((kind.name, _kind(kind, wanted)) for kind in backends.KINDS),
         ("backend", lambda: _backend(wanted)),
         *((tool.program, _tool(tool)) for tool in TOOLS),
-        ("confinement", _confinement),
-        (jail.PROGRAM, lambda: _jail(settings)),
+        ("confinement", lambda: _confinement(settings)),
         (virtiofs.PROGRAM, lambda: _virtiofsd(wanted)),
         ("transport", lambda: _transport(wanted)),
         ("user namespaces", _namespaces),
@@ -145,25 +144,21 @@ def _tool(tool: Tool) -> Callable[[], Check]:
     return check
 
 
-def _confinement() -> Check:
+def _confinement(settings: Settings) -> Check:
     """Whether programs that work on a guest's data see nothing but their files."""
     name = "confinement"
-    if not confine.available():
-        result = "QEMU and the git that unpacks have all of your rights: bubblewrap does not work"
-        return Check(name, Verdict.NOTE, result, "`sudo apt-get install bubblewrap`, and let it make user namespaces")
-    if not confine.fits(qemu.binary(), confine.View()):
-        return Check(name, Verdict.NOTE, f"QEMU runs with all of your rights: it is outside of {confine.PROGRAMS}")
-    return Check(name, Verdict.OK, "QEMU and the git that unpacks what a guest sent see their own files only")
-
-
-def _jail(settings: Settings) -> Check:
-    """Only root's Firecracker has one; nobody needs it."""
-    try:
-        found = jail.choose(settings.jailer, firecracker.PROGRAM)
-    except RequirementError as error:
-        return Check(jail.PROGRAM, Verdict.MISSING, f"{error.message}: {error.cause}", error.hint)
-    told = f"Firecracker runs in a jail of {found.jail.jailer}" if found.jail else "Firecracker runs without a jail"
-    return Check(jail.PROGRAM, Verdict.OK, f"{told}: {found.reason}")
+    bad = Verdict.MISSING if settings.confinement == "yes" else Verdict.NOTE
+    if settings.confinement == "no":
+        return Check(name, bad, "switched off: a VMM that a guest takes over can open all of your files")
+    if why := confine.unavailable():
+        result = f"the programs that work on a guest's data can open all of your files: {why}"
+        return Check(name, bad, result, "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs")
+    programs = [*(kind.program for kind in backends.KINDS), "git"]
+    programs += [each.name for mode in network.MODES for each in mode.programs]
+    programs += [str(each.path) for each in virtiofs.look() if each.usable]
+    if whys := [why for each in programs if (why := confine.obstacle(each))]:
+        return Check(name, bad, f"not confined: {'; '.join(whys)}")
+    return Check(name, Verdict.OK, "VMMs, passt, virtiofsd and the git that unpacks see their own files only")
 
 
 def _virtiofsd(wanted: Wanted) -> Check:

@@ -102,12 +102,18 @@ def measure_order(space: IdSpace, directory: Path) -> dict[str, object]:
     return _with_us(space, directory) | {"op": "measure"}
 
 
-def serve_argv(space: IdSpace, directory: Path, program: Path, argv: Sequence[str]) -> list[str]:
-    """A command that runs `program` with nobody's rights; it finds the directory's tree at `userns.SERVED`."""
+def serve_argv(
+    space: IdSpace, directory: Path, program: Path, argv: Sequence[str], *, confined: bool = False, copied: bool = False
+) -> list[str]:
+    """A command that runs `program` with nobody's rights; it finds the directory's tree at `userns.SERVED`.
+
+    `confined`: `argv` are the words of another one that does so; for that it is at `userns.STAGED`. `copied`: and the
+    program at `userns.PROGRAM`.
+    """
     order = {
         "op": "serve", "place": str(directory), "direct": os.getuid() == 0, "parent": os.getpid(),
         "uids": rows(space.uid, os.getuid()), "gids": rows(space.gid, os.getgid()),
-        "program": str(program), "argv": list(argv),
+        "program": str(program), "argv": list(argv), "confined": confined, "copied": copied,
     }  # fmt: skip
     return _argv(order)
 

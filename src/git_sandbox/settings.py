@@ -65,7 +65,10 @@ ROWS = (
     Row("warm", AUTO, "start from a saved machine where that works (auto), or boot every time (no)", (AUTO, "no")),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
     Row(
-        "jailer", AUTO, "put root's Firecracker into its jail: where that works, never, or always", (AUTO, "no", "yes")
+        "confinement",
+        AUTO,
+        "show the programs beside a guest their own files only: where that works, never, or refuse to start without",
+        (AUTO, "no", "yes"),
     ),
     Row(
         "cpus",
@@ -181,7 +184,7 @@ class Settings:
     accelerator: str
     vsock: str  # no | yes
     warm: str  # auto | no
-    jailer: str  # auto | no | yes
+    confinement: str  # auto | no | yes
     cpus: int
     memory: int  # MiB
     disk: int  # MiB

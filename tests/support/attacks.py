@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from support.drill import (
     MACHINE,
@@ -297,6 +298,22 @@ def lies(drill: Drill) -> None:
         holds(drill.host() == before, f"{name}: the host's repository is not what it was")
     drill.inside(f"cp /root/exporter {EXPORTER}", root=True)
     drill.ready("sync", MACHINE)
+
+
+@attack("a VMM that the guest has taken over opens the user's files, or reaches the network or other processes", INSIDE)
+def taken_over(drill: Drill) -> None:
+    """Looked at from outside: what is below its root directory, its network, its rights."""
+    machine = drill.machine()
+    root = machine / "root"
+    for each in (drill.top / "home", drill.repo, drill.top / "run", Path("/etc/passwd")):
+        holds(not (root / each.relative_to("/")).exists(), f"it sees {each}")
+    places = (root / (drill.top / "state").relative_to("/")).glob("git-sandbox/*/*")
+    holds({each.name for each in places} <= {MACHINE}, "it sees another sandbox")
+    status = (machine / "status").read_text()
+    holds("CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status, "it has rights, or can get some")
+    holds((machine / "net/dev").read_text().count(":") == 1, "it has a network")
+    for kind in ("user", "net", "pid", "mnt", "ipc"):
+        holds((machine / "ns" / kind).readlink() != Path("/proc/self/ns", kind).readlink(), f"{kind} is the host's")
 
 
 @attack("the kernel crashes on purpose: commits that were not brought home are lost", INSIDE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ MACHINE = "vm-1"
 PATIENCE = 900.0  # seconds for one command, emulated and on a busy machine
 MEMORY = 400 << 20  # bytes: what any program of the host may take for what a guest made
 SECRET = "sk_live_4242"  # noqa: S105 - what must not be found in the guest
+VMMS = (b"qemu-system-", b"firecracker", b"cloud-hypervisor")
 SCHEMA_CODES = {0, 1, 2, *range(10, 20), 130}
 
 
@@ -80,6 +82,20 @@ class Drill:
         if done.code != code:
             raise NotPlayedError(f"in the guest: ended with {done.code}: {done.text[-400:]!r}")
         return done
+
+    def machine(self) -> Path:
+        """Of the VMM that runs, what is below /proc; one that should be confined here."""
+        row = [each for each in json.loads(self.ready("doctor", "--json").out)["data"] if each["name"] == "confinement"]
+        if not row or row[0]["verdict"] != "ok":
+            raise NotPlayedError(f"this host confines nothing: {row[0]['result'] if row else 'no such row'}")
+        known = os.fsencode(self.top / "run")
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (place / "cmdline").read_bytes().split(b"\0")
+                name = os.path.basename(words[0])  # noqa: PTH119 - of bytes
+                if name.startswith(VMMS) and (known in (place / "environ").read_bytes()):
+                    return place
+        raise NotPlayedError("no VMM is found")
 
     def git(self, *words: str, cwd: Path | None = None) -> str:
         done = self.run(["git", *words], cwd=cwd)

@@ -143,10 +143,7 @@ class Sandboxes:
 
 
 def processes_of(state: Path) -> dict[int, str]:
-    """Process id and name of every living process that has `state` in its arguments or environment, and its children's.
-
-    What runs in a jail has neither.
-    """
+    """Id and name of every living process that has `state` in its arguments or environment, and its children's."""
     wanted = os.fsencode(state)
     found, parents = {}, {}
     for place in Path("/proc").glob("[0-9]*"):

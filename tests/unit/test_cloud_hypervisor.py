@@ -107,6 +107,7 @@ def test_other_events_end_nothing() -> None:
 
 def test_exit_statuses_have_a_meaning() -> None:
     assert "seccomp" in cloud_hypervisor.explain(-signal.SIGSYS)
+    assert "seccomp" in cloud_hypervisor.explain(128 + signal.SIGSYS), "as bubblewrap tells it"
     assert "signal 9" in cloud_hypervisor.explain(-9)
     assert "log" in cloud_hypervisor.explain(1)
 

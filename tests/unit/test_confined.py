@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import socket
+import stat
+import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from git_sandbox import confine, process
+from git_sandbox import confine, doctor, network, process, settings
 from git_sandbox.collect.confinement import confinement
-from git_sandbox.vmm import confined
-from git_sandbox.vmm.machine import Disk, MachineSpec, Saved
+from git_sandbox.confine import View
+from git_sandbox.errors import MachineError, RequirementError
+from git_sandbox.helpers import userns
+from git_sandbox.idspace import IdSpace
+from git_sandbox.protocol import channel
+from git_sandbox.sandbox import machines
+from git_sandbox.vmm import calls, confined, qemu_state, virtiofs
+from git_sandbox.vmm.machine import Cleanup, Disk, MachineSpec, Saved, Share
+from git_sandbox.vmm.rest import Api, Call
+from support.specs import specs
 
-# Prints what it could do. $1: disk, $2 image, $3.. what is nobody's business: a file of the home directory, another
-# sandbox's disk, unix sockets (an agent, D-Bus, X11 by its abstract name), a TCP port, a process.
+# Prints what it could do. Its arguments, as names: disk and image of its machine, `open` a descriptor of the image, and
+# what is nobody's business: a file of the home directory, another sandbox's disk, unix sockets (an agent, D-Bus, X11 by
+# its abstract name), a TCP port, a process.
 SPY = r"""
-python=$(command -v python3.11 || command -v python3); exec "$python" -c '
-import os, socket, sys
-disk, image, home, other, agent, bus, port, pid = sys.argv[1:]
+import ctypes, os, socket, sys
+disk, image, open_, home, other, agent, bus, abstract, port, pid = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
 def tried(name, do):
     try: do()
     except OSError: return
     print(name)
 def unix(place):
     socket.socket(socket.AF_UNIX).connect(place)
+def call(result):
+    if result: raise OSError(ctypes.get_errno())
 tried("disk", lambda: open(disk, "r+b").write(b"mine"))
 tried("image", lambda: open(image, "rb").read())
 tried("wrote image", lambda: open(image, "r+b"))
+tried("wrote what is open to read", lambda: open("/proc/self/fd/" + open_, "r+b"))
 tried("home", lambda: open(home, "rb").read())
 tried("other sandbox", lambda: open(other, "rb").read())
 tried("neighbours", lambda: os.listdir(os.path.dirname(other)))
 tried("agent", lambda: unix(agent))
 tried("bus", lambda: unix(bus))
-tried("abstract", lambda: unix(chr(0) + os.path.basename(bus) + pid))
+tried("abstract", lambda: unix(chr(0) + abstract))
 tried("network", lambda: socket.create_connection(("127.0.0.1", int(port)), 2))
-tried("outside", lambda: socket.create_connection(("192.0.2.1", 9), 2))
 tried("process", lambda: os.kill(int(pid), 0))
 tried("passwd", lambda: open("/etc/passwd"))
+tried("shadow", lambda: open("/etc/shadow"))
 tried("sysctl", lambda: open("/proc/sys/kernel/core_pattern", "r+"))
-tried("usr", lambda: open("/usr/escaped", "w"))
-tried("device", lambda: os.mknod("/tmp/disk", 0o60600, os.makedev(8, 0)))
+tried("usr", lambda: (open("/usr/escaped", "w"), os.unlink("/usr/escaped")))
+tried("device", lambda: (os.mknod("/tmp/spy", 0o60600, os.makedev(8, 0)), os.unlink("/tmp/spy")))
 tried("mount", lambda: os.chroot("/"))
-' "$@"
+tried("unshared", lambda: call(libc.unshare(0x10000000 | 0x20000)))
+tried("remounted", lambda: call(libc.mount(None, b"/proc", None, 4128, None)))
+tried("sysctl of its own mount", lambda: open("/proc/sys/kernel/core_pattern", "r+"))
 """
+# What whoever has all rights of this user could do: else a test of what cannot be done would say nothing.
+OUTSIDE = {"disk", "image", "home", "other sandbox", "neighbours", "agent", "bus", "abstract", "network", "process"}
 
 
 @pytest.fixture
@@ -65,8 +89,31 @@ def listening(place: str) -> socket.socket:
     return made
 
 
-@pytest.mark.usefixtures("needs")
-def test_what_stands_in_for_the_vmm_reaches_its_disks_and_nothing_else(tmp_path: Path) -> None:
+@dataclass
+class Host:
+    """Files of two sandboxes and a user, and who listens there."""
+
+    files: dict[str, Path]
+    top: Path
+    port: int
+
+    @property
+    def spec(self) -> MachineSpec:
+        disks = Disk(self.files["image"], readonly=True), Disk(self.files["mine"])
+        return MachineSpec("m", self.files["kernel"], self.files["initrd"], (), disks)
+
+    def words(self, **changed: object) -> list[str]:
+        """The arguments of the spy."""
+        known: dict[str, object] = {
+            "disk": self.files["mine"], "image": self.files["image"], "open": -1, "home": self.files["home"],
+            "other": self.files["other"], "agent": self.top / "agent", "bus": self.top / "bus",
+            "abstract": self.top.name, "port": self.port, "pid": os.getpid(),
+        }  # fmt: skip
+        return [str(each) for each in (known | changed).values()]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
     place = tmp_path / ("long" * 20) / "state, with a comma"
     files = {name: place / name / "disk.raw" for name in ("mine", "other")} | {
         name: tmp_path / name for name in ("kernel", "initrd", "image", "home")
@@ -74,37 +121,261 @@ def test_what_stands_in_for_the_vmm_reaches_its_disks_and_nothing_else(tmp_path:
     for each in files.values():
         each.parent.mkdir(parents=True, exist_ok=True)
         each.write_text("precious")
-    spec = MachineSpec(
-        "m", files["kernel"], files["initrd"], (), (Disk(files["image"], readonly=True), Disk(files["mine"]))
-    )
-    pid = str(os.getpid())
+        each.chmod(0o600)
     with (
         listening(f"{tmp_path}/agent"),
         listening(f"{tmp_path}/bus"),
-        listening(f"\0bus{pid}"),
+        listening(f"\0{tmp_path.name}"),
         socket.create_server(("127.0.0.1", 0)) as server,
     ):
-        words = [
-            "sh", "-c", SPY, "sh", *(str(files[each]) for each in ("mine", "image", "home", "other")),
-            f"{tmp_path}/agent", f"{tmp_path}/bus", str(server.getsockname()[1]), pid,
-        ]  # fmt: skip
-        outside = process.run(words).text.split("\n")
-        with confine.spawned(words, confined.view(spec, kvm=False), stdout=process.PIPE, stderr=process.PIPE) as child:
-            seen = child.stdout.read().decode().split()
-            assert child.wait(10) == 0
-    assert {"home", "other sandbox", "agent", "bus", "abstract", "network", "passwd"} <= set(outside)
-    assert seen == ["disk", "image"]
-    assert files["mine"].read_bytes() == b"mineious"
+        yield Host(files, tmp_path, server.getsockname()[1])
+
+
+def spy(words: Sequence[str]) -> list[str]:
+    """By the Python of `/usr`, whichever runs this test."""
+    return ["sh", "-c", 'PATH=/usr/bin:/usr/local/bin exec python3 -c "$0" "$@"', SPY, *words]
+
+
+def spied(view: View, words: Sequence[str], keep: Sequence[int] = ()) -> set[str]:
+    with confine.spawned(spy(words), view, stdout=process.PIPE, stderr=process.PIPE, pass_fds=keep) as child:
+        said = child.stdout.read().decode().splitlines()
+        assert child.wait(10) == 0
+    return set(said)
+
+
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize("program", ["qemu", "firecracker", "cloud-hypervisor"])
+def test_what_stands_in_for_a_vmm_reaches_its_disks_and_nothing_else(host: Host, program: str) -> None:
+    place = host.top / "vmm"
+    place.mkdir()
+    view = {
+        "qemu": confined.qemu(host.spec, kvm=False),
+        "firecracker": confined.firecracker(host.spec, place),
+        "cloud-hypervisor": confined.cloud_hypervisor(host.spec, place),
+    }[program]
+    assert program == "qemu" or view.devices == (Path("/dev/kvm"),)
+    view = dataclasses.replace(view, devices=())  # which is not everywhere
+    outside = set(process.run(spy(host.words())).text.split("\n"))
+    assert outside >= OUTSIDE | {"passwd"}
+    # What QEMU is handed open to read, it cannot open once more to write. The others are handed no file.
+    with host.files["image"].open("rb") as image:
+        given = [image.fileno()] if program == "qemu" else []
+        assert spied(view, host.words(open=image.fileno()), given) - {"unshared"} == {"disk", "image"}
+    assert host.files["mine"].read_bytes() == b"mineious"
+    assert host.files["image"].read_bytes() == b"precious"
+
+
+@pytest.mark.usefixtures("needs")
+def test_what_stands_in_for_passt_has_the_network_and_no_file(host: Host) -> None:
+    """The network of this host comes with its abstract sockets, which have no file."""
+    seen = spied(confined.passt(root=os.getuid() == 0), host.words())
+    assert seen - {"passwd", "unshared", "remounted"} == {"network", "abstract"}
+
+
+@pytest.mark.usefixtures("needs")
+def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started as virtiofsd is, from a directory where only this user can go."""
+    try:
+        space = IdSpace.ours()
+    except RequirementError as error:
+        pytest.skip(error.message)
+    share, private = host.top / "share", host.top / "private"
+    (share / "tree").mkdir(parents=True)
+    (share / "tree" / "disk").write_text("precious")
+    space.give(share)
+    private.mkdir(mode=0o700)
+    program = private / "virtiofsd"
+    words = host.words(disk=f"{userns.SERVED}/disk", image=share / "tree" / "disk")
+    program.write_text(f"#!/usr/bin/python3\nimport sys\nsys.argv[1:] = {words}\n{SPY}\nsys.stdout.flush()\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(virtiofs, "look", lambda: [virtiofs.Found(program, (1, 13))])
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as runtime:
+        with virtiofs.served(Share("work", share), Path(runtime), said, Cleanup()) as server:
+            status = server.child.wait(30)
+        said.seek(0)
+        assert status == 0, said.read()
+        said.seek(0)
+        seen = set(said.read().decode().split("\n")) - {""}
+    assert seen - {"mount", "unshared", "remounted"} == {"disk"}, (
+        "it is root where it is nobody, to confine itself further"
+    )
+    space.remove(share)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root reads files of others")
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_root_is_confined_with_files_that_are_somebody_elses(host: Host, mode: int) -> None:
+    for each in host.files.values():
+        os.chown(each, 1234, 1234)
+        os.chown(each.parent, 1234, 1234)
+        each.parent.chmod(0o700)
+        each.chmod(mode)
+    assert spied(confined.qemu(host.spec, kvm=False), host.words()) - {"unshared"} == {"disk", "image"}
 
 
 def test_disks_that_come_later_are_not_in_the_view() -> None:
     disks = Disk(Path("/root.ext4"), readonly=True), Disk(Path("/mine")), Disk(Path("/dev/x"), block=True)
     spec = MachineSpec("m", Path("/k"), Path("/i"), (), disks, saved=Saved(Path("/t"), restore=True, later=True))
-    words = confine.argv(["q"], confined.view(spec, kvm=True))
+    words = confine.argv(["q"], confined.qemu(spec, kvm=True))
     assert not {"/mine", "/dev/x"} & set(words)
-    assert {"/root.ext4", "/k", "/i", "/t/memory", "/dev/kvm"} <= set(words)
+    assert {"/root.ext4", "/k", "/i", "/t", "/dev/kvm"} <= set(words)
 
 
+KINDS = {
+    "qemu": lambda spec: confined.qemu(spec, kvm=True),
+    "firecracker": lambda spec: confined.firecracker(spec, Path("/run/x/vmm")),
+    "cloud-hypervisor": lambda spec: confined.cloud_hypervisor(spec, Path("/run/x/vmm")),
+}
+
+
+@given(specs(), st.sampled_from(sorted(KINDS)), st.sampled_from((None, False, True)))
+def test_only_what_is_the_machines_own_can_be_written(spec: MachineSpec, program: str, restore: bool | None) -> None:
+    template = Path("/cache/template")
+    saved = None if restore is None else Saved(template, restore)
+    view = KINDS[program](dataclasses.replace(spec, saved=saved))
+    own = {str(disk.path) for disk in spec.disks if not disk.readonly}
+    place = set() if program == "qemu" else {"/run/x/vmm"}
+    assert {there for _, there in view.writable} == own | place | ({str(template)} if restore is False else set())
+    read = {there for _, there in view.readonly}
+    assert read >= {str(disk.path) for disk in spec.disks if disk.readonly} | {str(spec.kernel), str(spec.initrd)}
+    assert (str(template) in read) is (restore is True), "who starts from a template cannot change it"
+    assert all(here == Path(there) for here, there in (*view.readonly, *view.writable))
+    assert not view.network
+    assert not view.root
+    assert not view.rights
+    assert view.devices == (Path("/dev/kvm"),)
+
+
+def test_only_passt_has_the_network_and_keeps_rights_of_roots_to_give_them_up() -> None:
+    assert confined.passt(root=False).network
+    assert confined.passt(root=False).rights == ()
+    assert confined.passt(root=True).rights == ("CAP_SETUID", "CAP_SETGID")
+    assert not confined.passt(root=True).writable
+    assert not confined.virtiofsd().network
+
+
+def elf(*kinds: int) -> bytes:
+    """The beginning of a program of 64 bits with these program headers."""
+    head = (
+        b"\x7fELF\x02\x01\x01".ljust(32, b"\0") + struct.pack("<Q", 64) + bytes(14) + struct.pack("<HH", 56, len(kinds))
+    )
+    return head.ljust(64, b"\0") + b"".join(struct.pack("<I", kind).ljust(56, b"\0") for kind in kinds)
+
+
+def test_a_static_program_sees_no_other(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    for content, alone in ((elf(1, 3), False), (elf(1, 2), True), (b"#!/bin/sh\n", False), (b"", False)):
+        program.write_bytes(content)
+        assert confine.interpreted(program) is not alone
+        view = confine.needed(program, View())
+        assert view.programs is not alone
+        assert (program, str(program)) in view.readonly
+        assert ("/usr" in confine.argv(["p"], view)) is not alone
+        assert ("/etc/ld.so.cache" in confine.argv(["p"], view)) is not alone
+    assert confine.interpreted(tmp_path / "none")
+
+
+@pytest.mark.usefixtures("needs")
+def test_a_program_outside_of_usr_is_confined_where_it_runs_with_the_libraries_of_usr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name, content in (("fine", "#!/bin/sh\necho 1.2\n"), ("strange", "#!/opt/nowhere/sh\n")):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    assert confine.obstacle("fine") == ""
+    assert "strange does not run with the libraries of /usr alone" in confine.obstacle("strange")
+    assert confine.obstacle("not-installed-at-all") == ""
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host without bubblewrap."""
+    which = process.which
+    caches = (confine.unavailable, confine.obstacle)
+    for each in caches:
+        each.cache_clear()
+    monkeypatch.setattr(process, "which", lambda name: None if name == confine.PROGRAM else which(name))
+    yield
+    for each in caches:
+        each.cache_clear()
+
+
+@pytest.mark.usefixtures("without")
+def test_a_host_that_cannot_confine_is_told_of_at_each_start_or_refused() -> None:
+    asked = dataclasses.replace(settings.resolve({})[0], net=network.NAT)
+    (told,) = machines.unconfined("qemu", asked, share=False)
+    assert told.startswith("qemu-system-")
+    assert "git" in told
+    assert "can open all of your files: bubblewrap is not installed" in told
+    assert "`sandbox help backends`" in told
+    assert machines.unconfined("qemu", dataclasses.replace(asked, confinement="no"), share=False) == ()
+    with pytest.raises(RequirementError) as refused:
+        machines.unconfined("qemu", dataclasses.replace(asked, confinement="yes"), share=False)
+    assert "bubblewrap" in refused.value.hint
+    row = doctor._confinement(asked)
+    assert (row.verdict, "bubblewrap is not installed" in row.result) == (doctor.Verdict.NOTE, True)
+
+
+@pytest.mark.usefixtures("needs")
+def test_a_host_that_can_says_nothing() -> None:
+    for rule in ("auto", "yes", "no"):
+        asked = dataclasses.replace(settings.resolve({})[0], confinement=rule)
+        assert machines.unconfined("qemu", asked, share=False) == ()
+
+
+def test_a_link_in_the_place_of_a_vmms_socket_leads_nowhere(tmp_path: Path) -> None:
+    with listening(f"{tmp_path}/agent"), listening(f"{tmp_path}/vsock"):
+        channel.connect(channel.UNIX, f"{tmp_path}/vsock", timeout=5).close()
+        (tmp_path / "vsock").unlink()
+        (tmp_path / "vsock").symlink_to(tmp_path / "agent")
+        for kind in (channel.UNIX, channel.HYBRID_VSOCK):
+            with pytest.raises(OSError, match="non-socket"):
+                channel.connect(kind, f"{tmp_path}/vsock", 22, timeout=5)
+        api = Api("VMM", tmp_path / "vsock", 5.0)
+        with pytest.raises(MachineError, match="does not answer"):
+            api.send(Call("GET", "/"))
+
+
+def test_where_the_guest_calls_is_ours_alone_and_no_link_is_followed(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "vsock_1025"
+    victim.write_text("x")
+    victim.chmod(0o640)
+    path.symlink_to(victim)
+    calls._listener(str(path)).close()
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o640
+    assert stat.S_ISSOCK(path.lstat().st_mode)
+    assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+
+
+def test_an_old_qemu_gets_a_copy_of_the_memory_and_a_newer_one_reads(tmp_path: Path) -> None:
+    template, own = tmp_path / "template", tmp_path / "own"
+    for each in (template, own):
+        each.mkdir()
+    (template / "memory").write_bytes(b"precious")
+    saved = Saved(template, restore=True)
+    with qemu_state.memory_of(saved, (7, 2, 22), own) as copied:
+        assert copied is not None
+        assert copied.private == own / "memory"
+        assert copied.private.read_bytes() == b"precious"
+        (backend,) = (json.loads(each) for each in qemu_state.words(copied, 1) if each.startswith("{"))
+        assert (backend["mem-path"], "readonly" in backend) == (str(own / "memory"), False)
+        spec = dataclasses.replace(SPEC, saved=copied)
+        assert {there for _, there in confined.qemu(spec, kvm=False).writable} == {str(own / "memory")}
+    assert list(own.iterdir()) == []
+    with qemu_state.memory_of(saved, (8, 2), own) as reads:
+        assert reads == saved
+        (backend,) = (json.loads(each) for each in qemu_state.words(saved, 1) if each.startswith("{"))
+        assert (backend["mem-path"], backend["readonly"], backend["rom"]) == (str(template / "memory"), True, "off")
+    assert confined.qemu(dataclasses.replace(SPEC, saved=saved), kvm=False).writable == ()
+    with qemu_state.memory_of(Saved(template, restore=False), (7, 2), own) as made:
+        assert made == Saved(template, restore=False), "who makes it writes there"
+
+
+SPEC = MachineSpec("m", Path("/k"), Path("/i"), ())
 POLITE = 'trap "echo asked; exit 7" TERM; echo up; while :; do sleep 0.05; done'
 
 

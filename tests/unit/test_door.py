@@ -34,7 +34,6 @@ OUTSIDE = {  # where else, and why that is no way around
     "sandbox/supervisor.py": "the supervisor's own log; passes `one_line`",
     "protocol/ssh_proxy.py": "run by ssh, without click; passes `one_line`",
     "helpers/userns.py": "run in an empty root; who started it reads a pipe",
-    "helpers/jail.py": "run in front of a VMM; who started it reads a pipe",
 }
 
 

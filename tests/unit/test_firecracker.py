@@ -53,11 +53,11 @@ def test_drives_keep_their_order_and_what_may_be_written(spec: MachineSpec) -> N
 
 @given(specs())
 def test_argv_keeps_the_seccomp_filter_and_the_console_apart_from_the_log(spec: MachineSpec) -> None:
-    words = firecracker.argv(spec, Path("/run/x/api"))
+    words = firecracker.argv(spec, Path("/run/x"))
     options = dict(pairwise(words))
     assert "--no-seccomp" not in words
     assert "--seccomp-filter" not in words
-    assert options["--log-path"] == "/proc/self/fd/2"
+    assert options["--log-path"] == "/run/x/log"
     assert options["--api-sock"] == "/run/x/api"
     assert re.fullmatch(r"[A-Za-z0-9-]{1,64}", options["--id"])
 
@@ -73,7 +73,8 @@ def test_guest_that_resets_its_machine_ends_firecracker(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(148, "seccomp"), (153, "command line"), (-9, "signal 9"), (77, "77"), (1, "log")]
+    ("status", "words"),
+    [(148, "seccomp"), (153, "command line"), (-9, "signal 9"), (137, "signal 9"), (77, "77"), (1, "log")],
 )
 def test_exit_statuses_have_a_meaning(status: int, words: str) -> None:
     assert words in firecracker.explain(status)

@@ -92,8 +92,8 @@ def test_cloud_hypervisor_gets_our_description_and_the_saved_state(tmp_path: Pat
         each.mkdir()
     (template / "state.json").write_bytes(b"state")
     (template / "config.json").write_bytes(b"never read")
-    made = cloud_hypervisor_state.describe({"ours": True}, Saved(template, restore=True), runtime)
-    assert sorted(each.name for each in made) == ["config.json", "state.json"]
+    cloud_hypervisor_state.describe({"ours": True}, Saved(template, restore=True), runtime)
+    assert sorted(each.name for each in runtime.iterdir()) == ["config.json", "state.json"]
     assert (runtime / "config.json").read_bytes() == b'{"ours":true}'
     assert (runtime / "state.json").read_bytes() == b"state"
 

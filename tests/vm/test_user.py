@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.confined import check_qemu
+from support.confined import check_vmm
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, sandboxes
 
@@ -110,8 +110,8 @@ def test_what_exports_is_an_ordinary_process_that_its_user_cannot_read(ordinary:
 
 
 def test_qemu_of_an_ordinary_user_sees_its_machines_files_only(ordinary: Sandboxes) -> None:
-    check_qemu(ordinary)
+    check_vmm(ordinary)
 
 
 def test_qemu_of_whoever_runs_the_tests_sees_its_machines_files_only(boxes: Sandboxes) -> None:
-    check_qemu(boxes)
+    check_vmm(boxes)

@@ -42,7 +42,7 @@ class Given(TypedDict, total=False):
     ssh_agent: str
     vsock: str
     warm: str
-    jailer: str
+    confinement: str
     bases: str
     cow: str
     thin_pool: str

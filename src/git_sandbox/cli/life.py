@@ -17,13 +17,14 @@ from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
+from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import lifecycle
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
-    "backend", "transport", "accelerator", "vsock", "warm", "jailer", "cpus", "memory", "disk", "net", "allow",
+    "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
     "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
     "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "workdir",
     "stop_timeout", "boot_timeout",
@@ -86,22 +87,30 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     said: list[str] = []
     with progress.shown(quiet=as_json) as say:
         first.first_use(wanted, say, quiet=as_json)
-
-        def notice(warnings: tuple[str, ...]) -> None:
-            """At once and not only at the end: who sees that secrets went in may want to stop here."""
-            if warnings and not as_json:
-                say("")
-                said.extend(warnings)
-                for line in first.warnings(warnings):
-                    door.line(line)
-
+        notice = _notice(say, said, quiet=as_json)
         if detach:
             from git_sandbox.sandbox import supervisor
 
             return _detached(verb, repo, supervisor.start(repo, chosen, say, notice=notice))
         finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
-    left = tuple(text for text in finished.warnings if text not in said)
-    return _settled(verb, wanted, dataclasses.replace(finished, warnings=left), as_json=as_json)
+    return _settled(verb, wanted, _left(finished, said), as_json=as_json)
+
+
+def _notice(say: Progress, said: list[str], *, quiet: bool) -> Notice:
+    """Shows warnings at once and not only at the end: who sees that secrets went in may want to stop here."""
+
+    def notice(warnings: tuple[str, ...]) -> None:
+        if warnings and not quiet:
+            say("")
+            said.extend(warnings)
+            for line in first.warnings(warnings):
+                door.line(line)
+
+    return notice
+
+
+def _left(finished: Finished, said: list[str]) -> Finished:
+    return dataclasses.replace(finished, warnings=tuple(text for text in finished.warnings if text not in said))
 
 
 def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
@@ -116,13 +125,15 @@ def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
 def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool, detach: bool = False) -> Result:
     """A shell in a stopped sandbox, started again; `detach`: only started, and left running."""
     chosen = Options(wanted, name, None, common.subdirectory(repo), detached=detach)
+    said: list[str] = []
     with progress.shown(quiet=as_json) as say:
+        notice = _notice(say, said, quiet=as_json)
         if detach:
             from git_sandbox.sandbox import supervisor
 
-            return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name))
-        finished = lifecycle.resume(repo, name, chosen, say, ready=_import_the_rest)
-    return _settled(verb, wanted, finished, as_json=as_json)
+            return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name, notice=notice))
+        finished = lifecycle.resume(repo, name, chosen, say, ready=_import_the_rest, notice=notice)
+    return _settled(verb, wanted, _left(finished, said), as_json=as_json)
 
 
 def _import_the_rest(_name: str) -> None:

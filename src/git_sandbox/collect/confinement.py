@@ -19,9 +19,9 @@ def confinement(place: Path, common: Path) -> tuple[str, ...]:
     """
     stores = [common / "objects", *gitdirs.alternates(common).found]
     everywhere = dict.fromkeys([*stores, *(each.resolve() for each in stores)])
-    view = View((*confine.LINKER, *named(*everywhere)), named(place), first=False)
-    if _linked(stores) or not confine.fits("git", view):
+    if _linked(stores) or confine.obstacle("git"):
         return ()
+    view = confine.owned(View((*confine.LINKER, *named(*everywhere)), named(place)))
     return tuple(confine.argv((), view, os.fspath(place)))
 
 

@@ -7,7 +7,10 @@ A program of its own, standard library only: it changes who it is, and then does
     uids      rows of [id inside, id outside, count]; `gids` alike. Empty: no namespace, the caller is root and stays so
     direct    the caller is root and writes the maps himself; else newuidmap(1) and newgidmap(1) do
     parent    process id of whom this is started for: when that has ended, nothing is served
-    argv      of `serve` and `run`: the program; `program`, of `serve`: its file
+    argv      of `serve` and `run`: the program
+    program   of `serve`: its file
+    confined  of `serve`: whether `argv` is of one on PATH that runs it; that finds what is served at STAGED
+    copied    of `serve`, confined: a copy of the program is at PROGRAM, for it is where nobody may go
     base      of `own`: [uid, gid] inside that owner 0 gets, and the ids after it accordingly
     owner     of `own`: [uid, gid] for every file, or null: those it has, from `base` on
 """
@@ -31,6 +34,7 @@ NOBODY, COUNT = 65534, 65536
 DESCRIPTORS = 1_000_000  # what virtiofsd would like to have
 TREE = "tree"  # what is served, below `place`
 SERVED = "/mnt"  # where the served directory is in the server's own view of the file system
+STAGED, PROGRAM = f"{SERVED}/{TREE}", f"{SERVED}/program"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -85,12 +89,36 @@ def serve(order: dict[str, Any]) -> None:
     os.fchdir(place)
     check(LIBC.unshare(CLONE_NEWNS), "mount namespaces are not allowed here")
     check(LIBC.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
-    check(LIBC.mount(TREE.encode(), SERVED.encode(), None, MS_BIND, None), f"mount {SERVED}")
+    if order["confined"]:
+        stage(program if order["copied"] else None)
+    else:
+        bind(TREE, SERVED)
     os.close(place)
     os.chdir("/")
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # once more: it is lost with a change of ids
     if os.getppid() == order["parent"]:
-        os.execve(program, order["argv"], dict(os.environ))  # noqa: S606 - no shell is what we want
+        if order["confined"]:
+            os.execvpe(order["argv"][0], order["argv"], dict(os.environ))  # noqa: S606 - no shell is what we want
+        os.execve(program, order["argv"], dict(os.environ))  # noqa: S606
+
+
+def bind(source: str, target: str) -> None:
+    check(LIBC.mount(source.encode(), target.encode(), None, MS_BIND, None), f"mount {target}")
+
+
+def stage(program: int | None) -> None:
+    """Both side by side in an empty file system at SERVED. A file that is open cannot be mounted: its mount is another
+    namespace's by now.
+    """
+    left = 0 if program is None else os.fstat(program).st_size
+    check(LIBC.mount(b"tmpfs", SERVED.encode(), b"tmpfs", 0, f"mode=755,size={left + 65536}".encode()), "mount tmpfs")
+    os.mkdir(STAGED)  # noqa: PTH102
+    bind(TREE, STAGED)
+    if program is not None:
+        copy = os.open(PROGRAM, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o700)
+        while os.sendfile(copy, program, None, 1 << 20):
+            pass
+        os.close(copy)
 
 
 def run(order: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ vsock ports on one unix socket (Firecracker, docs/vsock.md): `CONNECT port`, the
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 
@@ -68,7 +70,7 @@ class _NotYetError(Exception):
 def _reach(made: socket.socket, kind: str, path: str, port: int) -> None:
     """Connect. OSError when there is no machine."""
     if kind != VSOCK:
-        made.connect(path)
+        reach(made, path)
     try:
         if kind == VSOCK:
             made.connect((int(path), port))
@@ -78,6 +80,21 @@ def _reach(made: socket.socket, kind: str, path: str, port: int) -> None:
         if error.errno == errno.ENODEV:  # nobody has that context id
             raise
         raise _NotYetError from error
+
+
+def reach(made: socket.socket, path: str) -> None:
+    """Connect to the socket at `path`, to what is there and not to what a link there leads to. Raises OSError.
+
+    A VMM makes sockets in a directory of its own. One that a guest has taken over could put a link in their place, to
+    another socket of this user's: an agent, a bus, another sandbox.
+    """
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), path)
+        made.connect(f"/proc/self/fd/{found}")
+    finally:
+        os.close(found)
 
 
 def handshake(connection: socket.socket, port: int) -> None:

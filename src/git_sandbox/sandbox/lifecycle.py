@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from git_sandbox import store
+from git_sandbox import network, store
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
 from git_sandbox.git.repo import Repository
@@ -123,10 +123,11 @@ def spawn(
     with store.create(repo, options.name) as box:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)
+        bare = machines.unconfined(backend.name, settings, share=share)
         new, again = _New(box, options, image, backend, extras, progress), tuple[str, ...]()
         with new.prestarted() as first:
             made = new.prepared(whole=False)
-            notice(made.warnings)
+            notice((*bare, *made.warnings))
             try:
                 run, home = new.run(made, ready, first)
             except BaseRefusedError as reason:
@@ -135,11 +136,17 @@ def spawn(
                 made = new.prepared(whole=True)
                 run, home = new.run(made, ready, first)
         kept = retrieve.settle(box, made.record, home, run.exit_code)
-    return _finished(run, home, kept=kept, warnings=(*again, *made.warnings))
+    return _finished(run, home, kept=kept, warnings=(*bare, *again, *made.warnings))
 
 
 def resume(
-    repo: Repository, name: str, options: Options, progress: Progress, ready: Ready = lambda _name: None
+    repo: Repository,
+    name: str,
+    options: Options,
+    progress: Progress,
+    *,
+    ready: Ready = lambda _name: None,
+    notice: Notice = lambda _warnings: None,
 ) -> Finished:
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
     settings = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
@@ -149,10 +156,13 @@ def resume(
         record = store.reopened(box, entry)
         provision.require_memory(record.memory)
         backend = machines.backend_of_record(box, record, image, protocol.RUN, progress, like=options.settings)
+        asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
+        bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
+        notice(bare)
         run = Run(box, record, image, backend, options, progress, ready, extras)
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)
-    return _finished(run, home, kept=True, warnings=())
+    return _finished(run, home, kept=True, warnings=bare)
 
 
 def _finished(run: Run, home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:

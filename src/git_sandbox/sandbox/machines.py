@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from git_sandbox import files
+from git_sandbox import files, notices
 from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
@@ -20,8 +20,12 @@ from git_sandbox.sandbox.warm_start import Adoption
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm import backends, host
-from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.backends import Wanted, Ways
 from git_sandbox.vmm.machine import Backend, MachineLogs, Running
+
+CONFINE = (
+    "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs, `--confinement auto` starts without"
+)
 
 
 def backend(settings: Settings, image: Image, progress: Progress, *, disk: str = "raw", share: bool = False) -> Backend:
@@ -35,8 +39,24 @@ def backend(settings: Settings, image: Image, progress: Progress, *, disk: str =
     progress("Checking the accelerator")
     files = host.BootFiles(image.kernel, image.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
-    vsock = settings.vsock == "yes"
-    return backends.make(chosen.kind, proof.accelerator, proof.reason, vsock=vsock, jailer=settings.jailer)
+    ways = Ways(vsock=settings.vsock == "yes", confined=settings.confinement != "no")
+    return backends.make(chosen.kind, proof.accelerator, proof.reason, ways)
+
+
+def unconfined(backend: str, settings: Settings, *, share: bool) -> tuple[str, ...]:
+    """What to tell the user of a start whose programs cannot be confined here, unless they are not to be.
+
+    Raises RequirementError when they have to be.
+    """
+    if settings.confinement == "no":
+        return ()
+    wanted = Wanted(net=settings.net, share=share)
+    why = backends.unconfined(backends.BY_NAME[backend], wanted)
+    if why and settings.confinement == "yes":
+        raise RequirementError("the sandbox cannot be confined", cause=why, hint=CONFINE)
+    return (
+        (f"{why} (`sandbox help backends` says what to do; `--confinement yes` refuses such a start)",) if why else ()
+    )
 
 
 def backend_of_record(
@@ -44,11 +64,12 @@ def backend_of_record(
 ) -> Backend:
     """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format.
 
-    `like`: settings of the command line, of which accelerator, vsock and jailer count instead of what is configured.
+    `like`: settings of the command line, of which accelerator, vsock and confinement count instead of what is
+    configured.
     """
     disk, share = workspace_disk.disk_format(box.directory), share_dir.used(box.directory)
     net = record.net if mode == protocol.RUN else "none"
-    given = {"accelerator": like.accelerator, "vsock": like.vsock, "jailer": like.jailer} if like else {}
+    given = {"accelerator": like.accelerator, "vsock": like.vsock, "confinement": like.confinement} if like else {}
     settings, _ = resolve({"backend": record.backend, "net": net, **given})
     try:
         return backend(settings, image, progress, disk=disk, share=share)
@@ -63,6 +84,9 @@ def backend_of_record(
 def started(box: Box, record: Record, image: Image, mode: str, progress: Progress) -> Iterator[Running]:
     """A machine for the sandbox with the backend of its record, booting. It is gone when the block ends."""
     chosen = backend_of_record(box, record, image, mode, progress)
+    settings, _ = resolve({"net": "none"})
+    for each in unconfined(chosen.name, settings, share=share_dir.used(box.directory)):
+        notices.say(each)
     with begun(box, record, image, chosen, progress, mode=mode) as (running, _):
         yield running
 

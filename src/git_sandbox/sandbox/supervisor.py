@@ -161,7 +161,7 @@ def _live(order: Order, progress: Progress, ready: Callable[[str], None], notice
     repo = repos.discover(Path(order.worktree))
     options = order.options
     if order.resume is not None:
-        finished = lifecycle.resume(repo, order.resume, options, progress, ready)
+        finished = lifecycle.resume(repo, order.resume, options, progress, ready=ready, notice=notice)
     else:
         finished = lifecycle.spawn(repo, options, progress, ready, notice)
     wanted = options.settings

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from git_sandbox import network, process
+from git_sandbox import confine, network, process
 from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.network import Network
-from git_sandbox.vmm import cloud_hypervisor, firecracker, host, jail, launch, qemu
+from git_sandbox.vmm import cloud_hypervisor, firecracker, host, launch, qemu, virtiofs
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.firecracker import Firecracker
 from git_sandbox.vmm.host import BootFiles, Proof
-from git_sandbox.vmm.jail import Jail
 from git_sandbox.vmm.machine import Backend, Capabilities
 from git_sandbox.vmm.qemu import Qemu
 
@@ -22,10 +21,13 @@ KVM = "kvm"
 
 @dataclass(frozen=True)
 class Ways:
-    """What was decided for a backend beside its accelerator. `vsock`: the host's, for what has none of its own."""
+    """What was decided for a backend beside its accelerator. `vsock`: the host's, for what has none of its own.
+
+    `confined`: its programs, where this host lets us (`confine.obstacle`).
+    """
 
     vsock: bool = False
-    jail: Jail | None = None
+    confined: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,18 @@ KINDS = (
     Kind(
         "qemu", qemu.binary(), qemu.VERSIONS, qemu.CAPABILITIES,
         lambda: qemu.version() if process.which(qemu.binary()) else None,
-        lambda accelerator, ways: Qemu(accelerator, vsock=ways.vsock),
+        lambda accelerator, ways: Qemu(accelerator, vsock=ways.vsock, confined=ways.confined),
         "`sudo apt-get install qemu-system-x86`",
     ),
     Kind(
         "cloud-hypervisor", cloud_hypervisor.PROGRAM, cloud_hypervisor.VERSIONS, CloudHypervisor.capabilities,
-        lambda: launch.version(cloud_hypervisor.PROGRAM), lambda _accelerator, _ways: CloudHypervisor(),
+        lambda: launch.version(cloud_hypervisor.PROGRAM),
+        lambda _accelerator, ways: CloudHypervisor(confined=ways.confined),
         _OPTIONAL,
     ),
     Kind(
         "firecracker", firecracker.PROGRAM, firecracker.VERSIONS, Firecracker.capabilities,
-        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator, ways: Firecracker(ways.jail),
+        lambda: launch.version(firecracker.PROGRAM), lambda _accelerator, ways: Firecracker(confined=ways.confined),
         _OPTIONAL,
     ),
 )  # fmt: skip
@@ -179,11 +182,8 @@ def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = F
     return host.accelerator(files, prober, wanted=accelerator, fresh=fresh)
 
 
-def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False, jailer: str = jail.NO) -> Backend:
-    """The backend. `accelerator`, `reason`: what was proved. `vsock`: see `Ways`. `jailer`: see `jail.choose`.
-
-    Raises RequirementError for one that needs KVM, and for a jail that is asked for and cannot be had.
-    """
+def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Backend:
+    """The backend. `accelerator`, `reason`: what was proved. Raises RequirementError for one that needs KVM."""
     if accelerator != KVM and not kind.capabilities.emulation:
         able = [name for name, each in BY_NAME.items() if each.capabilities.emulation]
         raise RequirementError(
@@ -191,8 +191,18 @@ def make(kind: Kind, accelerator: str, reason: str, *, vsock: bool = False, jail
             cause=reason,
             hint=f"use `--backend {'|'.join(able)}`: it runs without; `sandbox doctor` proves KVM again",
         )
-    cell = jail.choose(jailer, kind.program).jail if kind.capabilities.jails else None
-    return kind.make(accelerator, Ways(vsock, cell))
+    return kind.make(accelerator, ways)
+
+
+def unconfined(kind: Kind, wanted: Wanted) -> str:
+    """Which programs that work on a guest's data see all that the user sees, and why; empty when none does."""
+    programs = [kind.program, "git", *(each.name for each in wanted.net.programs)]
+    programs += [str(virtiofs.choose(virtiofs.look()).path)] if wanted.share else []
+    reasons: dict[str, list[str]] = {}
+    for each in programs:
+        if why := confine.obstacle(each):
+            reasons.setdefault(why, []).append(each.rpartition("/")[2])
+    return "; ".join(f"{', '.join(named)} can open all of your files: {why}" for why, named in reasons.items())
 
 
 def dotted(version: tuple[int, ...]) -> str:

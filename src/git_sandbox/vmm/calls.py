@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -53,8 +54,8 @@ def _listener(path: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     try:
         Path(path).unlink(missing_ok=True)
+        os.fchmod(listening.fileno(), 0o600)  # of the socket to be: by its name it could be a link of the VMM's
         listening.bind(path)
-        Path(path).chmod(0o666)  # for a VMM that is another user; nobody else gets as far as its directory
         listening.listen(WAITING)
     except OSError:
         listening.close()

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import platform
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import msgspec
 from git_sandbox import arguments, bounded_log
 from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import CHANNELS
-from git_sandbox.vmm import cloud_hypervisor_state, identity, launch, virtiofs
+from git_sandbox.vmm import cloud_hypervisor_state, confined, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -32,10 +33,11 @@ _RESET = b'"rebooting"'  # of source "vm", in the stream of events
 
 
 def explain(status: int) -> str:
-    """The meaning of an exit status (negative: killed by that signal)."""
-    if status == -31:  # noqa: PLR2004 - SIGSYS
+    """The meaning of an exit status."""
+    number = launch.killed(status)
+    if number == signal.SIGSYS:
         return "stopped by its seccomp filter: it asked the host for something it never needs"
-    return f"killed by signal {-status}" if status < 0 else "an error of its own: its log says which"
+    return f"killed by signal {number}" if number else "an error of its own: its log says which"
 
 
 def argv(api: Path, events: int) -> list[str]:
@@ -99,6 +101,7 @@ class CloudHypervisor:
     """Needs KVM that has been proved (`host.accelerator`)."""
 
     name: str = "cloud-hypervisor"
+    confined: bool = True
     capabilities: ClassVar[Capabilities] = Capabilities(
         emulation=False, network_device=False, vsock=CHANNELS, snapshots=True, restored_disks=2, share=True
     )
@@ -108,18 +111,20 @@ class CloudHypervisor:
         if spec.net.device:
             hint = f"use `--backend qemu` with `--net {spec.net.name}`"
             raise RequirementError("Cloud Hypervisor has no network device here", hint=hint)
-        api, vsock = Api("Cloud Hypervisor", runtime / "api"), runtime / "vsock"
         with contextlib.ExitStack() as stack:
-            cleanup = Cleanup([api.socket, api.socket.with_name("api.lock"), vsock])
-            stack.callback(cleanup.remove)
+            place = stack.enter_context(launch.place(runtime))
+            api, vsock = Api("Cloud Hypervisor", place / "api"), place / "vsock"
             complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
             server = None
             if spec.share is not None:
-                server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
+                serves = virtiofs.served(spec.share, place, complaints, Cleanup(), confined=self.confined)
+                server = stack.enter_context(serves)
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
             try:
-                child = stack.enter_context(launch.spawned(argv(api.socket, writing), logs, complaints, [writing]))
+                view = confined.cloud_hypervisor(spec, place)
+                starts = launch.Start(argv(api.socket, writing), view, place, [writing], self.confined)
+                child = stack.enter_context(launch.spawned(starts, logs, complaints))
             finally:
                 os.close(writing)
             running = RunningProcess("Cloud Hypervisor", child, vsock, logs, explain)
@@ -132,8 +137,8 @@ class CloudHypervisor:
             described = config(spec, vsock, server.place if server else None, landlock=landlock_abi() >= LANDLOCK_ABI)
             begin: Iterable[Call] = calls(described)
             if (saved := spec.saved) and saved.restore:
-                cleanup.made += cloud_hypervisor_state.describe(described, saved, runtime)
-                begin = cloud_hypervisor_state.load_calls(runtime, _sizes(spec))
+                cloud_hypervisor_state.describe(described, saved, place)
+                begin = cloud_hypervisor_state.load_calls(place, _sizes(spec))
             elif saved:
                 cloud_hypervisor_state.make_room(saved, spec.memory)
                 running.saving = functools.partial(cloud_hypervisor_state.save, api, saved)

@@ -40,12 +40,10 @@ def make_room(saved: Saved, mebibytes: int) -> None:
         file.truncate(mebibytes << 20)
 
 
-def describe(config: Mapping[str, object], saved: Saved, place: Path) -> list[Path]:
-    """Leave in `place` a snapshot with the state of the saved one, and this configuration. The files it made."""
-    made = [place / CONFIG, place / STATE]
-    files.write(made[0], msgspec.json.encode(config))
-    made[1].symlink_to(saved.place / STATE)
-    return made
+def describe(config: Mapping[str, object], saved: Saved, place: Path) -> None:
+    """Leave in `place` a snapshot with the state of the saved one, and this configuration."""
+    files.write(place / CONFIG, msgspec.json.encode(config))
+    (place / STATE).symlink_to(saved.place / STATE)
 
 
 def save_calls(saved: Saved) -> Iterator[Call]:

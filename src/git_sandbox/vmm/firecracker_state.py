@@ -46,8 +46,8 @@ def save_calls(saved: Saved) -> Iterator[Call]:
     yield Call("PUT", "/snapshot/create", {"snapshot_type": "Full", **files})
 
 
-def save(api: Api, saved: Saved, memory: Path) -> None:
-    """Stop the machine and write memory and state. `memory`: its path for us. Raises MachineError.
+def save(api: Api, saved: Saved) -> None:
+    """Stop the machine and write memory and state. Raises MachineError.
 
     The file holds every page the guest has, most of them never used: as holes they take no space, and a file system
     that has none only needs more.
@@ -55,4 +55,4 @@ def save(api: Api, saved: Saved, memory: Path) -> None:
     patient = dataclasses.replace(api, overall=WITHIN)
     for call in save_calls(saved):
         patient.send(call)
-    process.run(["fallocate", "--dig-holes", str(memory)], timeout=WITHIN)
+    process.run(["fallocate", "--dig-holes", str(saved.memory)], timeout=WITHIN)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from git_sandbox.protocol import channel
+
 MAX_REPLY = 1 << 20  # bytes; real answers have a few hundred
 
 
@@ -21,7 +23,7 @@ class _Connection(client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        channel.reach(self.sock, str(self._path))
 
 
 def exchange(place: Path, overall: float, method: str, path: str, body: object) -> tuple[int, bytes]:

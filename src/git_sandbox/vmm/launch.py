@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import bounded_log, process
+from git_sandbox import bounded_log, confine, process
+from git_sandbox.confine import View
 from git_sandbox.errors import MachineError
 from git_sandbox.guest.protocol import HOST, VSOCK_PORTS
 from git_sandbox.protocol import channel
@@ -20,8 +23,10 @@ from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs
 from git_sandbox.vmm.rest import Api, Call
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
+SIGNALLED = 128
 LOG_LIMIT = 256 * 1024  # bytes of the VMM's own words kept; a guest can make it complain
 API_WITHIN = 10.0  # seconds from the start of a VMM to the first answer of its API
+PLACE = "vmm"  # name of the directory with a VMM's own sockets
 GUEST_CID = 3  # vsock: not the host's business here, every machine has its own socket instead
 
 
@@ -67,6 +72,12 @@ class RunningProcess:
         return "\n".join(part for part in parts if part)
 
 
+def killed(status: int) -> int:
+    """The signal that ended a program with this status; 0: none. Bubblewrap adds 128 to its number, as shells do."""
+    number = -status if status < 0 else status - SIGNALLED
+    return number if 0 < number < signal.NSIG else 0
+
+
 def tail(path: Path, label: str) -> str:
     """The last lines of a log, safe to print."""
     with contextlib.suppress(OSError):
@@ -76,11 +87,37 @@ def tail(path: Path, label: str) -> str:
 
 
 @contextlib.contextmanager
-def spawned(
-    argv: Sequence[str], logs: MachineLogs, complaints: IO[bytes], keep: Sequence[int], cwd: Path | None = None
-) -> Iterator[process.Child]:
-    """The VMM with its standard output in the console log, bounded. `keep`: descriptors it inherits."""
-    with process.spawn(argv, cwd=cwd, stdout=process.PIPE, stderr=complaints, pass_fds=keep) as child:
+def place(runtime: Path) -> Iterator[Path]:
+    """The directory in which a VMM makes its sockets, and whatever else when a guest has taken it over.
+
+    So nothing in it is followed: connections are made to sockets only (`channel.reach`), and it is removed as it is.
+    """
+    made = runtime / PLACE
+    made.mkdir(mode=0o700)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A VMM that is about to start, in `directory`. `keep`: descriptors it inherits. `confined`: to its `view`."""
+
+    argv: Sequence[str]
+    view: View
+    directory: Path
+    keep: Sequence[int] = ()
+    confined: bool = True
+
+
+@contextlib.contextmanager
+def spawned(start: Start, logs: MachineLogs, complaints: IO[bytes]) -> Iterator[process.Child]:
+    """The VMM with its standard output in the console log, bounded."""
+    with confine.spawned(
+        start.argv, start.view, wanted=start.confined, directory=start.directory,
+        stdout=process.PIPE, stderr=complaints, pass_fds=start.keep,
+    ) as child:  # fmt: skip
         reader = threading.Thread(
             target=bounded_log.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True
         )

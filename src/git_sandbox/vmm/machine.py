@@ -54,12 +54,14 @@ class Saved:
     """Where a machine is kept: `place`, a directory. `restore`: start from there, instead of leaving it there.
 
     `later`: nothing is yet behind its disks, the first excepted (see `Begun`). What lies in `place` is the backend's
-    own business, but for `memory`: the guest's, which restored machines map.
+    own business, but for `memory`: the guest's, which restored machines map. `private`: a copy of that for this machine
+    alone, where its VMM opens it to write.
     """
 
     place: Path
     restore: bool
     later: bool = False
+    private: Path | None = None
 
     @property
     def memory(self) -> Path:
@@ -112,7 +114,6 @@ class Capabilities:
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
     share: bool = False  # has file systems over vhost-user (`vmm.virtiofs`)
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
-    jails: bool = False  # can be started as a user of its own who sees nothing else (`vmm.jail`)
     restored_disks: int = 26  # a machine with more cannot be restored, because they would be the saved one's
     late_disks: bool = False  # is a `Beginning`: machines can be restored before their disks are there
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from typing import IO
 
-from git_sandbox import process
+from git_sandbox import confine, process
 from git_sandbox.errors import RequirementError
 from git_sandbox.network import DNS_ADDRESS, Network
+from git_sandbox.vmm import confined as views
 
 
 def argv(descriptor: int) -> list[str]:
@@ -24,7 +26,7 @@ def argv(descriptor: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def connected(network: Network, complaints: IO[bytes]) -> Iterator[socket.socket]:
+def connected(network: Network, complaints: IO[bytes], *, confined: bool = True) -> Iterator[socket.socket]:
     """What serves the device of `network`, a running passt: the VMM's end of the connection to it, whose end ends it.
 
     A connected pair rather than a path: nothing to wait for, nothing to clean up, and the passt of Debian 12 ends by
@@ -37,9 +39,10 @@ def connected(network: Network, complaints: IO[bytes]) -> Iterator[socket.socket
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            running = process.spawn(
-                argv(theirs.fileno()), stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()]
-            )
+            running = confine.spawned(
+                argv(theirs.fileno()), views.passt(root=os.getuid() == 0), wanted=confined,
+                stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
             child = contextlib.ExitStack()
             child.enter_context(running)
         with child:

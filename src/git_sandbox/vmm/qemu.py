@@ -163,6 +163,7 @@ class Qemu:
     accelerator: str = "tcg"
     name: str = "qemu"
     vsock: bool = False
+    confined: bool = True
 
     @property
     def capabilities(self) -> Capabilities:
@@ -185,15 +186,18 @@ class Qemu:
         with contextlib.ExitStack() as stack:
             cleanup = Cleanup()
             stack.callback(cleanup.remove)
+            saved = stack.enter_context(qemu_state.memory_of(spec.saved, version(), logs.vmm.parent))
+            spec = replace(spec, saved=saved)
             over_vsock = [name for name in spec.channels if name in self.capabilities.vsock]
             sockets = {name: runtime / name for name in (*spec.channels, "qmp") if name not in over_vsock}
             listeners = {name: stack.enter_context(cleanup.listener(path)) for name, path in sockets.items()}
             complaints = stack.enter_context(bounded_log.log(logs.vmm, LOG_LIMIT))
             if spec.net.device:
-                listeners["net"] = stack.enter_context(net.connected(spec.net, complaints))
+                listeners["net"] = stack.enter_context(net.connected(spec.net, complaints, confined=self.confined))
             server = None
             if spec.share is not None:
-                server = stack.enter_context(virtiofs.served(spec.share, runtime, complaints, cleanup))
+                serves = virtiofs.served(spec.share, runtime, complaints, cleanup, confined=self.confined)
+                server = stack.enter_context(serves)
                 listeners["share"] = stack.enter_context(Attachment(UNIX, str(server.place)).connect())
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
             address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
@@ -201,7 +205,8 @@ class Qemu:
             child = stack.enter_context(
                 confine.spawned(
                     argv(spec, accelerator=self.accelerator, descriptors=descriptors, cid=address.cid),
-                    confined.view(spec, kvm=self.accelerator == "kvm"),
+                    confined.qemu(spec, kvm=self.accelerator == "kvm"),
+                    wanted=self.confined,
                     stdout=process.PIPE,
                     stderr=complaints,
                     pass_fds=list(descriptors.values()),
@@ -236,6 +241,7 @@ def _check_started(running: RunningQemu) -> None:
         with running.monitor() as monitor:
             if running.saved is not None and running.saved.restore:
                 qemu_state.load(monitor, running.saved)
+        qemu_state.forget(running.saved)
     except (MachineError, OSError) as error:
         running.child.stop()
         cause = running.diagnosis() or str(error)

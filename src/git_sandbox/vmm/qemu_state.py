@@ -4,31 +4,69 @@ The guest's memory is a file of its own. The machine that is saved maps it share
 machine has ended, and the state is only what the devices and processors know (a few hundred KiB). Restored machines map
 it privately: nothing is read that is not used, and pages that nobody wrote are shared by all of them. QEMU calls it
 `x-ignore-shared` (its docs/system/vm-templating.rst) and has it since 4.0.
+
+Before 8.2 QEMU opens what it maps privately to write, too. So that no guest which takes it over can change what others
+start from, it then gets a copy of its own: one that shares its blocks where the file system can.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files
-from git_sandbox.errors import MachineError
+from git_sandbox import files, process
+from git_sandbox.errors import HostResourceError, MachineError
+from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Saved
 from git_sandbox.vmm.qmp import Qmp
 
 WITHIN = 60.0  # seconds for one migration; it takes well under one
+ONLY_READS = (8, 2)  # the version from which QEMU can map memory privately that it may only read
+COPY_WITHIN = 120.0  # seconds
 _IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
 
 
 def words(saved: Saved, memory: int) -> list[str]:
     """Options beside the usual ones: memory (MiB) in a file, and waiting for a state when that is to be restored."""
     backend = {
-        "qom-type": "memory-backend-file", "id": "ram", "size": memory << 20, "mem-path": str(saved.memory),
-        "share": not saved.restore,
+        "qom-type": "memory-backend-file", "id": "ram", "size": memory << 20,
+        "mem-path": str(saved.private or saved.memory), "share": not saved.restore,
     }  # fmt: skip
+    if saved.restore and saved.private is None:
+        backend |= {"readonly": True, "rom": "off"}
     found = ["-object", msgspec.json.encode(backend).decode(), "-machine", "memory-backend=ram"]
     return [*found, "-incoming", "defer"] if saved.restore else found
+
+
+@contextlib.contextmanager
+def memory_of(saved: Saved | None, version: tuple[int, ...], place: Path) -> Iterator[Saved | None]:
+    """`saved` with a copy of its memory in the directory `place`, where this version of QEMU needs one.
+
+    Raises HostResourceError. Once QEMU runs the copy needs no name any more, see `forget`.
+    """
+    if saved is None or not saved.restore or version >= ONLY_READS:
+        yield saved
+        return
+    with_copy = replace(saved, private=place / "memory")
+    try:
+        words = ["cp", "--reflink=auto", "--sparse=auto", "--", str(saved.memory), str(with_copy.private)]
+        done = process.run(words, timeout=COPY_WITHIN)
+        if done.returncode != 0:
+            raise HostResourceError("cannot copy the memory of a saved machine", cause=printable(done.complaint))
+        yield with_copy
+    finally:
+        forget(with_copy)
+
+
+def forget(saved: Saved | None) -> None:
+    """Take the name from a copy that QEMU has opened: it is gone with QEMU, whatever ends that."""
+    if saved is not None and saved.private is not None:
+        saved.private.unlink(missing_ok=True)
 
 
 def save(monitor: Qmp, saved: Saved) -> None:

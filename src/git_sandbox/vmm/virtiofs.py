@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import idspace, process
+from git_sandbox import confine, idspace, process
 from git_sandbox.errors import RequirementError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
+from git_sandbox.vmm import confined as views
 from git_sandbox.vmm.machine import Cleanup, Share
 
 PROGRAM = "virtiofsd"
@@ -79,8 +80,9 @@ def choose(found: Sequence[Found]) -> Found:
 def argv(descriptor: int) -> list[str]:
     """The command line. `descriptor`: a listening socket.
 
-    `--sandbox namespace`: it sees nothing but the shared directory. Nobody else writes there, so the guest may believe
-    what it has seen (`--cache always`). No `--writeback`: what the guest has written is the host's at once.
+    `--sandbox namespace`: it sees only the shared directory, of what `confined.virtiofsd` shows, too. Nobody else
+    writes there, so the guest may believe what it has seen (`--cache always`). No `--writeback`: what the guest has
+    written is the host's at once.
     """
     return [
         PROGRAM, "--fd", str(descriptor), "--shared-dir", userns.SERVED, "--sandbox", "namespace", "--seccomp", "kill",
@@ -118,15 +120,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup) -> Iterator[Server]:
+def served(
+    share: Share, runtime: Path, complaints: IO[bytes], cleanup: Cleanup, *, confined: bool = True
+) -> Iterator[Server]:
     """A running virtiofsd. It ends when its VMM hangs up, or with the block.
 
     Raises RequirementError when there is none that can be used.
     """
-    program = choose(look())
-    place = runtime / "share"
+    program = choose(look()).path.resolve()
+    place, space = runtime / "share", IdSpace.of(share.place)
+    confined = confined and not confine.obstacle(str(program))
     with cleanup.listener(place) as listening:
-        words = idspace.serve_argv(IdSpace.of(share.place), share.place, program.path, argv(listening.fileno()))
-        with process.spawn(words, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]) as child:
+        words = argv(listening.fileno())
+        if confined:
+            view = confine.needed(program, views.virtiofsd(), Path(userns.PROGRAM))
+            words = confine.argv([str(program), *words[1:]], view)
+        copied = confined and confine.elsewhere(program)
+        order = idspace.serve_argv(space, share.place, program, words, confined=confined, copied=copied)
+        with process.spawn(order, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]) as child:
             listening.close()  # a dead virtiofsd must not seem to listen
             yield Server(place, child)

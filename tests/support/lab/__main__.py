@@ -23,7 +23,7 @@ HELP = """Run the VM tests on a real KVM, inside a machine that QEMU emulates. N
   scripts/lab [OPTION …] run -- COMMAND …         one command as root in the lab; its exit code is passed on
   scripts/lab [OPTION …] shell                    a shell as root in the lab
 
-The lab holds a copy of this working tree, the guest image, and those of firecracker, jailer, cloud-hypervisor,
+The lab holds a copy of this working tree, the guest image, and those of firecracker, cloud-hypervisor,
 ch-remote and virtiofsd that are on PATH. What happens in it is gone when it ends; results of failed tests are kept in
 test-results/lab.
 """

@@ -13,7 +13,7 @@ REPOSITORY = f"{HERE}/repository"
 RESULTS = f"{REPOSITORY}/test-results"
 # What of the host's PATH goes in, when it is there. QEMU, passt and virtiofsd are Debian's in the lab; a virtiofsd of
 # the host comes before the lab's.
-PROGRAMS = ("firecracker", "jailer", "cloud-hypervisor", "ch-remote", "virtiofsd")
+PROGRAMS = ("firecracker", "cloud-hypervisor", "ch-remote", "virtiofsd")
 MARK = "SANDBOX_LAB"
 CHOSEN = (
     "-m",
