@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import confine, doctor, network, process, settings
+from git_sandbox import confine, doctor, network, notices, process, settings
 from git_sandbox.collect.confinement import confinement
 from git_sandbox.confine import View
 from git_sandbox.errors import MachineError, RequirementError
@@ -439,5 +439,24 @@ def test_the_git_of_a_quarantine_sees_no_more_than_its_objects(tmp_path: Path) -
     assert "eth" not in seen
     assert (place / "y").exists()
     assert not (common / "objects" / "x").exists()
-    (common / "objects" / "pack" / "a.pack").symlink_to("/elsewhere")
-    assert confinement(place, common) == (), "what a link leads to would be missing"
+
+
+@pytest.mark.usefixtures("needs")
+def test_objects_that_are_links_are_shown_as_what_they_lead_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole stores, directories and files, by relative and absolute links, through others."""
+    common, place, away = tmp_path / "repo" / ".git", tmp_path / "quarantine", tmp_path / "away"
+    for each in (common / "objects" / "pack", place, away / "pack", away / "ab", tmp_path / "far"):
+        each.mkdir(parents=True)
+    (tmp_path / "far" / "one").write_text("one")
+    (away / "hop").symlink_to(tmp_path / "far" / "one")
+    (away / "ab" / "two").write_text("two")
+    (away / "secret").write_text("precious")
+    objects = common / "objects"
+    (objects / "pack" / "one.pack").symlink_to(away / "hop")
+    (objects / "ab").symlink_to("../../../away/ab")
+    (objects / "pack" / "gone.pack").symlink_to("/elsewhere")
+    seen = process.run([*confinement(place, common), "sh", "-c", f"cd {objects}; cat pack/one.pack ab/two; ls {away}"])
+    assert (seen.text, seen.returncode) == ("onetwoab\nhop\n", 0)
+    monkeypatch.setattr("git_sandbox.collect.confinement.MOST_LINKS", 1)
+    assert confinement(place, common) == ()
+    assert "too many objects that are links" in notices.heard()[-1]
