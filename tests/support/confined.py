@@ -10,7 +10,7 @@ from git_sandbox import confine
 from support.backends import DEFAULT, process
 from support.vm import Sandboxes, processes_of, wait_for
 
-OWN = {"workspace.ext4", "base.ext4", "lower.ext4", "initrd"}  # of a sandbox's directory
+OWN = {"workspace.ext4", "base.ext4", "lower.ext4", "initrd", "memory"}  # of a sandbox's directory
 WORK = "echo x > new; sleep 600"
 
 
