@@ -175,7 +175,7 @@ def _transport(wanted: Wanted) -> Check:
     """Where a sandbox's working copy is, and why."""
     if not wanted.share:
         return Check(
-            "transport", Verdict.OK, "disk: the rule, for it is quicker and bounded; share only when asked for"
+            "transport", Verdict.OK, "disk: the default, faster and of limited size; share only when asked for"
         )
     backends.refuse_contradiction(wanted)
     space = IdSpace.ours()
@@ -223,7 +223,9 @@ def _image(spec: ImageSpec) -> Check:
     found = guest_images.find(spec.key)
     if found is None:
         size = f"about {spec.download_mib} MiB to fetch"
-        return Check("image", Verdict.NOTE, f"not built yet ({size})", "`sandbox image build`; first use does it, too")
+        return Check(
+            "image", Verdict.NOTE, f"not built yet ({size})", "`sandbox image build`; the first sandbox does it, too"
+        )
     return Check("image", Verdict.OK, f"{spec.key} ({found.size >> 20} MiB)")
 
 

@@ -84,7 +84,7 @@ ROWS = (
     Row(
         "allow",
         "",
-        "what the guest may reach with the network allow: NAME, NAME:PORT, *.example.org, @pip, get:NAME, deny:NAME",
+        "what the guest may reach with `--net allow`: NAME, NAME:PORT, *.example.org, @pip, get:NAME, deny:NAME",
         kind="rules",
     ),
     Row(
@@ -99,7 +99,7 @@ ROWS = (
     Row(
         "ca",
         "host",
-        "certificate authorities a guest with a network trusts besides: those added to this host, none, or a FILE",
+        "more certificate authorities for a guest with a network: those added to this host (host), none, or a FILE",
         kind="path",
     ),
     Row("image", "", "image spec (TOML) instead of the default one", kind="path"),

@@ -65,7 +65,7 @@ def test_limits(texts: tuple[str, ...], found: Limits) -> None:
 
 @pytest.mark.parametrize("text", ["connections", "rate=1G", "sent=", "bytes=5", "rate=-1", "connections=1;rate=2"])
 def test_what_is_no_limit_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match="no limit of the network"):
+    with pytest.raises(UsageError, match="not a limit of the network"):
         egress_proxy.limits((text,))
 
 

@@ -85,7 +85,7 @@ def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_doctor_says_which_transport_and_why() -> None:
-    assert doctor._transport(Wanted()).result.startswith("disk: the rule")
+    assert doctor._transport(Wanted()).result.startswith("disk: the default")
 
 
 def test_a_machine_ends_with_its_server_and_not_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:

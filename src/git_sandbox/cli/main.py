@@ -37,7 +37,7 @@ VERBS = {
     "fork": "Create a sandbox from a copy of another one's disk.",
     "cp": "Copy files into a running sandbox, or out of it.",
     "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
-    "net": "Show what a sandbox asked its network for, and let it reach more.",
+    "net": "Show a sandbox's network requests, and allow more names.",
     "sync": "Bring home now what a running sandbox has.",
     "stop": "Stop running sandboxes; their work comes home first.",
     "image": "Build, list and remove guest images.",
@@ -116,9 +116,9 @@ def cli() -> None:
     Examples:
       sandbox                          a shell in a new sandbox
       sandbox run -- make test         one command, its exit code
-      sandbox --net nat --name try     with a way out, under a name of yours
-      sandbox ls                       what there is
-      sandbox merge try                bring its commits into this branch
+      sandbox --net nat --name try     with network access and a name
+      sandbox ls                       list the sandboxes
+      sandbox merge try                merge its commits into this branch
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
 
 

@@ -28,11 +28,11 @@ SHOWN = 300  # characters of a rule or a reason
 
 @click.command("net")
 @common.id_argument
-@click.option("--allow", multiple=True, metavar="RULE", help="Let it reach one more name: as --allow of `spawn`.")
-@click.option("-f", "--follow", is_flag=True, help="Print what it asks for, until Ctrl-C or its end.")
+@click.option("--allow", multiple=True, metavar="RULE", help="Allow one more name, as --allow of `spawn` does.")
+@click.option("-f", "--follow", is_flag=True, help="Print requests as they happen, until Ctrl-C or the sandbox's end.")
 @common.json_option
 def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> Result:
-    """Show what a sandbox asked its network for, and let it reach more.
+    """Show a sandbox's network requests, and allow more names.
 
     For sandboxes with `--net allow`: what names were asked for, how often they were allowed and refused, how many
     bytes went out and came in, and when that was last. What was refused is listed with the rule that allows it.
@@ -74,7 +74,7 @@ def _allowed(rules: list[dict[str, str]]) -> str:
 
 def _table(rows: list[Row]) -> list[str]:
     if not rows:
-        return ["It has asked for nothing yet."]
+        return ["It has requested nothing yet."]
     cells = [
         (
             _place(row), str(row.allowed), str(row.refused), columns.size(row.sent), columns.size(row.received),

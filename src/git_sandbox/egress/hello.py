@@ -67,7 +67,7 @@ def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, i
         piece = bytes(data[at + 5 : at + 5 + size])
         found += piece
         if found[:1] not in (b"", bytes([kind])) or len(found) > MOST_HELLO or _length(found) > MOST_HELLO:
-            raise NotReadable("it does not begin as TLS does")
+            raise NotReadable("it does not begin with a TLS handshake")
         if len(piece) < size:
             return None
         at += 5 + size

@@ -68,7 +68,7 @@ def limits(texts: Iterable[str]) -> Limits:
         name = match[1].lower() if match else ""
         if match is None or (name != "sent" and not match[2].isdecimal()):
             hint = "use connections=50, rate=20 or sent=500M"
-            raise UsageError(f"`{one_line(text, limit=60)}` is no limit of the network", hint=hint)
+            raise UsageError(f"`{one_line(text, limit=60)}` is not a limit of the network", hint=hint)
         found[name] = settings.size("egress-limit", match[2]) if name == "sent" else int(match[2])
     return Limits(**found)
 

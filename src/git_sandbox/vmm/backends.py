@@ -136,7 +136,7 @@ def choose(wanted: Wanted, found: Iterable[Found]) -> Choice:
     for each in found:
         problem = each.problem or _cannot(each.kind, wanted)
         if not problem and each.version is not None:
-            reason = f"first of {', '.join(BY_NAME)} that this host has and that can do what is asked"
+            reason = f"first of {', '.join(BY_NAME)} that is installed here and can do what is asked"
             return Choice(each.kind, each.version, "asked for" if wanted.backend != AUTO else reason)
         refused.append(problem)
     if wanted.backend == AUTO:
