@@ -206,10 +206,8 @@ def delete(box: Box, *, name_too: bool = True) -> None:
     objects.forget(box.repo.git, box.repo.refs(*box.refs.patterns))
     if name_too:
         _delete(box.directory)
-        return
-    moving.empty(box.directory)
-    for each in (box.directory.keys, box.directory.mounts, box.directory.objects):
-        moving.remove_tree(each)
+    else:
+        moving.reset(box.directory)
 
 
 def _delete(directory: SandboxDir) -> None:

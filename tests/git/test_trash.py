@@ -564,3 +564,20 @@ def test_the_trash_of_a_repository_that_is_gone(repo: GitRepo, tmp_path: Path) -
     other.commit("first")
     trashed.expire()
     assert note.ids(root) == set()
+
+
+def test_what_is_made_once_more_begins_with_nothing(repo: GitRepo) -> None:
+    """Whatever file of a sandbox there is: each property of its directory that is a path below it."""
+    with store.create(discover(repo.path), "again") as box:
+        places = [
+            getattr(box.directory, name) for name in dir(SandboxDir) if isinstance(getattr(SandboxDir, name), property)
+        ]
+        inside = [place for place in places if place.parent == box.directory.root]
+        assert len(inside) > 20
+        for place in inside:
+            place.touch()
+        repo.git("update-ref", f"refs/sandbox-base/{box.id}", "HEAD")
+        store.delete(box, name_too=False)
+        left = {place.name for place in box.directory.root.iterdir()}
+        assert left == {"lock", *(place.name for place in inside if place.suffix == ".log")}
+        assert not box.repo.refs(*box.refs.patterns)

@@ -16,9 +16,9 @@ SOURCE = Path(git_sandbox.__file__).parent
 WRITTEN = {
     "data/initramfs-init.sh": (
         protocol.HERE, protocol.DISK, protocol.CANNOT_MOUNT, protocol.MODE, protocol.END, protocol.TOKEN, protocol.BASE,
-        protocol.PROBE, protocol.RESCUE,
+        protocol.PROBE, protocol.RESCUE, protocol.DISK_OPTIONS, f"lowerdir={protocol.IMAGE},",
     ),
-    "data/template-init.sh": (protocol.HERE, protocol.DISK, protocol.END),
+    "data/template-init.sh": (protocol.HERE, protocol.DISK, protocol.END, f"{protocol.IMAGE}/run"),
     "data/boot.sh": (protocol.HERE, protocol.WORKSPACE),
     "guest/sshd_config": (f"{protocol.HERE}/{protocol.HOST_KEY}", f"{protocol.HERE}/{protocol.AUTHORIZED_KEYS}"),
     "guest/sandbox": (protocol.HERE, protocol.WORKSPACE, protocol.PUSH, protocol.PULL),

@@ -27,11 +27,10 @@ from git_sandbox.guest.channels import SSHD, reply
 from git_sandbox.guest.common import DISK, FORKED, HERE, PATH, Config, fork_task, log
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
 from git_sandbox.guest.machine import mount
-from git_sandbox.guest.protocol import CANNOT_USE, MAX_REQUEST, PORT_PREFIX
+from git_sandbox.guest.protocol import CANNOT_USE, DISK_OPTIONS, IMAGE, MAX_REQUEST, PORT_PREFIX
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
 MS_MOVE, MS_NOATIME = 8192, 1024
-OPTIONS = "noinit_itable,dioread_lock,commit=1"  # why: initramfs-init.sh
 VIRTIO = Path("/sys/bus/virtio")
 BLOCK_DEVICE = "0x0002"  # virtio's number of that kind
 IDLE = 0.004  # seconds between two looks at a port without a host
@@ -226,20 +225,20 @@ def reseed(seed: bytes) -> None:
 def enter_system() -> None:
     """What initramfs-init.sh does after it has mounted the image: workspace disk, overlay, switch of the root."""
     try:
-        mount("/dev/vdb", DISK, "ext4", MS_NOATIME, OPTIONS)
+        mount("/dev/vdb", DISK, "ext4", MS_NOATIME, DISK_OPTIONS)
     except OSError:
         log(CANNOT_USE)
         raise
     os.fchdir(OUTSIDE)
     os.chroot(".")
     os.close(OUTSIDE)
-    mount(f"/image{DISK}", Path("/disk"), flags=MS_MOVE)
+    mount(f"{IMAGE}{DISK}", Path("/disk"), flags=MS_MOVE)
     for name in ("upper", "work"):
         Path("/disk/system", name).mkdir(parents=True, exist_ok=True)
-    layers = "lowerdir=/image,upperdir=/disk/system/upper,workdir=/disk/system/work"
+    layers = f"lowerdir={IMAGE},upperdir=/disk/system/upper,workdir=/disk/system/work"
     mount("overlay", Path("/root"), "overlay", 0, layers)
     for name in ("proc", "sys", "dev", "run"):
-        mount(f"/image/{name}", Path("/root", name), flags=MS_MOVE)
+        mount(f"{IMAGE}/{name}", Path("/root", name), flags=MS_MOVE)
     mount("/disk", Path(f"/root{DISK}"), flags=MS_MOVE)
     os.chdir("/root")
     mount(".", Path("/"), flags=MS_MOVE)

@@ -32,6 +32,10 @@ RESCUE = "rescue"  # only exports
 TEMPLATE = "template"  # waits for the sandbox that it becomes
 PROBE = "probe"  # proves that user space is reached
 
+# How the workspace disk is mounted, by the initramfs and by a restored template; why so: initramfs-init.sh.
+DISK_OPTIONS = "noinit_itable,dioread_lock,commit=1"
+IMAGE = "/image"  # where the root image is mounted before the switch of the root
+
 # Requests on the channel `control`, as `op` of a line of JSON.
 STATUS = "status"
 EXPORT = "export"

@@ -237,6 +237,14 @@ def empty(directory: SandboxDir) -> None:
         share_dir.remove(directory)
 
 
+def reset(directory: SandboxDir) -> None:
+    """Leave nothing but lock and logs of a sandbox in which nothing of the user's is."""
+    empty(directory)
+    for place in directory.root.iterdir():
+        if place != directory.lock and place.suffix != ".log":
+            remove_tree(place)
+
+
 def remove_tree(place: Path) -> None:
     """All of it, also where a directory must not be written to; no link is followed."""
     if not place.is_dir() or place.is_symlink():
