@@ -76,7 +76,7 @@ def test_it_serves_obeys_a_changed_policy_and_keeps_its_secrets(tmp_path: Path) 
         if os.getuid() == 0:
             seen += (place / "environ").read_bytes()
         else:
-            assert place.stat().st_uid == 0, "the kernel shows its memory to nobody"
+            assert (place / "mem").stat().st_uid == 0, "the kernel shows its memory to nobody"
         limits = (place / "limits").read_text()
         assert limits.split("Max core file size")[1].split()[:2] == ["0", "0"]
         proxy.process.send_signal(signal.SIGTERM)
