@@ -192,6 +192,14 @@ def test_sources(tmp_path: Path) -> None:
     assert get(env="K") == "from-the-variable"
     assert get(file=str(place)) == "from-the-file"
     assert get(command=["sh", "-c", "echo from-the-command"]) == "from-the-command"
+    key = declared("key", {"hosts": ["a.test"], "bearer": True, "env": "K"})
+    mark = values.check(key, {"K": "ghp_the-real-value"})
+    assert mark.startswith("ghp_")
+    assert mark != "ghp_the-real-value"
+    place.write_bytes("s3cret-ü-value".encode())
+    with pytest.raises(SandboxError) as foreign:
+        get(file=str(place))
+    assert (foreign.value.cause, foreign.value.hint) == ("it is not ASCII", "")
     bad: list[dict[str, object]] = [
         {"env": "NONE"}, {"file": str(tmp_path)}, {"file": "/nowhere"},
         {"command": ["sh", "-c", "echo s3cret-x; exit 3"]},

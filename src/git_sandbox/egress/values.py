@@ -11,7 +11,7 @@ from pathlib import Path
 
 from git_sandbox import files, process
 from git_sandbox.egress.credentials import MOST, Credential, Source, placeholder, sound
-from git_sandbox.errors import RequirementError, SandboxError, UsageError
+from git_sandbox.errors import RequirementError, SandboxError
 
 COMMAND = 60.0  # seconds for a command
 
@@ -41,7 +41,10 @@ def fetch(credential: Credential, environment: Mapping[str, str]) -> str:
     try:
         text = readers[credential.source.kind](credential.source, environment)
     except (OSError, ValueError) as error:
-        raise SandboxError(f"cannot get the credential `{credential.name}`", cause=files.why(error)) from None
+        cause = (
+            "it is not ASCII" if isinstance(error, UnicodeError) else files.why(error)
+        )  # whose words have a byte of it
+        raise SandboxError(f"cannot get the credential `{credential.name}`", cause=cause) from None
     return sound(credential.name, text)
 
 
@@ -82,8 +85,8 @@ def _keyring(source: Source, _environment: Mapping[str, str]) -> str:
 
 
 def check(credential: Credential, environment: Mapping[str, str]) -> str:
-    """A placeholder for the value that it has now. Called at the start, so that what is missing is said at once."""
-    try:
-        return placeholder(fetch(credential, environment))
-    except UnicodeError:
-        raise UsageError(f"the value of the credential `{credential.name}` is not ASCII") from None
+    """A placeholder for the value that it has now. Called at the start, so that what is missing is said at once.
+
+    Raises SandboxError, which does not say the value.
+    """
+    return placeholder(fetch(credential, environment))
