@@ -16,7 +16,7 @@ def test_lab_has_what_a_host_may_lack(lab: Told) -> None:
 
 
 def test_lab_lived_to_the_end(lab: Told) -> None:
-    """A lab that broke is made good by one that does not (docs/adr/0082), and told here."""
+    """A lab that broke is made good by one that does not (docs/adr/0024), and told here."""
     assert not lab.error, lab.error
     if lab.died:
         pytest.skip(f"the emulated lab died, and a second one did the rest; {DIED} has its console: {lab.died[-300:]}")

@@ -118,12 +118,42 @@ def test_the_architecture_page_has_every_package() -> None:
     assert [each.parent.name for each in package.glob("*/__init__.py") if each.parent.name not in words] == []
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "adr").glob("0*.md")), ids=lambda page: page.stem)
-def test_decisions_have_their_three_parts(page: Path) -> None:
-    text = page.read_text("utf-8")
-    assert text.startswith(f"# {page.stem[:4]}: ")
+DECISIONS = sorted((DOCS / "adr").glob("0*.md"))
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_decisions_have_their_parts_and_a_row(page: Path) -> None:
+    text, index = page.read_text("utf-8"), (DOCS / "adr/index.md").read_text("utf-8")
+    number, title = page.stem[:4], text.partition("\n")[0][len("# 0000: ") :]
+    status = re.search(r"^Status: (\w+)", text, re.MULTILINE)
+    assert text.startswith(f"# {number}: {title}\n")
+    assert status
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
-    assert f"\n{page.stem}\n" in (DOCS / "adr/index.md").read_text("utf-8")
+    assert f"| [{number}]({page.stem}.md) | {title} | {status[1]}" in index
+    assert f"\n{page.stem}\n" in index
+    assert len(text) < 5000, "one screen"
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [page.stem[:4] for page in DECISIONS] == [f"{number:04d}" for number in range(1, len(DECISIONS) + 1)]
+
+
+def test_decisions_that_are_named_exist() -> None:
+    """In comments and pages: `docs/adr/0012`, `ADR 12`."""
+    known = {int(page.stem[:4]) for page in DECISIONS}
+    files = [
+        path
+        for folder in ("src", "tests", "docs", "bench")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".sh")
+    ]
+    named = {
+        (path.name, int(number))
+        for path in files
+        for number in re.findall(r"\b(?:docs/adr/|ADR )(\d+)", path.read_text("utf-8"))
+    }
+    assert len(named) > 30, "the test no longer finds them"
+    assert sorted((place, number) for place, number in named if number not in known) == []
 
 
 def named_tests(cell: str) -> Iterator[tuple[str, str]]:

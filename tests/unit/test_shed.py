@@ -1,4 +1,4 @@
-"""What is left of process 1 in a fork of it that becomes a user's: nothing (docs/adr/0073)."""
+"""What is left of process 1 in a fork of it that becomes a user's: nothing (docs/adr/0013)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_commits_inside_come_home_from_a_base(boxes: Sandboxes, tmp_path: Path) 
         done = large.sh("cd lib; cat lib.c dirty.c; git commit -q --allow-empty -m inside; git rev-parse HEAD~1 HEAD")
         assert done.text.splitlines()[:3] == ["2", "dirty", module.git("rev-parse", "HEAD")]
         assert module.git("rev-parse", "refs/sandbox/vm-3") == done.text.split()[-1]  # two are in the trash
-        assert len(bases(large)) == 1, "one that holds what is gone is replaced (docs/adr/0113), none is kept beside it"
+        assert len(bases(large)) == 1, "one that holds what is gone is replaced (docs/adr/0009), none is kept beside it"
 
 
 def test_commits_inside_come_home(boxes: Sandboxes, tmp_path: Path) -> None:

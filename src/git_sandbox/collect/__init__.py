@@ -1,6 +1,7 @@
 """Bring what a guest sent into the user's repository, below `refs/sandbox*/` only, or refuse it without a trace.
 
-The pack is unpacked in a throw-away repository, examined there, and only then fetched. See ADR and `quarantine`.
+The pack is unpacked in a throw-away repository, examined there, and only then fetched (`quarantine`,
+docs/adr/0014).
 """
 
 from git_sandbox.collect.collect import Collected, collect, known_objects

@@ -1,4 +1,4 @@
-"""What each of git's complaints about an object means for a host that takes it (docs/adr/0098).
+"""What each of git's complaints about an object means for a host that takes it (docs/adr/0014).
 
 Harmful is what git refuses to read, or what makes a checkout write elsewhere than a reviewer sees. Ugly is what git
 lives with: old histories are full of it, and a clone brings it along. An id that is not listed here is harmful.

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# First process of a template (docs/adr/0050): everything of `initramfs-init.sh` that does not need the workspace disk.
+# First process of a template (docs/adr/0012): everything of `initramfs-init.sh` that does not need the workspace disk.
 # Then init.py waits, in the read-only image, for the sandbox that adopts the machine; descriptor 3 is its way back here.
 bb=/bin/busybox
 $bb mkdir -p /proc /sys /dev /image /disk /root

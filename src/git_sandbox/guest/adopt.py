@@ -1,7 +1,7 @@
 """A template's machine: booted as far as it goes without a sandbox, saved there, and adopted after it was restored.
 
 Every restored machine is a twin of every other, down to the kernel's random state. So adoption comes before anything
-else runs: fresh randomness, the right time, this sandbox's own files and keys, its disk (docs/adr/0050).
+else runs: fresh randomness, the right time, this sandbox's own files and keys, its disk (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def warm_up() -> None:
 
 class Rehearsal:
     """What a first session runs, run for nothing while the host still copies: under emulation most of a program's first
-    run is the translation of its code, and a restored machine begins without any (docs/adr/0076).
+    run is the translation of its code, and a restored machine begins without any (docs/adr/0012).
 
     It is before the adoption: it has no key, and whatever it got of the randomness that all twins share ends with it.
     """

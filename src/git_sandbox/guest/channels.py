@@ -180,7 +180,7 @@ def with_start(line: bytes) -> bytes:
 
 
 def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
-    """In a fork of process 1, which saves starting Python once more (docs/adr/0073).
+    """In a fork of process 1, which saves starting Python once more (docs/adr/0013).
 
     The kernel keeps such a process from being traced, or read through /proc, by the user that it becomes.
     """

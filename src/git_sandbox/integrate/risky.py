@@ -1,7 +1,7 @@
 """Paths that make programs on the host run something, or look elsewhere: worth a glance before they are merged.
 
 Judged by what is there after the merge, with links followed, and by what the user's own git would run
-(docs/adr/0112-a-merge-is-judged-by-its-result.md).
+(docs/adr/0019-merging-is-all-or-nothing.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A machine that is restored, and whose guest warms up, while the repository is still being copied (docs/adr/0076).
+"""A machine that is restored, and whose guest warms up, while the repository is still being copied (docs/adr/0012).
 
 Nothing outside of this module knows more than that there may be one to `claim`.
 """

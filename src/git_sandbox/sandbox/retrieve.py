@@ -137,7 +137,7 @@ def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list
 
 def written(channel: socket.socket, target: Path, *, object_format: str, base: str | None) -> list[Path]:
     """The export of the guest at `channel` as files. No git of ours reads what comes, so it is asked with care at once
-    (docs/adr/0121): a pack with something damaged in it could not be read by anybody.
+    (docs/adr/0014): a pack with something damaged in it could not be read by anybody.
     """
     extra = {"object_format": object_format, "careful": True}
     reply = stream.request(channel, protocol.EXPORT, known=[base] if base else [], extra=extra)

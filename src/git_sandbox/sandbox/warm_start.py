@@ -1,6 +1,6 @@
 """Warm starts: a machine that has booted once without a sandbox is saved, and every sandbox's machine is that one.
 
-Whatever fails here, the machine boots cold (docs/adr/0050).
+Whatever fails here, the machine boots cold (docs/adr/0012).
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ BINARY = "qemu-system-x86_64"
 LINE_LIMIT = 1 << 20  # bytes of one event
 STILL = 120.0  # seconds without a beat of a processor's, which come every five
 # A tick that comes by itself: of a processor that sets its timer for each event QEMU 7.2 can lose one, and then
-# nothing that waits for time on that processor goes on (docs/adr/0082).
+# nothing that waits for time on that processor goes on (docs/adr/0024).
 TICKS = ("nohz=off", "highres=off")
 RESULTS_LIMIT = 256 << 20  # bytes
 
 
 class LabDiedError(MachineError):
-    """The lab itself broke: its own kernel, or a processor of it. No sandbox in it can be blamed (docs/adr/0082)."""
+    """The lab itself broke: its own kernel, or a processor of it. No sandbox in it can be blamed (docs/adr/0024)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Listener:
 def argv(files: Files, size: Size, descriptors: Mapping[str, int], *, terminal: bool) -> list[str]:
     """QEMU with a processor that has SVM, emulated. `descriptors`: connected sockets by port name.
 
-    Without nested paging: QEMU 7.2's emulation of it spoils the lab's memory (docs/adr/0082).
+    Without nested paging: QEMU 7.2's emulation of it spoils the lab's memory (docs/adr/0024).
     """
     words = [
         BINARY,
