@@ -114,6 +114,8 @@ def test_the_hosts_own_way_out_is_used() -> None:
     found = egress_proxy.upstream(host)
     assert (found.http, found.https, found.no_proxy) == ("http://r:3", "http://q:2", ("a", ".b", "c"))
     assert egress_proxy.upstream({}) == service.Upstream()
+    assert egress_proxy.upstream({"SSL_CERT_FILE": __file__}).authorities == __file__
+    assert egress_proxy.upstream({"SSL_CERT_FILE": "/nowhere"}).authorities == ""
 
 
 def test_only_declared_variables_reach_the_proxy() -> None:

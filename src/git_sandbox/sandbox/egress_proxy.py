@@ -221,7 +221,9 @@ def upstream(host: Mapping[str, str]) -> Upstream:
     """The host's own way out: the proxies that its programs use (curl(1): the lower case counts first)."""
     found = {name: host.get(name) or host.get(name.upper()) or "" for name in _PROXIES}
     http, https = (found[name] or found["all_proxy"] for name in ("http_proxy", "https_proxy"))
-    return Upstream(http, https, tuple(filter(None, found["no_proxy"].replace(",", " ").split())))
+    own = host.get("SSL_CERT_FILE", "")  # as OpenSSL reads it
+    no_proxy = tuple(filter(None, found["no_proxy"].replace(",", " ").split()))
+    return Upstream(http, https, no_proxy, own if Path(own).is_file() else "")
 
 
 def inspected(directory: SandboxDir) -> dict[str, bytes]:
