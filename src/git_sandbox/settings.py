@@ -87,6 +87,7 @@ ROWS = (
         "what the guest may reach with `--net allow`: NAME, NAME:PORT, *.example.org, @pip, get:NAME, deny:NAME",
         kind="rules",
     ),
+    Row("key", "", "keys of keys.toml that the guest uses and does not have (network allow)", kind="list"),
     Row(
         "git_credentials",
         "none",
@@ -190,6 +191,7 @@ class Settings:
     disk: int  # MiB
     net: Network
     allow: tuple[str, ...]
+    key: tuple[str, ...]
     git_credentials: str  # none | fetch | push
     egress_limit: tuple[str, ...]
     ca: str  # host | none | a path

@@ -57,7 +57,7 @@ HELD = [
     'setup = ".git/config"', 'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"',
     'setup = "missing"', 'setup = "tool"',
     'setup = ".GIT/config"', 'disk = "1000G"', 'net = "allow"', 'allow = ["a.example"]', 'ca = "ca.pem"', 'ca = "none"',
-    'git_credentials = "fetch"', 'egress_limit = ["rate=5"]',
+    'git_credentials = "fetch"', 'egress_limit = ["rate=5"]', 'key = ["api"]',
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from git_sandbox.settings import Settings, Value
 
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
-    "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
+    "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
     "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "workdir",
     "stop_timeout", "boot_timeout",
 )  # fmt: skip
@@ -64,7 +64,7 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
     name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
     origin, tty = given.pop("origin"), given.pop("tty", None)
-    if given["allow"] and not given["net"]:
+    if (given["allow"] or given["key"]) and not given["net"]:
         given["net"] = network.ALLOW.name
     repo = common.repository()
     wanted, values = configured.resolved(repo, given)

@@ -15,7 +15,7 @@ from git_sandbox import consent, files, jsontext, process, session, store, text
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
-from git_sandbox.egress import policyfile
+from git_sandbox.egress import policyfile, rules
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
@@ -192,7 +192,9 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
     files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
     if settings.net.egress:
         made = egress_proxy.policy(box.repo, settings, box.id)
-        policyfile.save(box.directory.egress, replace(made, credentials=extras.credentials))
+        made = policyfile.with_rules(made, rules.parse_all(extras.keys.rules, origin="--key"))
+        credentials = (*extras.keys.credentials, *extras.credentials)
+        policyfile.save(box.directory.egress, replace(made, credentials=credentials))
 
 
 def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:

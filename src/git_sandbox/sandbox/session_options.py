@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from git_sandbox import files, network, paths, process
+from git_sandbox import files, network, paths, process, tomltext
+from git_sandbox.egress import keys
 from git_sandbox.egress.credentials import Credential
+from git_sandbox.egress.keys import Keys
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.guest import protocol
 from git_sandbox.image import authorities
@@ -56,6 +58,7 @@ class Extras:
     agent: str = ""
     setup: bytes | None = None
     mounts: tuple[Mount, ...] = ()
+    keys: Keys = field(default_factory=Keys)
     credentials: tuple[Credential, ...] = ()
     authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
 
@@ -70,9 +73,32 @@ def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
     require_free(ports)
     env = environment(settings.env, settings.env_file, host, settings.read)
     trusted = authorities.wanted(settings.ca, settings.read) if settings.net is not network.NONE else {}
+    used = _keys(settings, host)
     return Extras(
-        env, ports, _agent(settings, host), _setup(settings), mounts(settings.mount, settings.trees), (), trusted
-    )
+        {**used.variables, **env}, ports, _agent(settings, host), _setup(settings),
+        mounts(settings.mount, settings.trees), used, (), trusted,
+    )  # fmt: skip
+
+
+def _keys(settings: Settings, host: Mapping[str, str]) -> Keys:
+    """Those that are wanted, of the user's own file. Raises SandboxError."""
+    if not settings.key:
+        return Keys()
+    if settings.net is not network.ALLOW:
+        raise UsageError("a key is used with `--net allow` only", hint="add --net allow, or leave --key out")
+    path = paths.config_file().with_name("keys.toml")
+    try:
+        tables = tomltext.decode(files.read(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}", cause=files.why(error), hint="see docs/how-to/keys.md") from error
+    found: dict[str, Mapping[str, object]] = {}
+    for name in settings.key:
+        table = tables.get(name)
+        if not isinstance(table, dict):
+            known = ", ".join(map(str, tables)) or "none"
+            raise UsageError(f"there is no key `{printable(name, limit=40)}` in {path}", hint=f"known: {known}")
+        found[name] = table
+    return keys.given(found, host, network.PROXY_PORT)
 
 
 def environment(
