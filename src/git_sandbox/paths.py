@@ -207,6 +207,11 @@ class SandboxDir:
         return self.root / "output.log"
 
     @property
+    def activity(self) -> Path:
+        """What its guest says of itself: working, waiting, done or failed (`record.Activity`)."""
+        return self.root / "activity.json"
+
+    @property
     def setup_log(self) -> Path:
         """Output of the setup script of a detached sandbox."""
         return self.root / "setup.log"

@@ -66,10 +66,37 @@ class Record(msgspec.Struct, frozen=True):
     changes: Changes | None = None  # what differed from the start when it last came home; None: nobody has looked
     origin: str | None = None  # the sandbox whose disk this one began with
     command: tuple[str, ...] = ()
+    agent: str = ""  # name of the agent that was started in it
+    terminal: bool = False  # its command has a terminal that others can attach to
     workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     inner: dict[str, dict[str, str]] = {}  # the same in the user's repositories inside, by `NestedRecord.git_dir`
     schema: int = SCHEMA
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """`activity.json`: what a guest says of itself. It may say what it likes: `state` is one of `protocol.STATES`,
+    `message` safe to print and short. `since`: seconds since the epoch.
+    """
+
+    state: str
+    message: str = ""
+    since: float = 0.0
+
+
+def activity(directory: SandboxDir) -> Activity | None:
+    """What its guest said last."""
+    try:
+        return jsontext.load(directory.activity, Activity, files.WRITTEN)
+    except (OSError, ValueError):
+        return None
+
+
+def note_activity(directory: SandboxDir, told: Activity) -> None:
+    """Raises OSError. Not synced: it says how things are now."""
+    fresh = directory.activity.with_suffix(".new")
+    files.write(fresh, jsontext.encode(told))
+    fresh.replace(directory.activity)
 
 
 def slim(record: Record) -> Record:

@@ -161,6 +161,15 @@ class Session:
         with terminal.restored(1, 2, raw=True):
             return self._foreground(self.argv(command, tty=True))
 
+    def attach(self) -> bool:
+        """Our terminal shows the program that runs on the guest's (`guest/terminal.py`), until that ends, or somebody
+        leaves it by its key, or the connection breaks. Whether it is known to go on.
+        """
+        command = f"{_clock()}; {terminfo.told(os.environ)}{_ATTACH}"
+        with terminal.restored(1, 2, raw=True), contextlib.suppress(SessionError):
+            return self._foreground(self.argv(command, tty=True)) == protocol.GOES_ON
+        return False
+
     def run(
         self,
         command: Sequence[str],
@@ -231,6 +240,16 @@ class Session:
         if status == SSH_FAILED and self.broken():
             raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
         return 128 - status if status is not None and status < 0 else status or 0
+
+
+# Waits for a program that is about to begin. A terminal nobody knows there is taken for a common one.
+_ATTACH = (
+    f"tmux='tmux -u -L {protocol.TERMINAL}'; ended={protocol.TERMINAL_PLACE}$(id -u)/{protocol.TERMINAL_ENDED}; n=0; "
+    "infocmp >/dev/null 2>&1 || export TERM=xterm-256color; "
+    "until [ -e $ended ] || $tmux has-session 2>/dev/null || [ $n -ge 600 ]; do n=$((n + 1)); sleep 0.1; done; "
+    f"$tmux attach-session -t {protocol.TERMINAL} 2>/dev/null; "
+    f"[ -e $ended ] || ! $tmux has-session 2>/dev/null || exit {protocol.GOES_ON}; exit 0"
+)
 
 
 def _line(command: Sequence[str], directory: str, token: str, first: str = "") -> str:

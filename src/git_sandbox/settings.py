@@ -150,6 +150,12 @@ ROWS = (
     Row("cow", AUTO, "how a workspace disk is laid over the image it starts from", COW),
     Row("thin_pool", "", "LVM thin pool (VG/POOL) for the disks of root's sandboxes"),
     Row(
+        "notify",
+        AUTO,
+        "command that is told when a sandbox waits, is done or failed (auto: notify-send, of agents; no: nobody)",
+        kind="command",
+    ),
+    Row(
         "workdir",
         "guest",
         "where sessions begin: /workspace (guest), or the repository's own path (host)",
@@ -212,6 +218,7 @@ class Settings:
     bases: int  # MiB; 0: none are kept
     cow: str
     thin_pool: str
+    notify: str  # auto | no | a command line
     workdir: str  # guest | host
     trash: int | None  # seconds; None: for ever
     trash_size: int  # MiB
@@ -429,10 +436,25 @@ def _words(row: Row, value: Value) -> str | tuple[str, ...]:
             return tuple(text.replace(",", " ").split())
         case "lines":
             return tuple(filter(None, text.split("\n")))
+        case "command":
+            return text if command_words(text) else AUTO
         case "path" if text:
             return _path(value)
         case _:
             return text
+
+
+def command_words(text: str) -> tuple[str, ...]:
+    """Of a command line: nothing of it is a shell's. Raises UsageError."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"`{one_word(text)}` is not a command line", cause=str(error)) from error
+    if words and "/" in words[0] and not words[0].startswith("/"):
+        raise UsageError(f"`{one_word(words[0])}` is not a command", hint="use its name, or its whole path")
+    return words
 
 
 def _path(value: Value) -> str:
@@ -459,6 +481,11 @@ def _mebibytes(value: Value, least: int = 128) -> int:
     if not found or size < least:
         raise _bad(value, f"use a size such as 512M or 4G, at least {least}M")
     return size
+
+
+def parsed(name: str, text: str, source: str) -> Any:
+    """The value of a setting that somebody else than the user gives. Raises UsageError."""
+    return _parse(BY_NAME[name], Value(name, text, source))
 
 
 def size(name: str, text: str) -> int:

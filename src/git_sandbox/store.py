@@ -120,7 +120,9 @@ def reopened(box: Box, entry: Entry) -> Record:
     """Note that a stopped sandbox runs again, by us. Raises StateError when its record is damaged."""
     if entry.record is None:
         raise unreadable(entry)
-    return box.save(msgspec.structs.replace(entry.record, pid=os.getpid(), brought_home=None, exit_code=None))
+    return box.save(
+        msgspec.structs.replace(entry.record, pid=os.getpid(), brought_home=None, exit_code=None, terminal=False)
+    )
 
 
 def unreadable(entry: Entry) -> StateError:

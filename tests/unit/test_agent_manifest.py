@@ -42,7 +42,7 @@ def test_a_shipped_manifest_is_valid_and_complete(name: str) -> None:
     made = found.install.added_to(spec.load())
     assert set(found.install.packages) <= set(made.packages)
     assert len(made.toml) < spec.MAX_FILE
-    for each in found.credentials:
+    for each in found.credentials.values():
         assert {*each.hosts} <= {*found.allow}, "a key for a host that it cannot reach"
     for file in found.files:
         if file.path.endswith(".json"):
@@ -97,18 +97,21 @@ def test_the_published_schema_takes_what_is_shipped(name: str) -> None:
 
 
 BAD = [
-    "x = 1", "install.x = 1", 'install.npm = ["--global"]', 'install.npm = ["file:../x"]', 'install.npm = ["git+ssh://x"]',
+    "x = 1", "install.x = 1", 'install.npm = ["--global"]', 'install.npm = ["file:../x"]',
+    'install.npm = ["git+ssh://x"]',
     'install.pip = ["-r x"]', 'install.pip = ["https://x/y.whl"]', 'install.packages = ["-o"]', 'env = {"A B" = "x"}',
     'env = {A = "x\\ny"}', 'allow = ["x y"]', 'allow = ["x\\n"]', 'host_files = [{path = "/etc/passwd"}]',
     'host_files = [{path = "~/../x"}]', 'host_files = [{path = "~/.ssh/id"}]', 'host_files = [{path = "~/a/.AWS/x"}]',
     'host_files = [{path = "~"}]', 'host_files = [{path = "~/x\\n"}]', 'files = [{path = "/bin/x", content = ""}]',
     'files = [{path = "/etc/../bin/x", content = ""}]', 'files = [{path = "~/x/", content = ""}]',
     'files = [{path = "~/x", content = ""}, {path = "~/x", content = "y"}]', 'resources = {memory = "lots"}',
-    'credentials = [{name = "k", hosts = [], place = "bearer", source = "env:X"}]',
-    'credentials = [{name = "k", hosts = ["h"], place = "body", source = "env:X"}]',
-    'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "the value itself"}]',
-    'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "env:X Y"}]',
-    'credentials = [{name = "k", hosts = ["h"], place = "header:A B", source = "env:X"}]',
+    'credentials = {k = {hosts = [], bearer = true, env = "X"}}', 'credentials = {k = {hosts = ["h"], env = "X"}}',
+    'credentials = {k = {hosts = ["h"], bearer = true}}',
+    'credentials = {K = {hosts = ["h"], bearer = true, env = "X"}}',
+    'credentials = {k = {hosts = ["h"], header = "host", env = "X"}}', 'allow = ["*"]', 'allow = ["@nothing"]',
+    'credentials = {k = {hosts = ["h"], bearer = true, env = "X Y"}}',
+    'credentials = {k = {hosts = ["h"], bearer = true, env = "X", value = "the value itself"}}',
+    'credentials = {k = {hosts = ["h"], bearer = true, env = "X", variable = "A B"}}',
 ]  # fmt: skip
 
 
@@ -200,7 +203,7 @@ def test_a_repositorys_manifest_leads_nowhere_else(tmp_path: Path, home: Path) -
 
 
 def test_a_repositorys_manifest_runs_nothing_on_this_host(tmp_path: Path, home: Path) -> None:
-    key = 'credentials = [{name = "k", hosts = ["h"], place = "bearer", source = "command:touch x"}]\n'
+    key = 'credentials = {k = {hosts = ["h"], bearer = true, command = ["touch", "x"]}}\n'
     put(tmp_path / catalogue.BELOW, "theirs", key + LEAST)
     with pytest.raises(UsageError, match="names a command of this host"):
         catalogue.find("theirs", tmp_path)

@@ -16,11 +16,11 @@ from git_sandbox.sandbox import guest_requests
 REFUSED = ("the host did not understand the request", "the host does not know that request")
 
 
-def fail() -> list[str]:
+def fail(_request: guest_requests.Request) -> list[str]:
     raise CollectError("refused \x1b[31m", cause="because")
 
 
-VERBS = {"push": lambda: ["done"], "pull": fail}
+VERBS: dict[str, guest_requests.Verb] = {"push": lambda _request: ["done"], "pull": fail}
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def _read(path: Path, worktree: Path | None) -> bytes:
 
 
 def _refuse_host_commands(found: Manifest, path: Path) -> None:
-    if any(each.source.startswith("command:") for each in found.credentials):
+    if any(each.command for each in found.credentials.values()):
         raise UsageError(
             f"the agent manifest {one_line(str(path))} names a command of this host",
             cause="a repository's manifest may not",

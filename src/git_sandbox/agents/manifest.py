@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from git_sandbox import files, tomltext
+from git_sandbox.egress import credentials, rules
 from git_sandbox.errors import UsageError
 from git_sandbox.image.spec import ImageSpec
 
@@ -34,8 +35,8 @@ HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9@*.:\[\]/_-]+$(?!\n)", max_l
 _STEP = r"(?!\.\.?(?:/|$))[^\x00-\x1f/]+"  # of a path: neither `.` nor `..`
 HomePath = Annotated[str, Meta(pattern=rf"^~(?:/{_STEP})+/?$(?!\n)", max_length=500)]
 GuestPath = Annotated[str, Meta(pattern=rf"^(?:~|/etc|/opt|/usr/local)(?:/{_STEP})+$(?!\n)", max_length=500)]
-_PLACE = r"^(?:bearer|basic(?::[^\x00-\x20]{1,100})?|(?:header|query):[A-Za-z0-9_-]{1,100})$(?!\n)"
-_SOURCE = r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|(?:file|command|keyring):[^\x00\r\n]+)$(?!\n)"
+_VARIABLE_OR_NOTHING = r"^(?:[A-Za-z_][A-Za-z0-9_]{0,99})?$(?!\n)"
+CredentialName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)")]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,18 +76,32 @@ class Command(Strict, frozen=True):
     headless: Words = ()
 
 
-class Credential(Strict, frozen=True):
-    """A key that stays on the host. `hosts`: where it may be used. `place`: where it goes in a request. `source`: where
-    the host has it. `variable`: the guest's, which holds a placeholder. `base_url`: the guest's variable that says
-    where the API is, for programs that are told so.
+class Credential(Strict, frozen=True, omit_defaults=True):
+    """A key that stays on the host, as `egress/credentials` declares it. `hosts`: where it may be used. `bearer`,
+    `header`, `basic` or `query`: where it goes in a request. `env`, `file`, `command`, `keyring`: where it comes from.
+
+    `variable`: the guest's, which holds a placeholder. `base_url`: the guest's variable that says where the API is, for
+    programs that are told so.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)")]
     hosts: Annotated[tuple[HostName, ...], Meta(min_length=1, max_length=50)]
-    place: Annotated[str, Meta(pattern=_PLACE)]
-    source: Annotated[str, Meta(pattern=_SOURCE, max_length=500)]
-    variable: Variable = ""
-    base_url: Variable = ""
+    bearer: bool = False
+    header: str = ""
+    basic: str = ""
+    query: str = ""
+    env: str = ""
+    file: str = ""
+    command: Words = ()
+    keyring: Words = ()
+    expiry: int = 0
+    variable: Annotated[str, Meta(pattern=_VARIABLE_OR_NOTHING)] = ""
+    base_url: Annotated[str, Meta(pattern=_VARIABLE_OR_NOTHING)] = ""
+
+    @property
+    def table(self) -> dict[str, object]:
+        """What `egress.credentials.declared` reads."""
+        found: dict[str, object] = msgspec.to_builtins(self)
+        return {name: value for name, value in found.items() if name not in ("variable", "base_url")}
 
 
 class HostFile(Strict, frozen=True):
@@ -121,7 +136,7 @@ class Manifest(Strict, frozen=True):
     homepage: Annotated[str, Meta(pattern=r"^(?:https://[!-~]{1,300})?$(?!\n)")] = ""
     install: Install = Install()
     allow: Annotated[tuple[HostName, ...], Meta(max_length=200)] = ()
-    credentials: Annotated[tuple[Credential, ...], Meta(max_length=20)] = ()
+    credentials: Annotated[dict[CredentialName, Credential], Meta(max_length=20)] = {}
     host_files: Annotated[tuple[HostFile, ...], Meta(max_length=50)] = ()
     files: Annotated[tuple[File, ...], Meta(max_length=50)] = ()
     env: dict[Variable, Value] = {}
@@ -132,10 +147,10 @@ class Manifest(Strict, frozen=True):
             taken = OFF_LIMITS.intersection(each.path.casefold().split("/"))
             if taken:
                 raise ValueError(f"no agent gets a file of `{min(taken)}`")
-        for name, kind in (("credentials", "name"), ("files", "path"), ("host_files", "path")):
-            said = [getattr(each, kind) for each in getattr(self, name)]
+        for name in ("files", "host_files"):
+            said = [each.path for each in getattr(self, name)]
             if len({*said}) != len(said):
-                raise ValueError(f"`{name}` has two of the same {kind}")
+                raise ValueError(f"`{name}` has two of the same path")
         if any(not each for each in self.env):
             raise ValueError("`env` has a variable without a name")
 
@@ -150,6 +165,11 @@ def decode(content: bytes, place: str) -> Manifest:
     try:
         found = msgspec.convert(tomltext.decode(content), Manifest)
         found.install.added_to(_nothing())
+        for name, each in found.credentials.items():
+            credentials.declared(name, each.table)
+        rules.parse_all(found.allow, lambda _name: ("group.invalid",))
+    except UsageError as error:
+        raise UsageError(f"the agent manifest {place} is not valid", cause=f"{error.message}: {error.cause}") from error
     except (ValueError, msgspec.ValidationError) as error:
         hint = "`sandbox agent show --toml shell` prints a good one"
         raise UsageError(f"the agent manifest {place} is not valid", cause=files.why(error), hint=hint) from error

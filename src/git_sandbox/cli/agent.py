@@ -1,32 +1,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from git_sandbox.agents import agreed, catalogue
-from git_sandbox.agents.catalogue import Agent
-from git_sandbox.cli import agent_words, columns, common
+from git_sandbox.cli import agent_start, agent_words, columns, common, life
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git.repo import Repository
 
 
 class Agents(click.Group):
-    """Its shell completion knows the names of agents."""
+    """`ls`, `show` and `trust`; any other word is the name of an agent that is to start."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or start_agent
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        names = [each for each in complete_names(ctx, self.params[0], incomplete) if each not in self.commands]
-        return [*(CompletionItem(each) for each in names), *super().shell_complete(ctx, incomplete)]
+        found = [each for each in names() if each.startswith(incomplete)]
+        return [*(CompletionItem(each) for each in found), *super().shell_complete(ctx, incomplete)]
+
+
+def names() -> list[str]:
+    """Those of the agents there are here; nothing at all when something is wrong."""
+    try:
+        return [*catalogue.names(_worktree())]
+    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
+        return []
 
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of agents, for the shell; nothing at all when something is wrong."""
-    try:
-        return [each for each in catalogue.names(_worktree()) if each.startswith(incomplete)]
-    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
-        return []
+    return [each for each in names() if each.startswith(incomplete)]
 
 
 def _around() -> Repository | None:
@@ -39,17 +46,6 @@ def _around() -> Repository | None:
 def _worktree() -> Path | None:
     found = _around()
     return found.worktree if found else None
-
-
-def identity(agent: Agent, repo: Repository | None) -> str:
-    """Of the repository whose manifest it is: agreeing to one says nothing about another's. Empty for other origins."""
-    if agent.origin != catalogue.REPOSITORY or repo is None:
-        return ""
-    from git_sandbox import registry
-
-    consent = registry.consent(repo)
-    consent.claim()  # the repository may have its identity only now
-    return consent.identity()
 
 
 @click.group("agent", cls=Agents, invoke_without_command=True, no_args_is_help=False)
@@ -69,6 +65,33 @@ def command(context: click.Context) -> None:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if context.invoked_subcommand is None:
         raise UsageError("`sandbox agent` needs the name of an agent", hint="`sandbox agent ls` lists them")
+
+
+@command.command("NAME", short_help="Start that agent in a new sandbox, on this terminal.")
+@life.options
+@common.tty_option
+@click.option(
+    "--update", is_flag=True, help="Build its image anew first, with the newest versions its manifest allows."
+)
+@click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def start_agent(context: click.Context, /, arguments: tuple[str, ...], update: bool, **given: Any) -> Result:
+    """Start the agent NAME in a new sandbox of this repository. ARGS are appended to its command.
+
+    Before the first start you are told what it may reach, which keys it can use and what of this host goes in, and
+    asked; again only when its manifest changes. The agent has a terminal that outlives yours: Ctrl-\\ leaves it,
+    `sandbox attach` comes back. When it ends, its commits come home into refs/sandbox*/ID and wait for you to merge.
+
+    `sandbox NAME` is short for it where no command has that name. For one task and no terminal:
+    `sandbox run --agent NAME -- TASK`.
+
+    \b
+    Examples:
+      sandbox agent claude
+      sandbox agent claude --detach --name fix -- 'Fix the failing test'
+      sandbox codex --memory 8G
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    return life.live("agent", arguments, given, agent=context.info_name or "", update=update)
 
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
@@ -107,7 +130,7 @@ def show_agent(name: str, toml: bool, as_json: bool) -> Result:
     agent = catalogue.find(name, repo.worktree if repo else None)
     if toml:
         return Result("agent show", catalogue.as_data(agent), text=agent.content.decode("utf-8", "replace").rstrip())
-    place = identity(agent, repo)
+    place = agent_start.identity(agent, repo)
     given, chosen = agreed.given(agent, place), agent_words.chosen(agent)
     data = catalogue.as_data(agent) | {
         "agreed": given,
@@ -133,5 +156,5 @@ def trust_agent(name: str, as_json: bool) -> Result:
     del as_json
     repo = _around()
     agent = catalogue.find(name, repo.worktree if repo else None)
-    agreed.give(agent, identity(agent, repo))
+    agreed.give(agent, agent_start.identity(agent, repo))
     return Result("agent trust", {"name": name}, text=f"You agreed to {name}. `sandbox agent {name}` starts it.")

@@ -34,7 +34,7 @@ def about(agent: Agent, files: Chosen) -> list[str]:
         ("runs", [one_line(" ".join(found.command.interactive), limit=300)]),
         ("installs", list(_installs(found))),
         ("reaches", [one_line(each) for each in found.allow] or ["nothing that a plain sandbox does not"]),
-        ("keys", [_key(each) for each in found.credentials] or ["none"]),
+        ("keys", [_key(*each) for each in found.credentials.items()] or ["none"]),
         ("goes in", [_file(each) for each in files.files] or ["no file of yours"]),
         ("stays here", list(files.kept)),
         ("writes", [one_line(each.path) for each in found.files]),
@@ -63,9 +63,9 @@ def _file(each: HomeFile) -> str:
     return one_line(f"~/{each.path} ({columns.size(len(each.content))})", limit=300)
 
 
-def _key(each: Credential) -> str:
-    where = each.source.replace("env:", "$", 1) if each.source.startswith("env:") else each.source
-    return one_line(f"{each.name} ({where}), for {', '.join(each.hosts)} only", limit=300)
+def _key(name: str, each: Credential) -> str:
+    where = f"${each.env}" if each.env else " ".join(filter(None, (each.file, *each.command, *each.keyring)))
+    return one_line(f"{name} ({where}), for {', '.join(each.hosts)} only", limit=300)
 
 
 def changes(agent: Agent, repository: str) -> list[str]:

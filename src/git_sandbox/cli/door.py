@@ -12,7 +12,9 @@ from types import TracebackType
 import click
 
 from git_sandbox.cli import columns
-from git_sandbox.text import outgoing, printable
+from git_sandbox.text import one_line, outgoing, printable
+
+MOST_NOTE = 200  # characters
 
 
 def colours() -> bool | None:
@@ -41,6 +43,13 @@ def unexpected(kind: type[BaseException], error: BaseException, trace: Traceback
     import traceback
 
     click.echo(printable("".join(traceback.format_exception(kind, error, trace))).rstrip(), err=True)
+
+
+def bell(text: str) -> None:
+    """Ring the terminal, if standard error is one, and have it show a note (OSC 9) where it knows how."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b]9;{one_line(text, limit=MOST_NOTE)}\x07\x07")
+        sys.stderr.flush()
 
 
 def clear() -> None:

@@ -17,6 +17,7 @@ from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
+from git_sandbox.image import build, spec
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import lifecycle
 from git_sandbox.sandbox.lifecycle import Finished
@@ -26,8 +27,8 @@ from git_sandbox.settings import Settings, Value
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
     "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
-    "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "workdir",
-    "stop_timeout", "boot_timeout",
+    "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "notify",
+    "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
 
@@ -59,26 +60,18 @@ def options(function: configured.F) -> configured.F:
     return function
 
 
-def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> Result:
-    """Spawn, run, bring home, settle; the session's exit code is the result's."""
-    as_json, detach = bool(given.pop("as_json")), bool(given.pop("detach"))
-    name, skip, count = given.pop("name"), bool(given.pop("skip_unreadable")), given.pop("count", None)
-    origin, tty = given.pop("origin"), given.pop("tty", None)
-    if (given["allow"] or given["key"]) and not given["net"]:
-        given["net"] = network.ALLOW.name
+def live(
+    verb: str, command: tuple[str, ...] | None, given: dict[str, Any], *, agent: str = "", update: bool = False
+) -> Result:
+    """Spawn, run, bring home, settle; the session's exit code is the result's.
+
+    `agent`: whose command it is, with `command` for its arguments; of `run` the one for a single task. `update`: build
+    its image anew.
+    """
+    as_json, count = bool(given.pop("as_json")), given.pop("count", None)
     repo = common.repository()
-    wanted, values = configured.resolved(repo, given)
-    if origin is not None:
-        origin = common.sandbox_here(origin)[1]
-        wanted = _without_setup(wanted, values)
-    if command is None and not detach and not sys.stdin.isatty():
-        raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
-    if tty and (detach or count is not None):
-        raise UsageError("no terminal shows its output", hint="--tty cannot be used with --detach or --count")
-    chosen = Options(
-        wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
-        origin=origin, detached=detach, tty=common.terminal(tty, as_json=as_json) and not detach and count is None,
-    )  # fmt: skip
+    chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None)
+    wanted = chosen.settings
     if count is not None:
         automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)
         from git_sandbox.cli import tries
@@ -87,12 +80,17 @@ def live(verb: str, command: tuple[str, ...] | None, given: dict[str, Any]) -> R
     said: list[str] = []
     with progress.shown(quiet=as_json) as say:
         first.first_use(wanted, say, quiet=as_json)
+        if update:
+            build.ensure(spec.asked(wanted), say, force=True)
         notice = _notice(say, said, quiet=as_json)
-        if detach:
+        if chosen.detached:
             from git_sandbox.sandbox import supervisor
 
-            return _detached(verb, repo, supervisor.start(repo, chosen, say, notice=notice))
-        finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
+            begun = supervisor.start(repo, chosen, say, notice=notice)
+        else:
+            finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
+    if chosen.detached:
+        return _detached(verb, repo, begun) if not chosen.tty else _attached(verb, repo, begun, as_json=as_json)
     return _settled(verb, wanted, _left(finished, said), as_json=as_json)
 
 
@@ -111,6 +109,41 @@ def _notice(say: Progress, said: list[str], *, quiet: bool) -> Notice:
 
 def _left(finished: Finished, said: list[str]) -> Finished:
     return dataclasses.replace(finished, warnings=tuple(text for text in finished.warnings if text not in said))
+
+
+def _chosen(
+    repo: Repository, verb: str, command: tuple[str, ...] | None, given: dict[str, Any], agent: str, *,
+    as_json: bool, many: bool,
+) -> tuple[Options, list[Value]]:  # fmt: skip
+    """What is wanted, and where each setting came from. Raises UsageError for what does not go together."""
+    detach, skip, tty = bool(given.pop("detach")), bool(given.pop("skip_unreadable")), given.pop("tty", None)
+    name, origin = given.pop("name"), given.pop("origin")
+    if (given["allow"] or given["key"]) and not given["net"]:
+        given["net"] = network.ALLOW.name
+    wanted, values = configured.resolved(repo, given)
+    if origin is not None:
+        origin = common.sandbox_here(origin)[1]
+        wanted = _without_setup(wanted, values)
+    if tty and many:
+        raise UsageError("no terminal shows its output", hint="--tty cannot be used with --count")
+    seen = common.terminal(tty, as_json=as_json) and not detach and not many
+    options = Options(
+        wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
+        origin=origin, detached=detach, terminal=detach and bool(tty) and command is not None, tty=seen,
+    )  # fmt: skip
+    if agent:
+        from git_sandbox.cli import agent_start
+
+        return agent_start.options(repo, agent, options, values, headless=verb == "run"), values
+    if command is None and not detach and not sys.stdin.isatty():
+        raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
+    return options, values
+
+
+def _attached(verb: str, repo: Repository, name: str, *, as_json: bool) -> Result:
+    from git_sandbox.cli import attached
+
+    return attached.show(verb, repo, name, quiet=as_json)
 
 
 def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
@@ -166,6 +199,10 @@ def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) 
 
 
 def _detached(verb: str, repo: Repository, name: str) -> Result:
-    output = store.find(repo, name).directory.output
-    text = f"Sandbox {name} runs. Shell: `sandbox shell {name}`. End: `sandbox stop {name}`"
-    return Result(verb, {"id": name, "detached": True, "output": output}, text=text)
+    entry = store.find(repo, name)
+    ways = [f"Shell: `sandbox shell {name}`."]
+    if entry.record is not None and entry.record.command:
+        ways = [f"Attach: `sandbox attach {name}`."] if entry.record.terminal else ways
+        ways.append(f"Output: `sandbox logs -f {name}`.")
+    text = f"Sandbox {name} runs. {' '.join(ways)} End: `sandbox stop {name}`"
+    return Result(verb, {"id": name, "detached": True, "output": entry.directory.output}, text=text)

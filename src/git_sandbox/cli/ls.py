@@ -80,11 +80,21 @@ def _rows(repo: Repository, *, everything: bool) -> list[Row]:
 def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
     if as_json or not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal", hint="without it, `sandbox ls` prints the list once")
+    before: set[tuple[str, str]] | None = None
     try:
         while True:
-            shown = tables.text(_rows(repo, everything=everything))
+            rows = _rows(repo, everything=everything)
             door.clear()
-            door.line(shown, err=False)
+            door.line(tables.text(rows), err=False)
+            told = _told(rows)
+            for name, state in sorted(told - before if before is not None else ()):
+                door.bell(f"sandbox {name}: {state}")
+            before = told
             time.sleep(EVERY)
     except Interrupted:
         return Result("ls")
+
+
+def _told(rows: list[Row]) -> set[tuple[str, str]]:
+    """Which sandboxes wait for somebody, or have ended."""
+    return {(row.id, row.activity.state) for row in rows if row.activity and row.activity.state != "working"}

@@ -32,7 +32,8 @@ VERBS = {
     "prune": "Delete expired sandboxes in the trash, or all of them.",
     "recover": "Bring home the work on the disk of a crashed sandbox.",
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",
-    "attach": "Open a shell in a detached sandbox.",
+    "attach": "Attach to the terminal of the program that runs in a sandbox.",
+    "logs": "Print what the command of a detached sandbox has written.",
     "exec": "Run a command in a running sandbox.",
     "fork": "Create a sandbox from a copy of another one's disk.",
     "cp": "Copy files into a running sandbox, or out of it.",
@@ -129,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.excepthook = door.unexpected
     notices.heard()  # of an earlier command of this process
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _with_agent(list(sys.argv[1:] if argv is None else argv))
     command = next((word for word in words if word in VERBS), "spawn")
     as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
     try:
@@ -151,6 +152,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.exit(code)
     return code
+
+
+def _with_agent(words: list[str]) -> list[str]:
+    """`sandbox claude` is `sandbox agent claude`, where there is such an agent and no verb of that name."""
+    if not words or words[0] in VERBS or not words[0].isascii() or not words[0][:1].isalnum():
+        return words
+    from git_sandbox.cli.agent import names
+
+    return ["agent", *words] if words[0] in names() else words
 
 
 def _expire() -> None:

@@ -6,14 +6,16 @@ import click
 
 from git_sandbox.cli import common, life
 from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False})
 @life.options
 @click.option("--count", type=int, metavar="N", help="Run N sandboxes at once, with SANDBOX_INDEX 1 to N.")
 @common.tty_option
-@click.argument("command_line", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(command_line: tuple[str, ...], **given: Any) -> Result:
+@click.option("--agent", metavar="NAME", help="Run that agent's command for one task; CMD... is appended to it.")
+@click.argument("command_line", metavar="CMD...", nargs=-1, type=click.UNPROCESSED)
+def command(command_line: tuple[str, ...], agent: str | None, **given: Any) -> Result:
     """Run a command in a new sandbox of this repository.
 
     On a terminal the command gets one, too (size, keys, a single output stream). Otherwise, or with -T, standard input,
@@ -30,12 +32,19 @@ def command(command_line: tuple[str, ...], **given: Any) -> Result:
     is 0 when all ended with 0, else that of the first that did not. When memory or disk is too small for N, nothing
     starts.
 
+    With --detach and --tty the command has a terminal that `sandbox attach` shows. With -T, an editor can speak to an
+    agent through this program (ACP): what it sends and what it hears is byte for byte the agent's.
+
     \b
     Examples:
       sandbox run -- make test
       sandbox run -- sh -c 'make fmt && git commit -am "Format"'
       git diff | sandbox run --name review -- ./review.sh
       sandbox run -- vim README.md
+      sandbox run -T --agent opencode -- acp
+      sandbox run --count 4 --agent claude -- 'Fix the failing test'
       sandbox run --count 4 --env TOKEN -- ./agent.sh && sandbox compare
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    return life.live("run", command_line, given)
+    if not command_line and not agent:
+        raise UsageError("`sandbox run` needs a command", hint="`sandbox run -- CMD`, or --agent NAME")
+    return life.live("run", command_line, given, agent=agent or "")

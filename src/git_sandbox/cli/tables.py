@@ -73,15 +73,27 @@ def _cells(row: Row) -> tuple[str, ...]:
     work = _work(row)
     return (
         row.id,
-        row.state.value,
+        _state(row),
         columns.age(row.created) if row.created else "-",
         _base(row),
         "-" if row.ahead is None else str(row.ahead),
         work,
         _overlap(row) or "-",
         columns.size(row.disk_bytes) if row.disk_bytes else "-",
-        one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)"),
+        _command(row),
     )
+
+
+def _state(row: Row) -> str:
+    return f"{row.state.value}, {one_line(row.activity.state)}" if row.activity else row.state.value
+
+
+def _command(row: Row) -> str:
+    """An agent by its name, with what it says."""
+    if row.agent:
+        said = f": {row.activity.message}" if row.activity and row.activity.message else ""
+        return one_line(f"{row.agent}{said}", limit=60)
+    return one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)")
 
 
 def _work(row: Row) -> str:

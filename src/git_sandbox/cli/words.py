@@ -81,7 +81,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
         lines.append(f"What came home from sandbox {record.id} is too large to list.")
     if found:
         ref = SandboxRefs(SandboxId(record.id)).head
-        lines.append(f"{_count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")
+        lines.append(f"{count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")
         lines += [f"  {commit_line(commit)}" for commit in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
@@ -97,7 +97,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
 
 def _content(home: Home) -> list[str]:
     stored = home.lfs.stored + sum(each.lfs.stored for each in home.nested.homes)
-    return [f"  the content of {_count(stored, 'Git LFS file')} came into your store"] if stored else []
+    return [f"  the content of {count(stored, 'Git LFS file')} came into your store"] if stored else []
 
 
 def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running: bool = False) -> list[str]:
@@ -186,7 +186,7 @@ def merge_notes(merged: Merged) -> list[str]:
     """What somebody should know about a merge that was made."""
     notes = []
     if merged.unsigned:
-        unsigned = _count(merged.unsigned, "commit")
+        unsigned = count(merged.unsigned, "commit")
         notes.append(f"{unsigned} of the sandbox came in without a signature, and your git signs: --squash makes one")
     if merged.absent:
         shown = ", ".join(one_line(path, limit=80) for path in merged.absent[:SHOWN])
@@ -195,7 +195,7 @@ def merge_notes(merged: Merged) -> list[str]:
     return notes
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

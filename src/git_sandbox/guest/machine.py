@@ -207,6 +207,27 @@ def write_etc(config: Config) -> None:
     set_timezone(str(config["timezone"]), base64.b64decode(str(config.get("zone", ""))))
 
 
+def write_files(config: Config, home: Path) -> None:
+    """Files that came along for the user, or for a program of his. What is at its place in his home stays as it is:
+    a later boot finds what was made of it.
+    """
+    user, files = config["user"], config.get("files") or []
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    assert isinstance(files, list)  # noqa: S101
+    for each in files:
+        own = each["path"].startswith("~/")
+        target = home / each["path"].removeprefix("~/") if own else Path(each["path"])
+        if own and os.path.lexists(target):
+            continue
+        made = [target, *(each for each in target.parents if not each.exists())]
+        with contextlib.suppress(OSError):  # something else is in the way: that is the user's
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            target.write_bytes(base64.b64decode(each["content"]))
+            target.chmod(each["mode"])
+            for path in made if own else ():
+                os.chown(path, int(str(user["uid"])), int(str(user["gid"])), follow_symlinks=False)
+
+
 def set_timezone(name: str, content: bytes) -> None:
     """A link where this system knows the same under that name, because programs read the name off it."""
     known, local = Path("/usr/share/zoneinfo") / name, Path("/etc/localtime")
@@ -300,6 +321,7 @@ def prepare_user(config: Config) -> Path:
     os.chown(HERE / TERMINALS, int(str(user["uid"])), int(str(user["gid"])))
     write_etc(config)
     authorities.trust(config)
+    write_files(config, home)
     return home
 
 

@@ -19,6 +19,7 @@ from git_sandbox.guest.common import FORKED
 PROC = Path("/proc")
 KERNEL = 0x00200000  # flag of the kernel's threads (PF_KTHREAD, linux/sched.h)
 SHELLS = ("ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh")
+HOLDERS = ("tmux: server", "screen")  # names of processes
 NAMED = 10  # processes that an answer names
 PAUSE = 0.05  # seconds between two looks
 KILLED_WITHIN = 5.0  # seconds in which a killed process goes, unless the kernel holds it
@@ -92,8 +93,12 @@ def send(processes: Iterable[Process], *numbers: signal.Signals) -> None:
 
 
 def ask() -> None:
-    """SIGTERM for all; SIGCONT, without which a stopped one would not hear of it."""
-    send(of_user(), signal.SIGTERM, signal.SIGCONT)
+    """SIGTERM for all; SIGCONT, without which a stopped one would not hear of it.
+
+    Not for who holds the terminals of others: it would take them away at once, and their SIGHUP would cut off what they
+    do because of SIGTERM. It ends with the last of them.
+    """
+    send([each for each in of_user() if each.name not in HOLDERS], signal.SIGTERM, signal.SIGCONT)
 
 
 def wait(seconds: float) -> list[Process]:

@@ -54,6 +54,16 @@ GREETING = "git-sandbox"  # how a reply begins, before nonce and length
 # Requests on the channel `host`.
 PUSH = "push"
 PULL = "pull"
+STATE = "state"  # with `state`, one of STATES, and `message`
+STATES = ("working", "waiting", "done", "failed")
+
+# The terminal of a program that nobody may be looking at (`guest/terminal.py`): tmux's server and session; where its
+# directory is, followed by the user's number; what a client says that left while the program goes on.
+TERMINAL = "sandbox"
+TERMINAL_PLACE = "/dev/shm/sandbox-terminal-"
+TERMINAL_ENDED = "ended"
+GOES_ON = 75  # exit status
+COMMAND = "/run/git-sandbox/sandbox"  # the guest's `sandbox`
 
 # The manifest. Its fields in the order of `guest/exporter.py`; the last two are process 1's and the history's.
 MANIFEST_VERSION = 1

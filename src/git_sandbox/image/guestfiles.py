@@ -57,6 +57,14 @@ class GuestMount(msgspec.Struct, frozen=True):
     path: str
 
 
+class UserFile(msgspec.Struct, frozen=True):
+    """A file for the guest. `path`: absolute, then it is root's, or `~/` and one below the user's home directory."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
 class GuestConfig(msgspec.Struct, frozen=True):
     """`config.json`, read by `guest/init.py`."""
 
@@ -73,6 +81,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs
     auto_push: bool = False  # collect after every commit
     mounts: tuple[GuestMount, ...] = ()
+    files: tuple[UserFile, ...] = ()
     share: str = ""  # tag of the file system with the workspace; empty: it is on the disk
     share_files: int = 0  # files of it that the guest may remember at a time
     git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it

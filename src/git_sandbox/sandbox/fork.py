@@ -109,6 +109,8 @@ def prepared(
         memory=settings.memory,
         net=settings.net.name,
         command=options.command or (),
+        agent=options.agent,
+        terminal=options.terminal,
     )
     try:
         copy_mounts(box, extras, progress)

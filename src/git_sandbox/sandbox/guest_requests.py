@@ -9,14 +9,16 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from git_sandbox import record as noted
 from git_sandbox.collect import Collected
 from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.guest import protocol
-from git_sandbox.sandbox import pushes, retrieve, send
+from git_sandbox.record import Activity
+from git_sandbox.sandbox import notifying, pushes, retrieve, send
 from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Record
@@ -24,6 +26,7 @@ from git_sandbox.text import one_line
 from git_sandbox.vmm.calls import Calls
 from git_sandbox.vmm.machine import Attachment
 
+Verb = Callable[["Request"], list[str]]
 MAX_REQUEST = 4096  # bytes of one line
 MAX_REFS = 20_000  # refs of one sandbox beyond which its guest can push no more
 MINIMUM_FREE = 1 << 30  # bytes the host keeps free from pushes
@@ -31,18 +34,24 @@ PAUSE = 1.0  # seconds between two requests
 
 
 class Request(msgspec.Struct, frozen=True):
+    """`state` and `message`: of what is said with `protocol.STATE`."""
+
     op: str
+    state: str = ""
+    message: str = ""
 
 
 @contextlib.contextmanager
-def served(box: Box, record: Record, session: Session, channel: Attachment) -> Iterator[None]:
-    """Answer the guest's requests while the block runs."""
+def served(
+    box: Box, record: Record, session: Session, channel: Attachment, notify: Sequence[str] = ()
+) -> Iterator[None]:
+    """Answer the guest's requests while the block runs. `notify`: see `notify.tell`."""
     try:
         calls = Calls(channel)
     except OSError:
         yield  # the machine is about to end: whoever uses it will notice
         return
-    served_by = threading.Thread(target=_serve, args=(box, record, session, calls), daemon=True)
+    served_by = threading.Thread(target=_serve, args=(box, record, session, calls, notify), daemon=True)
     served_by.start()
     try:
         yield
@@ -51,16 +60,29 @@ def served(box: Box, record: Record, session: Session, channel: Attachment) -> I
         served_by.join(5.0)
 
 
-def _serve(box: Box, record: Record, session: Session, calls: Calls) -> None:
-    verbs: dict[str, Callable[[], list[str]]] = {
-        protocol.PUSH: lambda: _push(box, record),
-        protocol.PULL: lambda: send.send(box.repo, record, session),
+def _serve(box: Box, record: Record, session: Session, calls: Calls, notify: Sequence[str] = ()) -> None:
+    verbs: dict[str, Verb] = {
+        protocol.PUSH: lambda _request: _push(box, record),
+        protocol.PULL: lambda _request: send.send(box.repo, record, session),
+        protocol.STATE: lambda request: _state(box, record, request, notify),
     }
     for connection in calls:
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:
             while line := lines.readline(MAX_REQUEST):
                 connection.sendall(msgspec.json.encode(_answer(line, verbs)) + b"\n")
                 time.sleep(PAUSE)
+
+
+def _state(box: Box, record: Record, request: Request, notify: Sequence[str]) -> list[str]:
+    """What a guest says of itself is written down, and told to the host's user when he is waited for."""
+    if request.state not in protocol.STATES:
+        raise CollectError("the host does not know that state")
+    told = Activity(request.state, one_line(request.message), time.time())
+    before = noted.activity(box.directory)
+    noted.note_activity(box.directory, told)
+    if before is None or (before.state, before.message) != (told.state, told.message):
+        notifying.tell(notify, record, told)
+    return []
 
 
 def _push(box: Box, record: Record) -> list[str]:
@@ -74,12 +96,12 @@ def _push(box: Box, record: Record) -> list[str]:
         return describe(push.brought)
 
 
-def _answer(line: bytes, verbs: dict[str, Callable[[], list[str]]]) -> dict[str, object]:
+def _answer(line: bytes, verbs: Mapping[str, Verb]) -> dict[str, object]:
     try:
         request = msgspec.json.decode(line, type=Request)
         if request.op not in verbs:
             return {"ok": False, "lines": ["the host does not know that request"]}
-        return {"ok": True, "lines": verbs[request.op]()}
+        return {"ok": True, "lines": verbs[request.op](request)}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"ok": False, "lines": ["the host did not understand the request"]}
     except (SandboxError, OSError) as error:

@@ -115,7 +115,7 @@ def spawn(
     """
     settings, origin = options.settings, options.origin
     extras = session_options.gather(settings, environment())
-    extras = dataclasses.replace(extras, credentials=options.credentials)
+    extras = dataclasses.replace(extras, credentials=options.credentials, files=options.files)
     egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
     image = fork.image(repo, origin, settings.transport) if origin else provision.image(settings, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from git_sandbox import record as noted
 from git_sandbox import store
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import Git
@@ -12,6 +13,7 @@ from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import MORE, beyond_stash, counts_beyond, meet, paths_between, peeled, unmerged_of
 from git_sandbox.protocol.manifest import Changes
+from git_sandbox.record import Activity
 from git_sandbox.sandbox import lookup
 from git_sandbox.store import Entry, Record, State
 
@@ -44,6 +46,8 @@ class Row:
     partly: tuple[str, ...] = ()
     why: str | None = None  # of one in the trash: unchanged, or dropped
     net: str | None = None  # its network
+    activity: Activity | None = None  # of one that runs: what its guest says; of an agent that ended: how
+    agent: str = ""
     expires: float | None = None  # seconds since 1970; of one in the trash, None when it stays
 
 
@@ -108,7 +112,20 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         changes=record.changes if record else None,
         partly=partly,
         net=record.net if record else None,
+        activity=_activity(entry, record),
+        agent=record.agent if record else "",
     )
+
+
+def _activity(entry: Entry, record: Record | None) -> Activity | None:
+    """A guest's word counts while it runs; how it ended is ours to say."""
+    if record is None:
+        return None
+    if entry.state is State.RUNNING:
+        return noted.activity(entry.directory) or (Activity("working", since=record.created) if record.agent else None)
+    if not record.agent or record.exit_code is None:
+        return None
+    return Activity("failed" if record.exit_code else "done", f"exit {record.exit_code}", record.brought_home or 0.0)
 
 
 def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:

@@ -138,6 +138,12 @@ def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) 
             _done(handle)
 
 
+def ended(entry: Entry) -> None:
+    """Wait until the supervisor of a sandbox whose program has ended has brought its work home."""
+    with contextlib.suppress(FileNotFoundError), entry.directory.lock.open("r") as handle:
+        _done(handle)
+
+
 def _done(handle: IO[str]) -> None:
     """The supervisor holds the lock until all is done. Raises StateError when that takes longer than it ever should."""
     locks.awaited(handle, within=ENDED_WITHIN, what="still ends this sandbox", shared=True)

@@ -108,6 +108,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         mode=mode,
         env=way.variables | _trusting(trusted) | config.env if run else {},
         authorities=trusted if run else {},
+        files=config.files if run else (),
         mounts=config.mounts if run else (),  # a rescue machine has none of these disks
         network=way.guest,
         auto_push=config.auto_push and run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from git_sandbox.egress.credentials import Credential
+from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.settings import Settings
 
 
@@ -24,3 +25,6 @@ class Options:
     origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
     credentials: tuple[Credential, ...] = ()  # that its network puts in on the way, each with its placeholder
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped
+    terminal: bool = False  # a detached command has a terminal that others can attach to
+    agent: str = ""  # name of the agent whose command it is
+    files: tuple[UserFile, ...] = ()  # for the guest, beside those that every one has

@@ -147,6 +147,8 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         stash=tuple(stash),
         pid=os.getpid(),
         command=options.command or (),
+        agent=options.agent,
+        terminal=options.terminal,
         workdir=os.fspath(repo.worktree) if settings.workdir == "host" else store.WORKSPACE,
     )
 
@@ -186,6 +188,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
+        files=extras.files,
         apart=went_in.apart,
         worktrees=went_in.worktrees,
     )

@@ -14,10 +14,11 @@ from git_sandbox import files, network, signals
 from git_sandbox.cache import bases
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
+from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import HOST, SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import egress_proxy, guest_requests, live, machines, retrieve, session_options
+from git_sandbox.sandbox import egress_proxy, guest_requests, live, machines, notifying, retrieve, session_options
 from git_sandbox.sandbox.egress_proxy import Proxy, Refused
 from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.options import Options
@@ -37,6 +38,11 @@ LAST_WORD = 5.0  # seconds until we know how a command ended that has been kille
 OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
 T = TypeVar("T")
 Ready = Callable[[str], None]  # called with the sandbox's id once its session is open
+
+
+def told_by(options: Options) -> tuple[str, ...]:
+    """The command that tells the user how a sandbox is."""
+    return notifying.command(options.settings.notify, environment(), agent=bool(options.agent))
 
 
 class BootError(SessionError):
@@ -168,7 +174,9 @@ class Run:
             self.began = True
             self.progress("")
             try:
-                with guest_requests.served(self.box, self.record, opened, running.attachment(HOST)):
+                with guest_requests.served(
+                    self.box, self.record, opened, running.attachment(HOST), told_by(self.options)
+                ):
                     self._set_up(opened)
                     self.ready(self.box.id)
                     self.exit_code = self._command(opened, running)
@@ -213,7 +221,8 @@ class Run:
         directory = live.directory(self.record, self.options.subdirectory)
         wanted, output = self.options, self.box.directory.output
         if wanted.command is not None and wanted.detached:
-            return opened.run_logged(wanted.command, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
+            held = (protocol.COMMAND, "terminal", *wanted.command) if wanted.terminal else wanted.command
+            return opened.run_logged(held, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
         if wanted.command is not None:
             return opened.run(
                 wanted.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr,

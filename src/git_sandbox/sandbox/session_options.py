@@ -17,6 +17,7 @@ from git_sandbox.egress.keys import Keys
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.guest import protocol
 from git_sandbox.image import authorities
+from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable
@@ -61,6 +62,7 @@ class Extras:
     keys: Keys = field(default_factory=Keys)
     credentials: tuple[Credential, ...] = ()
     authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
+    files: tuple[UserFile, ...] = ()
 
 
 def _read(name: str, most: int) -> bytes:

@@ -21,7 +21,7 @@ from git_sandbox.errors import Interrupted, MachineError, SandboxError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
 from git_sandbox.progress import Notice, Progress
-from git_sandbox.sandbox import lifecycle, settle
+from git_sandbox.sandbox import lifecycle, notifying, run, settle
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.settle import Questions
 from git_sandbox.text import one_line, printable
@@ -168,6 +168,8 @@ def _live(order: Order, progress: Progress, ready: Callable[[str], None], notice
     settle.settle(
         finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
     )
+    if options.agent:
+        notifying.ended(run.told_by(options), finished.record, finished.exit_code)
     came = finished.home.collected
     return Ended(
         finished.id, finished.exit_code, finished.home.changed, finished.home.rescued, came.head, came.wip,

@@ -1,0 +1,96 @@
+"""Before an agent starts: its manifest, the user's consent, and what both make of settings, command and files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from git_sandbox import settings
+from git_sandbox.agents import agreed, catalogue
+from git_sandbox.agents.catalogue import Agent
+from git_sandbox.agents.hostfiles import Chosen
+from git_sandbox.cli import agent_words, common, door
+from git_sandbox.errors import UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.image import spec
+from git_sandbox.image.guestfiles import UserFile
+from git_sandbox.sandbox.options import Options
+from git_sandbox.settings import Settings, Value
+
+
+def options(repo: Repository, name: str, given: Options, values: list[Value], *, headless: bool) -> Options:
+    """What `given` becomes with the agent `name`; its command has the arguments. Interactive, it has a terminal that
+    outlives ours, wherever there is one.
+
+    Raises UsageError without the user's consent, or where it cannot run in that way.
+    """
+    agent = catalogue.find(name, repo.worktree)
+    found, arguments = agent.manifest, given.command or ()
+    if headless and not found.command.headless:
+        raise UsageError(f"the agent `{name}` has no command for a single task", hint=f"`sandbox agent {name}`")
+    if not (headless or given.detached or given.tty or arguments):
+        hint = f"give it a task, `sandbox run --agent {name} -- TASK`, or use --detach"
+        raise UsageError(f"the agent `{name}` needs a terminal", hint=hint)
+    chosen = agent_words.chosen(agent)
+    _ask(agent, identity(agent, repo), chosen)
+    if given.settings.net.name == "none" and found.allow:
+        door.line(click.style(f"note: {name} has no network here; --net gives it one", fg="yellow"))
+    words = found.command.headless if headless else found.command.interactive
+    files = [UserFile(f"~/{each.path}", each.content, each.mode) for each in chosen.files]
+    files += [UserFile(each.path, each.content.encode(), 0o755 if each.executable else 0o644) for each in found.files]
+    terminal = given.terminal if headless else given.detached or given.tty
+    return dataclasses.replace(
+        given, settings=_settings(agent, given.settings, values), command=(*words, *arguments), agent=name,
+        files=tuple(files), terminal=terminal, detached=given.detached or terminal,
+    )  # fmt: skip
+
+
+def identity(agent: Agent, repo: Repository | None) -> str:
+    """Of the repository whose manifest it is: agreeing to one says nothing about another's. Empty for other origins."""
+    if agent.origin != catalogue.REPOSITORY or repo is None:
+        return ""
+    from git_sandbox import registry
+
+    consent = registry.consent(repo)
+    consent.claim()  # the repository may have its identity only now
+    return consent.identity()
+
+
+def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
+    """Once for each content of a manifest. No terminal never means yes."""
+    if agreed.given(agent, repository):
+        return
+    different = agent_words.changes(agent, repository)
+    for line in agent_words.about(agent, chosen):
+        door.line(line)
+    if different:
+        door.line("It is not what you agreed to:")
+        for line in different:
+            door.line(f"  {line}")
+    if not common.interactive():
+        raise UsageError(
+            f"you have not agreed to what the agent `{agent.name}` wants", hint=f"`sandbox agent trust {agent.name}`"
+        )
+    door.confirm(f"Start {agent.name} with this?")
+    agreed.give(agent, repository)
+
+
+def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
+    """With the agent's image, variables and resources; what the user says himself comes first."""
+    found = agent.manifest
+    default = {value.name for value in values if value.source == "default"}
+    hints = {"memory": found.resources.memory, "cpus": found.resources.cpus}
+    parsed = {
+        name: settings.parsed(name, text, f"the manifest of {agent.name}")
+        for name, text in hints.items()
+        if text and name in default
+    }
+    env = (*(f"{name}={value}" for name, value in found.env.items()), *wanted.env)
+    wanted = dataclasses.replace(wanted, env=env, **parsed)
+    if not found.install:
+        return wanted
+    image = found.install.added_to(spec.asked(wanted)).toml.encode()
+    place = str(Path(f"{agent.path}.image"))  # no file: its content goes with it
+    return dataclasses.replace(wanted, image=place, packages=(), contents={**wanted.contents, place: image})

@@ -1,0 +1,81 @@
+"""Tell the user of this host that a sandbox waits for him, is done, or failed: by a command of his, or on his desktop.
+
+What a guest says never becomes a word that a shell reads: it is cleaned, and goes by environment and standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from git_sandbox import process
+from git_sandbox.background import Beside
+from git_sandbox.errors import SandboxError
+from git_sandbox.record import Activity, Record
+from git_sandbox.settings import command_words
+from git_sandbox.text import one_line
+
+DESKTOP = "notify-send"
+WITHIN = 30.0  # seconds for one command
+MOST = 64 << 10  # bytes that it may say
+_BUSY = threading.BoundedSemaphore(4)  # commands at a time; a guest may say something every second
+
+
+def tell(command: Sequence[str], record: Record, told: Activity) -> None:
+    """Beside what else is done. `command`: the user's, empty for none. Nobody is told that somebody works."""
+    if command and told.state != "working":
+        Beside(lambda: _run(command, record, told))
+
+
+def command(notify: str, environ: Mapping[str, str], *, agent: bool) -> tuple[str, ...]:
+    """What the setting `notify` means here. `auto`: the desktop's program, for agents, where there is one."""
+    if notify == "no":
+        return ()
+    if notify != "auto":
+        return command_words(notify)
+    bus = environ.get("DBUS_SESSION_BUS_ADDRESS") or Path(environ.get("XDG_RUNTIME_DIR", "/none"), "bus").exists()
+    return (DESKTOP,) if agent and bus and process.which(DESKTOP) else ()
+
+
+def argv(command: Sequence[str], record: Record, told: Activity) -> list[str]:
+    """The desktop's program gets its text as arguments, which it takes for markup; a command of the user's none."""
+    if tuple(command) != (DESKTOP,):
+        return list(command)
+    title = f"sandbox {record.id}: {told.state}"
+    return [DESKTOP, "--app-name=sandbox", "--", title, html.escape(told.message or record.agent or "-")]
+
+
+def variables(record: Record, told: Activity) -> dict[str, str]:
+    return {
+        "SANDBOX_ID": record.id,
+        "SANDBOX_STATE": one_line(told.state),
+        "SANDBOX_MESSAGE": one_line(told.message),
+        "SANDBOX_AGENT": one_line(record.agent),
+        "SANDBOX_REPOSITORY": record.worktree,
+    }
+
+
+def _run(command: Sequence[str], record: Record, told: Activity) -> None:
+    """What goes wrong with it is nobody's concern here."""
+    if not _BUSY.acquire(blocking=False):
+        return
+    try:
+        more = variables(record, told)
+        with contextlib.suppress(SandboxError, OSError, ValueError):
+            process.run(
+                argv(command, record, told), env=process.environment(process.asking() | more), cwd=Path("/"),
+                input=json.dumps(more).encode() + b"\n", timeout=WITHIN, output=MOST,
+            )  # fmt: skip
+    finally:
+        _BUSY.release()
+
+
+def ended(command: Sequence[str], record: Record, code: int) -> None:
+    """Of an agent that has ended. Waits until it is told: this process ends with it."""
+    if command:
+        state = "failed" if code else "done"
+        _run(command, record, Activity(state, f"exit {code}"))

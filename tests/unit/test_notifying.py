@@ -1,0 +1,134 @@
+"""A guest says that it waits: the host writes it down and tells its user, and obeys nothing in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_sandbox import record as noted
+from git_sandbox.errors import CollectError, UsageError
+from git_sandbox.guest import protocol
+from git_sandbox.paths import SandboxDir
+from git_sandbox.record import Activity, Record
+from git_sandbox.sandbox import guest_requests, notifying
+from git_sandbox.sandbox.guest_requests import Request
+from git_sandbox.settings import command_words
+from git_sandbox.store import Box
+from git_sandbox.text import one_line
+from support.examples import examples
+
+RECORD = Record(
+    id="vm-1", worktree="/here", git_dir="", common_dir="", object_format="sha1", created=0.0, base=None,
+    base_symref=None, snapshot="", index_tree=None, backend="qemu", image="", cpus=1, memory=512, net="none",
+    agent="claude",
+)  # fmt: skip
+HOSTILE = "done\n\x1b]0;title\x07\x1b[2J$(touch /tmp/x)`id`; rm -rf ~ \u202e --option\x00 '\" & <b>"
+
+
+def box(root: Path) -> Box:
+    return Box(None, "vm-1", SandboxDir(root))  # type: ignore[arg-type]
+
+
+def test_what_a_guest_says_is_kept_clean_and_short(tmp_path: Path) -> None:
+    guest_requests._state(box(tmp_path), RECORD, Request("state", "waiting", HOSTILE * 100), ())
+    found = noted.activity(SandboxDir(tmp_path))
+    assert found is not None
+    assert found.state == "waiting"
+    assert found.message == one_line(HOSTILE * 100)
+    assert found.message.isprintable()
+    assert len(found.message) <= 200
+    with pytest.raises(CollectError):
+        guest_requests._state(box(tmp_path), RECORD, Request("state", "running\x1b"), ())
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(st.sampled_from(["", *protocol.STATES, "x"]), st.text(max_size=300))
+def test_every_request_about_a_state_is_answered(
+    tmp_path_factory: pytest.TempPathFactory, state: str, text: str
+) -> None:
+    place = tmp_path_factory.mktemp("box")
+    verbs: dict[str, guest_requests.Verb] = {
+        protocol.STATE: lambda request: guest_requests._state(box(place), RECORD, request, ())
+    }
+    line = json.dumps({"op": "state", "state": state, "message": text}).encode()
+    answer = guest_requests._answer(line, verbs)
+    assert answer["ok"] is (state in protocol.STATES)
+    assert (noted.activity(SandboxDir(place)) is not None) is answer["ok"]
+
+
+def test_the_command_gets_text_by_environment_and_input_never_by_a_shell(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told_of = "[sys.argv[1:], dict(os.environ), json.load(sys.stdin)]"
+    script = f"import json, os, sys; json.dump({told_of}, open(sys.argv[1], 'w'))"
+    command = (sys.executable, "-c", script, str(out))
+    notifying.ended(command, RECORD, 0)
+    argv, environ, told = json.loads(out.read_text())
+    assert (argv, environ["SANDBOX_STATE"], told["SANDBOX_MESSAGE"]) == ([str(out)], "done", "exit 0")
+    notifying._run(command, RECORD, Activity("waiting", HOSTILE))
+    argv, environ, told = json.loads(out.read_text())
+    assert argv == [str(out)]
+    assert environ["SANDBOX_MESSAGE"] == told["SANDBOX_MESSAGE"] == one_line(HOSTILE)
+    assert {environ["SANDBOX_ID"], environ["SANDBOX_AGENT"], environ["SANDBOX_REPOSITORY"]} == {
+        "vm-1",
+        "claude",
+        "/here",
+    }
+    assert not Path("/tmp/x").exists()
+
+
+def test_a_command_that_fails_hurts_nobody() -> None:
+    notifying.ended(("/no/such/command",), RECORD, 1)
+    notifying.ended(("false",), RECORD, 1)
+    notifying.ended((), RECORD, 1)
+
+
+def test_the_desktop_gets_no_option_and_no_markup() -> None:
+    words = notifying.argv((notifying.DESKTOP,), RECORD, Activity("waiting", "--icon=x <b>&"))
+    assert words == ["notify-send", "--app-name=sandbox", "--", "sandbox vm-1: waiting", "--icon=x &lt;b&gt;&amp;"]
+    assert notifying.argv(("say", "x"), RECORD, Activity("done")) == ["say", "x"]
+
+
+def test_who_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / notifying.DESKTOP
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    desktop = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/x"}
+    assert notifying.command("auto", desktop, agent=True) == (notifying.DESKTOP,)
+    assert notifying.command("auto", desktop, agent=False) == ()
+    assert notifying.command("auto", {}, agent=True) == ()
+    assert notifying.command("no", desktop, agent=True) == ()
+    assert notifying.command("tell 'a b' $X", desktop, agent=False) == ("tell", "a b", "$X")
+    for bad in ("./mine", "scripts/x", "'open"):
+        with pytest.raises(UsageError):
+            command_words(bad)
+
+
+def test_nobody_hears_that_somebody_works(tmp_path: Path) -> None:
+    mark = tmp_path / "told"
+    notifying.tell(("touch", str(mark)), RECORD, Activity("working"))
+    notifying._run(("true",), RECORD, Activity("done"))  # whatever was begun before has ended when this has
+    assert not mark.exists()
+
+
+def test_the_guests_command_refuses_what_the_host_would(tmp_path: Path) -> None:
+    program = Path(guest_requests.__file__).parents[1] / "guest/sandbox"
+    for words in (["status", "set"], ["status", "set", "busy"], ["status", "get", "done"]):
+        done = subprocess.run([sys.executable, "-I", program, *words], capture_output=True, cwd=tmp_path, check=False)
+        assert done.returncode == 2
+        assert b"working, waiting, done, failed" in done.stderr
+
+
+def test_a_record_of_activity_that_is_damaged_is_as_good_as_none(tmp_path: Path) -> None:
+    for content in (b"", b"{", b'{"state": 1}', b"\xff"):
+        SandboxDir(tmp_path).activity.write_bytes(content)
+        assert noted.activity(SandboxDir(tmp_path)) is None
+    noted.note_activity(SandboxDir(tmp_path), Activity("done", "x", 1.0))
+    assert noted.activity(SandboxDir(tmp_path)) == msgspec.structs.replace(Activity("done", "x"), since=1.0)
