@@ -15,6 +15,7 @@ import pytest
 
 from git_sandbox import errors, settings
 from git_sandbox.cli.main import VERBS, cli
+from git_sandbox.image import spec
 from git_sandbox.paths import SandboxDir
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,8 @@ def test_commands_in_pages_exist(page: Path) -> None:
     known = {" ".join(words[1:]): command for words, command in verbs()}
     said = re.findall(r"(?:^|`|\$ |\n)sandbox((?: [a-z-]+)?(?: [a-z]+)?)((?: [^`\n#]*)?)", page.read_text("utf-8"))
     for words, rest in said:
-        verb = next((each for each in (words.strip(), words.strip().split(" ")[0]) if each in known), "spawn")
+        agent = "agent NAME" if words.strip().split(" ")[0] in ("agent", *AGENTS) else ""
+        verb = next((each for each in (words.strip(), agent, words.strip().split(" ")[0]) if each in known), "spawn")
         options = {name for each in known[verb].params for name in each.opts} | {"--help", "-h", "--version"}
         own = re.split(r" -- | \| |;|&&", rest)[0]
         assert [word for word in re.findall(r"(?<= )--[a-z-]+", own) if word not in options] == [], (verb, rest)
@@ -169,6 +171,7 @@ def named_tests(cell: str) -> Iterator[tuple[str, str]]:
             yield place, word
 
 
+AGENTS = [path.stem for path in spec.data("agents").glob("*.toml") if path.stem not in VERBS]
 TEST_FILES = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
 
 

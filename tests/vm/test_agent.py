@@ -1,0 +1,89 @@
+"""An agent from start to end: in one machine, its terminal left and found again, what it says, and its commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from support.terminal import Terminal
+from support.vm import SANDBOX, Sandboxes
+
+BOOT = 150.0  # seconds
+MANIFEST = r"""
+schema = 1
+description = "a script that does what an agent does"
+[command]
+interactive = ["bash", "-c", '''
+  echo "screen-$((40 + 2)) $GREETING $(cat ~/.agent/RULES.md) $(cat /etc/agent.conf) $#:$1"
+  sandbox status set working "thinks"
+  read -r one; echo "got-$one"
+  sandbox status set waiting $'may I\tcommit? \x1b[31m'
+  read -r two; echo "got-$two"
+  echo 1 > made; git add made; git commit -qm "by an agent"
+  exit 3
+''', "agent"]
+[env]
+GREETING = "hello"
+[[host_files]]
+path = "~/.agent/"
+[[files]]
+path = "/etc/agent.conf"
+content = "conf"
+"""
+
+
+def terminal(boxes: Sandboxes, *words: str) -> Terminal:
+    return Terminal([SANDBOX, *words], cwd=boxes.repo.path, env=boxes.env)
+
+
+def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: Sandboxes, tmp_path: Path) -> None:
+    home, told = tmp_path / "home", tmp_path / "told"
+    (home / ".agent").mkdir(parents=True)
+    (home / ".agent/RULES.md").write_text("be-kind\n")
+    (home / ".agent/auth.json").write_text('{"token": "sk-aaaaaaaaaaaaaaaaaaaaaaaa"}\n')
+    agents = Path(boxes.env["XDG_CONFIG_HOME"]) / "git-sandbox/agents"
+    agents.mkdir(parents=True)
+    (agents / "script.toml").write_text(MANIFEST)
+    boxes.env |= {"HOME": str(home), "SANDBOX_NOTIFY": f"sh -c 'echo $SANDBOX_STATE $SANDBOX_MESSAGE >> {told}'"}
+    boxes.ok("agent", "trust", "script")
+    with terminal(boxes, "agent", "script", "--name", "one", "--", "a b") as term:
+        term.expect("screen-42 hello be-kind conf 1:a b", BOOT)
+        term.type("\x1c")
+        assert term.wait() == 0, term.shown()
+        assert "Sandbox one goes on" in term.shown()
+    row = boxes.listed()["one"]
+    assert (row["state"], row["agent"], row["activity"]["state"], row["activity"]["message"]) == (
+        "running", "script", "working", "thinks",
+    )  # fmt: skip
+    inside = boxes.ok(
+        "exec", "one", "--", "sh", "-c", "ls -A ~/.agent; stat -c %U ~/.agent ~/.agent/RULES.md /etc/agent.conf"
+    )
+    user = boxes.ok("exec", "one", "--", "id", "-un").text.strip()
+    assert inside.text.split() == ["RULES.md", user, user, "root"]
+    with boxes.started("logs", "-f", "one") as following, terminal(boxes, "attach", "one") as term:
+        term.expect("screen-42", BOOT)  # as it stands
+        term.type("alpha\r")
+        term.expect("got-alpha", BOOT)
+        with terminal(boxes, "attach", "one") as second:
+            second.expect("got-alpha", BOOT)
+            term.hang_up()  # a connection that breaks ends nothing
+            while not told.exists() or "waiting" not in told.read_text():
+                second._read(0.2)
+            activity = boxes.listed()["one"]["activity"]
+            assert (activity["state"], activity["message"]) == ("waiting", "may I commit? \ufffd[31m")
+            second.type("beta\r")
+            assert second.wait(BOOT) == 3, second.shown()
+            assert "1 commit came home from sandbox one" in second.shown()
+        followed = boxes.finish(following)
+    assert followed.code == 0
+    assert b"screen-42" in followed.out
+    assert b"got-beta" in followed.out
+    row = boxes.listed()["one"]
+    assert (row["state"], row["ahead"], row["activity"]["state"]) == ("stopped", 1, "failed")
+    assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/one") == "by an agent"
+    assert told.read_text().splitlines()[-1] == "failed exit 3"
+    assert subprocess.run(["grep", "-ra", "sk-aaaaaaaa", boxes.directory("one")], check=False).returncode == 1
+    json.dumps(row)
+    assert os.environ["HOME"] != str(home)
