@@ -52,6 +52,12 @@ def bell(text: str) -> None:
         sys.stderr.flush()
 
 
+def raw(chunk: bytes) -> None:
+    """Bytes of a guest's program on standard output, which is no terminal."""
+    sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
 def clear() -> None:
     """An empty screen, where standard output is one."""
     click.clear()

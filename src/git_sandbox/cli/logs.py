@@ -79,8 +79,7 @@ def _copy(source: IO[bytes], lock: Path, *, follow: bool) -> None:
             for line in lines:
                 door.line(plain(line), err=False)
             if not shown:
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
+                door.raw(chunk)
         if over:
             break
         time.sleep(EVERY)
