@@ -107,8 +107,11 @@ def unavailable() -> str:
     """Why nothing can be confined here; empty when it can."""
     if process.which(PROGRAM) is None:
         return "bubblewrap is not installed"
-    done = process.run(argv(["true"], View()), timeout=PROBE_TIMEOUT)
-    return "" if done.returncode == 0 else f"bubblewrap does not work ({one_line(done.complaint, limit=200)})"
+    for view in (View(), *([View(rights=(PASS,))] if os.getuid() == 0 else [])):  # root needs both, see `owned`
+        done = process.run(argv(["true"], view), timeout=PROBE_TIMEOUT)
+        if done.returncode != 0:
+            return f"bubblewrap does not work ({one_line(done.complaint, limit=200)})"
+    return ""
 
 
 def available() -> bool:

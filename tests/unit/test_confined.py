@@ -216,6 +216,16 @@ def test_root_is_confined_with_files_that_are_somebody_elses(host: Host, mode: i
     assert spied(confined.qemu(host.spec, kvm=False), host.words()) - {"unshared"} == {"disk", "image"}
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be one without rights")
+@pytest.mark.usefixtures("needs")
+def test_a_root_who_may_not_mount_learns_it_before_anything_starts() -> None:
+    """As in a container: in a user namespace of his own he could, and would lack the files of others."""
+    code = "from git_sandbox import confine; print(confine.unavailable())"
+    less = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    done = subprocess.run([*less, sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "bubblewrap does not work" in done.stdout
+
+
 def test_disks_that_come_later_are_not_in_the_view() -> None:
     disks = Disk(Path("/root.ext4"), readonly=True), Disk(Path("/mine")), Disk(Path("/dev/x"), block=True)
     spec = MachineSpec("m", Path("/k"), Path("/i"), (), disks, saved=Saved(Path("/t"), restore=True, later=True))
