@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -11,13 +12,14 @@ import msgspec
 import pytest
 
 from cli.conftest import Cli
-from git_sandbox import process, store
+from git_sandbox import network, process, store
 from git_sandbox import record as noted
 from git_sandbox.agents import agreed, catalogue
 from git_sandbox.cli import agent_start, configured, logs
 from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
 from git_sandbox.record import Activity
+from git_sandbox.sandbox import session_options
 from git_sandbox.sandbox.options import Options
 from git_sandbox.store import Box
 from support.fabricated import spawn
@@ -132,6 +134,21 @@ def test_what_an_agent_makes_of_a_start(repo: GitRepo, home: Path, monkeypatch: 
         "/etc/git-sandbox/claude.json",
         "~/.claude.json",
     }
+    assert (made.settings.net, made.settings.allow) == (network.ALLOW, ("api.anthropic.com",))
+    assert made.keys == {}, "this host has none"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    keyed = agent_start.options(here, "claude", given, values, headless=False).keys
+    assert keyed["anthropic"]["env"] == "ANTHROPIC_API_KEY"
+    assert KEY not in str(keyed)
+    found = session_options.gather(made.settings, os.environ, keyed)
+    assert found.env["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:3128/@anthropic"
+    assert found.env["ANTHROPIC_API_KEY"].startswith("sk-ant-")
+    assert KEY not in found.env.values()
+    for chosen in (network.NAT, network.NONE):
+        other = [each for each in values if each.name != "net"]
+        own = dataclasses.replace(given, settings=dataclasses.replace(wanted, net=chosen))
+        again = agent_start.options(here, "claude", own, other, headless=False)
+        assert (again.settings.net, again.settings.allow, again.keys) == (chosen, (), {}), "the user's word"
     once = agent_start.options(here, "claude", Options(wanted, command=("x",)), values, headless=True)
     assert (once.command, once.detached, once.terminal) == ((*agent.manifest.command.headless, "x"), False, False)
     monkeypatch.setenv("SANDBOX_MEMORY", "1G")

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from git_sandbox import files, tomltext
-from git_sandbox.egress import credentials, rules
+from git_sandbox.egress import credentials, keys, rules
 from git_sandbox.errors import UsageError
 from git_sandbox.image.spec import ImageSpec
 
@@ -81,7 +81,7 @@ class Credential(Strict, frozen=True, omit_defaults=True):
     `header`, `basic` or `query`: where it goes in a request. `env`, `file`, `command`, `keyring`: where it comes from.
 
     `variable`: the guest's, which holds a placeholder. `base_url`: the guest's variable that says where the API is, for
-    programs that are told so.
+    programs that are told so; `base_path`: what that address ends with.
     """
 
     hosts: Annotated[tuple[HostName, ...], Meta(min_length=1, max_length=50)]
@@ -96,12 +96,18 @@ class Credential(Strict, frozen=True, omit_defaults=True):
     expiry: int = 0
     variable: Annotated[str, Meta(pattern=_VARIABLE_OR_NOTHING)] = ""
     base_url: Annotated[str, Meta(pattern=_VARIABLE_OR_NOTHING)] = ""
+    base_path: Annotated[str, Meta(pattern=r"^(?:(?:/[A-Za-z0-9._~-]+)*/?)$(?!\n)", max_length=200)] = ""
 
     @property
     def table(self) -> dict[str, object]:
-        """What `egress.credentials.declared` reads."""
+        """What `egress.keys.given` reads."""
         found: dict[str, object] = msgspec.to_builtins(self)
-        return {name: value for name, value in found.items() if name not in ("variable", "base_url")}
+        return found
+
+    @property
+    def declared(self) -> dict[str, object]:
+        """What `egress.credentials.declared` reads: without what is about the guest."""
+        return {name: value for name, value in self.table.items() if name not in keys.GUEST}
 
 
 class HostFile(Strict, frozen=True):
@@ -166,7 +172,7 @@ def decode(content: bytes, place: str) -> Manifest:
         found = msgspec.convert(tomltext.decode(content), Manifest)
         found.install.added_to(_nothing())
         for name, each in found.credentials.items():
-            credentials.declared(name, each.table)
+            credentials.declared(name, each.declared)
         rules.parse_all(found.allow, lambda _name: ("group.invalid",))
     except UsageError as error:
         raise UsageError(f"the agent manifest {place} is not valid", cause=f"{error.message}: {error.cause}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from git_sandbox import settings
+from git_sandbox import network, settings
 from git_sandbox.agents import agreed, catalogue
 from git_sandbox.agents.catalogue import Agent
 from git_sandbox.agents.hostfiles import Chosen
@@ -18,6 +18,7 @@ from git_sandbox.image import spec
 from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, Value
+from git_sandbox.text import one_line
 
 
 def options(repo: Repository, name: str, given: Options, values: list[Value], *, headless: bool) -> Options:
@@ -35,14 +36,14 @@ def options(repo: Repository, name: str, given: Options, values: list[Value], *,
         raise UsageError(f"the agent `{name}` needs a terminal", hint=hint)
     chosen = agent_words.chosen(agent)
     _ask(agent, identity(agent, repo), chosen)
-    if given.settings.net.name == "none" and found.allow:
-        door.line(click.style(f"note: {name} has no network here; --net gives it one", fg="yellow"))
+    wanted = _networked(agent, _settings(agent, given.settings, values), values)
+    keys = _keys(agent, wanted)
     words = found.command.headless if headless else found.command.interactive
     files = [UserFile(f"~/{each.path}", each.content, each.mode) for each in chosen.files]
     files += [UserFile(each.path, each.content.encode(), 0o755 if each.executable else 0o644) for each in found.files]
     terminal = given.terminal if headless else given.detached or given.tty
     return dataclasses.replace(
-        given, settings=_settings(agent, given.settings, values), command=(*words, *arguments), agent=name,
+        given, settings=wanted, keys=keys, command=(*words, *arguments), agent=name,
         files=tuple(files), terminal=terminal, detached=given.detached or terminal,
     )  # fmt: skip
 
@@ -75,6 +76,41 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
         )
     door.confirm(f"Start {agent.name} with this?")
     agreed.give(agent, repository)
+
+
+def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
+    """It reaches what its manifest names and what the user allows, unless he says how its network is."""
+    found = agent.manifest
+    if not found.allow:
+        return wanted
+    if wanted.net is network.NONE and any(each.name == "net" and each.source == "default" for each in values):
+        wanted = dataclasses.replace(wanted, net=network.ALLOW)
+    if wanted.net is network.NONE:
+        _note(f"{agent.name} has no network: you said `net = none`")
+    if wanted.net is not network.ALLOW:
+        return wanted
+    return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*found.allow, *wanted.allow))))
+
+
+def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
+    """Those of its keys that this host has."""
+    declared = agent.manifest.credentials
+    if not declared or wanted.net is network.NONE:
+        return {}
+    if wanted.net is not network.ALLOW:
+        _note(f"{agent.name} gets no key: they are used with `--net allow` only")
+        return {}
+    environment = settings.environment()
+    there = {name: each for name, each in declared.items() if not each.env or environment.get(each.env)}
+    there = {name: each for name, each in there.items() if not each.file or Path(each.file).expanduser().is_file()}
+    if not there:
+        wants = ", ".join(filter(None, (each.env or each.file for each in declared.values())))
+        _note(f"{agent.name} has no key: this host has none of {one_line(wants)}")
+    return {name: each.table for name, each in there.items()}
+
+
+def _note(text: str) -> None:
+    door.line(click.style(f"note: {text}", fg="yellow"))
 
 
 def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:

@@ -114,7 +114,7 @@ def spawn(
     of the kind that fits, and Interrupted for a signal before the session began.
     """
     settings, origin = options.settings, options.origin
-    extras = session_options.gather(settings, environment())
+    extras = session_options.gather(settings, environment(), options.keys)
     extras = dataclasses.replace(extras, credentials=options.credentials, files=options.files)
     egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from git_sandbox.egress.credentials import Credential
 from git_sandbox.image.guestfiles import UserFile
@@ -26,5 +27,8 @@ class Options:
     credentials: tuple[Credential, ...] = ()  # that its network puts in on the way, each with its placeholder
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped
     terminal: bool = False  # a detached command has a terminal that others can attach to
+    keys: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict
+    )  # its credentials, as `egress.keys` reads them
     agent: str = ""  # name of the agent whose command it is
     files: tuple[UserFile, ...] = ()  # for the guest, beside those that every one has

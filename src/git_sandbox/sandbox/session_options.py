@@ -69,23 +69,36 @@ def _read(name: str, most: int) -> bytes:
     return files.read(Path(name).expanduser(), most)
 
 
-def gather(settings: Settings, host: Mapping[str, str]) -> Extras:
-    """Raises UsageError, HostResourceError for what cannot work. `host`: the user's environment."""
+Tables = Mapping[str, Mapping[str, object]]
+NO_TABLES: Tables = {}
+
+
+def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLES) -> Extras:
+    """Raises UsageError, HostResourceError for what cannot work. `host`: the user's environment. `agent`: the keys that
+    an agent's manifest declares.
+    """
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
     env = environment(settings.env, settings.env_file, host, settings.read)
     trusted = authorities.wanted(settings.ca, settings.read) if settings.net is not network.NONE else {}
-    used = _keys(settings, host)
+    used = _keys(settings, host, agent)
     return Extras(
         {**used.variables, **env}, ports, _agent(settings, host), _setup(settings),
         mounts(settings.mount, settings.trees), used, (), trusted,
     )  # fmt: skip
 
 
-def _keys(settings: Settings, host: Mapping[str, str]) -> Keys:
-    """Those that are wanted, of the user's own file. Raises SandboxError."""
+def _keys(settings: Settings, host: Mapping[str, str], agent: Tables) -> Keys:
+    """Those that are wanted: of the user's own file, and an agent's where there is none of that name. Raises
+    SandboxError.
+    """
+    tables = {**(agent if settings.net is network.ALLOW else {}), **_of_file(settings)}
+    return keys.given(tables, host, network.PROXY_PORT) if tables else Keys()
+
+
+def _of_file(settings: Settings) -> dict[str, Mapping[str, object]]:
     if not settings.key:
-        return Keys()
+        return {}
     if settings.net is not network.ALLOW:
         raise UsageError("a key is used with `--net allow` only", hint="add --net allow, or leave --key out")
     path = paths.config_file().with_name("keys.toml")
@@ -100,7 +113,7 @@ def _keys(settings: Settings, host: Mapping[str, str]) -> Keys:
             known = ", ".join(map(str, tables)) or "none"
             raise UsageError(f"there is no key `{printable(name, limit=40)}` in {path}", hint=f"known: {known}")
         found[name] = table
-    return keys.given(found, host, network.PROXY_PORT)
+    return found
 
 
 def environment(
