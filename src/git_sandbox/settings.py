@@ -152,7 +152,7 @@ ROWS = (
     Row(
         "notify",
         AUTO,
-        "command that is told when a sandbox waits, is done or failed (auto: notify-send, of agents; no: nobody)",
+        "command to run when a sandbox waits, is done or failed (auto: notify-send, for agents; no: none)",
         kind="command",
     ),
     Row(

@@ -20,7 +20,8 @@ git rev-parse --show-toplevel; test -w . && touch probe && rm probe && echo writ
 def test_streams_are_passed_byte_for_byte_and_kept_apart(boxes: Sandboxes) -> None:
     data = random.Random(1).randbytes(5 << 20)
     script = "cat > /tmp/in; cat /tmp/in; tail -c 3000000 /tmp/in >&2; sha256sum < /tmp/in | cut -c1-64 | tr -d '\\n'"
-    done = boxes.run("run", "--", "sh", "-c", f"{script}; exit 3", input=data)
+    # As an editor starts an agent that speaks to it over standard input and output (docs/how-to/agent.md).
+    done = boxes.run("run", "-T", "--agent", "shell", "--", f"{script}; exit 3", input=data)
     assert done.code == 3
     assert done.out == data + hashlib.sha256(data).hexdigest().encode()
     assert done.err.startswith(data[-3_000_000:])

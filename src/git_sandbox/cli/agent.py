@@ -70,15 +70,13 @@ def command(context: click.Context) -> None:
 @command.command("NAME", short_help="Start that agent in a new sandbox, on this terminal.")
 @life.options
 @common.tty_option
-@click.option(
-    "--update", is_flag=True, help="Build its image anew first, with the newest versions its manifest allows."
-)
+@click.option("--update", is_flag=True, help="Rebuild its image first, with the newest versions its manifest allows.")
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def start_agent(context: click.Context, /, arguments: tuple[str, ...], update: bool, **given: Any) -> Result:
     """Start the agent NAME in a new sandbox of this repository. ARGS are appended to its command.
 
-    Before the first start you are told what it may reach, which keys it can use and what of this host goes in, and
+    Before the first start you see what it may reach, which keys it can use and what of this host goes in, and
     asked; again only when its manifest changes. The agent has a terminal that outlives yours: Ctrl-\\ leaves it,
     `sandbox attach` comes back. When it ends, its commits come home into refs/sandbox*/ID and wait for you to merge.
 

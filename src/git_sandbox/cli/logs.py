@@ -24,13 +24,14 @@ _CONTROL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|
 
 @click.command("logs")
 @common.id_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the sandbox ends.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for more output until the sandbox ends.")
 @common.json_option
 def command(name: str, follow: bool, as_json: bool) -> Result:
     """Print what the command of a detached sandbox has written.
 
     On a terminal nothing in it is obeyed: colours and moves of the cursor are left out. Elsewhere it is byte for byte
-    what the command wrote. The beginning and the end are kept, 16 MiB together.
+    what the command wrote. The first and the last 8 MiB are kept; --follow shows the first, and the last when the
+    sandbox has ended.
 
     \b
     Examples:
