@@ -128,18 +128,21 @@ def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch
     stands_for_it(monkeypatch)
     directory.egress_socket.touch()  # of a supervisor that was killed
     with egress_proxy.served(directory, {"http_proxy": "http://p:1"}) as proxy:
+        assert proxy.child is None
         mode = proxy.socket.lstat().st_mode
         assert stat.S_ISSOCK(mode)
         assert mode & 0o177 == 0
         assert not proxy.socket.is_relative_to(directory.sockets), "a VMM sees what is there"
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(proxy.socket))
+            client.connect(str(proxy.socket))  # and waits
+            child = proxy.start()
+            assert proxy.start() is child
             told = json.loads(client.makefile("rb").read())
     assert (told["policy"], told["ledger"]) == (str(directory.egress), str(directory.ledger))
     assert told["upstream"]["http"] == "http://p:1"
     assert not proxy.socket.exists()
     with pytest.raises(ProcessLookupError):
-        os.kill(proxy.child.pid, 0)
+        os.kill(child.pid, 0)
 
 
 def test_what_is_inspected_is_known_before_the_machine_starts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -39,6 +40,7 @@ with socket.create_connection(("a.test", 80), 60) as s:
 try clone git clone -q https://a.test/repo.git /tmp/proxied
 try clone-direct {DIRECT} git clone -q https://a.test/repo.git /tmp/direct
 try commits sh -c '(git -C /tmp/proxied rev-parse HEAD; git -C /tmp/direct rev-parse HEAD) | uniq | xargs'
+try ssh {DIRECT} sh -c 'ssh -v -o BatchMode=yes git@a.test 2>&1 | grep -o "remote software version.*"'
 try refused code curl https://b.test/hello
 try refused-direct code {DIRECT} curl https://b.test/hello
 try loopback code curl --noproxy '' http://127.0.0.1:$SECRET/
@@ -62,10 +64,10 @@ try removed-refused code curl https://b.test/hello
 try removed-proxied curl -s https://a.test/hello
 """
 SAID = {
-    "proxied": "hello", "plain": "hello", "direct": "hello", "direct-plain": "hello", "python": "hello", "raw": "hello",
-    "clone": "", "clone-direct": "", "refused": "403 000 56", "refused-direct": "000 000 35", "loopback": "000 403 0",
-    "address": "000 403 0", "datagram": "PermissionError", "sudo": "http://127.0.0.1:3128", "removed": "no way",
-    "removed-refused": "403 000 56", "removed-proxied": "hello",
+    "proxied": "hello", "plain": "hello", "direct": "hello", "direct-plain": "hello", "python": "hello",
+    "raw": "hello", "ssh": "remote software version forge", "clone": "", "clone-direct": "", "refused": "403 000 56",
+    "refused-direct": "000 000 35", "loopback": "000 403 0", "address": "000 403 0", "datagram": "PermissionError",
+    "sudo": "http://127.0.0.1:3128", "removed": "no way", "removed-refused": "403 000 56", "removed-proxied": "hello",
 }  # fmt: skip
 
 
@@ -90,6 +92,23 @@ def served(root: Path, tls: Path | None = None) -> Iterator[tuple[int, list[str]
             server.shutdown()
 
 
+@contextlib.contextmanager
+def forge() -> Iterator[int]:
+    """Something that speaks first, as sshd does; its port."""
+
+    class Banner(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"SSH-2.0-forge\r\n")
+            self.request.recv(1024)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Banner) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
 def outside(boxes: Sandboxes, root: Path) -> str:
     """What can be fetched: a file, and a repository for clients that know HTTP only; its commit."""
     root.mkdir()
@@ -107,11 +126,23 @@ def test_names_that_are_allowed_and_nothing_else(boxes: Sandboxes, tmp_path: Pat
         served(tmp_path / "outside", tls) as (https, _),
         served(tmp_path / "outside") as (http, _),
         served(tmp_path / "outside") as (secret, not_asked),
+        forge() as ssh,
     ):
-        options = ("--name", "net", "--allow", "a.test", "--ca", f"{tls}.crt", "--memory", "512M")
+        options = (
+            "--name",
+            "net",
+            "--allow",
+            "a.test",
+            "--allow",
+            "a.test:22",
+            "--ca",
+            f"{tls}.crt",
+            "--memory",
+            "512M",
+        )
         boxes.ok("spawn", "--detach", *options, "--env", f"SECRET={secret}")
         policy = boxes.directory("net") / "egress.json"
-        places = {"a.test:443": https, "b.test:443": https, "a.test:80": http}
+        places = {"a.test:443": https, "b.test:443": https, "a.test:80": http, "a.test:22": ssh}
         routes = tuple((name, f"127.0.0.1:{port}") for name, port in places.items())
         policyfile.save(policy, replace(policyfile.load(policy), routes=routes))
         boxes.ok("exec", "net", "--", "sh", "-c", "until curl -sf http://a.test/hello; do sleep 0.1; done")

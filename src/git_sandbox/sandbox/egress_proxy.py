@@ -11,7 +11,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -131,18 +131,26 @@ def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Proxy:
-    """A running one. `socket`: where it listens."""
+    """`socket`: where it listens, from the beginning: who connects before `start` waits."""
 
     socket: Path
-    child: process.Child
+    begin: Callable[[], process.Child]
+    child: process.Child | None = None
+
+    def start(self) -> process.Child:
+        """Once. Not with the machine: nobody has a use for it before the session, and it would slow that down."""
+        if self.child is None:
+            self.child = self.begin()
+        return self.child
 
     def authority(self) -> str:
         """The certificate (PEM) of what it inspects, empty for none. Raises SessionError when it does not serve."""
+        child = self.start()
         with contextlib.suppress(ValueError):
-            return service.ready(_line(self.child.stdout)).authority
-        raise SessionError("the egress proxy does not start", cause=f"exit status {self.child.poll()}")
+            return service.ready(_line(child.stdout)).authority
+        raise SessionError("the egress proxy does not start", cause=f"exit status {child.poll()}")
 
 
 def _line(stream: IO[bytes]) -> bytes:
@@ -162,7 +170,8 @@ def _line(stream: IO[bytes]) -> bytes:
 def served(directory: SandboxDir, host: Mapping[str, str]) -> Iterator[Proxy]:
     """The proxy of a sandbox, which ends with the block, or with us. `host`: the user's environment.
 
-    It is not waited for. Raises HostResourceError where there can be no socket, StateError without a policy.
+    Only where it inspects TLS it is started here. Raises HostResourceError where there can be no socket, StateError
+    without a policy.
     """
     egress = policyfile.load(directory.egress)
     place = directory.egress_socket
@@ -173,19 +182,21 @@ def served(directory: SandboxDir, host: Mapping[str, str]) -> Iterator[Proxy]:
         raise HostResourceError(f"cannot listen at {place}", cause=files.why(error)) from error
     with contextlib.ExitStack() as stack:
         stack.callback(place.unlink, missing_ok=True)
-        complaints = stack.enter_context(bounded_log.log(directory.egress_log, LOG_LIMIT))
-        with listening:
-            descriptor = listening.fileno()
-            told = (os.fspath(directory.egress), os.fspath(directory.ledger), descriptor)
-            order = Order(*told, upstream(host), values(egress, host))
-            with _told(order.encode()) as given:
-                child = stack.enter_context(
+        stack.callback(listening.close)
+        told = (os.fspath(directory.egress), os.fspath(directory.ledger), listening.fileno())
+        order = Order(*told, upstream(host), values(egress, host))
+
+        def begin() -> process.Child:
+            complaints = stack.enter_context(bounded_log.log(directory.egress_log, LOG_LIMIT))
+            with listening, _told(order.encode()) as given:
+                return stack.enter_context(
                     process.spawn(
                         service.argv(), env=process.environment(process.asking()), stdin=given, stdout=process.PIPE,
-                        stderr=complaints, pass_fds=[descriptor],
+                        stderr=complaints, pass_fds=[order.descriptor],
                     )
                 )  # fmt: skip
-        made = Proxy(place, child)
+
+        made = Proxy(place, begin)
         if inspects(egress):
             files.write(directory.authority, made.authority().encode())
         yield made

@@ -174,6 +174,8 @@ class Run:
             self.began = True
             self.progress("")
             try:
+                if proxy is not None:
+                    proxy.start()
                 with guest_requests.served(
                     self.box, self.record, opened, running.attachment(HOST), told_by(self.options)
                 ):
