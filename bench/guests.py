@@ -9,11 +9,15 @@ import compileall
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from report import Pairs
@@ -34,6 +38,7 @@ WORD = b"here"
 SAVED = b"template-init"  # on the kernel's command line of a machine that was restored, and of no other
 VMMS = ("qemu", "firecracker", "cloud-hyperviso")  # as the kernel cuts their names
 WAIT = 300.0  # seconds
+DOWNLOAD = 64  # MiB
 COMMITS, FILES = 100, 1000  # of one visit home
 TIMED = """from="$(date +%s%N)"; {command}; echo "took $(( $(date +%s%N) - from ))" """
 
@@ -55,12 +60,13 @@ def cli(where: Path, *words: str, stdin: bytes = b"", **settings: str) -> bytes:
     return done.stdout
 
 
-def spawn(where: Path, warm: str) -> float:
+def spawn(where: Path, warm: str, **settings: str) -> float:
     """Seconds from the command to the guest's first word. AssertionError when it did not start as it was to."""
     began = time.monotonic()
     words = [str(SANDBOX), "run", "--warm", warm, "--", "sh", "-c", f"echo {WORD.decode()}; cat /proc/cmdline"]
     # No buffer: `communicate` would not see what the first line's read took along.
-    with subprocess.Popen(words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as child:
+    pipe, env = subprocess.PIPE, os.environ | settings
+    with subprocess.Popen(words, cwd=where, env=env, stdout=pipe, stderr=pipe, bufsize=0) as child:
         assert child.stdout is not None
         said = child.stdout.readline()
         took = time.monotonic() - began
@@ -127,6 +133,31 @@ def inside(where: Path, name: str, command: str) -> float:
 def starts(where: Path, runs: int) -> Pairs:
     made_warm(where)
     return [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
+
+
+def named_starts(where: Path, runs: int) -> Pairs:
+    """With a network that reaches names, and without any."""
+    made_warm(where)
+    return [(spawn(where, "auto", SANDBOX_NET="allow"), spawn(where, "auto")) for _ in range(runs)]
+
+
+def downloads(where: Path, scratch: Path, runs: int) -> Pairs:
+    """One file from this host, through the proxy and through passt."""
+    (scratch / "served").mkdir()
+    with (scratch / "served/file").open("wb") as file:
+        file.truncate(DOWNLOAD << 20)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent
+        address = probe.getsockname()[0]
+    handler = partial(SimpleHTTPRequestHandler, directory=os.fspath(scratch / "served"))
+    with ThreadingHTTPServer((address, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"{address}:{server.server_port}"
+        command = f"curl -sf -o /dev/null http://{place}/file"
+        with detached(where, "named", "--allow", place), detached(where, "nat", "--net", "nat"):
+            found = [(inside(where, "named", command), inside(where, "nat", command)) for _ in range(runs)]
+        server.shutdown()
+    return found
 
 
 class Sizes:
