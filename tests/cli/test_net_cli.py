@@ -59,6 +59,13 @@ def test_what_was_asked_for_is_shown_last_first_and_printable(cli: Cli, repo: Gi
     assert [line.split()[1] for line in followed.out.splitlines()] == ["allowed", "refused"]
 
 
+def test_names_are_for_one_network_only(cli: Cli) -> None:
+    for mode in ("none", "nat"):
+        said = cli("run", "--net", mode, "--allow", "a.example", "--", "true")
+        assert (said.code, "`--net allow`" in said.err) == (2, True)
+    assert "is not a rule" in cli("run", "--allow", "a/b", "--", "true").err
+
+
 def test_refusals_end_in_one_line_that_allows_them() -> None:
     assert net.refusals(()) == []
     rows = [Refused("a.example", 443, 2, "", "a.example"), Refused("10.0.0.1", 22, 1, "", "")]

@@ -208,6 +208,7 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "changed": finished.home.changed,
         "changes": finished.home.changes,
         "rescued": finished.home.rescued,
+        "refused": finished.refused,
         "base": finished.record.base,
         "head": collected.head,
         "head_ref": collected.head_symref,
