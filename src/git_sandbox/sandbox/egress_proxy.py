@@ -50,7 +50,9 @@ def policy(repo: Repository, wanted: Settings, name: str = "ID") -> Egress:
 
 def parsed(repo: Repository, texts: Iterable[str]) -> tuple[Rule, ...]:
     """Groups stand for what this host and the repository are configured with. Raises UsageError."""
-    sources = Sources(Path.home(), settings.environment(), remotes=_remotes(repo))
+    texts = tuple(texts)
+    remotes = _remotes(repo) if any(text.endswith("@git") for text in texts) else ()
+    sources = Sources(Path.home(), settings.environment(), remotes=remotes)
     return rules.parse_all(texts, groups.lookup(sources))
 
 

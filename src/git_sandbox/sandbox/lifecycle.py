@@ -116,7 +116,8 @@ def spawn(
     settings, origin = options.settings, options.origin
     extras = session_options.gather(settings, environment(), options.keys)
     extras = dataclasses.replace(extras, credentials=options.credentials, files=options.files)
-    egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
+    if settings.net.egress:
+        egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
     image = fork.image(repo, origin, settings.transport) if origin else provision.image(settings, progress)
     provision.require_memory(settings.memory)
