@@ -5,6 +5,7 @@ of neither. Prints what they saw as one JSON object.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from git_sandbox.guest import common, egress
 from git_sandbox.guest.machine import interface_up
 
 PROXY = 3128
+# What kernels say that have no such devices, no nftables, or let no user make either.
+LACKING = (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.ENOENT, errno.EPERM)
 DNS = ("198.51.100.53", 53)
 asked: list[str] = []
 
@@ -89,7 +92,13 @@ def datagram(port: int) -> str:
 
 def main() -> None:
     interface_up("lo")
-    egress.redirect("ifb")  # which has no module of its own everywhere: `dummy` is what a guest takes
+    try:
+        egress.redirect("ifb")  # which has no module of its own everywhere: `dummy` is what a guest takes
+    except OSError as error:
+        if error.errno not in LACKING:
+            raise
+        sys.stdout.write(json.dumps({"lacking": str(error)}))
+        return
     egress.undo()
     left = egress.DEVICE in [name for _, name in socket.if_nameindex()]
     listener = socket.create_server(("127.0.0.1", PROXY))
