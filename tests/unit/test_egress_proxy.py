@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from git_sandbox import network, paths, session, settings
-from git_sandbox.egress import credentials, ledger, policyfile, rules, service
+from git_sandbox.egress import ledger, policyfile, rules, service
 from git_sandbox.egress.credentials import Credential, Source
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Limits, Policy
-from git_sandbox.errors import SandboxError, SessionError, StateError, UsageError
+from git_sandbox.errors import SessionError, StateError, UsageError
 from git_sandbox.git import repo as repository
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_proxy
@@ -122,18 +122,6 @@ def test_only_declared_variables_reach_the_proxy() -> None:
     sources = [Source("env", ("TOKEN",)), Source("env", ("GONE",)), Source("file", ("OTHER",))]
     made = tuple(Credential("x", ("a.example",), "bearer", "authorization", each) for each in sources)
     assert egress_proxy.values(Egress(credentials=made), {"TOKEN": "t", "OTHER": "o"}) == {"TOKEN": "t"}
-
-
-def test_a_guest_gets_a_placeholder_and_where_the_proxy_stands_for_the_server() -> None:
-    declared = credentials.declared("api", {"hosts": ["a.example"], "bearer": True, "env": "KEY"})
-    real = {"KEY": "sk-ant-api03-0123456789abcdef"}
-    made, env = egress_proxy.given(declared, real, variable="API_KEY", base_url="API_URL")
-    assert made.placeholder.startswith("sk-ant-api03-")
-    assert made.placeholder != real["KEY"]
-    assert env == {"API_KEY": made.placeholder, "API_URL": f"http://127.0.0.1:{network.PROXY_PORT}/@api"}
-    assert egress_proxy.given(declared, real)[1] == {}
-    with pytest.raises(SandboxError, match="api"):
-        egress_proxy.given(declared, {})
 
 
 def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:

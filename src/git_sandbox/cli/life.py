@@ -118,9 +118,9 @@ def _chosen(
     """What is wanted, and where each setting came from. Raises UsageError for what does not go together."""
     detach, skip, tty = bool(given.pop("detach")), bool(given.pop("skip_unreadable")), given.pop("tty", None)
     name, origin = given.pop("name"), given.pop("origin")
-    if given["allow"] or given["key"]:
-        if given["net"] not in (None, network.ALLOW.name):
-            raise UsageError(f"--net {given['net']} does not go by names", hint="--allow and --key are for `--net allow`")
+    if given["allow"] and given["net"] not in (None, network.ALLOW.name):
+        raise UsageError(f"--net {given['net']} does not go by names", hint="--allow is for `--net allow`")
+    if (given["allow"] or given["key"]) and not given["net"]:
         given["net"] = network.ALLOW.name
     wanted, values = configured.resolved(repo, given)
     if origin is not None:

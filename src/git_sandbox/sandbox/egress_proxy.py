@@ -20,8 +20,6 @@ import msgspec
 
 from git_sandbox import bounded_log, files, network, process, settings, store
 from git_sandbox.egress import groups, ledger, policyfile, rules, service
-from git_sandbox.egress import values as credential_values
-from git_sandbox.egress.credentials import Credential
 from git_sandbox.egress.groups import Sources
 from git_sandbox.egress.ledger import Row
 from git_sandbox.egress.policyfile import Egress
@@ -75,21 +73,6 @@ def limits(texts: Iterable[str]) -> Limits:
             raise UsageError(f"`{one_line(text, limit=60)}` is not a limit of the network", hint=hint)
         found[name] = settings.size("egress-limit", match[2]) if name == "sent" else int(match[2])
     return Limits(**found)
-
-
-def given(
-    declared: Credential, host: Mapping[str, str], *, variable: str = "", base_url: str = ""
-) -> tuple[Credential, dict[str, str]]:
-    """A credential with its placeholder, for `Options.credentials`, and the variables for its guest.
-
-    `host`: the user's environment. `variable` holds the placeholder, `base_url` where the proxy stands for the server.
-    Raises SandboxError where this host has not got the value.
-    """
-    made = replace(declared, placeholder=credential_values.check(declared, host))
-    found = {variable: made.placeholder} if variable else {}
-    if base_url:
-        found[base_url] = f"http://127.0.0.1:{network.PROXY_PORT}/@{made.name}"
-    return made, found
 
 
 def look(directory: SandboxDir) -> tuple[Egress, list[Row]]:

@@ -115,7 +115,7 @@ def spawn(
     """
     settings, origin = options.settings, options.origin
     extras = session_options.gather(settings, environment(), options.keys)
-    extras = dataclasses.replace(extras, credentials=options.credentials, files=options.files)
+    extras = dataclasses.replace(extras, files=options.files)
     if settings.net.egress:
         egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)

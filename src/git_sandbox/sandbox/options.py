@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from git_sandbox.egress.credentials import Credential
 from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.settings import Settings
 
@@ -24,7 +23,6 @@ class Options:
     stderr: int = 2
     tty: bool = False  # the command gets a terminal
     origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
-    credentials: tuple[Credential, ...] = ()  # that its network puts in on the way, each with its placeholder
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped
     terminal: bool = False  # a detached command has a terminal that others can attach to
     keys: Mapping[str, Mapping[str, object]] = field(

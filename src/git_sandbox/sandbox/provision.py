@@ -196,8 +196,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
     if settings.net.egress:
         made = egress_proxy.policy(box.repo, settings, box.id)
         made = policyfile.with_rules(made, rules.parse_all(extras.keys.rules, origin="--key"))
-        credentials = (*extras.keys.credentials, *extras.credentials)
-        policyfile.save(box.directory.egress, replace(made, credentials=credentials))
+        policyfile.save(box.directory.egress, replace(made, credentials=extras.keys.credentials))
 
 
 def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from git_sandbox import files, network, paths, process, tomltext
 from git_sandbox.egress import keys
-from git_sandbox.egress.credentials import Credential
 from git_sandbox.egress.keys import Keys
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
 from git_sandbox.guest import protocol
@@ -60,7 +59,6 @@ class Extras:
     setup: bytes | None = None
     mounts: tuple[Mount, ...] = ()
     keys: Keys = field(default_factory=Keys)
-    credentials: tuple[Credential, ...] = ()
     authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
     files: tuple[UserFile, ...] = ()
 
@@ -84,7 +82,7 @@ def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLE
     used = _keys(settings, host, agent)
     return Extras(
         {**used.variables, **env}, ports, _agent(settings, host), _setup(settings),
-        mounts(settings.mount, settings.trees), used, (), trusted,
+        mounts(settings.mount, settings.trees), used, trusted,
     )  # fmt: skip
 
 
