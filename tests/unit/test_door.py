@@ -32,6 +32,8 @@ OUTSIDE = {  # where else, and why that is no way around
     "cli/choices.py": "a question once more after Ctrl-Z, inside a signal handler; passes `outgoing` itself",
     "terminal.py": "sequences of ours that take back what a guest left",
     "sandbox/supervisor.py": "the supervisor's own log; passes `one_line`",
+    "egress/__main__.py": "the proxy's own process: JSON for who started it, names of our exceptions for its log",
+    "egress/authority.py": "a certificate into a file in memory",
     "protocol/ssh_proxy.py": "run by ssh, without click; passes `one_line`",
     "helpers/userns.py": "run in an empty root; who started it reads a pipe",
 }

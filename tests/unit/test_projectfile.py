@@ -302,10 +302,16 @@ def test_values_of_variables_are_not_written_down(tmp_path: Path) -> None:
 def test_every_setting_that_names_a_file_is_known_by_its_kind() -> None:
     """A new one has to be in `consent.NAMES`, or here with a reason why nothing is read from it."""
     naming = {row.name for row in settings.ROWS if row.kind == "path" or "file" in row.name or "file" in row.help}
-    # `git_extra`: names below .git, which no merge writes, and which go into the guest only.
-    assert naming - {"git_extra", "exclude", "ignored", "disk", "workdir", "transport"} == consent.NAMES.keys() - {
-        "mount"
-    }
+    # `git_extra`: names below .git, which no merge writes, and which go into the guest only. `confinement`: a choice.
+    assert naming - {
+        "confinement",
+        "git_extra",
+        "exclude",
+        "ignored",
+        "disk",
+        "workdir",
+        "transport",
+    } == consent.NAMES.keys() - {"mount"}
 
 
 entries = st.dictionaries(

@@ -26,6 +26,11 @@ class Given(TypedDict, total=False):
     memory: str
     disk: str
     net: str
+    allow: Sequence[str]
+    key: Sequence[str]
+    git_credentials: str
+    egress_limit: Sequence[str]
+    ca: str
     image: str
     packages: Sequence[str]
     on_exit: str
@@ -46,6 +51,7 @@ class Given(TypedDict, total=False):
     bases: str
     cow: str
     thin_pool: str
+    notify: str
     workdir: str
     trash: str
     trash_size: str

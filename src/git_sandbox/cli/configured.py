@@ -35,7 +35,7 @@ class RareOption(click.Option):
 def _show_all(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
     if given and not ctx.resilient_parsing:
         ctx.meta[_WHOLE] = True
-        click.echo(ctx.get_help(), color=ctx.color)
+        door.line(ctx.get_help(), err=False, color=ctx.color)
         ctx.exit()
 
 
