@@ -133,9 +133,13 @@ def test_a_terminal_that_is_taken_away_ends_the_wait(held: Held) -> None:
     with held.start("sh", "-c", "echo up-$((1 + 1)); exec sleep 600") as child:
         with held.attach() as term:
             term.expect("up-2", WITHIN)
+            program = int(held.tmux("display-message", "-p", "-t", held.name, "#{pane_pid}"))
             held.tmux("kill-server")
             assert term.wait() == 0
         child.communicate(timeout=WITHIN)
+        for each in [each for each in processes.everybody().values() if each.session == program]:
+            with contextlib.suppress(ProcessLookupError):  # it may take no notice of the hang-up
+                os.kill(each.pid, signal.SIGKILL)
     assert child.returncode == guest_terminal.HUNG_UP
 
 
