@@ -86,7 +86,7 @@ def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     if wanted.net is network.NONE and any(each.name == "net" and each.source == "default" for each in values):
         wanted = dataclasses.replace(wanted, net=network.ALLOW)
     if wanted.net is network.NONE:
-        _note(f"{agent.name} has no network: you said `net = none`")
+        _note(f"{agent.name} has no network: `net = none` is set")
     if wanted.net is not network.ALLOW:
         return wanted
     return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*found.allow, *wanted.allow))))

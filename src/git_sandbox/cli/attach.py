@@ -30,6 +30,6 @@ def command(name: str, as_json: bool) -> Result:
     entry = store.find(repo, found)
     if entry.state is State.RUNNING and entry.record is not None and entry.record.terminal:
         if not common.interactive():
-            raise UsageError("attaching needs a terminal", hint=f"`sandbox logs -f {found}` shows what it says")
+            raise UsageError("attaching needs a terminal", hint=f"`sandbox logs -f {found}` shows its output")
         return attached.show("attach", repo, found, quiet=as_json)
     return shell.attach("attach", name, as_json=as_json)

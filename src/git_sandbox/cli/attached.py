@@ -28,7 +28,7 @@ def show(verb: str, repo: Repository, name: str, *, quiet: bool) -> Result:
 
 
 def goes_on(name: str) -> list[str]:
-    ways = f"Back: `sandbox attach {name}`. Output: `sandbox logs -f {name}`. End: `sandbox stop {name}`"
+    ways = f"Back: `sandbox attach {name}`. Output: `sandbox logs -f {name}`. Stop: `sandbox stop {name}`"
     return [f"Sandbox {name} goes on. {ways}"]
 
 

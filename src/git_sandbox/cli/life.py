@@ -206,5 +206,5 @@ def _detached(verb: str, repo: Repository, name: str) -> Result:
     if entry.record is not None and entry.record.command:
         ways = [f"Attach: `sandbox attach {name}`."] if entry.record.terminal else ways
         ways.append(f"Output: `sandbox logs -f {name}`.")
-    text = f"Sandbox {name} runs. {' '.join(ways)} End: `sandbox stop {name}`"
+    text = f"Sandbox {name} is running. {' '.join(ways)} Stop: `sandbox stop {name}`"
     return Result(verb, {"id": name, "detached": True, "output": entry.directory.output}, text=text)

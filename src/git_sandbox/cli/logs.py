@@ -58,7 +58,7 @@ def command(name: str, follow: bool, as_json: bool) -> Result:
 
 
 def _nothing(entry: Entry) -> StateError:
-    hint = "only a detached command has a log: `sandbox run --detach -- CMD`, or an agent"
+    hint = "only detached commands have a log: `sandbox run --detach -- CMD`, or an agent"
     return StateError(f"sandbox `{entry.id}` has no output", hint=hint)
 
 

@@ -66,4 +66,4 @@ def _variables(credential: Credential, table: Mapping[str, object], port: int) -
 
 
 def _bad(name: str, key: str, text: str) -> UsageError:
-    return UsageError(f"`{one_line(text, limit=60)}` does not work for `{key}` of the credential `{name}`")
+    return UsageError(f"`{one_line(text, limit=60)}` is not a valid `{key}` of the credential `{name}`")
