@@ -15,20 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox import consent, files, network, notices, paths, projectfile, tomltext
+from git_sandbox import consent, files, network, notices, paths, projectfile, setting_values, tomltext
 from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
 from git_sandbox.network import Network
 from git_sandbox.projectfile import ProjectFile, bare
+from git_sandbox.setting_values import AUTO, one_word
 
 _VARIABLE = re.compile("SANDBOX_[A-Z_]{1,60}")
 _OURS = ("SANDBOX_INDEX", "SANDBOX_COUNT", "SANDBOX_TEST_")  # no settings, and near to some
 _SHORTENED = 3  # letters with which a setting's name may begin that is meant
-_DIGITS = 9  # of a number; int() refuses one of thousands
-_SIZE = re.compile(r"(\d{1,6})\s*(?:([MG])i?B?)?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-AUTO = "auto"
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
 COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `disk.cow`, for the same reason
 ANY, VALUES, INSIDE = "any", "values", "inside"
@@ -395,92 +391,11 @@ def _mention_unknown() -> None:
             notices.say(f"{name} is no setting: did you mean SANDBOX_{near.upper()}?")
 
 
-def one_word(text: str) -> str:
-    """What somebody wrote into a file, for a message: nothing a terminal obeys, and short."""
-    return "".join(each if each.isprintable() else "?" for each in text[:60])
-
-
-_NUMBERS = ("mebibytes", "room", "duration", "count", "seconds")
-
-
 def _parse(row: Row, value: Value) -> object:
-    text = value.text.strip()
-    if row.choices and text not in row.choices:
-        raise _bad(value, f"use one of {', '.join(row.choices)}")
-    if row.kind == "network":
-        return network.BY_NAME[text]
-    return _number(row, value) if row.kind in _NUMBERS else _words(row, value)
-
-
-def _number(row: Row, value: Value) -> int | None:
-    text = value.text.strip()
-    match row.kind:
-        case "mebibytes":
-            return _mebibytes(value)
-        case "room":
-            return 0 if text == "no" else _mebibytes(value, row.least)
-        case "duration":
-            return _duration(value)
-        case "count" if text == AUTO:
-            return min(len(os.sched_getaffinity(0)), 4)
-        case _:
-            if not text.isdecimal() or len(text) > _DIGITS or not 0 < int(text) <= row.most:
-                raise _bad(value, f"use a whole number from 1 to {row.most}")
-            return int(text)
-
-
-def _words(row: Row, value: Value) -> str | tuple[str, ...]:
-    text = value.text.strip()
-    match row.kind:
-        case "list" | "rules":
-            return tuple(text.replace(",", " ").split())
-        case "lines":
-            return tuple(filter(None, text.split("\n")))
-        case "command":
-            return text if command_words(text) else AUTO
-        case "path" if text:
-            return _path(value)
-        case _:
-            return text
-
-
-def command_words(text: str) -> tuple[str, ...]:
-    """Of a command line: nothing of it is a shell's. Raises UsageError."""
-    import shlex
-
     try:
-        words = tuple(shlex.split(text))
+        return setting_values.read(row.kind, value.text, choices=row.choices, least=row.least, most=row.most)
     except ValueError as error:
-        raise UsageError(f"`{one_word(text)}` is not a command line", cause=str(error)) from error
-    if words and "/" in words[0] and not words[0].startswith("/"):
-        raise UsageError(f"`{one_word(words[0])}` is not a command", hint="use its name, or its whole path")
-    return words
-
-
-def _path(value: Value) -> str:
-    try:
-        return str(Path(value.text.strip()).expanduser())
-    except (RuntimeError, ValueError):  # `~name` of nobody, or with a zero byte in it
-        raise _bad(value, "use the path of a file") from None
-
-
-def _duration(value: Value) -> int | None:
-    """Seconds; None for `never`."""
-    text = value.text.strip()
-    if text in ("never", "0"):
-        return None if text == "never" else 0
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise _bad(value, "use a time such as 30m, 12h, 7d or 4w, or `never`, or 0")
-    return int(found[1]) * _SECONDS[found[2].lower()]
-
-
-def _mebibytes(value: Value, least: int = 128) -> int:
-    found = _SIZE.fullmatch(value.text.strip())
-    size = int(found[1]) * (1024 if (found[2] or "M").upper() == "G" else 1) if found else 0
-    if not found or size < least:
-        raise _bad(value, f"use a size such as 512M or 4G, at least {least}M")
-    return size
+        raise _bad(value, str(error)) from None
 
 
 def parsed(name: str, text: str, source: str) -> Any:
@@ -490,7 +405,10 @@ def parsed(name: str, text: str, source: str) -> Any:
 
 def size(name: str, text: str) -> int:
     """Bytes, of an option that is no setting but is written like one. Raises UsageError."""
-    return _mebibytes(Value(name, text, "command line")) << 20
+    try:
+        return setting_values.mebibytes(text) << 20
+    except ValueError as error:
+        raise _bad(Value(name, text, "command line"), str(error)) from None
 
 
 def _bad(value: Value, hint: str) -> UsageError:

@@ -251,7 +251,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "locks", "network", "notices", "paths", "places", "process",
         "projectfile", "protocol", "protocol.manifest", "protocol.wire", "reconcile", "record", "registry",
         "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",
-        "settings", "signals", "store", "text", "tomltext", "trash", "trash.note",
+        "setting_values", "settings", "signals", "store", "text", "tomltext", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()

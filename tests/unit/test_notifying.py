@@ -19,7 +19,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.record import Activity, Record
 from git_sandbox.sandbox import guest_requests, notifying
 from git_sandbox.sandbox.guest_requests import Request
-from git_sandbox.settings import command_words
+from git_sandbox.setting_values import command_words
 from git_sandbox.store import Box
 from git_sandbox.text import one_line
 from support.examples import examples

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from git_sandbox import network, settings, signals, store
+from git_sandbox import network, setting_values, signals, store
 from git_sandbox.background import Beside
 from git_sandbox.cli import common, configured, door, first, progress
 from git_sandbox.cli.result import Result
@@ -73,7 +73,7 @@ def live(
     chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None)
     wanted = chosen.settings
     if count is not None:
-        automatic = any(value.name == "cpus" and value.text == settings.AUTO for value in values)
+        automatic = any(value.name == "cpus" and value.text == setting_values.AUTO for value in values)
         from git_sandbox.cli import tries
 
         return tries.live(repo, chosen, count, share_processors=automatic, as_json=as_json)

@@ -31,7 +31,8 @@ from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
-from git_sandbox.settings import AUTO, environment
+from git_sandbox.setting_values import AUTO
+from git_sandbox.settings import environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Backend
 

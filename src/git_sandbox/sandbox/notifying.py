@@ -16,7 +16,7 @@ from git_sandbox import process
 from git_sandbox.background import Beside
 from git_sandbox.errors import SandboxError
 from git_sandbox.record import Activity, Record
-from git_sandbox.settings import command_words
+from git_sandbox.setting_values import command_words
 from git_sandbox.text import one_line
 
 DESKTOP = "notify-send"

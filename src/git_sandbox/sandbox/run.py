@@ -28,7 +28,8 @@ from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox.warm_start import Adoption
 from git_sandbox.session import Keys, Session, connect
-from git_sandbox.settings import AUTO, environment
+from git_sandbox.setting_values import AUTO
+from git_sandbox.settings import environment
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Backend, Running
 from git_sandbox.workspace.builder import refused
