@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+
 from cli.conftest import Cli
 from git_sandbox import record, store
 from git_sandbox.cli import net
 from git_sandbox.egress import policyfile
 from git_sandbox.egress.ledger import Ledger
+from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
 from git_sandbox.sandbox.egress_proxy import Refused
 from support import fabricated
@@ -20,6 +23,7 @@ def made(repo: GitRepo) -> store.Entry:
 
 def test_a_stopped_one_gets_the_network_with_its_first_rule(cli: Cli, repo: GitRepo) -> None:
     entry = made(repo)
+    assert cli("net", "vm-1", "--allow", "*").code == UsageError.exit_code
     assert "not started with `--net allow`" in cli("net", "vm-1").err
     said = cli("net", "vm-1", "--allow", "pypi.org", "--allow", "*.example.org", "--json").envelope
     assert said["data"]["rules"] == [{"rule": "pypi.org", "origin": ""}, {"rule": "*.example.org", "origin": ""}]
@@ -30,6 +34,15 @@ def test_a_stopped_one_gets_the_network_with_its_first_rule(cli: Cli, repo: GitR
     again = cli("net", "vm-1", "--allow", "pypi.org", "--allow", "b.example:22", "--json").envelope
     assert [each["rule"] for each in again["data"]["rules"]] == ["pypi.org", "*.example.org", "b.example:22"]
     assert "nothing yet" in cli("net", "vm-1").out
+
+
+def test_one_that_runs_with_another_network_keeps_it(cli: Cli, repo: GitRepo) -> None:
+    entry = made(repo)
+    with entry.directory.lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        said = cli("net", "vm-1", "--allow", "pypi.org")
+    assert (said.code, entry.directory.egress.exists()) == (StateError.exit_code, False)
+    assert "not started with `--net allow`" in said.err
 
 
 def test_what_is_no_rule_changes_nothing(cli: Cli, repo: GitRepo) -> None:

@@ -48,15 +48,16 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
     entry = store.find(repo, name)
-    if allow:
-        if entry.state is State.STOPPED:
-            egress_proxy.switch_on(repo, name)
-        egress_proxy.allow(repo, entry.directory, allow)
+    egress_proxy.parsed(repo, allow)  # what is no rule changes nothing
+    if allow and entry.state is State.STOPPED:
+        egress_proxy.switch_on(repo, name)
     if not entry.directory.egress.exists():
         raise StateError(
             f"sandbox `{name}` was not started with `--net allow`",
             hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
         )
+    if allow:
+        egress_proxy.allow(repo, entry.directory, allow)
     if follow:
         if as_json:
             raise UsageError("--follow cannot be used with --json")
