@@ -96,7 +96,7 @@ def declared(name: str, table: Mapping[str, object]) -> Credential:
 
 
 def _bad(name: str, cause: str) -> UsageError:
-    return UsageError(f"the credential `{name}` is not declared in full", cause=cause, hint="see docs/how-to/keys.md")
+    return UsageError(f"the credential `{name}` is not declared in full", cause=cause, hint="`sandbox help keys`")
 
 
 def _hosts(name: str, value: object) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def _of_file(settings: Settings) -> dict[str, Mapping[str, object]]:
     try:
         tables = tomltext.decode(files.read(path))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}", cause=files.why(error), hint="see docs/how-to/keys.md") from error
+        raise UsageError(f"cannot read {path}", cause=files.why(error), hint="`sandbox help keys`") from error
     found: dict[str, Mapping[str, object]] = {}
     for name in settings.key:
         table = tables.get(name)
