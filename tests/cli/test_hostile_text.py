@@ -26,6 +26,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "run": (("--env-file", NASTY, "--", "true"), ("--setup", NASTY, "--", "true"), ("--memory", NASTY, "--", NASTY)),
     "agent": (("ls",), ("show", NASTY), (NASTY,), ("ls", "--json")),
     "net": (("one",), (NASTY,), ("one", "--allow", NASTY), ("one", "--json")),
+    "logs": (("one",), (NASTY,), ("--follow", "torn")),
     "ls": ((), ("--all",), ("--everywhere",), ("--json",)),
     "log": (("one",), ("one", "--json"), ("two",), ("torn",), (NASTY,)),
     "diff": (

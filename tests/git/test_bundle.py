@@ -57,7 +57,7 @@ def test_nothing_new_is_a_bundle_all_the_same(repo: GitRepo, tmp_path: Path) -> 
 def test_nothing_is_overwritten_or_written_through_a_link(tmp_path: Path, taken: str) -> None:
     target = tmp_path / "x.bundle"
     (tmp_path / taken).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match=" exists"):
         bundle.write(target, b"{}", [b"PACK"], object_format="sha1", base=None)
     assert sorted(each.name for each in tmp_path.iterdir()) == [taken]
 

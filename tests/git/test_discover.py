@@ -14,7 +14,7 @@ from support.gitrepo import GitRepo
 def test_a_repository_of_somebody_else(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(command._ENVIRONMENT, "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     (repo.path / "a b").mkdir()
-    with pytest.raises(RepositoryError, match="belongs to somebody else") as caught:
+    with pytest.raises(RepositoryError, match="belongs to another user") as caught:
         discover(repo.path / "a b")
     assert caught.value.hint.endswith(f"safe.directory {repo.path}`")
     assert "dubious ownership" in caught.value.cause
