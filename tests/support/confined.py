@@ -21,7 +21,8 @@ def check_vmm(made: Sandboxes, backend: str = DEFAULT) -> None:
     with made.started("run", "--memory", "512M", "--", "sh", "-ec", WORK):
         wait_for("a sandbox", made.directories)
         directory = made.directories()[0]
-        wait_for("a guest that answers", lambda: made.run("exec", directory.name, "--", "test", "-e", "new").code == 0)
+        there = ("exec", directory.name, "--", "test", "-e", "new")
+        wait_for("a guest that answers", lambda: made.run(*there).code == 0, 300)
         (pid,) = [pid for pid, name in processes_of(made.state).items() if name.startswith(process(backend))]
         _files(pid, made, directory)
         _rights(pid)
