@@ -70,7 +70,7 @@ def test_help_shows_the_pages_that_hints_name(cli: Cli) -> None:
     """Who installed it has no docs directory."""
     assert cli("help", "backends").out.startswith("# ")
     wrong = cli("help", "bakcends")
-    assert (wrong.code, "pages: backends, " in wrong.err) == (2, True)
+    assert (wrong.code, "pages: agent, backends, " in wrong.err) == (2, True)
     source = "".join(each.read_text() for each in Path(git_sandbox.__file__).parent.rglob("*.py"))
     for name in set(re.findall(r"`sandbox help ([a-z-]+)`", source)):
         assert cli("help", name).code == 0
