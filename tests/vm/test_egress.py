@@ -154,7 +154,8 @@ def test_names_that_are_allowed_and_nothing_else(boxes: Sandboxes, tmp_path: Pat
         boxes.ok("net", "net", "--allow", "b.test")
         again = "until curl -sf https://b.test/hello; do sleep 0.1; done"
         assert boxes.ok("exec", "net", "--", "sh", "-c", again).text.endswith("hello")
-    rows = {(row["host"], row["port"]): row for row in boxes.ok("net", "net", "--json").envelope["data"]["asked"]}
+    wait_for("the last one in the ledger", lambda: ledger(boxes)["b.test", 443]["allowed"])
+    rows = ledger(boxes)
     assert rows["a.test", 443]["allowed"] >= 5
     assert rows["b.test", 443]["refused"] >= 3
     assert rows["b.test", 443]["allowed"] >= 1
@@ -164,6 +165,10 @@ def test_names_that_are_allowed_and_nothing_else(boxes: Sandboxes, tmp_path: Pat
     boxes.ok("stop", "net")
     wait_for("the proxy's end", lambda: not set(proxies) & boxes.processes().keys())
     assert boxes.sockets() == []
+
+
+def ledger(boxes: Sandboxes) -> dict[tuple[str, int], dict[str, int]]:
+    return {(row["host"], row["port"]): row for row in boxes.ok("net", "net", "--json").envelope["data"]["asked"]}
 
 
 def _command(pid: int) -> bytes:
