@@ -17,7 +17,7 @@ import threading
 import time
 
 from git_sandbox.guest import common, egress
-from git_sandbox.guest.machine import interface_up
+from git_sandbox.guest.interfaces import interface_up
 
 PROXY = 3128
 # What kernels say that have no such devices, no nftables, or let no user make either.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import fcntl
@@ -15,7 +14,9 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import authorities, tail
+from git_sandbox.guest.account import add_user, write_etc, write_files
 from git_sandbox.guest.common import HERE, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
+from git_sandbox.guest.interfaces import configure_network, interface_up
 from git_sandbox.guest.protocol import CANNOT_USE
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 1, 2, 4, 8, 1024, 4096
@@ -29,11 +30,6 @@ LIMITS = (
     ("kernel/pid_max", "4194304"), ("vm/max_map_count", "1048576"),
 )  # fmt: skip
 TERMINALS = "terminfo"  # below HERE: descriptions that a session brings along (see sshd_config)
-# Variables that root's programs need as well: for the terminal, and to find the way out.
-KEPT = (
-    "TERMINFO_DIRS http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY"
-    " SSL_CERT_FILE REQUESTS_CA_BUNDLE PIP_CERT NODE_EXTRA_CA_CERTS"
-)
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
 DISK_WITHIN = 10.0  # seconds for a disk to appear
@@ -125,118 +121,6 @@ def set_machine_id() -> None:
     path = Path("/etc/machine-id")
     if not path.exists() or not path.stat().st_size:
         path.write_text(os.urandom(16).hex() + "\n")
-
-
-def interface_up(name: str) -> None:
-    siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("16sh14x", name.encode(), 0)
-        (flags,) = struct.unpack_from("h", fcntl.ioctl(any_socket, siocgifflags, request), 16)
-        fcntl.ioctl(any_socket, siocsifflags, struct.pack("16sh14x", name.encode(), flags | iff_up))
-
-
-def renew_address(name: str) -> None:
-    """Another MAC address than any twin of this machine has, out of those that belong to no maker."""
-    siocsifhwaddr, arphrd_ether = 0x8924, 1
-    octets = bytearray(os.urandom(6))
-    octets[0] = octets[0] & 0xFC | 0x02  # administered locally, of one station
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, siocsifhwaddr, struct.pack("16sH6s8x", name.encode(), arphrd_ether, octets))
-
-
-def configure_network(config: Config) -> None:
-    resolv = Path("/etc/resolv.conf")
-    resolv.unlink(missing_ok=True)
-    network = config["network"]
-    assert isinstance(network, dict)  # noqa: S101 - written by our own host side
-    nameserver = network["nameserver"]
-    resolv.write_text(f"nameserver {nameserver}\n" if nameserver else f"# {network['note']}\n")
-    if not network["device"]:
-        return
-    script = HERE / "dhcp.sh"
-    script.write_text(
-        '#!/bin/sh\n[ "$1" = bound ] || [ "$1" = renew ] || exit 0\nip addr replace "$ip/$mask" dev "$interface"\n'
-        '[ -z "$router" ] || { ip route replace "$router" dev "$interface"; '
-        'ip route replace default via "$router" dev "$interface"; }\n'
-    )
-    script.chmod(0o755)
-    renew_address("eth0")
-    interface_up("eth0")
-    background(["busybox", "udhcpc", "-i", "eth0", "-t", "20", "-T", "1", "-n", "-q", "-s", str(script)])
-
-
-def add_user(user: dict[str, object]) -> Path:
-    """Make the host's user exist with the same name, ids and sudo; returns the home directory."""
-    name, uid, gid = str(user["name"]), int(str(user["uid"])), int(str(user["gid"]))
-    home = Path("/root") if uid == 0 else Path("/home") / name
-    if uid != 0:
-        replace_line(Path("/etc/passwd"), name, f"{name}:x:{uid}:{gid}:{user['full_name']}:{home}:/bin/bash", uid)
-        replace_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:", gid)
-        replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
-    sudoers = Path("/etc/sudoers.d/sandbox")
-    rule = f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n" if uid != 0 else ""
-    sudoers.write_text(f'{rule}Defaults env_keep += "{KEPT}"\n')
-    sudoers.chmod(0o440)
-    if not home.exists():
-        home.mkdir(mode=0o755, parents=True)
-        for each in Path("/etc/skel").iterdir():
-            (home / each.name).write_bytes(each.read_bytes())
-            os.chown(home / each.name, uid, gid)
-        os.chown(home, uid, gid)
-    return home
-
-
-def replace_line(path: Path, name: str, line: str, number: int | None) -> None:
-    """Put `line` into a colon-separated table instead of any that has the same name or the same id."""
-    kept = [
-        each
-        for each in path.read_text().splitlines()
-        if each.split(":")[0] != name and (number is None or each.split(":")[2] != str(number))
-    ]
-    path.write_text("\n".join([*kept, line]) + "\n")
-
-
-def write_etc(config: Config) -> None:
-    etc = config["etc"]
-    assert isinstance(etc, dict)  # noqa: S101 - written by our own host side
-    for name, content in etc.items():
-        target = Path(str(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.write_bytes(base64.b64decode(str(content)))
-    set_timezone(str(config["timezone"]), base64.b64decode(str(config.get("zone", ""))))
-
-
-def write_files(config: Config, home: Path) -> None:
-    """Files that came along for the user, or for a program of his. What is at its place in his home stays as it is:
-    a later boot finds what was made of it.
-    """
-    user, files = config["user"], config.get("files") or []
-    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
-    assert isinstance(files, list)  # noqa: S101
-    for each in files:
-        own = each["path"].startswith("~/")
-        target = home / each["path"].removeprefix("~/") if own else Path(each["path"])
-        if own and os.path.lexists(target):
-            continue
-        made = [target, *(each for each in target.parents if not each.exists())]
-        with contextlib.suppress(OSError):  # something else is in the way: that is the user's
-            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            target.write_bytes(base64.b64decode(each["content"]))
-            target.chmod(each["mode"])
-            for path in made if own else ():
-                os.chown(path, int(str(user["uid"])), int(str(user["gid"])), follow_symlinks=False)
-
-
-def set_timezone(name: str, content: bytes) -> None:
-    """A link where this system knows the same under that name, because programs read the name off it."""
-    known, local = Path("/usr/share/zoneinfo") / name, Path("/etc/localtime")
-    if content:
-        local.unlink(missing_ok=True)
-        if name and known.is_file() and known.read_bytes() == content:
-            local.symlink_to(known)
-        else:
-            local.write_bytes(content)
 
 
 def mount_workspace(config: Config, home: Path) -> None:
