@@ -221,6 +221,8 @@ def play(world: World, work: Callable[[World], Awaitable[None]]) -> None:
                 server.close()
             for writer in world.opened:
                 writer.transport.abort()
+            for _ in range(5):  # a task that is cancelled before it began closes nothing
+                await asyncio.sleep(0)
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in others:
                 task.cancel()

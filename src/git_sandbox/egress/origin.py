@@ -129,12 +129,14 @@ class Origin:
     async def drop(self) -> None:
         """Without a connection, and without what was on its way."""
         upload, self.upload = self.upload, None
-        if upload is not None:
-            upload.cancel()
-            await asyncio.gather(upload, return_exceptions=True)
         flow, self.flow = self.flow, None
-        if flow is not None:
-            await flow.close()
+        try:
+            if upload is not None:
+                upload.cancel()
+                await asyncio.gather(upload, return_exceptions=True)
+        finally:
+            if flow is not None:
+                await flow.close()
 
     def _written(self, order: Order, field: bytes, flow: Flow) -> bytes:
         """The head of the request as the server gets it: made here, of what was judged."""
