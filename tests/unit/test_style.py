@@ -82,8 +82,16 @@ PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if page.name != "sty
 def test_pages_use_plain_words(page: Path) -> None:
     text = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", "", page.read_text(), flags=re.DOTALL)
     assert re.findall(r"\b(?:oops|sorry|successfully)\b", text, re.IGNORECASE) == []
-    if page.parent.name != "adr" and page.name != "CHANGELOG.md":
+    if page.parent.name != "adr":
         assert DIALECT.findall(text) == []
+
+
+def test_the_changelog_is_one_line_for_each_change_in_three_lists() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("### ")] == ["### Added", "### Changed", "### Fixed"]
+    entries = lines[lines.index("### Added") :]
+    assert [line for line in entries if line and not line.startswith(("* ", "### "))] == []
+    assert [line[:60] for line in entries if len(line) > 300] == []
 
 
 def test_what_the_recipes_name_exists() -> None:
