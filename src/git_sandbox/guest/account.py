@@ -26,8 +26,9 @@ def add_user(user: dict[str, object]) -> Path:
         replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
     sudoers = Path("/etc/sudoers.d/sandbox")
     rule = f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n" if uid != 0 else ""
-    sudoers.write_text(f'{rule}Defaults env_keep += "{KEPT}"\n')
-    sudoers.chmod(0o440)
+    if sudoers.parent.is_dir():  # else there is no sudo
+        sudoers.write_text(f'{rule}Defaults env_keep += "{KEPT}"\n')
+        sudoers.chmod(0o440)
     if not home.exists():
         home.mkdir(mode=0o755, parents=True)
         for each in Path("/etc/skel").iterdir():
