@@ -143,7 +143,13 @@ def test_a_terminal_that_is_taken_away_ends_the_wait(held: Held) -> None:
     assert child.returncode == guest_terminal.HUNG_UP
 
 
-def test_an_image_without_tmux_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert guest_terminal.run(["true"]) == 127
+def test_an_image_without_tmux_says_so_and_nobody_waits(
+    held: Held, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "TERMINAL_PLACE", held.place)
+        patch.setenv("PATH", "/nowhere")
+        assert guest_terminal.run(["true"]) == 127
     assert "no tmux" in capsys.readouterr().err
+    with held.attach() as term:
+        assert term.wait() == 0

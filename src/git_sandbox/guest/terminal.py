@@ -77,21 +77,27 @@ def said(*words: str) -> bool:
 def run(command: list[str]) -> int:
     """The program's exit status, 128 + n when signal n killed it."""
     if shutil.which("tmux") is None:
-        sys.stderr.write("sandbox: this image has no tmux, so there is no terminal to attach to\n")
-        return 127
+        return refused("this image has no tmux, so there is no terminal to attach to", 127)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the program's matter, too
         signal.signal(number, lambda *_: None)
     here = prepared()
     start = tmux("new-session", "-d", "-s", NAME, "-x", str(COLUMNS), "-y", str(ROWS), "sh", "-c", HOLDER, str(here))
     done = subprocess.run([*start, *command], capture_output=True, check=False)
     if done.returncode != 0:
-        sys.stderr.buffer.write(b"sandbox: cannot start tmux: " + done.stderr[-500:] + b"\n")
-        return 126
+        return refused(f"cannot start tmux: {done.stderr[-500:].decode('utf-8', 'replace')}", 126)
     copy_output(here)
     try:
         return int((here / protocol.TERMINAL_ENDED).read_text())
     except (OSError, ValueError):
         return HUNG_UP
+
+
+def refused(text: str, code: int) -> int:
+    """Nothing runs: who attaches need not wait for it."""
+    sys.stderr.write(f"sandbox: {text}\n")
+    place().mkdir(mode=0o700, exist_ok=True)
+    (place() / protocol.TERMINAL_ENDED).write_text(str(code))
+    return code
 
 
 def prepared() -> Path:
