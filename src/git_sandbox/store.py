@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import files, jsontext, locks, paths, reconcile, registry
+from git_sandbox import claims, files, jsontext, locks, paths, reconcile, registry
 from git_sandbox import record as noted
-from git_sandbox.errors import HostResourceError, RepositoryError, StateError
+from git_sandbox.errors import RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
 from git_sandbox.git.repo import Repository
@@ -160,9 +159,9 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
     """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends."""
     root = registry.claim(repo)
     taken = set(ref_ids(repo))
-    directory = SandboxDir(_claim(root, name, taken))
+    directory = SandboxDir(claims.claim(root, name, taken))
     box = Box(repo, SandboxId(directory.root.name), directory)
-    with _lock(directory), box.anchored():
+    with claims.lock(directory), box.anchored():
         try:
             yield box
         finally:
@@ -192,7 +191,7 @@ def trash_directory(directory: SandboxDir, why: str) -> Note:
     """The same for a sandbox whose repository is gone: a directory is all there is of it. Takes its lock."""
     from git_sandbox.trash import expiry, moving
 
-    with _lock(directory):
+    with claims.lock(directory):
         made = moving.put(directory, (), why)
     expiry.summarise()
     return made
@@ -221,73 +220,6 @@ def _delete(directory: SandboxDir) -> None:
         directory.forget_sockets()
 
 
-def _claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
-    """Mkdir decides who gets a name: it cannot be made twice. What is in the trash keeps its own."""
-    if name is not None:
-        wanted = sandbox_id(name)
-        require_not_trashed(root, wanted)
-        if wanted not in taken and _mkdir(root / wanted):
-            return root / wanted
-        raise StateError(f"a sandbox named `{name}` exists already", hint=f"use another name, or `sandbox drop {name}`")
-    number = 1
-    while SandboxId(f"vm-{number}") in taken or not _mkdir(root / f"vm-{number}"):
-        number += 1
-    return root / f"vm-{number}"
-
-
-def require_not_trashed(root: Path, name: SandboxId) -> None:
-    """Raises StateError for a name that something in the trash has."""
-    if name in trashed.ids(root):
-        hint = f"`sandbox restore {name}` brings it back; `sandbox prune {name}` deletes it for good"
-        raise StateError(f"the sandbox named `{name}` is in the trash", hint=hint)
-
-
-def _mkdir(path: Path) -> bool:
-    """False for a name that somebody has, here or in the trash."""
-    try:
-        path.mkdir(mode=0o700)
-        if path.name in trashed.ids(path.parent):  # asked when it can no longer be moved there
-            path.rmdir()
-            return False
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise HostResourceError(f"cannot create {path}", cause=error.strerror or str(error)) from error
-    return True
-
-
-WAIT = "`sandbox ls` shows when that is done"
-LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`locks.held`) has its lock for an instant
-
-
-@contextlib.contextmanager
-def _lock(directory: SandboxDir) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        try:
-            handle = stack.enter_context(files.opened(directory.lock, "a"))
-        except FileNotFoundError:
-            raise _dropped(directory) from None
-        deadline = time.monotonic() + LOOKING
-        while not locks.taken(handle):
-            if time.monotonic() > deadline:
-                raise _in_use(directory)
-            time.sleep(0.02)
-        if not locks.there(handle, directory.lock):
-            raise _dropped(directory)
-        yield
-
-
-def _in_use(directory: SandboxDir) -> StateError:
-    name = directory.root.name
-    if directory.recovering.exists():
-        return StateError(f"the work in sandbox `{name}` is being brought home from its disk", hint=WAIT)
-    return StateError(f"sandbox `{name}` is running", hint="wait until it ends")
-
-
-def _dropped(directory: SandboxDir) -> StateError:
-    return StateError(f"sandbox `{directory.root.name}` was dropped by another process", hint="`sandbox ls --all`")
-
-
 @contextlib.contextmanager
 def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
     """An existing sandbox with its lock held. Raises StateError when it runs, or does not exist."""
@@ -295,7 +227,7 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
     if not entry.directory.root.is_dir():
         yield Box(repo, entry.id, entry.directory), entry
         return
-    with _lock(entry.directory), Box(repo, entry.id, entry.directory).anchored() as box:
+    with claims.lock(entry.directory), Box(repo, entry.id, entry.directory).anchored() as box:
         yield box, entry
 
 
@@ -304,7 +236,7 @@ def find(repo: Repository, name: str) -> Entry:
     for entry in entries(repo):
         if entry.id == wanted:
             return replace(entry, record=noted.complete(entry.directory, entry.record)) if entry.record else entry
-    require_not_trashed(state_directory(repo), wanted)
+    claims.require_not_trashed(state_directory(repo), wanted)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
     raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
@@ -366,8 +298,8 @@ def reserved(repo: Repository, wanted: SandboxId) -> Iterator[Path]:
     unless something has taken its place.
     """
     root, taken = registry.claim(repo), set(ref_ids(repo))
-    free = wanted not in taken and wanted not in trashed.ids(root) and _mkdir(root / wanted)
-    place = root / wanted if free else _claim(root, None, taken)
+    free = wanted not in taken and wanted not in trashed.ids(root) and claims.make(root / wanted)
+    place = root / wanted if free else claims.claim(root, None, taken)
     try:
         yield place
     finally:
@@ -378,7 +310,7 @@ def reserved(repo: Repository, wanted: SandboxId) -> Iterator[Path]:
 @contextlib.contextmanager
 def opened(repo: Repository, entry: Entry, name: str) -> Iterator[Box]:
     """A sandbox of another repository, with its lock held, as one of `repo` that is called `name`."""
-    with _lock(entry.directory), Box(repo, SandboxId(name), entry.directory, visiting=True).anchored() as box:
+    with claims.lock(entry.directory), Box(repo, SandboxId(name), entry.directory, visiting=True).anchored() as box:
         yield box
 
 

@@ -244,7 +244,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
+        "__main__", "claims", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
         "git.names", "git.putback", "git.repo", "guest", "guest.protocol", "guest.stage",
         "integrate", "integrate.overview", "jsontext",

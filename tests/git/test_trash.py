@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import idspace, paths, store
+from git_sandbox import claims, idspace, paths, store
 from git_sandbox.disk import share_dir
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError, StateError
 from git_sandbox.git.command import Git
@@ -450,7 +450,7 @@ def test_two_drops_at_the_same_time(repo: GitRepo, monkeypatch: pytest.MonkeyPat
             except SandboxError as error:
                 found.append(error)
 
-        monkeypatch.setattr(store, "LOOKING", 30.0)
+        monkeypatch.setattr(claims, "LOOKING", 30.0)
         other = threading.Thread(target=second)
         other.start()
         while _opened(entry.directory.lock) < 2 and other.is_alive():

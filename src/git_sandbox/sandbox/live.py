@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 from typing import IO
 
-from git_sandbox import locks, session, signals, store
+from git_sandbox import claims, locks, session, signals, store
 from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
@@ -30,7 +30,7 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     if entry.state is not State.RUNNING or entry.record is None:
         hints = {
             State.STOPPED: f"`sandbox shell {name}` starts it again; with --detach and no terminal, too",
-            State.RECOVERING: f"its machine has ended, and its work is being brought home: {store.WAIT}",
+            State.RECOVERING: f"its machine has ended, and its work is being brought home: {claims.WAIT}",
             State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
         }
         raise StateError(

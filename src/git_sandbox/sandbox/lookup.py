@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from git_sandbox import jsontext, store
+from git_sandbox import claims, jsontext, store
 from git_sandbox.errors import StateError
 from git_sandbox.git.large import Stamp
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
@@ -106,7 +106,7 @@ def require_head(found: Known) -> Oid:
     if found.head is not None:
         return found.head
     hints = {
-        State.RECOVERING: f"its disk is being read: {store.WAIT}",
+        State.RECOVERING: f"its disk is being read: {claims.WAIT}",
         State.RUNNING: "it is still running: its commits come home when it ends",
         State.RECOVERABLE: f"bring them home with `sandbox recover {found.entry.id}`",
     }

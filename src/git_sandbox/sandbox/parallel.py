@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from git_sandbox import jsontext, process, signals, store
+from git_sandbox import claims, jsontext, process, signals, store
 from git_sandbox.errors import Interrupted, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
@@ -106,7 +106,7 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
 def _require_free(repo: Repository, names: list[str]) -> None:
     known = {entry.id for entry in store.entries(repo)} if names else set()
     for name in names:
-        store.require_not_trashed(store.state_directory(repo), sandbox_id(name))
+        claims.require_not_trashed(store.state_directory(repo), sandbox_id(name))
         if sandbox_id(name) in known:
             raise StateError(f"a sandbox named `{name}` exists already", hint="use another name, or drop it")
 
