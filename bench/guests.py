@@ -35,7 +35,7 @@ from git_sandbox.store import create
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
 WORD = b"here"
-SAVED = b"template-init"  # on the kernel's command line of a machine that was restored, and of no other
+SAVED = b"sandbox.mode=template"  # on the kernel's command line of a machine that was restored, and of no other
 VMMS = ("qemu", "firecracker", "cloud-hyperviso")  # as the kernel cuts their names
 WAIT = 300.0  # seconds
 DOWNLOAD = 64  # MiB

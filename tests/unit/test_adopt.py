@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.guest import adopt
+from git_sandbox.guest import adopt, boot
 from git_sandbox.guest.adopt import Door, Rehearsal
 
 
@@ -77,7 +77,7 @@ def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: p
 def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adopt, "VIRTIO", tmp_path)
+    monkeypatch.setattr(boot, "VIRTIO", tmp_path)
     for number, kind, bound in (
         (0, 2, True),
         (1, 2, False),
@@ -91,7 +91,7 @@ def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
         (device / "device").write_text(f"0x{kind:04x}\n")
         if bound:
             (device / "driver").mkdir()
-    assert adopt.disks_without_driver() == ["virtio1", "virtio9", "virtio10"]
+    assert boot.disks_without_driver() == ["virtio1", "virtio9", "virtio10"]
 
 
 def test_a_rehearsal_ends_with_all_it_started_and_is_reaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_warm_and_over_a_base_and_exact(large: Sandboxes) -> None:
     edit(large.repo)
     done = large.sh(LOOK)
     cmdline, *inside = done.text.splitlines()
-    assert "template-init.sh" in cmdline
+    assert "sandbox.mode=template" in cmdline
     outside = subprocess.run(["sh", "-ec", LOOK], cwd=large.repo.path, env=large.env, capture_output=True, check=True)
     assert inside == outside.stdout.decode().splitlines()[1:]
     assert bases(large) == found

@@ -24,7 +24,7 @@ head -c 64 /dev/urandom | sha256sum; cat /proc/sys/kernel/random/uuid /proc/sys/
 sudo cat /run/git-sandbox/host_key | sha256sum; hostname; mktemp -u; python3 -c 'print(hash("x"))'
 bash -c 'echo $RANDOM$RANDOM'
 """
-TEMPLATE = "template-init.sh"  # on the kernel's command line of a machine that was saved, and of no other
+TEMPLATE = "sandbox.mode=template"  # on the kernel's command line of a machine that was saved, and of no other
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A disk that the guest itself lays over a base: Linux's device mapper does it there (`initramfs-init.sh`).
+"""A disk that the guest itself lays over a base: Linux's device mapper does it there (`guest/boot.py`).
 
 The disk is a store of dm-snapshot's: a header, then chunks that differ and tables of where they belong (Linux,
 drivers/md/dm-snap-persistent.c). All zeros is an empty one. It is larger than it can ever become, because one that is
@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 SECTOR = 512  # bytes
-CHUNK = 4096  # bytes, as `initramfs-init.sh` says
+CHUNK = 4096  # bytes, as in `guest/boot.py`
 _MAGIC = 0x70416E53  # "SnAp", the first word; the second says whether the store is valid
 _PER_TABLE = CHUNK // 16  # entries
 

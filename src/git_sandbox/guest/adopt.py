@@ -22,17 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from git_sandbox.guest import protocol
+from git_sandbox.guest import boot, protocol
 from git_sandbox.guest.channels import SSHD, reply
-from git_sandbox.guest.common import DISK, FORKED, HERE, PATH, Config, fork_task, log
+from git_sandbox.guest.common import FORKED, HERE, PATH, Config, fork_task
 from git_sandbox.guest.loop import listen_on_vsock, over_vsock
-from git_sandbox.guest.machine import mount
-from git_sandbox.guest.protocol import CANNOT_USE, DISK_OPTIONS, IMAGE, MAX_REQUEST, PORT_PREFIX
+from git_sandbox.guest.protocol import MAX_REQUEST, PORT_PREFIX
 
-OUTSIDE = 3  # descriptor of the initramfs's root, left open by template-init.sh
-MS_MOVE, MS_NOATIME = 8192, 1024
-VIRTIO = Path("/sys/bus/virtio")
-BLOCK_DEVICE = "0x0002"  # virtio's number of that kind
 IDLE = 0.004  # seconds between two looks at a port without a host
 # What a first session and the exporter will want to have in the page cache.
 USED_SOON = (
@@ -59,7 +54,7 @@ class Adoption:
 def wait_for_adoption(config: Config) -> Adoption:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
-    disks, rehearsal = disks_without_driver(), Rehearsal()
+    disks, rehearsal = boot.disks_without_driver(), Rehearsal()
     with Door.on_vsock() if protocol.CONTROL in over_vsock(config) else Door.on_port() as door:
         while True:
             descriptor, request = door.next_request()
@@ -128,15 +123,6 @@ def rehearsed() -> Iterator[tuple[str, ...]]:
 def run_quietly(argv: tuple[str, ...]) -> None:
     subprocess.run(argv, env={"PATH": PATH, "HOME": "/root"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL, check=False)  # fmt: skip
-
-
-def disks_without_driver() -> list[str]:
-    """The devices that are going to be the workspace and what is mounted besides, in their order; template-init.sh kept
-    every driver away from them.
-    """
-    disks = [each for each in (VIRTIO / "devices").iterdir() if (each / "device").read_text().strip() == BLOCK_DEVICE]
-    found = [each.name for each in disks if not (each / "driver").exists()]
-    return sorted(found, key=lambda name: int(name.removeprefix("virtio")))
 
 
 class Door:
@@ -209,9 +195,7 @@ def become_own(request: dict[str, object], disks: list[str]) -> None:
         target.touch(mode=0o600)
         target.write_bytes(base64.b64decode(content))
         target.chmod(mode)
-    for disk in disks:
-        (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
-    enter_system()
+    boot.enter_system(disks, mode=protocol.RUN)
 
 
 def reseed(seed: bytes) -> None:
@@ -220,27 +204,3 @@ def reseed(seed: bytes) -> None:
     with Path("/dev/urandom").open("wb", buffering=0) as device:
         fcntl.ioctl(device, rnd_add_entropy, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
         fcntl.ioctl(device, rnd_reseed)
-
-
-def enter_system() -> None:
-    """What initramfs-init.sh does after it has mounted the image: workspace disk, overlay, switch of the root."""
-    try:
-        mount("/dev/vdb", DISK, "ext4", MS_NOATIME, DISK_OPTIONS)
-    except OSError:
-        log(CANNOT_USE)
-        raise
-    os.fchdir(OUTSIDE)
-    os.chroot(".")
-    os.close(OUTSIDE)
-    mount(f"{IMAGE}{DISK}", Path("/disk"), flags=MS_MOVE)
-    for name in ("upper", "work"):
-        Path("/disk/system", name).mkdir(parents=True, exist_ok=True)
-    layers = f"lowerdir={IMAGE},upperdir=/disk/system/upper,workdir=/disk/system/work"
-    mount("overlay", Path("/root"), "overlay", 0, layers)
-    for name in ("proc", "sys", "dev", "run"):
-        mount(f"{IMAGE}/{name}", Path("/root", name), flags=MS_MOVE)
-    mount("/disk", Path(f"/root{DISK}"), flags=MS_MOVE)
-    os.chdir("/root")
-    mount(".", Path("/"), flags=MS_MOVE)
-    os.chroot(".")
-    os.chdir("/")

@@ -1,6 +1,6 @@
 """Process 1 of the guest: makes the machine the user's, answers the host's channels, reaps, powers off.
 
-Started by the initramfs with everything mounted; `/run/git-sandbox` holds this file, the package of its siblings,
+Started by init.sh in the read-only root image; `/run/git-sandbox` holds this file, the package of its siblings,
 `config.json` and keys, fresh at every boot and out of reach of what an earlier boot left on the disk.
 """
 
@@ -19,6 +19,7 @@ sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import processes, protocol, refresh, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
+from git_sandbox.guest.boot import awaited_disks, enter_system, kernel_word
 from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
 from git_sandbox.guest.loop import Loop
@@ -60,6 +61,7 @@ def main() -> None:
 
 def booted(config: Config) -> Loop:
     """All that a machine needs before it may answer, one after the other."""
+    enter_system(awaited_disks(), mode=str(config["mode"]), base=kernel_word(protocol.BASE))
     boot = begin(config)
     home = prepare_user(config)
     offer_way_out(config)

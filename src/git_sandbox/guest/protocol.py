@@ -29,12 +29,10 @@ TOKEN = "sandbox.token"  # noqa: S105 - what a probe says on its console
 BASE = "sandbox.base"  # the disk that the workspace is laid over, and from which sector on it has its own
 RUN = "run"
 RESCUE = "rescue"  # only exports
+INIT = "init.sh"  # the first process, in the archive's directory that becomes `HERE`
+FIRST = "rdinit=/sandbox/init.sh"
 TEMPLATE = "template"  # waits for the sandbox that it becomes
 PROBE = "probe"  # proves that user space is reached
-
-# How the workspace disk is mounted, by the initramfs and by a restored template; why so: initramfs-init.sh.
-DISK_OPTIONS = "noinit_itable,dioread_lock,commit=1"
-IMAGE = "/image"  # where the root image is mounted before the switch of the root
 
 # Requests on the channel `control`, as `op` of a line of JSON.
 STATUS = "status"
@@ -85,6 +83,4 @@ DELTA_MAGIC = b"git-sandbox tail"
 DELTA_HEADER = "<16sQQQ"  # magic; bytes of the block, of the manifest, of the contents
 
 MAX_POINTER = 4096 + 16  # bytes of a `.git` file; a path has at most PATH_MAX
-# What a guest says on its console that cannot read its disk.
-CANNOT_USE = "cannot use the workspace disk"
-CANNOT_MOUNT = "cannot mount the workspace disk"
+CANNOT_USE = "cannot use the workspace disk"  # a guest says so on its console

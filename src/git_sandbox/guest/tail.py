@@ -19,7 +19,7 @@ from typing import BinaryIO
 from git_sandbox.guest.common import REPO
 from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
 
-DEVICE, LAID = Path("/dev/vdb"), Path("/dev/dm-0")  # the second where `initramfs-init.sh` lays it over a base
+DEVICE, LAID = Path("/dev/vdb"), Path("/dev/dm-0")  # the second where `boot.py` lays it over a base
 CHUNK = 1 << 20
 HOLE = 4096  # bytes of zeros that are not written
 BLKDISCARD = 0x1277

@@ -95,6 +95,7 @@ def programs() -> dict[str, GuestFile]:
     """What is the same in every machine."""
     guest = resources.files("git_sandbox") / "guest"
     found = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
+    found[protocol.INIT] = GuestFile((resources.files("git_sandbox") / "data" / protocol.INIT).read_bytes(), 0o755)
     package = sorted(each.name for each in guest.iterdir() if each.name.endswith(".py"))
     return found | {
         f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes())

@@ -81,7 +81,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def layers(self) -> bool:
-        """Whether a guest can lay its workspace over a base by itself (`initramfs-init.sh`)."""
+        """Whether a guest can lay its workspace over a base by itself (`guest/boot.py`)."""
         return "dmsetup" in self.packages and "dm_snapshot" in self.modules
 
     @property

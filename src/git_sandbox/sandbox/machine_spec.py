@@ -57,7 +57,7 @@ def machine(
     shown = workspace_disk.shown(box.directory)
     own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
     disks = [Disk(image.rootfs, readonly=True), own, *(Disk(path, readonly=True) for path in copies if run)]
-    cmdline = kernel_arguments(mode, can.ends_by)
+    cmdline = kernel_arguments(mode, can.ends_by, protocol.FIRST)
     if shown.lower is not None:  # last: the others are known by their places
         cmdline += (f"{protocol.BASE}=vd{chr(ord('a') + len(disks))},{shown.store}",)
         disks.append(Disk(shown.lower, readonly=True))

@@ -26,7 +26,7 @@ from git_sandbox.cache.templates import Template
 from git_sandbox.errors import HostResourceError, MachineError, SandboxError, SessionError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
-from git_sandbox.image import guestfiles, initrd, spec
+from git_sandbox.image import guestfiles, initrd
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
@@ -45,7 +45,6 @@ from git_sandbox.vmm.machine import (
 )
 
 SCHEMA = "2"  # of what is saved and how it is adopted
-INIT = "template-init.sh"
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
 ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
 GREETING = stream.StreamLimits(idle=5.0, overall=5.0)
@@ -162,7 +161,7 @@ def fits(spec: MachineSpec, can: Capabilities) -> bool:
 def key(start: Start, backend: Snapshotting) -> str:
     """Changes with everything in the template: image, VMM, processor, devices, our own programs in the guest."""
     digest = hashlib.sha256()
-    parts = [SCHEMA.encode(), (start.image.root / "image.json").read_bytes(), spec.data(INIT).read_bytes()]
+    parts = [SCHEMA.encode(), (start.image.root / "image.json").read_bytes()]
     parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
     parts.append(backend.fingerprint(_shape(start, Path("initrd"), Path("disks"))).encode())
     for part in parts:
@@ -178,7 +177,7 @@ def _shape(start: Start, archive: Path, disks: Path, saved: Saved | None = None)
         start.spec,
         name="template",
         initrd=archive,
-        cmdline=kernel_arguments(protocol.TEMPLATE, end, f"rdinit=/sandbox/{INIT}"),
+        cmdline=kernel_arguments(protocol.TEMPLATE, end, protocol.FIRST),
         disks=(start.spec.disks[0], *own),
         saved=saved,
     )
@@ -201,7 +200,6 @@ def _make(start: Start, backend: Snapshotting, key: str) -> bool:
 
 def _boot_and_save(start: Start, backend: Snapshotting, built: Template, scratch: Path) -> None:
     own = guestfiles.programs() | {
-        INIT: GuestFile(spec.data(INIT).read_bytes(), 0o755),
         protocol.CONFIG: GuestFile(msgspec.json.encode(_told(backend.capabilities))),
     }
     initrd.write(built.initrd, start.image.initramfs, own)

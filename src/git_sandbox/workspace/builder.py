@@ -54,7 +54,7 @@ SHARE = 0.2  # of the base; a larger difference makes a new base
 ATTEMPTS = 2
 CONSOLE = 1 << 20  # bytes of it that are searched
 WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KVM applies on a busy host, at the least
-_REFUSED = re.compile(f"git-sandbox: (?:{protocol.CANNOT_USE}|{protocol.CANNOT_MOUNT})".encode())
+_REFUSED = re.compile(f"git-sandbox: {protocol.CANNOT_USE}".encode())
 
 
 @dataclass(frozen=True)

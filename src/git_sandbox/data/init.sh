@@ -1,16 +1,16 @@
 #!/bin/busybox sh
-# First process of a template (docs/adr/0012): everything of `initramfs-init.sh` that does not need the workspace disk.
-# Then init.py waits, in the read-only image, for the sandbox that adopts the machine; descriptor 3 is its way back here.
+# First process of every machine of a sandbox, and of a template's: modules, root image, and then init.py in the read-only
+# image. That does the rest (`guest/boot.py`), at once or when a sandbox adopts the machine; descriptor 3 is its way back.
 bb=/bin/busybox
 $bb mkdir -p /proc /sys /dev /image /disk /root
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sysfs /sys
 $bb mount -t devtmpfs devtmpfs /dev
-end=poweroff
+end=poweroff  # what makes the VMM end, too: not every one has a machine that can power off
 case $($bb cat /proc/cmdline) in *sandbox.end=reboot*) end=reboot ;; esac
-die() { $bb echo "git-sandbox: $*" > /dev/console; $bb "$end" -f; }
+die() { $bb echo "git-sandbox: $*" > /dev/console; $bb sync; $bb "$end" -f; }
 
-# The second disk gets no driver: that would remember its size, and not every VMM lets a driver go again.
+# Disks after the first get no driver yet: that would remember a template's, and not every VMM lets a driver go again.
 bus=/sys/bus/virtio
 while read -r module; do
   [ "$module" = virtio_blk.ko ] && $bb echo 0 > $bus/drivers_autoprobe

@@ -1,0 +1,104 @@
+"""From the read-only image into the sandbox's own system: disks, workspace, overlay, switch of the root.
+
+What `data/init.sh` leaves to do, in a machine that boots at once, in a template's when it is adopted.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from git_sandbox.guest import protocol
+from git_sandbox.guest.common import DISK, log
+from git_sandbox.guest.machine import mount
+
+OUTSIDE = 3  # descriptor of the initramfs's root, left open by init.sh
+IMAGE = "/image"  # where that mounted the root image
+MS_MOVE, MS_NOATIME = 8192, 1024
+# noinit_itable: else the kernel writes zeros over holes of the inode tables, some 80 MB of the host's disk.
+# dioread_lock: else a rename that puts a new file in an old one's place can reach the disk before its content, which is
+# zeros then (git's index after `commit -a`). commit: seconds until names and sizes are written, for what is not synced.
+OPTIONS = "noinit_itable,dioread_lock,commit=1"
+VIRTIO = Path("/sys/bus/virtio")
+BLOCK_DEVICE = "0x0002"  # virtio's number of that kind
+DISKS_WITHIN = 10.0  # seconds for the disks to appear
+WORKSPACE, LAID_OVER = "/dev/vdb", "/dev/dm-0"
+CHUNK = 8  # sectors of a dm-snapshot: a block of the file system, so nothing is ever copied
+
+
+def disks_without_driver() -> list[str]:
+    """The devices that are going to be the workspace and what is mounted besides, in their order; init.sh kept every
+    driver away from them.
+    """
+    disks = [each for each in (VIRTIO / "devices").iterdir() if (each / "device").read_text().strip() == BLOCK_DEVICE]
+    names = [each.name for each in disks if not (each / "driver").exists()]
+    return sorted(names, key=lambda name: int(name.removeprefix("virtio")))
+
+
+def awaited_disks() -> list[str]:
+    """The same of a machine that has just started; there is one at the least."""
+    end = time.monotonic() + DISKS_WITHIN
+    while not (names := disks_without_driver()):
+        if time.monotonic() > end:
+            raise FileNotFoundError("the disks did not appear")
+        time.sleep(0.05)
+    return names
+
+
+def kernel_word(name: str) -> str:
+    """The value of NAME=VALUE on the kernel's command line; empty without one."""
+    words = (word.partition("=") for word in Path("/proc/cmdline").read_text("utf-8", "replace").split())
+    return next((value for key, _, value in words if key == name), "")
+
+
+def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
+    """Returns in the sandbox's own system, with its disk at `DISK`. `base`: NAME,SECTORS, see `_laid_over`."""
+    for disk in disks:
+        (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
+    try:
+        mount(_laid_over(base) if base else WORKSPACE, DISK, "ext4", MS_NOATIME, OPTIONS)
+    except OSError:
+        log(protocol.CANNOT_USE)
+        raise
+    os.fchdir(OUTSIDE)
+    os.chroot(".")
+    os.close(OUTSIDE)
+    mount(f"{IMAGE}{DISK}", Path("/disk"), flags=MS_MOVE)
+    system = _system(mode)
+    layers = f"lowerdir={IMAGE},upperdir={system}/upper,workdir={system}/work"
+    mount("overlay", Path("/root"), "overlay", 0, layers)
+    for name in ("proc", "sys", "dev", "run"):
+        mount(f"{IMAGE}/{name}", Path("/root", name), flags=MS_MOVE)
+    mount("/disk", Path(f"/root{DISK}"), flags=MS_MOVE)
+    os.chdir("/root")
+    mount(".", Path("/"), flags=MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _system(mode: str) -> Path:
+    """Where changes of the guest's system go. Nothing that the guest left on its disk runs in a rescue machine."""
+    system = Path("/disk/system")
+    if mode == protocol.RESCUE:
+        system = Path("/scratch")
+        system.mkdir()
+        mount("tmpfs", system, "tmpfs")
+    for name in ("upper", "work"):
+        (system / name).mkdir(parents=True, exist_ok=True)
+    return system
+
+
+def _laid_over(base: str) -> str:
+    """The workspace of a base that is only read and, on the second disk, the chunks that differ. What that disk has
+    from SECTORS on follows the base's end.
+    """
+    name, _, sectors = base.partition(",")
+    size, whole = (int(Path("/sys/block", each, "size").read_text()) for each in (name, "vdb"))
+    table = f"0 {size} snapshot /dev/{name} {WORKSPACE} P {CHUNK}\n"
+    rest = whole - int(sectors)
+    table += f"{size} {rest} linear {WORKSPACE} {sectors}\n" if rest > 0 else ""
+    argv = ("/usr/sbin/dmsetup", "create", "work", "--noudevsync", "--noudevrules")
+    subprocess.run(argv, input=table.encode(), stdout=subprocess.DEVNULL, check=True)
+    return LAID_OVER
