@@ -71,8 +71,14 @@ def outgoing(text: str) -> str:
 
 
 def one_line(text: str | bytes, *, limit: int = 200) -> str:
-    """Like `printable`, on one line: newlines and tabs become spaces."""
-    return re.sub(r"\s+", " ", printable(text)).strip()[:limit]
+    """Like `printable`, on one line: newlines and tabs become spaces. A cut is marked with an ellipsis."""
+    clean = whole(text)
+    return clean if len(clean) <= limit else clean[: max(0, limit - 1)] + "…"[:limit]
+
+
+def whole(text: str | bytes) -> str:
+    """Like `one_line`, however long it is: for what somebody agrees to."""
+    return re.sub(r"\s+", " ", printable(text)).strip()
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +215,28 @@ def test_a_repositorys_manifest_runs_nothing_on_this_host(tmp_path: Path, home: 
     assert home
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["~/.pgpass", "~/notes.md", "~/.config/rclone/rclone.conf", "~/.claude/", "~/.claude/CLAUDE.md.bak", "~/.c/"],
+)
+def test_a_repositorys_manifest_names_instructions_of_agents_only(tmp_path: Path, home: Path, path: str) -> None:
+    text = f"""host_files = [{{path = "{path}"}}]\n{LEAST}"""
+    put(tmp_path / catalogue.BELOW, "theirs", text)
+    assert (home.name, catalogue.every(tmp_path)[-1].name) == ("home", "theirs")
+    if path not in ("~/.pgpass", "~/.config/rclone/rclone.conf"):  # nobody's manifest names those
+        with pytest.raises(UsageError, match="names a file of this host"):
+            catalogue.find("theirs", tmp_path)
+        put(paths.config_file().parent / "agents", "mine", text)
+        assert catalogue.find("mine", tmp_path).manifest.host_files
+    else:
+        with pytest.raises(UsageError):
+            catalogue.find("theirs", tmp_path)
+    free = ["~/.claude/CLAUDE.md", "~/.claude/commands/", "~/.codex/prompts/deep/x.md", "~/.agents/"]
+    put(tmp_path / catalogue.BELOW, "theirs", f"host_files = {[{'path': each} for each in free]}".replace(
+        "': '", "' = '").replace("{'path'", "{path").replace("'", '"') + f"\n{LEAST}")  # fmt: skip
+    assert len(catalogue.find("theirs", tmp_path).manifest.host_files) == len(free)
+
+
 # --- consent ----------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +280,8 @@ TOKENS = [
     "xoxb-1234567890-abc", "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.x", "-----BEGIN OPENSSH PRIVATE KEY-----",
     '{"apiKey": "0123456789"}', '"token" : "abcdefgh"', "password: 'correct horse'".replace(" horse", "-horse"),
     "ANTHROPIC_API_KEY=0123456789abcdefABCDEF", '  "Authorization": "Bearer abcdefghij"', "https://me:word@example.org/",
-    'auth_token = "abcdefgh1"', "client-secret: 'abcdefgh1'",
+    'auth_token = "abcdefgh1"', "client-secret: 'abcdefgh1'", "AGE-SECRET-KEY-1" + "Q" * 20, 'secret = "' + "x" * 999,
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----",
 ]  # fmt: skip
 HARMLESS = [
     "Never print a token.\n", "max_tokens = 64000\n",
@@ -313,3 +339,71 @@ def test_there_is_an_end_to_what_goes_in(home: Path) -> None:
         found = hostfiles.choose((HostFile(f"~/{place}/"),), home)
         assert (len(found.files), len(found.kept)) == (count - 1, 1)
         assert sum(len(each.content) for each in found.files) <= hostfiles.MOST_ALL
+
+
+CREDENTIALS = [
+    ".pgpass", "rclone.conf", ".my.cnf", ".mylogin.cnf", ".bash_history", ".zsh_history", ".node_repl_history",
+    "history", "history.jsonl", ".fetchmailrc", ".netrc", "_netrc", ".wgetrc", ".curlrc", ".vault-pass",
+    ".vault_pass.txt", "x.age", ".msmtprc", ".s3cfg", "default_wallet", "wallet.dat", "x.keyring", "x.jks", "vpn.ovpn",
+    "hub", ".lftprc", "Passwords.txt",
+]  # fmt: skip
+
+
+def test_files_that_are_called_like_credentials_stay_whatever_is_in_them(home: Path) -> None:
+    (home / "c").mkdir()
+    for name in (*CREDENTIALS, "RULES.md", "git.md"):
+        (home / "c" / name).write_text("x")
+    found = hostfiles.choose((HostFile("~/c/"),), home)
+    assert [each.path for each in found.files] == ["c/RULES.md", "c/git.md"]
+    assert len(found.kept) == len(CREDENTIALS)
+
+
+def test_what_is_looked_for_in_a_file_takes_time_in_proportion_to_it() -> None:
+    """By what the patterns are: where each repetition has a bound, no place of a text costs more steps than that."""
+    parser: Any = importlib.import_module("re._parser")
+    for pattern, _ in hostfiles._LOOKS:
+        bounds = [*repeats(parser.parse(pattern.pattern, pattern.flags))]
+        assert bounds
+        assert max(bounds) <= 400, pattern.pattern
+    for word in (b"token=", b"-eyJ", b"://a:", b'key="', b"-----BEGIN "):
+        assert hostfiles.secret_in(word * 10_000) == ""
+
+
+def repeats(tree: Any) -> Iterator[Any]:
+    """The bounds of all repetitions in a parsed pattern."""
+    for each in tree:
+        if str(each) in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+            yield tree[1][1]
+        if isinstance(each, list | tuple) or hasattr(each, "data"):
+            yield from repeats(each)
+
+
+def test_a_large_tree_is_not_walked_to_its_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostfiles, "MOST_ENTRIES", 10)
+    deep = home / "deep"
+    for number in range(30):
+        deep = deep / str(number)
+    deep.mkdir(parents=True)
+    (home / "wide").mkdir()
+    for number in range(30):
+        (home / "wide" / str(number)).touch()
+    places = list[str]()
+    listing = os.scandir
+
+    def scandir(place: Any) -> Any:
+        places.append(str(place))
+        return listing(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert hostfiles.choose((HostFile("~/deep/"),), home) == hostfiles.Chosen()
+    assert len(places) == 10
+    assert len(hostfiles.choose((HostFile("~/wide/"),), home).files) == 10
+
+
+def test_what_is_read_has_a_bound_also_when_all_of_it_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostfiles, "MOST_READ", 3000)
+    (home / "many").mkdir()
+    for number in range(9):
+        (home / "many" / str(number)).write_text("AGE-SECRET-KEY-" + "x" * 985)
+    found = hostfiles.choose((HostFile("~/many/"),), home)
+    assert [line.endswith("too many of them") for line in found.kept] == [False] * 3 + [True] * 6

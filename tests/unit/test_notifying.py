@@ -92,6 +92,8 @@ def test_a_command_that_fails_hurts_nobody() -> None:
 def test_the_desktop_gets_no_option_and_no_markup() -> None:
     words = notifying.argv((notifying.DESKTOP,), RECORD, Activity("waiting", "--icon=x <b>&"))
     assert words == ["notify-send", "--app-name=sandbox", "--", "sandbox vm-1: waiting", "--icon=x &lt;b&gt;&amp;"]
+    tricky = notifying.argv((notifying.DESKTOP,), RECORD, Activity("waiting", r"\74b\76 \\74 \n"))[-1]
+    assert tricky == r"\\74b\\76 \\\\74 \\n", "libnotify's g_strcompress finds backslashes, and no escape"
     assert notifying.argv(("say", "x"), RECORD, Activity("done")) == ["say", "x"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.text import REPLACEMENT, one_line, outgoing, printable
+from git_sandbox.text import REPLACEMENT, one_line, outgoing, printable, whole
 
 ANYTHING = st.one_of(st.text(st.characters(), max_size=60), st.binary(max_size=60))
 NASTY = st.text(
@@ -43,6 +43,7 @@ def test_limits(text: str | bytes, limit: int) -> None:
     line = one_line(text, limit=limit)
     assert len(line) <= limit
     assert not set(line) & set("\t\n\r\v\f")
+    assert line == whole(text) or line.endswith("…"), "a cut is marked"
 
 
 def test_escape_sequences_become_visible() -> None:

@@ -22,6 +22,7 @@ from git_sandbox.text import listed, one_line
 USER, SHIPPED, REPOSITORY = "user", "shipped", "repository"
 BELOW = Path(".sandbox/agents")  # of a worktree
 MOST = 200  # manifests of one directory
+INSTRUCTIONS = ("~/.agents/", "~/.config/agents/", "~/.cursor/rules/")  # of more than one agent, or of one not shipped
 RESERVED = frozenset({"ls", "show", "trust", "name", "status"})  # words that mean something else after `sandbox agent`
 
 
@@ -75,6 +76,7 @@ def find(name: str, worktree: Path | None) -> Agent:
     found = manifest.decode(content, one_line(os.fspath(path)))
     if origin == REPOSITORY:
         _refuse_host_commands(found, path)
+        _refuse_host_files(found, path)
     return Agent(name, origin, path, content, found)
 
 
@@ -93,6 +95,19 @@ def _refuse_host_commands(found: Manifest, path: Path) -> None:
             cause="a repository's manifest may not",
             hint=f"copy it to {paths.config_file().parent / 'agents'} to make it yours",
         )
+
+
+def _refuse_host_files(found: Manifest, path: Path) -> None:
+    """A repository's names files only where a shipped manifest does, or where agents keep instructions."""
+    shipped = [manifest.decode(each.read_bytes(), each.stem) for each in _files(data("agents"))]
+    places = (*INSTRUCTIONS, *(each.path for one in shipped for each in one.host_files))
+    for asked in found.host_files:
+        if not any(asked.path == each or (each.endswith("/") and asked.path.startswith(each)) for each in places):
+            raise UsageError(
+                f"the agent manifest {one_line(str(path))} names a file of this host: {one_line(asked.path)}",
+                cause="a repository's manifest may name instructions of agents only",
+                hint=f"copy it to {paths.config_file().parent / 'agents'} to make it yours",
+            )
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ Three checks, each of which keeps a file: where it really is, what it is called,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import translate
+from itertools import islice
 from pathlib import Path
 
 from git_sandbox import files
@@ -21,6 +23,9 @@ from git_sandbox.workspace import secrets
 MOST_FILE = 1 << 20  # bytes
 MOST_ALL = 4 << 20  # bytes of all together: they travel in the initrd
 MOST_FILES = 500
+MOST_READ = 4 * MOST_ALL  # bytes that are looked through; what stays counts, too
+MOST_LOOKED = 2 * MOST_FILES
+MOST_ENTRIES = 5_000  # of a directory with all below it
 _NAMES = re.compile(
     "|".join(
         map(
@@ -28,31 +33,33 @@ _NAMES = re.compile(
             (
                 ".credentials*", "credentials*", "auth.json", "oauth*", "*token*", "*secret*", "*.gpg", "*.kdbx",
                 "*cookie*", ".claude.json", "google_accounts.json", "installation_id", "*.db", "*.sqlite*",
+                ".pgpass*", "rclone.conf", ".my.cnf", ".mylogin.cnf", "*history", "*history.*", ".lesshst", ".viminfo",
+                ".fetchmailrc", "[._]netrc", ".wgetrc", ".curlrc", ".lftprc", ".msmtprc", ".mbsyncrc", "*vault*pass*",
+                ".s3cfg", ".boto", ".htpasswd", "passwords*", "*.keyring", "*.kdb", "*.jks", "*.keystore", "*.ovpn",
+                "*.age", "*.ppk", "*wallet*", "hub",
             ),
         )
     ),
     re.IGNORECASE,
 )  # fmt: skip
+# Every quantifier below has a bound: the time for hostile text grows with its length, and no faster (a test looks).
 # What providers mark their tokens with, and private keys.
 _TOKEN = re.compile(
-    rb"\bsk-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}"
-    rb"|\bxox[abeprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{30,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bya29\.[A-Za-z0-9_-]{20,}"
-    rb"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.|\bnpm_[A-Za-z0-9]{30,}|\bhf_[A-Za-z0-9]{20,}|\bgsk_[A-Za-z0-9]{20,}"
-    rb"|\bpypi-[A-Za-z0-9_-]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    rb"\bsk-[A-Za-z0-9_-]{16}|\bgh[pousr]_[A-Za-z0-9]{20}|\bgithub_pat_[A-Za-z0-9_]{20}|\bglpat-[A-Za-z0-9_-]{16}"
+    rb"|\bxox[abeprs]-[A-Za-z0-9-]{10}|\bAIza[0-9A-Za-z_-]{30}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bya29\.[A-Za-z0-9_-]{20}"
+    rb"|\beyJ[A-Za-z0-9_-]{10,400}\.[A-Za-z0-9_-]{10}|\bnpm_[A-Za-z0-9]{30}|\bhf_[A-Za-z0-9]{20}|\bgsk_[A-Za-z0-9]{20}"
+    rb"|\bpypi-[A-Za-z0-9_-]{30}|-----BEGIN [A-Z ]{0,40}PRIVATE KEY|\bAGE-SECRET-KEY-"
+    rb"|\b[xyz]prv[1-9A-HJ-NP-Za-km-z]{50}"
 )
 # A setting whose name says that its value is secret, with a value that is no variable's name.
 _SETTING = re.compile(
     rb"""(?ix) (?: api[_-]?key | token | secret | passw(?:or)?d | passphrase | credential | authorization
-    | cookie | private[_-]?key ) s? ["']? \s* [:=] \s* (?: ["'] (?: bearer \s+ )? (?! [$%{<] ) [^"'\s]{8,} ["']
-    | (?! [$%{<"'] ) (?= [^\s"']*[0-9] ) (?= [^\s"']*[A-Za-z] ) [A-Za-z0-9_+/=.-]{16,} )"""
+    | cookie | private[_-]?key ) s? ["']? \s{0,40} [:=] \s{0,40} (?: ["'] (?: bearer \s{1,9} )? (?! [$%{<] )
+      (?: [^"'\s]{8,200} ["'] | [^"'\s]{200} )
+    | (?! [$%{<"'] ) (?= [^\s"']{0,60}[0-9] ) (?= [^\s"']{0,60}[A-Za-z] ) [A-Za-z0-9_+/=.-]{16} )"""
 )
-_URL = re.compile(rb"://[^/\s:@\"']+:[^/\s@\"']+@")
-_LOOKS = (  # words without which there is no match, each in no time
-    ((b"sk-", b"gh", b"glpat-", b"xox", b"aiza", b"akia", b"asia", b"ya29", b"eyj", b"npm_", b"hf_", b"gsk_", b"pypi-",
-      b"private key"), _TOKEN, "a token or a key"),
-    ((b"key", b"token", b"secret", b"pass", b"credential", b"authorization", b"cookie"), _SETTING, "a secret setting"),
-    ((b"://",), _URL, "a URL with a password"),
-)  # fmt: skip
+_URL = re.compile(rb"://[^/\s:@\"']{1,300}:[^/\s@\"']{1,300}@")
+_LOOKS = ((_TOKEN, "a token or a key"), (_SETTING, "a secret setting"), (_URL, "a URL with a password"))
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,18 @@ class Chosen:
 
 
 def choose(asked: tuple[HostFile, ...], home: Path) -> Chosen:
-    """What of `asked` there is and may go in."""
+    """What of `asked` there is and may go in. Neither what is looked at nor what is read is without a bound."""
     taken: dict[str, HomeFile] = {}
     kept: list[str] = []
-    left = MOST_ALL
-    for path in _named(asked, home):
+    left, readable = MOST_ALL, MOST_READ
+    for path in islice(_named(asked, home), MOST_LOOKED):
         name = os.fspath(path.relative_to(home))
-        reason, content, mode = _looked(path, home)
-        if not reason and (len(content) > left or len(taken) >= MOST_FILES):
+        if name in taken:
+            continue
+        full = readable <= 0 or len(taken) >= MOST_FILES
+        reason, content, mode = ("", b"", 0) if full else _looked(path, home)
+        readable -= len(content)
+        if not reason and (full or len(content) > left):
             reason = "there are too many of them"
         if reason:
             kept.append(one_line(f"~/{name}: {reason}", limit=300))
@@ -91,14 +102,28 @@ def choose(asked: tuple[HostFile, ...], home: Path) -> Chosen:
 
 
 def _named(asked: tuple[HostFile, ...], home: Path) -> Iterator[Path]:
-    """Those that exist, files of directories in the order of their names. A link to a directory is not followed."""
+    """Those that exist, files of directories in the order of their names."""
     for each in asked:
         path = home / each.path.removeprefix("~/").rstrip("/")
         if each.path.endswith("/") and path.is_dir():
-            found = (Path(top) / name for top, _, names in os.walk(path) for name in names)
-            yield from sorted(found)[: 2 * MOST_FILES]
+            yield from _below(path)
         elif os.path.lexists(path) and not path.is_dir():
             yield path
+
+
+def _below(top: Path) -> Iterator[Path]:
+    """Files of a directory and those below it. A link to a directory is not followed; a large tree is cut before it is
+    sorted.
+    """
+    waiting, left = [top], MOST_ENTRIES
+    while waiting and left > 0:
+        place, found = waiting.pop(), list[os.DirEntry[str]]()
+        with contextlib.suppress(OSError), os.scandir(place) as rows:
+            found = sorted(islice(rows, left), key=lambda each: each.name)
+        left -= len(found)
+        files_of = (each.path for each in found if not os.path.isdir(each.path))  # noqa: PTH112 - is_dir can raise
+        yield from map(Path, files_of)
+        waiting += [Path(each.path) for each in reversed(found) if each.is_dir(follow_symlinks=False)]
 
 
 def _looked(path: Path, home: Path) -> tuple[str, bytes, int]:
@@ -124,11 +149,7 @@ def _off_limits(real: Path, home: Path) -> bool:
 
 def secret_in(content: bytes) -> str:
     """In words, what in it looks like a secret; nothing where nothing does. Never the secret."""
-    for pattern, what in (
-        (_TOKEN, "a token or a key"),
-        (_SETTING, "a secret setting"),
-        (_URL, "a URL with a password"),
-    ):
+    for pattern, what in _LOOKS:
         found = pattern.search(content)
         if found is not None:
             line = content.count(b"\n", 0, found.start()) + 1

@@ -24,6 +24,9 @@ MOST = 64 << 10  # bytes of a manifest
 OFF_LIMITS = frozenset({
     ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".password-store", ".mozilla", ".thunderbird", "gcloud",
     "keyrings", "chromium", "google-chrome", ".vault-token", ".netrc", ".git-credentials", ".pypirc", ".npmrc", "gh",
+    ".pgpass", ".my.cnf", ".pki", "rclone", "wireguard", "1password", "bitwarden", "keepassxc", ".m2", ".gem", ".putty",
+    ".subversion", ".terraform.d", ".oci", ".bluemix", "doctl", ".heroku", ".electrum", ".bitcoin", ".ethereum",
+    "wallets", ".monero", ".mutt",
 })  # fmt: skip
 
 # Patterns are Python's and JSON schema's (ECMA-262) alike. `$(?!\n)`: Python's `$` is also before a last line's end.

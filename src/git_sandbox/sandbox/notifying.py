@@ -42,11 +42,14 @@ def command(notify: str, environ: Mapping[str, str], *, agent: bool) -> tuple[st
 
 
 def argv(command: Sequence[str], record: Record, told: Activity) -> list[str]:
-    """The desktop's program gets its text as arguments, which it takes for markup; a command of the user's none."""
+    """The desktop's program gets its text as arguments, which it takes for markup once it has resolved what begins
+    with a backslash in them; a command of the user's gets none.
+    """
     if tuple(command) != (DESKTOP,):
         return list(command)
     title = f"sandbox {record.id}: {told.state}"
-    return [DESKTOP, "--app-name=sandbox", "--", title, html.escape(told.message or record.agent or "-")]
+    body = html.escape(told.message or record.agent or "-").replace("\\", "\\\\")
+    return [DESKTOP, "--app-name=sandbox", "--", title, body]
 
 
 def variables(record: Record, told: Activity) -> dict[str, str]:
