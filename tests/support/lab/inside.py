@@ -1,7 +1,7 @@
-"""Process 1 of the lab. Started by the initramfs of the image like a guest's init, with `plan.json` beside it.
+"""Process 1 of the lab. Started like a guest's init, in whose place it is, with `plan.json` beside it.
 
 Makes a usable host out of the machine, runs the plan's command, ships its output, report and results through
-virtio ports, and switches off. Standard library only; nothing is imported from the repository under test.
+virtio ports, and switches off. Standard library only; of the repository under test it has the boot of a guest.
 """
 
 from __future__ import annotations
@@ -184,6 +184,10 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(plan["env"])
     try:
+        sys.path.insert(0, str(HERE))  # isolated mode (-I) leaves it out
+        from git_sandbox.guest.boot import awaited_disks, enter_system
+
+        enter_system(awaited_disks(), mode="run")
         prepare()
         idle = idle_machine()
         report, output, results = Port("lab.report"), Port("lab.output"), Port("lab.results")

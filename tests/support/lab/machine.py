@@ -21,7 +21,8 @@ from git_sandbox import process
 from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import MachineError
-from git_sandbox.image import initrd
+from git_sandbox.guest import protocol
+from git_sandbox.image import guestfiles, initrd
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import KERNEL_ARGUMENTS
@@ -81,7 +82,7 @@ def argv(files: Files, size: Size, descriptors: Mapping[str, int], *, terminal: 
         "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,-npt",
         "-smp", str(size.cpus), "-m", f"{size.memory}M",
         "-kernel", str(files.image.kernel), "-initrd", str(files.initrd),
-        "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS, *TICKS)),
+        "-append", " ".join(("console=ttyS0", *KERNEL_ARGUMENTS, protocol.FIRST, *TICKS)),
         "-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console",
         "-device", "virtio-rng-pci",
         "-device", f"virtio-serial-pci,max_ports={len(descriptors) + 2}",
@@ -127,7 +128,9 @@ def run(
             f"{REPORTER}.py": Path(__file__).with_name("report.py").read_bytes(),
             "plan.json": msgspec.json.encode(plan),
         }
-        initrd.write(files.initrd, ready.initramfs, {name: GuestFile(data, 0o755) for name, data in own.items()})
+        programs = guestfiles.programs() | {name: GuestFile(data, 0o755) for name, data in own.items()}
+        del programs["sandbox"]  # the guest's: in the lab that is the command of the repository under test
+        initrd.write(files.initrd, ready.initramfs, programs)
         listener.progress("Booting the lab")
         try:
             return Session(plan, files, listener, deadline, keep).carry_out(size)
