@@ -242,6 +242,11 @@ class SandboxDir:
         return self.root / "egress.json"
 
     @property
+    def egress_lock(self) -> Path:
+        """Held with flock(2) while the rules in `egress` are read and changed."""
+        return self.root / "egress.lock"
+
+    @property
     def ledger(self) -> Path:
         """What it asked for, and what it got (`egress.ledger`)."""
         return self.root / "ledger.json"

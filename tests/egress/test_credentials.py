@@ -192,6 +192,7 @@ def test_sources(tmp_path: Path) -> None:
     assert get(env="K") == "from-the-variable"
     assert get(file=str(place)) == "from-the-file"
     assert get(command=["sh", "-c", "echo from-the-command"]) == "from-the-command"
+    assert get(command=["sh", "-c", "echo in:$(pwd):and-nowhere-else"]) == "in:/:and-nowhere-else"
     key = declared("key", {"hosts": ["a.test"], "bearer": True, "env": "K"})
     mark = values.check(key, {"K": "ghp_the-real-value"})
     assert mark.startswith("ghp_")
@@ -228,3 +229,29 @@ def test_a_command_is_asked_again_when_its_value_has_expired(tmp_path: Path) -> 
 
     asyncio.run(work())
     assert os.path.exists(count)  # noqa: PTH110
+
+
+def test_a_source_that_gives_nothing_is_not_asked_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    asked = tmp_path / "asked"
+    key = declared("key", {"hosts": ["a.test"], "bearer": True, "command": ["sh", "-c", f"echo x >> {asked}; exit 1"]})
+
+    async def work() -> None:
+        found = values.Values({})
+        for _ in range(5):
+            with pytest.raises(SandboxError, match="cannot get the credential `key`"):
+                await found.get(key)
+        assert asked.read_text() == "x\n"
+        found.failed["key"] = (found.failed["key"][0] - values.AGAIN, found.failed["key"][1])
+        with pytest.raises(SandboxError):
+            await found.get(key)
+        assert asked.read_text() == "x\nx\n"
+        found.failed.clear()
+        monkeypatch.setattr(values, "fetch", lambda *_: "a-value-now")
+        assert await found.get(key) == "a-value-now"
+        assert found.failed == {}
+
+    asyncio.run(work())

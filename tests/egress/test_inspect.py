@@ -187,6 +187,9 @@ def test_a_value_that_cannot_be_had_is_an_error_that_does_not_say_it(world: Worl
         assert status(answer) == 403
         assert b"cannot get the credential `key`" in answer
         assert b"s3cret" not in answer
+        world.credential("lost", hosts=["api.test"], bearer=True, env="", command=["no-such-program", "--s3cret"])
+        lost = await (await world.client()).ask(b"GET /@lost/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert lost.endswith(b"\r\n\r\ngit-sandbox: cannot get the credential `lost`\n")
 
     play(world, work)
 
@@ -209,6 +212,15 @@ def test_a_read_only_host_is_read_and_no_more(world: World) -> None:
                 request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
             )
             assert status(answer) == 200, request
+        otherwise = [
+            "X-HTTP-Method-Override", "X-HTTP-Method", "X_HTTP_METHOD_OVERRIDE", "X-Method-Override", "X-Original-URL",
+            "X-Rewrite-Url",
+        ]  # fmt: skip
+        fields = "".join(f"{name}: DELETE\r\n" for name in otherwise)
+        client = await inside(world, "forge.test")
+        assert status(await client.ask(get("/", f"{fields}X-Kept: y\r\nConnection: close\r\n", "forge.test"))) == 200
+        assert b"x-kept: y" in server.seen[-1]
+        assert b"DELETE" not in server.seen.pop()
         push = upload.replace("upload", "receive")
         refused = [
             get("/x", host="forge.test").replace(b"GET", method)

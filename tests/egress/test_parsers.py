@@ -191,10 +191,22 @@ def read_name(data: bytes) -> str | None:
 @pytest.mark.parametrize("name", ["a.test", "xn--bcher-kva.test", None])
 def test_the_name_of_a_real_hello_is_found_however_it_is_cut(name: str | None) -> None:
     record = client_hello(name)
-    for data in (record, split(record, 1), split(record, 100), record + b"more"):
+    for data in (record, split(record, len(record) // 20), split(record, 100), record + b"more"):
         assert read_name(data) == (name or "")
     for size in range(len(record)):
         assert read_name(record[:size]) is None
+
+
+def test_a_hello_in_very_many_pieces_is_refused_before_it_is_whole() -> None:
+    pieces = split(client_hello("a.test"), 1)
+    with pytest.raises(NotReadable, match="pieces"):
+        hello.message(pieces)
+    assert hello.message(pieces[: 6 * hello.MOST_RECORDS - 1]) is None
+    with pytest.raises(NotReadable):
+        hello.message(pieces[: 6 * hello.MOST_RECORDS])
+    answer = split(b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26" + bytes(38), 1)
+    with pytest.raises(NotReadable):
+        hello.message(answer, hello.SERVER_HELLO)
 
 
 def with_extension(record: bytes, kind: int, content: bytes) -> bytes:
@@ -305,3 +317,23 @@ def test_any_table_is_a_credential_or_an_error(table: dict[str, object]) -> None
 def test_what_git_wants(method: str, path: str, kind: str) -> None:
     request = head.request(f"{method} {path} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
     assert gitaccess.wish(request, path).kind == kind
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a/b;/git-upload-pack", "/a/..;/b/git-upload-pack", "/a/./git-upload-pack", "/a/../git-upload-pack",
+        "/../a/git-upload-pack",
+        "/a/%2e/git-upload-pack", "/a/%2E%2e/git-upload-pack", "/a/..%2fb/git-upload-pack", "/a%3b/git-upload-pack",
+        "/a/%252e%252e/b/git-upload-pack", "/a/%25252e/git-upload-pack", "//a/git-upload-pack", "/a//git-upload-pack",
+        "/a/..\\b/git-upload-pack", "/a%zz/git-upload-pack",
+    ],
+)  # fmt: skip
+def test_a_fetch_of_git_has_a_path_that_all_servers_read_alike(path: str) -> None:
+    fields = "Content-Type: application/x-git-upload-pack-request\r\nContent-Length: 4\r\n"
+    for each, kind in ((path, "other"), ("/a/b.git/git-upload-pack", "fetch"), ("/a/..b/git-upload-pack", "fetch")):
+        request = head.request(f"POST {each} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n".encode())
+        assert gitaccess.wish(request, each).kind == kind
+    listed = path.replace("/git-upload-pack", "/info/refs?service=git-upload-pack")
+    request = head.request(f"GET {listed} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+    assert gitaccess.wish(request, listed).kind == "other"

@@ -8,6 +8,7 @@ import ssl
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -452,6 +453,97 @@ def test_a_policy_that_changes_ends_what_it_no_longer_allows(world: World) -> No
         world.allow("a.test:7", "deny:a.test")
         world.state.recheck()
         assert await client.all() == b""
+
+    play(world, work)
+
+
+@pytest.mark.parametrize("denied", ["deny:127.0.0.1", "deny:127.0.0.0/8"])
+def test_an_address_that_is_denied_later_ends_what_goes_there(world: World, denied: str) -> None:
+    async def work(world: World) -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(data)
+
+        server = await world.serve(echo)
+        before = (f"a.test:{server.port}", f"127.0.0.1:{server.port}")
+        world.allow(*before)
+        await world.start()
+        assert world.state is not None
+        client = await world.client()
+        assert await client.tunnel(f"a.test:{server.port}") == 200
+        await client.say(b"\0hello")
+        assert await client.reader.readexactly(6) == b"\0hello"
+        world.allow(*before, "deny:10.0.0.1")
+        world.state.recheck()
+        await client.say(b"!")
+        assert await client.reader.readexactly(1) == b"!"
+        world.allow(*before, denied)
+        world.state.recheck()
+        assert await client.all() == b""
+
+    play(world, work)
+
+
+def test_a_kept_connection_is_not_used_under_other_rules(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        before = (f"a.test:{web.port}", f"127.0.0.1:{web.port}")
+        world.allow(*before)
+        await world.start()
+        client = await world.client()
+        request = f"GET http://a.test:{web.port}/ HTTP/1.1\r\nHost: a.test:{web.port}\r\n\r\n".encode()
+        for _ in range(2):
+            await client.say(request)
+            assert await client.answer() == (200, b"ok")
+        assert web.connections == 1
+        assert world.state is not None
+        assert {str(each.peer) for each in world.state.live.values()} == {"127.0.0.1"}
+        world.allow(*before, "deny:10.0.0.1")
+        await client.say(request)
+        assert await client.answer() == (200, b"ok")
+        assert web.connections == 2
+        world.allow(*before, "deny:127.0.0.1")
+        assert status(await client.ask(request)) == 403
+        assert len(web.seen) == 3
+
+    play(world, work)
+
+
+def test_a_policy_that_changes_while_a_connection_begins_counts(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        before = (f"a.test:{web.port}", f"127.0.0.1:{web.port}")
+        world.allow(*before)
+        await world.start()
+        assert world.state is not None
+        first = world.state.dialer._first
+
+        async def slow(*words: Any) -> Any:
+            flow = await first(*words)
+            world.allow(*before, "deny:127.0.0.1")
+            assert world.state is not None
+            world.state.recheck()
+            return flow
+
+        world.state.dialer.__dict__["_first"] = slow
+        assert await (await world.client()).tunnel(f"a.test:{web.port}") == 403
+
+    play(world, work)
+
+
+def test_behind_the_hosts_own_proxy_a_denied_address_needs_names_that_are_known_here(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        await world.start(upstream=Upstream(f"http://127.0.0.1:{web.port}"))
+        world.hosts["a.test"] = []
+        for rule, code in (
+            ("deny:10.0.0.0/8", 403), ("deny:10.0.0.1:80", 403), ("deny:10.0.0.1:22", 200), ("deny:b.test", 200),
+        ):  # fmt: skip
+            world.allow("a.test", rule)
+            answer = await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")
+            assert status(answer) == code, rule
+            assert (b"the name a.test has no address here" in answer) == (code == 403)
+        assert len(web.seen) == 2
 
     play(world, work)
 

@@ -169,3 +169,78 @@ def test_a_group_is_what_it_is_told_to_be() -> None:
     assert found == (Rule("allow", "mirror.test", None, "@pip"), Rule("get", "npm.test", 8443, "@npm"))
     with pytest.raises(UsageError, match="rules"):
         rules.parse_all([f"h{number}.test" for number in range(rules.MOST_RULES + 1)])
+
+
+@pytest.mark.parametrize(
+    ("texts", "led", "straight"),
+    [
+        (("*.a.test", "get:10.0.0.5"), False, True),
+        (("*.a.test", "10.0.0.5", "get:10.0.0.0/24"), False, True),
+        (("get:*.a.test", "get:10.0.0.5"), True, True),
+        (("get:*.a.test", "10.0.0.5"), True, True),
+        (("*.a.test", "10.0.0.5"), True, True),
+        (("*.a.test", "get:10.0.0.5:8080"), False, False),
+    ],
+)
+def test_an_address_that_is_only_read_is_only_read_through_a_name_too(
+    texts: tuple[str, ...], led: bool, straight: bool
+) -> None:
+    policy, address = Policy(rules=rules.parse_all(texts)), ipaddress.ip_address("10.0.0.5")
+    assert policy.decide_address("x.a.test", address, 443).allowed == led
+    assert policy.decide("10.0.0.5", 443).allowed == straight
+    if straight:
+        assert policy.decide_address("10.0.0.5", address, 443).allowed
+
+
+def test_a_public_address_that_is_only_read_is_only_read_in_any_disguise() -> None:
+    policy = Policy(rules=rules.parse_all(["a.test", "get:8.8.8.8"]))
+    for text in ("8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::808:808"):
+        assert not policy.decide_address("a.test", ipaddress.ip_address(text), 443).allowed
+
+
+DISGUISES = [
+    "::ffff:{}", "64:ff9b::{}", "64:ff9b:1::{}", "::ffff:0:{}", "::{}", "2606:4700::5efe:{}", "2606:4700::200:5efe:{}",
+]  # fmt: skip
+
+
+@settings(max_examples=examples(60))
+@given(st.ip_addresses(v=4, network="8.0.0.0/8"))
+def test_a_denied_address_is_denied_in_any_disguise(address: ipaddress.IPv4Address) -> None:
+    high, low = (f"{int(address) >> 16:x}", f"{int(address) & 0xFFFF:x}")
+    inverted = int(address) ^ 0xFFFFFFFF
+    spelled = [each.format(address) for each in DISGUISES]
+    spelled += [f"2002:{high}:{low}::1", f"2001:0:{high}:{low}::1"]
+    spelled += [f"2001:0:4136:e378:8000:63bf:{inverted >> 16:x}:{inverted & 0xFFFF:x}"]
+    near = rules.parse_all(
+        ["a.test", "2000::/16", "2002::/16", "64:ff9b::/32", "::/16", "2001::/32", f"deny:{address}"]
+    )
+    for text in spelled:
+        found = ipaddress.ip_address(text)
+        decision = Policy(rules=near).decide_address("a.test", found, 443)
+        assert not decision.allowed, text
+        assert f"the rule `deny:{address}`" in decision.message
+        assert not Policy(rules=near).decide(str(names.plain(found)), 443).allowed
+        wide = rules.parse_all(["a.test", "deny:8.0.0.0/8"])
+        assert "deny:8.0.0.0/8" in Policy(rules=wide).decide_address("a.test", found, 443).message
+
+
+def test_a_network_of_ipv6_does_not_allow_what_is_within_it() -> None:
+    def allowed(text: str, *texts: str) -> bool:
+        return (
+            Policy(rules=rules.parse_all(["a.test", *texts]))
+            .decide_address("a.test", ipaddress.ip_address(text), 443)
+            .allowed
+        )
+
+    for inner in ("64:ff9b::a00:5", "2002:a00:5::1", "64:ff9b:1::a00:5"):
+        network = f"{inner.partition('::')[0]}::/48" if inner.startswith("2002") else "64:ff9b::/32"
+        assert not allowed(inner, network)
+        assert allowed(inner, network, "10.0.0.0/8")
+        assert allowed(inner, inner)
+    assert allowed("64:ff9b::808:808", "64:ff9b::/96")
+    assert allowed("64:ff9b::808:808")
+
+
+def test_what_is_within_an_ordinary_address_is_nothing() -> None:
+    for text in ("8.8.8.8", "2606:4700::1111", "fd00::1", "::ffff:8.8.8.8"):
+        assert addresses.embedded(ipaddress.ip_address(text)) == ()

@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -257,3 +258,10 @@ def test_programs_are_told_of_it_in_both_spellings() -> None:
     assert all(found[name] == found[name.upper()] for name in list(found))
     assert (network.NONE.variables, network.NAT.variables) == ({}, {})
     assert (network.ALLOW.guest.proxy, network.NAT.guest.proxy) == (network.PROXY_PORT, 0)
+
+
+def test_rules_that_are_added_at_the_same_time_are_all_kept(repo: GitRepo, directory: SandboxDir) -> None:
+    found = repository.discover(repo.path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: egress_proxy.allow(found, directory, [f"h{number}.example"]), range(24)))
+    assert len(policyfile.load(directory.egress).policy.rules) == 24

@@ -44,6 +44,18 @@ _V6 = {
 _SPECIAL = [(ipaddress.ip_network(net), text) for net, text in (_V4 | _V6).items()]
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # what IANA has given out; the rest is reserved
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # an IPv4 address as a NAT64 network's resolver writes it
+# Networks of IPv6 with an IPv4 address in them, and its lowest bit there: NAT64 (RFC 6052), NAT64 of a network's own
+# (RFC 8215, as /96), SIIT (RFC 2765), compatible (RFC 4291), 6to4 (RFC 3056), the server and the client of Teredo (RFC
+# 4380; the latter is inverted).
+_WITHIN = [
+    (ipaddress.IPv6Network(net), bit, inverted)
+    for net, bit, inverted in (
+        ("64:ff9b::/96", 0, False), ("64:ff9b:1::/48", 0, False), ("::ffff:0:0:0/96", 0, False), ("::/96", 0, False),
+        ("2002::/16", 80, False), ("2001::/32", 64, False), ("2001::/32", 0, True),
+    )
+]  # fmt: skip
+_ISATAP = (0x5EFE, 0x02005EFE)  # before the IPv4 address in the lower half (RFC 5214)
+_LOW = 0xFFFFFFFF
 # Nobody is reached at these, so no rule allows them.
 _NEVER = [ipaddress.ip_network(each) for each in ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")]
 
@@ -56,7 +68,7 @@ def fault(address: Address) -> str:
             return text
     if isinstance(address, ipaddress.IPv6Address):
         if address in _TRANSLATED:
-            return fault(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+            return fault(ipaddress.IPv4Address(int(address) & _LOW))
         if address not in _UNICAST:
             return "a reserved address"
     return "an address of this host" if own(address) else ""
@@ -66,8 +78,19 @@ def never(address: Address) -> bool:
     """Whether it is no address of one host: unspecified (which means this host), multicast, broadcast."""
     address = plain(address)
     if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
-        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        address = ipaddress.IPv4Address(int(address) & _LOW)
     return any(address in network for network in _NEVER)
+
+
+def embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that an IPv6 address may lead to by translation or in a tunnel; none for another one."""
+    address = plain(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    bits = int(address)
+    found = [(bits >> bit & _LOW) ^ (_LOW if inverted else 0) for net, bit, inverted in _WITHIN if address in net]
+    found += [bits & _LOW] if bits >> 32 & _LOW in _ISATAP else []
+    return tuple(ipaddress.IPv4Address(each) for each in found)
 
 
 def own(address: Address) -> bool:

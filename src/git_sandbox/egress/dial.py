@@ -61,7 +61,9 @@ class Dialer:
         addresses = await self._addresses(egress, host, port, required=proxy is None)
         if proxy is not None:
             return await self._through(proxy, host, port, plain=plain)
-        return await self._first(addresses, port, names.joined(host, port))
+        flow = await self._first(addresses, port, names.joined(host, port))
+        flow.peer = names.address(flow.writer.get_extra_info("peername")[0])
+        return flow
 
     async def _address_of(self, host: str) -> Address:
         """Of a route, which the user says himself."""
@@ -75,6 +77,9 @@ class Dialer:
         except Refused:
             if required:
                 raise
+            if egress.policy.denies_addresses(port):
+                message = f"the name {host} has no address here, so no `deny:` of an address can be kept to"
+                raise Refused(403, message) from None
             return []
         decisions = [(each, egress.policy.decide_address(host, each, port)) for each in found]
         allowed = [names.plain(each) for each, decision in decisions if decision.allowed]

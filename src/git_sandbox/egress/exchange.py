@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -152,6 +153,8 @@ class Exchange:
             gitaccess.check_read_only(request, wanted, where)
         gitaccess.check_push(egress, target.host, target.port, wanted)
         fields = [row for row in head.passed(request.fields) if row[0] != b"host"]
+        if decision.read_only:
+            fields = gitaccess.as_written(fields)
         parts, values = await self._credentials(Parts(target.path, fields), target, secure, broker)
         self.state.ledger.allow(target.host, target.port)
         return Order(request, target, secure, parts, values, wanted)
@@ -162,20 +165,30 @@ class Exchange:
         """The parts with real values, and these as they are written. Raises Refused."""
         egress = self.state.egress()
         mine = (broker,) if broker else egress.credentials_for(target.host, target.port) if secure else ()
-        try:
-            values = {each: await self.state.values.get(each) for each in mine}
-        except SandboxError as error:
-            raise Refused(403, error.message) from None
+        values = {each: await self._value(each) for each in mine}
         if broker:
             real = inject.brokered(parts, broker, values[broker], egress.credentials)
         else:
             real = inject.replaced(parts, values, egress.credentials)
-        return real, tuple(each for value in values.values() for each in inject.forms(value, real))
+        said = {
+            *values.values(),
+            *self.state.values.of(egress.credentials_for(target.host, target.port) if secure else ()),
+        }
+        return real, tuple(each for value in said for each in inject.forms(value, real))
+
+    async def _value(self, credential: Credential) -> str:
+        """Raises Refused, which names the credential and nothing else: the cause may hold the words of a command."""
+        try:
+            return await self.state.values.get(credential)
+        except SandboxError:
+            raise Refused(403, f"cannot get the credential `{credential.name}`") from None
 
     async def _pass_on(self, order: Order, answer: Response) -> bool:
         """Write the answer to the client; whether the connection goes on."""
         request, server, scrub = order.request, self.origin.connected, Scrub(self.origin.secrets)
         kind = answer.body(request.method)
+        if self.origin.secrets:
+            _readable(answer, kind, order.target.host)
         fields = scrub.fields(head.passed(answer.fields))
         if answer.status == 101:  # noqa: PLR2004 - Switching Protocols
             return await self._upgraded(request, server, fields, scrub)
@@ -186,8 +199,7 @@ class Exchange:
             fields += [row for row in answer.fields if row[0] == b"content-length" and row[1].isdigit()]
         fields.append((b"Connection", b"keep-alive" if keeps else b"close"))
         self.answered = True
-        reason = answer.reason.decode("latin-1")
-        await self.client.write(head.encode(f"HTTP/1.1 {answer.status} {reason}", fields))
+        await self.client.write(head.encode(f"HTTP/1.1 {answer.status} {_reason(answer.status)}", fields))
         await self._body(server, kind, scrub, chunked=chunked)
         return await self.origin.done(keeps=answer.keeps and kind.kind != UNTIL_END) and keeps
 
@@ -214,3 +226,23 @@ class Exchange:
         await self.client.write(head.encode("HTTP/1.1 101 Switching Protocols", [*fields, *UPGRADE]))
         await relay(self.client, server, self.state.times.quiet, scrub.change)
         return False
+
+
+def _reason(status: int) -> str:
+    """The phrase of the standard: a server's own could repeat a value."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _readable(answer: Response, kind: head.Body, host: str) -> None:
+    """Raises Refused for an answer to a request with a real value that cannot be looked through: coded or in parts,
+    which nobody asked for.
+    """
+    coded = set(head.tokens([value for name, value in answer.fields if name == b"content-encoding"])) - {b"identity"}
+    framed = any(name == b"sec-websocket-extensions" for name, _ in answer.fields)
+    if (coded and kind.kind != head.NONE) or framed:
+        raise Refused(502, f"the answer of {host} is encoded although it was asked not to be, and cannot be read here")
+    if answer.status == 206:  # noqa: PLR2004 - Partial Content
+        raise Refused(502, f"the answer of {host} is a part of one, although all of it was asked for")

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult
 
 from git_sandbox.egress import head
 from git_sandbox.egress.head import CHUNKED, LENGTH, NONE, Body
+from git_sandbox.egress.names import Address
 from git_sandbox.egress.refusal import Refused
 
 PIECE = 64 << 10  # bytes
@@ -41,7 +42,8 @@ def _uncounted(_size: int) -> None:
 class Flow:
     """`wrote` and `read`: hear how many bytes went and came; `wrote` may raise Refused, before they go.
 
-    `via`: the host's own proxy, where it is at the other end and gets requests as a proxy does.
+    `via`: the host's own proxy, where it is at the other end and gets requests as a proxy does. `peer`: the address
+    at the other end, where a name led there and was judged for that.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Flow:
         self.wrote, self.read = wrote, read
         self.buffer = bytearray()
         self.via: SplitResult | None = None
+        self.peer: Address | None = None
         self.below: Flow | None = None  # a writer that is forgotten closes its connection
         self.covered = False  # by TLS, which ends it
         writer.transport.set_write_buffer_limits(1, 0)  # what is written has gone when `write` returns
@@ -132,6 +135,7 @@ class Flow:
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         flow = Flow(reader, writer, self.wrote, self.read)
+        flow.peer = self.peer
         flow.below = self
         return flow
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from git_sandbox.egress import names
+from git_sandbox.egress import inject, names
 from git_sandbox.egress.head import Request
 from git_sandbox.egress.policyfile import GIT_NONE, GIT_PUSH, Egress
 from git_sandbox.egress.refusal import Refused
@@ -18,6 +18,10 @@ FILL = 60.0  # seconds for the host's credential helper
 MOST_FILLED = 64 << 10  # bytes that it may say
 _ADVERTISED = re.compile(r"/(?P<repository>[!-~]+)/info/refs\?service=git-(?P<service>upload|receive)-pack")
 _PACK = re.compile(r"/(?P<repository>[^?]+)/git-(?P<service>upload|receive)-pack")
+# A path that all servers read alike: nothing encoded, no parameters (`;`), no segment that is empty or made of dots.
+_PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:[/?]|\Z))[^/?%;\\]+)+(?:\?[^%;\\]*)?")
+# Fields by which some servers take another method, or another path, than the request's.
+_OTHERWISE = re.compile(rb".*(?:method|override).*|x-(?:original|rewrite)-(?:url|uri)")
 _CREDENTIAL = re.compile(r"(username|password)=([ -~]*)")
 
 
@@ -36,7 +40,7 @@ def wish(request: Request, path: str) -> Wish:
     if "git-receive-pack" in plain.lower():
         found = _ADVERTISED.fullmatch(path) or _PACK.fullmatch(path)
         return Wish(PUSH, found["repository"] if found else "", request.method == "GET")
-    if plain != path or "/../" in path or "//" in path:
+    if not _PLAIN.fullmatch(path):
         return Wish()
     found = _ADVERTISED.fullmatch(path)
     if found and request.method == "GET":
@@ -53,6 +57,11 @@ def check_read_only(request: Request, wanted: Wish, where: str) -> None:
     if not (reads and empty) and wanted.kind != FETCH:
         what = "a push" if wanted.kind == PUSH else request.method
         raise Refused(403, f"{what} is not allowed at {where}, which a rule `get:` is about")
+
+
+def as_written(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Without the fields that make a server do something else than the request's first line says."""
+    return [row for row in fields if not _OTHERWISE.fullmatch(row[0].replace(b"_", b"-"))]
 
 
 def check_push(egress: Egress, host: str, port: int, wanted: Wish) -> None:
@@ -103,4 +112,4 @@ def forms(field: bytes) -> tuple[str, ...]:
     if not field:
         return ()
     encoded = field.partition(b" ")[2]
-    return (encoded.decode(), base64.b64decode(encoded).partition(b":")[2].decode())
+    return (encoded.decode(), *inject.spellings(base64.b64decode(encoded).partition(b":")[2].decode()))

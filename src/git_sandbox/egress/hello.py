@@ -16,6 +16,7 @@ RETRY = hashlib.sha256(b"HelloRetryRequest").digest()  # the random of a ServerH
 SERVER_NAME, ENCRYPTED_HELLO = 0, 0xFE0D
 MOST_RECORD = 16384  # bytes
 MOST_HELLO = 32 << 10  # bytes
+MOST_RECORDS = 32  # of one message: each is looked at again when more arrives
 
 
 class NotReadable(ValueError):  # noqa: N818 - of data, in words
@@ -54,8 +55,11 @@ def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, i
     """The message of that kind in the records at the beginning of `data`, and how many bytes these have; None while it
     is not all there. A ClientHello is alone in its records. Raises NotReadable.
     """
-    found, at = b"", 0
+    found, at, records = b"", 0, 0
     while len(found) < 4 + _length(found):  # type and length come first
+        records += 1
+        if records > MOST_RECORDS:
+            raise NotReadable("it is in too many pieces")
         header = data[at : at + 5]
         if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
             raise NotReadable("it is not TLS")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
@@ -138,7 +141,29 @@ def forms(value: str, real: Parts) -> tuple[str, ...]:
     """How a value is written in a request: what an answer that repeats it would have in it."""
     pairs = (_decoded(text) for name, text in real.fields if name == AUTHORIZATION and text[:6].lower() == b"basic ")
     written = [text for _, text in pairs if value.encode() in text]
-    return (value, quote(value, safe=""), *(base64.b64encode(text).decode() for text in written))
+    return (*spellings(value), *(base64.b64encode(text).decode() for text in written))
+
+
+def spellings(value: str) -> tuple[str, ...]:
+    """A value as programs write it that repeat it: in a URL, JSON, HTML, hexadecimal, base64, in whatever text"""
+    slashed = json.dumps(value)[1:-1]
+    coded = {slashed, slashed.replace("/", "\\/")}
+    coded |= {each.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'"}) for each in coded}
+    quoted = {quote(value, safe=safe) for safe in ("", "/", "!*'()", "!*'();:@&=+$,/?#")}
+    lower = {re.sub("%..", lambda found: found[0].lower(), each) for each in quoted}
+    hexadecimal = value.encode().hex()
+    every = {value, value.lower(), value.upper(), html.escape(value), html.escape(value).replace("x27", "39")}
+    every |= coded | quoted | lower | {hexadecimal, hexadecimal.upper(), *_within(value.encode())}
+    return tuple(sorted(every))
+
+
+def _within(value: bytes) -> set[str]:
+    """The characters of base64 that tell nothing but the value, wherever it is in the text that was encoded."""
+    found = set()
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + value).decode()[-(-before * 8 // 6) : (before + len(value)) * 8 // 6]
+        found |= {text, text.translate({ord("+"): "-", ord("/"): "_"})}
+    return found
 
 
 class Scan:
@@ -189,6 +214,8 @@ class Scrub:
         """How many bytes at the end may be the beginning of a value."""
         longest = 0
         for value in self.values:
-            sizes = range(min(len(value) - 1, len(text)), longest, -1)
-            longest = next((size for size in sizes if text.endswith(value[:size])), longest)
+            at = text.find(value[:1], max(0, len(text) - len(value) + 1))
+            while at >= 0 and not value.startswith(text[at:]):
+                at = text.find(value[:1], at + 1)
+            longest = max(longest, len(text) - at if at >= 0 else 0)
         return longest

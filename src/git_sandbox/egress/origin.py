@@ -14,6 +14,7 @@ from git_sandbox.egress.flow import LAST_CHUNK, Flow, body, chunk
 from git_sandbox.egress.gitaccess import Wish
 from git_sandbox.egress.head import CHUNKED, LENGTH, UNTIL_END, Body, Request, Response, Target
 from git_sandbox.egress.inject import Parts, Scan
+from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.state import State
 
@@ -42,6 +43,7 @@ class Origin:
         self.state, self.client = state, client
         self.flow: Flow | None = None
         self.place: tuple[str, int, bool] | None = None
+        self.egress: Egress | None = None  # in force when the connection began
         self.used = 0.0
         self.upload: asyncio.Task[None] | None = None
         self.secrets: tuple[str, ...] = ()  # real values in the request that is on its way
@@ -79,13 +81,19 @@ class Origin:
     async def _connect(self, order: Order) -> bool:
         """Have a connection to the server; True for one that was there."""
         place = (order.target.host, order.target.port, order.secure)
-        fresh = asyncio.get_running_loop().time() < self.used + REUSED
-        if self.flow and self.place == place and fresh and not self.flow.reader.at_eof() and not self.flow.buffer:
+        if self.flow and self.place == place and self._fresh(self.flow):
+            self.state.reached(self.flow.peer)
             return True
         await self.drop()
+        self.egress = self.state.egress()
         self.flow = await self.state.open(*place[:2], plain=not order.secure, secure=order.secure)
         self.place = place
         return False
+
+    def _fresh(self, flow: Flow) -> bool:
+        """Whether a kept connection can be used: not for long, and never under other rules than it began under."""
+        soon = asyncio.get_running_loop().time() < self.used + REUSED
+        return soon and self.egress is self.state.egress() and not flow.reader.at_eof() and not flow.buffer
 
     async def _asked(self, order: Order, field: bytes) -> Response:
         flow = self.connected
@@ -144,8 +152,8 @@ class Origin:
         host = f"[{target.host}]" if ":" in target.host else target.host
         usual = target.port == (443 if order.secure else 80)
         where = host if usual else names.joined(target.host, target.port)
-        if self.secrets:  # what may repeat a value has to be readable
-            fields = [*(row for row in fields if row[0] != b"accept-encoding"), (b"Accept-Encoding", b"identity")]
+        if self.secrets:  # what may repeat a value has to be readable, and whole
+            fields = [*(row for row in fields if _harmless(row[0])), (b"Accept-Encoding", b"identity")]
         fields = [(b"Host", where.encode()), *fields, *framed(order.request.body)]
         fields += [(b"Authorization", field)] if field else []
         fields += UPGRADE if order.request.websocket else []
@@ -195,6 +203,17 @@ class Origin:
             async for _ in pieces:
                 pass
         self.used = asyncio.get_running_loop().time()
+
+
+# What asks for an answer in another form: compressed, in another charset, as a difference.
+_FORMS = frozenset({b"accept-encoding", b"accept-charset", b"a-im", b"sec-websocket-extensions"})
+
+
+def _harmless(name: bytes) -> bool:
+    """Whether a field does not ask for an answer in which a value is not seen: in another form, or in parts (`Range`,
+    `If-Range` and what servers of their own call so; `Content-Range` is about the request's body).
+    """
+    return name not in _FORMS and (not name.endswith(b"range") or name == b"content-range")
 
 
 UPGRADE = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]

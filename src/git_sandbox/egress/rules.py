@@ -61,10 +61,16 @@ class Rule:
         return found is not None and self.covers(found)
 
     def covers(self, address: Address) -> bool:
-        """Whether the rule is about addresses, and this is one of them."""
+        """Whether the rule is about addresses, and this is one of them; for a `deny` also one that is within it."""
+        every = (address, *addresses.embedded(address)) if self.action == DENY else (address,)
         if "/" in self.host:
-            return address in ipaddress.ip_network(self.host)
-        return names.address(self.host) == address
+            return any(each in ipaddress.ip_network(self.host) for each in every)
+        return self.addressed and names.address(self.host) in every
+
+    @property
+    def addressed(self) -> bool:
+        """Whether it is about addresses."""
+        return "/" in self.host or names.address(self.host) is not None
 
 
 @dataclass(frozen=True)
@@ -111,19 +117,42 @@ class Policy:
         return Decision(False, None, f"{names.joined(host, port)} is not allowed", self._add(host, port))
 
     def decide_address(self, host: str, address: Address, port: int) -> Decision:
-        """About an address that the allowed name `host` leads to: a special one needs a rule that names it."""
+        """About an address that the allowed name `host` leads to: a special one needs a rule that names it, and one of
+        a rule `get:` is led to by names that are read only, too.
+        """
         address = names.plain(address)
-        found = [rule for rule in self.rules if rule.has_port(port) and rule.covers(address)]
-        denied = next((rule for rule in found if rule.action == DENY), None)
+        within = addresses.embedded(address)
+        about = [rule for rule in self.rules if rule.addressed and rule.has_port(port)]
+        found = [rule for rule in about if rule.covers(address)]
         said = f"{names.joined(host, port)} leads to {address}"
+        denied = next((rule for rule in found if rule.action == DENY), None)
         if denied is not None:
             return Decision(False, denied, f"{said}, which is denied by the rule `{denied}`")
+        read = next((rule for rule in about if rule.action == GET and any(map(rule.covers, (address, *within)))), None)
+        if read is not None and not self.decide(host, port).read_only:
+            return Decision(False, read, f"{said}, which the rule `{read}` is about, and {host} is not read only")
         kind = addresses.fault(address)
         if addresses.never(address):
             return Decision(False, None, f"{said}, {kind}")
         if kind and not found:
             return Decision(False, None, f"{said}, {kind}", self._add(str(address), port))
-        return Decision(True, found[0] if found else None)
+        return self._inner(said, within, found, about) or Decision(True, found[0] if found else None)
+
+    def _inner(
+        self, said: str, within: Iterable[Address], found: Iterable[Rule], about: Iterable[Rule]
+    ) -> Decision | None:
+        """No, where a network that a rule names has a special IPv4 address in it, which no rule names."""
+        if any("/" not in rule.host for rule in found):
+            return None
+        for inner in within:
+            kind = addresses.fault(inner)
+            if kind and not any(rule.covers(inner) for rule in about):
+                return Decision(False, None, f"{said}, and that to {inner}, {kind}")
+        return None
+
+    def denies_addresses(self, port: int) -> bool:
+        """Whether some addresses are denied there, which have to be known for that."""
+        return any(rule.action == DENY and rule.addressed and rule.has_port(port) for rule in self.rules)
 
     def _literal(self, literal: Address, port: int, rule: Rule) -> Decision:
         if addresses.never(literal):

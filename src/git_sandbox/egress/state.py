@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from git_sandbox.egress.dial import Dialer
 from git_sandbox.egress.flow import Flow, Times
 from git_sandbox.egress.gitaccess import GitCredentials
 from git_sandbox.egress.ledger import UNREADABLE, Ledger
+from git_sandbox.egress.names import Address
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.rules import Decision
@@ -47,6 +48,16 @@ class PolicyFile:
         return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
 
 
+@dataclass(frozen=True)
+class Live:
+    """What a connection goes to: `peer` where a name led to an address, `inspected` as it began."""
+
+    host: str
+    port: int
+    inspected: bool
+    peer: Address | None = None
+
+
 @dataclass
 class State:
     """`egress`: what is in force at the moment of the call. `live`: connections, by what they go to."""
@@ -57,7 +68,7 @@ class State:
     values: Values
     times: Times = field(default_factory=Times)
     git: GitCredentials = field(default_factory=GitCredentials)
-    live: dict[asyncio.Task[Any], tuple[str, int, bool]] = field(default_factory=dict)
+    live: dict[asyncio.Task[Any], Live] = field(default_factory=dict)
     made: Authority | None = None
     checked: Egress | None = None
 
@@ -79,12 +90,14 @@ class State:
     async def open(self, host: str, port: int, *, plain: bool = False, secure: bool = False) -> Flow:
         """A counted connection to the outside. Raises Refused."""
         flow = await self.dialer.open(self.egress(), host, port, plain=plain)
-        if secure:
-            try:
+        try:
+            self.reached(flow.peer)
+            self._keeps(host, port, flow.peer)  # the policy may be another one than when this began
+            if secure:
                 flow = await self.dialer.secure(flow, host)
-            except BaseException:
-                await flow.close()
-                raise
+        except BaseException:
+            await flow.close()
+            raise
         row = self.ledger.row(host, port)
         flow.wrote = lambda size: self._sent(row.host, row.port, size)
         flow.read = lambda size: self.ledger.count(row, received=size)
@@ -105,7 +118,21 @@ class State:
         """What the connection of this task goes to now."""
         task = asyncio.current_task()
         if task is not None:
-            self.live[task] = (host, port, self.egress().inspects(host, port))
+            self.live[task] = Live(host, port, self.egress().inspects(host, port))
+
+    def reached(self, peer: Address | None) -> None:
+        """The address that the connection of this task goes to now."""
+        task = asyncio.current_task()
+        if task is not None and task in self.live:
+            self.live[task] = replace(self.live[task], peer=peer)
+
+    def _keeps(self, host: str, port: int, peer: Address | None) -> None:
+        """Raises Refused where the policy of now does not allow that."""
+        self.decide(host, port)
+        if peer is not None:
+            decision = self.egress().policy.decide_address(host, peer, port)
+            if not decision.allowed:
+                raise Refused(403, decision.message, decision.hint)
 
     def recheck(self) -> None:
         """End the connections that the policy of now would not let begin as they did."""
@@ -113,6 +140,13 @@ class State:
         if egress is self.checked:
             return
         self.checked = egress
-        for task, (host, port, inspected) in list(self.live.items()):
-            if not egress.policy.decide(host, port).allowed or egress.inspects(host, port) != inspected:
+        for task, each in list(self.live.items()):
+            if not _same(egress, each):
                 task.cancel()
+
+
+def _same(egress: Egress, live: Live) -> bool:
+    """Whether a connection would begin now as it did."""
+    policy, place = egress.policy, (live.host, live.port)
+    there = live.peer is None or policy.decide_address(live.host, live.peer, live.port).allowed
+    return policy.decide(*place).allowed and egress.inspects(*place) == live.inspected and there

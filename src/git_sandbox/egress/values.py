@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,14 +14,19 @@ from git_sandbox.egress.credentials import MOST, Credential, Source, placeholder
 from git_sandbox.errors import RequirementError, SandboxError
 
 COMMAND = 60.0  # seconds for a command
+AGAIN = 5.0  # seconds after which a source that gave nothing is asked again
 
 
 @dataclass
 class Values:
-    """`environment`: of the sources that are variables. `known`: (when, value) by the credential's name."""
+    """`environment`: of the sources that are variables. `known`: (when, value) by the credential's name.
+
+    `failed`: (when, why).
+    """
 
     environment: Mapping[str, str] = field(repr=False)
     known: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    failed: dict[str, tuple[float, SandboxError]] = field(default_factory=dict, repr=False)
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def get(self, credential: Credential) -> str:
@@ -30,9 +35,24 @@ class Values:
             found = self.known.get(credential.name)
             expiry = credential.source.expiry
             if found is None or (expiry and time.monotonic() >= found[0] + expiry):
-                value = await asyncio.to_thread(fetch, credential, self.environment)
+                value = await self._fetched(credential)
                 self.known[credential.name] = found = (time.monotonic(), value)
             return found[1]
+
+    async def _fetched(self, credential: Credential) -> str:
+        """Not at once again after an error: a guest asks as often as it likes, and a command may open a window."""
+        failed = self.failed.pop(credential.name, None)
+        if failed is None or time.monotonic() >= failed[0] + AGAIN:
+            try:
+                return await asyncio.to_thread(fetch, credential, self.environment)
+            except SandboxError as error:
+                failed = (time.monotonic(), error)
+        self.failed[credential.name] = failed
+        raise failed[1]
+
+    def of(self, credentials: Iterable[Credential]) -> tuple[str, ...]:
+        """The values of those that were fetched already."""
+        return tuple(self.known[each.name][1] for each in credentials if each.name in self.known)
 
 
 def fetch(credential: Credential, environment: Mapping[str, str]) -> str:
@@ -59,8 +79,10 @@ def _file(source: Source, _environment: Mapping[str, str]) -> str:
 
 
 def _command(source: Source, _environment: Mapping[str, str]) -> str:
+    """Not in the directory that we were started in, which is a repository's: some commands read settings there."""
     try:
-        done = process.run(source.words, env=process.asking() | process.environment(), timeout=COMMAND, output=MOST)
+        env = process.asking() | process.environment()
+        done = process.run(source.words, cwd=Path("/"), env=env, timeout=COMMAND, output=MOST)
     except process.FloodError:
         raise ValueError("its command says too much") from None
     if done.returncode != 0:

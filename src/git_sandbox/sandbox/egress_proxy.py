@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from git_sandbox import bounded_log, files, network, process, settings, store
+from git_sandbox import bounded_log, files, locks, network, process, settings, store
 from git_sandbox.egress import groups, ledger, policyfile, rules, service
 from git_sandbox.egress.groups import Sources
 from git_sandbox.egress.ledger import Row
@@ -94,9 +94,12 @@ def switch_on(repo: Repository, name: str) -> None:
 
 def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tuple[Rule, ...]:
     """Add rules to a sandbox's policy, whether it runs or not; all that it has now. Raises UsageError, StateError."""
-    made = policyfile.with_rules(policyfile.load(directory.egress), parsed(repo, texts))
+    more = parsed(repo, texts)
     try:
-        policyfile.save(directory.egress, made)
+        with files.opened(directory.egress_lock, "a") as handle:
+            locks.awaited(handle, within=locks.BRIEFLY, what=f"changes the rules of {directory.root.name}")
+            made = policyfile.with_rules(policyfile.load(directory.egress), more)
+            policyfile.save(directory.egress, made)
     except OSError as error:
         raise HostResourceError(f"cannot write {directory.egress}", cause=files.why(error)) from error
     return made.policy.rules
