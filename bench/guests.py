@@ -27,11 +27,11 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import SSH
 from git_sandbox.image.guestfiles import GuestUser
-from git_sandbox.sandbox import machines, provision, retrieve
+from git_sandbox.sandbox import machines, provision
 from git_sandbox.sandbox.options import Options
 from git_sandbox.session import Keys, connect
 from git_sandbox.settings import Settings
-from git_sandbox.store import create
+from git_sandbox.store import create, delete
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
 WORD = b"here"
@@ -252,7 +252,7 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
                         assert opened.run(("true",), "/workspace") == 0
                         pairs.append((ours, time.monotonic() - began))
         finally:
-            retrieve.remove(box)
+            delete(box)
     return pairs
 
 

@@ -13,6 +13,7 @@ from git_sandbox.git import snapshot
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.store import Record
+from git_sandbox.trash import objects
 
 SIZE = 3000  # bytes of a file
 PACKED = 1600  # what one takes in a pack: hexadecimal digits
@@ -90,4 +91,4 @@ def sandboxes(repo: Repository, count: int) -> None:
 
 def forget(repo: Repository) -> None:
     """Take the refs of `sandboxes` away; their directories went with the scratch state."""
-    store.unpin(repo.git, {name: value for name, value in repo.refs().items() if name.startswith("refs/sandbox")})
+    objects.forget(repo.git, {name: value for name, value in repo.refs().items() if name.startswith("refs/sandbox")})

@@ -81,7 +81,7 @@ def _probe(files: BootFiles, backend: Backend) -> tuple[bool, str]:
         return False, why
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="git-sandbox-probe-") as scratch:
-        logs = MachineLogs(Path(scratch, "console"), Path(scratch, "vmm"))
+        logs = MachineLogs(Path(scratch, "console.log"), Path(scratch, "vmm.log"))
         words = kernel_arguments(protocol.PROBE, backend.capabilities.ends_by, f"{protocol.TOKEN}={token}")
         spec = MachineSpec("probe", files.kernel, files.initramfs, words, memory=256)
         try:

@@ -1,0 +1,46 @@
+"""No type checker reads the programs in bench and scripts: whatever of ours they name is there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(
+    path
+    for place in ("bench", "scripts")
+    for path in (ROOT / place).iterdir()
+    if path.is_file() and (path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python"))
+)
+
+
+def names(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """Module, name, and what it is called here, for everything that is imported of ours."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("git_sandbox", "support"):
+            for name in node.names:
+                yield node.module or "", name.name, name.asname or name.name
+
+
+def thing(module: str, name: str) -> object:
+    owner = importlib.import_module(module)
+    return getattr(owner, name) if hasattr(owner, name) else importlib.import_module(f"{module}.{name}")
+
+
+def test_there_are_programs() -> None:
+    assert {"boots", "compare", "large"} <= {path.name for path in PROGRAMS}
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_what_it_names_is_there(path: Path) -> None:
+    tree = ast.parse(path.read_bytes())
+    known = {called: thing(module, name) for module, name, called in names(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = known.get(node.value.id)
+            assert not isinstance(owner, ModuleType) or hasattr(owner, node.attr), ast.unparse(node)
