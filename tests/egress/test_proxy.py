@@ -544,6 +544,13 @@ def test_behind_the_hosts_own_proxy_a_denied_address_needs_names_that_are_known_
             assert status(answer) == code, rule
             assert (b"the name a.test has no address here" in answer) == (code == 403)
         assert len(web.seen) == 2
+        world.allow("a.test", "deny:1.1.1.1")
+        for known in (["8.8.8.8", "1.1.1.1"], ["8.8.8.8", "10.0.0.1"]):  # the proxy may take either
+            world.hosts["a.test"] = known
+            assert await (await world.client()).tunnel("a.test:80") == 200
+            answer = await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")
+            assert status(answer) == 403
+            assert f"a.test:80 leads to {known[1]}".encode() in answer
 
     play(world, work)
 

@@ -83,8 +83,9 @@ class Dialer:
             return []
         decisions = [(each, egress.policy.decide_address(host, each, port)) for each in found]
         allowed = [names.plain(each) for each, decision in decisions if decision.allowed]
-        if not allowed:
-            raise Refused(403, decisions[0][1].message, decisions[0][1].hint)
+        refused = next((decision for _, decision in decisions if not decision.allowed), None)
+        if refused and not (allowed and required):  # the host's own proxy could take any of them
+            raise Refused(403, refused.message, refused.hint)
         return allowed
 
     async def _resolved(self, host: str) -> list[Address]:

@@ -6,6 +6,7 @@ the answer is no. A rule that names no port means those of the web; it names an 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
@@ -62,15 +63,23 @@ class Rule:
 
     def covers(self, address: Address) -> bool:
         """Whether the rule is about addresses, and this is one of them; for a `deny` also one that is within it."""
+        network = _addresses(self.host)
+        if network is None:
+            return False
         every = (address, *addresses.embedded(address)) if self.action == DENY else (address,)
-        if "/" in self.host:
-            return any(each in ipaddress.ip_network(self.host) for each in every)
-        return self.addressed and names.address(self.host) in every
+        return any(each in network for each in every)
 
     @property
     def addressed(self) -> bool:
         """Whether it is about addresses."""
-        return "/" in self.host or names.address(self.host) is not None
+        return _addresses(self.host) is not None
+
+
+@functools.lru_cache(2 * MOST_RULES)
+def _addresses(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Those that a rule is about, None where it is about names."""
+    literal = names.address(host)
+    return ipaddress.ip_network(host if literal is None else literal) if "/" in host or literal is not None else None
 
 
 @dataclass(frozen=True)
