@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ MOST_FILE = 8 << 20  # bytes
 MOST_TREE = 64 << 20  # bytes of all files below a directory
 MOST_ENTRIES = 20_000  # below a directory
 SHOWN = 12  # digits of a digest
+MOST_DIFF = 1000  # lines of an agreement that are compared in their order, which takes their square
 MISSING, TOO_LARGE = "missing", "too large to be agreed to"
 
 
@@ -61,6 +63,11 @@ class Agreement(msgspec.Struct, frozen=True):
 
     def changes(self, now: Agreement) -> list[str]:
         """What is different `now`, as a diff; nothing when it is the same."""
+        if max(len(self.lines), len(now.lines)) > MOST_DIFF:
+            before, after = Counter(self.lines), Counter(now.lines)
+            return [f"-{row}" for row in (before - after).elements()] + [
+                f"+{row}" for row in (after - before).elements()
+            ]
         import difflib  # late: `ls` does without
 
         rows = difflib.unified_diff(self.lines, now.lines, "agreed", "now", n=0, lineterm="")

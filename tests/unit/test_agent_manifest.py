@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_sandbox import paths, tomltext
+from git_sandbox import paths, text, tomltext
 from git_sandbox.agents import agreed, catalogue, hostfiles, manifest
 from git_sandbox.agents.manifest import HostFile, Manifest
+from git_sandbox.cli import agent_words
 from git_sandbox.cli.main import ELSEWHERE, VERBS
+from git_sandbox.consent import Agreement
 from git_sandbox.errors import UsageError
 from git_sandbox.image import spec
 from support.examples import examples
@@ -264,6 +267,92 @@ def test_two_contents_never_look_agreed(one: str, two: str) -> None:
         whole(), files=(manifest.File("~/x", each),))) for each in (one, two)]  # fmt: skip
     first, second = (agreed.now(each, "") for each in made)
     assert (first.digest == second.digest) is (one == two)
+
+
+SAID = st.text(st.sampled_from("abcXYZ019 -_.:/$'\"\n\t\x1b\u202eé…"), min_size=1, max_size=6)
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+
+
+def many(one: st.SearchStrategy[str], most: int = 30, length: int = 70) -> st.SearchStrategy[tuple[str, ...]]:
+    """None, one, or more than fit on a screen of old; each longer than a line."""
+    return st.builds(
+        lambda word, count: tuple(f"{number}{word}" * length for number in range(count)),
+        one,
+        st.sampled_from([0, 1, most]),
+    )
+
+
+KEY = st.builds(
+    manifest.Credential, hosts=many(NAMES), header=NAMES, file=SAID, expiry=st.integers(1, 999), variable=NAMES,
+    base_url=NAMES, base_path=NAMES.map(lambda each: f"/{each * 20}"), keyring=many(SAID, 2),
+)  # fmt: skip
+MANIFESTS = st.builds(
+    Manifest, schema=st.just(1), description=SAID, homepage=SAID, allow=many(NAMES),
+    env=many(SAID).map(lambda values: {f"V{number}": each for number, each in enumerate(values)}),
+    command=st.builds(manifest.Command, many(SAID, 3), many(SAID, 3)),
+    install=st.builds(manifest.Install, many(NAMES), many(NAMES), many(NAMES), many(SAID, 13)),
+    credentials=st.builds(lambda key, names: dict.fromkeys(names, key), KEY, many(NAMES, 15, 1)),
+    host_files=many(SAID).map(lambda paths: tuple(map(HostFile, paths))),
+    files=many(SAID, 15).map(lambda rows: tuple(manifest.File(each, each, each == rows[-1]) for each in rows)),
+    resources=st.builds(manifest.Resources, NAMES, NAMES),
+)  # fmt: skip
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every value of it, and the names that it chooses itself."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from leaves(hashlib.sha256(each.encode()).hexdigest()[:12] if name == "content" else each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from leaves(each)
+    elif value not in ("", None) and not isinstance(value, bool):
+        yield str(value)
+
+
+@settings(max_examples=examples(20), deadline=None)
+@given(MANIFESTS)
+def test_every_value_that_is_agreed_to_is_on_the_screen(found: Manifest) -> None:
+    agent = catalogue.Agent("x", "repository", Path("x"), b"", found)
+    screen = text.outgoing("\n".join(agent_words.about(agent, hostfiles.Chosen())))
+    plain = msgspec.to_builtins(found)
+    missing = [each for each in leaves({**plain, "schema": None}) if text.whole(each) not in screen]
+    assert not missing
+    assert [each for each in (*plain["env"], *plain["credentials"]) if each not in screen] == []
+    assert screen.count("executable") >= sum(each.executable for each in found.files)
+    agreement = "\n".join(agreed.now(agent, "here").lines)
+    assert all(text.whole(line) in agreement for each in leaves({**plain, "files": []}) for line in each.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "resources = {memory = '999999G'}", "resources = {cpus = '999'}", "env = {A = 'x'}", "allow = ['a.example']",
+        "install = {npm = ['x']}",
+    ],
+)  # fmt: skip
+def test_each_wish_alone_needs_consent(line: str) -> None:
+    asked = manifest.decode(f"{line}\n{LEAST}".encode(), "x")
+    assert asked.asks
+    screen = "\n".join(agent_words.about(catalogue.Agent("x", "repository", Path("x"), b"", asked), hostfiles.Chosen()))
+    assert line.split("'")[1] in screen
+
+
+@pytest.mark.parametrize(
+    "rows", ["env = {%s}", "install = {npm = [%s]}", "install = {commands = [%s]}", "allow = [%s]"]
+)
+def test_a_manifest_that_nobody_could_read_is_refused(rows: str) -> None:
+    row = 'a%d = "x"' if rows.startswith("env") else '"a%d"'
+    text = rows % ", ".join(row % number for number in range(201)) + f"\n{LEAST}"
+    with pytest.raises(UsageError, match="is not valid"):
+        manifest.decode(text.encode(), "x")
+
+
+def test_what_changed_in_a_long_agreement_is_found_without_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("difflib.unified_diff", None)
+    before = [f"line {number}" for number in range(2000)]
+    one, other = (Agreement("here", str(len(each)), tuple(each)) for each in (before, [*before[1:], "x", "line 7"]))
+    assert one.changes(other) == ["-line 0", "+line 7", "+x"]
 
 
 def test_an_agent_that_asks_for_nothing_needs_no_consent(home: Path) -> None:

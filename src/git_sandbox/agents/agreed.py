@@ -15,10 +15,9 @@ from git_sandbox import files, jsontext, paths
 from git_sandbox.agents.catalogue import Agent
 from git_sandbox.consent import Agreement
 from git_sandbox.errors import HostResourceError
-from git_sandbox.text import one_line
+from git_sandbox.text import whole
 
-MOST = 1 << 20  # bytes of all agreements
-SHOWN = 200  # characters of a line
+MOST = 8 << 20  # bytes of all agreements
 
 
 def now(agent: Agent, repository: str) -> Agreement:
@@ -30,11 +29,9 @@ def now(agent: Agent, repository: str) -> Agreement:
 
 
 def _lines(name: str, value: str) -> Iterator[str]:
-    """A line for each of the value's; one that is cut short says so by a digest: what changes is seen."""
+    """A line for each of the value's, whole: what changes is seen."""
     for line in value.strip("\n").split("\n"):
-        shown = one_line(line, limit=SHOWN)
-        short = f"… ({hashlib.sha256(line.encode()).hexdigest()[:12]})" if len(line) > SHOWN else ""
-        yield f"{name} = {shown}{short}"
+        yield f"{name} = {whole(line)}"
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:

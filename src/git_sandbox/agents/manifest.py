@@ -32,6 +32,7 @@ OFF_LIMITS = frozenset({
 # Patterns are Python's and JSON schema's (ECMA-262) alike. `$(?!\n)`: Python's `$` is also before a last line's end.
 Word = Annotated[str, Meta(pattern=r"^[^\x00]+$(?!\n)", max_length=20_000)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=100)]
+Packages = Annotated[tuple[Annotated[str, Meta(max_length=300)], ...], Meta(max_length=100)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)", max_length=100)]
 Value = Annotated[str, Meta(pattern=r"^[^\x00\r\n]*$(?!\n)", max_length=10_000)]
 HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9@*.:\[\]/_-]+$(?!\n)", max_length=300)]
@@ -51,10 +52,10 @@ class Install(Strict, frozen=True):
     of the day on which the image is built; another version is pinned by its number.
     """
 
-    packages: tuple[str, ...] = ()
-    npm: tuple[str, ...] = ()
-    pip: tuple[str, ...] = ()
-    commands: tuple[str, ...] = ()
+    packages: Packages = ()
+    npm: Packages = ()
+    pip: Packages = ()
+    commands: Words = ()
 
     def __bool__(self) -> bool:
         return any((self.packages, self.npm, self.pip, self.commands))
@@ -135,6 +136,9 @@ class Resources(Strict, frozen=True):
     memory: Annotated[str, Meta(pattern=r"^(?:[0-9]{1,6}[MG])?$(?!\n)")] = ""
     cpus: Annotated[str, Meta(pattern=r"^[0-9]{0,3}$(?!\n)")] = ""
 
+    def __bool__(self) -> bool:
+        return bool(self.memory or self.cpus)
+
 
 class Manifest(Strict, frozen=True):
     """`docs/reference/agent-manifest.md` says more."""
@@ -148,7 +152,7 @@ class Manifest(Strict, frozen=True):
     credentials: Annotated[dict[CredentialName, Credential], Meta(max_length=20)] = {}
     host_files: Annotated[tuple[HostFile, ...], Meta(max_length=50)] = ()
     files: Annotated[tuple[File, ...], Meta(max_length=50)] = ()
-    env: dict[Variable, Value] = {}
+    env: Annotated[dict[Variable, Value], Meta(max_length=100)] = {}
     resources: Resources = Resources()
 
     def __post_init__(self) -> None:
@@ -166,7 +170,8 @@ class Manifest(Strict, frozen=True):
     @property
     def asks(self) -> bool:
         """Whether it wants anything beyond what every sandbox has anyway."""
-        return any((self.install, self.allow, self.credentials, self.host_files, self.files, self.env))
+        wanted = (self.install, self.allow, self.credentials, self.host_files, self.files, self.env, self.resources)
+        return any(wanted)
 
 
 def decode(content: bytes, place: str) -> Manifest:

@@ -64,12 +64,12 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
     if agreed.given(agent, repository):
         return
     different = agent_words.changes(agent, repository)
-    for line in agent_words.about(agent, chosen):
-        door.line(line)
     if different:
         door.line("It is not what you agreed to:")
         for line in different:
             door.line(f"  {line}")
+    for line in agent_words.about(agent, chosen):
+        door.line(line)
     if not common.interactive():
         raise UsageError(
             f"you have not agreed to what the agent `{agent.name}` wants", hint=f"`sandbox agent trust {agent.name}`"

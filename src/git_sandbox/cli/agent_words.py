@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -11,11 +12,12 @@ import click
 from git_sandbox.agents import agreed, catalogue, hostfiles
 from git_sandbox.agents.catalogue import Agent
 from git_sandbox.agents.hostfiles import Chosen, HomeFile
-from git_sandbox.agents.manifest import Credential, Manifest
+from git_sandbox.agents.manifest import Credential, File, Manifest
 from git_sandbox.cli import columns
-from git_sandbox.text import one_line
+from git_sandbox.text import whole
 
-_SHOWN = 12  # rows of a kind; --json has them all
+_SHOWN = 12  # rows of what stays here; --json has them all. All else is agreed to, and is shown whole
+_DIGITS = 12  # of a digest
 _FROM = {
     catalogue.USER: "a manifest of yours", catalogue.SHIPPED: "shipped with git-sandbox",
     catalogue.REPOSITORY: "a manifest of this repository",
@@ -28,44 +30,82 @@ def chosen(agent: Agent) -> Chosen:
 
 
 def about(agent: Agent, files: Chosen) -> list[str]:
-    """Safe to print, all of it."""
+    """Safe to print, all of it, and all that is agreed to, uncut: the manifest's types have bounds. Of a file for the
+    guest a digest, `--toml` has its content. What matters most comes last, next to the question.
+    """
     found = agent.manifest
     rows: list[tuple[str, list[str]]] = [
-        ("runs", [one_line(" ".join(found.command.interactive), limit=300)]),
+        ("more at", [whole(found.homepage)]),
+        ("runs", [_listed(found.command.interactive, " ")]),
+        ("for a task", [_listed(found.command.headless, " ")]),
         ("installs", list(_installs(found))),
-        ("reaches", [one_line(each) for each in found.allow] or ["nothing that a plain sandbox does not"]),
-        ("keys", [_key(*each) for each in found.credentials.items()] or ["none"]),
+        ("writes", [_written(each) for each in found.files]),
+        ("sets", [f"{name}={whole(value)}" for name, value in found.env.items()]),
+        ("machine", [f"{name} {value}" for name, value in _resources(found).items() if value]),
+        ("stays here", _first(files.kept)),
         ("goes in", [_file(each) for each in files.files] or ["no file of yours"]),
-        ("stays here", list(files.kept)),
-        ("writes", [one_line(each.path) for each in found.files]),
-        ("sets", [one_line(f"{name}={value}", limit=100) for name, value in found.env.items()]),
+        ("host files", [whole(each.path) for each in found.host_files]),
+        ("reaches", [whole(each) for each in found.allow] or ["nothing that a plain sandbox does not"]),
+        ("keys", [line for each in found.credentials.items() for line in _key(*each)] or ["none"]),
     ]  # fmt: skip
-    head = f"{click.style(agent.name, bold=True)}: {one_line(found.description)} ({_FROM[agent.origin]}"
-    head += f", {one_line(os.fspath(agent.path), limit=300)})" if agent.origin != catalogue.SHIPPED else ")"
+    head = f"{click.style(agent.name, bold=True)}: {whole(found.description)} ({_FROM[agent.origin]}"
+    head += f", {whole(os.fspath(agent.path))})" if agent.origin != catalogue.SHIPPED else ")"
     return [head, *(line for title, lines in rows for line in _titled(title, lines))]
 
 
 def _titled(title: str, lines: list[str]) -> Iterator[str]:
-    shown = lines[:_SHOWN] + ([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
-    for number, line in enumerate(shown):
+    for number, line in enumerate(filter(None, lines)):
         yield f"  {title if not number else '':11} {line}"
+
+
+def _first(lines: tuple[str, ...]) -> list[str]:
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return [*lines[:_SHOWN], *more]
+
+
+def _listed(words: Iterable[str], joint: str = ", ") -> str:
+    return joint.join(map(whole, words))
 
 
 def _installs(found: Manifest) -> Iterator[str]:
     for kind, names in (("Debian", found.install.packages), ("npm", found.install.npm), ("pip", found.install.pip)):
         if names:
-            yield f"{kind}: {one_line(', '.join(names), limit=300)}"
+            yield f"{kind}: {_listed(names)}"
     for each in found.install.commands:
-        yield f"runs in its image: {one_line(each, limit=300)}"
+        yield f"runs in its image: {whole(each)}"
+
+
+def _written(each: File) -> str:
+    content = each.content.encode("utf-8", "surrogateescape")
+    what = f"{columns.size(len(content))}, {hashlib.sha256(content).hexdigest()[:_DIGITS]}"
+    return f"{whole(each.path)} ({what}{', executable' if each.executable else ''})"
+
+
+def _resources(found: Manifest) -> dict[str, str]:
+    return {"memory": found.resources.memory, "cpus": found.resources.cpus}
 
 
 def _file(each: HomeFile) -> str:
-    return one_line(f"~/{each.path} ({columns.size(len(each.content))})", limit=300)
+    return f"~/{whole(each.path)} ({columns.size(len(each.content))})"
 
 
-def _key(name: str, each: Credential) -> str:
-    where = f"${each.env}" if each.env else " ".join(filter(None, (each.file, *each.command, *each.keyring)))
-    return one_line(f"{name} ({where}), for {', '.join(each.hosts)} only", limit=300)
+def _key(name: str, each: Credential) -> Iterator[str]:
+    where = f"${whole(each.env)}" if each.env else _listed(filter(None, (each.file, *each.command, *each.keyring)), " ")
+    yield f"{name} ({where}), for {_listed(each.hosts)} only"
+    sent = {"header": each.header, "password of": each.basic, "query": each.query}
+    more = {
+        "sent as": "bearer token" if each.bearer else _named(sent), "asked for again after": _seconds(each.expiry),
+        "placeholder in": each.variable, "address in": each.base_url, "which ends with": each.base_path,
+    }  # fmt: skip
+    yield f"  {_named(more, ', ')}"
+
+
+def _named(values: Mapping[str, str], joint: str = "") -> str:
+    return joint.join(f"{title} {whole(value)}" for title, value in values.items() if value)
+
+
+def _seconds(count: int) -> str:
+    return f"{count} s" if count else ""
 
 
 def changes(agent: Agent, repository: str) -> list[str]:
