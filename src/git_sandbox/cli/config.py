@@ -6,10 +6,10 @@ import click
 
 from git_sandbox import paths, settings
 from git_sandbox.cli import columns, common, configured
-from git_sandbox.cli.result import MOST, Result
+from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
-from git_sandbox.text import one_line
+from git_sandbox.text import one_line, whole
 
 
 def _hidden(name: str, text: str) -> str:
@@ -21,10 +21,9 @@ def _hidden(name: str, text: str) -> str:
 
 
 def _row(value: settings.Value) -> tuple[str, str, str]:
-    asked = one_line(_hidden(value.name, value.withheld), limit=60)
+    asked = whole(_hidden(value.name, value.withheld))
     source = f"{value.source} (the repository asks for {asked}: needs --trust)" if asked else value.source
-    source = one_line(source, limit=300)
-    return value.name.replace("_", "-"), one_line(_hidden(value.name, value.text)) or '""', source
+    return value.name.replace("_", "-"), one_line(_hidden(value.name, value.text)) or '""', whole(source)
 
 
 @click.command("config")
@@ -83,7 +82,9 @@ def _project(project: ProjectFile | None) -> list[str]:
         return [f"Project file: {where} (trusted)", *_named(project)]
     if not project.agreed:
         return [f"Project file: {where} (not trusted: read it, then run `sandbox config --trust`)", *_named(project)]
-    changed = [one_line(each, limit=MOST) for each in project.changes] or ["you trusted it in another repository"]
+    changed = [whole(each) for each in project.changes]
+    if project.agreed.repository != project.now.repository:
+        changed.append("you trusted it in another repository")
     return [
         f"Project file: {where} (changed since you trusted it: read it, then run `sandbox config --trust`)",
         *changed,
@@ -91,4 +92,4 @@ def _project(project: ProjectFile | None) -> list[str]:
 
 
 def _named(project: ProjectFile) -> list[str]:
-    return [f"  {one_line(line, limit=MOST)}" for line in project.now.lines if line.startswith("file ")]
+    return [f"  {whole(line)}" for line in project.now.lines if line.startswith("file ")]

@@ -17,7 +17,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git.repo import Repository
 from git_sandbox.projectfile import ProjectFile
 from git_sandbox.settings import Settings, Value
-from git_sandbox.text import one_line
+from git_sandbox.text import whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 # The settings that `--help` of `spawn` and `run` shows; the others are in `--help-all` and in the reference.
@@ -59,7 +59,7 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
     wanted, values = settings.resolve(given, project(repo))
     held = [value for value in values if value.withheld]
     for value in held:
-        line = f"note: the repository asks for {value.name.replace('_', '-')} = {one_line(value.withheld, limit=100)}: "
+        line = f"note: the repository asks for {value.name.replace('_', '-')} = {whole(value.withheld)}: "
         door.line(click.style(f"{line}not without your consent", fg="yellow"))
     if held:
         door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
