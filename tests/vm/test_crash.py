@@ -133,7 +133,7 @@ def test_a_machine_with_a_mount_is_rescued_and_a_damaged_disk_says_so(boxes: San
         disk.write(os.urandom(64 << 10))
     refs = boxes.refs()
     done = boxes.run("recover", "vm-1")
-    assert (done.code, "cannot mount the workspace disk" in done.said) == (15, True), done.said
+    assert (done.code, "cannot use the workspace disk" in done.said) == (15, True), done.said
     assert boxes.refs() == refs
     boxes.ok("drop", "--force", "vm-1")
 

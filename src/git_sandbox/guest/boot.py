@@ -28,6 +28,10 @@ WORKSPACE, LAID_OVER = "/dev/vdb", "/dev/dm-0"
 CHUNK = 8  # sectors of a dm-snapshot: a block of the file system, so nothing is ever copied
 
 
+class DiskError(OSError):
+    """The workspace disk cannot be used, and the console says so."""
+
+
 def disks_without_driver() -> list[str]:
     """The devices that are going to be the workspace and what is mounted besides, in their order; init.sh kept every
     driver away from them.
@@ -59,9 +63,9 @@ def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
         (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     try:
         mount(_laid_over(base) if base else WORKSPACE, DISK, "ext4", MS_NOATIME, OPTIONS)
-    except OSError:
-        log(protocol.CANNOT_USE)
-        raise
+    except OSError as error:
+        log(f"{protocol.CANNOT_USE}: {error.strerror}")
+        raise DiskError(*error.args) from error
     os.fchdir(OUTSIDE)
     os.chroot(".")
     os.close(OUTSIDE)

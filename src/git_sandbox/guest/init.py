@@ -19,7 +19,7 @@ sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import processes, protocol, refresh, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
-from git_sandbox.guest.boot import awaited_disks, enter_system, kernel_word
+from git_sandbox.guest.boot import DiskError, awaited_disks, enter_system, kernel_word
 from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
 from git_sandbox.guest.loop import Loop
@@ -52,8 +52,11 @@ def main() -> None:
         config = loop.config
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
-        log(f"init failed: {error!r}")
-        sys.excepthook(type(error), error, error.__traceback__)
+        if not isinstance(error, DiskError):
+            import traceback  # late, and not `sys.excepthook`: that has colours on a console
+
+            log(f"init failed: {error!r}")
+            traceback.print_exception(error)
     power_off(config)
     while True:
         time.sleep(60)
