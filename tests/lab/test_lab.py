@@ -6,7 +6,7 @@ import pytest
 
 from support.lab.once import DIED, Told
 
-pytestmark = pytest.mark.timeout(3900)  # two labs, each with its own deadline
+pytestmark = pytest.mark.timeout(5700)  # two labs, each with its own deadline
 
 
 def test_lab_has_what_a_host_may_lack(lab: Told) -> None:

@@ -15,7 +15,7 @@ from support.lab.machine import LabDiedError, Listener, Size
 from support.lab.plan import Event
 
 OUTPUT_LIMIT = 20_000  # bytes
-DEADLINE = 1800.0  # seconds for each attempt, on a busy machine
+DEADLINE = 2700.0  # seconds for each attempt, on a busy machine
 KEPT = disk.REPOSITORY / "test-results" / "lab"
 DIED = KEPT.with_name("lab-died")  # of the first attempt, when the lab broke
 
