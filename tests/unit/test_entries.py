@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
 
 
@@ -65,3 +66,20 @@ def test_only_dead_builds_are_swept(own: Entries) -> None:
 def test_a_turn_is_for_one_at_a_time(own: Entries) -> None:
     with own.turn(within=0.0, what="") as first, own.turn(within=0.0, what="") as second:
         assert (first, second) == (True, False)
+
+
+def test_a_build_that_is_being_written_to_the_disk_is_not_swept(own: Entries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which can take longer than a build without a lock may live."""
+    swept, sync = [], entries._sync
+
+    def slow(path: Path) -> None:
+        if path.name == "content":
+            own.sweep(unlocked=0.0)
+            swept.append(path)
+        sync(path)
+
+    monkeypatch.setattr(entries, "_sync", slow)
+    entry = made(own, "one")
+    assert len(swept) == 1
+    assert own.every() == [entry]
+    assert (entry / "content").read_text() == "x"

@@ -68,9 +68,11 @@ class Entries:
 
         `durable`: all of it is on the disk before it is seen.
         """
+        for each in place.iterdir() if durable else ():
+            _sync(each)  # of gigabytes it takes minutes, in which a `sweep` has to see the lock
         (place / _LOCK).unlink()
         files.write(place / self.description, describe())
-        for each in (*place.iterdir(), place) if durable else ():
+        for each in (place / self.description, place) if durable else ():
             _sync(each)
         final = self.root / name
         if final.exists():
