@@ -24,6 +24,7 @@ from git_sandbox.setting_values import AUTO, one_word
 
 _VARIABLE = re.compile("SANDBOX_[A-Z_]{1,60}")
 _OURS = ("SANDBOX_INDEX", "SANDBOX_COUNT", "SANDBOX_TEST_")  # no settings, and near to some
+_REPLACED = {"jailer": "confinement"}  # settings of earlier versions
 _SHORTENED = 3  # letters with which a setting's name may begin that is meant
 BACKENDS = (AUTO, "qemu", "cloud-hypervisor", "firecracker")  # as in `vmm.backends`, which may not be imported here
 COW = (AUTO, "thin", "qcow2", "reflink", "overlay", "copy")  # as in `disk.cow`, for the same reason
@@ -378,6 +379,8 @@ def _nearest(word: str) -> str:
     """The setting somebody who wrote `word` most likely means; empty when there is none like it."""
     import difflib  # late: nobody needs it who writes what there is
 
+    if word in _REPLACED:
+        return _REPLACED[word]
     begun = [name for name in BY_NAME if len(word) >= _SHORTENED and name.startswith(word)]
     return next(iter([*begun, *difflib.get_close_matches(word, BY_NAME, n=1, cutoff=0.75)]), "")
 

@@ -55,7 +55,10 @@ def test_value_that_cannot_work_names_itself_and_its_source(given_: dict[str, ob
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize(("word", "meant"), [("memroy", "memory"), ("mem", "memory"), ("stop-timeuot", "stop_timeout")])
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("memroy", "memory"), ("mem", "memory"), ("stop-timeuot", "stop_timeout"), ("jailer", "confinement")],
+)
 def test_a_setting_that_is_nearly_one_names_the_one_that_is_meant(
     word: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
