@@ -115,13 +115,21 @@ class Box:
             noted.remember(self.directory, self.repo.refs(*self.refs.patterns), inner)
 
 
-def reopened(box: Box, entry: Entry) -> Record:
-    """Note that a stopped sandbox runs again, by us. Raises StateError when its record is damaged."""
-    if entry.record is None:
+@contextlib.contextmanager
+def reopened(box: Box, entry: Entry) -> Iterator[Record]:
+    """Note that a stopped sandbox runs again, by us: its machine starts after the block. When that is left by an error
+    nothing ran, and the record is what it was. Raises StateError when it is damaged.
+    """
+    before = entry.record
+    if before is None:
         raise unreadable(entry)
-    return box.save(
-        msgspec.structs.replace(entry.record, pid=os.getpid(), brought_home=None, exit_code=None, terminal=False)
-    )
+    try:
+        yield box.save(
+            msgspec.structs.replace(before, pid=os.getpid(), brought_home=None, exit_code=None, terminal=False)
+        )
+    except BaseException:
+        box.save(before)
+        raise
 
 
 def unreadable(entry: Entry) -> StateError:

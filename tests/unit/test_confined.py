@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,21 +19,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import confine, doctor, network, notices, process, settings
+from git_sandbox import confine, doctor, network, notices, process, settings, store
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.collect.confinement import confinement
 from git_sandbox.confine import View
-from git_sandbox.errors import MachineError, RequirementError
+from git_sandbox.errors import HostResourceError, Interrupted, MachineError, RequirementError
+from git_sandbox.git.repo import discover
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
+from git_sandbox.image import spec
 from git_sandbox.protocol import channel
-from git_sandbox.sandbox import machines
+from git_sandbox.sandbox import lifecycle, machines
+from git_sandbox.sandbox.options import Options
 from git_sandbox.vmm import calls, confined, qemu_state, virtiofs
 from git_sandbox.vmm.machine import Cleanup, Disk, MachineSpec, Saved, Share
 from git_sandbox.vmm.rest import Api, Call
+from support import fabricated
+from support.gitrepo import GitRepo
 from support.specs import specs
 
 # Prints what it could do. Its arguments, as names: disk and image of its machine, `open` a descriptor of the image, and
@@ -330,6 +339,32 @@ def test_a_host_that_cannot_confine_is_told_of_at_each_start_or_refused() -> Non
     assert (row.verdict, "bubblewrap is not installed" in row.result) == (doctor.Verdict.NOTE, True)
 
 
+@pytest.mark.usefixtures("without")
+def test_a_start_that_is_refused_changes_nothing(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a new sandbox nor a stopped one, which stays what it was, and no process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fabricated.spawn(repo, "old")
+    for key in ("none", spec.load().key):
+        image = guest_images.images_root() / key
+        image.mkdir(parents=True)
+        image.joinpath("image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", 1.0, ())))
+    given, found = {"confinement": "yes", "accelerator": "tcg", "memory": "128M"}, discover(repo.path)
+    asked, refs = settings.resolve(given)[0], repo.refs()
+    before = store.find(found, "old")
+    with pytest.raises(RequirementError, match="cannot be confined"):
+        lifecycle.spawn(found, Options(asked, "new"), lambda _text: None)
+    with pytest.raises(RequirementError, match="cannot be confined"):
+        lifecycle.resume(found, "old", Options(asked), lambda _text: None)
+    assert {each.name for each in store.state_directory(found).iterdir() if each.is_dir()} == {"old", ".trash"}
+    assert list(store.state_directory(found).joinpath(".trash").glob("[!.]*/")) == []
+    assert repo.refs() == refs
+    assert store.find(found, "old") == before
+    assert before.state is store.State.STOPPED
+    assert Path("/proc/thread-self/children").read_text() == ""
+
+
 @pytest.mark.usefixtures("needs")
 def test_a_host_that_can_says_nothing() -> None:
     for rule in ("auto", "yes", "no"):
@@ -383,6 +418,33 @@ def test_an_old_qemu_gets_a_copy_of_the_memory_and_a_newer_one_reads(tmp_path: P
     assert confined.qemu(dataclasses.replace(SPEC, saved=saved), kvm=False).writable == ()
     with qemu_state.memory_of(Saved(template, restore=False), (7, 2), own) as made:
         assert made == Saved(template, restore=False), "who makes it writes there"
+
+
+def test_the_copy_of_a_memory_stays_nowhere_and_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, own = tmp_path / "template", tmp_path / "own"
+    for each in (template, own):
+        each.mkdir()
+    (template / "memory").write_bytes(b"precious")
+    left, saved = own / "memory", Saved(template, restore=True)
+    for version, what in (((7, 2), None), ((8, 2), saved), ((7, 2), Saved(template, restore=False))):
+        left.write_bytes(b"of a supervisor that was killed")
+        with qemu_state.memory_of(what, version, own):
+            assert not left.exists()
+    monkeypatch.setattr(qemu_state, "SPARE", 1 << 60)
+    with pytest.raises(HostResourceError, match="MiB below"), qemu_state.memory_of(saved, (7, 2), own):
+        pass
+    monkeypatch.setattr(qemu_state, "SPARE", 0)
+    for failure in (RuntimeError, Interrupted):
+        with contextlib.suppress(failure), qemu_state.memory_of(saved, (7, 2), own):
+            assert left.exists()
+            raise failure(2)
+        assert list(own.iterdir()) == []
+    (template / "memory").unlink()
+    (template / "memory").mkdir()
+    with pytest.raises(HostResourceError, match="cannot copy"), qemu_state.memory_of(saved, (7, 2), own):
+        pass
+    assert list(own.iterdir()) == []
+    assert [each.name for each in template.iterdir()] == ["memory"]
 
 
 SPEC = MachineSpec("m", Path("/k"), Path("/i"), ())

@@ -155,12 +155,12 @@ def resume(
     extras = session_options.gather(settings, environment())
     with store.open_existing(repo, name) as (box, entry):
         image = images.of(box, entry.record)
-        record = store.reopened(box, entry)
-        provision.require_memory(record.memory)
-        backend = machines.backend_of_record(box, record, image, protocol.RUN, progress, like=options.settings)
-        asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
-        bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
-        notice(bare)
+        with store.reopened(box, entry) as record:
+            provision.require_memory(record.memory)
+            backend = machines.backend_of_record(box, record, image, protocol.RUN, progress, like=options.settings)
+            asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
+            bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
+            notice(bare)
         run = Run(box, record, image, backend, options, progress, ready, extras)
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)

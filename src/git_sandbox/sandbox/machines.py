@@ -24,7 +24,8 @@ from git_sandbox.vmm.backends import Wanted, Ways
 from git_sandbox.vmm.machine import Backend, MachineLogs, Running
 
 CONFINE = (
-    "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs, `--confinement auto` starts without"
+    "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs, "
+    "`SANDBOX_CONFINEMENT=auto` starts without"
 )
 
 

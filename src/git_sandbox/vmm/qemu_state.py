@@ -12,6 +12,7 @@ start from, it then gets a copy of its own: one that shares its blocks where the
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from git_sandbox.vmm.qmp import Qmp
 WITHIN = 60.0  # seconds for one migration; it takes well under one
 ONLY_READS = (8, 2)  # the version from which QEMU can map memory privately that it may only read
 COPY_WITHIN = 120.0  # seconds
+SPARE = 1 << 30  # bytes the host's disk keeps free beside that copy
 _IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
 
 
@@ -49,10 +51,13 @@ def memory_of(saved: Saved | None, version: tuple[int, ...], place: Path) -> Ite
 
     Raises HostResourceError. Once QEMU runs the copy needs no name any more, see `forget`.
     """
+    copy = place / "memory"
+    copy.unlink(missing_ok=True)  # of a supervisor that was killed
     if saved is None or not saved.restore or version >= ONLY_READS:
         yield saved
         return
-    with_copy = replace(saved, private=place / "memory")
+    _require_room(saved.memory, place)
+    with_copy = replace(saved, private=copy)
     try:
         words = ["cp", "--reflink=auto", "--sparse=auto", "--", str(saved.memory), str(with_copy.private)]
         done = process.run(words, timeout=COPY_WITHIN)
@@ -61,6 +66,13 @@ def memory_of(saved: Saved | None, version: tuple[int, ...], place: Path) -> Ite
         yield with_copy
     finally:
         forget(with_copy)
+
+
+def _require_room(memory: Path, place: Path) -> None:
+    """The repository may be on its way to the same disk, and a full one would end that."""
+    need = memory.stat().st_blocks * 512 + SPARE
+    if shutil.disk_usage(place).free < need:
+        raise HostResourceError(f"a copy of a saved machine's memory needs {need >> 20} MiB below {place}")
 
 
 def forget(saved: Saved | None) -> None:
