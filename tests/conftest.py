@@ -31,8 +31,9 @@ hypothesis.settings.register_profile("ci", _CALM, derandomize=True, database=Non
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the tables of tests that run git, the part that was asked for."""
+    """Of the tables of tests that run git, the part that was asked for; after -k and -m, so of what these chose."""
     if PART >= 1:
         return
     kept = rows(items, lambda item: item.path.parent.name in ("cli", "git"))

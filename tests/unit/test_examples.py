@@ -1,0 +1,53 @@
+"""The part of tests that a plain `scripts/test` runs: every table stays, and what is asked for by name runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import examples
+
+ROOT = Path(__file__).parents[2]
+TABLE = "tests/git/test_fsck_verdicts.py"
+
+
+@pytest.mark.parametrize("part", [1.0, 0.25, 0.1])
+def test_some_has_the_first_row_and_about_that_part(monkeypatch: pytest.MonkeyPatch, part: float) -> None:
+    monkeypatch.setattr(examples, "PART", part)
+    for size in range(1, 60):
+        rows = examples.some(range(size))
+        assert rows[0] == 0
+        assert 0 <= len(rows) - size * part < 1
+
+
+def collected(*words: str, part: str) -> list[str]:
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", TABLE, *words]
+    environment = os.environ | {"SANDBOX_TEST_EXAMPLES": part}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def test_a_part_has_rows_of_every_table_and_each_row_by_its_name() -> None:
+    whole, part = collected(part="1"), collected(part="0.25")
+    assert {*part} < {*whole}
+    assert {row.partition("[")[0] for row in part} == {row.partition("[")[0] for row in whole}
+    (left_out, *_) = [row for row in whole if row not in part]
+    assert left_out in collected("-k", left_out.partition("[")[2].rstrip("]"), part="0.25")
+
+
+def test_only_the_run_without_arguments_is_a_part() -> None:
+    """Run until the first step, which is replaced by one that prints."""
+    script = (ROOT / "scripts/test").read_text("utf-8").replace('cd "$(dirname "$0")/.."', f"cd '{ROOT}'")
+    script = script.partition("scripts/install-packages")[0] + 'echo "${SANDBOX_TEST_EXAMPLES-whole} $#"\n'
+    for words, environment, output in (
+        ((), {}, "0.25 7"), (("tests/git", "-k", "x"), {}, "whole 3"), (("--all",), {}, "whole 0"),
+        (("--all",), {"SANDBOX_TEST_EXAMPLES": "0.1"}, "whole 0"),
+    ):  # fmt: skip
+        inherited = {name: value for name, value in os.environ.items() if name != "SANDBOX_TEST_EXAMPLES"}
+        argv = ["sh", "-c", script, "scripts/test", *words]
+        done = subprocess.run(argv, env=inherited | environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{output}\n", words
