@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from git_sandbox import errors, settings
+from git_sandbox import errors, paths, settings
 from git_sandbox.cli.main import VERBS, cli
 from git_sandbox.image import spec
 from git_sandbox.paths import SandboxDir
@@ -80,6 +81,39 @@ def test_every_name_on_disk_is_documented() -> None:
         path = getattr(SandboxDir(Path("/sandbox")), name)
         assert f"`{name}`" in rows
         assert name in ("sockets", "egress_socket") or f"`{path.name}" in rows[f"`{name}`"]
+
+
+OUTSIDE = ("agents_consent", "config_file", "trash_summary")  # functions of `paths` that name one file
+
+
+def test_every_file_beside_the_sandboxes_is_documented() -> None:
+    """What `paths` names, and what is joined to one of its directories somewhere else."""
+    page = read("reference/state.md")
+    joined = r"(?:_root\(\)\)? / |config_file\(\)\.(?:with_name\(|parent / ))f?\"([\w.-]+)"
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "src/git_sandbox").rglob("*.py"))
+    names = {getattr(paths, name)().name for name in OUTSIDE} | {*re.findall(joined, sources)}
+    assert {"agents.json", "keys.toml", "thin.lock", "templates", ".registry.lock"} <= names
+    assert sorted(name for name in names - {".none"} if f"/{name}" not in page) == []  # `.none` is never there
+
+
+def test_every_program_and_variable_for_developers_is_in_a_page() -> None:
+    pages = [page.read_text("utf-8") for page in (*PAGES, ROOT / "CONTRIBUTING.md")]
+    programs = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("scripts", "bench")
+        for path in (ROOT / folder).iterdir()
+        if path.is_file() and os.access(path, os.X_OK)
+    ]
+    tests = "".join(
+        path.read_text("utf-8") for path in (ROOT / "tests/support", ROOT / "tests/vm") for path in path.rglob("*.py")
+    )
+    variables = re.findall(r"environ\.get\(\"(SANDBOX_\w+)\"", tests)
+    assert len(programs) > 12
+    assert {"SANDBOX_TEST_EXAMPLES", "SANDBOX_RANDOM_ENDS"} <= {*variables}
+    text = "\n".join(pages)
+    assert [
+        name for name in (*programs, *variables) if not re.search(rf"(?:`|^|/python ){name}\b", text, re.MULTILINE)
+    ] == []
 
 
 def test_every_error_and_setting_is_documented() -> None:
