@@ -77,7 +77,7 @@ def start_agent(context: click.Context, /, arguments: tuple[str, ...], update: b
     """Start the agent NAME in a new sandbox of this repository. ARGS are appended to its command.
 
     Before the first start you see what it may reach, which keys it can use and what of this host goes in, and
-    asked; again only when its manifest changes. The agent has a terminal that outlives yours: Ctrl-\\ leaves it,
+    are asked; again only when its manifest changes. The agent has a terminal that outlives yours: Ctrl-\\ leaves it,
     `sandbox attach` comes back. When it ends, its commits come home into refs/sandbox*/ID and wait for you to merge.
 
     `sandbox NAME` is short for it where no command has that name. For one task and no terminal:
