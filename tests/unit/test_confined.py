@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import confine, doctor, network, notices, process, settings, store
+from git_sandbox import confine, doctor, network, notices, process, settings, signals, store
 from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.collect.confinement import confinement
@@ -37,8 +38,9 @@ from git_sandbox.image import spec
 from git_sandbox.protocol import channel
 from git_sandbox.sandbox import lifecycle, machines
 from git_sandbox.sandbox.options import Options
-from git_sandbox.vmm import calls, confined, qemu_state, virtiofs
-from git_sandbox.vmm.machine import Cleanup, Disk, MachineSpec, Saved, Share
+from git_sandbox.vmm import calls, confined, launch, qemu_state, virtiofs
+from git_sandbox.vmm.launch import RunningProcess
+from git_sandbox.vmm.machine import Cleanup, Disk, MachineLogs, MachineSpec, Saved, Share
 from git_sandbox.vmm.rest import Api, Call
 from support import fabricated
 from support.gitrepo import GitRepo
@@ -494,6 +496,38 @@ def soon(happened: object, seconds: float = 30.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("does", "ends"),
+    [("echo broken >&2; exit 3", MachineError), (POLITE, Interrupted)],
+    ids=["dies", "hangs"],
+)
+def test_nobody_waits_for_a_vmm_that_died_or_after_ctrl_c(
+    tmp_path: Path, does: str, ends: type[BaseException], *, wanted: bool, first: bool
+) -> None:
+    logs, began = MachineLogs(tmp_path / "console", tmp_path / "vmm"), time.monotonic()
+    start = launch.Start(["sh", "-c", does], View(first=first), Path("/"), confined=wanted)
+    children = []
+
+    def begin() -> None:
+        if ends is Interrupted:
+            threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with logs.vmm.open("wb") as complaints, launch.spawned(start, logs, complaints) as child:
+            children.append(child)
+            launch.boot(Api("The VMM", tmp_path / "api"), RunningProcess("The VMM", child, tmp_path, logs, str), [])
+
+    with pytest.raises(ends) as caught, signals.signals_raise():
+        begin()
+    assert [child.poll() is None for child in children] == [False]
+    assert time.monotonic() - began < launch.API_WITHIN / 2
+    if isinstance(caught.value, MachineError):
+        assert caught.value.message == "The VMM did not start"
+        assert "The VMM ended: 3" in caught.value.cause
+        assert "broken" in caught.value.cause
 
 
 @pytest.mark.usefixtures("needs")
