@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox import confine, idspace
@@ -19,6 +20,7 @@ from git_sandbox.errors import ImageError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec
+from git_sandbox.image.spec import ImageSpec
 from support.examples import examples
 
 HOSTILE = [
@@ -40,18 +42,29 @@ def written(directory: Path, key: str, value: str) -> Path:
     return path
 
 
-@given(st.sampled_from(KEYS), st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)))
-def test_every_value_is_one_word_that_is_no_option(key: str, value: str) -> None:
+def loaded(key: str, value: str) -> ImageSpec | None:
+    """None where it is refused."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            wanted = spec.load(written(Path(scratch), key, value))
+            return spec.load(written(Path(scratch), key, value))
         except ImageError:
-            return
-    argv = build.mmdebstrap(wanted, Path("/tree"), Path("/place"), Path("/scripts"))
+            return None
+
+
+def command(wanted: ImageSpec) -> list[str]:
+    return build.mmdebstrap(wanted, Path("/tree"), Path("/place"), Path("/scripts"))
+
+
+@given(st.sampled_from(KEYS), st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)))
+def test_every_value_is_one_word_that_is_no_option(key: str, value: str) -> None:
+    wanted = loaded(key, value)
+    if wanted is None:
+        return
+    argv = command(wanted)
     end = argv.index("--")
     assert argv[end + 1 : end + 3] == [wanted.suite, "/tree"]
     assert [word for word in argv[end + 3 :] if not word.startswith(("http://", "https://"))] == []
-    plain = build.mmdebstrap(spec.load(), Path("/tree"), Path("/place"), Path("/scripts"))
+    plain = command(spec.load())
     assert [word.partition("=")[0] for word in argv[:end]] == [
         word.partition("=")[0] for word in plain[: plain.index("--")]
     ]
@@ -71,13 +84,10 @@ def test_hostile_values_are_refused(tmp_path: Path, key: str, value: str) -> Non
 @given(st.sampled_from(["npm", "pip", "commands"]), st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)))
 def test_what_is_installed_is_words_of_one_script(key: str, value: str) -> None:
     """The shell that mmdebstrap gives a hook to sees the words of `install.sh`, whatever they are."""
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            wanted = spec.load(written(Path(scratch), key, value))
-        except ImageError:
-            return
-    argv = build.mmdebstrap(wanted, Path("/t"), Path("/p"), Path("/s"))
-    hooks = [each.partition("=")[2] for each in argv if "chroot" in each and "/tmp/install.sh" in each]
+    wanted = loaded(key, value)
+    if wanted is None:
+        return
+    hooks = [each.partition("=")[2] for each in command(wanted) if "chroot" in each and "/tmp/install.sh" in each]
     script = f'chroot() {{ shift; printf "%s\\0" "$@"; }}\n{hooks[0]}'
     said = subprocess.run(["sh", "-c", script, "sh", "/root"], capture_output=True, check=True).stdout
     kind = "run" if key == "commands" else key
@@ -89,11 +99,22 @@ def test_what_is_installed_is_words_of_one_script(key: str, value: str) -> None:
 def test_the_default_image_installs_nothing_else_and_a_new_word_makes_another_image(tmp_path: Path) -> None:
     plain = spec.load()
     assert plain.installs == ()
-    assert "install.sh" not in " ".join(build.mmdebstrap(plain, Path("/t"), Path("/p"), Path("/s")))
+    assert "install.sh" not in " ".join(command(plain))
     made = spec.load(written(tmp_path, "npm", "@scope/name@1.2.3"))
     assert (made.installs, made.key != plain.key) == ((("npm", "@scope/name@1.2.3"),), True)
     (tmp_path / "again.toml").write_text(made.toml)
     assert spec.load(tmp_path / "again.toml") == made
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20), max_size=3))
+@example(["echo \N{WASTEBASKET}", "echo \N{GRINNING FACE}", "\x7f", "\r\n", "\\u0041"])
+def test_a_spec_that_is_written_down_is_read_as_it_was(commands: list[str]) -> None:
+    """An agent's spec goes to the build as a file; its commands are any text."""
+    plain = spec.load()
+    asked = msgspec.structs.replace(plain, commands=tuple(commands))
+    assert asked.toml.isascii()
+    assert spec.load(Path("x"), read=lambda _name, _most: asked.toml.encode()) == asked
 
 
 def test_root_without_a_confinement_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

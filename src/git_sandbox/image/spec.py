@@ -95,10 +95,9 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def toml(self) -> str:
         """Every key with its value, as a file that `load` reads."""
-        # Strings, numbers and lists of them are written alike in JSON and TOML; tables are not.
         rows = [(name, getattr(self, name)) for name in self.__struct_fields__]
-        kernel = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.kernel.items())
-        values = [f"{{ {kernel} }}" if name == "kernel" else json.dumps(value) for name, value in rows]
+        kernel = ", ".join(f"{name} = {_toml(value)}" for name, value in self.kernel.items())
+        values = [f"{{ {kernel} }}" if name == "kernel" else _toml(value) for name, value in rows]
         return "".join(f"{name} = {value}\n" for (name, _), value in zip(rows, values, strict=True))
 
     @property
@@ -116,6 +115,12 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def data(name: str) -> Path:
     """A file shipped inside the package."""
     return Path(str(resources.files("git_sandbox") / "data" / name))
+
+
+def _toml(value: object) -> str:
+    """A string, a number or a list of them, in ASCII. TOML writes those as JSON does, but without surrogates."""
+    written = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[^ -~]", lambda character: f"\\U{ord(character[0]):08x}", written)
 
 
 def _words(value: object) -> tuple[str, ...]:
