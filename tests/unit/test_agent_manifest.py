@@ -208,11 +208,25 @@ def test_a_repositorys_manifest_leads_nowhere_else(tmp_path: Path, home: Path) -
     assert "not in the repository" in caught.value.cause
 
 
-def test_a_repositorys_manifest_runs_nothing_on_this_host(tmp_path: Path, home: Path) -> None:
-    key = 'credentials = {k = {hosts = ["h"], bearer = true, command = ["touch", "x"]}}\n'
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ('command = ["touch", "x"]', "names a command of this host"),
+        ('file = "~/.config/gh/hosts.yml"', "takes a key from ~/.config/gh/hosts.yml of this host"),
+        ('keyring = ["login", "you"]', "takes a key from the keyring of this host"),
+        ('env = "API_KEY"', ""),
+    ],
+)
+def test_a_repositorys_manifest_runs_and_takes_nothing_of_this_host(
+    tmp_path: Path, home: Path, source: str, message: str
+) -> None:
+    key = f'credentials = {{k = {{hosts = ["h"], bearer = true, {source}}}}}\n'
     put(tmp_path / catalogue.BELOW, "theirs", key + LEAST)
-    with pytest.raises(UsageError, match="names a command of this host"):
-        catalogue.find("theirs", tmp_path)
+    if message:
+        with pytest.raises(UsageError, match=message):
+            catalogue.find("theirs", tmp_path)
+    else:
+        assert catalogue.find("theirs", tmp_path).manifest.credentials
     put(paths.config_file().parent / "agents", "mine", key + LEAST)
     assert catalogue.find("mine", tmp_path).manifest.credentials
     assert home
@@ -428,6 +442,18 @@ def test_there_is_an_end_to_what_goes_in(home: Path) -> None:
         found = hostfiles.choose((HostFile(f"~/{place}/"),), home)
         assert (len(found.files), len(found.kept)) == (count - 1, 1)
         assert sum(len(each.content) for each in found.files) <= hostfiles.MOST_ALL
+
+
+def test_a_path_that_no_file_can_have_names_nothing(home: Path) -> None:
+    for path in (f"~/{'x' * 300}", f"~/{'x' * 300}/", f"~/{'x' * 300}/y"):
+        assert hostfiles.choose((HostFile(path),), home) == hostfiles.Chosen()
+
+
+def test_what_one_image_cannot_have_is_said_before_anybody_agrees() -> None:
+    commands = ", ".join(f"'{letter * 4000}'" for letter in "abcde")
+    with pytest.raises(UsageError) as caught:
+        manifest.decode(f"install = {{commands = [{commands}]}}\n{LEAST}".encode(), "x")
+    assert "16 KiB" in caught.value.cause
 
 
 CREDENTIALS = [

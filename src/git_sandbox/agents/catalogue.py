@@ -75,8 +75,7 @@ def find(name: str, worktree: Path | None) -> Agent:
         raise UsageError(f"cannot read the agent manifest {one_line(str(path))}", cause=files.why(error)) from error
     found = manifest.decode(content, one_line(os.fspath(path)))
     if origin == REPOSITORY:
-        _refuse_host_commands(found, path)
-        _refuse_host_files(found, path)
+        _refuse_what_is_the_hosts(found, path)
     return Agent(name, origin, path, content, found)
 
 
@@ -88,26 +87,28 @@ def _read(path: Path, worktree: Path | None) -> bytes:
     return found.data
 
 
-def _refuse_host_commands(found: Manifest, path: Path) -> None:
-    if any(each.command for each in found.credentials.values()):
-        raise UsageError(
-            f"the agent manifest {one_line(str(path))} names a command of this host",
-            cause="a repository's manifest may not",
-            hint=f"copy it to {paths.config_file().parent / 'agents'} to make it yours",
-        )
+def _refuse_what_is_the_hosts(theirs: Manifest, path: Path) -> None:
+    """A repository's manifest runs no command here. It names no key's file or entry of the keyring: those would go to
+    hosts that it names as well. Other files only where a shipped manifest does, or where agents keep instructions.
+    """
+    for key in theirs.credentials.values():
+        if key.command:
+            raise _refusal(path, "names a command of this host", "a repository's manifest may not")
+        if key.file or key.keyring:
+            what = f"takes a key from {one_line(key.file) if key.file else 'the keyring'} of this host"
+            raise _refusal(path, what, "a repository's manifest may name a variable only")
+    shipped = [manifest.decode(file.read_bytes(), file.stem) for file in _files(data("agents"))]
+    places = (*INSTRUCTIONS, *(row.path for one in shipped for row in one.host_files))
+    for row in theirs.host_files:
+        if not any(row.path == place or (place.endswith("/") and row.path.startswith(place)) for place in places):
+            what = f"names a file of this host: {one_line(row.path)}"
+            raise _refusal(path, what, "a repository's manifest may name instructions of agents only")
 
 
-def _refuse_host_files(found: Manifest, path: Path) -> None:
-    """A repository's names files only where a shipped manifest does, or where agents keep instructions."""
-    shipped = [manifest.decode(each.read_bytes(), each.stem) for each in _files(data("agents"))]
-    places = (*INSTRUCTIONS, *(each.path for one in shipped for each in one.host_files))
-    for asked in found.host_files:
-        if not any(asked.path == each or (each.endswith("/") and asked.path.startswith(each)) for each in places):
-            raise UsageError(
-                f"the agent manifest {one_line(str(path))} names a file of this host: {one_line(asked.path)}",
-                cause="a repository's manifest may name instructions of agents only",
-                hint=f"copy it to {paths.config_file().parent / 'agents'} to make it yours",
-            )
+def _refusal(path: Path, what: str, cause: str) -> UsageError:
+    mine = paths.config_file().parent / "agents"
+    hint = f"copy it to {mine} to make it yours"
+    return UsageError(f"the agent manifest {one_line(str(path))} {what}", cause=cause, hint=hint)
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,10 @@ def _named(asked: tuple[HostFile, ...], home: Path) -> Iterator[Path]:
     """Those that exist, files of directories in the order of their names."""
     for each in asked:
         path = home / each.path.removeprefix("~/").rstrip("/")
-        if each.path.endswith("/") and path.is_dir():
+        directory = os.path.isdir(path)  # noqa: PTH112 - is_dir raises where a directory above is locked
+        if each.path.endswith("/") and directory:
             yield from _below(path)
-        elif os.path.lexists(path) and not path.is_dir():
+        elif os.path.lexists(path) and not directory:
             yield path
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta
 from git_sandbox import files, tomltext
 from git_sandbox.egress import credentials, keys, rules
 from git_sandbox.errors import UsageError
-from git_sandbox.image.spec import ImageSpec
+from git_sandbox.image.spec import MAX_FILE, ImageSpec
 
 SCHEMA = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -61,14 +61,17 @@ class Install(Strict, frozen=True):
         return any((self.packages, self.npm, self.pip, self.commands))
 
     def added_to(self, spec: ImageSpec) -> ImageSpec:
-        """Raises ValueError for a value that no image spec takes."""
-        return msgspec.structs.replace(
+        """Raises ValueError for a value that no image spec takes, or more than one may have."""
+        made = msgspec.structs.replace(
             spec,
             packages=tuple(sorted({*spec.packages, *self.packages})),
             npm=tuple(dict.fromkeys((*spec.npm, *self.npm))),
             pip=tuple(dict.fromkeys((*spec.pip, *self.pip))),
             commands=tuple(dict.fromkeys((*spec.commands, *self.commands))),
         )
+        if len(made.toml) > MAX_FILE:
+            raise ValueError(f"its image spec has more than {MAX_FILE >> 10} KiB")
+        return made
 
 
 class Command(Strict, frozen=True):
