@@ -15,11 +15,12 @@ from cli.conftest import Cli
 from git_sandbox import network, process, store
 from git_sandbox import record as noted
 from git_sandbox.agents import agreed, catalogue
-from git_sandbox.cli import agent_start, configured, logs
+from git_sandbox.cli import agent_start, configured, first, logs
+from git_sandbox.errors import UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
 from git_sandbox.record import Activity
-from git_sandbox.sandbox import session_options
+from git_sandbox.sandbox import session_options, supervisor
 from git_sandbox.sandbox.options import Options
 from git_sandbox.store import Box
 from support.fabricated import spawn
@@ -95,6 +96,22 @@ def test_no_terminal_never_means_yes(cli: Cli, words: tuple[str, ...]) -> None:
     assert cli("ls").out.startswith("No sandboxes")
 
 
+def test_who_agrees_without_being_asked_sees_what_it_is(cli: Cli, home: Path) -> None:
+    mine = home / "config/git-sandbox/agents/mine.toml"
+    mine.parent.mkdir(parents=True)
+    content = 'schema = 1\ndescription = "x"\nallow = ["one.example"]\n[command]\ninteractive = ["x"]\n'
+    mine.write_text(content)
+    said = cli("agent", "trust", "mine")
+    assert said.code == 0
+    assert "reaches     one.example" in said.err
+    mine.write_text(content.replace("one", "two"))
+    said = cli("agent", "trust", "mine", "--json")
+    assert said.envelope["data"] == {"name": "mine"}
+    different = {"It is not what you agreed to:", "  -allow = one.example", "  +allow = two.example"}
+    assert {*different, "  reaches     two.example"} <= {*said.err.splitlines()}
+    assert agreed.given(catalogue.find("mine", None), "")
+
+
 def test_a_no_is_a_no_and_a_yes_is_remembered(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
     """On a real terminal; a cache without an image and a PATH without its builder stop what comes after the yes."""
     tools = tmp_path / "tools"
@@ -159,6 +176,32 @@ def test_what_an_agent_makes_of_a_start(repo: GitRepo, home: Path, monkeypatch: 
     )
 
 
+def test_a_manifest_that_does_not_fit_this_host_is_said_in_words(
+    repo: GitRepo, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repo.path)
+    here, place = discover(repo.path), home / "config/git-sandbox"
+    (place / "agents").mkdir(parents=True)
+    (place / "image.toml").write_text(f"npm = {json.dumps([f'a{number}' for number in range(60)])}\n")
+    wanted, values = configured.resolved(here, {"net": "allow"})
+
+    def started(name: str, more: str, **changes: object) -> Options:
+        (place / f"agents/{name}.toml").write_text(
+            f'{more}\nschema = 1\ndescription = "x"\n[command]\ninteractive = ["x"]\n'
+        )
+        agreed.give(catalogue.find(name, None), "")
+        given = Options(dataclasses.replace(wanted, **changes), detached=True)  # type: ignore[arg-type]
+        return agent_start.options(here, name, given, values, headless=False)
+
+    for path in ("~no-such-user/key", f"~/{'x' * 300}", "~/none/key"):
+        key = f'credentials = {{k = {{hosts = ["h.example"], bearer = true, file = "{path}"}}}}'
+        assert started("keyed", key).keys == {}
+    npm = f"install = {{npm = {json.dumps([f'b{number}' for number in range(60)])}}}"
+    assert len(spec.asked(started("large", npm).settings).npm) == 60
+    with pytest.raises(UsageError, match="the image cannot have all that large installs"):
+        started("large", npm, image=str(place / "image.toml"))
+
+
 def test_a_shell_of_an_agent_asks_for_nothing(repo: GitRepo, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.chdir(repo.path)
     here = discover(repo.path)
@@ -166,6 +209,27 @@ def test_a_shell_of_an_agent_asks_for_nothing(repo: GitRepo, monkeypatch: pytest
     made = agent_start.options(here, "shell", Options(wanted, detached=True), values, headless=False)
     assert (made.command, made.settings, made.files) == (("bash", "-l"), wanted, ())
     assert cli("agent", "shell").code == 2  # no terminal, and nothing to do without one
+
+
+def test_a_detached_command_has_a_terminal_where_one_is_asked_for(
+    cli: Cli, repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its start is told, and what its user is; `tests/vm/test_agent` attaches to such a terminal."""
+    chosen: list[Options] = []
+
+    def started(_repo: object, options: Options, *_others: object, **_more: object) -> str:
+        chosen.append(options)
+        name = f"vm-{len(chosen)}"
+        boxed(repo, name, command=options.command, terminal=options.terminal)
+        return name
+
+    monkeypatch.setattr(supervisor, "start", started)
+    monkeypatch.setattr(first, "first_use", lambda *_words, **_more: None)
+    said = cli("run", "--detach", "--tty", "--", "true")
+    assert (said.code, "Attach: `sandbox attach vm-1`" in said.out) == (0, True), said
+    said = cli("run", "-d", "--", "true")
+    assert (said.code, "sandbox attach" in said.out) == (0, False), said
+    assert [(each.detached, each.terminal, each.tty) for each in chosen] == [(True, True, False), (True, False, False)]
 
 
 def test_the_verb_comes_before_an_agent_of_its_name(cli: Cli, home: Path) -> None:

@@ -144,15 +144,17 @@ def show_agent(name: str, toml: bool, as_json: bool) -> Result:
 @name_argument
 @common.json_option
 def trust_agent(name: str, as_json: bool) -> Result:
-    """Agree to what an agent wants, as it is now: for scripts, which nobody can ask. Another content is asked about
-    again.
+    """Agree to what an agent wants, as it is now: for scripts, which nobody can ask. All of it is printed first, on
+    standard error. Another content is asked about again.
 
     \b
     Examples:
-      sandbox agent show claude && sandbox agent trust claude
+      sandbox agent trust claude
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     repo = _around()
     agent = catalogue.find(name, repo.worktree if repo else None)
-    agreed.give(agent, agent_start.identity(agent, repo))
+    place = agent_start.identity(agent, repo)
+    agent_start.show(agent, place, agent_words.chosen(agent))
+    agreed.give(agent, place)
     return Result("agent trust", {"name": name}, text=f"You agreed to {name}. `sandbox agent {name}` starts it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import click
@@ -59,10 +60,8 @@ def identity(agent: Agent, repo: Repository | None) -> str:
     return consent.identity()
 
 
-def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
-    """Once for each content of a manifest. No terminal never means yes."""
-    if agreed.given(agent, repository):
-        return
+def show(agent: Agent, repository: str, chosen: Chosen) -> None:
+    """What it would do, on standard error: also where nobody is asked, it stands in the log of whoever agreed."""
     different = agent_words.changes(agent, repository)
     if different:
         door.line("It is not what you agreed to:")
@@ -70,6 +69,13 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
             door.line(f"  {line}")
     for line in agent_words.about(agent, chosen):
         door.line(line)
+
+
+def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
+    """Once for each content of a manifest. No terminal never means yes."""
+    if agreed.given(agent, repository):
+        return
+    show(agent, repository, chosen)
     if not common.interactive():
         raise UsageError(
             f"you have not agreed to what the agent `{agent.name}` wants", hint=f"`sandbox agent trust {agent.name}`"
@@ -102,11 +108,16 @@ def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
         return {}
     environment = settings.environment()
     there = {name: each for name, each in declared.items() if not each.env or environment.get(each.env)}
-    there = {name: each for name, each in there.items() if not each.file or Path(each.file).expanduser().is_file()}
+    there = {name: each for name, each in there.items() if not each.file or _is_file(each.file)}
     if not there:
         wants = ", ".join(filter(None, (each.env or each.file for each in declared.values())))
         _note(f"{agent.name} has no key: this host has none of {one_line(wants)}")
     return {name: each.table for name, each in there.items()}
+
+
+def _is_file(path: str) -> bool:
+    """False also where a directory above is locked, or `~name` is nobody; pathlib raises there."""
+    return os.path.isfile(os.path.expanduser(path))  # noqa: PTH111, PTH113 - see above
 
 
 def _note(text: str) -> None:
@@ -127,6 +138,9 @@ def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     wanted = dataclasses.replace(wanted, env=env, **parsed)
     if not found.install:
         return wanted
-    image = found.install.added_to(spec.asked(wanted)).toml.encode()
+    try:
+        image = found.install.added_to(spec.asked(wanted)).toml.encode()
+    except ValueError as error:
+        raise UsageError(f"the image cannot have all that {agent.name} installs", cause=str(error)) from error
     place = str(Path(f"{agent.path}.image"))  # no file: its content goes with it
     return dataclasses.replace(wanted, image=place, packages=(), contents={**wanted.contents, place: image})

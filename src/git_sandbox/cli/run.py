@@ -41,7 +41,7 @@ def command(command_line: tuple[str, ...], agent: str | None, **given: Any) -> R
       sandbox run -- sh -c 'make fmt && git commit -am "Format"'
       git diff | sandbox run --name review -- ./review.sh
       sandbox run -- vim README.md
-      sandbox run -T --agent opencode -- acp
+      sandbox run -T --agent opencode-acp
       sandbox run --count 4 --agent claude -- 'Fix the failing test'
       sandbox run --count 4 --env TOKEN -- ./agent.sh && sandbox compare
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
