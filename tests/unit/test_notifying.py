@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_sandbox import record as noted
+from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, UsageError
 from git_sandbox.guest import protocol
 from git_sandbox.paths import SandboxDir
@@ -113,11 +117,35 @@ def test_who_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             command_words(bad)
 
 
-def test_nobody_hears_that_somebody_works(tmp_path: Path) -> None:
-    mark = tmp_path / "told"
-    notifying.tell(("touch", str(mark)), RECORD, Activity("working"))
-    notifying._run(("true",), RECORD, Activity("done"))  # whatever was begun before has ended when this has
-    assert not mark.exists()
+def test_nobody_hears_that_somebody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(notifying, "Beside", begun.append)
+    notifying.tell(("true",), RECORD, Activity("working"))
+    notifying.tell((), RECORD, Activity("waiting"))
+    assert begun == []
+    notifying.tell(("true",), RECORD, Activity("waiting"))
+    assert len(begun) == 1
+
+
+def test_the_end_is_told_however_much_the_guest_said_before(tmp_path: Path) -> None:
+    """Commands of the user's that take their time have all places; the word after them is left out, the end waits."""
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    os.mkfifo(gate)
+    script = f'[ $SANDBOX_STATE = waiting ] && read -r _ < {gate}; echo "$SANDBOX_STATE $SANDBOX_MESSAGE" >> {mark}'
+    command = ("sh", "-c", script)
+    begun = [Beside(lambda: notifying._run(command, RECORD, Activity("waiting", "x"))) for _ in range(4)]
+    while notifying._BUSY._value:  # until all four have their place
+        time.sleep(0.01)
+    notifying._run(command, RECORD, Activity("failed", "left out"))
+    end = Beside(lambda: notifying.ended(command, RECORD, 0))
+    while any(thread.is_alive() for thread in (each._thread for each in begun)):
+        with contextlib.suppress(OSError):
+            handle = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(handle, b"\n" * 4)
+            os.close(handle)
+        time.sleep(0.01)
+    end.result()
+    assert sorted(mark.read_text().splitlines()) == ["done exit 0", *["waiting x"] * 4]
 
 
 def test_the_guests_command_refuses_what_the_host_would(tmp_path: Path) -> None:

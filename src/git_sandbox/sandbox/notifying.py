@@ -62,9 +62,11 @@ def variables(record: Record, told: Activity) -> dict[str, str]:
     }
 
 
-def _run(command: Sequence[str], record: Record, told: Activity) -> None:
-    """What goes wrong with it is nobody's concern here."""
-    if not _BUSY.acquire(blocking=False):
+def _run(command: Sequence[str], record: Record, told: Activity, wait: float = 0.0) -> None:
+    """What goes wrong with it is nobody's concern here. `wait`: seconds for those that run already, when all places are
+    taken; then it is left out.
+    """
+    if not _BUSY.acquire(timeout=wait):
         return
     try:
         more = variables(record, told)
@@ -78,7 +80,9 @@ def _run(command: Sequence[str], record: Record, told: Activity) -> None:
 
 
 def ended(command: Sequence[str], record: Record, code: int) -> None:
-    """Of an agent that has ended. Waits until it is told: this process ends with it."""
+    """Of an agent that has ended. Waits until it is told: this process ends with it, and what the guest said before is
+    no reason to leave it out.
+    """
     if command:
         state = "failed" if code else "done"
-        _run(command, record, Activity(state, f"exit {code}"))
+        _run(command, record, Activity(state, f"exit {code}"), wait=2 * WITHIN)
