@@ -431,25 +431,36 @@ def test_whatever_is_said_the_connection_ends_and_nothing_fails(pem: Path, piece
         play(world, work)
 
 
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(100):
+        writer.write(data)
+
+
+async def echoed(world: World, place: str) -> Client:
+    """A tunnel to an `echo` that has answered once."""
+    client = await world.client()
+    assert await client.tunnel(place) == 200
+    await client.say(b"\0hello")
+    assert await client.reader.readexactly(6) == b"\0hello"
+    return client
+
+
+async def goes_on(client: Client) -> None:
+    await client.say(b"!")
+    assert await client.reader.readexactly(1) == b"!"
+
+
 def test_a_policy_that_changes_ends_what_it_no_longer_allows(world: World) -> None:
     async def work(world: World) -> None:
-        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.read(100):
-                writer.write(data)
-
         server = await world.serve(echo)
         world.route("a.test:7", server)
         await world.start()
         assert await (await world.client()).tunnel("a.test:7") == 403
         world.allow("a.test:7")
-        client = await world.client()
-        assert await client.tunnel("a.test:7") == 200
-        await client.say(b"\0hello")
-        assert await client.reader.readexactly(6) == b"\0hello"
+        client = await echoed(world, "a.test:7")
         assert world.state is not None
         world.state.recheck()
-        await client.say(b"!")
-        assert await client.reader.readexactly(1) == b"!"
+        await goes_on(client)
         world.allow("a.test:7", "deny:a.test")
         world.state.recheck()
         assert await client.all() == b""
@@ -460,23 +471,15 @@ def test_a_policy_that_changes_ends_what_it_no_longer_allows(world: World) -> No
 @pytest.mark.parametrize("denied", ["deny:127.0.0.1", "deny:127.0.0.0/8"])
 def test_an_address_that_is_denied_later_ends_what_goes_there(world: World, denied: str) -> None:
     async def work(world: World) -> None:
-        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.read(100):
-                writer.write(data)
-
         server = await world.serve(echo)
         before = (f"a.test:{server.port}", f"127.0.0.1:{server.port}")
         world.allow(*before)
         await world.start()
         assert world.state is not None
-        client = await world.client()
-        assert await client.tunnel(f"a.test:{server.port}") == 200
-        await client.say(b"\0hello")
-        assert await client.reader.readexactly(6) == b"\0hello"
+        client = await echoed(world, f"a.test:{server.port}")
         world.allow(*before, "deny:10.0.0.1")
         world.state.recheck()
-        await client.say(b"!")
-        assert await client.reader.readexactly(1) == b"!"
+        await goes_on(client)
         world.allow(*before, denied)
         world.state.recheck()
         assert await client.all() == b""
