@@ -36,6 +36,8 @@ REAL = "sk-ant-api03-REALrealREAL"
         {"hosts": ["a.test"], "bearer": True, "env": "K", "expiry": -1},
         {"hosts": ["a.test"], "basic": "a:b", "env": "K"},
         {"hosts": ["a.test"], "bearer": True, "value": "secret"},
+        {"hosts": ["a.test"], "bearer": True, "file": "key"}, {"hosts": ["a.test"], "bearer": True, "file": "../key"},
+        {"hosts": ["a.test"], "bearer": True, "file": "~nobody-of-this-name/key"},
     ],
 )  # fmt: skip
 def test_a_declaration_is_whole_or_an_error(table: dict[str, object]) -> None:
@@ -179,7 +181,7 @@ def test_nothing_waits_that_cannot_be_a_value() -> None:
     assert scrub.change(b"ond") == b"second"
 
 
-def test_sources(tmp_path: Path) -> None:
+def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "key"
     place.write_text("from-the-file\n")
     place.chmod(0o600)
@@ -191,6 +193,9 @@ def test_sources(tmp_path: Path) -> None:
 
     assert get(env="K") == "from-the-variable"
     assert get(file=str(place)) == "from-the-file"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert get(file="~/key") == "from-the-file"
     assert get(command=["sh", "-c", "echo from-the-command"]) == "from-the-command"
     assert get(command=["sh", "-c", "echo in:$(pwd):and-nowhere-else"]) == "in:/:and-nowhere-else"
     key = declared("key", {"hosts": ["a.test"], "bearer": True, "env": "K"})

@@ -37,7 +37,8 @@ _RESERVED = frozenset({
 
 @dataclass(frozen=True)
 class Source:
-    """Where the value comes from: an environment variable, a file, a command (argv), a keyring's service and user.
+    """Where the value comes from: an environment variable, a file (absolute, or below `~/`: the user and the proxy are
+    in different directories), a command (argv), a keyring's service and user.
 
     `expiry`: seconds after which a command (or a file) is asked again; 0: once.
     """
@@ -82,7 +83,7 @@ def declared(name: str, table: Mapping[str, object]) -> Credential:
     """A credential as a manifest or the configuration declares it, without its placeholder:
 
     hosts = ["api.example.org"], bearer = true | header = "x-api-key" | basic = "user" | query = "key",
-    env = "NAME" | file = "PATH" | command = ["pass", "show", "x"] | keyring = ["service", "user"], expiry = 300
+    env = "NAME" | file = "~/PATH" | command = ["pass", "show", "x"] | keyring = ["service", "user"], expiry = 300
 
     Raises UsageError that names the credential and the key, never a value.
     """
@@ -137,6 +138,8 @@ def _source(name: str, table: Mapping[str, object]) -> Source:
     expected = {"env": len(words) == 1, "file": len(words) == 1, "keyring": len(words) == 2, "command": True}  # noqa: PLR2004
     if not expected[kind] or (kind == "env" and not _VARIABLE.fullmatch(words[0])):
         raise _bad(name, f"`{kind}` has a value that does not work")
+    if kind == "file" and not words[0].startswith(("/", "~/")):
+        raise _bad(name, "`file` is an absolute path, or begins with `~/`")
     expiry = table.get("expiry", 0)
     if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry <= 7 * 86400:
         raise _bad(name, "`expiry` is a number of seconds")
