@@ -12,6 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +26,7 @@ from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.errors import SessionError, StateError, UsageError
 from git_sandbox.git import repo as repository
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import egress_proxy
+from git_sandbox.sandbox import egress_proxy, run
 from git_sandbox.sandbox.egress_proxy import Refused
 from support.gitrepo import GitRepo
 
@@ -203,6 +205,33 @@ def test_a_proxy_that_does_not_start_is_an_error(
     stands_for_it(monkeypatch, program)
     with egress_proxy.served(directory, {}) as proxy, pytest.raises(SessionError, match="does not start"):
         proxy.authority()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("raise ValueError('no \\x1b[1mauthorities')", "ValueError: no "),
+        ("raise SystemExit(3)", "exit status 3"),
+        ("", ""),
+    ],
+)
+def test_a_proxy_that_ends_before_its_sandbox_is_a_warning(
+    directory: SandboxDir, monkeypatch: pytest.MonkeyPatch, program: str, said: str
+) -> None:
+    stands_for_it(monkeypatch, program or PROXY)
+    monkeypatch.setattr(run, "environment", dict)
+    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory))] * 8)  # box, record and others
+    with made._way_out() as proxy:
+        assert proxy is not None
+        assert proxy.status() is None
+        child = proxy.start()
+        if program:
+            child.wait(60)
+    assert len(made.warnings) == bool(program)
+    for text in made.warnings:
+        assert text.startswith("the egress proxy ended before the sandbox did")
+        assert said in text
+        assert "\x1b" not in text
 
 
 def test_without_a_policy_there_is_no_proxy(directory: SandboxDir) -> None:

@@ -30,7 +30,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import authorities
 from git_sandbox.paths import SandboxDir
 from git_sandbox.settings import Settings
-from git_sandbox.text import one_line, printable
+from git_sandbox.text import one_line
 
 READY_WITHIN = 60.0  # seconds until the proxy serves
 LOG_LIMIT = 64 << 10  # bytes of its complaints that are kept
@@ -157,6 +157,10 @@ class Proxy:
             return service.ready(_line(child.stdout)).authority
         raise SessionError("the egress proxy does not start", cause=f"exit status {child.poll()}")
 
+    def status(self) -> int | None:
+        """How it ended; None while it serves, or waits to be started."""
+        return None if self.child is None else self.child.poll()
+
 
 def _line(stream: IO[bytes]) -> bytes:
     """The first one; what there is of it when no more comes in time."""
@@ -250,9 +254,10 @@ def inspected(directory: SandboxDir) -> dict[str, bytes]:
         return {}
 
 
-def complaint(directory: SandboxDir) -> str:
-    """The last words of the proxy; safe to print."""
-    try:
-        return printable(files.read(directory.egress_log, LOG_LIMIT * 2)[-1000:]).strip()
-    except (OSError, ValueError):
-        return ""
+def lost(directory: SandboxDir, status: int) -> str:
+    """The warning about a proxy that ended before its sandbox did, with the last line it wrote; safe to print."""
+    line = ""
+    with contextlib.suppress(OSError, ValueError):
+        line = files.read(directory.egress_log, LOG_LIMIT * 2)[-1000:].decode("utf-8", "replace").strip()
+    cause = one_line(line.rpartition("\n")[2]) or f"exit status {status}"
+    return f"the egress proxy ended before the sandbox did, and its network with it: {cause}"

@@ -168,5 +168,5 @@ def resume(
 
 
 def _finished(run: Run, home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
-    said = (*warnings, *home.warnings)
+    said = (*warnings, *run.warnings, *home.warnings)
     return Finished(run.box.repo, run.box.id, run.record, run.exit_code, home, kept, said, run.interrupted, run.refused)

@@ -77,6 +77,7 @@ class Run:
     ended: bool = False  # what ran in the machine
     problem: SandboxError | None = None
     refused: tuple[Refused, ...] = ()  # by its network
+    warnings: tuple[str, ...] = ()  # about its network
 
     def run(self) -> Home:
         """Session, then home. A kernel that dies before a session was open is booted once more."""
@@ -159,6 +160,9 @@ class Run:
         began = time.time()
         with egress_proxy.served(self.box.directory, environment()) as proxy:
             yield proxy
+            status = proxy.status()
+        if status is not None:
+            self.warnings = (egress_proxy.lost(self.box.directory, status),)
         self.refused = egress_proxy.refused(self.box.directory, began)
 
     def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
