@@ -7,7 +7,7 @@ import fcntl
 from cli.conftest import Cli
 from git_sandbox import record, store
 from git_sandbox.cli import net
-from git_sandbox.egress import policyfile
+from git_sandbox.egress import ledger, policyfile
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
@@ -85,6 +85,13 @@ def test_refusals_end_in_one_line_that_allows_them() -> None:
     assert net.refusals(rows) == [
         "The network refused a.example:443 (2), 10.0.0.1:22 (1).",
         "To allow it next time: `--allow a.example`",
+    ]
+    push = "a push to b.example:443/a is not allowed: start the sandbox with --git-credentials push"
+    others = [Refused("::1", 22, 1, "", "'[::1]:22'"), Refused("b.example", 443, 1, push, "")]
+    assert net.refusals([*others, Refused(ledger.OTHERS, 0, 9, "", "")]) == [
+        "The network refused [::1]:22 (1), b.example:443 (1), (others) (9).",
+        f"  {push}",
+        "To allow it next time: `--allow '[::1]:22'`",
     ]
     many = [Refused(f"{n}.example", 443, 1, "", f"{n}.example") for n in range(50)]
     assert "and 40 more" in net.refusals(many)[0]

@@ -247,12 +247,17 @@ def test_refusals_of_this_session_are_told_with_what_allows_them(directory: Sand
     for host, port in (("a.example", 443), ("a.example", 443), ("*.b", 22)):
         said = policy.decide(host, port)
         book.refuse(host, port, said.message, said.hint)
+    book.refuse("d.example", 443, "a push is not allowed", "start the sandbox with --git-credentials push")
     book.allow("c.example", 80)
     book.save()
     found = egress_proxy.refused(directory, moment)
     assert {(each.host, each.times, each.rule) for each in found} == {
         ("a.example", 2, "a.example"),
         ("*.b", 1, "'*.b:22'"),
+        ("d.example", 1, ""),
+    }
+    assert {each.message for each in found if not each.rule} == {
+        "a push is not allowed: start the sandbox with --git-credentials push"
     }
     assert egress_proxy.refused(directory, moment + 1) == ()
     directory.ledger.write_text("{")

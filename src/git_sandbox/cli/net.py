@@ -9,6 +9,7 @@ import click
 from git_sandbox import store
 from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.result import Result
+from git_sandbox.egress import names
 from git_sandbox.errors import Interrupted, StateError, UsageError
 from git_sandbox.sandbox import egress_proxy
 from git_sandbox.store import State
@@ -94,8 +95,9 @@ def _reasons(rows: list[Row]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _place(row: Row) -> str:
-    return one_line(f"{row.host}:{row.port}" if row.port else row.host, limit=SHOWN)
+def _place(row: Row | Refused) -> str:
+    """Rows about what named no host have no port."""
+    return one_line(names.joined(row.host, row.port) if row.port else row.host, limit=SHOWN)
 
 
 def _followed(repo: Repository, name: str) -> Result:
@@ -130,9 +132,10 @@ def refusals(refused: Sequence[Refused]) -> list[str]:
     """What to say at the end of a session whose network refused something."""
     if not refused:
         return []
-    shown = [one_line(f"{each.host}:{each.port} ({each.times})", limit=SHOWN) for each in refused[:MOST]]
+    shown = [f"{_place(each)} ({each.times})" for each in refused[:MOST]]
     more = f" and {len(refused) - MOST} more" if len(refused) > MOST else ""
     rules = list(dict.fromkeys(each.rule for each in refused[:MOST] if each.rule))
-    lines = [f"The network refused {', '.join(shown)}{more}."]
+    reasons = dict.fromkeys(one_line(each.message, limit=SHOWN) for each in refused[:MOST] if not each.rule)
+    lines = [f"The network refused {', '.join(shown)}{more}.", *(f"  {reason}" for reason in reasons if reason)]
     options = one_line(" ".join(f"--allow {rule}" for rule in rules), limit=SHOWN * 4)
     return [*lines, f"To allow it next time: `{options}`"] if rules else lines

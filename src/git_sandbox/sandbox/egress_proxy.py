@@ -114,7 +114,9 @@ def copy(source: SandboxDir, target: SandboxDir, name: str) -> None:
 
 @dataclass(frozen=True)
 class Refused:
-    """What a guest asked for in vain. `rule`: what would allow it, empty where nothing does. Safe to print."""
+    """What a guest asked for in vain. `rule`: what would allow it, empty where no rule does; `message` then says, too,
+    what would. Safe to print.
+    """
 
     host: str
     port: int
@@ -129,11 +131,13 @@ def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
         rows = ledger.load(directory.ledger)
     except (OSError, ValueError):
         return ()
-    return tuple(
-        Refused(row.host, row.port, row.refused, row.message, row.hint.partition(" --allow ")[2])
-        for row in rows
-        if row.refused and row.last_refused >= since
-    )
+    return tuple(_refused(row) for row in rows if row.refused and row.last_refused >= since)
+
+
+def _refused(row: Row) -> Refused:
+    rule = row.hint.partition(" --allow ")[2]
+    message = row.message if rule or not row.hint else f"{row.message}: {row.hint}"
+    return Refused(row.host, row.port, row.refused, message, rule)
 
 
 @dataclass
