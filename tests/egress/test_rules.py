@@ -135,6 +135,19 @@ def test_a_name_may_not_lead_to_a_special_address(text: str) -> None:
         assert not Policy(rules=own).decide_address("a.test", address, 22).allowed, "a rule is for its ports"
 
 
+def test_a_name_may_not_lead_to_an_address_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a public one. The kernel says which are: it has 127.0.0.0/8, all but the first as further ones."""
+    for text, own in (("127.0.0.1", True), ("127.9.9.9", True), ("192.0.2.1", False), ("2001:db8::1", False)):
+        assert addresses.own(ipaddress.ip_address(text)) == own, text
+    address = ipaddress.ip_address("8.8.8.8")
+    monkeypatch.setattr(addresses, "own", lambda asked: asked == address)
+    named = Policy(rules=rules.parse_all(["a.test"]))
+    for text in ("8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::808:808"):
+        decision = named.decide_address("a.test", ipaddress.ip_address(text), 443)
+        assert (decision.allowed, "an address of this host" in decision.message) == (False, True), text
+    assert Policy(rules=rules.parse_all(["a.test", "8.8.8.8"])).decide_address("a.test", address, 443).allowed
+
+
 @settings(max_examples=examples(100))
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_what_pythons_library_calls_special_is_special(address: names.Address) -> None:

@@ -58,6 +58,8 @@ _ISATAP = (0x5EFE, 0x02005EFE)  # before the IPv4 address in the lower half (RFC
 _LOW = 0xFFFFFFFF
 # Nobody is reached at these, so no rule allows them.
 _NEVER = [ipaddress.ip_network(each) for each in ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")]
+# Of nobody, for documentation.
+_FOREIGN: dict[int, Address] = {4: ipaddress.IPv4Address("192.0.2.1"), 6: ipaddress.IPv6Address("2001:db8::1")}
 
 
 def fault(address: Address) -> str:
@@ -94,9 +96,27 @@ def embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 def own(address: Address) -> bool:
-    """Whether the kernel delivers to this host itself. It then uses the address as the source, too; nothing is sent."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the two that there are
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+    """Whether the kernel delivers to this host itself; nothing is sent. It then uses the address as the source, or, for
+    a further one of a network, the first of that (ip-address(8), secondary): but a program can listen there.
+    """
+    return _is_source(address) or (_can_listen(address) and not _can_listen(_FOREIGN[address.version]))
+
+
+def _is_source(address: Address) -> bool:
+    with contextlib.suppress(OSError), _probe(address) as probe:
         probe.connect((str(address), 9))
         return bool(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == address)
     return False
+
+
+def _can_listen(address: Address) -> bool:
+    """Also at an address of nobody's where the host is set up so (ip(7), ip_nonlocal_bind)."""
+    with contextlib.suppress(OSError), _probe(address) as probe:
+        probe.bind((str(address), 0))
+        return True
+    return False
+
+
+def _probe(address: Address) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the two that there are
+    return socket.socket(family, socket.SOCK_DGRAM)
