@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import time
+from types import SimpleNamespace
+
+import pytest
 
 from cli.conftest import Cli
 from git_sandbox import record, store
@@ -11,6 +15,7 @@ from git_sandbox.egress import ledger, policyfile
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
+from git_sandbox.sandbox import egress_proxy
 from git_sandbox.sandbox.egress_proxy import Refused
 from support import fabricated
 from support.gitrepo import GitRepo
@@ -70,6 +75,49 @@ def test_what_was_asked_for_is_shown_last_first_and_printable(cli: Cli, repo: Gi
     assert [each["host"] for each in cli("net", "vm-1", "--json").envelope["data"]["asked"]][-1:] != []
     followed = cli("net", "vm-1", "--follow")  # it does not run: said once
     assert [line.split()[1] for line in followed.out.splitlines()] == ["allowed", "refused"]
+
+
+def test_following_ends_with_a_sandbox_that_leaves_nothing(
+    cli: Cli, repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = made(repo)
+    cli("net", "vm-1", "--allow", "a.example")
+    book = Ledger(entry.directory.ledger)
+    book.allow("a.example", 443)
+    book.save()
+    with entry.directory.lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def ends(_seconds: float) -> None:
+            entry.directory.root.rename(entry.directory.root.with_name("gone"))
+
+        clock = SimpleNamespace(sleep=ends, strftime=time.strftime, localtime=time.localtime)
+        monkeypatch.setattr(net, "time", clock)
+        said = cli("net", "vm-1", "--follow")
+    assert (said.code, said.err) == (0, ""), said.err
+    assert [line.split()[1] for line in said.out.splitlines()] == ["allowed"]
+
+
+def test_what_cannot_be_shown_changes_nothing(cli: Cli, repo: GitRepo) -> None:
+    entry = made(repo)
+    assert cli("net", "vm-1", "--allow", "a.example", "--follow", "--json").code == UsageError.exit_code
+    assert not entry.directory.egress.exists()
+
+
+def test_a_change_of_network_that_fails_half_way_leaves_one_that_starts(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = made(repo)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(policyfile, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        egress_proxy.switch_on(repository.discover(repo.path), "vm-1")
+    seen = record.load(entry.directory)
+    assert seen is not None
+    assert seen.net == "none"
 
 
 def test_names_are_for_one_network_only(cli: Cli) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from git_sandbox import store
+from git_sandbox import locks, store
 from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.result import Result
 from git_sandbox.egress import names
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from git_sandbox.egress.ledger import Row
-    from git_sandbox.git.repo import Repository
+    from git_sandbox.paths import SandboxDir
     from git_sandbox.sandbox.egress_proxy import Refused
 
 EVERY = 0.5  # seconds between two looks of --follow
@@ -47,6 +47,8 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
       sandbox net vm-1 --allow pypi.org --allow files.pythonhosted.org
       sandbox net vm-1 --follow
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if follow and as_json:
+        raise UsageError("--follow cannot be used with --json")
     repo, name = common.sandbox(name)
     entry = store.find(repo, name)
     egress_proxy.parsed(repo, allow)  # what is no rule changes nothing
@@ -60,9 +62,7 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
     if allow:
         egress_proxy.allow(repo, entry.directory, allow)
     if follow:
-        if as_json:
-            raise UsageError("--follow cannot be used with --json")
-        return _followed(repo, name)
+        return _followed(entry.directory)
     egress, rows = egress_proxy.look(entry.directory)
     rules = [{"rule": str(each), "origin": each.origin} for each in egress.policy.rules]
     data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
@@ -100,14 +100,13 @@ def _place(row: Row | Refused) -> str:
     return one_line(names.joined(row.host, row.port) if row.port else row.host, limit=SHOWN)
 
 
-def _followed(repo: Repository, name: str) -> Result:
-    """One line for each name when something new is known of it."""
-    directory = store.find(repo, name).directory
+def _followed(directory: SandboxDir) -> Result:
+    """One line for each name when something new is known of it. A sandbox that changed nothing is gone at its end."""
     seen: dict[tuple[str, int], tuple[int, int]] = {}
     try:
         while True:
-            over = store.find(repo, name).state is not State.RUNNING
-            for row in reversed(egress_proxy.look(directory)[1]):
+            over = not locks.held(directory.lock)  # before the look: what is counted until then is shown
+            for row in reversed(egress_proxy.requests(directory)):
                 before, now = seen.get((row.host, row.port), (0, 0)), (row.allowed, row.refused)
                 if before != now:
                     door.line(_line(row, refused=row.refused > before[1]), err=False)

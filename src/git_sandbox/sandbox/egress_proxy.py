@@ -77,8 +77,13 @@ def limits(texts: Iterable[str]) -> Limits:
 
 def look(directory: SandboxDir) -> tuple[Egress, list[Row]]:
     """The policy, and what was asked for, the last first. Raises StateError."""
+    return policyfile.load(directory.egress), requests(directory)
+
+
+def requests(directory: SandboxDir) -> list[Row]:
+    """What was asked for, the last first; nothing of a sandbox that is gone. Raises StateError."""
     try:
-        return policyfile.load(directory.egress), ledger.load(directory.ledger)
+        return ledger.load(directory.ledger)
     except (OSError, ValueError) as error:
         raise StateError(f"cannot read {directory.ledger}", cause=files.why(error)) from error
 
@@ -88,8 +93,8 @@ def switch_on(repo: Repository, name: str) -> None:
     with store.open_existing(repo, name) as (box, entry):
         record = entry.record
         if record is not None and record.net != network.ALLOW.name:
+            policyfile.save(box.directory.egress, Egress(Policy(box.id)))  # first: without it no start works
             box.save(msgspec.structs.replace(record, net=network.ALLOW.name))
-            policyfile.save(box.directory.egress, Egress(Policy(box.id)))
 
 
 def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tuple[Rule, ...]:
