@@ -10,7 +10,7 @@ from git_sandbox.egress import credentials, ledger, policyfile, rules, service
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Limits, Policy
-from git_sandbox.errors import StateError
+from git_sandbox.errors import StateError, UsageError
 
 ALL = Egress(
     Policy("vm-1", rules.parse_all(["a.test", "get:*.b.test:443", "@pip"], lambda _: ["p.test"]), Limits(3, 4, 5)),
@@ -39,6 +39,13 @@ def test_a_policy_is_read_as_it_was_written(tmp_path: Path) -> None:
         "c.test",
     ]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_more_rules_are_added_than_are_read_again() -> None:
+    full = Egress(Policy("vm-1", rules.parse_all(f"h{number}.test" for number in range(rules.MOST_RULES))))
+    assert policyfile.decode(policyfile.encode(policyfile.with_rules(full, full.policy.rules[:1]))) == full
+    with pytest.raises(UsageError, match="rules for the network"):
+        policyfile.with_rules(full, rules.parse_all(["one.more.test"]))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"schema": 2}', b"\xff", b"1" * 5000])

@@ -41,9 +41,8 @@ async def run(order: Order) -> None:
     loop.set_exception_handler(quiet)
     book = ledger.resumed(Path(order.ledger))
     state = proxy.state(Path(order.policy), book, upstream=order.upstream, values=dict(order.values))
-    egress = state.egress()
-    inspected = any(rule.action == "get" for rule in egress.policy.rules) or egress.credentials or egress.git_remotes
-    made = state.authority("this sandbox").certificate if inspected and authority.available() else ""
+    opens = state.egress().opens_tls and authority.available()
+    made = state.authority("this sandbox").certificate if opens else ""
     with socket.socket(fileno=order.descriptor) as listening:
         serving = asyncio.ensure_future(Proxy(state).serve(listening))
         for number in (signal.SIGTERM, signal.SIGINT):

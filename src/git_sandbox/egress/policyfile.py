@@ -17,7 +17,7 @@ from git_sandbox import files
 from git_sandbox.egress import names, rules
 from git_sandbox.egress.credentials import MOST_CREDENTIALS, Credential, Source
 from git_sandbox.egress.rules import Limits, Policy, Rule
-from git_sandbox.errors import StateError
+from git_sandbox.errors import StateError, UsageError
 
 SCHEMA = 1
 MOST = 4 << 20  # bytes
@@ -54,6 +54,12 @@ class Egress:
         """Whether TLS to that place has to be opened on the way."""
         decision = self.policy.decide(host, port)
         return decision.read_only or bool(self.credentials_for(host, port)) or self.git_at(host, port)
+
+    @property
+    def opens_tls(self) -> bool:
+        """Whether any TLS may have to be opened: then the guest has to trust our certificate from its start."""
+        reads_only = any(rule.action == rules.GET for rule in self.policy.rules)
+        return bool(reads_only or self.credentials or self.git_remotes)
 
     def route(self, host: str, port: int) -> tuple[str, int]:
         """Where it is reached: there, unless `routes` say otherwise."""
@@ -125,6 +131,8 @@ def load(path: Path) -> Egress:
 
 
 def with_rules(egress: Egress, more: tuple[Rule, ...]) -> Egress:
-    """The same with rules added: for `sandbox net ID --allow NAME`."""
+    """The same with rules added: for `sandbox net ID --allow NAME`. Raises UsageError."""
     kept = tuple(dict.fromkeys((*egress.policy.rules, *more)))
+    if len(kept) > rules.MOST_RULES:  # nobody could read it again
+        raise UsageError(f"more than {rules.MOST_RULES} rules for the network")
     return replace(egress, policy=replace(egress.policy, rules=kept))

@@ -215,16 +215,9 @@ def served(directory: SandboxDir, host: Mapping[str, str]) -> Iterator[Proxy]:
                 )  # fmt: skip
 
         made = Proxy(place, begin)
-        if inspects(egress):
+        if egress.opens_tls:
             files.write(directory.authority, made.authority().encode())
         yield made
-
-
-def inspects(egress: Egress) -> bool:
-    """Whether the proxy may open TLS: then its certificate has to be known before the machine starts."""
-    return bool(
-        egress.credentials or egress.git_remotes or any(rule.action == rules.GET for rule in egress.policy.rules)
-    )
 
 
 @contextlib.contextmanager
