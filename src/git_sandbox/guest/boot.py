@@ -63,9 +63,9 @@ def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
         (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     try:
         mount(_laid_over(base) if base else WORKSPACE, DISK, "ext4", MS_NOATIME, OPTIONS)
-    except OSError as error:
-        log(f"{protocol.CANNOT_USE}: {error.strerror}")
-        raise DiskError(*error.args) from error
+    except (OSError, subprocess.CalledProcessError) as error:  # the latter: dmsetup's
+        log(f"{protocol.CANNOT_USE}: {error}")
+        raise DiskError(str(error)) from error
     os.fchdir(OUTSIDE)
     os.chroot(".")
     os.close(OUTSIDE)

@@ -51,7 +51,7 @@ ENVIRONMENT = {
     "SANDBOX_MEMORY": "512M",
     "SANDBOX_TEST_SLOWNESS": "4",  # tests/support/vm.py
 }
-TEST_TIMEOUT = 900  # seconds for one test
+TEST_TIMEOUT = 1800  # seconds for one test, on two cores that others use as well
 
 
 class Plan(msgspec.Struct, frozen=True):
