@@ -604,6 +604,8 @@ def test_the_hosts_own_proxy_is_the_way_out(world: World) -> None:
         assert other.proxy_for("a.test", secure=True) == urlsplit("http://p.test:1")
         with pytest.raises(Refused, match="socks5"):
             await other.open(world.egress, "a.test", 80, plain=True)
+        with pytest.raises(Refused, match="not given as a URL"):
+            await replace(other, upstream=Upstream("http://[::1", "")).open(world.egress, "a.test", 80, plain=True)
         world.hosts["a.test"] = ["10.0.0.1"]
         assert await (await world.client()).tunnel("a.test:22") == 403, "where it is known, it may not lead inside"
 

@@ -46,11 +46,14 @@ class Dialer:
     resolver: Resolver = resolve
 
     def proxy_for(self, host: str, secure: bool) -> SplitResult | None:
-        """The host's own proxy for that place; `secure`: for whatever is not plain HTTP."""
+        """The host's own proxy for that place; `secure`: for whatever is not plain HTTP. Raises Refused."""
         url = self.upstream.https if secure else self.upstream.http
         if not url or _excepted(host, self.upstream.no_proxy):
             return None
-        return urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            return urlsplit(url if "://" in url else f"http://{url}")
+        except ValueError:
+            raise Refused(502, "the host's own proxy is not given as a URL") from None
 
     async def open(self, egress: Egress, host: str, port: int, *, plain: bool = False) -> Flow:
         """A connection to that place. `plain`: for requests that the host's own proxy may see. Raises Refused."""
