@@ -365,12 +365,16 @@ def test_real_git_fetches_and_pushes_with_the_hosts_credentials_by_rule(
         pushed = await run("-C", "work", "push", "-q", "https://forge.test/own/a.git", "main")
         assert pushed.returncode == 0, pushed.stderr
         assert asked == [("forge.test", 443, "own/a.git")]
+        row = world.state.ledger.rows["forge.test", 443]
+        assert row.last_push > 0
+        row.last_push = 0.0
         world.egress = replace(world.egress, git="fetch")
         cloned = await run("clone", "-q", "https://forge.test/own/a.git", "clone")
         assert cloned.returncode == 0, cloned.stderr
         pushed = await run("-C", "work", "push", "-q", "https://forge.test/own/a.git", "main:two")
         assert pushed.returncode != 0
         assert "403" in pushed.stderr
+        assert row.last_push == 0.0, "neither a fetch nor a push that was refused"
         assert (await run("ls-remote", "https://forge.test/own/other.git")).returncode != 0, (
             "no remote of the repository"
         )

@@ -267,6 +267,19 @@ def test_refusals_of_this_session_are_told_with_what_allows_them(directory: Sand
         egress_proxy.look(directory)
 
 
+def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "environment", dict)
+    book = Ledger(directory.ledger)
+    book.push(book.allow("before.example", 443))
+    book.allow("fetched.example", 443)
+    time.sleep(0.01)  # until the clock of the ledger says another time
+    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory))] * 8)  # box, record and others
+    with made._way_out():
+        book.push(book.allow("forge.example", 443))
+        book.save()
+    assert made.warnings == ("git in the sandbox pushed to forge.example:443",)
+
+
 def test_a_policy_is_copied_under_the_new_name(directory: SandboxDir, tmp_path: Path) -> None:
     other = SandboxDir(tmp_path / "vm-2")
     other.root.mkdir()

@@ -156,7 +156,9 @@ class Exchange:
         if decision.read_only:
             fields = gitaccess.as_written(fields)
         parts, values = await self._credentials(Parts(target.path, fields), target, secure, broker)
-        self.state.ledger.allow(target.host, target.port)
+        row = self.state.ledger.allow(target.host, target.port)
+        if wanted.kind == gitaccess.PUSH and not wanted.begins:
+            self.state.ledger.push(row)
         return Order(request, target, secure, parts, values, wanted)
 
     async def _credentials(

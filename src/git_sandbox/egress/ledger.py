@@ -36,6 +36,7 @@ class Row:
     received: int = 0
     last: float = 0.0
     last_refused: float = 0.0
+    last_push: float = 0.0  # of git over HTTP that could be read on the way
     message: str = ""
     hint: str = ""
 
@@ -62,6 +63,10 @@ class Ledger:
         row.last = self.now()
         self.dirty = True
         return row
+
+    def push(self, row: Row) -> None:
+        row.last_push = self.now()
+        self.dirty = True
 
     def refuse(self, host: str, port: int, message: str, hint: str = "") -> None:
         row = self.row(host, port)

@@ -19,7 +19,7 @@ from typing import IO
 import msgspec
 
 from git_sandbox import bounded_log, files, locks, network, process, settings, store
-from git_sandbox.egress import groups, ledger, policyfile, rules, service
+from git_sandbox.egress import groups, ledger, names, policyfile, rules, service
 from git_sandbox.egress.groups import Sources
 from git_sandbox.egress.ledger import Row
 from git_sandbox.egress.policyfile import Egress
@@ -139,6 +139,16 @@ def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
     return tuple(_refused(row) for row in rows if row.refused and row.last_refused >= since)
 
 
+def pushes(directory: SandboxDir, since: float) -> tuple[str, ...]:
+    """A line about each host that git in the guest pushed to since then, where the proxy reads it. Safe to print."""
+    try:
+        rows = ledger.load(directory.ledger)
+    except (OSError, ValueError):
+        return ()
+    places = (one_line(names.joined(row.host, row.port)) for row in rows if row.last_push >= since)
+    return tuple(f"git in the sandbox pushed to {place}" for place in places)
+
+
 def _refused(row: Row) -> Refused:
     rule = row.hint.partition(" --allow ")[2]
     message = row.message if rule or not row.hint else f"{row.message}: {row.hint}"
@@ -235,8 +245,8 @@ def _told(order: bytes) -> Iterator[int]:
 
 def values(egress: Egress, host: Mapping[str, str]) -> dict[str, str]:
     """Of this host's environment, for the credentials that come from there."""
-    names = [each.source.words[0] for each in egress.credentials if each.source.kind == "env"]
-    return {name: host[name] for name in names if name in host}
+    declared = [each.source.words[0] for each in egress.credentials if each.source.kind == "env"]
+    return {name: host[name] for name in declared if name in host}
 
 
 def upstream(host: Mapping[str, str]) -> Upstream:

@@ -161,8 +161,8 @@ class Run:
         with egress_proxy.served(self.box.directory, environment()) as proxy:
             yield proxy
             status = proxy.status()
-        if status is not None:
-            self.warnings = (egress_proxy.lost(self.box.directory, status),)
+        lost = () if status is None else (egress_proxy.lost(self.box.directory, status),)
+        self.warnings = (*lost, *egress_proxy.pushes(self.box.directory, began))
         self.refused = egress_proxy.refused(self.box.directory, began)
 
     def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
