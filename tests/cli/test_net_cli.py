@@ -50,6 +50,21 @@ def test_one_that_runs_with_another_network_keeps_it(cli: Cli, repo: GitRepo) ->
     assert "not started with `--net allow`" in said.err
 
 
+def test_a_rule_whose_certificate_a_running_guest_does_not_trust_is_noted(
+    cli: Cli, repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = made(repo)
+    assert net.LATE not in cli("net", "vm-1", "--allow", "a.example").err
+    with entry.directory.lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert net.LATE not in cli("net", "vm-1", "--allow", "b.example").err
+        assert net.LATE in cli("net", "vm-1", "--allow", "get:c.example").err
+        with monkeypatch.context() as patched:
+            patched.setattr(egress_proxy, "inspected", lambda _directory: {"383da733.0": b"a certificate"})
+            assert net.LATE not in cli("net", "vm-1").err
+    assert net.LATE not in cli("net", "vm-1").err
+
+
 def test_what_is_no_rule_changes_nothing(cli: Cli, repo: GitRepo) -> None:
     entry = made(repo)
     cli("net", "vm-1", "--allow", "pypi.org")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EVERY = 0.5  # seconds between two looks of --follow
 MOST = 10  # refusals that are named
 SHOWN = 300  # characters of a rule or a reason
+LATE = "`get:` rules work from the sandbox's next start on: then it trusts the certificate that they need."
 
 
 @click.command("net")
@@ -66,7 +67,8 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
     egress, rows = egress_proxy.look(entry.directory)
     rules = [{"rule": str(each), "origin": each.origin} for each in egress.policy.rules]
     data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
-    return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]))
+    late = entry.state is State.RUNNING and egress.opens_tls and not egress_proxy.inspected(entry.directory)
+    return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]), notes=(LATE,) if late else ())
 
 
 def _allowed(rules: list[dict[str, str]]) -> str:
