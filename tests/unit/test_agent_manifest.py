@@ -106,6 +106,7 @@ BAD = [
     "x = 1", "install.x = 1", 'install.npm = ["--global"]', 'install.npm = ["file:../x"]',
     'install.npm = ["git+ssh://x"]',
     'install.pip = ["-r x"]', 'install.pip = ["https://x/y.whl"]', 'install.packages = ["-o"]', 'env = {"A B" = "x"}',
+    'env = {"" = "x"}',
     'env = {A = "x\\ny"}', 'allow = ["x y"]', 'allow = ["x\\n"]', 'host_files = [{path = "/etc/passwd"}]',
     'host_files = [{path = "~/../x"}]', 'host_files = [{path = "~/.ssh/id"}]', 'host_files = [{path = "~/a/.AWS/x"}]',
     'host_files = [{path = "~"}]', 'host_files = [{path = "~/x\\n"}]', 'files = [{path = "/bin/x", content = ""}]',

@@ -110,6 +110,9 @@ def test_who_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notifying.command("auto", desktop, agent=True) == (notifying.DESKTOP,)
     assert notifying.command("auto", desktop, agent=False) == ()
     assert notifying.command("auto", {}, agent=True) == ()
+    assert notifying.command("auto", {"XDG_RUNTIME_DIR": f"/{'x' * 300}"}, agent=True) == ()
+    (tmp_path / "bus").touch()
+    assert notifying.command("auto", {"XDG_RUNTIME_DIR": str(tmp_path)}, agent=True) == (notifying.DESKTOP,)
     assert notifying.command("no", desktop, agent=True) == ()
     assert notifying.command("tell 'a b' $X", desktop, agent=False) == ("tell", "a b", "$X")
     for bad in ("./mine", "scripts/x", "'open"):

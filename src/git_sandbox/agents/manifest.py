@@ -167,8 +167,6 @@ class Manifest(Strict, frozen=True):
             said = [each.path for each in getattr(self, name)]
             if len({*said}) != len(said):
                 raise ValueError(f"`{name}` has two of the same path")
-        if any(not each for each in self.env):
-            raise ValueError("`env` has a variable without a name")
 
     @property
     def asks(self) -> bool:

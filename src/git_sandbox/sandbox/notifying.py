@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,8 +38,13 @@ def command(notify: str, environ: Mapping[str, str], *, agent: bool) -> tuple[st
         return ()
     if notify != "auto":
         return command_words(notify)
-    bus = environ.get("DBUS_SESSION_BUS_ADDRESS") or Path(environ.get("XDG_RUNTIME_DIR", "/none"), "bus").exists()
-    return (DESKTOP,) if agent and bus and process.which(DESKTOP) else ()
+    return (DESKTOP,) if agent and _bus(environ) and process.which(DESKTOP) else ()
+
+
+def _bus(environ: Mapping[str, str]) -> bool:
+    """Whether a desktop listens. Not in a directory of another user's, as after `su`, where pathlib raises."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "/none")
+    return bool(environ.get("DBUS_SESSION_BUS_ADDRESS")) or os.path.exists(f"{runtime}/bus")  # noqa: PTH110 - see above
 
 
 def argv(command: Sequence[str], record: Record, told: Activity) -> list[str]:
