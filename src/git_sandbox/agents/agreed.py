@@ -23,9 +23,9 @@ MOST = 8 << 20  # bytes of all agreements
 def now(agent: Agent, repository: str) -> Agreement:
     """What somebody agrees to who agrees now. `repository`: identity of the one whose manifest it is, else empty."""
     plain = msgspec.to_builtins(agent.manifest)
-    said = json.dumps([agent.origin, repository, agent.name, plain], sort_keys=True).encode("ascii")
+    content = json.dumps([agent.origin, repository, agent.name, plain], sort_keys=True).encode("ascii")
     lines = tuple(each for name, value in _flat(plain) for each in _lines(name, str(value)))
-    return Agreement(repository, hashlib.sha256(said).hexdigest(), lines)
+    return Agreement(repository, hashlib.sha256(content).hexdigest(), lines)
 
 
 def _lines(name: str, value: str) -> Iterator[str]:

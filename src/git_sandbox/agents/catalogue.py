@@ -39,17 +39,17 @@ class Agent:
 
 def places(worktree: Path | None) -> list[tuple[str, Path]]:
     """Where manifests are, the place that counts more first."""
-    found = [(USER, paths.config_file().parent / "agents"), (SHIPPED, data("agents"))]
-    return [*found, (REPOSITORY, worktree / BELOW)] if worktree else found
+    shared = [(USER, paths.config_file().parent / "agents"), (SHIPPED, data("agents"))]
+    return [*shared, (REPOSITORY, worktree / BELOW)] if worktree else shared
 
 
 def names(worktree: Path | None) -> dict[str, tuple[str, Path]]:
     """Every name with its origin and file; no manifest is read."""
-    found: dict[str, tuple[str, Path]] = {}
+    known: dict[str, tuple[str, Path]] = {}
     for origin, place in places(worktree):
         for path in _files(place):
-            found.setdefault(path.stem, (origin, path))
-    return found
+            known.setdefault(path.stem, (origin, path))
+    return known
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -57,10 +57,10 @@ def _files(place: Path) -> Iterator[Path]:
         entries = sorted(os.listdir(place))[:MOST]  # noqa: PTH208 - names are wanted
     except OSError:
         return
-    for each in entries:
-        name = each.removesuffix(".toml")
-        if each.endswith(".toml") and manifest.NAME.fullmatch(name) and name not in RESERVED:
-            yield place / each
+    for entry in entries:
+        name = entry.removesuffix(".toml")
+        if entry.endswith(".toml") and manifest.NAME.fullmatch(name) and name not in RESERVED:
+            yield place / entry
 
 
 def find(name: str, worktree: Path | None) -> Agent:
@@ -73,18 +73,18 @@ def find(name: str, worktree: Path | None) -> Agent:
         content = _read(path, worktree if origin == REPOSITORY else None)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the agent manifest {one_line(str(path))}", cause=files.why(error)) from error
-    found = manifest.decode(content, one_line(os.fspath(path)))
+    decoded = manifest.decode(content, one_line(os.fspath(path)))
     if origin == REPOSITORY:
-        _refuse_what_is_the_hosts(found, path)
-    return Agent(name, origin, path, content, found)
+        _refuse_what_is_the_hosts(decoded, path)
+    return Agent(name, origin, path, content, decoded)
 
 
 def _read(path: Path, worktree: Path | None) -> bytes:
     """A repository's is a file of its own: no link leads out of it. Raises OSError, ValueError."""
-    found = files.content(path, manifest.MOST, follow=worktree is None)
-    if worktree is not None and not found.real.is_relative_to(worktree.resolve()):
+    content = files.content(path, manifest.MOST, follow=worktree is None)
+    if worktree is not None and not content.real.is_relative_to(worktree.resolve()):
         raise ValueError("it is not in the repository")
-    return found.data
+    return content.data
 
 
 def _refuse_what_is_the_hosts(theirs: Manifest, path: Path) -> None:
@@ -126,11 +126,11 @@ def every(worktree: Path | None) -> list[Listed]:
     rows = []
     for name, (origin, path) in sorted(names(worktree).items()):
         try:
-            found = find(name, worktree)
+            agent = find(name, worktree)
         except SandboxError as error:
             rows.append(Listed(name, origin, path, "", one_line(f"{error.message}: {error.cause}", limit=300)))
         else:
-            rows.append(Listed(name, origin, path, one_line(found.manifest.description)))
+            rows.append(Listed(name, origin, path, one_line(agent.manifest.description)))
     return rows
 
 

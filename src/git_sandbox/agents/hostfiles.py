@@ -132,13 +132,13 @@ def _looked(path: Path, home: Path) -> tuple[str, bytes, int]:
     if secrets.suspicious(path.name) or _NAMES.match(path.name):
         return "its name says that it holds credentials", b"", 0
     try:
-        found = files.content(path, MOST_FILE)
+        source = files.content(path, MOST_FILE)
         executable = path.stat().st_mode & stat.S_IXUSR
     except (OSError, ValueError) as error:
         return files.why(error), b"", 0
-    if secrets.suspicious(found.real.name) or _NAMES.match(found.real.name) or _off_limits(found.real, home):
+    if secrets.suspicious(source.real.name) or _NAMES.match(source.real.name) or _off_limits(source.real, home):
         return "it leads to where credentials are", b"", 0
-    return secret_in(found.data), found.data, 0o755 if executable else 0o644
+    return secret_in(source.data), source.data, 0o755 if executable else 0o644
 
 
 def _off_limits(real: Path, home: Path) -> bool:
@@ -151,8 +151,8 @@ def _off_limits(real: Path, home: Path) -> bool:
 def secret_in(content: bytes) -> str:
     """In words, what in it looks like a secret; nothing where nothing does. Never the secret."""
     for pattern, what in _LOOKS:
-        found = pattern.search(content)
-        if found is not None:
-            line = content.count(b"\n", 0, found.start()) + 1
+        match = pattern.search(content)
+        if match is not None:
+            line = content.count(b"\n", 0, match.start()) + 1
             return f"line {line} looks like {what}"
     return ""

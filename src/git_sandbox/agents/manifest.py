@@ -62,16 +62,16 @@ class Install(Strict, frozen=True):
 
     def added_to(self, spec: ImageSpec) -> ImageSpec:
         """Raises ValueError for a value that no image spec takes, or more than one may have."""
-        made = msgspec.structs.replace(
+        extended = msgspec.structs.replace(
             spec,
             packages=tuple(sorted({*spec.packages, *self.packages})),
             npm=tuple(dict.fromkeys((*spec.npm, *self.npm))),
             pip=tuple(dict.fromkeys((*spec.pip, *self.pip))),
             commands=tuple(dict.fromkeys((*spec.commands, *self.commands))),
         )
-        if len(made.toml) > MAX_FILE:
+        if len(extended.toml) > MAX_FILE:
             raise ValueError(f"its image spec has more than {MAX_FILE >> 10} KiB")
-        return made
+        return extended
 
 
 class Command(Strict, frozen=True):
@@ -164,31 +164,31 @@ class Manifest(Strict, frozen=True):
             if taken:
                 raise ValueError(f"no agent gets a file of `{min(taken)}`")
         for name in ("files", "host_files"):
-            said = [each.path for each in getattr(self, name)]
-            if len({*said}) != len(said):
+            names = [each.path for each in getattr(self, name)]
+            if len({*names}) != len(names):
                 raise ValueError(f"`{name}` has two of the same path")
 
     @property
     def asks(self) -> bool:
         """Whether it wants anything beyond what every sandbox has anyway."""
-        wanted = (self.install, self.allow, self.credentials, self.host_files, self.files, self.env, self.resources)
-        return any(wanted)
+        wishes = (self.install, self.allow, self.credentials, self.host_files, self.files, self.env, self.resources)
+        return any(wishes)
 
 
 def decode(content: bytes, place: str) -> Manifest:
     """Raises UsageError that names `place` and what is wrong with it."""
     try:
-        found = msgspec.convert(tomltext.decode(content), Manifest)
-        found.install.added_to(_nothing())
-        for name, each in found.credentials.items():
+        decoded = msgspec.convert(tomltext.decode(content), Manifest)
+        decoded.install.added_to(_nothing())
+        for name, each in decoded.credentials.items():
             credentials.declared(name, each.declared)
-        rules.parse_all(found.allow, lambda _name: ("group.invalid",))
+        rules.parse_all(decoded.allow, lambda _name: ("group.invalid",))
     except UsageError as error:
         raise UsageError(f"the agent manifest {place} is not valid", cause=f"{error.message}: {error.cause}") from error
     except (ValueError, msgspec.ValidationError) as error:
         hint = "`sandbox agent show --toml shell` prints a good one"
         raise UsageError(f"the agent manifest {place} is not valid", cause=files.why(error), hint=hint) from error
-    return found
+    return decoded
 
 
 def _nothing() -> ImageSpec:

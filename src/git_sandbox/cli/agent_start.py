@@ -29,8 +29,8 @@ def options(repo: Repository, name: str, given: Options, values: list[Value], *,
     Raises UsageError without the user's consent, or where it cannot run in that way.
     """
     agent = catalogue.find(name, repo.worktree)
-    found, arguments = agent.manifest, given.command or ()
-    if headless and not found.command.headless:
+    manifest, arguments = agent.manifest, given.command or ()
+    if headless and not manifest.command.headless:
         raise UsageError(f"the agent `{name}` has no command for a single task", hint=f"`sandbox agent {name}`")
     if not (headless or given.detached or given.tty or arguments):
         hint = f"give it a task, `sandbox run --agent {name} -- TASK`, or use --detach"
@@ -39,9 +39,11 @@ def options(repo: Repository, name: str, given: Options, values: list[Value], *,
     _ask(agent, identity(agent, repo), chosen)
     wanted = _networked(agent, _settings(agent, given.settings, values), values)
     keys = _keys(agent, wanted)
-    words = found.command.headless if headless else found.command.interactive
+    words = manifest.command.headless if headless else manifest.command.interactive
     files = [UserFile(f"~/{each.path}", each.content, each.mode) for each in chosen.files]
-    files += [UserFile(each.path, each.content.encode(), 0o755 if each.executable else 0o644) for each in found.files]
+    files += [
+        UserFile(file.path, file.content.encode(), 0o755 if file.executable else 0o644) for file in manifest.files
+    ]
     terminal = given.terminal if headless else given.detached or given.tty
     return dataclasses.replace(
         given, settings=wanted, keys=keys, command=(*words, *arguments), agent=name,
@@ -86,8 +88,8 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
 
 def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     """It reaches what its manifest names and what the user allows, unless he says how its network is."""
-    found = agent.manifest
-    if not found.allow:
+    manifest = agent.manifest
+    if not manifest.allow:
         return wanted
     if wanted.net is network.NONE and any(each.name == "net" and each.source == "default" for each in values):
         wanted = dataclasses.replace(wanted, net=network.ALLOW)
@@ -95,7 +97,7 @@ def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
         _note(f"{agent.name} has no network: `net = none` is set")
     if wanted.net is not network.ALLOW:
         return wanted
-    return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*found.allow, *wanted.allow))))
+    return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*manifest.allow, *wanted.allow))))
 
 
 def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
@@ -126,20 +128,20 @@ def _note(text: str) -> None:
 
 def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     """With the agent's image, variables and resources; what the user says himself comes first."""
-    found = agent.manifest
+    manifest = agent.manifest
     default = {value.name for value in values if value.source == "default"}
-    hints = {"memory": found.resources.memory, "cpus": found.resources.cpus}
+    hints = {"memory": manifest.resources.memory, "cpus": manifest.resources.cpus}
     parsed = {
         name: settings.parsed(name, text, f"the manifest of {agent.name}")
         for name, text in hints.items()
         if text and name in default
     }
-    env = (*(f"{name}={value}" for name, value in found.env.items()), *wanted.env)
+    env = (*(f"{name}={value}" for name, value in manifest.env.items()), *wanted.env)
     wanted = dataclasses.replace(wanted, env=env, **parsed)
-    if not found.install:
+    if not manifest.install:
         return wanted
     try:
-        image = found.install.added_to(spec.asked(wanted)).toml.encode()
+        image = manifest.install.added_to(spec.asked(wanted)).toml.encode()
     except ValueError as error:
         raise UsageError(f"the image cannot have all that {agent.name} installs", cause=str(error)) from error
     place = str(Path(f"{agent.path}.image"))  # no file: its content goes with it

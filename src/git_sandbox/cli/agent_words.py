@@ -33,22 +33,22 @@ def about(agent: Agent, files: Chosen) -> list[str]:
     """Safe to print, all of it, and all that is agreed to, uncut: the manifest's types have bounds. Of a file for the
     guest a digest, `--toml` has its content. What matters most comes last, next to the question.
     """
-    found = agent.manifest
+    manifest = agent.manifest
     rows: list[tuple[str, list[str]]] = [
-        ("more at", [whole(found.homepage)]),
-        ("runs", [_listed(found.command.interactive, " ")]),
-        ("for a task", [_listed(found.command.headless, " ")]),
-        ("installs", list(_installs(found))),
-        ("writes", [_written(each) for each in found.files]),
-        ("sets", [f"{name}={whole(value)}" for name, value in found.env.items()]),
-        ("machine", [f"{name} {value}" for name, value in _resources(found).items() if value]),
+        ("more at", [whole(manifest.homepage)]),
+        ("runs", [_listed(manifest.command.interactive, " ")]),
+        ("for a task", [_listed(manifest.command.headless, " ")]),
+        ("installs", list(_installs(manifest))),
+        ("writes", [_written(each) for each in manifest.files]),
+        ("sets", [f"{name}={whole(value)}" for name, value in manifest.env.items()]),
+        ("machine", [f"{name} {value}" for name, value in _resources(manifest).items() if value]),
         ("stays here", _first(files.kept)),
         ("goes in", [_file(each) for each in files.files] or ["no file of yours"]),
-        ("host files", [whole(each.path) for each in found.host_files]),
-        ("reaches", [whole(each) for each in found.allow] or ["nothing that a plain sandbox does not"]),
-        ("keys", [line for each in found.credentials.items() for line in _key(*each)] or ["none"]),
+        ("host files", [whole(each.path) for each in manifest.host_files]),
+        ("reaches", [whole(each) for each in manifest.allow] or ["nothing that a plain sandbox does not"]),
+        ("keys", [line for each in manifest.credentials.items() for line in _key(*each)] or ["none"]),
     ]  # fmt: skip
-    head = f"{click.style(agent.name, bold=True)}: {whole(found.description)} ({_FROM[agent.origin]}"
+    head = f"{click.style(agent.name, bold=True)}: {whole(manifest.description)} ({_FROM[agent.origin]}"
     head += f", {whole(os.fspath(agent.path))})" if agent.origin != catalogue.SHIPPED else ")"
     return [head, *(line for title, lines in rows for line in _titled(title, lines))]
 
@@ -67,12 +67,13 @@ def _listed(words: Iterable[str], joint: str = ", ") -> str:
     return joint.join(map(whole, words))
 
 
-def _installs(found: Manifest) -> Iterator[str]:
-    for kind, names in (("Debian", found.install.packages), ("npm", found.install.npm), ("pip", found.install.pip)):
+def _installs(manifest: Manifest) -> Iterator[str]:
+    install = manifest.install
+    for kind, names in (("Debian", install.packages), ("npm", install.npm), ("pip", install.pip)):
         if names:
             yield f"{kind}: {_listed(names)}"
-    for each in found.install.commands:
-        yield f"runs in its image: {whole(each)}"
+    for script in install.commands:
+        yield f"runs in its image: {whole(script)}"
 
 
 def _written(each: File) -> str:
@@ -81,8 +82,8 @@ def _written(each: File) -> str:
     return f"{whole(each.path)} ({what}{', executable' if each.executable else ''})"
 
 
-def _resources(found: Manifest) -> dict[str, str]:
-    return {"memory": found.resources.memory, "cpus": found.resources.cpus}
+def _resources(manifest: Manifest) -> dict[str, str]:
+    return {"memory": manifest.resources.memory, "cpus": manifest.resources.cpus}
 
 
 def _file(each: HomeFile) -> str:
