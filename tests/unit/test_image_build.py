@@ -125,6 +125,26 @@ def test_root_without_a_confinement_installs_nothing(tmp_path: Path, monkeypatch
         build._build(spec.load(written(tmp_path, "commands", "true")), tmp_path, lambda _text: None)
 
 
+@pytest.mark.parametrize(("key", "mode"), [("packages", "auto"), ("npm", "unshare"), ("commands", "unshare")])
+def test_what_is_installed_never_runs_as_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, mode: str
+) -> None:
+    """mmdebstrap's `auto` falls back to fakechroot, which confines nothing."""
+    argvs: list[list[str]] = []
+
+    def logged(argv: list[str], *_others: object, **_more: object) -> None:
+        argvs.append(argv)
+        raise ImageError("far enough")
+
+    monkeypatch.setattr(build, "_namespace", lambda: None)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(build, "NEEDED_SPACE", 0)
+    monkeypatch.setattr(build, "_logged", logged)
+    with pytest.raises(ImageError, match="far enough"):
+        build._build(spec.load(written(tmp_path, key, "true")), tmp_path, lambda _text: None)
+    assert f"--mode={mode}" in argvs[0]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -150,9 +150,13 @@ def _fetch(source: Path, target: Path) -> None:
 
 
 def _build_here(spec: ImageSpec, place: Path, progress: Progress) -> None:
-    """For hosts that let no confined root be made: mmdebstrap has a namespace of its own, fakeroot keeps the owners."""
-    tree = place / "rootfs.tar"
-    _logged(mmdebstrap(spec, tree, place, data("boot.sh").parent), place, progress, under=_apart())
+    """For hosts that let no confined root be made: mmdebstrap has a namespace of its own, fakeroot keeps the owners.
+
+    What is not Debian's is installed in such a namespace or not at all: where there is none, mmdebstrap by itself would
+    run it as this user.
+    """
+    tree, mode = place / "rootfs.tar", "unshare" if spec.installs else "auto"
+    _logged(mmdebstrap(spec, tree, place, data("boot.sh").parent, mode=mode), place, progress, under=_apart())
     progress("packing the root file system")
     _logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
     boot = place / "sandbox-boot"
