@@ -100,7 +100,8 @@ def test_mounts(tmp_path: Path) -> None:
         (tmp_path / "a" / "data", "data"), (tmp_path / "b" / "data", "data-2"),
     ]  # fmt: skip
     (tmp_path / "file").touch()
-    for text in (f"{tmp_path}/a/data:rw", f"{tmp_path}/missing", f"{tmp_path}/file", "/", str(paths.state_root())):
+    nowhere = (f"{tmp_path}/missing", f"{tmp_path}/file", "~no-such-user/data", f"/{'x' * 300}")
+    for text in (f"{tmp_path}/a/data:rw", *nowhere, "/", str(paths.state_root())):
         with pytest.raises(UsageError):
             session_options.mounts([text])
     with pytest.raises(UsageError):

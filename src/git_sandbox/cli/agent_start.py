@@ -118,7 +118,7 @@ def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
 
 
 def _is_file(path: str) -> bool:
-    """False also where a directory above is locked, or `~name` is nobody; pathlib raises there."""
+    """False also where a directory above is locked: pathlib raises there."""
     return os.path.isfile(os.path.expanduser(path))  # noqa: PTH111, PTH113 - see above
 
 

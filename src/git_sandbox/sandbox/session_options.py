@@ -193,7 +193,8 @@ def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tupl
                 cause="the guest's disks are its own: there is no directory that host and guest share",
                 hint="without :rw the guest gets a read-only copy; `sandbox cp` brings files back",
             )
-        made = _mount(Path(path).expanduser().absolute(), {each.name for each in found})
+        place = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
+        made = _mount(place, {each.name for each in found})
         found.append(replace(made, digest=agreed.get(path, "")))
     if len(found) > MAX_MOUNTS:
         raise UsageError(f"more than {MAX_MOUNTS} mounts", hint="mount a directory that holds them")
@@ -201,7 +202,7 @@ def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tupl
 
 
 def _mount(path: Path, taken: set[str]) -> Mount:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - is_dir raises where a directory above is locked
         raise UsageError(f"there is no directory {one_line(str(path))} to mount")
     if any("\ud800" <= each <= "\udfff" for each in str(path)):
         raise UsageError(f"the name of {one_line(str(path))} is not UTF-8: it cannot be mounted")
