@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -158,8 +159,27 @@ def test_a_second_change_within_one_tick_is_found_by_content(
     repo.write("a", "1\n")
     ledger = Ledger(base.known)
     target = tmp_path / "difference"
-    capture(discover(repo.path), target, based.policy(), ledger=ledger)
+    captured = capture(discover(repo.path), target, based.policy(), ledger=ledger)
     assert "a" in ledger.young()
     (target / "a").write_text("0\n")  # as if cp had read it before the second change
     with pytest.raises(Moved, match="twice"):
-        delta.confirm_young(discover(repo.path).git, target, ledger)
+        delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)
+
+
+def test_a_young_pointer_to_a_git_directory_is_compared_by_where_it_leads(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its copy says another place than it does, and always did."""
+    repo.commit("one", {"a": "a\n"})
+    repo.git("worktree", "add", "-q", "-b", "wt", "wt")
+    repo.git("worktree", "add", "-q", "-b", "other", "other")
+    monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
+    ledger = Ledger(based.make(repo.path, tmp_path / "base").known)
+    target = tmp_path / "difference"
+    captured = capture(discover(repo.path), target, based.policy(), ledger=ledger)
+    assert {"wt/.git", "other/.git"} <= set(ledger.young())
+    assert (target / "wt/.git").read_bytes() != (repo.path / "wt/.git").read_bytes()
+    delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)
+    shutil.copyfile(repo.path / "other/.git", repo.path / "wt/.git")
+    with pytest.raises(Moved, match="twice"):
+        delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)

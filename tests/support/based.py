@@ -68,7 +68,7 @@ def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapsho
     captured = capture(repo, scratch, policy(), ledger=ledger)
     with tempfile.TemporaryDirectory() as place:
         taken = snapshot.take(repo.git, captured.index, Path(place))
-    confirm_young(repo.git, scratch, ledger)
+    confirm_young(repo.git, scratch, ledger, captured.git_dirs)
     confirm_still(repo.git, ledger)
     found = difference(scratch, ledger)
     apply(base.root, scratch, found)

@@ -169,7 +169,7 @@ class _Task:
             inside = nested.record(place, captured.git_dirs, whole=False)
             linked = nested.worktrees(place, captured.git_dirs, whole=False)
             nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
-            confirm_young(repo.git, place, ledger)
+            confirm_young(repo.git, place, ledger, captured.git_dirs)
             confirm_still(repo.git, ledger)
             found = difference(place, ledger)
             confirm_lasting(ledger, found, captured.git_dirs)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from git_sandbox.git import gitdirs
 from git_sandbox.workspace.base_content import unproved
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.incremental import Ledger, Moved, believed, digest
@@ -108,10 +109,18 @@ def confirm_still(git: Git, ledger: Ledger) -> None:
         raise Moved(f"the worktree changed while it was copied (entries: {len(moved)})")
 
 
-def confirm_young(git: Git, copy: Path, ledger: Ledger) -> None:
-    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises Moved."""
+def confirm_young(git: Git, copy: Path, ledger: Ledger, git_dirs: Sequence[GitDir]) -> None:
+    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises Moved.
+
+    `git_dirs`: those of the copy, in which the `.git` file of a checkout says another place than its source. It is as
+    it was copied when the source still leads to the same git directory.
+    """
     top = git.worktree or git.git_dir
-    if _not_ignored(git, {path for path in ledger.young() if not _equal(top / path, copy / path)}):
+    leads = {f"{each.checkout}/.git": each.private for each in git_dirs if each.checkout}
+    if _not_ignored(git, {
+        path for path in ledger.young()
+        if not (_equal(top / path, copy / path) or (path in leads and gitdirs.pointed(top / path) == leads[path]))
+    }):  # fmt: skip
         raise Moved("a file changed twice while it was copied")
 
 
