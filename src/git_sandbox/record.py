@@ -51,7 +51,7 @@ class Record(msgspec.Struct, frozen=True):
     snapshot: str  # tree W0: what the worktree held
     index_tree: str | None  # what was staged, None while paths were unmerged
     backend: str
-    image: str  # key of the guest image
+    image: str  # key of the guest image: kernel and tools, and the root file system where `root` is empty
     cpus: int
     memory: int  # MiB
     net: str
@@ -71,6 +71,7 @@ class Record(msgspec.Struct, frozen=True):
     workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     inner: dict[str, dict[str, str]] = {}  # the same in the user's repositories inside, by `NestedRecord.git_dir`
+    root: str = ""  # key of the root image over which its system is laid
     schema: int = SCHEMA
 
 

@@ -6,8 +6,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from git_sandbox.cache import guest_images
+from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.guest_images import ImageInfo
+from git_sandbox.cache.root_images import ImageConfig, RootInfo
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.paths import SandboxDir
@@ -48,6 +49,22 @@ def test_any_image_will_do_for_a_rescue_the_own_one_and_new_ones_first(box: Box)
     built("own", 0.5)
     assert [each.root.name for each in images.for_rescue(box, RECORD)][:2] == ["own", "other4"]
     assert images.of(box, RECORD).root.name == "own"
+
+
+def test_a_rescue_needs_no_root_image_and_a_session_does(box: Box) -> None:
+    built("own", 1.0)
+    foreign = msgspec.structs.replace(RECORD, root="r" * 16)
+    assert [each.system for each in images.for_rescue(box, foreign)] == [None]
+    with pytest.raises(StateError, match="over which its system is laid") as caught:
+        images.of(box, foreign)
+    assert foreign.root in caught.value.cause
+    with root_images.making() as place:
+        (place / root_images.ROOTFS).write_bytes(b"")
+        root = root_images.publish(place, RootInfo(foreign.root, 1.0), ImageConfig())
+    found = images.of(box, foreign)
+    assert (found.root.name, found.system) == ("own", root)
+    with guest_images.use(found), pytest.raises(StateError, match="in use"):
+        root_images.remove(root)
 
 
 def test_without_a_disk_no_image_helps(box: Box) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import files, jsontext, paths
-from git_sandbox.cache import entries
+from git_sandbox.cache import entries, root_images
 from git_sandbox.cache.entries import Entries
+from git_sandbox.cache.root_images import RootImage
 from git_sandbox.errors import ImageError, StateError
 
 _INFO = "image.json"
@@ -30,7 +31,12 @@ class ImageInfo(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Image:
+    """Kernel, initramfs, and the root file system with our programs: the *tools*. `system`: the root file system that
+    guests run on, None where it is the tools' own.
+    """
+
     root: Path
+    system: RootImage | None = None
 
     @property
     def kernel(self) -> Path:
@@ -79,8 +85,11 @@ def every() -> list[Image]:
 
 @contextlib.contextmanager
 def use(image: Image) -> Iterator[None]:
-    """Keep `image` from being removed: for as long as a machine runs from it."""
-    with _entries().used(image.root, "removes this image"):
+    """Keep `image`, and its `system`, from being removed: for as long as a machine runs from it."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_entries().used(image.root, "removes this image"))
+        if image.system:
+            stack.enter_context(root_images.use(image.system))
         yield
 
 

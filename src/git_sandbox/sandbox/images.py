@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 from git_sandbox import paths, store
-from git_sandbox.cache import guest_images
+from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import ImageError, StateError
 from git_sandbox.paths import SandboxDir
@@ -15,7 +16,7 @@ MOST = 4  # images tried for one rescue
 
 
 def needed() -> dict[str, list[str]]:
-    """Key of an image -> the sandboxes, of all repositories, with a disk that only a machine with it can read.
+    """Key of an image, or of a root image -> the sandboxes, of all repositories, whose system is laid over it.
 
     Those in the trash count.
     """
@@ -25,7 +26,8 @@ def needed() -> dict[str, list[str]]:
         directory = SandboxDir(each.parent)
         record = store.load(directory)
         if record is not None and directory.has_disk():
-            found.setdefault(record.image, []).append(f"{record.id} of {record.worktree}")
+            for key in filter(None, (record.image, record.root)):
+                found.setdefault(key, []).append(f"{record.id} of {record.worktree}")
     return found
 
 
@@ -36,12 +38,15 @@ def of(box: Box, record: Record | None) -> Image:
     """
     _require_disk(box, record)
     found = guest_images.find(record.image) if record else None
+    if record and found and record.root:
+        system = root_images.find(record.root)
+        found = dataclasses.replace(found, system=system) if system else None
     if found is None:
         raise StateError(
             f"the image of sandbox `{box.id}`, over which its system is laid, is gone",
-            cause=f"it was {record.image}" if record else "",
+            cause=f"it was {record.root or record.image}" if record else "",
             hint=f"`sandbox recover {box.id}` brings its work home with any image; continue in a new sandbox, "
-            "or build the image again as it was: `sandbox image build`",
+            "or make the image again as it was: `sandbox image build`",
         )
     return found
 

@@ -140,6 +140,7 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         index_tree=taken.index_tree,
         backend=backend,
         image=ready.root.name,
+        root=ready.system.key if ready.system else "",
         cpus=settings.cpus,
         memory=settings.memory,
         net=settings.net.name,
