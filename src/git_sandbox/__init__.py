@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from git_sandbox.integrate.review import CommitInfo
     from git_sandbox.integrate.siblings import Comparison
     from git_sandbox.integrate.undo import Undone
+    from git_sandbox.sandbox.imported import Home
     from git_sandbox.sandbox.listing import Row
     from git_sandbox.sandbox.parallel import Try
     from git_sandbox.sandbox.remove import Dropped, Recovered
-    from git_sandbox.sandbox.retrieve import Home
     from git_sandbox.store import State
 
 _FROM = {
@@ -43,7 +43,7 @@ _FROM = {
     "git_sandbox.integrate.siblings": ("Comparison",),
     "git_sandbox.integrate.undo": ("Undone",),
     "git_sandbox.sandbox.remove": ("Dropped", "Recovered"),
-    "git_sandbox.sandbox.retrieve": ("Home",),
+    "git_sandbox.sandbox.imported": ("Home",),
     "git_sandbox.sandbox.parallel": ("Try",),
     "git_sandbox.sandbox.listing": ("Row",),
     "git_sandbox.store": ("State",),

@@ -262,6 +262,21 @@ class SandboxDir:
         return self.root / "authority.pem"
 
     @property
+    def away(self) -> Path:
+        """Exists while another machine has the job of this sandbox, or may have it: which job, and where (JSON)."""
+        return self.root / "away.json"
+
+    @property
+    def job(self) -> Path:
+        """The files of a job, until its result is here."""
+        return self.root / "job"
+
+    @property
+    def result(self) -> Path:
+        """What a worker sends back (`jobs.result`): on a worker until it goes to the trash, else while it is read."""
+        return self.root / "result"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

@@ -37,6 +37,7 @@ class State(StrEnum):
     RUNNING = "running"  # somebody holds its lock
     RECOVERING = "recovering"  # its machine died, and a rescue machine reads its disk now
     RECOVERABLE = "recoverable"  # a disk whose content has not been brought home
+    AWAY = "away"  # another machine has its job, or may have it; no result is here
     STOPPED = "stopped"  # brought home; the disk is kept until `drop`
     REFS = "refs"  # only refs are left
     BROKEN = "broken"  # a directory whose record cannot be read
@@ -164,7 +165,9 @@ def directory(repo: Repository, name: str) -> SandboxDir:
 
 @contextlib.contextmanager
 def create(repo: Repository, name: str | None) -> Iterator[Box]:
-    """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends."""
+    """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends, or
+    another machine has its job.
+    """
     root = registry.claim(repo)
     taken = set(ref_ids(repo))
     directory = SandboxDir(claims.claim(root, name, taken))
@@ -173,7 +176,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
         try:
             yield box
         finally:
-            if not directory.has_disk():
+            if not (directory.has_disk() or directory.away.exists()):
                 _delete(directory)
 
 
@@ -329,7 +332,9 @@ def _state(directory: SandboxDir, record: Record | None) -> State:
         return State.RECOVERING if directory.recovering.exists() else State.RUNNING
     if record is None:
         return State.BROKEN
-    return State.STOPPED if record.brought_home is not None else State.RECOVERABLE
+    if record.brought_home is not None:
+        return State.STOPPED
+    return State.AWAY if directory.away.exists() else State.RECOVERABLE
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ from git_sandbox.integrate.apart import Apart
 from git_sandbox.integrate.modes import Relation
 from git_sandbox.text import printable
 from git_sandbox.sandbox import settle
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import known
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.collect import Collected

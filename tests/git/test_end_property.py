@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.errors import SandboxError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import lfs, nested, retrieve
+from git_sandbox.sandbox import imported, lfs, nested
 from git_sandbox.store import Box
 from support.examples import examples
 from support.gitrepo import GitRepo
@@ -93,7 +93,7 @@ def apart(trip: Journey, kind: str, number: int, *, late: bool) -> None:
                 channel = stack.enter_context(served(trip.guest.path))
                 if kind == "stream ends":
                     channel = stack.enter_context(ending(channel, number))
-                retrieve._import(trip.box, trip.record, channel, lambda _text: None)
+                imported.from_channel(trip.box, trip.record, channel, lambda _text: None)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)

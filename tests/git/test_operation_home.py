@@ -14,7 +14,7 @@ from git_sandbox.integrate import resume
 from git_sandbox.integrate.operation import load
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.sandbox import lookup, settle
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.settle import Questions
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo

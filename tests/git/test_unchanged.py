@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import listing, lookup, retrieve
+from git_sandbox.sandbox import imported, listing, lookup, retrieve
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import drop
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Box, find
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
@@ -24,7 +24,7 @@ def brought(sandbox: Sandbox) -> tuple[Box, Home]:
     entry = find(repo, "vm-1")
     box = Box(repo, entry.id, entry.directory)
     with exporter(sandbox.guest.path) as channel:
-        return box, retrieve._import(box, sandbox.record, channel, lambda _text: None)
+        return box, imported.from_channel(box, sandbox.record, channel, lambda _text: None)
 
 
 def ended(sandbox: Sandbox) -> bool:

@@ -18,7 +18,7 @@ from git_sandbox.git import snapshot
 from git_sandbox.git.names import Oid, RefName, SandboxRefs, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.protocol.manifest import GuestHead, Manifest
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.store import Record
 from support.gitrepo import GitRepo
 from support.sandboxed import capture

@@ -16,8 +16,8 @@ from pathlib import Path
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository, discover
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import retrieve
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox import imported
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.workspace import nested
 from git_sandbox.workspace.capture import capture
@@ -70,7 +70,7 @@ class Journey:
 
     def home(self) -> Home:
         with served(self.guest.path) as channel:
-            return retrieve._import(self.box, self.record, channel, lambda _text: None)
+            return imported.from_channel(self.box, self.record, channel, lambda _text: None)
 
 
 def _record(repo: Repository, inside: tuple[NestedRecord, ...]) -> Record:

@@ -14,7 +14,7 @@ import pytest
 
 from git_sandbox.errors import CollectError, Interrupted, SessionError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import run
+from git_sandbox.sandbox import retrieve, run
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import resolve
 
@@ -69,6 +69,7 @@ def life(
             backend=nothing,
             options=Options(resolve({"warm": warm})[0]),
             extras=nothing,
+            way=retrieve.Import(),
             progress=said.append,
             ready=lambda _name: None,
         ),

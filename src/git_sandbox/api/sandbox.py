@@ -22,9 +22,9 @@ from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.integrate.undo import Undone, undo
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import fork, live, lookup, remove, scp, supervisor, trashed
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.remove import Dropped, Recovered
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.trashed import Restored
 from git_sandbox.store import State
 

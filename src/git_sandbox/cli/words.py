@@ -20,8 +20,8 @@ from git_sandbox.integrate.merge import Merged
 from git_sandbox.integrate.modes import Mode, Relation
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.sandbox import trashed
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lifecycle import Finished
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.settle import Settled, why_not
 from git_sandbox.store import Record
 from git_sandbox.text import one_line

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -21,6 +22,15 @@ from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
 
 BLOCK = 4096  # bytes
 _CHUNK = 1 << 20
+
+
+class Appended(Protocol):
+    """What is written behind the end of a file system."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True)

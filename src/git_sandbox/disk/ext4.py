@@ -11,7 +11,7 @@ from pathlib import Path
 
 from git_sandbox import arguments, process
 from git_sandbox.disk import qcow2
-from git_sandbox.disk.delta_archive import Tail
+from git_sandbox.disk.delta_archive import Appended
 from git_sandbox.errors import HostResourceError, SandboxError
 from git_sandbox.text import printable
 
@@ -57,20 +57,20 @@ def argv(staging: Path, target: Path, *, inodes: int, size: int) -> list[str]:
     ]  # fmt: skip
 
 
-def over(base: Path, target: Path, tail: Tail | None) -> None:
+def over(base: Path, target: Path, tail: Appended | None) -> None:
     """Make `target` a qcow2 image that shows `base`, an image beside it, with `tail` behind its end. Costs no copy."""
     chunks, size = (tail.chunks(), tail.size) if tail else ((), 0)
     with _complete(target):
         qcow2.create(target, base.name, base.stat().st_size, chunks, size)
 
 
-def beside(base: Path, target: Path, tail: Tail | None) -> None:
+def beside(base: Path, target: Path, tail: Appended | None) -> None:
     """The same as a raw image: a copy of `base`, sharing blocks where the file system can."""
     copy(base, target)
     append(target, tail)
 
 
-def append(target: Path, tail: Tail | None) -> None:
+def append(target: Path, tail: Appended | None) -> None:
     """Write `tail` at the end of a raw image, which becomes our own to write."""
     with _complete(target):
         target.chmod(0o600)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, locks, paths, process
-from git_sandbox.disk.delta_archive import Tail
+from git_sandbox.disk.delta_archive import Appended
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.text import one_line
 
@@ -42,7 +42,7 @@ def trouble(pool: str) -> str:
     return "" if kind.text.strip() == "thin-pool" else f"{pool} is no thin pool"
 
 
-def lay(pool: str, image: Path, link: Path, tail: Tail | None) -> None:
+def lay(pool: str, image: Path, link: Path, tail: Appended | None) -> None:
     """Make a volume that shows `image`, with `tail` behind its end; `link` leads to it.
 
     The first sandbox of a base brings that into the pool. Raises HostResourceError when LVM refuses.

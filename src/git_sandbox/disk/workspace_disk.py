@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.disk import cow, dm_snapshot, ext4, lvm_thin, reflink
-from git_sandbox.disk.delta_archive import Tail
+from git_sandbox.disk.delta_archive import Appended
 from git_sandbox.paths import SandboxDir
 
 
@@ -44,7 +44,7 @@ def disk_format(directory: SandboxDir) -> str:
     return "qcow2" if directory.base.exists() else "raw"
 
 
-def lay(strategy: str, image: Path, directory: SandboxDir, tail: Tail | None, pool: str = "") -> None:
+def lay(strategy: str, image: Path, directory: SandboxDir, tail: Appended | None, pool: str = "") -> None:
     """Make the disk: it shows `image`, with `tail` behind its end. `image` is only read, and may go afterwards.
 
     What an attempt before left is removed. Raises FileNotFoundError when the image has gone, HostResourceError when
@@ -61,28 +61,28 @@ def lay(strategy: str, image: Path, directory: SandboxDir, tail: Tail | None, po
         raise
 
 
-def _qcow2(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+def _qcow2(image: Path, directory: SandboxDir, tail: Appended | None) -> None:
     os.link(image, directory.base)
     ext4.over(directory.base, directory.disk, tail)
 
 
-def _reflink(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+def _reflink(image: Path, directory: SandboxDir, tail: Appended | None) -> None:
     reflink.clone(image, directory.disk)
     ext4.append(directory.disk, tail)
 
 
-def _overlay(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+def _overlay(image: Path, directory: SandboxDir, tail: Appended | None) -> None:
     os.link(image, directory.lower)
     ext4.empty(directory.disk, dm_snapshot.start(image.stat().st_size))
     ext4.append(directory.disk, tail)
 
 
-def _copy(image: Path, directory: SandboxDir, tail: Tail | None) -> None:
+def _copy(image: Path, directory: SandboxDir, tail: Appended | None) -> None:
     image.stat()
     ext4.beside(image, directory.disk, tail)
 
 
-_LAYING: dict[str, Callable[[Path, SandboxDir, Tail | None], None]] = {
+_LAYING: dict[str, Callable[[Path, SandboxDir, Appended | None], None]] = {
     cow.QCOW2: _qcow2, cow.REFLINK: _reflink, cow.OVERLAY: _overlay, cow.COPY: _copy,
 }  # fmt: skip
 

@@ -29,10 +29,10 @@ from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
 from git_sandbox.sandbox import egress_proxy, images, nested, retrieve
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.machine_spec import told
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.store import Box, Entry, Record
 

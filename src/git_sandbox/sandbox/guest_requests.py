@@ -19,7 +19,7 @@ from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.record import Activity
 from git_sandbox.sandbox import notifying, pushes, retrieve, send
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Record
 from git_sandbox.text import one_line

@@ -92,6 +92,16 @@ def bring_home(
     return LfsHome(sum(not why for why in stored.values()), tuple(lines))
 
 
+def left(repo: Repository, refs: SandboxRefs, record: Record) -> LfsHome:
+    """What is not here of the content that came, where nobody can be asked for it."""
+    try:
+        wanted = lacking(repo, repo.refs(*refs.patterns), record, refs)
+    except (SandboxError, OSError) as error:
+        return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
+    lines = (f"{path} ({each.oid[:12]}): it is no part of a job's result" for each, path in sorted(wanted.items()))
+    return LfsHome(missing=tuple(one_line(line, limit=500) for line in lines))
+
+
 def _why(error: SandboxError | OSError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)

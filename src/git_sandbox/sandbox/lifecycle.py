@@ -24,11 +24,11 @@ from git_sandbox.sandbox import (
     session_options,
 )
 from git_sandbox.sandbox.egress_proxy import Refused
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prestart import Prestart
 from git_sandbox.sandbox.provision import Prepared
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.setting_values import AUTO
@@ -88,11 +88,11 @@ class _New:
             formats=formats, whole=whole,
         )  # fmt: skip
 
-    def run(self, made: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run, Home]:
+    def run(self, made: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Home], Home]:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
-            self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras, made,
-            first,
+            self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
+            retrieve.Import(), made, first,
         )  # fmt: skip
         try:
             return run, run.run()
@@ -161,12 +161,12 @@ def resume(
             asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
             bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
             notice(bare)
-        run = Run(box, record, image, backend, options, progress, ready, extras)
+        run = Run(box, record, image, backend, options, progress, ready, extras, retrieve.Import())
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)
     return _finished(run, home, kept=True, warnings=bare)
 
 
-def _finished(run: Run, home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
+def _finished(run: Run[Home], home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
     said = (*warnings, *run.warnings, *home.warnings)
     return Finished(run.box.repo, run.box.id, run.record, run.exit_code, home, kept, said, run.interrupted, run.refused)

@@ -16,7 +16,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.protocol.manifest import Changes
 from git_sandbox.sandbox import ending, everywhere, retrieve
 from git_sandbox.sandbox import send as sending
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
 
@@ -32,6 +32,7 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
             State.STOPPED: f"`sandbox shell {name}` starts it again; with --detach and no terminal, too",
             State.RECOVERING: f"its machine has ended, and its work is being brought home: {claims.WAIT}",
             State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
+            State.AWAY: f"another machine has its job: `sandbox recover --on HOST {name}`",
         }
         raise StateError(
             f"sandbox `{name}` is not running ({entry.state})", hint=hints.get(entry.state, "`sandbox ls`")

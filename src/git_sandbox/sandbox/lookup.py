@@ -109,6 +109,7 @@ def require_head(found: Known) -> Oid:
         State.RECOVERING: f"its disk is being read: {claims.WAIT}",
         State.RUNNING: "it is still running: its commits come home when it ends",
         State.RECOVERABLE: f"bring them home with `sandbox recover {found.entry.id}`",
+        State.AWAY: "another machine has its job: `sandbox collect FILE`, or `sandbox recover --on HOST`",
     }
     hint = hints.get(found.entry.state, "it ended without a commit")
     raise StateError(f"no commits of sandbox `{found.entry.id}` are here", hint=hint)

@@ -137,6 +137,16 @@ def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[
     return Nested(tuple(homes), tuple(missing))
 
 
+def left(record: Record, told: Iterable[GuestNested]) -> Nested:
+    """Those that are not as they went in, where nobody can be asked for them."""
+    names = []
+    for each in told:
+        known = _known(record, each)
+        if not (known and (known.broken or (known.state is not None and known.state == each.state))):
+            names.append(one_line(f"{each.path or each.git_dir}: it is no part of a job's result", limit=500))
+    return Nested(missing=tuple(names))
+
+
 def _known(record: Record, told: GuestNested) -> NestedRecord | None:
     """What the guest means, by git directory, or by checkout where that was moved (`git submodule absorbgitdirs`)."""
     same = [each for each in record.nested if each.git_dir == told.git_dir]

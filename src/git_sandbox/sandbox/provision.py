@@ -94,10 +94,11 @@ def prepare(
     extras: Extras = NOTHING,
     formats: tuple[str, ...] = ("raw",),
     whole: bool = False,
+    parts: bool = False,
 ) -> Prepared:
     """Leave in `box` a disk with the repository, and the record that says what went in.
 
-    `formats`: of disks, which the backend can use. `whole`: see `builder.make`.
+    `formats`: of disks, which the backend can use. `whole`, `parts`: see `builder.make`.
     """
     repo, settings = box.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
@@ -106,13 +107,14 @@ def prepare(
     if share_dir.wanted(settings.transport):
         made = share.make(box, policy, settings, progress)
     else:
-        made = builder.make(box, policy, settings, formats, progress, whole=whole)
+        made = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
     try:
         record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
         record = msgspec.structs.replace(record, nested=made.nested)
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
-        session.make_keys(box.directory.keys, box.id)
+        if not parts:
+            session.make_keys(box.directory.keys, box.id)
         apart = (*made.snapshot.apart, *made.worktrees.apart, *nested.apart(made.nested))
         configure(box, record, settings, extras, WentIn(apart, made.worktrees.states))
         box.save(record)

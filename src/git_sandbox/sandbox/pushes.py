@@ -15,7 +15,7 @@ import msgspec
 from git_sandbox import files, jsontext
 from git_sandbox.errors import CollectError
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox.retrieve import Home
+from git_sandbox.sandbox.imported import Home
 
 _MOST_BYTES = 4096  # of the file
 

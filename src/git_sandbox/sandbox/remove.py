@@ -14,9 +14,9 @@ from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import everywhere, lfs, lookup, nested, ondisk, retrieve, trashed, uncommitted
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.nested import Holding
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DROPPED
@@ -90,6 +90,11 @@ def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]
 
 def _refuse_recoverable(name: str, entry: Entry) -> None:
     """What a damaged record says nobody knows: where there is a disk, it may be the only place with the work."""
+    if entry.state is State.AWAY:
+        raise StateError(
+            f"another machine has the job of sandbox `{name}`, and its result has not been collected",
+            hint=f"`sandbox collect FILE`, `sandbox recover --on HOST {name}`, or `sandbox drop --force {name}`",
+        )
     if entry.state is State.RECOVERABLE or (entry.state is State.BROKEN and entry.directory.has_disk()):
         raise StateError(
             f"the work on the disk of sandbox `{name}` has not been brought home",

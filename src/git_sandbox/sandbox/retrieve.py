@@ -8,91 +8,32 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import files, locks, store
-from git_sandbox.collect import Collected, collect, known_objects
-from git_sandbox.errors import CollectError, DamagedError, MachineError, RepositoryError, SandboxError
-from git_sandbox.git.repo import Repository
+from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
-from git_sandbox.integrate.overview import there
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
-from git_sandbox.protocol import bundle, manifest, stream
-from git_sandbox.protocol.manifest import Changes, Manifest
-from git_sandbox.sandbox import images, lfs, nested, reach, trashed
-from git_sandbox.sandbox.lfs import LfsHome
-from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
+from git_sandbox.protocol import bundle, stream
+from git_sandbox.sandbox import images, imported, reach, trashed
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.store import Box, Record
 from git_sandbox.trash.note import UNCHANGED
 from git_sandbox.vmm.machine import Running
 
 ALIVE = 30.0  # seconds; a guest that runs says at once that it has heard
 POWER_OFF = stream.StreamLimits(idle=15.0, overall=30.0)
-RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 ANSWERS = 10.0  # seconds within which a guest that runs takes a connection
 DYING = 3.0  # seconds until a machine that has hung up is gone
 WHILE_IT_RUNS = stream.StreamLimits(begin=600.0, overall=1800.0)  # for what can be done again
 TAKES_TURNS = 2000.0  # seconds to wait for another conversation, which has ended by then (`WHILE_IT_RUNS`)
 BOOTING = 600.0  # seconds within which a rescue machine does
-_LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
-SHOWN = 20  # rows of what is only partly home that are printed
-MAX_PARTLY = 1000  # rows of a record
 NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
-UNSAID = Changes("unknown", "the guest does not say what changed")
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
-
-
-@dataclass(frozen=True)
-class Home:
-    """What a sandbox brought back. `changed` is False when the guest has proved that it ended exactly as it began, and
-    nothing that came home says otherwise.
-
-    `reason`: why a rescue machine was needed. `away`: how many commits are all that changed, and nothing leads to them
-    any more: only the disk has them.
-    """
-
-    collected: Collected
-    manifest: Manifest
-    changed: bool
-    rescued: bool = False
-    reason: str = ""
-    nested: Nested = NOTHING_NESTED
-    away: int = 0
-    lfs: LfsHome = lfs.NOTHING
-
-    @property
-    def changes(self) -> Changes:
-        """What differs from the start, safe to print. A guest that does not say so does not know."""
-        return self.manifest.changes.safe() if self.manifest.changes else UNSAID
-
-    @property
-    def partly(self) -> tuple[str, ...]:
-        """What is on the sandbox's disk only, a name and a reason each, safe to print: empty when all is home."""
-        rows = [str(each) for each in (*self.collected.set_aside, *self.manifest.left_out)]
-        if self.manifest.wip_state == "failed":
-            rows.append("the uncommitted files: they could not be written as a tree")
-        rows += [f"Git LFS content of {row}" for row in self.lfs.missing]
-        for each in self.nested.homes:
-            rows += [f"{each.path}: {row}" for row in each.collected.set_aside]
-            rows += [f"{each.path}: Git LFS content of {row}" for row in each.lfs.missing]
-        return (*rows[:MAX_PARTLY], *([f"and {len(rows) - MAX_PARTLY} more"] if len(rows) > MAX_PARTLY else []))
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Safe to print."""
-        told = f"{self.away} commit(s) were reset away and no ref reaches them: they stay on the sandbox's disk"
-        return (
-            *self.collected.warnings,
-            *self.nested.warnings,
-            *([told] if self.away else []),
-            *(f"still on the sandbox's disk only: {row}" for row in self.partly[:SHOWN]),
-            *([f"{len(self.partly)} in all: `sandbox ls --json` has them"] if len(self.partly) > SHOWN else []),
-        )
 
 
 def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = False) -> Home:
@@ -103,7 +44,23 @@ def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = Fals
     """
     limits = stream.DEFAULT_LIMITS if end else WHILE_IT_RUNS
     with control(box.directory, say=progress) as channel:
-        return _import(box, record, channel, progress, alive=ALIVE, end=end, limits=limits)
+        return imported.from_channel(box, record, channel, progress, alive=ALIVE, end=end, limits=limits)
+
+
+class Import:
+    """The way home of a sandbox of this repository's."""
+
+    def from_machine(self, box: Box, record: Record, progress: Progress) -> Home:
+        return bring_home(box, record, progress, end=True)
+
+    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> Home:
+        try:
+            return dataclasses.replace(rescue(box, record, progress), reason=reason)
+        except (SandboxError, OSError) as error:
+            raise why(error, box) from error
+
+    def note(self, box: Box, record: Record, exit_code: int, brought: Home) -> None:
+        note(box, record, exit_code, brought)
 
 
 def power_off(box: Box, running: Running) -> None:
@@ -122,7 +79,7 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     """
     _ = box.repo  # no machine where there is nothing to bring its work to
     with _rescued(box, record, progress) as channel:
-        found = _import(box, record, channel, progress)
+        found = imported.from_channel(box, record, channel, progress)
     return dataclasses.replace(found, rescued=True)
 
 
@@ -203,79 +160,6 @@ def control(
             raise MachineError("the machine does not answer any more", cause=str(error)) from error
         with channel:
             yield channel
-
-
-def _import(
-    box: Box,
-    record: Record,
-    channel: socket.socket,
-    progress: Progress,
-    *,
-    alive: float | None = None,
-    end: bool = False,
-    limits: stream.StreamLimits = stream.DEFAULT_LIMITS,
-) -> Home:
-    progress("Collecting commits and uncommitted work")
-    known = [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
-    extra = {"object_format": record.object_format, "end": end, "time": time.time()}
-
-    def taken(**more: object) -> tuple[Manifest, Collected]:
-        reply = stream.request(channel, protocol.EXPORT, known=known, extra=extra | more, alive=alive, limits=limits)
-        told = manifest.parse(reply.header, object_format=record.object_format).since(record.refs)
-        if told.unchanged:  # what is in progress is in progress here as well
-            told = told.without_operation()
-        new, place = _without_what_went_in(told, record), box.directory.quarantine
-        return told, collect(box.repo, box.refs, new, reply.chunks, quarantine=place, given=record.refs)
-
-    try:
-        told, took = taken()
-    except DamagedError as error:
-        progress(f"Asking again for what is sound: {error.cause}")
-        told, took = taken(careful=True)
-    box.remember()
-    content = lfs.bring_home(box.repo, box.refs, record, channel)
-    inner = nested.bring_home(box, record, channel, told.nested)
-    if any(each.borrowed for each in inner.homes):
-        box.remember(nested.noted(box, record))
-    changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
-    changed |= not told.unchanged
-    changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
-    # Of amended ones nobody needs to hear where the work itself came home.
-    away = 0 if changed else _unknown(box.repo, told.away)
-    return Home(took, told, changed or away > 0, nested=inner, away=away, lfs=content)
-
-
-def _unknown(repo: Repository, names: tuple[str, ...]) -> int:
-    """How many of `names` the host has not got. What was reset away before it went in is on the host, too."""
-    asked = "".join(f"{name}\n" for name in names).encode()
-    return repo.git.run("cat-file", "--batch-check", input=asked).count(b" missing\n") if names else 0
-
-
-def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
-    return nested.came_along(told, record.base, record.snapshot, record.index_tree, record.stash)
-
-
-def _changed(took: Collected, told: Manifest, record: Record) -> bool:
-    same_head = told.head.oid == record.base and told.head.symref == record.base_symref
-    # A ref of another kind is told, and took, only when the host had not got what it points to.
-    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != {
-        name: value for name, value in record.refs.items() if name.startswith(RECORDED)
-    }
-    refs |= any(not name.startswith(RECORDED) for name in took.names)
-    stash = tuple(entry.oid for entry in told.stash) != record.stash
-    return not same_head or refs or stash or took.wip is not None
-
-
-def _kept_before(box: Box, record: Record) -> bool:
-    """Whether something is here, from an earlier import or a merge, that must not go because the guest now says that
-    nothing ever happened. What a ref pointed at before counts, too.
-    """
-    own = {box.refs.base, box.refs.meta}
-    refs = {name: value for name, value in box.repo.refs(*box.refs.patterns).items() if name not in own}
-    if any(value != record.base for value in refs.values()) or nested.holdings(box.repo, box, record):
-        return True
-    logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]
-    return any(value != record.base for log in logs for value in log)
 
 
 def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:

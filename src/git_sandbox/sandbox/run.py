@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from git_sandbox import files, network, signals
 from git_sandbox.cache import bases
@@ -24,7 +23,6 @@ from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prestart import Prestart
 from git_sandbox.sandbox.provision import Prepared
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox.warm_start import Adoption
 from git_sandbox.session import Keys, Session, connect
@@ -38,6 +36,7 @@ PANIC_WITHIN = 15.0  # seconds a panicking kernel takes to stop the machine
 LAST_WORD = 5.0  # seconds until we know how a command ended that has been killed
 OUTPUT_LIMIT = 16 << 20  # bytes kept of what a detached command prints
 T = TypeVar("T")
+Brought = TypeVar("Brought")
 Ready = Callable[[str], None]  # called with the sandbox's id once its session is open
 
 
@@ -57,8 +56,21 @@ class BaseRefusedError(SessionError):
     """The guest could not use the base that its disk was laid over. Nobody has used the machine yet."""
 
 
+class WayHome(Protocol[Brought]):
+    """What becomes of a sandbox's work at the end of a run."""
+
+    def from_machine(self, box: Box, record: Record, progress: Progress) -> Brought:
+        """From a machine that runs, in which nothing of the user's may go on. Raises SandboxError, OSError."""
+
+    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> Brought:
+        """From the disk of one that could not do it, for that `reason`."""
+
+    def note(self, box: Box, record: Record, exit_code: int, brought: Brought) -> None:
+        """Write down how the sandbox ended."""
+
+
 @dataclass
-class Run:
+class Run(Generic[Brought]):
     """One run of a machine. `began`: a session was open, so there may be work of the user's on the disk."""
 
     box: Box
@@ -69,6 +81,7 @@ class Run:
     progress: Progress
     ready: Ready
     extras: Extras
+    way: WayHome[Brought]
     made: Prepared | None = None  # only for the first run of a sandbox
     first: Prestart | None = None
     began: bool = False
@@ -79,7 +92,7 @@ class Run:
     refused: tuple[Refused, ...] = ()  # by its network
     warnings: tuple[str, ...] = ()  # about its network
 
-    def run(self) -> Home:
+    def run(self) -> Brought:
         """Session, then home. A kernel that dies before a session was open is booted once more."""
         try:
             return self._attempt(may_be_warm=self.options.settings.warm == AUTO)
@@ -87,9 +100,10 @@ class Run:
             self.progress("The guest's kernel died while it booted: once more")
             return self._attempt(may_be_warm=False)
 
-    def _attempt(self, *, may_be_warm: bool) -> Home:
+    def _attempt(self, *, may_be_warm: bool) -> Brought:
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
-        brought, reason = None, ""
+        brought: Brought | None = None
+        reason = ""
         for marker in (self.box.directory.stop_timeout, self.box.directory.recovering):
             marker.unlink(missing_ok=True)  # of a supervisor that was killed
         with self._way_out() as proxy, machines.begun(
@@ -106,17 +120,15 @@ class Run:
                 with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
                     files.write(self.box.directory.recovering, b"")
             try:
-                brought = self._retry_after_signal(
-                    lambda: retrieve.bring_home(self.box, self.record, self.progress, end=True)
-                )
+                brought = self._retry_after_signal(lambda: self.way.from_machine(self.box, self.record, self.progress))
             except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
                 reason = _reason(self.problem or error, running)
             self.progress("Stopping the machine")
             self._retry_after_signal(lambda: retrieve.power_off(self.box, running))
         if brought is None:
-            return dataclasses.replace(self._rescued(), reason=reason)
+            return self.way.from_disk(self.box, self.record, self.progress, reason)
         if self.problem is not None:
-            retrieve.note(self.box, self.record, self.problem.exit_code, brought)
+            self.way.note(self.box, self.record, self.problem.exit_code, brought)
             raise self.problem
         return brought
 
@@ -239,12 +251,6 @@ class Run:
             running.wait()
             return 0
         return opened.shell(directory)
-
-    def _rescued(self) -> Home:
-        try:
-            return retrieve.rescue(self.box, self.record, self.progress)
-        except (SandboxError, OSError) as error:
-            raise retrieve.why(error, self.box) from error
 
 
 def _reason(error: SandboxError | OSError, running: Running) -> str:

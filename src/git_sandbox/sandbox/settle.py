@@ -25,7 +25,7 @@ from git_sandbox.store import Record
 from git_sandbox.text import listed
 
 if TYPE_CHECKING:
-    from git_sandbox.sandbox.retrieve import Home  # at run time it would bring the backends into verbs that only look
+    from git_sandbox.sandbox.imported import Home  # at run time it would bring the backends into verbs that only look
 
 ASKED_DIRTY = ("keep", "commit", "stash", "discard")
 

@@ -24,8 +24,8 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import remove, retrieve
 from git_sandbox.sandbox.everywhere import Found
+from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import Recovered
-from git_sandbox.sandbox.retrieve import Home
 from git_sandbox.store import Box, Record
 
 

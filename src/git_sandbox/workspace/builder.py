@@ -23,7 +23,7 @@ import msgspec
 from git_sandbox import paths, store
 from git_sandbox.cache import bases
 from git_sandbox.cache.bases import Base, BaseInfo
-from git_sandbox.disk import cow, delta_archive, ext4, workspace_disk
+from git_sandbox.disk import cow, delta_archive, ext4, job_parts, workspace_disk
 from git_sandbox.disk.cow import Means
 from git_sandbox.disk.delta_archive import Tail
 from git_sandbox.errors import HostResourceError
@@ -79,12 +79,14 @@ def make(
     progress: Progress,
     *,
     whole: bool = False,
+    parts: bool = False,
 ) -> Workspace:
     """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
 
-    `whole`: over no base that is there.
+    `whole`: over no base that is there. `parts`: leave base and difference beside each other, for another machine to
+    make the disk of (`SandboxDir.job`).
     """
-    task = _Task(box, policy, settings, formats, progress)
+    task = _Task(box, policy, settings, formats, progress, parts)
     try:
         if settings.bases and not task.cached():
             progress("The cache cannot be written: the repository is copied whole")
@@ -109,6 +111,7 @@ class _Task:
     settings: Settings
     formats: tuple[str, ...]
     progress: Progress
+    parts: bool = False
 
     @property
     def repository(self) -> str:
@@ -180,10 +183,13 @@ class _Task:
         """The disk, by the strategy that fits (`disk/cow.py`); seconds that the guest may take for the difference.
         Raises Unusable if the base is gone.
         """
-        means = replace(self.means, bytes=base.size)
-        chosen = cow.choose(self.settings.cow, means)
         try:
-            workspace_disk.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
+            if self.parts:
+                job_parts.keep(self.box.directory.job, base.image, difference)
+            else:
+                means = replace(self.means, bytes=base.size)
+                chosen = cow.choose(self.settings.cow, means)
+                workspace_disk.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
         except FileNotFoundError as error:
             raise Unusable("the base is gone") from error
         return difference.entries / WRITES + difference.size / READS
@@ -204,12 +210,12 @@ class _Task:
                 applying = self._new_base(captured, ledger, place)
             if applying is None:
                 workspace_disk.discard(self.box.directory)
-                self._make(captured, self.box.directory.disk)
+                self._make(captured, job_parts.fresh(self.box.directory.job) if self.parts else self.box.directory.disk)
         return Workspace(captured, taken, inside, applying=applying or 0.0, worktrees=linked)
 
     def _worth(self, captured: Captured) -> bool:
         large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
-        return large and self.settings.bases > 0
+        return (large or self.parts) and self.settings.bases > 0
 
     def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> float | None:
         """A base, and the disk laid over it, as in `_attach`; None when it could not be kept: the cache's disk is full.
