@@ -57,6 +57,15 @@ class GuestMount(msgspec.Struct, frozen=True):
     path: str
 
 
+class GuestPlace(msgspec.Struct, frozen=True):
+    """A directory of the guest's at `path`, absolute: `source` of the workspace (`.` for all of it) shown there, or an
+    empty one of the user's where that is empty.
+    """
+
+    path: str
+    source: str = ""
+
+
 class UserFile(msgspec.Struct, frozen=True):
     """A file for the guest. `path`: absolute, then it is root's, or `~/` and one below the user's home directory."""
 
@@ -82,6 +91,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     auto_push: bool = False  # collect after every commit
     mounts: tuple[GuestMount, ...] = ()
     files: tuple[UserFile, ...] = ()
+    places: tuple[GuestPlace, ...] = ()
     share: str = ""  # tag of the file system with the workspace; empty: it is on the disk
     share_files: int = 0  # files of it that the guest may remember at a time
     git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it

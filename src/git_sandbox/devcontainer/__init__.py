@@ -1,0 +1,1 @@
+"""devcontainer.json: read, agreed to, and what a sandbox makes of it."""

@@ -1,0 +1,63 @@
+"""The commands of a devcontainer's life, in three forms: a text for a shell, words, or several of them at once."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+from git_sandbox.devcontainer.model import STAGES, Command, Devcontainer
+from git_sandbox.devcontainer.variables import Replaced
+
+ONCE = ("onCreateCommand", "updateContentCommand", "postCreateCommand")  # in a new sandbox only
+EVERY_START = ("postStartCommand", "postAttachCommand")
+DEFAULT_WAIT = "postStartCommand"  # as `devcontainer up`: nobody begins to work in a half-made machine
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """`words`: one command for the guest. `waited`: whether the session waits for its end."""
+
+    name: str
+    words: tuple[str, ...]
+    waited: bool
+
+
+def stages(file: Devcontainer, replaced: Replaced) -> tuple[Stage, ...]:
+    """In the order in which they run; what runs on the host (initializeCommand) is not among them.
+
+    `replaced`: puts in the variables.
+    """
+    last = STAGES.index(file.wait_for if file.wait_for in STAGES else DEFAULT_WAIT)
+    found = []
+    for number, name in enumerate(STAGES):
+        command: Command = getattr(file, f"{_snake(name)}")
+        words = spoken(command, replaced)
+        if words and name in (*ONCE, *EVERY_START):
+            found.append(Stage(name, words, waited=number <= last))
+    return tuple(found)
+
+
+def spoken(command: Command, replaced: Replaced) -> tuple[str, ...]:
+    """One command line; nothing for what has nothing to run."""
+    if isinstance(command, dict):
+        lines = [shlex.join(words) for each in command.values() if (words := spoken(each, replaced))]
+        return shell(_together(lines)) if lines else ()
+    if isinstance(command, str):
+        return shell(replaced(command)) if command.strip() else ()
+    return tuple(replaced(each) for each in command)
+
+
+def shell(text: str) -> tuple[str, ...]:
+    """The text is a shell's, whatever it begins with."""
+    return ("/bin/sh", "-c", "--", text)
+
+
+def _together(lines: list[str]) -> str:
+    """All at once; it ends when all have, with the status of the first in order that failed."""
+    begun = "".join(f"{line} & p{number}=$!\n" for number, line in enumerate(lines))
+    ends = "".join(f'wait "$p{number}" || {{ r=$?; [ "$s" -ne 0 ] || s=$r; }}\n' for number in range(len(lines)))
+    return f"s=0\n{begun}{ends}exit $s"
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)

@@ -1,0 +1,71 @@
+"""`${…}` in devcontainer.json: the seven variables of the specification. What is none of them stays as it is, since a
+command is a shell's, which has variables of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+# The kind, and for those of an environment a name and what counts where there is none.
+_VARIABLE = re.compile(r"\$\{([A-Za-z]{1,40})(?::([^:{}\0]{1,200})(?::([^{}\0]*))?)?\}")
+Replaced = Callable[[str], str]  # a text with its variables replaced; raises ValueError
+LOCAL = ("localEnv", "env")  # two names of one
+MAX_VALUE = 64 << 10  # characters of a text with its variables replaced
+
+
+@dataclass(frozen=True)
+class Values:
+    """`local`, `container`: environment of this host, and of the guest's sessions, None while that is not known: what
+    asks for it stays as it is. Folders: paths of the worktree.
+    """
+
+    local_folder: str
+    container_folder: str
+    identity: str = ""
+    local: Mapping[str, str] = field(default_factory=dict, repr=False)  # no secrets in a traceback
+    container: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def replaced(self, text: str) -> str:
+        """Raises ValueError where it becomes too long."""
+        made = _VARIABLE.sub(self._value, text)
+        if len(made) > MAX_VALUE:
+            raise ValueError("a text is too long with its variables replaced")
+        return made
+
+    def _value(self, found: re.Match[str]) -> str:
+        kind, name, otherwise = found[1], found[2], found[3] or ""
+        if kind in (*LOCAL, "containerEnv"):
+            known = self.container if kind == "containerEnv" else self.local
+            return found[0] if name is None or known is None else known.get(name, otherwise)
+        values = {
+            "localWorkspaceFolder": self.local_folder,
+            "localWorkspaceFolderBasename": PurePosixPath(self.local_folder).name,
+            "containerWorkspaceFolder": self.container_folder,
+            "containerWorkspaceFolderBasename": PurePosixPath(self.container_folder).name,
+            "devcontainerId": self.identity,
+        }
+        return values.get(kind, found[0]) if name is None else found[0]
+
+
+def identity(repository: str, path: str) -> str:
+    """`${devcontainerId}`: letters and digits that stay the same for one file of one repository."""
+    digest = hashlib.sha256(f"{repository}\0{path}".encode("utf-8", "surrogateescape")).digest()
+    return base64.b32hexencode(digest).decode("ascii").lower().strip("=")
+
+
+def local_names(value: object) -> set[str]:
+    """Variables of this host that a file asks for: what its reader agrees to."""
+    return {found[2] for text in _texts(value) for found in _VARIABLE.finditer(text) if found[1] in LOCAL and found[2]}
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    rows = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for each in rows:
+        yield from _texts(each)
