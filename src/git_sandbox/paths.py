@@ -262,9 +262,9 @@ class SandboxDir:
         return self.root / "authority.pem"
 
     @property
-    def away(self) -> Path:
+    def dispatch(self) -> Path:
         """Exists while another machine has the job of this sandbox, or may have it: which job, and where (JSON)."""
-        return self.root / "away.json"
+        return self.root / "dispatch.json"
 
     @property
     def job(self) -> Path:

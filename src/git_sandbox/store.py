@@ -176,7 +176,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
         try:
             yield box
         finally:
-            if not (directory.has_disk() or directory.away.exists()):
+            if not (directory.has_disk() or directory.dispatch.exists()):
                 _delete(directory)
 
 
@@ -334,7 +334,7 @@ def _state(directory: SandboxDir, record: Record | None) -> State:
         return State.BROKEN
     if record.brought_home is not None:
         return State.STOPPED
-    return State.AWAY if directory.away.exists() else State.RECOVERABLE
+    return State.AWAY if directory.dispatch.exists() else State.RECOVERABLE
 
 
 @contextlib.contextmanager
