@@ -197,7 +197,7 @@ def collect(repo: Repository, scratch: Path, runs: int) -> Pairs:
     with detached(where, "visit") as name:
         before = repo.git.line("rev-parse", "HEAD")
         for number in range(runs):
-            cli(where, "exec", name, "--", "git", "fast-import", "--quiet", stdin=_commits(before, number))
+            cli(where, "exec", name, "--", "git", "fast-import", "--quiet", stdin=commits(before, number))
             began = time.monotonic()
             cli(where, "sync", name)
             ours = time.monotonic() - began
@@ -216,7 +216,7 @@ def collect(repo: Repository, scratch: Path, runs: int) -> Pairs:
     return pairs
 
 
-def _commits(parent: str, number: int) -> bytes:
+def commits(parent: str, number: int) -> bytes:
     lines = []
     for commit in range(COMMITS):
         lines.append(b"commit refs/heads/visits\ncommitter Bench <bench@example.com> 1700000000 +0000\ndata 1\nv\n")
