@@ -18,10 +18,10 @@ from support.fabricated import spawn
 from support.gitrepo import GitRepo
 
 
-def image(key: str) -> Path:
+def image(key: str, base: str = "") -> Path:
     root = guest_images.images_root() / key
     root.mkdir(parents=True)
-    (root / "image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", time.time(), ())))
+    (root / "image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", time.time(), (), base)))
     return root
 
 
@@ -39,6 +39,17 @@ def test_prune_keeps_what_a_sandbox_needs(cli: Cli, repo: GitRepo, tmp_path: Pat
     box.directory.disk.unlink()
     last = cli("image", "prune", "--json").envelope["data"]
     assert (last["removed"], last["kept"]) == ([needed.name], [current.name])
+
+
+def test_prune_keeps_the_image_that_packages_are_added_to(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = spec.load(packages=("jq",))
+    assert asked.base
+    below, over, other = image(asked.base.key), image(asked.key, asked.base.key), image("c" * 16)
+    monkeypatch.setenv("SANDBOX_PACKAGES", "jq")
+    rows = cli("image", "ls", "--json").envelope["data"]
+    assert {(row["key"], row["base"]) for row in rows if row["current"]} == {(over.name, below.name)}
+    assert cli("image", "prune", "--json").envelope["data"]["removed"] == [other.name]
+    assert (below.exists(), over.exists(), other.exists()) == (True, True, False)
 
 
 @pytest.mark.parametrize("packages", [[], ["--packages", "ripgrep"]])

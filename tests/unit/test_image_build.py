@@ -19,7 +19,7 @@ from git_sandbox import confine, idspace
 from git_sandbox.errors import ImageError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import build, spec
+from git_sandbox.image import build, spec, workshop
 from git_sandbox.image.spec import ImageSpec
 from support.examples import examples
 
@@ -118,7 +118,7 @@ def test_a_spec_that_is_written_down_is_read_as_it_was(commands: list[str]) -> N
 
 
 def test_root_without_a_confinement_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_namespace", lambda: None)
+    monkeypatch.setattr(workshop, "namespace", lambda: None)
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(build, "NEEDED_SPACE", 0)
     with pytest.raises(ImageError, match="root cannot build this image"):
@@ -136,10 +136,10 @@ def test_what_is_installed_never_runs_as_this_user(
         argvs.append(argv)
         raise ImageError("far enough")
 
-    monkeypatch.setattr(build, "_namespace", lambda: None)
+    monkeypatch.setattr(workshop, "namespace", lambda: None)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(build, "NEEDED_SPACE", 0)
-    monkeypatch.setattr(build, "_logged", logged)
+    monkeypatch.setattr(workshop, "logged", logged)
     with pytest.raises(ImageError, match="far enough"):
         build._build(spec.load(written(tmp_path, key, "true")), tmp_path, lambda _text: None)
     assert f"--mode={mode}" in argvs[0]
@@ -170,9 +170,9 @@ def test_what_is_no_spec_is_an_error_in_words(tmp_path: Path, content: bytes) ->
 
 
 @pytest.fixture
-def workshop() -> Iterator[tuple[IdSpace, Path]]:
+def place_of_a_build() -> Iterator[tuple[IdSpace, Path]]:
     """A directory like a build's, given to the ids it runs with."""
-    space = build._namespace()
+    space = workshop.namespace()
     if space is None:
         pytest.skip("this host lets no confined root be made: no bubblewrap, subordinate ids or user namespaces")
     place = Path(tempfile.mkdtemp(prefix="git-sandbox-test-", dir="/var/tmp"))
@@ -200,12 +200,14 @@ echo made > /build/made
 """
 
 
-def test_what_a_build_runs_sees_and_changes_nothing_of_the_host(workshop: tuple[IdSpace, Path], tmp_path: Path) -> None:
-    space, tree = workshop
+def test_what_a_build_runs_sees_and_changes_nothing_of_the_host(
+    place_of_a_build: tuple[IdSpace, Path], tmp_path: Path
+) -> None:
+    space, tree = place_of_a_build
     secret = tmp_path / "secret"
     secret.write_text("precious")
     variables = {"HOME_OF_HOST": str(Path.home()), "SECRET": str(secret), "HOST_PROCESS": str(os.getpid())}
-    argv = idspace.run_argv(space, confine.argv(["sh", "-c", ESCAPE], build._view(tree), build.BUILD), os.getpid())
+    argv = idspace.run_argv(space, confine.argv(["sh", "-c", ESCAPE], workshop.view(tree), workshop.BUILD), os.getpid())
     done = subprocess.run(
         argv, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, check=False
     )
@@ -221,7 +223,7 @@ def test_only_a_file_of_its_own_is_taken_from_a_build(tmp_path: Path) -> None:
     (tmp_path / "kernel").write_text("code")
     for name in ("link", "fifo"):
         with pytest.raises((OSError, ImageError)):
-            build._fetch(tmp_path / name, tmp_path / "taken")
+            workshop.fetch(tmp_path / name, tmp_path / "taken")
         (tmp_path / "taken").unlink(missing_ok=True)
-    build._fetch(tmp_path / "kernel", tmp_path / "taken")
+    workshop.fetch(tmp_path / "kernel", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "code"

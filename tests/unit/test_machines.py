@@ -96,6 +96,18 @@ def test_a_machine_is_described_alike_ahead_of_its_disk_and_with_it(tmp_path: Pa
     assert (len(lesser.disks), lesser.channels, lesser.cpus, lesser.net) == (2, ("control",), 1, network.NONE)
 
 
+def test_the_layer_of_an_image_is_the_last_disk_and_no_rescue_needs_it(tmp_path: Path) -> None:
+    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    (tmp_path / "layer.ext4").touch()
+    image, copies = Image(tmp_path), machine_spec.copies_planned(made, 2)
+    run = machine_spec.machine(made, image, CAN, "run", hardware=machine_spec.hardware(RECORD, "run"), copies=copies)
+    assert (run.disks[-1].path, run.disks[-1].readonly) == (tmp_path / "layer.ext4", True)
+    assert run.cmdline[-1] == "sandbox.layer=vde"
+    rescue = machine_spec.hardware(RECORD, "rescue")
+    lesser = machine_spec.machine(made, image, CAN, "rescue", hardware=rescue, copies=copies)
+    assert (len(lesser.disks), "layer" in " ".join(lesser.cmdline)) == (2, False)
+
+
 @pytest.mark.parametrize("mode", ["run", "rescue"])
 def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: str) -> None:
     box = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))

@@ -16,6 +16,9 @@ from git_sandbox.cache.root_images import RootImage
 from git_sandbox.errors import ImageError, StateError
 
 _INFO = "image.json"
+PARTS = ("kernel", "initramfs", "rootfs.ext4")
+LAYER = "layer.ext4"
+INSTALLED = "installed"  # a row for each package: KiB, name, version
 BUILT_WITHIN = 2 * 3600.0  # seconds in which another build ends
 
 
@@ -26,6 +29,7 @@ class ImageInfo(msgspec.Struct, frozen=True):
     suite: str
     built: float  # seconds since the epoch
     packages: tuple[str, ...]
+    base: str = ""  # key of the image that this one adds packages to; its files are here as well, as hard links
     schema: int = 1
 
 
@@ -51,6 +55,12 @@ class Image:
         return self.root / "rootfs.ext4"
 
     @property
+    def layer(self) -> Path | None:
+        """What is laid over `rootfs`: the packages that were added to the default image. None: nothing was."""
+        path = self.root / LAYER
+        return path if path.exists() else None
+
+    @property
     def info(self) -> ImageInfo:
         """Raises ImageError where it is damaged."""
         try:
@@ -61,8 +71,8 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
-        return entries.size(self.root)
+        """Bytes on disk; of one that adds packages to another the bytes of what it adds."""
+        return self.layer.stat().st_blocks * entries.BLOCK if self.layer else entries.size(self.root)
 
 
 def images_root() -> Path:

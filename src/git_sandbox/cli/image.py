@@ -23,7 +23,7 @@ def command(context: click.Context) -> None:
     """Build, list and remove guest images.
 
     An image is identified by what goes into it. The one your settings ask for is built at first use; `packages` in
-    the configuration file adds Debian packages to it.
+    the configuration file adds Debian packages to the default one, as a layer: only that is built and takes space.
 
     \b
     Examples:
@@ -60,7 +60,8 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
 @command.command("ls", short_help="List images; * is the one for your settings.")
 @common.json_option
 def list_images(as_json: bool) -> Result:
-    """List images; * marks the one your settings ask for.
+    """List images; * marks the one your settings ask for. One that adds packages to another (OVER) has the size of
+    what it adds.
 
     \b
     Examples:
@@ -69,11 +70,12 @@ def list_images(as_json: bool) -> Result:
     del as_json
     current = _asked({}).key
     rows = [_row(image, current) for image in guest_images.every()]
-    head = ("", "KEY", "SUITE", "AGE", "SIZE")
+    head = ("", "KEY", "SUITE", "AGE", "SIZE", "OVER")
     cells = [
-        ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]))
+        ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]),
+         row["base"])
         for row in rows
-    ]
+    ]  # fmt: skip
     text = columns.table(head, cells) if rows else "No images. `sandbox image build` builds one."
     return Result("image ls", rows, text=text)
 
@@ -100,7 +102,8 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @command.command("prune", short_help="Remove everything that no sandbox needs.")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
-    """Remove every image but the one your settings ask for and those a sandbox needs, saved machines, and repositories.
+    """Remove every image but the one your settings ask for (and the one it adds packages to) and those a sandbox needs,
+    saved machines, and repositories.
 
     A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
     your repositories count. The image of a repository is made again by its next sandbox; sandboxes that started from
@@ -111,13 +114,15 @@ def prune_images(as_json: bool) -> Result:
       sandbox image prune
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    current, needed = _asked({}).key, images.needed()
+    asked, needed = _asked({}), images.needed()
+    current, below = asked.key, asked.base.key if asked.base else ""
     lines: list[str] = []
     gone: list[str] = []
     kept: list[str] = []
     for image in guest_images.every():
         key = image.root.name
-        reason = "your settings ask for it" if key == current else _needs(needed.get(key, [])) or _removed(image)
+        reason = "your settings ask for it" if key in (current, below) else _needs(needed.get(key, []))
+        reason = reason or _removed(image)
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
@@ -173,5 +178,6 @@ def _row(image: Image, current: str) -> dict[str, Any]:
     info = image.info
     return {
         "key": info.key, "suite": info.suite, "built": info.built, "bytes": image.size, "current": info.key == current,
+        "base": info.base,
         "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(info.built)),
     }  # fmt: skip

@@ -16,7 +16,8 @@ from git_sandbox.guest.machine import mount
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by init.sh
 IMAGE = "/image"  # where that mounted the root image
-MS_MOVE, MS_NOATIME = 8192, 1024
+LAYER = Path("/layer")  # and what lies over it
+MS_RDONLY, MS_MOVE, MS_NOATIME = 1, 8192, 1024
 # noinit_itable: else the kernel writes zeros over holes of the inode tables, some 80 MB of the host's disk.
 # dioread_lock: else a rename that puts a new file in an old one's place can reach the disk before its content, which is
 # zeros then (git's index after `commit -a`). commit: seconds until names and sizes are written, for what is not synced.
@@ -51,14 +52,17 @@ def awaited_disks() -> list[str]:
     return names
 
 
-def kernel_word(name: str) -> str:
+def kernel_word(name: str, cmdline: str = "/proc/cmdline") -> str:
     """The value of NAME=VALUE on the kernel's command line; empty without one."""
-    words = (word.partition("=") for word in Path("/proc/cmdline").read_text("utf-8", "replace").split())
+    words = (word.partition("=") for word in Path(cmdline).read_text("utf-8", "replace").split())
     return next((value for key, _, value in words if key == name), "")
 
 
 def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
-    """Returns in the sandbox's own system, with its disk at `DISK`. `base`: NAME,SECTORS, see `_laid_over`."""
+    """Returns in the sandbox's own system, with its disk at `DISK`. `base`: NAME,SECTORS, see `_laid_over`.
+
+    Raises OSError for an image's layer that cannot be mounted.
+    """
     for disk in disks:
         (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     try:
@@ -71,7 +75,7 @@ def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
     os.close(OUTSIDE)
     mount(f"{IMAGE}{DISK}", Path("/disk"), flags=MS_MOVE)
     system = _system(mode)
-    layers = f"lowerdir={IMAGE},upperdir={system}/upper,workdir={system}/work"
+    layers = f"lowerdir={lower_directories()},upperdir={system}/upper,workdir={system}/work"
     mount("overlay", Path("/root"), "overlay", 0, layers)
     for name in ("proc", "sys", "dev", "run"):
         mount(f"{IMAGE}/{name}", Path("/root", name), flags=MS_MOVE)
@@ -80,6 +84,16 @@ def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
     mount(".", Path("/"), flags=MS_MOVE)
     os.chroot(".")
     os.chdir("/")
+
+
+def lower_directories() -> str:
+    """For overlayfs: the image, and over it the layer that the host names, with the packages that were added."""
+    name = kernel_word(protocol.LAYER, f"{IMAGE}/proc/cmdline")
+    if not name:
+        return IMAGE
+    LAYER.mkdir()
+    mount(f"{IMAGE}/dev/{name}", LAYER, "ext4", MS_RDONLY)
+    return f"{LAYER}:{IMAGE}"
 
 
 def _system(mode: str) -> Path:

@@ -27,6 +27,7 @@ MODE = "sandbox.mode"
 END = "sandbox.end"  # poweroff | reboot: what ends the VMM
 TOKEN = "sandbox.token"  # noqa: S105 - what a probe says on its console
 BASE = "sandbox.base"  # the disk that the workspace is laid over, and from which sector on it has its own
+LAYER = "sandbox.layer"  # the disk with what the image adds to the root image below it
 RUN = "run"
 RESCUE = "rescue"  # only exports
 INIT = "init.sh"  # the first process, in the archive's directory that becomes `HERE`

@@ -2,61 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shlex
 import shutil
-import stat
-import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from git_sandbox import confine, idspace, process
+from git_sandbox import process
 from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image, ImageInfo
-from git_sandbox.errors import HostResourceError, ImageError, RequirementError
-from git_sandbox.helpers import userns
+from git_sandbox.errors import ImageError
 from git_sandbox.idspace import IdSpace
+from git_sandbox.image import layer, workshop
 from git_sandbox.image.spec import ImageSpec, data
-from git_sandbox.text import one_line, printable
+from git_sandbox.image.workshop import BUILD, SCRIPTS
+from git_sandbox.progress import Progress
 
 NEEDED_SPACE = 3 * 1024**3  # bytes: the packed tree, the unpacked tree and the image side by side
-TIDYING = 60.0  # seconds an interrupted build may take to remove what it made
-Progress = Callable[[str], None]
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")  # of this host, where it is Debian's kind
+DPKG = Path("/var/lib/dpkg")
 
 
 def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image:
-    """The image for `spec`, built first when it is not there yet (or `force`).
+    """The image for `spec`, built first when it is not there yet (or `force`); the one below it as well.
 
     Raises ImageError with the tail of the build log; nothing half-built stays behind.
     """
-    found = guest_images.find(spec.key)
-    if found and not force:
-        return found
-    process.require("mmdebstrap", "fakeroot", "mke2fs", "tar")
+    present = guest_images.find(spec.key)
+    if present and not force:
+        return present
+    process.require("mmdebstrap", "fakeroot", "mke2fs", "debugfs", "tar")
+    base = ensure(spec.base, progress, force=force) if spec.base and workshop.namespace() else None
     progress("waiting for another build to end")  # shown only as long as there is one
     with guest_images.building() as place:
-        found = guest_images.find(spec.key)  # somebody else may have built it while we waited for the lock
-        if found and not force:
-            return found
-        return _build(spec, place, progress)
+        present = guest_images.find(spec.key)  # somebody else may have built it while we waited for the lock
+        if present and not force:
+            return present
+        return layer.build(spec, base, place, progress) if base else _build(spec, place, progress)
 
 
 def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
-    workshop = _workshop_root()
-    for directory in {place, workshop}:
-        free = shutil.disk_usage(directory).free
-        if free < NEEDED_SPACE:
-            raise HostResourceError(
-                f"building an image needs {NEEDED_SPACE >> 30} GiB below {directory}, {free >> 20} MiB are free",
-                hint="free some space, or set XDG_CACHE_HOME and TMPDIR to a larger disk",
-            )
+    workshop.require_space(NEEDED_SPACE, place)
     progress(f"fetching and unpacking Debian {spec.suite} (about {spec.download_mib} MiB)")
-    space = _namespace()
+    space = workshop.namespace()
     if space is not None:
-        _build_confined(spec, place, space, workshop, progress)
+        _build_confined(spec, place, space, progress)
     elif spec.installs and os.getuid() == 0:
         raise ImageError(
             "root cannot build this image: what it installs would run as root of this host",
@@ -69,48 +59,16 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
     return guest_images.publish(place, info)
 
 
-def _workshop_root() -> Path:
-    """Where confined builds happen: not in a private home, which the namespace's root cannot enter."""
-    return Path(os.environ.get("TMPDIR") or "/var/tmp").absolute()  # noqa: S108 - mkdtemp makes a name of its own there
-
-
-def _namespace() -> IdSpace | None:
-    """The ids of a confined build, None where this host gives us none (then mmdebstrap's own namespace has to do)."""
-    try:
-        space = IdSpace.ours()
-    except RequirementError:
-        return None
-    probe = idspace.run_argv(space, confine.argv(["true"], confine.View(root=True)), os.getpid())
-    found = process.which(confine.PROGRAM) and process.run(probe, timeout=confine.PROBE_TIMEOUT).returncode == 0
-    return space if found else None
-
-
-def _build_confined(spec: ImageSpec, place: Path, space: IdSpace, root: Path, progress: Progress) -> None:
+def _build_confined(spec: ImageSpec, place: Path, space: IdSpace, progress: Progress) -> None:
     """Packages' scripts run as a root that is nobody on this host, and see the build and the host's programs only."""
-    prefix = (
-        f"git-sandbox-build-{os.getuid()}-{hashlib.sha256(os.fsencode(guest_images.images_root())).hexdigest()[:8]}-"
-    )
-    for stale in root.glob(f"{prefix}*"):  # of a build that was killed: there is one at a time for each cache
-        space.remove(stale)
-    workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
-    try:
-        workshop.chmod(0o711)
-        (workshop / userns.TREE).mkdir(mode=0o755)
-        space.give(workshop)
-        inside = confine.argv(["sh", "-c", CONFINED_BUILD, *_words_of(spec)], _view(workshop / userns.TREE), BUILD)
-        _logged(idspace.run_argv(space, inside, os.getpid()), place, progress)
+    with workshop.opened(space) as tree:
+        command = ["sh", "-c", CONFINED_BUILD, *_words_of(spec)]
+        seen = workshop.view(tree, [(DPKG, os.fspath(DPKG))])
+        workshop.logged(workshop.confined(space, command, seen), place, progress)
         for name in ("kernel", "initramfs", "rootfs.ext4"):
-            _fetch(workshop / userns.TREE / name, place / name)
-    finally:
-        space.remove(workshop)
+            workshop.fetch(tree / name, place / name)
 
 
-BUILD, SCRIPTS = "/build", "/scripts"  # in the view of a confined build
-RESOLVER = Path("/etc/resolv.conf")
-AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")  # of this host, where it is Debian's kind
-# How this host reaches package registries: a build asks the same ones in the same way.
-REACH = re.compile(r"(?:(?:https?|no)_proxy|pip_(?:index|extra_index)_url|npm_config_registry)", re.IGNORECASE)
-MAX_PART = 64 << 30  # bytes of a file of an image
 # $0 on: the command that makes the tree.
 CONFINED_BUILD = r"""
 set -eu
@@ -131,24 +89,6 @@ def _words_of(spec: ImageSpec) -> list[str]:
     return mmdebstrap(spec, Path(BUILD, "rootfs.tar"), Path(BUILD), Path(SCRIPTS), mode="unshare")
 
 
-def _view(tree: Path) -> confine.View:
-    resolver = RESOLVER.resolve()  # often a link into /run
-    readonly = [(Path("/etc"), "/etc"), (data("boot.sh").parent, SCRIPTS), (Path("/var/lib/dpkg"), "/var/lib/dpkg")]
-    if resolver != RESOLVER:
-        readonly.append((resolver, os.fspath(resolver)))
-    return confine.View(tuple(readonly), ((tree, BUILD),), network=True, root=True)
-
-
-def _fetch(source: Path, target: Path) -> None:
-    """Copy what a confined build made: a file of its own, and nothing that a link leads to."""
-    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as made, target.open("xb") as kept:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_PART:
-            raise ImageError(f"the build left no usable {source.name}")
-        shutil.copyfileobj(made, kept, 1 << 20)
-
-
 def _build_here(spec: ImageSpec, place: Path, progress: Progress) -> None:
     """For hosts that let no confined root be made: mmdebstrap has a namespace of its own, fakeroot keeps the owners.
 
@@ -156,9 +96,9 @@ def _build_here(spec: ImageSpec, place: Path, progress: Progress) -> None:
     run it as this user.
     """
     tree, mode = place / "rootfs.tar", "unshare" if spec.installs else "auto"
-    _logged(mmdebstrap(spec, tree, place, data("boot.sh").parent, mode=mode), place, progress, under=_apart())
+    workshop.logged(mmdebstrap(spec, tree, place, data("boot.sh").parent, mode=mode), place, progress, under=_apart())
     progress("packing the root file system")
-    _logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
+    workshop.logged(pack(tree, place / "rootfs.ext4", _size(tree)), place, progress)
     boot = place / "sandbox-boot"
     for name in ("kernel", "initramfs"):
         (boot / name).rename(place / name)
@@ -237,38 +177,3 @@ def _size(tree: Path) -> int:
         sizes = [member.size for member in archive]
     used = sum(-(-size // 4096) * 4096 for size in sizes) + len(sizes) * 512
     return int(used * 1.08) + (32 << 20)
-
-
-def _logged(argv: list[str], place: Path, progress: Progress, *, under: Sequence[str] = ()) -> None:
-    """Run with output to `build.log`, its noteworthy lines as progress; ImageError with the log's tail on failure."""
-    log = place / "build.log"
-    fixed = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": _path()}
-    env = process.environment(process.inherited(REACH) | fixed)
-    # mmdebstrap has mounts and a whole system below TMPDIR to take away again.
-    with process.spawn(
-        [*under, *argv], env=env, stdout=process.PIPE, stderr=process.STDOUT, cwd=place, grace=TIDYING, tidies=True
-    ) as child:
-        with log.open("ab") as handle:
-            for line in child.stdout:
-                handle.write(line)
-                if line.startswith(b"I: "):
-                    progress(one_line(line[3:]))
-        status = child.wait()
-    if status != 0:
-        tail = printable(b"\n".join(log.read_bytes().splitlines()[-15:]))
-        raise ImageError(f"`{argv[0]}` failed with status {status}", cause=tail, hint=_hint(tail))
-    log.unlink()
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-
-
-def _hint(tail: str) -> str:
-    if "newuidmap" in tail or "unshare" in tail or "subuid" in tail:
-        return "an ordinary user needs the package uidmap and a line of their own in /etc/subuid and /etc/subgid"
-    if "Temporary failure resolving" in tail or "Could not connect" in tail:
-        return "check the network, or name another `mirror` in the image spec"
-    if "No space left" in tail:
-        return "free some space below TMPDIR and XDG_CACHE_HOME"
-    return "run `sandbox doctor`; the lines above are the end of the build's log"

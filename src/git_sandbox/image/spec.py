@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -93,6 +94,17 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     @property
+    def base(self) -> ImageSpec | None:
+        """The image that this one adds packages to: the same system with the default ones. None: it is built whole."""
+        plain = msgspec.structs.replace(self, packages=_default().packages, npm=(), pip=(), commands=())
+        return plain if self != plain and {*plain.packages} <= {*self.packages} else None
+
+    @property
+    def additions(self) -> tuple[str, ...]:
+        """The Debian packages beside those of `base`."""
+        return tuple(sorted({*self.packages} - {*_default().packages}))
+
+    @property
     def toml(self) -> str:
         """Every key with its value, as a file that `load` reads."""
         rows = [(name, getattr(self, name)) for name in self.__struct_fields__]
@@ -106,15 +118,25 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         What the archive offers on the day of the build is not part of it: `sandbox image build --force` refreshes.
         """
-        digest = hashlib.sha256(msgspec.json.encode([platform.machine(), self], order="sorted"))
-        for script in ("boot.sh", "initramfs-init.sh", *(["install.sh"] if self.installs else [])):
+        names = {each: tuple(sorted({*getattr(self, each)})) for each in ("packages", "npm", "pip")}
+        parts = [platform.machine(), msgspec.structs.replace(self, **names)]
+        digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted"))
+        for script in ("boot.sh", "initramfs-init.sh", *(["layer.sh"] if self.base else [])):
             digest.update(data(script).read_bytes())
+        if self.installs:
+            digest.update(data("install.sh").read_bytes())
         return digest.hexdigest()[:16]
 
 
 def data(name: str) -> Path:
     """A file shipped inside the package."""
     return Path(str(resources.files("git_sandbox") / "data" / name))
+
+
+@functools.cache
+def _default() -> ImageSpec:
+    """The one whose image everybody has."""
+    return msgspec.toml.decode(data("image.toml").read_bytes(), type=ImageSpec)
 
 
 def _toml(value: object) -> str:

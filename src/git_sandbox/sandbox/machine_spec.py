@@ -58,8 +58,11 @@ def machine(
     own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
     disks = [Disk(image.rootfs, readonly=True), own, *(Disk(path, readonly=True) for path in copies if run)]
     cmdline = kernel_arguments(mode, can.ends_by, protocol.FIRST)
-    if shown.lower is not None:  # last: the others are known by their places
-        cmdline += (f"{protocol.BASE}=vd{chr(ord('a') + len(disks))},{shown.store}",)
+    if run and image.layer is not None and image.system is None:  # these last: the others are known by their places
+        cmdline += (f"{protocol.LAYER}={_next(disks)}",)
+        disks.append(Disk(image.layer, readonly=True))
+    if shown.lower is not None:
+        cmdline += (f"{protocol.BASE}={_next(disks)},{shown.store}",)
         disks.append(Disk(shown.lower, readonly=True))
     return MachineSpec(
         name=f"sandbox-{box.id}",
@@ -73,6 +76,11 @@ def machine(
         net=hardware.net,
         share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
     )
+
+
+def _next(disks: Sequence[Disk]) -> str:
+    """What the guest's kernel calls the disk that is added to these."""
+    return f"vd{chr(ord('a') + len(disks))}"
 
 
 def copy_disk(box: Box, number: int) -> Path:

@@ -177,10 +177,15 @@ def _shape(start: Start, archive: Path, disks: Path, saved: Saved | None = None)
         start.spec,
         name="template",
         initrd=archive,
-        cmdline=kernel_arguments(protocol.TEMPLATE, end, protocol.FIRST),
+        cmdline=kernel_arguments(protocol.TEMPLATE, end, protocol.FIRST) + _of_image(start.spec),
         disks=(start.spec.disks[0], *own),
         saved=saved,
     )
+
+
+def _of_image(spec: MachineSpec) -> tuple[str, ...]:
+    """Where the guest finds the image's layer: a restored machine has the command line of the saved one."""
+    return tuple(word for word in spec.cmdline if word.startswith(f"{protocol.LAYER}="))
 
 
 def _make(start: Start, backend: Snapshotting, key: str) -> bool:
