@@ -237,9 +237,14 @@ class SandboxDir:
         return self.root / "pushes.json"
 
     @property
+    def egress_view(self) -> Path:
+        """The one directory of a sandbox that its egress proxy sees and may not write."""
+        return self.root / "egress"
+
+    @property
     def egress(self) -> Path:
         """What a guest with the network `allow` may reach (`egress.policyfile`); the proxy reads it when it changes."""
-        return self.root / "egress.json"
+        return self.egress_view / "policy.json"
 
     @property
     def egress_lock(self) -> Path:
@@ -248,8 +253,8 @@ class SandboxDir:
 
     @property
     def ledger(self) -> Path:
-        """What it asked for, and what it got (`egress.ledger`)."""
-        return self.root / "ledger.json"
+        """What it asked for, and what it got (`egress.ledger`). In a directory of its own: the proxy writes there."""
+        return self.root / "ledger" / "ledger.json"
 
     @property
     def egress_log(self) -> Path:

@@ -78,6 +78,7 @@ def test_what_is_no_rule_changes_nothing(cli: Cli, repo: GitRepo) -> None:
 def test_what_was_asked_for_is_shown_last_first_and_printable(cli: Cli, repo: GitRepo) -> None:
     entry = made(repo)
     cli("net", "vm-1", "--allow", "a.example")
+    entry.directory.ledger.parent.mkdir()
     book = Ledger(entry.directory.ledger)
     row = book.allow("a.example", 443)
     book.count(row, sent=2048, received=5 << 20)
@@ -97,6 +98,7 @@ def test_following_ends_with_a_sandbox_that_leaves_nothing(
 ) -> None:
     entry = made(repo)
     cli("net", "vm-1", "--allow", "a.example")
+    entry.directory.ledger.parent.mkdir()
     book = Ledger(entry.directory.ledger)
     book.allow("a.example", 443)
     book.save()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from git_sandbox.egress import gitaccess, inject
 from git_sandbox.egress.inject import Parts, Scrub
+from git_sandbox.egress.sources import Local
 from support.egress import World, one_request, play, status
 from support.examples import examples
 
@@ -124,7 +125,7 @@ def test_another_credential_of_the_host_is_looked_for_too(world: World) -> None:
         await server(world, b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\nKEY")
         world.credential("second", hosts=["api.test"], bearer=True, env="SECOND")
         assert world.state is not None
-        world.state.values.environment = {"KEY": REAL, "SECOND": "another-value"}
+        world.state.values.source = Local({"KEY": REAL, "SECOND": "another-value"}).value
         assert (await ask(world)).endswith(b"\r\n\r\n" + b"*" * 24)
         other = await (await world.client()).ask(b"GET /@second/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert other.endswith(b"\r\n\r\n" + b"*" * 24)

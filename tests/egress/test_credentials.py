@@ -15,6 +15,7 @@ from git_sandbox.egress import credentials, inject, values
 from git_sandbox.egress.credentials import Credential, declared
 from git_sandbox.egress.inject import Parts, Scan, Scrub
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.egress.sources import Local
 from git_sandbox.errors import SandboxError, UsageError
 from support.examples import examples
 
@@ -226,7 +227,7 @@ def test_a_command_is_asked_again_when_its_value_has_expired(tmp_path: Path) -> 
     again = replace(once, name="again", source=replace(once.source, expiry=1))
 
     async def work() -> None:
-        found = values.Values({})
+        found = values.Values(Local({}).value)
         assert [await found.get(once), await found.get(once)] == ["value-1-of-it"] * 2
         assert await found.get(again) == "value-2-of-it"
         found.known["again"] = (found.known["again"][0] - 1, "value-2-of-it")
@@ -245,7 +246,7 @@ def test_a_source_that_gives_nothing_is_not_asked_again_at_once(
     key = declared("key", {"hosts": ["a.test"], "bearer": True, "command": ["sh", "-c", f"echo x >> {asked}; exit 1"]})
 
     async def work() -> None:
-        found = values.Values({})
+        found = values.Values(Local({}).value)
         for _ in range(5):
             with pytest.raises(SandboxError, match="cannot get the credential `key`"):
                 await found.get(key)

@@ -100,9 +100,11 @@ def test_a_ledger_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None
 
 def test_an_order_is_read_as_it_was_written() -> None:
     upstream = service.Upstream("http://p.test:3128", "", ("a.test",), "/ca.pem")
-    order = service.Order("/p", "/l", 3, upstream, {"KEY": "secret"})
+    order = service.Order("/p", "/l", 3, upstream, 4, 5, "secret")
     assert service.decode(order.encode()) == order
-    assert "secret" not in repr(order)
-    assert service.ready(b'{"authority": "x"}').authority == "x"
+    sources = service.SourcesOrder("/p", 4, {"KEY": "secret"})
+    assert service.decode_sources(sources.encode()) == sources
+    assert "secret" not in f"{order!r}{sources!r}"
+    assert service.ready(b'{"authority": "x", "secret": "y"}') == service.Ready("x", "y")
     with pytest.raises(ValueError, match="word"):
         service.ready(b"[]")

@@ -23,6 +23,7 @@ from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.proxy import Proxy
 from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.egress.service import Upstream
+from git_sandbox.egress.sources import Local
 from git_sandbox.egress.state import State
 
 NAMES = ("a.test", "b.test", "api.test", "forge.test")
@@ -82,7 +83,12 @@ class World:
     ) -> Proxy:
         upstream = replace(upstream or Upstream(), authorities=str(self.certificate))
         self.state = proxy.state(
-            lambda: self.egress, Ledger(), upstream=upstream, values=values, times=times, resolver=self.resolver
+            lambda: self.egress,
+            Ledger(),
+            upstream=upstream,
+            source=Local(values or {}),
+            times=times,
+            resolver=self.resolver,
         )
         made = Proxy(self.state)
         (self.directory / "proxy").unlink(missing_ok=True)

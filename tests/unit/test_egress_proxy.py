@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import stat
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,39 +14,26 @@ from typing import Any, cast
 import pytest
 
 from git_sandbox import network, paths, session, settings
-from git_sandbox.egress import ledger, policyfile, rules, service
+from git_sandbox.egress import ledger, policyfile, service
 from git_sandbox.egress.credentials import Credential, Source
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Limits, Policy
-from git_sandbox.errors import SessionError, StateError, UsageError
+from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_proxy, run
 from git_sandbox.sandbox.egress_proxy import Refused
 from support.gitrepo import GitRepo
 
-# Says what it was told, then serves one connection: what the real one does is in tests/egress.
-PROXY = """
-import json, socket, sys
-order = json.load(sys.stdin)
-print(json.dumps({"authority": "of the proxy"}), flush=True)
-with socket.socket(fileno=order["descriptor"]) as listening, listening.accept()[0] as one:
-    one.sendall(json.dumps(order).encode())
-"""
-
 
 @pytest.fixture
 def directory(tmp_path: Path) -> SandboxDir:
     made = SandboxDir(tmp_path / "vm-1")
-    made.root.mkdir()
+    made.ledger.parent.mkdir(parents=True)
     paths.private_directory(made.sockets.parent)
     policyfile.save(made.egress, Egress())
     return made
-
-
-def stands_for_it(monkeypatch: pytest.MonkeyPatch, program: str = PROXY) -> None:
-    monkeypatch.setattr(service, "argv", lambda: [sys.executable, "-c", program])
 
 
 @pytest.mark.parametrize(
@@ -127,37 +110,6 @@ def test_only_declared_variables_reach_the_proxy() -> None:
     assert egress_proxy.values(Egress(credentials=made), {"TOKEN": "t", "OTHER": "o"}) == {"TOKEN": "t"}
 
 
-def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    stands_for_it(monkeypatch)
-    directory.egress_socket.touch()  # of a supervisor that was killed
-    with egress_proxy.served(directory, {"http_proxy": "http://p:1"}) as proxy:
-        assert proxy.child is None
-        mode = proxy.socket.lstat().st_mode
-        assert stat.S_ISSOCK(mode)
-        assert mode & 0o177 == 0
-        assert not proxy.socket.is_relative_to(directory.sockets), "a VMM sees what is there"
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(proxy.socket))  # and waits
-            child = proxy.start()
-            assert proxy.start() is child
-            told = json.loads(client.makefile("rb").read())
-    assert (told["policy"], told["ledger"]) == (str(directory.egress), str(directory.ledger))
-    assert told["upstream"]["http"] == "http://p:1"
-    assert not proxy.socket.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(child.pid, 0)
-
-
-def test_what_is_inspected_is_known_before_the_machine_starts(
-    directory: SandboxDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stands_for_it(monkeypatch)
-    policyfile.save(directory.egress, Egress(Policy(rules=rules.parse_all(["get:a.example"]))))
-    with egress_proxy.served(directory, {}):
-        assert directory.authority.read_text() == "of the proxy"
-    assert egress_proxy.inspected(directory) == {}, "which is no certificate"
-
-
 class Hello(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.path.encode()
@@ -179,12 +131,13 @@ def test_the_real_one_obeys_a_policy_that_changes(repo: GitRepo, directory: Sand
 
         def asked() -> bytes:
             with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(proxy.socket))
+                client.connect(str(proxy.path))
                 client.sendall(f"GET http://{place}/a HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
                 return client.makefile("rb").read()
 
         with egress_proxy.served(directory, {}) as proxy:
             assert proxy.authority() == ""
+            assert proxy.bare == ""
             assert asked().startswith(b"HTTP/1.1 403 ")
             egress_proxy.allow(repository.discover(repo.path), directory, [place])
             deadline = time.monotonic() + 30
@@ -196,42 +149,7 @@ def test_the_real_one_obeys_a_policy_that_changes(repo: GitRepo, directory: Sand
     assert [str(each) for each in egress.policy.rules] == [place]
     assert [(row.host, row.port, row.allowed) for row in rows] == [("127.0.0.1", server.server_port, 1)]
     assert rows[0].refused >= 1
-
-
-@pytest.mark.parametrize("program", ["", "print('no')", "raise SystemExit(3)"])
-def test_a_proxy_that_does_not_start_is_an_error(
-    directory: SandboxDir, monkeypatch: pytest.MonkeyPatch, program: str
-) -> None:
-    stands_for_it(monkeypatch, program)
-    with egress_proxy.served(directory, {}) as proxy, pytest.raises(SessionError, match="does not start"):
-        proxy.authority()
-
-
-@pytest.mark.parametrize(
-    ("program", "said"),
-    [
-        ("raise ValueError('no \\x1b[1mauthorities')", "ValueError: no "),
-        ("raise SystemExit(3)", "exit status 3"),
-        ("", ""),
-    ],
-)
-def test_a_proxy_that_ends_before_its_sandbox_is_a_warning(
-    directory: SandboxDir, monkeypatch: pytest.MonkeyPatch, program: str, said: str
-) -> None:
-    stands_for_it(monkeypatch, program or PROXY)
-    monkeypatch.setattr(run, "environment", dict)
-    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory))] * 8)  # box, record and others
-    with made._way_out() as proxy:
-        assert proxy is not None
-        assert proxy.status() is None
-        child = proxy.start()
-        if program:
-            child.wait(60)
-    assert len(made.warnings) == bool(program)
-    for text in made.warnings:
-        assert text.startswith("the egress proxy ended before the sandbox did")
-        assert said in text
-        assert "\x1b" not in text
+    assert proxy.warnings() == ()
 
 
 def test_without_a_policy_there_is_no_proxy(directory: SandboxDir) -> None:
@@ -273,7 +191,8 @@ def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monk
     book.push(book.allow("before.example", 443))
     book.allow("fetched.example", 443)
     time.sleep(0.01)  # until the clock of the ledger says another time
-    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory))] * 8)  # box, record and others
+    settings_ = SimpleNamespace(confinement="no")
+    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory, settings=settings_))] * 8)
     with made._way_out():
         book.push(book.allow("forge.example", 443))
         book.save()

@@ -141,7 +141,7 @@ def test_names_that_are_allowed_and_nothing_else(boxes: Sandboxes, tmp_path: Pat
             "512M",
         )
         boxes.ok("spawn", "--detach", *options, "--env", f"SECRET={secret}")
-        policy = boxes.directory("net") / "egress.json"
+        policy = boxes.directory("net") / "egress/policy.json"
         places = {"a.test:443": https, "b.test:443": https, "a.test:80": http, "a.test:22": ssh}
         routes = tuple((name, f"127.0.0.1:{port}") for name, port in places.items())
         policyfile.save(policy, replace(policyfile.load(policy), routes=routes))

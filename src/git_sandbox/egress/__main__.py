@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
-import resource
 import signal
 import socket
 import sys
@@ -15,20 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from git_sandbox.egress import authority, ledger, proxy, service
+from git_sandbox.egress.authority import Authority
 from git_sandbox.egress.proxy import Proxy
 from git_sandbox.egress.service import Order, Ready
-
-PR_SET_DUMPABLE = 4
-DESCRIPTORS = 4096
-
-
-def closed() -> None:
-    """No core file, and no other process reads this one's memory: there are values of credentials in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS) if hard >= 0 else DESCRIPTORS, hard))
+from git_sandbox.egress.sources import Remote
+from git_sandbox.egress.state import State
 
 
 def quiet(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -36,27 +25,48 @@ def quiet(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     sys.stderr.write(f"{type(context.get('exception')).__name__} in a connection\n")
 
 
-async def run(order: Order) -> None:
+async def run(order: Order) -> bool:
+    """Until it is to end, or whoever has the secrets is gone: then False."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(quiet)
-    book = ledger.resumed(Path(order.ledger))
-    state = proxy.state(Path(order.policy), book, upstream=order.upstream, values=dict(order.values))
-    opens = state.egress().opens_tls and authority.available()
-    made = state.authority("this sandbox").certificate if opens else ""
+    source = Remote(socket.socket(fileno=order.channel)) if order.channel != service.NONE else None
+    state = proxy.state(Path(order.policy), ledger.resumed(Path(order.ledger)), upstream=order.upstream, source=source)
+    ready = _ready(state, order.authority)
     with socket.socket(fileno=order.descriptor) as listening:
         serving = asyncio.ensure_future(Proxy(state).serve(listening))
+        answers = asyncio.ensure_future(source.listen() if source else loop.create_future())
+        answers.add_done_callback(lambda _: serving.cancel())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, serving.cancel)
-        sys.stdout.write(json.dumps(asdict(Ready(made))) + "\n")
+        if order.leash != service.NONE:
+            loop.add_reader(order.leash, _let_go, order.leash, serving)
+        sys.stdout.write(json.dumps(asdict(ready)) + "\n")
         sys.stdout.flush()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+        return not answers.done()
+
+
+def _let_go(leash: int, serving: asyncio.Future[None]) -> None:
+    """Once: a second time would break off what is done at the end."""
+    asyncio.get_running_loop().remove_reader(leash)
+    serving.cancel()
+
+
+def _ready(state: State, before: str) -> Ready:
+    """With the authority of an earlier proxy where there was one."""
+    if before:
+        state.made = Authority(before)
+    elif state.egress().opens_tls and authority.available():
+        state.made = Authority()
+    return Ready(state.made.certificate, state.made.secret()) if state.made else Ready()
 
 
 def main() -> None:
-    closed()
+    service.seal()
     order = service.decode(sys.stdin.buffer.read())
-    asyncio.run(run(order))
+    if not asyncio.run(run(order)):
+        sys.exit("the process with the secrets ended")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""A certificate authority for one sandbox, in this process's memory: only its guest trusts it, and only its public part
-leaves. It needs the extra `git-sandbox[inspect]`; nothing else imports it.
+"""A certificate authority for one sandbox, in this process's memory and its supervisor's: only its guest trusts it, and
+only its public part goes there. It needs the extra `git-sandbox[inspect]`; nothing else imports it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DAYS = 365  # a sandbox may run for long; programs refuse more than 398
 MOST_CONTEXTS = 256
+CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 NEEDED = "pip install 'git-sandbox[inspect]'"
 
 
@@ -31,16 +32,25 @@ def missing(where: str) -> Refused:
 
 
 class Authority:
-    """`certificate`: PEM, for the guest's trust store."""
+    """`certificate`: PEM, for the guest's trust store. `secret`: of one that goes on, see there."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str = "") -> None:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import NameOID
 
-        self._key, self._leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        key = serialization.load_pem_private_key(secret.encode("ascii"), None) if secret else None
+        self._key: Any = key or ec.generate_private_key(ec.SECP256R1())
+        self._leaf = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git-sandbox, this sandbox only")])
+        self.certificate: str = secret[secret.index(CERTIFICATE) :] if secret else self._own()
+        self.context = functools.lru_cache(MOST_CONTEXTS)(self._context)
+
+    def _own(self) -> str:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+
         usage = x509.KeyUsage(
             digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
             key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
@@ -48,8 +58,11 @@ class Authority:
         builder = self._builder(self._name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         made = self._signed(builder.add_extension(usage, critical=True))
-        self.certificate: str = made.public_bytes(serialization.Encoding.PEM).decode("ascii")
-        self.context = functools.lru_cache(MOST_CONTEXTS)(self._context)
+        return str(made.public_bytes(serialization.Encoding.PEM), "ascii")
+
+    def secret(self) -> str:
+        """Key and certificate (PEM): whoever has it can be this authority."""
+        return _private(self._key).decode("ascii") + self.certificate
 
     def _builder(self, subject: x509.Name, key: Any) -> x509.CertificateBuilder:
         from cryptography import x509
@@ -77,10 +90,8 @@ class Authority:
         builder = self._builder(x509.Name([]), self._leaf.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        pem = serialization.Encoding.PEM
-        key: bytes = self._leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        certificate: bytes = self._signed(builder).public_bytes(pem)
-        return key + certificate
+        certificate: bytes = self._signed(builder).public_bytes(serialization.Encoding.PEM)
+        return _private(self._leaf) + certificate
 
     def _context(self, host: str) -> ssl.SSLContext:
         """For the guest's side of a connection to `host`; a handshake with another name fails."""
@@ -99,6 +110,14 @@ class Authority:
 
         context.sni_callback = check
         return context
+
+
+def _private(key: Any) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    form = serialization.PrivateFormat.PKCS8
+    made: bytes = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return made
 
 
 def _same(name: str | None, host: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -75,8 +75,12 @@ def check_push(egress: Egress, host: str, port: int, wanted: Wish) -> None:
 
 @dataclass
 class GitCredentials:
-    """What the host's `git credential fill` said, by host and repository: in this process's memory only."""
+    """What the host's `git credential fill` said, by host and repository: in this process's memory only.
 
+    `source`: asks it, see `sources`.
+    """
+
+    source: Callable[[str, int, str], Awaitable[bytes]]
     known: dict[tuple[str, int, str], bytes] = field(default_factory=dict, repr=False)
 
     def field(self, host: str, port: int, wanted: Wish) -> bytes:
@@ -88,7 +92,7 @@ class GitCredentials:
         allowed = egress.git_may(host, port, wanted.repository)
         if wanted.kind == OTHER or allowed == GIT_NONE or (wanted.kind == PUSH and allowed != GIT_PUSH):
             return b""
-        found = await asyncio.to_thread(fill, host, port, wanted.repository)
+        found = await self.source(host, port, wanted.repository)
         if found:
             self.known[host, port, wanted.repository] = found
         return found

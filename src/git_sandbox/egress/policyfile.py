@@ -113,6 +113,7 @@ def _credential(row: Mapping[str, Any]) -> Credential:
 
 def save(path: Path, egress: Egress) -> None:
     """Put it in the place of what is there, whole or not at all. Raises OSError."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         files.write(beside, encode(egress))

@@ -10,22 +10,27 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from git_sandbox.egress import socks
 from git_sandbox.egress.dial import Dialer, Resolver, resolve
 from git_sandbox.egress.exchange import Exchange
 from git_sandbox.egress.flow import Flow, Times
+from git_sandbox.egress.gitaccess import GitCredentials
 from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused, response
 from git_sandbox.egress.service import Upstream
+from git_sandbox.egress.sources import Local, Source
 from git_sandbox.egress.state import PolicyFile, State
 from git_sandbox.egress.tunnel import tunnel
 from git_sandbox.egress.values import Values
 
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # its path is the supervisor's
 EVERY = 0.5  # seconds between looks at the policy, and between two writings of the ledger
 
 
@@ -34,17 +39,18 @@ def state(
     ledger: Ledger,
     *,
     upstream: Upstream | None = None,
-    values: dict[str, str] | None = None,
+    source: Source | None = None,
     times: Times | None = None,
     resolver: Resolver = resolve,
 ) -> State:
-    """What a proxy goes by. Raises OSError (ssl.SSLError) for certificate authorities that cannot be read."""
+    """What a proxy goes by. `source`: of secrets. Raises OSError (ssl.SSLError) for authorities that cannot be read."""
     upstream, times = upstream or Upstream(), times or Times()
     context = ssl.create_default_context(cafile=upstream.authorities or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    source = PolicyFile(policy) if isinstance(policy, Path) else policy
-    return State(source, ledger, Dialer(upstream, times, context, resolver), Values(values or {}), times)
+    read, source = PolicyFile(policy) if isinstance(policy, Path) else policy, source or Local({})
+    values, git = Values(source.value), GitCredentials(source.git)
+    return State(read, ledger, Dialer(upstream, times, context, resolver), values, git, times)
 
 
 class Proxy:
@@ -55,7 +61,7 @@ class Proxy:
 
     async def serve(self, listening: socket.socket) -> None:
         """Until it is cancelled; the ledger is written then, too."""
-        server = await asyncio.start_unix_server(self.connection, sock=listening)
+        server = await asyncio.start_unix_server(self.connection, sock=listening, **KEEP)
         try:
             while True:
                 await asyncio.sleep(EVERY)

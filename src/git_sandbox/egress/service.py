@@ -2,23 +2,30 @@
 
     listening = service.listen(path)                 # bound before the machine starts, so nothing polls
     order = service.Order(policy, ledger, listening.fileno(), …)
-    process: service.argv(), standard input: order.encode(), descriptor passed on
+    process: service.argv(), standard input: order.encode(), descriptors passed on
 
-It prints one line of JSON when it serves (`Ready`), and ends with SIGTERM.
+It prints one line of JSON when it serves (`Ready`), and ends when its leash does: a pipe that nobody writes to. Where
+there are secrets, a second process has them (`SOURCES`, see `sources`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-MODULE = "git_sandbox.egress"
+MODULE, SOURCES = "git_sandbox.egress", "git_sandbox.egress.sources"
 BACKLOG = 128
+PR_SET_DUMPABLE = 4
+DESCRIPTORS = 4096
+NONE = -1  # no descriptor
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,34 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Order:
-    """What the process is told on standard input, and nowhere else: there are secrets in it.
+    """What the process is told on standard input.
 
     `policy`, `ledger`: paths; the policy is read again when it changes. `descriptor`: a listening Unix socket.
-    `values`: of credentials that come from this host's environment, by the variable's name.
+    `leash`, `channel`: descriptors of a pipe that ends when the process is to end, and of the way to `SOURCES`.
+    `authority`: of an earlier proxy of this session (`Ready.secret`): the guest trusts that one.
     """
 
     policy: str
     ledger: str
     descriptor: int
     upstream: Upstream = field(default_factory=Upstream)
+    leash: int = NONE
+    channel: int = NONE
+    authority: str = field(default="", repr=False)
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode("ascii")
+
+
+@dataclass(frozen=True)
+class SourcesOrder:
+    """What `SOURCES` is told on standard input, and nowhere else: there are secrets in it.
+
+    `values`: of credentials that come from this host's environment, by the variable's name.
+    """
+
+    policy: str
+    channel: int
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
@@ -54,13 +79,26 @@ class Order:
 
 @dataclass(frozen=True)
 class Ready:
-    """`authority`: the certificate that the guest has to trust for what is inspected (PEM); empty where nothing is."""
+    """`authority`: the certificate that the guest has to trust for what is inspected (PEM); empty where nothing is.
+
+    `secret`: the same with its key, for the proxy that takes over when this one dies.
+    """
 
     authority: str = ""
+    secret: str = field(default="", repr=False)
 
 
-def argv() -> list[str]:
-    return [sys.executable, "-P", "-m", MODULE]
+def argv(module: str = MODULE) -> list[str]:
+    return [sys.executable, "-P", "-m", module]
+
+
+def seal() -> None:
+    """No core file, and no other process reads this one's memory: there are values of credentials in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS) if hard >= 0 else DESCRIPTORS, hard))
 
 
 def listen(path: Path) -> socket.socket:
@@ -86,9 +124,14 @@ def decode(data: bytes) -> Order:
     return Order(upstream=Upstream(**upstream), **content)
 
 
+def decode_sources(data: bytes) -> SourcesOrder:
+    """Raises ValueError or TypeError for what `SourcesOrder.encode` does not write."""
+    return SourcesOrder(**json.loads(data))
+
+
 def ready(line: bytes) -> Ready:
     """What the process printed. Raises ValueError for anything else."""
     content = json.loads(line)
-    if isinstance(content, dict) and isinstance(content.get("authority"), str):
-        return Ready(content["authority"])
+    if isinstance(content, dict) and content.keys() == {"authority", "secret"}:
+        return Ready(str(content["authority"]), str(content["secret"]))
     raise ValueError("it is not the proxy's word")

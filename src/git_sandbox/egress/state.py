@@ -66,8 +66,8 @@ class State:
     ledger: Ledger
     dialer: Dialer
     values: Values
+    git: GitCredentials
     times: Times = field(default_factory=Times)
-    git: GitCredentials = field(default_factory=GitCredentials)
     live: dict[asyncio.Task[Any], Live] = field(default_factory=dict)
     made: Authority | None = None
     checked: Egress | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,12 @@ AGAIN = 5.0  # seconds after which a source that gave nothing is asked again
 
 @dataclass
 class Values:
-    """`environment`: of the sources that are variables. `known`: (when, value) by the credential's name.
+    """`source`: fetches a value, see `sources`. `known`: (when, value) by the credential's name.
 
     `failed`: (when, why).
     """
 
-    environment: Mapping[str, str] = field(repr=False)
+    source: Callable[[Credential], Awaitable[str]]
     known: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     failed: dict[str, tuple[float, SandboxError]] = field(default_factory=dict, repr=False)
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Values:
         failed = self.failed.pop(credential.name, None)
         if failed is None or time.monotonic() >= failed[0] + AGAIN:
             try:
-                return await asyncio.to_thread(fetch, credential, self.environment)
+                return await self.source(credential)
             except SandboxError as error:
                 failed = (time.monotonic(), error)
         self.failed[credential.name] = failed

@@ -7,34 +7,29 @@ leads from the guest's loopback to the proxy's socket.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import select
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
-from git_sandbox import bounded_log, files, locks, network, process, settings, store
-from git_sandbox.egress import groups, ledger, names, policyfile, rules, service
+from git_sandbox import files, locks, network, settings, store
+from git_sandbox.egress import groups, ledger, names, policyfile, rules
 from git_sandbox.egress.groups import Sources
 from git_sandbox.egress.ledger import Row
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Limits, Policy, Rule
-from git_sandbox.egress.service import Order, Upstream
-from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
+from git_sandbox.egress.service import Upstream
+from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import authorities
 from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import egress_process
+from git_sandbox.sandbox.egress_process import Proxy
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 
-READY_WITHIN = 60.0  # seconds until the proxy serves
-LOG_LIMIT = 64 << 10  # bytes of its complaints that are kept
-MOST_READY = 64 << 10  # bytes of what it says then
 MOST_REMOTES = 100
 _LIMIT = re.compile(r"(connections|rate|sent)=([0-9]{1,9}(?:[MG]i?B?)?)", re.IGNORECASE)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -155,92 +150,15 @@ def _refused(row: Row) -> Refused:
     return Refused(row.host, row.port, row.refused, message, rule)
 
 
-@dataclass
-class Proxy:
-    """`socket`: where it listens, from the beginning: who connects before `start` waits."""
-
-    socket: Path
-    begin: Callable[[], process.Child]
-    child: process.Child | None = None
-
-    def start(self) -> process.Child:
-        """Once. Not with the machine: nobody has a use for it before the session, and it would slow that down."""
-        if self.child is None:
-            self.child = self.begin()
-        return self.child
-
-    def authority(self) -> str:
-        """The certificate (PEM) of what it inspects, empty for none. Raises SessionError when it does not serve."""
-        child = self.start()
-        with contextlib.suppress(ValueError):
-            return service.ready(_line(child.stdout)).authority
-        raise SessionError("the egress proxy does not start", cause=f"exit status {child.poll()}")
-
-    def status(self) -> int | None:
-        """How it ended; None while it serves, or waits to be started."""
-        return None if self.child is None else self.child.poll()
-
-
-def _line(stream: IO[bytes]) -> bytes:
-    """The first one; what there is of it when no more comes in time."""
-    deadline = time.monotonic() + READY_WITHIN
-    received = b""
-    while not received.endswith(b"\n") and len(received) < MOST_READY and (left := deadline - time.monotonic()) > 0:
-        if select.select([stream], [], [], left)[0]:
-            chunk = os.read(stream.fileno(), 4096)
-            if not chunk:
-                break
-            received += chunk
-    return received
-
-
 @contextlib.contextmanager
-def served(directory: SandboxDir, host: Mapping[str, str]) -> Iterator[Proxy]:
+def served(directory: SandboxDir, host: Mapping[str, str], confinement: str = "auto") -> Iterator[Proxy]:
     """The proxy of a sandbox, which ends with the block, or with us. `host`: the user's environment.
 
-    Only where it inspects TLS it is started here. Raises HostResourceError where there can be no socket, StateError
-    without a policy.
+    Raises HostResourceError where there can be no socket, StateError without a policy.
     """
     egress = policyfile.load(directory.egress)
-    place = directory.egress_socket
-    place.unlink(missing_ok=True)
-    try:
-        listening = service.listen(place)
-    except OSError as error:
-        raise HostResourceError(f"cannot listen at {place}", cause=files.why(error)) from error
-    with contextlib.ExitStack() as stack:
-        stack.callback(place.unlink, missing_ok=True)
-        stack.callback(listening.close)
-        told = (os.fspath(directory.egress), os.fspath(directory.ledger), listening.fileno())
-        order = Order(*told, upstream(host), values(egress, host))
-
-        def begin() -> process.Child:
-            complaints = stack.enter_context(bounded_log.log(directory.egress_log, LOG_LIMIT))
-            with listening, _told(order.encode()) as given:
-                return stack.enter_context(
-                    process.spawn(
-                        service.argv(), env=process.environment(process.asking()), stdin=given, stdout=process.PIPE,
-                        stderr=complaints, pass_fds=[order.descriptor],
-                    )
-                )  # fmt: skip
-
-        made = Proxy(place, begin)
-        if egress.opens_tls:
-            files.write(directory.authority, made.authority().encode())
-        yield made
-
-
-@contextlib.contextmanager
-def _told(order: bytes) -> Iterator[int]:
-    """A descriptor to read it from: in memory, for there are secrets in it."""
-    given = os.memfd_create("order")
-    try:
-        while order:
-            order = order[os.write(given, order) :]
-        os.lseek(given, 0, os.SEEK_SET)
-        yield given
-    finally:
-        os.close(given)
+    with egress_process.served(directory, egress, upstream(host), values(egress, host), confinement) as proxy:
+        yield proxy
 
 
 def values(egress: Egress, host: Mapping[str, str]) -> dict[str, str]:
@@ -264,12 +182,3 @@ def inspected(directory: SandboxDir) -> dict[str, bytes]:
         return authorities.named(authorities.certificates(files.read(directory.authority)))
     except (OSError, ValueError):
         return {}
-
-
-def lost(directory: SandboxDir, status: int) -> str:
-    """The warning about a proxy that ended before its sandbox did, with the last line it wrote; safe to print."""
-    line = ""
-    with contextlib.suppress(OSError, ValueError):
-        line = files.read(directory.egress_log, LOG_LIMIT * 2)[-1000:].decode("utf-8", "replace").strip()
-    cause = one_line(line.rpartition("\n")[2]) or f"exit status {status}"
-    return f"the egress proxy ended before the sandbox did, and its network with it: {cause}"

@@ -18,7 +18,8 @@ from git_sandbox.guest.protocol import HOST, SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import egress_proxy, guest_requests, live, machines, notifying, retrieve, session_options
-from git_sandbox.sandbox.egress_proxy import Proxy, Refused
+from git_sandbox.sandbox.egress_process import Proxy
+from git_sandbox.sandbox.egress_proxy import Refused
 from git_sandbox.sandbox.ending import Programs
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prestart import Prestart
@@ -170,11 +171,10 @@ class Run(Generic[Brought]):
             yield None
             return
         began = time.time()
-        with egress_proxy.served(self.box.directory, environment()) as proxy:
+        with egress_proxy.served(self.box.directory, environment(), self.options.settings.confinement) as proxy:
             yield proxy
-            status = proxy.status()
-        lost = () if status is None else (egress_proxy.lost(self.box.directory, status),)
-        self.warnings = (*lost, *egress_proxy.pushes(self.box.directory, began))
+            ended = proxy.warnings()
+        self.warnings = (*ended, *egress_proxy.pushes(self.box.directory, began))
         self.refused = egress_proxy.refused(self.box.directory, began)
 
     def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
@@ -184,7 +184,7 @@ class Run(Generic[Brought]):
             self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
-            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.socket if proxy else None,
+            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.path if proxy else None,
         ) as opened:  # fmt: skip
             if adoption is not None:
                 adoption.done()

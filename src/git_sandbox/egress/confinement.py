@@ -1,0 +1,73 @@
+"""What the proxy sees of this host, which reads whatever a guest and a server say: its policy, its ledger, the network.
+
+Beside these only what a program needs to find names and to verify servers, and Python. Secrets come through a socket
+(`sources`), so there are no keys, no home and no other sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import git_sandbox
+from git_sandbox import files
+from git_sandbox.confine import LINKER, PROGRAMS, View, named
+
+ETC = Path("/etc")
+CHANGING = ("resolv.conf", "hosts")  # of /etc: as networks come and go
+MOST = 64 << 10  # bytes of one of those
+FIXED = ("nsswitch.conf", "host.conf", "gai.conf", "ssl/openssl.cnf", "pki/tls/openssl.cnf", "crypto-policies")
+AUTHORITIES = (
+    "ssl/certs",
+    "ssl/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "pki/ca-trust/extracted",
+    "ca-certificates",
+)
+RESOLVED = Path("/run/systemd/resolve")
+STORES = (Path("/nix/store"), Path("/gnu/store"))  # where such systems have all programs
+PARTS = ("bin", "lib", "lib64", "ssl", "pyvenv.cfg")  # of a Python
+PACKAGES = ("site-packages", "dist-packages")
+MOST_LINKS = 40
+
+
+def view(directory: Path, ledger: Path, authorities: str = "") -> View:
+    """`directory`: with the policy, and what `copy_resolver` copies. `ledger`: a directory that it may write.
+
+    `authorities`: a PEM file that servers are verified by.
+    """
+    etc = named(*(ETC / name for name in (*FIXED, *AUTHORITIES)), RESOLVED)
+    copies = tuple((directory / name, os.fspath(ETC / name)) for name in CHANGING)
+    own = named(directory, *([Path(authorities)] if authorities else []), *python())
+    return View((*LINKER, *etc, *copies, *own), named(ledger), network=True)
+
+
+def copy_resolver(directory: Path) -> None:
+    """Copy what says how names are found, where that changed. In place: what is bound is the file and not its name."""
+    for name in CHANGING:
+        try:
+            now = files.read(ETC / name, MOST)
+        except (OSError, ValueError):
+            now = b""
+        target = directory / name
+        if not target.exists() or files.read(target, MOST) != now:
+            files.write(target, now)
+
+
+def python() -> tuple[Path, ...]:
+    """What this Python and this package consist of, as far as it is not below /usr."""
+    prefixes = dict.fromkeys([Path(sys.prefix), Path(sys.base_prefix), *(each.parent.parent for each in _links())])
+    places = [prefix / part for prefix in prefixes if prefix != Path("/") for part in PARTS]
+    places += [Path(each) for each in sys.path if Path(each).name in PACKAGES]
+    places += [Path(git_sandbox.__file__).parent, *STORES]
+    return tuple(each for each in dict.fromkeys(places) if not each.is_relative_to(PROGRAMS) and each.exists())
+
+
+def _links() -> list[Path]:
+    """The program, and what it is a link to, and so on."""
+    found = [Path(sys.executable)]
+    while found[-1].is_symlink() and len(found) < MOST_LINKS:
+        found.append(Path(os.path.normpath(found[-1].parent / found[-1].readlink())))
+    return found
