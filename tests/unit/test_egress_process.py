@@ -192,7 +192,8 @@ def test_what_became_of_it_is_a_warning_at_the_end(directory: SandboxDir, monkey
     stands_for_it(monkeypatch)
     monkeypatch.setattr(run, "environment", dict)
     settings_ = SimpleNamespace(confinement="no")
-    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory, settings=settings_))] * 8)
+    parts = [SimpleNamespace(net="allow", directory=directory, settings=settings_)] * 9
+    made = run.Run(*cast("Any", parts))
     with made._way_out() as proxy:
         assert proxy is not None
         proxy.start()

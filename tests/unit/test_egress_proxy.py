@@ -192,7 +192,8 @@ def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monk
     book.allow("fetched.example", 443)
     time.sleep(0.01)  # until the clock of the ledger says another time
     settings_ = SimpleNamespace(confinement="no")
-    made = run.Run(*[cast("Any", SimpleNamespace(net="allow", directory=directory, settings=settings_))] * 8)
+    parts = [SimpleNamespace(net="allow", directory=directory, settings=settings_)] * 9
+    made = run.Run(*cast("Any", parts))
     with made._way_out():
         book.push(book.allow("forge.example", 443))
         book.save()
