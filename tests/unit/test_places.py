@@ -294,7 +294,10 @@ def test_every_place_is_in_the_table_and_closed_to_other_users(
 NAMES_TMP = {
     "confine.py": "inside bubblewrap's own file system",
     "paths.py": "the runtime directory, proved to be ours",
-    "image/build.py": "mkdtemp(3) there, and names inside the new root",
+    "image/build.py": "names inside the new root",
+    "image/layer.py": "names inside the new root",
+    "image/package_names.py": "inside bubblewrap's own file system",
+    "image/workshop.py": "mkdtemp(3) there",
     "sandbox/session_options.py": "in the guest",
 }
 _TMP = re.compile(r"(^|[\s'\"=:])/(var/)?tmp(/|$|\W)")

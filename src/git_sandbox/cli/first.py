@@ -9,6 +9,7 @@ import click
 from git_sandbox.cache import guest_images
 from git_sandbox.cli import door
 from git_sandbox.image import spec
+from git_sandbox.image.spec import ImageSpec
 from git_sandbox.progress import Progress
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
@@ -21,9 +22,15 @@ def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     asked = spec.asked(wanted)
     if not quiet and guest_images.find(asked.key) is None:
         say("")
-        door.line(
-            f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch)."
-        )
+        door.line(f"{build_of(asked)}.")
+
+
+def build_of(asked: ImageSpec) -> str:
+    """What has to be built for `asked`, in words."""
+    if asked.base and guest_images.find(asked.base.key):
+        names = [*asked.additions, *asked.npm, *asked.pip, *(["your commands"] if asked.commands else [])]
+        return f"Adding {one_line(', '.join(names), limit=200)} to the guest image"
+    return f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch)"
 
 
 def warnings(texts: Sequence[str]) -> list[str]:

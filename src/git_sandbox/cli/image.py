@@ -8,7 +8,7 @@ import click
 from git_sandbox import settings
 from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.cache.guest_images import Image
-from git_sandbox.cli import columns, common, configured, door, progress
+from git_sandbox.cli import columns, common, configured, door, first, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import build, spec
@@ -50,7 +50,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     asked = _asked(given)
     if force or guest_images.find(asked.key) is None:
-        door.line(f"Building {asked.key}: fetches about {asked.download_mib} MiB.")
+        door.line(f"{first.build_of(asked)}.")
     with progress.shown(quiet=as_json) as say:
         made = build.ensure(asked, say, force=force)
     text = f"{made.root.name} is ready ({columns.size(made.size)})"

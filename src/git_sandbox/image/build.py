@@ -13,7 +13,7 @@ from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image, ImageInfo
 from git_sandbox.errors import ImageError
 from git_sandbox.idspace import IdSpace
-from git_sandbox.image import layer, workshop
+from git_sandbox.image import layer, package_names, workshop
 from git_sandbox.image.spec import ImageSpec, data
 from git_sandbox.image.workshop import BUILD, SCRIPTS
 from git_sandbox.progress import Progress
@@ -26,11 +26,12 @@ DPKG = Path("/var/lib/dpkg")
 def ensure(spec: ImageSpec, progress: Progress, *, force: bool = False) -> Image:
     """The image for `spec`, built first when it is not there yet (or `force`); the one below it as well.
 
-    Raises ImageError with the tail of the build log; nothing half-built stays behind.
+    Raises ImageError for packages that do not exist, or with the build log's tail. Nothing half-built stays behind.
     """
     present = guest_images.find(spec.key)
     if present and not force:
         return present
+    package_names.require(spec, progress)
     process.require("mmdebstrap", "fakeroot", "mke2fs", "debugfs", "tar")
     base = ensure(spec.base, progress, force=force) if spec.base and workshop.namespace() else None
     progress("waiting for another build to end")  # shown only as long as there is one

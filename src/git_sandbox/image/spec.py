@@ -21,7 +21,7 @@ from git_sandbox.settings import Settings
 
 # Values become arguments of mmdebstrap, which takes any word with a dash for an option and any `deb` line for a
 # source with options of its own.
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
 _MODULE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _COMPONENTS = re.compile(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
 _MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
@@ -49,7 +49,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for name in (*self.packages, *self.kernel.values(), self.suite):
-            if not _PACKAGE.fullmatch(name):
+            if not PACKAGE.fullmatch(name):
                 raise ValueError(f"`{name}` is not a package or suite name")
         for name in self.modules:
             if not _MODULE.fullmatch(name):

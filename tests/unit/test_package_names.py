@@ -1,0 +1,138 @@
+"""Which packages do not exist is said before anything is built (`image/package_names.py`)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from git_sandbox import confine, process
+from git_sandbox.cache import guest_images
+from git_sandbox.errors import ImageError
+from git_sandbox.image import build, package_names, spec
+from git_sandbox.image.spec import PACKAGE, ImageSpec
+from support.examples import examples
+
+DEBIAN = b"\nbase-files\nbash\ndocker.io\njq\nkdocker\nnodejs\nrgrep\nripgrep\nripgrep-all\n"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The suites whose list was fetched; an archive has DEBIAN."""
+    asked: list[str] = []
+
+    def fetch(wanted: ImageSpec, path: Path) -> bytes:
+        asked.append(wanted.suite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(DEBIAN)
+        return DEBIAN
+
+    monkeypatch.setattr(package_names, "_fetch", fetch)
+    return asked
+
+
+def require(*packages: str) -> None:
+    package_names.require(spec.load(packages=packages), lambda _text: None)
+
+
+def test_all_that_do_not_exist_are_named_before_anything_is_built(fetches: list[str]) -> None:
+    with pytest.raises(ImageError) as caught:
+        build.ensure(spec.load(packages=("rigrep", "jq", "docker", "qqqqqq")), lambda _text: None)
+    assert caught.value.message == "Debian trixie has no packages `docker`, `qqqqqq`, `rigrep`"
+    assert caught.value.cause.splitlines() == [
+        "`docker`: did you mean `docker.io`?",
+        "`rigrep`: did you mean `ripgrep` or `rgrep`?",
+    ]
+    assert (fetches, guest_images.every()) == (["trixie"], [])
+
+
+def test_a_list_is_fetched_when_a_name_is_not_in_an_old_one(fetches: list[str]) -> None:
+    require("jq")
+    for _ in range(2):
+        with pytest.raises(ImageError, match="no package `rigrep`"):
+            require("rigrep")
+    assert fetches == ["trixie"], "once, and the list is a moment old"
+    path = package_names._path(spec.load())
+    old = time.time() - package_names.MAX_AGE - 60
+    path.write_bytes(DEBIAN.replace(b"jq\n", b""))
+    os.utime(path, (old, old))
+    require("ripgrep")
+    assert fetches == ["trixie"], "what is in an old list exists"
+    require("jq")
+    assert fetches == ["trixie"] * 2
+
+
+def test_without_a_list_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package_names, "_fetch", lambda *_: b"")
+    require("rigrep")
+    require()
+
+
+def test_a_name_is_whole_and_no_pattern() -> None:
+    assert package_names.absent(["jq", "j", "q", "base", "files", "ripgrep-all", "docker", ".*"], DEBIAN) == [
+        "j", "q", "base", "files", "docker", ".*",
+    ]  # fmt: skip
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.binary(max_size=400)
+    | st.lists(st.sampled_from([b"Package: jq\n", b"Provides: awk, b (= 1), -x\n", b"\n", b"Package: A B\n"])).map(
+        b"".join
+    )
+)
+@example(b"Package: " + b"a" * 3_000_000 + b"\nPackage: jq\n")
+def test_every_index_of_a_mirror_is_names_or_nothing(text: bytes) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        index = Path(scratch, "Packages")
+        index.write_bytes(text)
+        names = [*package_names.parsed(index)]
+    assert all(PACKAGE.fullmatch(name.decode()) for name in names)
+    assert (b"jq" in names) == any(line == b"Package: jq" for line in text.split(b"\n")) or b"\r" in text
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[str]:
+    """A mirror on loopback, with one directory that is all of an archive (apt-get: a flat one)."""
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www/Packages").write_text(
+        "Package: rigrep\nVersion: 1\nArchitecture: all\nProvides: grep-like, other (= 2)\nFilename: ./x.deb\nSize: 1\n"
+        f"SHA256: {'0' * 64}\n\n"
+    )
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_list_is_what_the_archive_has(
+    archive: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if process.which("apt-get") is None or not confine.available():
+        pytest.skip("apt-get or bubblewrap is not there")
+    monkeypatch.setattr(package_names, "_sources", lambda _spec: [f"deb [trusted=yes] {archive} ./"])
+    require("rigrep", "grep-like", "other")
+    with pytest.raises(ImageError, match="no package `ripgrep`") as caught:
+        require("ripgrep")
+    assert caught.value.cause == "`ripgrep`: did you mean `rigrep`?"
+    path = package_names._path(spec.load())
+    assert path.read_bytes() == b"\ngrep-like\nother\nrigrep\n"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert capfd.readouterr().out == ""
