@@ -61,6 +61,7 @@ TOOLS = (
     Tool("prlimit", "util-linux", "limits for reading guest data"),
     Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
     Tool("fakeroot", "fakeroot", "builds the guest image"),
+    Tool("skopeo", "skopeo", "fetches OCI images (`--image docker://…`)", optional=True),
     Tool("bwrap", "bubblewrap", "keeps VMMs and the programs of a build away from this host's files", optional=True),
     *(
         Tool(program.name, program.package, f"`--net {mode.name}`", (), optional=True)

@@ -1,0 +1,273 @@
+"""Lay the layers of an OCI image over each other in a directory, as the image specification says (layer.md).
+
+Names are walked by `rooted`, so nothing outside the directory can be reached. Who owns a file, and what its extended
+attributes are, is for fakeroot(1) to remember, under which this runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from git_sandbox.helpers import rooted, tarstream
+from git_sandbox.helpers.rooted import MOST_PATH, Path, Place, components, opened, shown
+from git_sandbox.helpers.tarstream import Entry, TarReader
+
+WHITEOUT, OPAQUE, AUFS = b".wh.", b".wh..wh..opq", b".wh..wh."
+MOST_XATTRS = 3500  # bytes of all of one file, names included: ext4 has an inode and one block for them
+MOST_ID = (1 << 32) - 2
+KEPT = ("user.", "security.capability")  # extended attributes; others are of the host that made the layer
+# Where the guest mounts: directories, whatever the image has there.
+MOUNTED = ((b"dev", 0o755), (b"proc", 0o755), (b"sys", 0o755), (b"run", 0o755), (b"tmp", 0o1777))
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 4096
+_READABLE = 0o600  # what a file's owner needs, who reads it again
+
+
+class LayerError(ValueError):
+    """What is wrong with a layer, in words."""
+
+
+@dataclass
+class Total:
+    """What has been written so far, and what may be. `blocks`: bytes in whole blocks, with names and descriptions."""
+
+    most_entries: int
+    most_content: int
+    entries: int = 0
+    content: int = 0
+    blocks: int = 0
+    devices: int = 0  # left out
+
+    def add(self, entry: Entry, name: bytes) -> None:
+        """Raises LayerError."""
+        self.entries += 1
+        self.content += entry.size
+        self.blocks += -(-entry.size // _BLOCK) * _BLOCK + 2 * len(name) + 16
+        self.blocks += _BLOCK * (bool(entry.xattrs) + (entry.kind in (tarstream.DIRECTORY, tarstream.SYMLINK)))
+        if self.entries > self.most_entries:
+            raise LayerError(f"there are more than {self.most_entries} files, directories and links")
+        if self.content > self.most_content:
+            raise LayerError(f"the files have more than {self.most_content >> 20} MiB")
+
+
+@dataclass
+class Tree:
+    """`root`: a descriptor of the top directory. Programs that use it have the umask 0."""
+
+    root: int
+    total: Total
+    times: dict[Path, int] = field(default_factory=dict)  # of directories, set when all is there
+    upper: set[int] = field(default_factory=set)  # hashes of the paths that this layer has, and of all above them
+    _last: tuple[Path, Place] | None = None  # the directory of the entry before: mostly the next one's, too
+
+    def apply(self, reader: TarReader) -> None:
+        """Lay one layer over the tree. Raises LayerError, TarError, BadNameError, OSError."""
+        self.upper.clear()
+        for entry in reader:
+            parts = components(entry.name)
+            if not parts:
+                self._top(entry)
+                continue
+            self.total.add(entry, parts[-1])
+            if parts[-1].startswith(WHITEOUT):
+                self._forget()
+                self._whiteout(parts[:-1], parts[-1])
+            else:
+                self._put(entry, self._parent(parts[:-1]), parts[-1], reader)
+        self._forget()
+
+    def finish(self) -> None:
+        """Make what every guest mounts on; then set the times of directories, which writing has changed until now."""
+        for name, mode in MOUNTED:
+            kind = _kind(name, self.root)
+            if not stat.S_ISDIR(kind):
+                if kind:
+                    os.unlink(name, dir_fd=self.root)
+                os.mkdir(name, dir_fd=self.root)
+                os.chmod(name, mode, dir_fd=self.root)
+        for path, mtime in self.times.items():
+            with contextlib.suppress(OSError), rooted.walked(self.root, path) as place:  # it may be gone
+                if place.path == path:
+                    os.utime(place.descriptor, (mtime, mtime))
+
+    def _top(self, entry: Entry) -> None:
+        if entry.kind != tarstream.DIRECTORY:
+            raise LayerError(f"its top is a {entry.kind}")
+        _describe(entry, self.root)
+        self.times[()] = entry.mtime
+
+    def _put(self, entry: Entry, parent: Place, name: bytes, reader: TarReader) -> None:
+        path = (*parent.path, name)
+        with self._target(entry, path) as target:
+            there = self._cleared(parent, name, entry.kind)
+            self._mark(path)
+            match entry.kind:
+                case tarstream.DIRECTORY:
+                    self._directory(entry, parent, name, there=there)
+                case tarstream.HARDLINK:
+                    _link(entry, target, parent, name)
+                case tarstream.SYMLINK | tarstream.FIFO:
+                    _special(entry, parent.descriptor, name)
+                case tarstream.DEVICE:
+                    self.total.devices += 1
+                case _:
+                    _file(entry, parent.descriptor, name, reader)
+
+    def _directory(self, entry: Entry, parent: Place, name: bytes, *, there: bool) -> None:
+        if not there:
+            os.mkdir(name, 0o755, dir_fd=parent.descriptor)
+        self.times[(*parent.path, name)] = entry.mtime
+        with opened(name, parent.descriptor) as descriptor:
+            _describe(entry, descriptor)
+
+    @contextlib.contextmanager
+    def _target(self, entry: Entry, path: Path) -> Iterator[Place | None]:
+        """The directory that has the target of a hard link: found before anything goes to make room for the link."""
+        if entry.kind != tarstream.HARDLINK:
+            yield None
+            return
+        target = components(entry.link)
+        with contextlib.ExitStack() as stack:
+            try:
+                place = stack.enter_context(rooted.walked(self.root, target[:-1]))
+            except OSError as error:
+                raise LayerError(f"the hard link {shown(entry.name)} leads to nothing") from error
+            if not target or (*place.path, target[-1])[: len(path)] == path:
+                raise LayerError(f"the hard link {shown(entry.name)} leads to itself, or to what it replaces")
+            yield place
+
+    def _cleared(self, parent: Place, name: bytes, kind: str) -> bool:
+        """Take away what has that name. A directory that stays one stays; whether it does."""
+        mode = _kind(name, parent.descriptor)
+        if stat.S_ISDIR(mode) and kind == tarstream.DIRECTORY:
+            return True
+        if mode:
+            _remove(name, parent.descriptor, mode)
+        return False
+
+    def _whiteout(self, above: Path, name: bytes) -> None:
+        """Hide what layers below have; never what this one has, in whatever order its entries are."""
+        if name.startswith(AUFS) and name != OPAQUE:
+            return
+        hidden = name.removeprefix(WHITEOUT)
+        if hidden in (b"", b".", b".."):
+            raise LayerError(f"the whiteout {shown(name)} hides nothing that has a name")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), rooted.walked(self.root, above) as place:
+            if name == OPAQUE:
+                self._prune(place)
+            else:
+                self._hide(place, hidden)
+
+    def _prune(self, place: Place) -> None:
+        """Hide all that is in a directory."""
+        with os.scandir(place.descriptor) as rows:
+            names = [os.fsencode(row.name) for row in rows]
+        for name in names:
+            self._hide(place, name)
+
+    def _hide(self, place: Place, name: bytes) -> None:
+        mode = os.lstat(name, dir_fd=place.descriptor).st_mode
+        if hash((*place.path, name)) not in self.upper:
+            _remove(name, place.descriptor, mode)
+        elif stat.S_ISDIR(mode):
+            with opened(name, place.descriptor) as descriptor:
+                self._prune(Place(descriptor, (*place.path, name)))
+
+    def _mark(self, path: Path) -> None:
+        """Remember a path in 8 bytes: Python keys its hash by chance, so nobody makes two paths that have the same."""
+        while path and hash(path) not in self.upper:
+            self.upper.add(hash(path))
+            path = path[:-1]
+
+    def _parent(self, parts: Path) -> Place:
+        """The directory of an entry, made where there is none; open until the next one is asked for."""
+        if self._last and self._last[0] == parts:
+            return self._last[1]
+        self._forget()
+        try:
+            place = rooted.walk(self.root, parts, make=True)
+        except NotADirectoryError as error:
+            raise LayerError(f"{shown(b'/'.join(parts))} is a file, and another one is said to be in it") from error
+        self._last = (parts, place)
+        return place
+
+    def _forget(self) -> None:
+        if self._last:
+            os.close(self._last[1].descriptor)
+            self._last = None
+
+
+def _kind(name: bytes, at: int) -> int:
+    """The mode of a file, 0 where there is none."""
+    try:
+        return os.lstat(name, dir_fd=at).st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(name: bytes, at: int, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(os.fsdecode(name), dir_fd=at)
+    else:
+        os.unlink(name, dir_fd=at)
+
+
+def _file(entry: Entry, at: int, name: bytes, reader: TarReader) -> None:
+    """What belongs to 0 and can be read by its owner needs nothing that fakeroot would have to remember."""
+    mode = entry.mode & 0o777 | _READABLE
+    descriptor = os.open(name, _NEW, mode, dir_fd=at)
+    try:
+        for piece in reader.content():
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        if entry.mode != mode or entry.uid or entry.gid or entry.xattrs:
+            _describe(entry, descriptor)
+        os.utime(descriptor, (entry.mtime, entry.mtime))
+    finally:
+        os.close(descriptor)
+
+
+def _special(entry: Entry, at: int, name: bytes) -> None:
+    if entry.kind == tarstream.FIFO:
+        os.mkfifo(name, entry.mode & 0o777 | _READABLE, dir_fd=at)
+    elif 0 < len(entry.link) <= MOST_PATH and b"\0" not in entry.link:
+        os.symlink(entry.link, name, dir_fd=at)
+    else:
+        raise LayerError(f"the target of the link {shown(entry.name)} is too long, or none")
+    _check_owner(entry)
+    os.chown(name, entry.uid, entry.gid, dir_fd=at, follow_symlinks=False)
+    if entry.kind == tarstream.FIFO:
+        os.chmod(name, entry.mode, dir_fd=at)
+    os.utime(name, (entry.mtime, entry.mtime), dir_fd=at, follow_symlinks=False)
+
+
+def _link(entry: Entry, target: Place | None, parent: Place, name: bytes) -> None:
+    assert target is not None  # noqa: S101 - for the type checker
+    last = components(entry.link)[-1]
+    try:
+        os.link(last, name, src_dir_fd=target.descriptor, dst_dir_fd=parent.descriptor, follow_symlinks=False)
+    except OSError as error:
+        raise LayerError(f"the hard link {shown(entry.name)} cannot be made ({error.strerror})") from error
+
+
+def _describe(entry: Entry, descriptor: int) -> None:
+    """Owner, mode, extended attributes: in this order, because chown(2) takes set-id bits and capabilities away."""
+    _check_owner(entry)
+    os.chown(descriptor, entry.uid, entry.gid)
+    os.chmod(descriptor, entry.mode)
+    xattrs = {key: value for key, value in entry.xattrs.items() if key.startswith(KEPT) and "\0" not in key}
+    if sum(len(os.fsencode(key)) + len(value) + 16 for key, value in xattrs.items()) > MOST_XATTRS:
+        raise LayerError(f"{shown(entry.name)} has more than {MOST_XATTRS} bytes of extended attributes")
+    for key, value in xattrs.items():
+        os.setxattr(descriptor, key, value)
+
+
+def _check_owner(entry: Entry) -> None:
+    if max(entry.uid, entry.gid) > MOST_ID:
+        raise LayerError(f"{shown(entry.name)} belongs to a user or group above {MOST_ID}")
