@@ -78,7 +78,9 @@ def way_home(work: Path, place: Path) -> Iterator[Command]:
         if what != "nothing new":
             stream = guests.commits(head, 0)
             subprocess.run(["git", "-C", guest, "fast-import", "--quiet"], input=stream, check=True)
-        yield Command(f"export, {what} (the guest's part)", (HOME, "export", guest, reply, head), work)
+        words = (HOME, "export", guest, reply, head)
+        yield Command(f"export, {what} (the guest's part)", words, work)
+        subprocess.run([sys.executable, *words], cwd=work, check=True)  # whether it is counted or not
         yield Command(f"collect, {what}", (HOME, "collect", host, reply), work, (host, place))
 
 

@@ -13,12 +13,13 @@ nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as in `typing`, which takes as long to import as an interpreter to start
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from git_sandbox.api import Output, Project, Ran, Sandbox, open  # noqa: A004 - as in tarfile, dbm
     from git_sandbox.errors import Interrupted, SandboxError
     from git_sandbox.integrate.merge import Merged
@@ -59,6 +60,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 

@@ -17,6 +17,12 @@ gc.set_threshold(50_000)
 
 def main() -> int:
     """Entry point of `sandbox` and `git-sandbox`."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from git_sandbox.cli import version
+
+        code = version.show()
+        if code is not None:
+            sys.exit(code)
     if sys.argv[1:] == ["ls"]:
         from git_sandbox.cli import tables
 

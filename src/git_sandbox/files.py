@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import msgspec
 
 WRITTEN = 64 << 10  # bytes of a file that a person writes
 RECORD = 64 << 20  # bytes of one that we write; the refs of a repository may be in it
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """`real`: the path of what was read, without links in it."""
 
     data: bytes

@@ -6,14 +6,13 @@ Nothing here creates a directory except `private_directory` and `runtime`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import platformdirs
 
 from git_sandbox import places
@@ -83,6 +82,8 @@ def nowhere() -> Path:
 
 def former_key(common_dir: Path) -> str:
     """The name of a repository's state directory before repositories had an identity: a hash of its path was in it."""
+    import hashlib  # late: `ls` does without
+
     worktree = common_dir.parent if common_dir.name == ".git" else common_dir
     slug = re.sub(r"[^a-z0-9]+", "-", worktree.name.lower()).strip("-")[:24] or "repo"
     return f"{slug}-{hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:10]}"
@@ -103,8 +104,7 @@ def agents_consent() -> Path:
     return state_root() / "agents.json"
 
 
-@dataclass(frozen=True)
-class SandboxDir:
+class SandboxDir(msgspec.Struct, frozen=True):
     """What one sandbox keeps on disk, below `state_root()/<repository>/<id>` (`registry`)."""
 
     root: Path
@@ -325,6 +325,8 @@ class SandboxDir:
 
         Raises HostResourceError when the one above it is not ours (`runtime`).
         """
+        import hashlib  # late: `ls` does without
+
         return runtime() / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
 
     @property

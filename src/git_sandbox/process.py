@@ -13,8 +13,9 @@ import shutil
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
+
+import msgspec
 
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 
@@ -39,8 +40,7 @@ _CHILD = re.compile(rb'"child-pid": (\d+)')
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     returncode: int
     stdout: bytes
@@ -60,8 +60,7 @@ class FloodError(SandboxError):
     """A program said more than it may."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1)."""
 
     address_space: int | None = None  # bytes
@@ -327,12 +326,11 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-@dataclass
-class Child:
+class Child(msgspec.Struct):
     """A program that runs beside us. Made by `spawn`."""
 
     argv: tuple[str, ...]
-    popen: subprocess.Popen[bytes] = field(repr=False)
+    popen: subprocess.Popen[bytes]
     tidies: bool = False  # it has processes of its own, and cleans up when all of them get SIGTERM
     report: IO[bytes] | None = None  # where bubblewrap tells which process is the program that it runs (`--info-fd`)
 

@@ -14,7 +14,7 @@ from git_sandbox.errors import HostResourceError
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.paths import SandboxDir
-from git_sandbox.protocol.manifest import Changes
+from git_sandbox.protocol.changes import Changes
 
 SCHEMA = 1
 MANY_REFS = 1000

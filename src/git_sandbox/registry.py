@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +66,7 @@ class Seen(msgspec.Struct, frozen=True):
         return False
 
 
-@dataclass(frozen=True)
-class StateDirectory:
+class StateDirectory(msgspec.Struct, frozen=True):
     """What is kept of one repository's sandboxes. `seen` None: from before repositories had an identity."""
 
     root: Path

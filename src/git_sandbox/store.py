@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +43,7 @@ class State(StrEnum):
     TRASH = "trash"  # dropped, or ended unchanged: out of sight until it is restored or expires
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     id: SandboxId
     state: State
     record: Record | None
@@ -59,8 +57,7 @@ class Entry:
         return 0
 
 
-@dataclass
-class Box:
+class Box(msgspec.Struct):
     """A sandbox of ours: its directory with the lock held. `visiting`: that belongs to another repository."""
 
     begun: Repository
@@ -246,7 +243,8 @@ def find(repo: Repository, name: str) -> Entry:
     wanted = sandbox_id(name)
     for entry in entries(repo):
         if entry.id == wanted:
-            return replace(entry, record=noted.complete(entry.directory, entry.record)) if entry.record else entry
+            full = noted.complete(entry.directory, entry.record) if entry.record else None
+            return msgspec.structs.replace(entry, record=full)
     claims.require_not_trashed(state_directory(repo), wanted)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"

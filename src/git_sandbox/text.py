@@ -19,16 +19,15 @@ _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Format characters that are seen: Arabic, Syriac and Kaithi signs around numbers.
 _SEEN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 _JOINERS, _SELECTORS = "\u200c\u200d", "\ufe0e\ufe0f"
-# Default-ignorable (DerivedCoreProperties.txt) without being format characters: fillers, joiners, selectors.
-_IGNORABLE = re.compile(
+# Default-ignorable (DerivedCoreProperties.txt) without being format characters: fillers, joiners, selectors. Compiled
+# when a text needs it, as the other two below: that takes longer than everything else here.
+_IGNORABLE = (
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0d\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 _ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _VISIBLE = f"[^\x00-\x7f\\s{_JOINERS}{_SELECTORS}{REPLACEMENT}]"
-_LOOSE_SELECTOR = re.compile(f"(?<!{_VISIBLE})(?<![#*0-9](?=.\u20e3))[{_SELECTORS}]", re.DOTALL)
-_LOOSE_JOINER = re.compile(
-    f"(?<!{_VISIBLE})(?<![{_SELECTORS}])[{_JOINERS}]|[{_JOINERS}](?!{_VISIBLE})",
-)
+_LOOSE_SELECTOR = f"(?s:(?<!{_VISIBLE})(?<![#*0-9](?=.\u20e3))[{_SELECTORS}])"
+_LOOSE_JOINER = f"(?<!{_VISIBLE})(?<![{_SELECTORS}])[{_JOINERS}]|[{_JOINERS}](?!{_VISIBLE})"
 _MOST_MARKS = 8  # combining characters on one letter; more climb over other lines
 # Colours and weights that this program writes itself: none hides text.
 _OURS = re.compile("(\x1b\\[(?:0|1|3[1-7]|9[0-7])m)")
@@ -50,9 +49,9 @@ def _shown(text: str) -> str:
     there = set(text)
     clean = text.translate({ord(each): REPLACEMENT for each in there if _unsafe(each)})
     if there & set(_SELECTORS):
-        clean = _LOOSE_SELECTOR.sub(REPLACEMENT, clean)
+        clean = re.sub(_LOOSE_SELECTOR, REPLACEMENT, clean)
     if there & set(_JOINERS):
-        clean = _LOOSE_JOINER.sub(REPLACEMENT, clean)
+        clean = re.sub(_LOOSE_JOINER, REPLACEMENT, clean)
     marks = "".join(each for each in there if unicodedata.category(each) in ("Mn", "Me"))
     if marks:
         clean = re.sub(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+", rf"\1{REPLACEMENT}", clean)
@@ -62,7 +61,7 @@ def _shown(text: str) -> str:
 def _unsafe(character: str) -> bool:
     if character in "\t\n" or character in _JOINERS or character in _SEEN:
         return False
-    return unicodedata.category(character) in _CATEGORIES or bool(_IGNORABLE.match(character))
+    return unicodedata.category(character) in _CATEGORIES or re.match(_IGNORABLE, character) is not None
 
 
 def outgoing(text: str) -> str:

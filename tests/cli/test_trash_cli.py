@@ -13,7 +13,7 @@ import pytest
 
 from git_sandbox import store
 from git_sandbox.git.repo import discover
-from git_sandbox.protocol.manifest import Changes, Tally
+from git_sandbox.protocol.changes import Changes, Tally
 from git_sandbox.trash import moving
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from git_sandbox import store
 from git_sandbox.git.repo import discover
-from git_sandbox.protocol.manifest import Changes, Tally
+from git_sandbox.protocol.changes import Changes, Tally
 from support.fabricated import Sandbox, changed, spawn, worked
 from support.gitrepo import GitRepo
 from support.nasty import DIRECTORY, NASTY, QUIET

@@ -28,6 +28,7 @@ STREAMS = {"sys.stdout", "sys.stderr", "sys.stdout.buffer", "sys.stderr.buffer",
 OUTSIDE = {  # where else, and why that is no way around
     "cli/door.py": "the door",
     "cli/tables.py": "`sandbox ls` does not wait for click; passes `outgoing` itself",
+    "cli/version.py": "`sandbox --version` does not wait for it either; a number of ours",
     "cli/tries.py": "lines of the guest's command: replaced on a terminal, untouched in a pipe, as `run` has them",
     "cli/choices.py": "a question once more after Ctrl-Z, inside a signal handler; passes `outgoing` itself",
     "terminal.py": "sequences of ours that take back what a guest left",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from git_sandbox.errors import CollectError
 from git_sandbox.guest import protocol
 from git_sandbox.protocol import manifest, wire
+from git_sandbox.protocol.changes import Changes, Tally
 
 A, B = "a" * 40, "b" * 40
 
@@ -57,7 +58,7 @@ def test_what_a_guest_may_say_besides() -> None:
     changes = {"state": "changed", "reason": "a walk", "ignored": {"count": 7, "names": ["out/r"]}, "later": 1}
     rows = {"left_out": [{"path": "f\x1b", "reason": "r"}], "set_aside": [{"name": "refs/heads/x", "reason": "r"}]}
     told = parse(valid(changes=changes, wip_state="partial", **rows))
-    assert told.changes == manifest.Changes("changed", "a walk", ignored=manifest.Tally(7, ("out/r",)))
+    assert told.changes == Changes("changed", "a walk", ignored=Tally(7, ("out/r",)))
     assert told.wip_state == "partial"
     assert str(told.left_out[0]).isprintable()
     assert told.set_aside == (manifest.SetAside("refs/heads/x", "r"),)

@@ -8,7 +8,7 @@ from typing import Any
 from git_sandbox import jsontext
 from git_sandbox.cli import ondisk
 from git_sandbox.protocol import manifest
-from git_sandbox.protocol.manifest import Changes, Tally
+from git_sandbox.protocol.changes import Changes, Tally
 
 
 def parsed(**changes: Any) -> Changes:

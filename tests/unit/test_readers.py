@@ -58,7 +58,7 @@ OURS: dict[str, Callable[[Path], object]] = {
 }
 
 
-class _Channels(SandboxDir):
+class _Channels(SandboxDir, frozen=True):
     @property
     def channels(self) -> Path:
         return self.root / "channels.json"

@@ -1,10 +1,10 @@
-"""What of a sandbox is on its disk only, in words: `protocol.manifest.Changes`, as the record keeps it."""
+"""What of a sandbox is on its disk only, in words: `protocol.changes.Changes`, as the record keeps it."""
 
 from __future__ import annotations
 
 import shlex
 
-from git_sandbox.protocol.manifest import Changes
+from git_sandbox.protocol.changes import Changes
 from git_sandbox.sandbox.ondisk import count, names, sentence, tallies
 
 __all__ = ["count", "lines", "sentence"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.gitdirs import is_git_dir
@@ -14,15 +15,14 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import MAX_POINTER
 
 
-@dataclass
-class Anchor:
+class Anchor(msgspec.Struct):
     """Descriptors of the directories of `repo`. `elsewhere` says where it went when these are gone (a move to another
     file system is a copy): its common git directory, or None.
     """
 
     repo: Repository
     elsewhere: Callable[[], Path | None]
-    _held: dict[str, int] = field(default_factory=dict)
+    _held: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         for name in ("worktree", "git_dir", "common_dir"):
@@ -44,7 +44,7 @@ class Anchor:
         if git_dir is None or worktree is None:
             self.repo = reopened(common, private(self.repo.git_dir, self.repo.common_dir), self.repo.object_format)
         elif (common, git_dir, worktree) != (self.repo.common_dir, self.repo.git_dir, self.repo.worktree):
-            self.repo = replace(self.repo, common_dir=common, git_dir=git_dir, worktree=worktree)
+            self.repo = msgspec.structs.replace(self.repo, common_dir=common, git_dir=git_dir, worktree=worktree)
         return self.repo
 
     def _now(self, name: str) -> Path | None:

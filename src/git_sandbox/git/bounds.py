@@ -11,8 +11,9 @@ import itertools
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from git_sandbox.errors import LimitError
 from git_sandbox.process import Limits
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from git_sandbox.process import Completed
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """`data`: bytes of memory that it allocates. `cpu`: seconds. `output`: bytes; None for one that writes files."""
 
     data: int

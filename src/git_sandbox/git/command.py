@@ -6,9 +6,10 @@ Git runs on the user's own repository and on directories made by us, never insid
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+import msgspec
 
 from git_sandbox import process
 from git_sandbox.errors import RepositoryError, SandboxError
@@ -47,8 +48,7 @@ HERMETIC = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Git:
+class Git(msgspec.Struct, frozen=True):
     """A git repository as git sees it, and the way to run commands in it.
 
     `git_dir` is always passed explicitly, so discovery never wanders into a directory we did not choose.
@@ -63,11 +63,11 @@ class Git:
 
     def with_env(self, **extra: str) -> Git:
         """The same repository with more environment variables, e.g. GIT_INDEX_FILE."""
-        return replace(self, env=(*self.env, *extra.items()))
+        return msgspec.structs.replace(self, env=(*self.env, *extra.items()))
 
     def within(self, limits: Bounds) -> Git:
         """The same repository, where reading may cost more, or less."""
-        return replace(self, bounds=limits)
+        return msgspec.structs.replace(self, bounds=limits)
 
     def argv(self, *args: str) -> list[str]:
         config = [word for item in _QUIET_CONFIG for word in ("-c", item)]
@@ -107,7 +107,7 @@ class Git:
                 to=to,
             )
         except process.FloodError:
-            raise bounds.too_much(args, replace(own, output=most)) from None
+            raise bounds.too_much(args, msgspec.structs.replace(own, output=most)) from None
         if limits is None:
             bounds.check(args, own, done)
         return done

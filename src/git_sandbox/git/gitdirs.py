@@ -7,9 +7,10 @@ submodules in `modules/`, and repositories nested in the worktree, each with its
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from git_sandbox.git.command import Git
 from git_sandbox.guest.protocol import MAX_POINTER
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from git_sandbox.git.repo import Repository
 
 
-@dataclass(frozen=True)
-class GitDir:
+class GitDir(msgspec.Struct, frozen=True):
     """A repository to take along. `private` (HEAD, index) and `common` (objects, refs) differ in a linked worktree.
 
     `target` is where it goes and `checkout` where its worktree will be, both relative to the copy; `worktree` is
@@ -103,8 +103,7 @@ def is_linked(git_dir: Path) -> bool:
     return (git_dir / "commondir").is_file()
 
 
-@dataclass(frozen=True)
-class Alternates:
+class Alternates(msgspec.Struct, frozen=True):
     """Object directories outside a repository that it borrows from, directly or through another, and lost ones."""
 
     found: tuple[Path, ...]

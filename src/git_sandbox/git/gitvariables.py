@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from git_sandbox.errors import RepositoryError
 from git_sandbox.text import one_line
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 _ELSEWHERE = ("GIT_QUARANTINE_PATH", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
+# Those that `given` looks at.
+HEEDED = re.compile("|".join((*_PLACES, *_ELSEWHERE, "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")))
 _STATUS = re.compile(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) (?:-?\d+ ){17}(?P<begun>\d+) ", re.DOTALL)
 _MOST = 64  # ancestors
 
 
-@dataclass(frozen=True)
-class Variables:
+class Variables(msgspec.Struct, frozen=True):
     """`places`: for the git that finds the repository."""
 
     places: Mapping[str, str]

@@ -10,9 +10,10 @@ import contextlib
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NewType
+
+import msgspec
 
 from git_sandbox.errors import HostResourceError
 
@@ -25,8 +26,7 @@ _CONTENT = re.compile(rb"([0-9a-f]{16})\n?")
 _MOST = 64  # bytes that are looked at
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A directory as the kernel knows it, whatever its path."""
 
     device: int

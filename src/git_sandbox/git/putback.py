@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
@@ -15,8 +16,7 @@ from git_sandbox.git.names import Oid, RefName
 _LOGGED = ("-c", "core.logAllRefUpdates=always")
 
 
-@dataclass(frozen=True)
-class PutBack:
+class PutBack(msgspec.Struct, frozen=True):
     """`done`: they are there again. `lost`: git has not got all of their objects any more. `blocked`: another ref is
     in the way.
     """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from git_sandbox import settings
+import msgspec
+
+from git_sandbox import process
 from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.git import command, gitvariables
 from git_sandbox.git.bounds import Bounds
@@ -16,16 +17,14 @@ from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.text import one_line, printable
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """Where HEAD points: `symref` (full name) unless detached, `commit` unless unborn."""
 
     symref: str | None
     commit: Oid | None
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(msgspec.Struct, frozen=True):
     """A worktree of the user's with its repository. `git_dir` differs from `common_dir` in a linked worktree.
 
     `given_index`: the index that git, or the user, names by GIT_INDEX_FILE: the one about to be committed, in a hook.
@@ -51,7 +50,7 @@ class Repository:
 
     def within(self, bounds: Bounds) -> Repository:
         """The same, where reading may cost more, or less."""
-        return replace(self, bounds=bounds)
+        return msgspec.structs.replace(self, bounds=bounds)
 
     @property
     def linked(self) -> bool:
@@ -99,7 +98,7 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
     """
     if not any_version:
         require_version()
-    variables = gitvariables.given(settings.environment())
+    variables = gitvariables.given(process.inherited(gitvariables.HEEDED))
     asked = command.discover(
         start, "rev-parse", "--path-format=absolute", "--is-bare-repository", "--is-inside-git-dir",
         "--git-dir", "--git-common-dir", "--show-object-format", "--show-toplevel",

@@ -17,7 +17,8 @@ import msgspec
 from git_sandbox.errors import CollectError
 from git_sandbox.guest import protocol
 from git_sandbox.protocol import wire as raw_wire
-from git_sandbox.protocol.wire import MAX_NAME, MAX_REFS, ChangeState, Operation, WipState, Wire
+from git_sandbox.protocol.changes import Changes, Tally
+from git_sandbox.protocol.wire import MAX_NAME, MAX_REFS, Operation, WipState, Wire
 from git_sandbox.text import one_line
 
 MAX_JSON = 32 << 20  # bytes
@@ -82,42 +83,6 @@ class SetAside:
     def __str__(self) -> str:
         """Safe to print."""
         return one_line(f"{self.name}: {self.reason}", limit=500)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many, and a few of their names."""
-
-    count: int
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What became different since the start, as the guest's root saw it. A tally of None is not known."""
-
-    state: ChangeState
-    reason: str = ""
-    uncommitted: Tally | None = None
-    ignored: Tally | None = None
-    nested: Tally | None = None
-    git: Tally | None = None
-    outside: Tally | None = None
-
-    def tallies(self) -> dict[str, Tally]:
-        """Those that are known and not zero, by the kind of place."""
-        names = ("uncommitted", "ignored", "nested", "git", "outside")
-        every: dict[str, Tally | None] = {name: getattr(self, name) for name in names}
-        return {name: each for name, each in every.items() if each is not None and each.count}
-
-    def safe(self) -> Changes:
-        """The same with text that is safe to print and to keep."""
-
-        def plain(each: Tally | None) -> Tally | None:
-            return Tally(each.count, tuple(one_line(name) for name in each.names)) if each else None
-
-        counts = (self.uncommitted, self.ignored, self.nested, self.git, self.outside)
-        return Changes(self.state, one_line(self.reason, limit=400), *map(plain, counts))
 
 
 @dataclass(frozen=True)

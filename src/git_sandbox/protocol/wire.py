@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from git_sandbox.guest import protocol
+from git_sandbox.protocol.changes import ChangeState
 
 MAX_REFS = 100_000  # refs of all kinds together; and as many stash entries
 MAX_NAME = 4096  # bytes of a ref name
@@ -21,7 +22,6 @@ MAX_COUNT = 1 << 40
 
 Operation = Literal["merge", "rebase", "cherry-pick", "revert", "bisect", "am"]
 WipState = Literal["none", "made", "partial", "failed"]
-ChangeState = Literal["unchanged", "changed", "unknown"]
 
 OidText = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]

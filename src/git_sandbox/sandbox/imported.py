@@ -16,7 +16,8 @@ from git_sandbox.integrate.overview import there
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import manifest as manifests
 from git_sandbox.protocol import stream
-from git_sandbox.protocol.manifest import Changes, Manifest
+from git_sandbox.protocol.changes import Changes
+from git_sandbox.protocol.manifest import Manifest
 from git_sandbox.sandbox import lfs, nested
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested

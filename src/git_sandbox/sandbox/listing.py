@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from git_sandbox import record as noted
 from git_sandbox import store
@@ -12,7 +13,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import MORE, beyond_stash, counts_beyond, meet, paths_between, peeled, unmerged_of
-from git_sandbox.protocol.manifest import Changes
+from git_sandbox.protocol.changes import Changes
 from git_sandbox.record import Activity
 from git_sandbox.sandbox import lookup
 from git_sandbox.store import Entry, Record, State
@@ -20,8 +21,7 @@ from git_sandbox.store import Entry, Record, State
 MAX_STORES = 800  # the youngest; their names are one variable of git's, which Linux holds to 128 KiB
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown, or when there are more than
     are looked at. `moved`: the branch it started from points elsewhere by now. `stashed`: what is not merged is all in
     the user's stash. `overlap`: how many of the files it touched each unmerged sibling touched, too. `partly`: what did
@@ -41,7 +41,7 @@ class Row:
     moved: bool = False
     stashed: bool = False
     origin: str | None = None  # the sandbox it is a fork of
-    overlap: Mapping[str, int] = field(default_factory=dict)
+    overlap: Mapping[str, int] = {}
     changes: Changes | None = None
     partly: tuple[str, ...] = ()
     why: str | None = None  # of one in the trash: unchanged, or dropped
@@ -51,8 +51,7 @@ class Row:
     expires: float | None = None  # seconds since 1970; of one in the trash, None when it stays
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """What the refs of one sandbox say. Trees: `snapshot` when it started, `head` and `wip` when it ended."""
 
     entry: Entry

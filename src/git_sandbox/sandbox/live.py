@@ -13,7 +13,7 @@ from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.progress import Progress
-from git_sandbox.protocol.manifest import Changes
+from git_sandbox.protocol.changes import Changes
 from git_sandbox.sandbox import ending, everywhere, retrieve
 from git_sandbox.sandbox import send as sending
 from git_sandbox.sandbox.imported import Home

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from git_sandbox import claims, jsontext, store
 from git_sandbox.errors import StateError
-from git_sandbox.git.large import Stamp
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import contents
@@ -17,6 +17,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.store import Entry, Record, State
 
 if TYPE_CHECKING:
+    from git_sandbox.git.large import Stamp
     from git_sandbox.integrate.base import BaseRecord
 
 
@@ -37,6 +38,8 @@ def base_of(repo: Repository, record: Record) -> BaseRecord:
 
 def _apart(directory: SandboxDir) -> dict[str, Stamp]:
     """Nothing where it cannot be read: then such a file is in the way of a merge that changes it."""
+    from git_sandbox.git.large import Stamp  # late: `ls` does without
+
     try:
         return jsontext.load(directory.apart, dict[str, Stamp])
     except (OSError, ValueError):
@@ -64,8 +67,7 @@ def tips(entry: Entry) -> list[Oid]:
     return [value for name, value in entry.refs.items() if not name.startswith(own) and name != state]
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True, dict=True):
     repo: Repository
     entry: Entry
     record: Record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from git_sandbox.protocol.manifest import Changes, Tally
+from git_sandbox.protocol.changes import Changes, Tally
 from git_sandbox.text import one_line
 
 NAMED = 3  # names shown of each kind; `--json` has a few more

@@ -10,7 +10,6 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -54,8 +53,7 @@ class Note(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
 
-@dataclass(frozen=True)
-class Trashed:
+class Trashed(msgspec.Struct, frozen=True):
     """A sandbox in the trash. `note` None: damaged; it never expires, and can be restored without its refs."""
 
     id: SandboxId
