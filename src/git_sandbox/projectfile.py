@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from git_sandbox import consent, files, paths, tomltext
+from git_sandbox import consent, files, paths, tomltext, transports
 from git_sandbox.consent import Agreement, NamedFile
 from git_sandbox.errors import UsageError
 
 OWN, SHARED = "sandbox.toml", "pyproject.toml"
 MOST_SHARED = 1 << 20  # bytes of a pyproject.toml that is looked through for our table
+IMAGE = "image"
 _MENTIONED = re.compile(rb"tool[\"' \t]*\.[\"' \t]*sandbox\b")
 
 
@@ -122,8 +123,10 @@ def texts(value: object) -> list[str]:
 
 
 def names_in(setting: str, value: object) -> list[str]:
-    """The same without the words that name nothing."""
-    return [text for text in texts(value) if text.strip() not in consent.WORDS.get(setting, ())]
+    """The same without the words that name nothing, and images that are no file of the repository's to agree to."""
+    words = consent.WORDS.get(setting, ())
+    named = [text for text in texts(value) if text.strip() not in words]
+    return [text for text in named if not (setting == IMAGE and transports.named(text.strip()))]
 
 
 def bare(setting: str, text: str) -> str:

@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from git_sandbox import network
+from git_sandbox import network, transports
 from git_sandbox.errors import UsageError
 
 AUTO = "auto"
@@ -54,7 +54,9 @@ def _words(kind: str, text: str) -> str | tuple[str, ...]:
             return tuple(filter(None, text.split("\n")))
         case "command":
             return text if command_words(text) else AUTO
-        case "path" if text:
+        case "image" if transports.named(text):
+            return transports.absolute(text, Path.cwd())
+        case "path" | "image" if text:
             return _path(text)
         case _:
             return text

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from git_sandbox import consent, files, network, notices, paths, projectfile, setting_values, tomltext
+from git_sandbox import consent, files, network, notices, paths, projectfile, setting_values, tomltext, transports
 from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
 from git_sandbox.network import Network
@@ -100,7 +100,12 @@ ROWS = (
         "more certificate authorities for a guest with a network: those added to this host (host), none, or a FILE",
         kind="path",
     ),
-    Row("image", "", "image spec (TOML) instead of the default one", kind="path"),
+    Row(
+        "image",
+        "",
+        "another guest: an OCI image (docker://NAME:TAG, oci:PATH, oci-archive:FILE …) or an image spec (TOML)",
+        kind="image",
+    ),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep"), free=("ask", "keep")),
     Row(
@@ -198,7 +203,7 @@ class Settings:
     git_credentials: str  # none | fetch | push
     egress_limit: tuple[str, ...]
     ca: str  # host | none | a path
-    image: str
+    image: str  # a path, or the name of an image with one of `transports`; empty: the default one
     packages: tuple[str, ...]
     on_exit: str
     dirty: str
@@ -321,6 +326,8 @@ def _of_project(row: Row, project: ProjectFile) -> Value:
         return Value(row.name, row.default, "default", withheld=f"{asked} ({consent.TOO_LARGE}: give it yourself)")
     if named:  # whole paths, each with how it is mounted
         asked = "\n".join(f"{each.place}{each.text.strip()[len(bare(row.name, each.text)) :]}" for each in named)
+    elif row.kind == "image":
+        asked = transports.absolute(asked.strip(), project.root)
     return Value(row.name, asked, str(project.path))
 
 

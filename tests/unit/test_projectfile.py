@@ -337,7 +337,8 @@ def test_what_cannot_be_seen_of_a_change_is_said(tmp_path: Path) -> None:
 
 def test_every_setting_that_names_a_file_is_known_by_its_kind() -> None:
     """A new one has to be in `consent.NAMES`, or here with a reason why nothing is read from it."""
-    naming = {row.name for row in settings.ROWS if row.kind == "path" or "file" in row.name or "file" in row.help}
+    kinds = ("path", "image")
+    naming = {row.name for row in settings.ROWS if row.kind in kinds or "file" in row.name or "file" in row.help}
     # `git_extra`: names below .git, which no merge writes, and which go into the guest only. `confinement`: a choice.
     assert naming - {
         "confinement",

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from git_sandbox import settings
-from git_sandbox.cache import bases, guest_images, templates
+from git_sandbox.cache import bases, guest_images, root_images, templates
 from git_sandbox.cache.guest_images import Image
-from git_sandbox.cli import columns, common, configured, door, first, progress
+from git_sandbox.cache.root_images import RootImage
+from git_sandbox.cli import columns, common, configured, door, first, image_sources, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import build, spec
+from git_sandbox.image.oci import pull, remembered
 from git_sandbox.sandbox import images
+from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.workspace import stray_volumes
 
@@ -20,7 +25,7 @@ from git_sandbox.workspace import stray_volumes
 @click.group("image", invoke_without_command=True, no_args_is_help=False)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Build, list and remove guest images.
+    """Build, fetch, list and remove guest images.
 
     An image is identified by what goes into it. The one your settings ask for is built at first use; `packages` in
     the configuration file adds Debian packages to the default one, as a layer: only that is built and takes space.
@@ -29,6 +34,7 @@ def command(context: click.Context) -> None:
     Examples:
       sandbox image build
       sandbox image build --packages ripgrep
+      sandbox image pull docker://docker.io/library/python:3.13
       sandbox image ls
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if context.invoked_subcommand is None:  # said by us: click has shown the help and ended with 0 until 8.2
@@ -61,19 +67,21 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
 @common.json_option
 def list_images(as_json: bool) -> Result:
     """List images; * marks the one your settings ask for. One that adds packages to another (OVER) has the size of
-    what it adds.
+    what it adds. What is built here is FROM a release of Debian, others from where they were fetched.
 
     \b
     Examples:
       sandbox image ls
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    current = _asked({}).key
+    wanted, _ = settings.resolve({}, configured.project())
+    current = _current(wanted)
     rows = [_row(image, current) for image in guest_images.every()]
-    head = ("", "KEY", "SUITE", "AGE", "SIZE", "OVER")
+    rows += [_root_row(image, current) for image in root_images.every()]
+    head = ("", "KEY", "FROM", "AGE", "SIZE", "OVER")
     cells = [
-        ("*" if row["current"] else "", row["key"], row["suite"], columns.age(row["built"]), columns.size(row["bytes"]),
-         row["base"])
+        ("*" if row["current"] else "", row["key"], one_line(row["source"] or row["suite"], limit=70),
+         columns.age(row["built"]), columns.size(row["bytes"]), row["base"])
         for row in rows
     ]  # fmt: skip
     text = columns.table(head, cells) if rows else "No images. `sandbox image build` builds one."
@@ -81,21 +89,29 @@ def list_images(as_json: bool) -> Result:
 
 
 @command.command("rm")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=image_sources.complete_keys)
 @common.json_option
 def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
-    """Remove images. One that a running sandbox uses is refused.
+    """Remove images. One that a running sandbox uses is refused, and an OCI image that any sandbox was made from, the
+    trash included: it cannot be built again here.
 
     \b
     Examples:
       sandbox image rm 0123456789abcdef
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
+    needed = images.needed()
     for key in keys:
         found = guest_images.find(key) if "/" not in key else None
-        if found is None:
+        root = root_images.find(key)
+        if found is None and root is None:
             raise StateError(f"no image `{key}`", hint="`sandbox image ls` lists them")
-        guest_images.remove(found)
+        if found:
+            guest_images.remove(found)
+        if root:
+            if reason := _needs(needed.get(key, [])):
+                raise StateError(f"image {key} is in use: {reason}", hint="`sandbox drop`, then `sandbox prune`")
+            _remove_root(root)
     return Result("image rm", list(keys), text="\n".join(f"Removed {key}" for key in keys))
 
 
@@ -114,22 +130,21 @@ def prune_images(as_json: bool) -> Result:
       sandbox image prune
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    asked, needed = _asked({}), images.needed()
-    current, below = asked.key, asked.base.key if asked.base else ""
+    wanted, _ = settings.resolve({}, configured.project())
+    asked, needed = spec.asked(wanted), images.needed()
+    current = {*_current(wanted), asked.key, *([asked.base.key] if asked.base else [])}
     lines: list[str] = []
     gone: list[str] = []
     kept: list[str] = []
-    for image in guest_images.every():
-        key = image.root.name
-        reason = "your settings ask for it" if key in (current, below) else _needs(needed.get(key, []))
-        reason = reason or _removed(image)
+    for key, remove in [*_removals(guest_images.every()), *_root_removals(root_images.every())]:
+        reason = "your settings ask for it" if key in current else _needs(needed.get(key, []))
+        reason = reason or _in_use(remove)
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
     saved = templates.prune()
     lines += [f"Removed {columns.number(saved, 'machine')} saved for warm starts"] if saved else []
     copies = bases.prune()
     lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
-    wanted, _ = settings.resolve()
     stray = stray_volumes.tidy(wanted.thin_pool)
     lines += [f"Removed {columns.number(stray, 'thin volume')} that nothing uses"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
@@ -160,13 +175,37 @@ def _needs(sandboxes: list[str]) -> str:
     return f"sandbox {one_line(sandboxes[0])}{more}" if sandboxes else ""
 
 
-def _removed(image: Image) -> str:
+def _removals(found: list[Image]) -> list[tuple[str, Callable[[], None]]]:
+    """Of each image its key, and what removes it."""
+    return [(each.root.name, functools.partial(guest_images.remove, each)) for each in found]
+
+
+def _root_removals(found: list[RootImage]) -> list[tuple[str, Callable[[], None]]]:
+    return [(each.key, functools.partial(_remove_root, each)) for each in found]
+
+
+def _remove_root(image: RootImage) -> None:
+    """Raises StateError while a machine runs from it."""
+    root_images.remove(image)
+    remembered.forget(image.key)
+
+
+def _in_use(remove: Callable[[], None]) -> str:
     """Why it could not be removed, nothing when it was."""
     try:
-        guest_images.remove(image)
+        remove()
     except StateError:
         return "in use"
     return ""
+
+
+def _current(wanted: Settings) -> set[str]:
+    """Keys of what a start with these settings uses for a root: of an OCI image none, as long as it is not here."""
+    source = pull.of(wanted.image)
+    if source is None:
+        return {spec.asked(wanted).key}
+    known = pull.known(source)
+    return {known.key} if known else set()
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
@@ -174,10 +213,25 @@ def _asked(given: dict[str, Any]) -> spec.ImageSpec:
     return spec.asked(wanted)
 
 
-def _row(image: Image, current: str) -> dict[str, Any]:
+def _row(image: Image, current: set[str]) -> dict[str, Any]:
     info = image.info
     return {
-        "key": info.key, "suite": info.suite, "built": info.built, "bytes": image.size, "current": info.key == current,
-        "base": info.base,
-        "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(info.built)),
+        "key": info.key, "suite": info.suite, "built": info.built, "bytes": image.size,
+        "current": info.key in current, "base": info.base, "built_at": _time(info.built), "source": "", "digest": "",
     }  # fmt: skip
+
+
+def _root_row(image: RootImage, current: set[str]) -> dict[str, Any]:
+    made, config = image.info.made, image.config
+    return {
+        "key": image.key, "suite": "", "built": made, "bytes": image.size, "current": image.key in current,
+        "base": "", "built_at": _time(made), "source": config.source, "digest": config.digest,
+    }  # fmt: skip
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+for _command in image_sources.COMMANDS:
+    command.add_command(_command)

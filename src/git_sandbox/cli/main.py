@@ -41,7 +41,7 @@ VERBS = {
     "net": "Show a sandbox's network requests, and allow more names.",
     "sync": "Bring home now what a running sandbox has.",
     "stop": "Stop running sandboxes; their work comes home first.",
-    "image": "Build, list and remove guest images.",
+    "image": "Build, fetch, list and remove guest images.",
     "doctor": "Check this machine and report what is missing.",
     "config": "Show every setting and where its value comes from.",
     "completion": "Print the completion script for a shell.",

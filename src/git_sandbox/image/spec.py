@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, tomltext
+from git_sandbox import files, tomltext, transports
 from git_sandbox.errors import ImageError
 from git_sandbox.settings import Settings
 
@@ -28,6 +28,7 @@ _MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[
 # What npm and pip may be told: a name of their registry, and a version. No path, no URL, nothing that runs a command.
 _NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
 _PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
+SPEC_HINT = "`sandbox image spec` prints a good one"
 MAX_FILE = 16 << 10  # bytes of a spec
 MAX_WORDS = 100  # packages of npm or pip, and commands
 Reader = Callable[[str, int], bytes]  # gets a name and a limit; raises OSError, ValueError
@@ -155,7 +156,9 @@ def _read(name: str, most: int) -> bytes:
 
 
 def asked(settings: Settings) -> ImageSpec:
-    """The spec that the settings ask for. Raises as `load`."""
+    """The spec of the image, or of the tools beside it, that the settings ask for. Raises as `load`."""
+    if transports.named(settings.image):  # its root is another one's; kernel and tools are those of the default image
+        return load()
     if not settings.image:
         return load(None, settings.packages)
     return load(Path(settings.image), settings.packages, settings.read)
@@ -176,7 +179,7 @@ def load(extra: Path | None = None, packages: tuple[str, ...] = (), read: Reader
             raise ImageError(
                 f"cannot read the image spec {extra}",
                 cause=files.why(error),
-                hint="`sandbox image spec` prints a good one",
+                hint=transports.advice(str(extra)) if isinstance(error, FileNotFoundError) else SPEC_HINT,
             ) from error
         base |= given
     try:

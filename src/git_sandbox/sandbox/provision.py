@@ -11,12 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import consent, files, jsontext, process, session, store, text
+from git_sandbox import consent, files, jsontext, process, session, store, text, transports
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
 from git_sandbox.egress import policyfile, rules
-from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
@@ -56,6 +56,8 @@ class Prepared:
 
 def image(settings: Settings, progress: Progress) -> Image:
     """The image these settings ask for, built when it is not there yet."""
+    if transports.named(settings.image):
+        raise UsageError("a sandbox cannot be started from an OCI image yet", hint="see `sandbox image --help`")
     return build.ensure(spec.asked(settings), progress)
 
 

@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import files, process
+from git_sandbox import files, process, transports
 from git_sandbox.cache import root_images
 from git_sandbox.cache.root_images import RootImage, RootInfo
 from git_sandbox.errors import HostResourceError, ImageError
 from git_sandbox.image.oci import flatten, manifest, remembered, skopeo
 from git_sandbox.image.oci.flatten import Layer
 from git_sandbox.image.oci.manifest import Manifest
-from git_sandbox.image.oci.source import Source
+from git_sandbox.image.oci.source import Source, parse
 from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
 
@@ -51,6 +51,11 @@ def known(source: Source) -> RootImage | None:
     """The root image of the last look, if it is in the cache."""
     seen = remembered.find(source)
     return root_images.find(seen.key) if seen else None
+
+
+def of(setting: str) -> Source | None:
+    """What a value of the setting `image` names, None for a path or nothing. Raises UsageError."""
+    return parse(setting) if transports.named(setting) else None
 
 
 def ensure(source: Source, confinement: str, progress: Progress) -> RootImage:

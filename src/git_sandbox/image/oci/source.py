@@ -44,6 +44,10 @@ class Source:
         """The name of what `digest` names, in the same repository."""
         return f"{transports.REGISTRY}://{self.repository}@{digest}"
 
+    def pin(self, digest: str) -> str:
+        """How a user writes it so that it always means what `digest` names; nothing where there is no registry."""
+        return f"{self.text.partition('@')[0]}@{digest}" if self.repository else ""
+
     @property
     def stamp(self) -> str:
         """What changes with the file that holds it; empty where there is none, or it cannot be looked at."""

@@ -1,0 +1,171 @@
+"""`sandbox image pull`, `update` and `inspect`: images that come from somewhere else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from git_sandbox import settings, transports
+from git_sandbox.cache import guest_images, root_images
+from git_sandbox.cache.root_images import RootImage
+from git_sandbox.cli import columns, common, configured, progress
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.image.oci import pull, remembered
+from git_sandbox.image.oci.pull import Pulled
+from git_sandbox.image.oci.source import Source, parse
+from git_sandbox.text import one_line
+
+
+def complete_sources(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of images that were seen before, or the words that names begin with."""
+    try:
+        seen = sorted({name for names in remembered.keys().values() for name in names})
+        begin = [f"{each}:" for each in transports.ALL if each != transports.REGISTRY]
+        return [each for each in [*seen, f"{transports.REGISTRY}://", *begin] if each.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
+        return []
+
+
+def complete_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Keys of all images, and names of those that were seen before."""
+    try:
+        keys = [each.root.name for each in guest_images.every()] + [each.key for each in root_images.every()]
+        return [each for each in keys if each.startswith(incomplete)] + complete_sources(context, parameter, incomplete)
+    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
+        return []
+
+
+@click.command("pull", short_help="Fetch an OCI image and make it a guest's.")
+@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
+@common.json_option
+def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
+    """Fetch OCI images, as they are now, and make each the root file system of guests. Without IMAGE the one of your
+    settings.
+
+    IMAGE is what `--image` takes: docker://NAME:TAG of a registry, oci:DIRECTORY, oci-archive:FILE,
+    docker-archive:FILE, containers-storage:NAME (Podman's), docker-daemon:NAME:TAG. Credentials are those of
+    `skopeo login`, `podman login` or `docker login`; they stay on this host.
+
+    \b
+    Examples:
+      sandbox image pull docker://docker.io/library/python:3.13
+      sandbox image pull oci-archive:build/image.tar
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    return _fetched("image pull", [parse(each) for each in names] or [_configured()], as_json=as_json)
+
+
+@click.command("update", short_help="Look up what the tags of OCI images are now.")
+@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
+@click.option("--all", "everything", is_flag=True, help="All that were fetched before.")
+@common.json_option
+def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Result:
+    """Ask registries what the tags of images are now, fetch what is new, and show the old and the new digest.
+
+    Without IMAGE the one of your settings. A sandbox that is there keeps the image it began with. What is named by a
+    digest (`@sha256:…`) never changes.
+
+    \b
+    Examples:
+      sandbox image update
+      sandbox image update docker://ghcr.io/acme/dev:latest
+      sandbox image update --all
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if everything and names:
+        raise UsageError("--all and IMAGE cannot be used together")
+    if everything:
+        sources = [parse(each) for each in sorted({name for row in remembered.keys().values() for name in row})]
+    else:
+        sources = [parse(each) for each in names] or [_configured()]
+    return _fetched("image update", sources, as_json=as_json)
+
+
+@click.command("inspect", short_help="Show what an image is and how it is run.")
+@click.argument("name", metavar="[KEY|IMAGE]", default="", shell_complete=complete_keys)
+@common.json_option
+def inspect_image(name: str, as_json: bool) -> Result:
+    """Show what an OCI image that was fetched is: its digest, size, user, variables, commands, and its other names.
+    Without a name the one of your settings.
+
+    \b
+    Examples:
+      sandbox image inspect docker://docker.io/library/python:3.13
+      sandbox image inspect 0123456789abcdef --json | jq .data.env
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    del as_json
+    image = _found(name)
+    data = _data(image)
+    rows = [(key, one_line(_said(value), limit=2000)) for key, value in data.items() if value not in ("", [])]
+    return Result("image inspect", data, text=columns.table(("", ""), rows).partition("\n")[2])
+
+
+COMMANDS = (pull_images, update_images, inspect_image)
+
+
+def _configured() -> Source:
+    wanted, _ = settings.resolve(None, configured.project())
+    source = pull.of(wanted.image)
+    if source is None:
+        raise UsageError("your settings ask for no OCI image", hint="name one: `sandbox image pull docker://NAME:TAG`")
+    return source
+
+
+def _fetched(verb: str, sources: list[Source], *, as_json: bool) -> Result:
+    confinement = settings.resolve()[0].confinement
+    rows, lines = [], []
+    for source in sources:
+        with progress.shown(quiet=as_json) as say:
+            found = pull.pull(source, confinement, say)
+        rows.append(_row(source, found))
+        lines += _lines(source, found)
+    return Result(verb, rows, text="\n".join(lines) or "No images.")
+
+
+def _row(source: Source, found: Pulled) -> dict[str, Any]:
+    return {
+        "source": source.text, "key": found.image.key, "digest": found.digest, "before": found.before,
+        "pinned": source.pin(found.digest), "path": found.image.root, "bytes": found.image.size,
+    }  # fmt: skip
+
+
+def _lines(source: Source, found: Pulled) -> list[str]:
+    name, size = one_line(source.text), columns.size(found.image.size)
+    if found.before in ("", found.digest):
+        state = "unchanged" if found.before else "ready"
+        first = f"{name}: {state}, {found.digest} (image {found.image.key}, {size})"
+    else:
+        first = f"{name}: {found.before} is now {found.digest} (image {found.image.key}, {size})"
+    pin = source.pin(found.digest)
+    return [first, f'  always this one: image = "{pin}"'] if pin and not source.pinned else [first]
+
+
+def _found(name: str) -> RootImage:
+    """By its key or one of its names."""
+    found = root_images.find(name) if name and not transports.named(name) else None
+    if found is None and (not name or transports.named(name)):
+        source = parse(name) if name else _configured()
+        found = pull.known(source)
+        name = source.text
+    if found is None:
+        kind = "is built here, not fetched" if guest_images.find(name) else "is not here"
+        raise StateError(
+            f"image `{one_line(name)}` {kind}", hint="`sandbox image ls` lists them, `sandbox image pull` fetches one"
+        )
+    return found
+
+
+def _data(image: RootImage) -> dict[str, Any]:
+    info, config = image.info, image.config
+    return {
+        "key": image.key, "source": config.source, "names": remembered.keys().get(image.key, []),
+        "digest": config.digest, "architecture": config.architecture,
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(info.made)), "bytes": image.size,
+        "files": info.entries, "content": info.content, "user": config.user, "workdir": config.workdir,
+        "entrypoint": list(config.entrypoint), "cmd": list(config.cmd), "env": list(config.env),
+    }  # fmt: skip
+
+
+def _said(value: object) -> str:
+    return "  ".join(map(str, value)) if isinstance(value, list) else str(value)
