@@ -21,7 +21,6 @@ from git_sandbox.text import one_line
 
 PROGRAM = "bwrap"
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64")  # links into /usr on every distribution that is supported
-PROBE_TIMEOUT = 20.0  # seconds
 PROGRAMS = Path("/usr")  # what most views have
 # How a view's /proc is. With none, what a program holds open to read cannot be opened once more to write; one that
 # makes a user namespace of its own has to write there.
@@ -108,7 +107,7 @@ def unavailable() -> str:
     if process.which(PROGRAM) is None:
         return "bubblewrap is not installed"
     for view in (View(), *([View(rights=(PASS,))] if os.getuid() == 0 else [])):  # root needs both, see `owned`
-        done = process.run(argv(["true"], view), timeout=PROBE_TIMEOUT)
+        done = process.run(argv(["true"], view), timeout=process.ASKED)
         if done.returncode != 0:
             return f"bubblewrap does not work ({one_line(done.complaint, limit=200)})"
     return ""
@@ -128,7 +127,7 @@ def obstacle(program: str) -> str:
     place = Path(found).resolve()
     if (why := unavailable()) or not elsewhere(place) or not interpreted(place):
         return why
-    done = process.run(argv([os.fspath(place), "--version"], needed(place, View())), timeout=PROBE_TIMEOUT)
+    done = process.run(argv([os.fspath(place), "--version"], needed(place, View())), timeout=process.ASKED)
     return "" if done.returncode == 0 else f"{place} does not run with the libraries of {PROGRAMS} alone"
 
 

@@ -186,7 +186,7 @@ def _transport(wanted: Wanted) -> Check:
 def _version(tool: Tool) -> str:
     if not tool.version:
         return ""
-    done = process.run([tool.program, *tool.version], timeout=20)
+    done = process.run([tool.program, *tool.version], timeout=process.ASKED)
     found = re.search(r"\d+\.\d[\w.+~-]*", (done.stdout + done.stderr).decode("utf-8", "replace"))
     return found[0].rstrip(".,") if found else ""
 
@@ -204,7 +204,7 @@ def _namespaces() -> Check:
         if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
             hint = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
             return Check(name, Verdict.MISSING, f"{table} has no line for {user}", hint)
-    done = process.run(["unshare", "--user", "--map-root-user", "true"], timeout=20)
+    done = process.run(["unshare", "--user", "--map-root-user", "true"], timeout=process.ASKED)
     if done.returncode != 0:
         hint = "allow them: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu"
         return Check(name, Verdict.NOTE, "the kernel refuses them to programs without a profile", hint)

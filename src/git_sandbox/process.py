@@ -34,6 +34,7 @@ _ASKING = (
     "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK", "WAYLAND_DISPLAY", "XAUTHORITY",
 )  # fmt: skip
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+ASKED = 120.0  # seconds for a program asked for its version, or whether something works: much, on a busy host
 WATCHED_EVERY = 0.2  # seconds
 _PIECE = 64 << 10  # bytes
 _CHILD = re.compile(rb'"child-pid": (\d+)')

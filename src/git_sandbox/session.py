@@ -282,7 +282,8 @@ def shared(name: str, config: Path) -> Session:
     """The connection another process holds open. Raises SessionError when there is none."""
 
     def gone() -> bool:
-        return process.run(["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"], timeout=20).returncode != 0
+        asked = ["ssh", "-F", str(config), "-O", "check", f"sandbox-{name}"]
+        return process.run(asked, timeout=process.ASKED).returncode != 0
 
     if gone():
         raise SessionError(f"cannot open a session in sandbox `{name}`", hint="it may still be starting: try again")

@@ -220,6 +220,8 @@ def keep_artifacts(made: Sandboxes, target: Path) -> None:
                 (target / directory.name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(directory / name, target / directory.name / name)
     target.mkdir(parents=True, exist_ok=True)
+    if (spoken := made.state / "git-sandbox" / "supervisor.log").exists():
+        shutil.copy(spoken, target / spoken.name)
     with (target / "commands.log").open("wb") as log:
         for done in made.history:
             log.write(f"$ sandbox {' '.join(done.argv)}  -> {done.code}\n".encode("utf-8", "replace"))

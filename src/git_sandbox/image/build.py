@@ -114,7 +114,7 @@ def _apart() -> list[str]:
     An ordinary user's mmdebstrap makes one itself.
     """
     apart = ["unshare", "--mount", "--"]
-    return apart if os.getuid() == 0 and process.run([*apart, "true"], timeout=20).returncode == 0 else []
+    return apart if os.getuid() == 0 and process.run([*apart, "true"], timeout=process.ASKED).returncode == 0 else []
 
 
 def mmdebstrap(spec: ImageSpec, tree: Path, place: Path, scripts: Path, *, mode: str = "auto") -> list[str]:

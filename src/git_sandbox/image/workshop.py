@@ -56,7 +56,7 @@ def namespace() -> IdSpace | None:
     except RequirementError:
         return None
     probe = idspace.run_argv(space, confine.argv(["true"], confine.View(root=True)), os.getpid())
-    found = process.which(confine.PROGRAM) and process.run(probe, timeout=confine.PROBE_TIMEOUT).returncode == 0
+    found = process.which(confine.PROGRAM) and process.run(probe, timeout=process.ASKED).returncode == 0
     return space if found else None
 
 

@@ -159,6 +159,6 @@ def version(program: str) -> tuple[int, ...] | None:
     """What `program --version` says; None when it is not installed, () when it says nothing of the kind."""
     if process.which(program) is None:
         return None
-    done = process.run([program, "--version"], timeout=20)
+    done = process.run([program, "--version"], timeout=process.ASKED)
     found = re.search(rb"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
     return tuple(int(each) for each in found.groups() if each) if found else ()

@@ -255,7 +255,7 @@ def version() -> tuple[int, ...]:
 
 @functools.cache
 def _version(_identity: str) -> tuple[int, ...]:
-    said = process.run([binary(), "--version"], timeout=20).text
+    said = process.run([binary(), "--version"], timeout=process.ASKED).text
     words = said.split("version ", 1)
     if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
         raise RequirementError("cannot read the version of QEMU", cause=printable(said, limit=200))

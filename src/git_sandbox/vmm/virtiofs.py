@@ -59,7 +59,7 @@ def look() -> list[Found]:
 
 
 def version(program: Path) -> tuple[int, ...]:
-    done = process.run([str(program), "--version"], timeout=20)
+    done = process.run([str(program), "--version"], timeout=process.ASKED)
     said = _RUST.match(done.stdout + done.stderr)
     return tuple(int(each) for each in said.groups() if each) if said else ()
 
