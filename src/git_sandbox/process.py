@@ -340,6 +340,11 @@ class Child(msgspec.Struct):
         return self.popen.pid
 
     @property
+    def stdin(self) -> IO[bytes]:
+        assert self.popen.stdin is not None  # noqa: S101 - started with stdin=PIPE
+        return self.popen.stdin
+
+    @property
     def stdout(self) -> IO[bytes]:
         assert self.popen.stdout is not None  # noqa: S101 - spawned with stdout=PIPE
         return self.popen.stdout
@@ -412,6 +417,27 @@ def spawn(
         for stream in (popen.stdin, popen.stdout, popen.stderr):
             if stream is not None:
                 stream.close()
+
+
+@contextlib.contextmanager
+def answering(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], limits: Limits, complaints: IO[bytes]
+) -> Iterator[Child]:
+    """Start a program that answers on standard output what it reads, and ends with its input: with the block, or when
+    we die. For any thread.
+    """
+    full = _resolve(limits.wrap(_resolve(argv)))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+    child = Child(tuple(argv), _popen(full, cwd=cwd, env=dict(env), start_new_session=True, **pipes))
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(OSError):  # what it has not read
+            child.stdin.close()
+        child.stdout.close()
+        if child.wait(STOP_GRACE) is None:
+            kill_group(child.pid)
+            child.wait()
 
 
 def page(command: str, text: bytes) -> int:

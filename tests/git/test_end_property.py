@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def meet(trip: Journey, mishap: Mishap) -> Journey:
     if kind == "moved":
         place = trip.host.path.with_name(f"{trip.host.path.name}-moved")
         trip.host.path.rename(place)
-        return replace(trip, host=GitRepo(place), box=replace(trip.box, begun=discover(place)))
+        return replace(trip, host=GitRepo(place), box=msgspec.structs.replace(trip.box, begun=discover(place)))
     if kind == "pruned":
         names = [name for name in trip.host.refs() if name.startswith("refs/sandbox")]
         trip.host.git("update-ref", "--stdin", input="".join(f"delete {name}\n" for name in names).encode())

@@ -5,9 +5,9 @@ Small factors: the bound is below what it costs without limits, which `bench/lim
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from git_sandbox.collect import CollectLimits
@@ -121,7 +121,7 @@ def test_one_that_is_too_large_hides_no_other(host: GitRepo, monkeypatch: pytest
         name: row for name, row in before.items() if name != "big"
     }
     assert after["big"].ahead == 30  # counted without a list
-    monkeypatch.setattr(overview, "QUICK", replace(QUICK, output=500))
+    monkeypatch.setattr(overview, "QUICK", msgspec.structs.replace(QUICK, output=500))
     assert all(not row.merged for row in rows(discover(host.path)))
 
 
@@ -157,11 +157,11 @@ def test_a_limit_that_is_met_is_an_error_and_no_answer(host: GitRepo) -> None:
     host.run("index-pack", "--stdin", "--fix-thin", input=made.pack)
     git, diff = discover(host.path).git, ("diff", "--no-ext-diff", "HEAD", made.tip)
     with pytest.raises(LimitError, match="git cat-file"):
-        git.within(replace(REVIEW, output=1000)).run("cat-file", "blob", f"{made.tip}:breaks")
+        git.within(msgspec.structs.replace(REVIEW, output=1000)).run("cat-file", "blob", f"{made.tip}:breaks")
     with pytest.raises(LimitError, match="git diff"):
-        git.within(replace(REVIEW, data=24 << 20)).beginning(*diff, most=1 << 20)
+        git.within(msgspec.structs.replace(REVIEW, data=24 << 20)).beginning(*diff, most=1 << 20)
     with pytest.raises(LimitError, match="git diff"):
-        git.within(replace(REVIEW, data=24 << 20)).test(*diff, "--exit-code")
+        git.within(msgspec.structs.replace(REVIEW, data=24 << 20)).test(*diff, "--exit-code")
     with pytest.raises(RepositoryError) as other:
         git.run("cat-file", "blob", "0" * 40)
     assert not isinstance(other.value, LimitError)

@@ -60,10 +60,9 @@ def _harmful(reports: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 def _kinds(place: Quarantine, names: Iterable[str]) -> dict[str, str]:
-    if not (asked := "".join(f"{name}\n" for name in names).encode()):
-        return {}
-    rows = place.run("cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked).decode().splitlines()
-    return dict(row.split(" ", 1) for row in rows if not row.endswith(" missing"))
+    wanted = list(names)
+    rows = zip(wanted, place.kinds(wanted) if wanted else (), strict=True)
+    return {name: kind for name, (kind, _) in rows if kind != "missing"}
 
 
 def _here(place: Quarantine, names: Iterable[str]) -> set[str]:

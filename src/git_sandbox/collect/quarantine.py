@@ -12,20 +12,22 @@ import itertools
 import shutil
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from git_sandbox import files, process
 from git_sandbox.collect.confinement import confinement
 from git_sandbox.collect.litter import sweep
 from git_sandbox.errors import CollectError, DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
+from git_sandbox.git.catfile import WORDS, CatFile, CatFileError
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
-from git_sandbox.process import Completed
+from git_sandbox.process import Child, Completed
 from git_sandbox.text import printable
 
 _PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
@@ -82,6 +84,7 @@ class Quarantine:
         self.promisor = any(key and key != _IGNORE_CASE for key in asked)
         self.ignore_case = _IGNORE_CASE in asked and repo.git.line("config", "--type=bool", "core.ignorecase") == "true"
         env = {**HERMETIC, "GIT_ALLOC_LIMIT": str(limits.alloc), "GIT_CEILING_DIRECTORIES": str(path.parent)}
+        self.answers = CatFile(self._answering, path / "complaints", limits.time)
         self._git = Git(path, confinement=confinement(path, repo.common_dir)).with_env(**env)
 
     def run(
@@ -100,6 +103,9 @@ class Quarantine:
             raise _refused(_why(args[0], done))
         return done.stdout
 
+    def _words(self) -> tuple[str, ...]:
+        return (*_CACHE, *(("-c", "remote.quarantine.promisor=true") if self.promisor else ()))
+
     def _ask(
         self,
         *args: str,
@@ -109,10 +115,22 @@ class Quarantine:
         env: Mapping[str, str] = _NOTHING,
     ) -> Completed:
         git = self._git.with_env(**env, **({"GIT_OBJECT_DIRECTORY": str(store)} if store else {}))
-        promisor = ("-c", "remote.quarantine.promisor=true") if self.promisor else ()
         return git.try_run(
-            *_CACHE, *promisor, *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
+            *self._words(), *args, input=input, feed=feed, timeout=self.limits.time, limits=self.limits.for_child()
         )
+
+    def _answering(self, complaints: IO[bytes]) -> contextlib.AbstractContextManager[Child]:
+        return self._git.answering(*self._words(), *WORDS, limits=self.limits.for_child(), complaints=complaints)
+
+    def kinds(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        """Type and size of each object, "missing" and 0 for what is not there. Raises CollectError when git says no."""
+        with _refusing():
+            return self.answers.kinds(names)
+
+    def contents(self, names: Sequence[str]) -> list[bytes]:
+        """Of objects that are there. Raises CollectError when git cannot read one."""
+        with _refusing():
+            return self.answers.contents(names)
 
     def take(self, pack: Iterable[bytes]) -> None:
         """Read `pack` to its end and unpack it. An empty one is fine: nothing is new.
@@ -175,6 +193,7 @@ class Quarantine:
 
     def fsck(self, store: Path, options: Iterable[str]) -> tuple[int, bytes]:
         """What git says of every object in `store`, and its exit status. Raises CollectError when it does not end."""
+        options = (*options, "-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false")  # there is neither
         words = ("fsck", "--strict", "--full", "--no-dangling", "--no-reflogs", "--no-progress")
         done = self._git.with_env(GIT_OBJECT_DIRECTORY=str(store)).try_run(
             *_CACHE, *options, *words, timeout=self.limits.time, limits=self.limits.for_child(), output=_MAX_COMPLAINTS
@@ -222,6 +241,14 @@ class Quarantine:
             )
             if done.returncode != 0:
                 raise _not_stored(done.complaint)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except CatFileError as error:
+        raise _refused(printable(str(error), limit=1000)) from None
 
 
 def _count(index: Path) -> int:
@@ -292,7 +319,8 @@ def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator
             fcntl.flock(lock, fcntl.LOCK_EX)
             made = Quarantine(repo, path, limits)
             _set_up(made)
-            yield made
+            with contextlib.closing(made.answers):
+                yield made
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -84,15 +84,9 @@ def sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, s
     """Name, type and size of those objects that exist."""
     rest = iter(names)
     while batch := list(itertools.islice(rest, _BATCH_OBJECTS)):
-        output = quarantine.run("cat-file", "--batch-check", "--buffer", input=_lines(batch))
-        for row in output.decode("ascii").splitlines():
-            name, kind, *size = row.split(" ")
-            if size:
-                yield name, kind, int(size[0])
-
-
-def _lines(names: Iterable[str]) -> bytes:
-    return "".join(f"{name}\n" for name in names).encode("ascii")
+        for name, (kind, size) in zip(batch, quarantine.kinds(batch), strict=True):
+            if kind != "missing":
+                yield name, kind, size
 
 
 def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str]) -> dict[str, Tree]:
@@ -126,13 +120,7 @@ def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str])
 def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Name and content of objects that exist; `names` has their sizes."""
     for group in batches(names, _BATCH_BYTES):
-        output = quarantine.run("cat-file", "--batch", "--buffer", input=_lines(group))
-        at = 0
-        for name in group:
-            end = output.index(b"\n", at)
-            size = int(output[at:end].rsplit(b" ", 1)[1])
-            yield name, output[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
+        yield from zip(group, quarantine.contents(group), strict=True)
 
 
 def entries_of(data: bytes, width: int) -> list[tuple[bytes, bytes, bytes]]:

@@ -105,9 +105,7 @@ def _oids(manifest: Manifest) -> list[str]:
 
 def _kinds(place: Quarantine, oids: list[str]) -> dict[str, tuple[str, str]]:
     """For each object its type and the type of what it peels to, "missing" where there is none."""
-    lines = "".join(f"{oid}\n{oid}^{{commit}}\n" for oid in oids)
-    rows = place.run("cat-file", "--batch-check", "--buffer", input=lines.encode()).decode().splitlines()
-    types = [row.split(" ")[1] for row in rows]
+    types = [kind for kind, _ in place.kinds([name for oid in oids for name in (oid, f"{oid}^{{commit}}")])]
     return dict(zip(oids, zip(types[::2], types[1::2], strict=True), strict=True))
 
 

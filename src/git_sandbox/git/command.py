@@ -5,6 +5,7 @@ Git runs on the user's own repository and on directories made by us, never insid
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -111,6 +112,15 @@ class Git(msgspec.Struct, frozen=True):
         if limits is None:
             bounds.check(args, own, done)
         return done
+
+    def answering(
+        self, *args: str, limits: process.Limits, complaints: IO[bytes]
+    ) -> contextlib.AbstractContextManager[process.Child]:
+        """Run as long as the block lasts, see `process.answering`."""
+        cwd = self.worktree or self.git_dir
+        return process.answering(
+            self.argv(*args), cwd=cwd, env=self.environment(), limits=limits, complaints=complaints
+        )
 
     def run(
         self, *args: str, input: bytes | None = None, ok: tuple[int, ...] = (0,), timeout: float = TIMEOUT

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from git_sandbox import paths
 from git_sandbox.errors import RepositoryError
@@ -166,7 +168,7 @@ class _Worktree:
     def _meet_again(self, path: str, known: GitDir) -> None:
         """A worktree of a git directory that is known: a submodule's, or one that two worktrees share."""
         if known.checkout is None:
-            module = replace(known, worktree=self.root / path, checkout=path)
+            module = msgspec.structs.replace(known, worktree=self.root / path, checkout=path)
             self.repositories[known.private] = module
             self._leave_ignored(module)
         elif known.checkout != path:
