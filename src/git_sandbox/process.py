@@ -36,6 +36,8 @@ _ASKING = (
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 ASKED = 120.0  # seconds for a program asked for its version, or whether something works: much, on a busy host
 WATCHED_EVERY = 0.2  # seconds
+NUDGED_EVERY = 0.5  # seconds
+NUDGED_AGAIN = 0.02  # seconds
 _PIECE = 64 << 10  # bytes
 _CHILD = re.compile(rb'"child-pid": (\d+)')
 STDERR_LIMIT = 64 * 1024  # bytes of a child's complaints worth keeping
@@ -136,10 +138,12 @@ def run(
     watch: Callable[[], None] | None = None,
     to: IO[bytes] | None = None,
     meter: Callable[[int], None] | None = None,
+    nudge: Callable[[int], object] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
 
-    `meter` hears now and then, from another thread, how many bytes it has written so far.
+    `meter` hears now and then, from another thread, how many bytes it has written so far; `nudge` its process id, and
+    after a true answer soon again.
     `to`: a file for standard output, which is not kept in memory then (not with `feed` or `output`).
     `output`: bytes of either kind of output, for a program that a guest can make say more. With more it is killed, and
     SandboxError raised.
@@ -158,7 +162,8 @@ def run(
             stderr=subprocess.PIPE,
             start_new_session=True,
         ) as child,
-        _metered(child.pid, meter),
+        _watched(child.pid, None if meter is None else _meter(meter), WATCHED_EVERY),
+        _watched(child.pid, nudge, NUDGED_EVERY),
     ):
         try:
             if output is not None and feed is None:
@@ -176,20 +181,30 @@ def run(
     return Completed(tuple(argv), child.returncode, stdout or b"", stderr)
 
 
-@contextlib.contextmanager
-def _metered(pid: int, meter: Callable[[int], None] | None) -> Iterator[None]:
+def _meter(meter: Callable[[int], None]) -> Callable[[int], object]:
     """Tell `meter` what the kernel counts of a child (proc(5), `io`): blocks that are shared and not copied are not."""
-    if meter is None:
+
+    def read(pid: int) -> None:
+        with contextlib.suppress(OSError, StopIteration, ValueError), open(f"/proc/{pid}/io") as rows:  # noqa: PTH123 - often
+            meter(int(next(row for row in rows if row.startswith("wchar:")).split()[1]))
+
+    return read
+
+
+@contextlib.contextmanager
+def _watched(pid: int, look: Callable[[int], object] | None, every: float) -> Iterator[None]:
+    """Call `look` every so many seconds from another thread, and soon again where it answers with something true."""
+    if look is None:
         yield
         return
     done = threading.Event()
 
-    def look() -> None:
-        while not done.wait(WATCHED_EVERY):
-            with contextlib.suppress(OSError, StopIteration, ValueError), open(f"/proc/{pid}/io") as rows:  # noqa: PTH123 - often
-                meter(int(next(row for row in rows if row.startswith("wchar:")).split()[1]))
+    def repeat() -> None:
+        pause = every
+        while not done.wait(pause):
+            pause = NUDGED_AGAIN if look(pid) else every
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox.guest.repair import repair
 from git_sandbox.protocol import manifest, stream
 from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, content, exporter, tree_of
@@ -68,6 +69,30 @@ def test_one_damaged_file_costs_nothing_else(
     assert tree_of(host.repo, WIP).keys() == {"README", "a", "new"}
     assert content(host.repo, f"{WIP}:a") == b"2\n"
     assert content(host.repo, f"{WIP}:new") == b"n\n"
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", ["pack-*.idx", "multi-pack-index", "pack-*.bitmap", "../info/commit-graph"])
+def test_what_git_derives_from_packs_is_made_again(
+    host: Host, guest: GitRepo, name: str, damage: Callable[[Path], None]
+) -> None:
+    """By the export, or before the next session."""
+    guest.git("repack", "-adqb")
+    guest.git("commit-graph", "write", "--reachable")
+    if name == "multi-pack-index":
+        guest.git("multi-pack-index", "write")
+    again = guest.clone_files(guest.path.with_name("again"))
+    for repo in (guest, again):
+        path = next((repo.path / ".git/objects/pack").glob(name))
+        path.chmod(0o600)
+        damage(path)
+    tip = (guest.path / ".git/refs/heads/main").read_text().strip()
+    done = host.bring_home(guest)
+    assert (done.head, done.set_aside) == (tip, ())
+    assert content(host.repo, f"{WIP}:a") == b"2\n"
+    repair(str(again.path), again.path / ".git")
+    assert again.status().splitlines()[1:] == ["? new"]
+    assert again.git("log", "--format=%s") == "inside\nfirst"
 
 
 def test_a_branch_without_a_reflog_that_is_zeros_is_named(host: Host, guest: GitRepo) -> None:

@@ -16,6 +16,7 @@ from git_sandbox import process
 from git_sandbox.errors import RepositoryError, SandboxError
 from git_sandbox.git import bounds
 from git_sandbox.git.bounds import Bounds
+from git_sandbox.guest import waiting
 from git_sandbox.text import printable
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Git(msgspec.Struct, frozen=True):
                 limits=own.limits() if limits is None else limits,
                 output=most,
                 to=to,
+                nudge=waiting.release,
             )
         except process.FloodError:
             raise bounds.too_much(args, msgspec.structs.replace(own, output=most)) from None

@@ -9,6 +9,7 @@ import stat
 import zlib
 from pathlib import Path
 
+from git_sandbox.guest import packindex
 from git_sandbox.guest.repository import Repo, object_store
 
 CHUNK = 1 << 20
@@ -34,6 +35,14 @@ def move_away(repo: Repo) -> list[str]:
     if moved:
         repo.warn(f"{len(moved)} objects cannot be read: {', '.join(moved[:10])}")
     return moved
+
+
+def derived(repo: Repo) -> bool:
+    """Make again what git derives from packs. Whether anything was damaged."""
+    made = packindex.mend(object_store(repo) / "pack", repo.object_format)
+    for name, done in made.items():
+        repo.warn(f"the index of {name} was damaged: {'it is made again' if done else 'the pack cannot be read'}")
+    return any(made.values())
 
 
 def sound(path: Path, object_format: str) -> bool:

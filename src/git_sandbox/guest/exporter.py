@@ -249,6 +249,7 @@ def prepared(
         known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(said), dict(lost), {}
         if attempt == 1:
             repo.mended |= bool(damage.move_away(repo))
+            damage.derived(repo)
             if what.careful:
                 damage.packs(repo)
                 said += repo.warnings[len(said) :]
@@ -257,7 +258,7 @@ def prepared(
         if set(wanted) <= set(known):
             return manifest, None
         packer = stack.enter_context(Packer(repo, wanted, known))
-        if packer.starts(out):
+        if packer.starts():
             break
         if attempt and not damage.learn(repo, packer.complaint()):
             if not repo.shadow:

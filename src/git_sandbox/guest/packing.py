@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Self
 
+from git_sandbox.guest import waiting
 from git_sandbox.guest.repository import MAX_TEXT, ExportError, Repo, text
 
 CHUNK = 1 << 20  # bytes
@@ -61,11 +62,11 @@ class Packer:
         self.pack: IO[bytes] = self.process.stdout
         self.begin = b""
 
-    def starts(self, out: IO[bytes]) -> bool:
-        """Wait until it has something, or has failed; `out` gets a sign of life now and then."""
-        while not select.select([self.pack], [], [], STILL_HERE)[0]:
-            out.write(b"\n")
-            out.flush()
+    def starts(self) -> bool:
+        """Wait until it has something, or has failed."""
+        patience = waiting.PATIENCE
+        while not select.select([self.pack], [], [], patience)[0]:
+            patience = waiting.AGAIN if waiting.release(self.process.pid) else patience
         self.begin = self.pack.read(SIGNATURE.size)
         return len(self.begin) == SIGNATURE.size
 

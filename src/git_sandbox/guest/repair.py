@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from git_sandbox.guest import nested, protocol, salvage, shadow
+from git_sandbox.guest import damage, nested, protocol, salvage, shadow, waiting
 from git_sandbox.guest.repository import ExportError, Repo, environment, mend, object_store
 from git_sandbox.guest.salvage import OID, PACKED, Salvaged, contents
 from git_sandbox.guest.stage import whole_index
@@ -57,7 +56,7 @@ def _inside(top: Path) -> dict[str, str | None]:
 def _pointer(top: Path, where: str) -> list[str]:
     """The `.git` file that leads to the submodule at `where`, where it was lost: `core.worktree` says where it was."""
     words = ["git", "config", "--file", os.fspath(top / where / "config"), "core.worktree"]
-    said = subprocess.run(words, env=environment(), capture_output=True, check=False).stdout.removesuffix(b"\n")
+    said = waiting.run(words, env=environment()).stdout.removesuffix(b"\n")
     checkout = nested.inside(top, top / where / os.fsdecode(said)) if said and b"\0" not in said else None
     dot_git = top / (checkout or where) / ".git"
     if checkout in (None, ".") or not dot_git.is_file() or contents(dot_git).strip(b"\0"):
@@ -85,6 +84,7 @@ def repair(worktree: str, git_dir: Path) -> list[str]:
         notes.append("index was damaged: nothing is staged")
     repo = Repo(worktree, _named(worktree, git_dir))
     mend(repo, object_store(repo))
+    damage.derived(repo)
     return [*notes, *repo.warnings]
 
 

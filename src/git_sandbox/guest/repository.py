@@ -9,6 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+from git_sandbox.guest import waiting
 from git_sandbox.guest.opener import Opener
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # never the guest user's own PATH
@@ -26,6 +27,8 @@ CONFIG = (
     "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "log.showSignature=false", "log.mailmap=false",
     "color.ui=false", "safe.directory=*", "submodule.recurse=false", "advice.addEmbeddedRepo=false",
     "advice.addIgnoredFile=false",
+    # What git derives from objects to be quicker says nothing of a damage: it would be a history that is not so.
+    "core.commitGraph=false", "pack.useBitmaps=false",
     # In a small machine, too: what is large goes through git in pieces.
     "core.bigFileThreshold=16m", "core.packedGitWindowSize=16m", "core.packedGitLimit=128m", "pack.threads=1",
     "pack.windowMemory=64m", "pack.deltaCacheSize=16m",
@@ -60,8 +63,7 @@ class Asked:
 
     def answer(self) -> subprocess.CompletedProcess[bytes]:
         """To be asked for once. Called for every `Asked`, or its pipes would stay open."""
-        out, said = self._process.communicate()
-        return subprocess.CompletedProcess(self._process.args, self._process.returncode, out, said)
+        return waiting.answer(self._process)
 
 
 class Repo:
@@ -129,7 +131,7 @@ class Repo:
         self, *args: str, input: bytes = b"", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         full = self.env | (env or {})
-        return subprocess.run(self.argv(*args), cwd=self.cwd, env=full, input=input, capture_output=True, check=False)
+        return waiting.run(self.argv(*args), cwd=self.cwd, env=full, input=input)
 
     def begin(self, *args: str, env: dict[str, str] | None = None) -> Asked:
         """Like `ask`, but without waiting for the answer: starting git is most of what a small question costs."""

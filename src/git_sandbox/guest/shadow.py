@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from git_sandbox.guest import protocol, salvage, soundconfig
+from git_sandbox.guest import protocol, salvage, soundconfig, waiting
 from git_sandbox.guest.repository import ExportError, Repo, environment, mend
 from git_sandbox.guest.salvage import Salvaged, contents
 from git_sandbox.guest.scratch import Scratch
 
 LINKED = ("logs", "worktrees")  # directories that are only read
+WITHOUT_INDEX = b"[core]\n\tmultiPackIndex = false\n"  # git ends at one that is damaged; each pack has its own
 COPIED = ("info/exclude", "info/attributes", "info/sparse-checkout", "index")
 T = TypeVar("T")
 
@@ -94,7 +94,9 @@ def _lay_out(place: Path, real: Path, found: Salvaged) -> None:
     rows = "".join(f"{oid} {name}\n" for name, oid in sorted(found.refs.items()))
     (place / "packed-refs").write_text(rows, errors="surrogateescape")
     every = [*soundconfig.files(environment()), real / "config"]
-    (place / "config").write_bytes(minimal(found.object_format).encode() + soundconfig.sound(every, environment()))
+    (place / "config").write_bytes(
+        minimal(found.object_format).encode() + WITHOUT_INDEX + soundconfig.sound(every, environment())
+    )
     shallow = [row for row in contents(real / "shallow").split() if salvage.OID.fullmatch(row)]
     if shallow:
         (place / "shallow").write_bytes(b"".join(row + b"\n" for row in shallow))
@@ -144,7 +146,7 @@ def minimal(object_format: str) -> str:
 
 def readable(config: Path) -> bool:
     words = ["git", "config", "--file", os.fspath(config), "--list", "-z"]
-    done = subprocess.run(words, env=environment(), capture_output=True, check=False)
+    done = waiting.run(words, env=environment())
     return done.returncode == 0
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from git_sandbox.guest import waiting
 
 BOOLEAN = rb"(?i:true|false|yes|no|on|off|0|1|)"
 SOUND = tuple(
@@ -48,7 +49,7 @@ def _pairs(file: Path, env: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
     if not file.is_file():
         return
     words = ["git", "config", "--file", os.fspath(file), "--list", "-z"]
-    done = subprocess.run(words, env=env, capture_output=True, check=False)
+    done = waiting.run(words, env=env)
     for row in done.stdout.split(b"\0")[:-1]:
         key, equals, value = row.partition(b"\n")
         yield key, value if equals else TRUE

@@ -1,0 +1,73 @@
+"""A FIFO in the place of a file that git reads: git would wait for ever for one who writes to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from git_sandbox.guest import waiting
+from support.gitrepo import GitRepo
+from support.guest import Host, content
+from support.sandboxed import capture
+
+WIP = "refs/sandbox-wip/vm-1"
+
+
+def fifo(repo: GitRepo, name: str) -> Path:
+    path = repo.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (".gitignore", "new/.gitattributes", ".gitmodules"),
+        (".git/info/attributes", ".git/info/exclude"),
+        (".git/refs/heads/pipe", ".git/logs/HEAD", ".git/MERGE_HEAD"),
+        (".git/included", ".git/excludes"),
+    ],
+    ids=lambda names: names[0],
+)
+def test_work_comes_home_all_the_same(repo: GitRepo, tmp_path: Path, names: tuple[str, ...]) -> None:
+    host, guest = Host(repo, tmp_path / "quarantine"), repo.clone_files(tmp_path / "guest")
+    tip = guest.commit("second", {"a": "1\n"})
+    guest.write("new/file", "new\n")
+    guest.git("config", "include.path", "included")
+    guest.git("config", "core.excludesFile", os.fspath(guest.path / ".git/excludes"))
+    places = [fifo(guest, name) for name in names]
+    done = host.bring_home(guest)
+    assert done.head == tip
+    assert content(repo, f"{WIP}:new/file") == b"new\n"
+    assert all(place.is_fifo() for place in places)
+
+
+def test_a_start_is_not_held_up(repo: GitRepo) -> None:
+    fifo(repo, "new/.gitattributes")
+    repo.write("new/file", "new\n")
+    snapshot = capture(repo)
+    assert content(repo, f"{snapshot.tree}:new/file") == b"new\n"
+
+
+def test_a_fifo_that_may_not_be_written_ends_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child, which can give up root's rights: root may write to every FIFO."""
+    os.mkfifo(tmp_path / "pipe", 0o444)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    if not (child := os.fork()):
+        if os.geteuid() == 0:
+            os.setresuid(65534, 65534, 65534)
+        os._exit(-waiting.run(["cat", "pipe"], env=dict(os.environ)).returncode)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def test_who_waits_for_something_else_is_left_alone() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert not waiting.release(process.pid)
+        assert process.communicate(b"text")[0] == b"text"
