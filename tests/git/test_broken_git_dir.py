@@ -103,6 +103,14 @@ def test_a_branch_without_a_reflog_that_is_zeros_is_named(host: Host, guest: Git
     assert [each.name for each in done.set_aside] == ["refs/heads/other"]
 
 
+def test_a_repository_that_says_it_has_no_worktree(host: Host, guest: GitRepo) -> None:
+    tip = guest.git("rev-parse", "HEAD")
+    guest.git("config", "core.bare", "true")
+    done = host.bring_home(guest)
+    assert done.head == tip
+    assert tree_of(host.repo, WIP).keys() == {"README", "a", "new"}
+
+
 def deleted(path: Path) -> None:
     shutil.rmtree(path / ".git")
 

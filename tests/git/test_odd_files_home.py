@@ -65,6 +65,28 @@ def test_a_name_that_git_refuses_and_a_file_that_became_a_pipe_are_named(host: H
     assert content(host.repo, f"{WIP}:other") == b"w\n"
 
 
+def test_names_that_are_git_on_another_file_system_and_paths_without_end_cost_themselves(
+    host: Host, guest: GitRepo
+) -> None:
+    """fsck would turn down a tree with such a name, and all other files with it; git goes no deeper than PATH_MAX."""
+    guest.write(".g\u200cit/x", "x\n")
+    (guest.path / ".git\u200cmodules").symlink_to("other")
+    guest.write("other", "w\n")
+    with contextlib.chdir(guest.path):
+        for _ in range(20):
+            os.mkdir("d" * 250)  # noqa: PTH102
+            os.chdir("d" * 250)
+        Path("f").touch()
+    told = export(guest).manifest
+    names = {each.name for each in told.left_out}
+    assert {".g\u200cit/x", ".git\u200cmodules"} < names
+    assert any(name.startswith("d" * 250) for name in names)
+    done = host.bring_home(guest)
+    assert done.set_aside == ()
+    assert content(host.repo, f"{WIP}:other") == b"w\n"
+    shutil.rmtree(guest.path / ("d" * 250))
+
+
 def test_settings_of_the_users_file_system_hide_nothing(host: Host, guest: GitRepo) -> None:
     guest.commit("more", {"name": "1\n", "d/x": "1\n"})
     for key, value in {

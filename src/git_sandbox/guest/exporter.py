@@ -281,18 +281,26 @@ def opened(outer: Outer, what: Asked, scratch: Scratch, why: str = "") -> Repo:
 def _opened(path: str, what: Asked, scratch: Scratch, why: str) -> Repo:
     """The repository, or one of our own around what is left of it (`guest/shadow.py`)."""
     checkout, git_dir = nested.places(path, *what.place) if what.place else (path, None)
+    if not why:
+        try:
+            repo = Repo(checkout, git_dir, refs=True)
+            shadow.check(repo)
+            why = _unlike(repo, what)
+        except (ExportError, OSError) as error:
+            why = str(error)
     if why:
-        return shadow.open_repo(checkout, git_dir, scratch, why, object_format=what.object_format)
-    try:
-        repo = Repo(checkout, git_dir, refs=True)
-        shadow.check(repo)
-    except (ExportError, OSError) as error:
-        return shadow.open_repo(checkout, git_dir, scratch, str(error), object_format=what.object_format)
-    if what.object_format and what.object_format != repo.object_format and not what.place:
-        why = f"its objects are {repo.object_format}, the host's are {what.object_format}"
         return shadow.open_repo(checkout, git_dir, scratch, why, object_format=what.object_format)
     repo.start = what.start
     return repo
+
+
+def _unlike(repo: Repo, what: Asked) -> str:
+    """Why the outer repository is not as the host's; nothing where it is."""
+    if what.place:
+        return ""
+    if what.object_format and what.object_format != repo.object_format:
+        return f"its objects are {repo.object_format}, the host's are {what.object_format}"
+    return "" if repo.worktree else "its configuration says that it has no worktree"
 
 
 def main(path: str, *, scratch: str | None = None, requests: int | None = None) -> int:

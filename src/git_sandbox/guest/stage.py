@@ -27,11 +27,16 @@ UNNAMED = "git does not take its name"
 NO_COMMIT = "it is a repository without a commit"
 REFUSED = "git does not take it"
 _NOT_OPENED = re.compile(rb"warning: could not open directory '(.*)': ", re.DOTALL)
+_CUT_OFF = re.compile(rb"warning: could not open directory '([^']{,1000})/", re.DOTALL)  # git's lines have an end
 _FAILED = re.compile(rb"fatal: Unable to process path (.*)", re.DOTALL)
 _ROW = "--format=%(objectmode) %(objectname) %(stage)%x09%(path)"
 _NULL = re.compile(rb"0+")
-# A path that differs in case only is another path, whatever the user's configuration says of his file system.
-EXACT = ("-c", "core.ignoreCase=false", "-c", "core.precomposeUnicode=false")
+# A path that differs in case only is another path, whatever the user's configuration says of his file system; and a
+# name that is `.git` on some file system would make fsck turn the whole tree down, so git is not to take it.
+EXACT = (
+    "-c", "core.ignoreCase=false", "-c", "core.precomposeUnicode=false", "-c", "core.protectHFS=true",
+    "-c", "core.protectNTFS=true",
+)  # fmt: skip
 
 
 class Answer(Protocol):
@@ -102,7 +107,7 @@ def _others(ask: Ask, found: Staged) -> list[bytes]:
     """Untracked files, and untracked repositories, whose paths git ends with a slash."""
     done = ask(*EXACT, "ls-files", "-o", "-z", "--exclude-standard")
     for line in done.stderr.splitlines():
-        if closed := _NOT_OPENED.match(line):
+        if closed := _NOT_OPENED.match(line) or _CUT_OFF.match(line):
             found.left_out[closed[1].rstrip(b"/")] = UNREADABLE
     return [path.rstrip(b"/") for path in _listed(done)]
 
