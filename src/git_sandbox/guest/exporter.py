@@ -196,7 +196,7 @@ def exported(
         repo = opened(outer, what, scratch, why)
         repo.touched, repo.doubtful = request.get("touched"), "touched" in request
         told_of_start(repo, request)
-        return prepared(repo, scratch, what, out, stack)
+        return prepared(repo, scratch, what, stack)
 
     with signs_of_life(out):
         return shadow.unless_whole(work, lambda result: result[0]["wip_state"] != "failed")
@@ -234,9 +234,7 @@ def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes
     return 0
 
 
-def prepared(
-    repo: Repo, scratch: Scratch, what: Asked, out: IO[bytes], stack: ExitStack
-) -> tuple[dict[str, Any], Packer | None]:
+def prepared(repo: Repo, scratch: Scratch, what: Asked, stack: ExitStack) -> tuple[dict[str, Any], Packer | None]:
     """The manifest, and what makes the pack unless the host has everything.
 
     First as if nothing were damaged. The packer finds out: it goes through all objects anyway. When it fails, or in

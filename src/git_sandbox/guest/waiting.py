@@ -32,13 +32,13 @@ def run(
 
 def answer(process: subprocess.Popen[bytes], input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """What a process says until it ends."""
-    patience = PATIENCE
+    patience, data = PATIENCE, input
     while True:
         try:
-            out, said = process.communicate(input, timeout=patience)
+            out, said = process.communicate(data, timeout=patience)
             return subprocess.CompletedProcess(process.args, process.returncode, out, said)
         except subprocess.TimeoutExpired:
-            input = None  # the first call has it
+            data = None  # the first call has it
             patience = AGAIN if release(process.pid) else patience
         except BaseException:
             process.kill()
