@@ -64,6 +64,7 @@ class Box(msgspec.Struct):
     id: SandboxId
     directory: SandboxDir
     visiting: bool = False
+    elsewhere: bool = False  # another machine has its job, or may have it, or had it: it stays without a disk
     anchor: Anchor | None = None  # while the block of `create` or `open_existing` lasts
 
     @property
@@ -173,7 +174,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
         try:
             yield box
         finally:
-            if not (directory.has_disk() or directory.dispatch.exists()):
+            if not (directory.has_disk() or box.elsewhere):
                 _delete(directory)
 
 

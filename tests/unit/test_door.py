@@ -32,6 +32,7 @@ OUTSIDE = {  # where else, and why that is no way around
     "cli/tries.py": "lines of the guest's command: replaced on a terminal, untouched in a pipe, as `run` has them",
     "cli/choices.py": "a question once more after Ctrl-Z, inside a signal handler; passes `outgoing` itself",
     "terminal.py": "sequences of ours that take back what a guest left",
+    "sandbox/remote.py": "what a command on another machine prints, to the descriptors of one here, as `run` has them",
     "sandbox/supervisor.py": "the supervisor's own log; passes `one_line`",
     "egress/__main__.py": "the proxy's own process: JSON for who started it, names of our exceptions for its log",
     "egress/authority.py": "a certificate into a file in memory",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,16 +18,17 @@ from git_sandbox.image.guestfiles import GuestConfig, GuestUser
 from git_sandbox.jobs import blobs, frames, job, result
 from git_sandbox.jobs.blobs import BLOCK, Blob
 from git_sandbox.jobs.frames import MAX_FRAME, Reader, Writer
-from git_sandbox.jobs.job import Disks, Job, Machine, Packed
-from git_sandbox.jobs.result import Answer, Failure, Hearing
+from git_sandbox.jobs.job import Disks, ImageFiles, Job, Packed
+from git_sandbox.jobs.result import Answer, Failure, Hearing, Hello, Question, Usage
 from git_sandbox.record import Record
+from git_sandbox.sandbox import mouth
 from support.examples import examples
 
 NONCE = "0123456789abcdef" * 2
 OID = "a" * 40
 RECORD = Record(
     "vm-1", "/home/u/app", "/home/u/app/.git", "/home/u/app/.git", "sha1", 1.0, OID, "refs/heads/main", OID, None,
-    "qemu", "image-1", 1, 512, "none", refs={"refs/heads/m\udcff": OID},
+    "qemu", "image-1", 1, 512, "none", refs={"refs/heads/m\udcff": OID}, command=("make",),
 )  # fmt: skip
 CONFIG = GuestConfig("vm-1", "run", GuestUser("u", 1000, 1000, "u", "U"), "/home/u/app", "UTC", {"/etc/x": b"\xff"})
 
@@ -33,20 +36,25 @@ CONFIG = GuestConfig("vm-1", "run", GuestUser("u", 1000, 1000, "u", "U"), "/home
 def make(place: Path, content: bytes = b"disk") -> Packed:
     place.write_bytes(content)
     blob = blobs.of_file(place)
-    made = Job(NONCE, "0.1", RECORD, CONFIG, ("make",), "", Machine("image-1", 1, 512), Disks(blob), known=(OID,))
-    return Packed(made, {blob: place})
+    return Packed(Job(NONCE, "0.1", RECORD, CONFIG, Disks(blob), known=(OID,)), {blob: place}, {})
 
 
 def stream(packed: Packed) -> bytes:
     out = io.BytesIO()
-    packed.write(Writer(out, frames.JOB))
+    put(packed, Writer(out, frames.JOB))
     return out.getvalue()
+
+
+def put(packed: Packed, writer: Writer, wanted: frozenset[str] | None = None) -> None:
+    packed.head(writer)
+    packed.files(writer, wanted)
 
 
 def unpacked(data: bytes, place: Path) -> tuple[Job, list[bytes]]:
     reader = Reader(io.BytesIO(data), frames.JOB)
     found, contents = job.head(reader), []
     for blob in job.files(reader):
+        assert isinstance(blob, Blob)
         target = place / blob.digest
         blobs.receive(reader, blob, target)
         contents.append(target.read_bytes())
@@ -81,16 +89,56 @@ def test_a_job_arrives_as_it_was(tmp_path: Path) -> None:
 
 def test_a_worker_gets_only_what_it_lacks(tmp_path: Path) -> None:
     packed, out = make(tmp_path / "disk"), io.BytesIO()
-    packed.write(Writer(out, frames.JOB), frozenset())
+    put(packed, Writer(out, frames.JOB), frozenset())
     assert unpacked(out.getvalue(), tmp_path) == (packed.job, [])
 
 
 def test_a_head_longer_than_a_frame_arrives(tmp_path: Path) -> None:
     packed = make(tmp_path / "disk")
-    long = Packed(jsontext.decode(jsontext.encode(packed.job), Job), packed.places)
-    command = ("x" * (MAX_FRAME + 5),)
-    long = Packed(Job(NONCE, "", RECORD, CONFIG, command, "", packed.job.machine, packed.job.disks), packed.places)
-    assert unpacked(stream(long), tmp_path)[0].command == command
+    made = msgspec.structs.replace(packed.job, directory="x" * (MAX_FRAME + 5))
+    assert unpacked(stream(Packed(made, packed.places, {})), tmp_path)[0] == made
+
+
+def test_an_image_travels_where_it_is_wanted(tmp_path: Path) -> None:
+    packed, image, out = make(tmp_path / "disk"), tmp_path / "image-1", io.BytesIO()
+    image.mkdir()
+    for name in ("kernel", "image.json", "other"):
+        (image / name).write_text(name)
+    there = Packed(packed.job, packed.places, {job.images(RECORD)[0]: image})
+    put(there, Writer(out, frames.JOB), frozenset({"image:image-1", "image:unknown"}))
+    out.seek(0)
+    reader = Reader(out, frames.JOB)
+    job.head(reader)
+    found: list[str] = []
+    for each in job.files(reader):
+        if isinstance(each, ImageFiles):
+            assert (each.wanted, list(each.files)) == ("image:image-1", ["kernel", "image.json"])
+        else:
+            blobs.receive(reader, each, tmp_path / f"got{len(found)}")
+            found.append((tmp_path / f"got{len(found)}").read_text())
+    assert found == ["kernel", "image.json"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"kind": "image", "key": "../x", "files": {}},
+        {"kind": "other", "key": "x", "files": {}},
+        {"kind": "image", "key": "x", "files": {"../kernel": {"digest": "a" * 64, "size": 1}}},
+        [],
+    ],
+)
+def test_an_image_that_cannot_be_is_refused(tmp_path: Path, told: object) -> None:
+    packed, out = make(tmp_path / "disk"), io.BytesIO()
+    writer = Writer(out, frames.JOB)
+    packed.head(writer)
+    writer.put(frames.IMAGE, jsontext.encode(told))
+    writer.end()
+    out.seek(0)
+    reader = Reader(out, frames.JOB)
+    job.head(reader)
+    with pytest.raises(CollectError):
+        list(job.files(reader))
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -130,7 +178,7 @@ def test_files_that_differ_have_different_names(tmp_path: Path) -> None:
 
 
 def test_a_result_arrives_as_it_was() -> None:
-    assert heard(answered(b"x" * (MAX_FRAME + 1))) == (Answer(NONCE, "vm-1", 3), b"x" * (MAX_FRAME + 1), b"PACK")
+    assert heard(answered(b"x" * MAX_FRAME)) == (Answer(NONCE, "vm-1", 3), b"x" * MAX_FRAME, b"PACK")
 
 
 def test_what_a_worker_says_meanwhile_is_heard_and_safe() -> None:
@@ -188,7 +236,7 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _FIELDS = st.sampled_from(
-    ["nonce", "record", "config", "command", "machine", "disks", "known", "version", "name", "exit_code", "warnings"]
+    ["nonce", "record", "config", "disks", "known", "version", "directory", "setup", "egress", "boot_timeout"]
 )
 
 
@@ -201,7 +249,7 @@ def test_a_head_with_anything_in_a_field_is_a_job_or_refused(tmp_path: Path, fie
     except CollectError:
         return
     assert found.name == "vm-1"
-    assert found.command
+    assert found.record.command
 
 
 @pytest.mark.parametrize(
@@ -209,13 +257,16 @@ def test_a_head_with_anything_in_a_field_is_a_job_or_refused(tmp_path: Path, fie
     [
         {"nonce": "x"},
         {"nonce": NONCE + "\n"},
-        {"command": []},
         {"known": ["--output=/etc/passwd"]},
         {"version": 2},
-        {"machine": {"image": "../x", "cpus": 1, "memory": 512}},
-        {"machine": {"image": ".x", "cpus": 1, "memory": 512}},
-        {"machine": {"image": "i", "cpus": 1, "memory": 512, "net": "x"}},
-        {"machine": {"image": "i", "cpus": 0, "memory": 512}},
+        {"record": {"command": []}},
+        {"record": {"image": "../x"}},
+        {"record": {"image": ".x"}},
+        {"record": {"root": "../x"}},
+        {"record": {"net": "x"}},
+        {"record": {"cpus": 0}},
+        {"record": {"memory": 1 << 40}},
+        {"record": {"base": "--upload-pack=x"}},
         {"disks": {"base": {"digest": "../../x", "size": 1}}},
         {"disks": {"base": {"digest": "a" * 64, "size": 1 << 60}}},
         {"record": {"id": "../x"}},
@@ -279,3 +330,22 @@ def test_a_stream_is_read_a_frame_at_a_time() -> None:
     with pytest.raises(CollectError):
         job.head(Reader(source, frames.JOB))  # type: ignore[arg-type]
     assert source.taken == len(head)
+
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/job.md").read_text("utf-8")
+ROWS = dict(re.findall(r"^\| (`.*?`) \| (.*?) \|", PAGE, re.MULTILINE))
+
+
+def test_the_page_has_every_frame_field_and_limit() -> None:
+    assert {each.strip("`") for each in ROWS if len(each) == 3} == {kind.decode() for kind in frames.KINDS}
+    for kind in (Job, Disks, ImageFiles, Answer, Failure, Hello, Question, Usage, Blob):
+        for each in msgspec.structs.fields(kind):
+            assert f"`{each.name}`" in PAGE, each.name
+    limits = {
+        name: value
+        for module in (frames, blobs, job, mouth)
+        for name, value in vars(module).items()
+        if name.startswith("MAX_") or name == "OUTPUT_LIMIT"
+    }
+    limits["MAX_WARNINGS"] = result.MAX_WARNINGS
+    assert {name: ROWS.get(f"`{name}`") for name in limits} == {name: str(value) for name, value in limits.items()}

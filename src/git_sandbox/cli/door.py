@@ -6,6 +6,7 @@ passes `outgoing` by itself; what a guest's own program says goes past all of th
 
 from __future__ import annotations
 
+import codecs
 import sys
 from types import TracebackType
 
@@ -52,10 +53,28 @@ def bell(text: str) -> None:
         sys.stderr.flush()
 
 
-def raw(chunk: bytes) -> None:
-    """Bytes of a guest's program on standard output, which is no terminal."""
-    sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+def raw(chunk: bytes, *, err: bool = False) -> None:
+    """Bytes of a guest's program on standard output, which is no terminal; `err`: on standard error."""
+    to = sys.stderr if err else sys.stdout
+    to.buffer.write(chunk)
+    to.buffer.flush()
+
+
+class Foreign:
+    """What a command on another machine prints, as it comes in pieces: byte for byte, and on a terminal nothing in it
+    is obeyed.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
+
+    def __call__(self, channel: int, data: bytes) -> None:
+        """`channel`: 1 for output, 2 for error output. With `as_json` the first is for one object only."""
+        err = channel != 1 or self._as_json
+        if (sys.stderr if err else sys.stdout).isatty():
+            data = printable(self._decoders[err].decode(data)).encode()
+        raw(data, err=err)
 
 
 def clear() -> None:

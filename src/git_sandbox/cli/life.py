@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +25,7 @@ from git_sandbox.sandbox import lifecycle
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, Value
+from git_sandbox.text import one_line
 
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
@@ -60,9 +63,33 @@ def options(function: configured.F) -> configured.F:
     return function
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """`places`: machines to run on. `job_out`: a file for the job."""
+
+    places: tuple[str, ...] = ()
+    job_out: Path | None = None
+
+    def checked(self, chosen: Options, *, many: bool) -> Options:
+        """`chosen`, for these machines. Raises UsageError for what does not go together."""
+        if not self.places and self.job_out is None:
+            return chosen
+        from git_sandbox.sandbox import dispatch, hosts
+
+        for each in self.places:
+            hosts.host(each)
+        dispatch.refuse(dataclasses.replace(chosen, tty=False))
+        if self.job_out is not None and (self.places or many or chosen.detached):
+            raise UsageError("--job-out writes one job and runs nothing", hint="leave --on, --count and --detach out")
+        if self.places and many and chosen.detached:
+            raise UsageError("--detach cannot be used with --on and --count", hint="leave --detach out")
+        return dataclasses.replace(chosen, on=self.places, tty=False)
+
+
 def live(
-    verb: str, command: tuple[str, ...] | None, given: dict[str, Any], *, agent: str = "", update: bool = False
-) -> Result:
+    verb: str, command: tuple[str, ...] | None, given: dict[str, Any], *, agent: str = "", update: bool = False,
+    elsewhere: Elsewhere = Elsewhere(),
+) -> Result:  # fmt: skip
     """Spawn, run, bring home, settle; the session's exit code is the result's.
 
     `agent`: whose command it is, with `command` for its arguments; of `run` the one for a single task. `update`: build
@@ -71,7 +98,9 @@ def live(
     as_json, count = bool(given.pop("as_json")), given.pop("count", None)
     repo = common.repository()
     chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None)
-    wanted = chosen.settings
+    wanted, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
+    if elsewhere.job_out is not None:
+        return _job(repo, chosen, elsewhere.job_out, as_json=as_json)
     if count is not None:
         automatic = any(value.name == "cpus" and value.text == setting_values.AUTO for value in values)
         from git_sandbox.cli import tries
@@ -91,7 +120,21 @@ def live(
             finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
     if chosen.detached:
         return _detached(verb, repo, begun) if not chosen.tty else _attached(verb, repo, begun, as_json=as_json)
-    return _settled(verb, wanted, _left(finished, said), as_json=as_json)
+    return settled(verb, wanted, _left(finished, said), as_json=as_json)
+
+
+def _job(repo: Repository, chosen: Options, target: Path, *, as_json: bool) -> Result:
+    from git_sandbox.sandbox import dispatch
+
+    with progress.shown(quiet=as_json) as say:
+        first.first_use(chosen.settings, say, quiet=as_json)
+        with dispatch.prepared(repo, chosen, say, _notice(say, [], quiet=as_json)) as sent:
+            dispatch.written(sent, target)
+            name = sent.box.id
+    shown = one_line(str(target), limit=300)
+    then = "run it with `sandbox worker < JOB > RESULT`, then `sandbox collect RESULT`"
+    text = f"Written: {shown}, the job of sandbox {name}; {then}"
+    return Result("run", {"id": name, "job": target}, text=text)
 
 
 def _notice(say: Progress, said: list[str], *, quiet: bool) -> Notice:
@@ -168,17 +211,17 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
 
             return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name, notice=notice))
         finished = lifecycle.resume(repo, name, chosen, say, ready=_import_the_rest, notice=notice)
-    return _settled(verb, wanted, _left(finished, said), as_json=as_json)
+    return settled(verb, wanted, _left(finished, said), as_json=as_json)
 
 
 def _import_the_rest(_name: str) -> None:
-    """What `_settled` needs, a third of all our imports: no start waits for it, and once the session is open there is
+    """What `settled` needs, a third of all our imports: no start waits for it, and once the session is open there is
     nothing to do here but to wait.
     """
     Beside(partial(import_module, "git_sandbox.cli.ask"))
 
 
-def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
+def settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
     from git_sandbox.cli import ask, net, words
     from git_sandbox.sandbox import settle
     from git_sandbox.sandbox.settle import Questions
@@ -190,14 +233,14 @@ def _settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) 
     questions = asker.questions() if can_ask else Questions()
     record, brought, code = finished.record, finished.home, finished.exit_code
     try:
-        settled = settle.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
+        end = settle.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
     except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
         signals.listen_again()
         door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
-        settled = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = (*words.story(repo, finished, settled, told=asker.told), *net.refusals(finished.refused))
-    return Result(verb, words.data(finished, settled), notes=notes, exit_code=code)
+        end = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
+    notes = (*words.story(repo, finished, end, told=asker.told), *net.refusals(finished.refused))
+    return Result(verb, words.data(finished, end), notes=notes, exit_code=code)
 
 
 def _detached(verb: str, repo: Repository, name: str) -> Result:

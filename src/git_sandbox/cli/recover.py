@@ -28,8 +28,9 @@ from git_sandbox.text import one_line
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the raw work of ID to this new file instead of importing it.",
 )
+@click.option("--on", "place", metavar="ssh:HOST", help="Fetch what that machine has of jobs that were sent there.")
 @common.json_option
-def command(name: str | None, into: Path | None, bundle: Path | None, as_json: bool) -> Result:
+def command(name: str | None, into: Path | None, bundle: Path | None, place: str | None, as_json: bool) -> Result:
     """Bring home the work on the disk of a crashed sandbox; without ID, of all recoverable ones.
 
     A rescue machine attaches the disk, so nothing a guest wrote is read by this host's kernel. Commits, branches, tags,
@@ -42,15 +43,21 @@ def command(name: str | None, into: Path | None, bundle: Path | None, as_json: b
     disk belong to that repository from then on. `sandbox ls --everywhere` lists the names of all sandboxes; ID alone is
     enough where it is unique.
 
+    With --on, nothing is read here: the machine gives the results of jobs whose connection broke, and what is on the
+    disk where its worker was killed. Without ID, of all that were sent there.
+
     \b
     Examples:
       sandbox recover                  all that need it
       sandbox recover vm-1
       sandbox recover app-0123456789abcdef/vm-1 --into ../app
       sandbox recover vm-1 --bundle vm-1.bundle
+      sandbox recover --on ssh:build-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if into is not None and bundle is not None:
         raise UsageError("--into and --bundle cannot be used together", hint="choose one of them")
+    if place is not None:
+        return _elsewhere(place, name, alone=into is None and bundle is None, as_json=as_json)
     if into is not None:
         return _into(name, into, as_json=as_json)
     repo, name = common.sandbox(name) if name else (common.repository(), None)
@@ -64,6 +71,23 @@ def command(name: str | None, into: Path | None, bundle: Path | None, as_json: b
         data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
         lines += _said(repo, found)
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")
+
+
+def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> Result:
+    from git_sandbox.jobs.result import Hearing
+    from git_sandbox.sandbox import hosts, remote
+
+    hosts.host(place)
+    if not alone:
+        raise UsageError("--on cannot be used with --into or --bundle", hint="leave them out")
+    repo, name = common.sandbox(name) if name else (common.repository(), None)
+    lines, data = [], []
+    for each in [name] if name else remote.recoverable(repo, place):
+        with progress.shown(quiet=as_json) as say:
+            found = remote.recover(repo, place, each, Hearing(say))
+        data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
+        lines += _said(repo, Recovered(each, found.record, found.home))
+    return Result("recover", data, text="\n".join(lines) or f"Nothing is at {place}.")
 
 
 def _said(repo: Repository, found: Recovered) -> list[str]:

@@ -1,21 +1,34 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from git_sandbox.cli import common, life
+from git_sandbox.cli import common, configured, life
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False})
 @life.options
+@click.option(
+    "--on", "places", multiple=True, metavar="ssh:HOST", help="Run on another machine, the first of several that can."
+)
+@click.option(
+    "--job-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    cls=configured.RareOption,
+    help="Write the job to this new file instead of running it.",
+)
 @click.option("--count", type=int, metavar="N", help="Run N sandboxes at once, with SANDBOX_INDEX 1 to N.")
 @common.tty_option
 @click.option("--agent", metavar="NAME", help="Run that agent's command for one task; CMD... is appended to it.")
 @click.argument("command_line", metavar="CMD...", nargs=-1, type=click.UNPROCESSED)
-def command(command_line: tuple[str, ...], agent: str | None, **given: Any) -> Result:
+def command(
+    command_line: tuple[str, ...], agent: str | None, places: tuple[str, ...], job_out: Path | None, **given: Any
+) -> Result:
     """Run a command in a new sandbox of this repository.
 
     On a terminal the command gets one, too (size, keys, a single output stream). Otherwise, or with -T, standard input,
@@ -32,6 +45,15 @@ def command(command_line: tuple[str, ...], agent: str | None, **given: Any) -> R
     is 0 when all ended with 0, else that of the first that did not. When memory or disk is too small for N, nothing
     starts.
 
+    With --on ssh:HOST all of it happens on that machine, as `ssh HOST` reaches it, where the same version of sandbox is
+    installed; the image goes there when it is missing, the repository as far as it is not there. The command gets no
+    input. What comes back is examined like what a guest sends. When the connection breaks, the command goes on and its
+    result is fetched later: `sandbox recover --on ssh:HOST`. With --count the tries are spread over all --on, as many
+    at a time as their processors and memory allow.
+
+    With --job-out FILE nothing runs: FILE is for `sandbox worker` on any machine, and `sandbox collect` takes what that
+    writes.
+
     With --detach and --tty the command has a terminal that `sandbox attach` shows. With -T, an editor can speak to an
     agent through this program (ACP): what it sends and what it hears is byte for byte the agent's.
 
@@ -44,7 +66,9 @@ def command(command_line: tuple[str, ...], agent: str | None, **given: Any) -> R
       sandbox run -T --agent opencode-acp
       sandbox run --count 4 --agent claude -- 'Fix the failing test'
       sandbox run --count 4 --env TOKEN -- ./agent.sh && sandbox compare
+      sandbox run --on ssh:build-1 --on ssh:build-2 --count 30 -- make test
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not command_line and not agent:
         raise UsageError("`sandbox run` needs a command", hint="`sandbox run -- CMD`, or --agent NAME")
-    return life.live("run", command_line, given, agent=agent or "")
+    elsewhere = life.Elsewhere(places, job_out)
+    return life.live("run", command_line, given, agent=agent or "", elsewhere=elsewhere)

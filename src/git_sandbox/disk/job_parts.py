@@ -29,16 +29,20 @@ def fresh(place: Path) -> Path:
 
 def keep(place: Path, image: Path, tail: Tail) -> None:
     """Raises FileNotFoundError when the image has gone, OSError for a full disk."""
-    target = fresh(place)
+    share(image, fresh(place))
+    with files.opened(place / TAIL, "wb") as out:
+        for chunk in tail.chunks():
+            out.write(chunk)
+
+
+def share(image: Path, target: Path) -> None:
+    """Another name of an image that is only read, or a copy. Raises FileNotFoundError when it has gone."""
     try:
         os.link(image, target)
     except FileNotFoundError:
         raise
     except OSError:  # another file system
         ext4.copy(image, target)
-    with files.opened(place / TAIL, "wb") as out:
-        for chunk in tail.chunks():
-            out.write(chunk)
 
 
 @dataclass(frozen=True)

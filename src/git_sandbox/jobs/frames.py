@@ -14,14 +14,16 @@ from typing import IO
 
 from git_sandbox.errors import CollectError
 
-JOB, RESULT = b"git-sandbox job 1\n", b"git-sandbox result 1\n"
-HEAD, BLOB, BLOCK = b"J", b"B", b"X"  # of a job
+JOB, ASK, RESULT = b"git-sandbox job 1\n", b"git-sandbox ask 1\n", b"git-sandbox result 1\n"
+HEAD, IMAGE, BLOB, BLOCK = b"J", b"I", b"B", b"X"  # of a job
 ANSWER, MANIFEST, PACK = b"R", b"M", b"D"  # of a result
 HELLO, WANT, PROGRESS, OUTPUT, FAILURE = b"H", b"W", b"P", b"O", b"F"  # of a worker, while it works
-STOP, ACKNOWLEDGE = b"S", b"A"  # to a worker, while it works
+QUESTION, STOP, ACKNOWLEDGE = b"Q", b"S", b"A"  # to a worker
 END = b"E"
-SPOKEN = frozenset({HELLO, WANT, PROGRESS, OUTPUT, FAILURE, STOP, ACKNOWLEDGE})  # of the moment: no part of the digest
-KINDS = frozenset({HEAD, BLOB, BLOCK, ANSWER, MANIFEST, PACK, END}) | SPOKEN
+SPOKEN = frozenset(
+    {HELLO, WANT, PROGRESS, OUTPUT, FAILURE, QUESTION, STOP, ACKNOWLEDGE}
+)  # of the moment: no part of the digest
+KINDS = frozenset({HEAD, IMAGE, BLOB, BLOCK, ANSWER, MANIFEST, PACK, END}) | SPOKEN
 MAX_FRAME = 1 << 20  # bytes of one frame's data
 MAX_TEXT = 64 << 20  # bytes of a head or manifest, which come in several frames
 MAX_TOTAL = 1 << 44  # bytes of a stream
@@ -35,8 +37,12 @@ class Frame:
     data: bytes
 
 
-def broken(why: str) -> CollectError:
-    return CollectError("the stream of a job or result is not whole", cause=why, hint="nothing of it was used")
+class CutOffError(CollectError):
+    """A stream ended in the middle of a frame."""
+
+
+def broken(why: str, kind: type[CollectError] = CollectError) -> CollectError:
+    return kind("the stream of a job or result is not whole", cause=why, hint="nothing of it was used")
 
 
 class Writer:
@@ -59,8 +65,8 @@ class Writer:
             self._out.flush()
 
     def text(self, kind: bytes, data: bytes) -> None:
-        """Text of any length, in as many frames as it takes; at least one."""
-        for start in range(0, max(1, len(data)), MAX_FRAME):
+        """Text of any length: full frames, then one that is not full, so that its end is known when it comes."""
+        for start in range(0, len(data) + 1, MAX_FRAME):
             self.put(kind, data[start : start + MAX_FRAME])
 
     def end(self) -> None:
@@ -124,6 +130,8 @@ class Reader:
             if left < 0:
                 raise broken(f"a text of more than {most} bytes is in it")
             pieces.append(frame.data)
+            if len(frame.data) < MAX_FRAME:
+                break
         return b"".join(pieces)
 
     def rest(self, kind: bytes) -> Iterator[bytes]:
@@ -143,5 +151,5 @@ def _exactly(source: IO[bytes], count: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     if left and (pieces or left != _FRAME.size):
-        raise broken("it was cut off")
+        raise broken("it was cut off", CutOffError)
     return b"".join(pieces)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,19 +27,12 @@ from git_sandbox.text import one_line
 
 MAX_DISKS = 16
 MAX_KNOWN = 10_000
+MAX_CPUS, MAX_MEMORY = 254, 1 << 24  # MiB
+# Files of an image in a cache: of `guest_images`, and of `root_images`.
+NAMES = ("kernel", "initramfs", "rootfs.ext4", "image.json", "config.json", "info.json")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Nonce = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """`memory`: MiB. `boot_timeout`: seconds until its session must be open. `image`: key of the guest image."""
-
-    image: str
-    cpus: Annotated[int, Meta(ge=1, le=254)]
-    memory: Annotated[int, Meta(ge=64, le=1 << 24)]
-    net: str = "none"
-    boot_timeout: Annotated[int, Meta(ge=1, le=100_000)] = 180
 
 
 class Disks(msgspec.Struct, frozen=True):
@@ -59,27 +52,40 @@ class Disks(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     """`nonce` names this job for ever: a worker runs it once, however often it gets it. `program`: the version that
-    made it. `known`: objects that need not be sent back. `egress`: the policy file of `--net allow`. `directory`: where
-    in the guest the command runs.
+    made it. `record`: what the sandbox is, with its command, machine and images. `directory`: where in the worktree the
+    command runs. `known`: objects that need not be sent back. `egress`: the policy file of `--net allow`.
+    `boot_timeout`: seconds until its session must be open.
     """
 
     nonce: Nonce
     program: str
     record: Record
     config: GuestConfig
-    command: tuple[str, ...]
-    directory: str
-    machine: Machine
     disks: Disks
+    directory: str = ""
     known: Annotated[tuple[str, ...], Meta(max_length=MAX_KNOWN)] = ()
     setup: bytes | None = None
     egress: bytes | None = None
+    boot_timeout: Annotated[int, Meta(ge=1, le=100_000)] = 180
     version: Literal[1] = 1
 
     @property
     def name(self) -> str:
         """Of the sandbox, where the job comes from."""
         return self.record.id
+
+
+class ImageFiles(msgspec.Struct, frozen=True):
+    """An entry of an image cache, for a worker that lacks it: its files follow, in this order."""
+
+    kind: Literal["image", "root"]
+    key: str
+    files: Annotated[dict[str, Blob], Meta(max_length=len(NAMES))]
+
+    @property
+    def wanted(self) -> str:
+        """What a worker says that wants it."""
+        return f"{self.kind}:{self.key}"
 
 
 def new_nonce() -> str:
@@ -100,31 +106,59 @@ def decode(data: bytes) -> Job:
 
 
 def _fault(job: Job) -> str:
-    if record.decode(jsontext.encode(job.record)) is None:
+    told = job.record
+    if record.decode(jsontext.encode(told)) is None:
         return "the record names what is no object"
-    if not is_sandbox_id(job.record.id):
+    if not is_sandbox_id(told.id):
         return "the sandbox's name"
-    if not _KEY.fullmatch(job.machine.image):
+    if not is_key(told.image) or (told.root and not is_key(told.root)):
         return "the image's key"
-    if job.machine.net not in network.BY_NAME:
-        return "the network"
-    return "there is no command" if not job.command else ""
+    if told.net not in network.BY_NAME or not (1 <= told.cpus <= MAX_CPUS and 1 <= told.memory <= MAX_MEMORY):
+        return "the machine"
+    return "" if told.command else "there is no command"
+
+
+def is_key(text: str) -> bool:
+    """Whether it can be the name of an entry of a cache."""
+    return _KEY.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A job, and where here the files that it names are."""
+    """A job, and where here the files that it names are. `images`: the directories of those that it runs with."""
 
     job: Job
     places: Mapping[Blob, Path]
+    images: Mapping[str, Path]
 
-    def write(self, writer: Writer, wanted: frozenset[str] | None = None) -> None:
-        """All of it; `wanted`: only the files of these digests, for a worker that has the others. Raises OSError."""
+    def head(self, writer: Writer) -> None:
         writer.text(frames.HEAD, jsontext.encode(self.job))
+
+    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
+        """What follows the head. `wanted`: what a worker lacks; None for a file, which has all but the images. Raises
+        OSError.
+        """
         for blob in self.job.disks.every:
             if wanted is None or blob.digest in wanted:
                 blobs.send(writer, blob, self.places[blob])
+        for name in wanted or ():
+            if name in self.images:
+                _send_image(writer, name, self.images[name])
         writer.end()
+
+
+def images(record: Record) -> list[str]:
+    """What a worker says that has not got them."""
+    return [f"image:{record.image}", *([f"root:{record.root}"] if record.root else [])]
+
+
+def _send_image(writer: Writer, name: str, place: Path) -> None:
+    kind, _, key = name.partition(":")
+    found = {each: blobs.of_file(place / each) for each in NAMES if (place / each).is_file()}
+    told = {"kind": kind, "key": key, "files": msgspec.to_builtins(found)}
+    writer.put(frames.IMAGE, jsontext.encode(told))
+    for each, blob in found.items():
+        blobs.send(writer, blob, place / each)
 
 
 def head(reader: Reader) -> Job:
@@ -132,13 +166,26 @@ def head(reader: Reader) -> Job:
     return decode(reader.text(frames.HEAD))
 
 
-def files(reader: Reader) -> Iterator[Blob]:
-    """The files that follow, each to be read with `blobs.receive` before the next one is asked for. Raises
-    CollectError unless the stream is whole.
+def files(reader: Reader) -> Iterator[Blob | ImageFiles]:
+    """What follows: a file, to be read with `blobs.receive` before the next is asked for, or an image, whose files come
+    next. Raises CollectError unless the stream is whole.
     """
     while (frame := reader.next()) is not None:
-        if frame.kind != frames.BLOB:
+        if frame.kind == frames.BLOB:
+            yield blobs.announced(frame.data)
+        elif frame.kind == frames.IMAGE:
+            yield _image(frame.data)
+        else:
             raise broken("something else than a file follows the head of a job")
-        yield blobs.announced(frame.data)
     if not reader.whole:
         raise broken("it was cut off")
+
+
+def _image(data: bytes) -> ImageFiles:
+    try:
+        found = jsontext.decode(data, ImageFiles)
+    except ValueError as error:
+        raise broken(f"an image: {one_line(str(error))}") from None
+    if not is_key(found.key) or not set(found.files) <= set(NAMES):
+        raise broken("an image has no such name, or no such file")
+    return found

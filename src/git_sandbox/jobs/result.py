@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import IO, Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,14 +17,14 @@ from msgspec import Meta
 from git_sandbox import jsontext
 from git_sandbox.errors import SandboxError
 from git_sandbox.jobs import frames
-from git_sandbox.jobs.frames import Frame, Reader, broken
+from git_sandbox.jobs.frames import Frame, Reader, Writer, broken
 from git_sandbox.jobs.job import Nonce
 from git_sandbox.protocol.manifest import MAX_JSON
 from git_sandbox.text import one_line, printable
 
 MAX_WARNINGS = 200
 MAX_TEXT = 4096  # characters
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_WANTED = re.compile(r"[0-9a-f]{64}|(?:image|root):[A-Za-z0-9._-]{1,100}")
 T = TypeVar("T")
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -94,6 +94,15 @@ class Failure(msgspec.Struct, frozen=True):
         )
 
 
+class Question(msgspec.Struct, frozen=True):
+    """What may be asked of a worker instead of giving it a job: `hello` for what it is, `result` for that of a job that
+    it has, or is at work on.
+    """
+
+    op: Literal["hello", "result"]
+    nonce: Nonce | None = None
+
+
 @dataclass(frozen=True)
 class Result:
     """`pack` must be read to its end: only then was the stream whole. Reading raises CollectError."""
@@ -122,6 +131,21 @@ def read(reader: Reader, hearing: Hearing) -> Result:
     raise broken("it ended without a result")
 
 
+def kept(reader: Reader, target: IO[bytes], say: Callable[[Frame], None]) -> bool:
+    """Write what counts of a stream to `target` as it comes, as a stream that `read` reads; the rest is said. Whether
+    it was whole, and `target` is. Raises CollectError, OSError for a full disk, or what `say` raises.
+    """
+    writer = Writer(target, frames.RESULT)
+    while (frame := reader.next()) is not None:
+        if frame.kind in frames.SPOKEN:
+            say(frame)
+        else:
+            writer.put(frame.kind, frame.data)
+    if reader.whole:
+        writer.end()
+    return reader.whole
+
+
 def hear(frame: Frame, hearing: Hearing) -> None:
     """Something a worker says while it works. Raises CollectError for what it cannot say."""
     match frame.kind:
@@ -140,8 +164,8 @@ def hear(frame: Frame, hearing: Hearing) -> None:
 
 
 def wanted(data: bytes) -> frozenset[str]:
-    """Digests of the files that a worker lacks. Raises CollectError."""
-    return frozenset(each for each in parsed(data, list[str]) if _DIGEST.fullmatch(each))
+    """Digests of the files, and names of the images, that a worker lacks. Raises CollectError."""
+    return frozenset(each for each in parsed(data, list[str]) if _WANTED.fullmatch(each))
 
 
 def parsed(data: bytes, kind: type[T]) -> T:

@@ -28,7 +28,7 @@ def write(target: Path, told: bytes, chunks: Iterable[bytes], *, object_format: 
     Raises UsageError when one is there already, HostResourceError, or what reading `chunks` raises; then neither is.
     """
     beside = target.with_name(f"{target.name}.json")
-    with _fresh(beside) as listed, _fresh(target) as out:
+    with fresh(beside) as listed, fresh(target) as out:
         listed.write(told)
         head = _head(told, object_format, base)
         out.write(head)
@@ -42,7 +42,7 @@ def write(target: Path, told: bytes, chunks: Iterable[bytes], *, object_format: 
 
 
 @contextlib.contextmanager
-def _fresh(path: Path) -> Iterator[IO[bytes]]:
+def fresh(path: Path) -> Iterator[IO[bytes]]:
     """A file that was not there, not even as a dangling link; gone again when the block fails."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -112,8 +112,13 @@ def spawn(
     """Run a shell or a command in a new sandbox of `repo` and bring home what came of it.
 
     Whatever goes wrong once the machine runs, its disk stays and `sandbox recover` can read it. Raises SandboxError
-    of the kind that fits, and Interrupted for a signal before the session began.
+    of the kind that fits, and Interrupted for a signal before the session began. With `options.on` all of that happens
+    on another machine.
     """
+    if options.on:
+        from git_sandbox.sandbox import remote  # late: hardly anybody needs it
+
+        return remote.spawn(repo, options, progress, ready, notice)
     settings, origin = options.settings, options.origin
     extras = session_options.gather(settings, environment(), options.keys)
     extras = dataclasses.replace(extras, files=options.files)

@@ -25,6 +25,7 @@ class Options:
     origin: str | None = None  # sandbox whose disk to begin with, instead of this repository
     detached: bool = False  # nobody is at the terminal: without a command, run until stopped
     terminal: bool = False  # a detached command has a terminal that others can attach to
+    on: tuple[str, ...] = ()  # other machines to run it on, the first that can (`sandbox.hosts`)
     keys: Mapping[str, Mapping[str, object]] = field(
         default_factory=dict
     )  # its credentials, as `egress.keys` reads them

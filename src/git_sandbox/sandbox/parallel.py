@@ -20,12 +20,13 @@ from git_sandbox.errors import Interrupted, MachineError, SandboxError, StateErr
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import capacity, supervisor
+from git_sandbox.sandbox import capacity, elsewhere, supervisor
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.supervisor import Ended, Event, Order
 from git_sandbox.settings import environment
 
 MAX_COUNT = 64
+MAX_ELSEWHERE = 10_000
 MAX_LINE = 64 << 10  # bytes of output without a line's end that are held back
 HELD = 1000  # lines read and not yet shown; then whoever prints has to wait
 HOME_WITHIN = 300.0  # seconds a supervisor has to bring its work home when we are told to end
@@ -79,8 +80,9 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
     is too small.
     """
     wanted = options.settings
-    if not 1 <= count <= MAX_COUNT:
-        raise UsageError(f"invalid value `{count}` for --count", hint=f"use 1 to {MAX_COUNT}")
+    most = MAX_ELSEWHERE if options.on else MAX_COUNT
+    if not 1 <= count <= most:
+        raise UsageError(f"invalid value `{count}` for --count", hint=f"use 1 to {most}")
     if wanted.publish:
         raise UsageError("--publish and --count cannot be used together", hint="a port can lead to one sandbox only")
     if wanted.on_exit in ("merge", "ask"):
@@ -89,9 +91,9 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
         )
     names = [f"{options.name}-{number}" for number in range(1, count + 1)] if options.name else [None] * count
     _require_free(repo, [name for name in names if name])
-    if share_processors:
-        wanted = dataclasses.replace(wanted, cpus=capacity.processors(count))
-    capacity.require(repo, count, wanted.memory, options.origin)
+    if not options.on:
+        wanted = dataclasses.replace(wanted, cpus=capacity.processors(count)) if share_processors else wanted
+        capacity.require(repo, count, wanted.memory, options.origin)
     return [
         dataclasses.replace(
             options, name=name,
@@ -117,8 +119,9 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
     A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
     on their disks.
     """
+    room = elsewhere.room(each[0].on, each[0].settings, progress) if each and each[0].on else None
     with contextlib.ExitStack() as stack:
-        crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output)
+        crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room)
         try:
             return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
         except Interrupted as caught:
@@ -136,6 +139,7 @@ class _Worker:
     id: str | None = None
     booting: bool = True
     result: Try | None = None
+    place: str = ""  # the machine it was sent to
 
     @property
     def label(self) -> str:
@@ -152,6 +156,7 @@ class _Crowd:
     stack: contextlib.ExitStack
     progress: Progress
     output: Output
+    room: elsewhere.Room | None = None  # on other machines
     said: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
     workers: list[_Worker] = field(default_factory=list)
     warned: set[str] = field(default_factory=set)
@@ -159,10 +164,13 @@ class _Crowd:
     def live(self) -> list[Try]:
         boots = max(2, len(os.sched_getaffinity(0)))
         while self.waiting or any(worker.open_pipes for worker in self.workers):
-            while self.waiting and sum(worker.booting for worker in self.workers) < boots:
+            while self.waiting and self._may_start(boots):
                 self._start(self.waiting.pop(0))
             self._hear(*self.said.get())
         return [worker.result or _silent(worker) for worker in self.workers]
+
+    def _may_start(self, boots: int) -> bool:
+        return self.room.free if self.room else sum(worker.booting for worker in self.workers) < boots
 
     def end(self) -> None:
         """Have all that run bring their work home, and wait for them."""
@@ -174,9 +182,11 @@ class _Crowd:
                     os.kill(worker.pid, signal.SIGTERM)
 
     def _start(self, options: Options) -> None:
+        if self.room:
+            options = dataclasses.replace(options, on=self.room.take())
         order = Order(os.fspath(self.where().worktree), options, attached=not options.detached)
         pid, pipes = supervisor.launch(order) if options.detached else self._attached(order)
-        worker = _Worker(len(self.workers) + 1, pid, order.attached)
+        worker = _Worker(len(self.workers) + 1, pid, order.attached, place=options.on[0] if options.on else "")
         self.workers.append(worker)
         for channel, descriptor in enumerate([pipes] if isinstance(pipes, int) else pipes):
             worker.open_pipes += 1
@@ -206,6 +216,8 @@ class _Crowd:
         if line is None:
             worker.open_pipes -= 1
             worker.booting = worker.booting and worker.open_pipes > 0
+            if self.room and not worker.open_pipes:
+                self.room.give_back(worker.place)
         elif channel == 0:
             self._event(worker, jsontext.decode(line, Event))
         else:
@@ -222,6 +234,8 @@ class _Crowd:
             self.warned.add(warning)
         if event.ready is not None:
             worker.id, worker.booting = event.ready, False
+            if self.room:
+                self.room.warm(worker.place)
             if not worker.attached:
                 worker.result = Try(worker.index, event.ready, 0, detached=True)
         if event.ended is not None:

@@ -78,7 +78,7 @@ def rescue(box: Box, record: Record, progress: Progress) -> Home:
     Raises MachineError, CollectError, StateError (no disk, no image), RepositoryError (it is gone).
     """
     _ = box.repo  # no machine where there is nothing to bring its work to
-    with _rescued(box, record, progress) as channel:
+    with rescued(box, record, progress) as channel:
         found = imported.from_channel(box, record, channel, progress)
     return dataclasses.replace(found, rescued=True)
 
@@ -87,7 +87,7 @@ def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list
     """Write what is on the disk of a sandbox to a bundle at `target`, unexamined, and the guest's list beside it; the
     files. Nothing comes into the repository. Raises as `rescue` and `bundle.write` do.
     """
-    with _rescued(box, record, progress) as channel:
+    with rescued(box, record, progress) as channel:
         progress(f"Writing {target}")
         return written(channel, target, object_format=record.object_format, base=record.base)
 
@@ -102,7 +102,7 @@ def written(channel: socket.socket, target: Path, *, object_format: str, base: s
 
 
 @contextlib.contextmanager
-def _rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
+def rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
     """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
     with store.recovering(box.directory), contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
         running, channel = _first_that_boots(box, record, progress, machine, talk)

@@ -15,9 +15,17 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import HOST, SSH
-from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import egress_proxy, guest_requests, live, machines, notifying, retrieve, session_options
+from git_sandbox.sandbox import (
+    egress_proxy,
+    guest_requests,
+    live,
+    machine_spec,
+    machines,
+    notifying,
+    retrieve,
+    session_options,
+)
 from git_sandbox.sandbox.egress_process import Proxy
 from git_sandbox.sandbox.egress_proxy import Refused
 from git_sandbox.sandbox.ending import Programs
@@ -181,7 +189,8 @@ class Run(Generic[Brought]):
         self.progress("Waiting for the shell")
         directory = self.box.directory
         with connect(
-            self.box.id, GuestUser.current().name, Keys(directory.keys), running.attachment(SSH), directory.sockets,
+            self.box.id, machine_spec.told(directory).user.name, Keys(directory.keys), running.attachment(SSH),
+            directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
             agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.path if proxy else None,

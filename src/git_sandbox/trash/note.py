@@ -21,7 +21,12 @@ from git_sandbox.paths import SandboxDir
 
 SCHEMA = 1
 UNCHANGED, DROPPED = "unchanged", "dropped"
-EXPIRES = (UNCHANGED, DROPPED)  # why something may be deleted without being named; whatever else is there stays
+DELIVERED = "delivered"  # a job of another machine, which has acknowledged the result
+EXPIRES = (
+    UNCHANGED,
+    DROPPED,
+    DELIVERED,
+)  # why something may be deleted without being named; whatever else is there stays
 REMNANT = ".remnant-"  # before the id of what is being deleted
 FRESH = ".fresh-"  # before the id of what is being made
 PATIENCE = 60.0  # seconds to wait for another process that changes the same trash

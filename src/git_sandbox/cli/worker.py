@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from git_sandbox.errors import UsageError
+
+
+@click.command("worker")
+def command() -> int:
+    """Run a job from standard input; its result goes to standard output.
+
+    For other machines: `sandbox run --on ssh:HOST` starts it there. A job that `sandbox run --job-out FILE` wrote runs
+    wherever this command is installed and the image is there. Progress and the command's output come in between; the
+    exit code is 0 when there is a result, whatever the command's was. A job runs once: given again, its result comes
+    again. The sandbox of a job stays on this machine until whoever sent it has the result, or a file has.
+
+    \b
+    Examples:
+      sandbox worker < try.job > try.result
+      ssh build-1 sandbox worker < try.job > try.result
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    from git_sandbox.sandbox import worker
+
+    if sys.stdin.isatty() or sys.stdout.isatty():
+        raise UsageError(
+            "`sandbox worker` reads a job and writes a result, and there is a terminal",
+            hint="sandbox worker < try.job > try.result",
+        )
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever else is printed must not get into the result
+    with out:
+        return worker.serve(sys.stdin.buffer, out)

@@ -1,0 +1,257 @@
+"""A try that another machine runs: what it is given, and what comes back, into the sandbox that stays here for it.
+
+That sandbox has everything but a disk. `SandboxDir.dispatch` says which job it is and where: as long as it exists,
+another machine has work of the user's, or may have it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from git_sandbox import __version__, files, jsontext, settings, store
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.disk import job_parts
+from git_sandbox.egress import policyfile
+from git_sandbox.errors import CollectError, StateError, UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.jobs import blobs, frames, job, result
+from git_sandbox.jobs.blobs import Blob
+from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.jobs.job import MAX_KNOWN, Disks, Job, Nonce, Packed
+from git_sandbox.jobs.result import Answer, Hearing
+from git_sandbox.progress import Notice, Progress
+from git_sandbox.protocol import bundle
+from git_sandbox.sandbox import imported, machine_spec, provision, retrieve, session_options
+from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.provision import Prepared
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.setting_values import AUTO
+from git_sandbox.store import Box, Entry, Record
+
+FILE = "file:"  # before the path of a job that was written to a file
+DIED = 13  # the exit code of a try whose machine died: that of MachineError
+_BLOB = "blob.json"
+
+
+class Dispatch(msgspec.Struct, frozen=True):
+    """`dispatch.json`. `place`: `ssh:HOST`, or `file:PATH` of the job. `since`: seconds since the epoch."""
+
+    nonce: Nonce
+    place: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A try whose sandbox here is `box`, with its lock held, and what to give to a worker."""
+
+    box: Box
+    made: Prepared
+    packed: Packed
+    warnings: tuple[str, ...]
+
+    @property
+    def job(self) -> Job:
+        return self.packed.job
+
+    def note(self, place: str) -> None:
+        """From now on somebody else may have it: the sandbox stays, whatever happens to us. Raises OSError."""
+        note(self.box, Dispatch(self.job.nonce, place, time.time()))
+        self.box.elsewhere = True
+
+    def forget(self) -> None:
+        """Nobody has it, and nothing of it ran."""
+        self.box.directory.dispatch.unlink(missing_ok=True)
+        self.box.elsewhere = False
+
+
+def refuse(options: Options) -> None:
+    """Raises UsageError for what cannot be done elsewhere."""
+    wanted = options.settings
+    faults = {
+        "a shell": options.command is None,
+        "--from": options.origin is not None,
+        "--tty": options.tty or options.terminal,
+        "--publish": bool(wanted.publish),
+        "--ssh-agent": wanted.ssh_agent == "yes",
+        "--key": bool(wanted.key or options.keys),
+        "--git-credentials": wanted.git_credentials != "none",
+        "--transport share": wanted.transport == "share",
+        "--agent": bool(options.agent),
+    }
+    for name, asked in faults.items():
+        if asked:
+            hint = "what stays on this host (keys, ports, terminals) does not go to another one"
+            raise UsageError(f"{name} cannot be used on another machine", hint=hint)
+
+
+@contextlib.contextmanager
+def prepared(repo: Repository, options: Options, progress: Progress, notice: Notice) -> Iterator[Sent]:
+    """A new sandbox of `repo` without a disk, and its job. When the block ends and it was not noted that anybody has
+    it, it is gone again. Raises SandboxError.
+    """
+    refuse(options)
+    wanted = options.settings
+    extras = dataclasses.replace(
+        session_options.gather(wanted, settings.environment()), files=options.files
+    )  # fmt: skip
+    image = provision.image(wanted, progress)
+    with store.create(repo, options.name) as box:
+        try:
+            made = provision.prepare(box, options, image, AUTO, progress, extras=extras, parts=True)
+            notice(made.warnings)
+            yield Sent(box, made, pack(box, made, options, extras), made.warnings)
+        finally:
+            if not box.elsewhere:
+                store.delete(box, name_too=False)
+
+
+def pack(box: Box, made: Prepared, options: Options, extras: Extras) -> Packed:
+    directory, wanted = box.directory, options.settings
+    base, tail = directory.job / job_parts.BASE, directory.job / job_parts.TAIL
+    mounts = {blobs.of_file(each): each for each in machine_spec.copies_made(box)}
+    known = made.base.root if made.base else None
+    places = {_base(base, known): base, **mounts}
+    disks = Disks(next(iter(places)), applying=made.applying, mounts=tuple(mounts))
+    if tail.exists():
+        blob = blobs.of_file(tail)
+        places[blob], disks = tail, msgspec.structs.replace(disks, tail=blob)
+    policy = policyfile.encode(policyfile.load(directory.egress)) if wanted.net.egress else None
+    told = Job(
+        job.new_nonce(), __version__, made.record, machine_spec.told(directory), disks, options.subdirectory,
+        tuple(imported.known_to(box, made.record)[:MAX_KNOWN]), extras.setup, policy, wanted.boot_timeout,
+    )  # fmt: skip
+    return Packed(told, places, _images(made.image, made.record))
+
+
+def _images(image: Image, record: Record) -> dict[str, Path]:
+    places = [image.root, *([image.system.root] if image.system else [])]
+    return dict(zip(job.images(record), places, strict=True))
+
+
+def _base(image: Path, known: Path | None) -> Blob:
+    """The name of a base, which is worked out once for each: `known` is where it is kept."""
+    place = known / _BLOB if known else None
+    if place is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return jsontext.load(place, Blob)
+    found = blobs.of_file(image)
+    if place is not None:
+        with contextlib.suppress(OSError):
+            fresh = place.with_suffix(f".{os.getpid()}")
+            files.write(fresh, jsontext.encode(found))
+            fresh.replace(place)
+    return found
+
+
+def note(box: Box, told: Dispatch) -> None:
+    fresh = box.directory.dispatch.with_suffix(".new")
+    with files.opened(fresh, "wb") as out:
+        out.write(jsontext.encode(told))
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(box.directory.dispatch)
+
+
+def written(sent: Sent, target: Path) -> None:
+    """The job as a new file, with everything but the images. Raises UsageError, HostResourceError."""
+    with bundle.fresh(target) as out:
+        writer = Writer(out, frames.JOB)
+        sent.packed.head(writer)
+        sent.packed.files(writer)
+        out.flush()
+        os.fsync(out.fileno())
+        sent.note(f"{FILE}{os.fspath(target.absolute())}")
+    shutil.rmtree(sent.box.directory.job, ignore_errors=True)
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+
+
+def told(entry: Entry) -> Dispatch | None:
+    """Where the job of a sandbox is; None where it has none, or that is lost."""
+    try:
+        return jsontext.load(entry.directory.dispatch, Dispatch, files.WRITTEN)
+    except (OSError, ValueError):
+        return None
+
+
+def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
+    """Sandboxes that wait for a result, or for the rest of one."""
+    found = {each.id: (each, told(each)) for each in store.entries(repo)}
+    return {known.nonce: (entry, known) for entry, known in found.values() if known is not None}
+
+
+def took(box: Box, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing) -> tuple[Answer, Home]:
+    """Import a result from a file; nothing of it where it is not whole, or that of another job. Raises CollectError."""
+    found = result.read(Reader(source, frames.RESULT), hearing)
+    if (found.answer.nonce, found.answer.name) != (nonce, record.id):
+        raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{found.answer.name}`")
+    home = imported.from_export(box, record, found.manifest, found.pack)
+    reason = found.answer.reason if found.answer.exit_code is None else ""
+    return found.answer, dataclasses.replace(home, rescued=found.answer.exit_code is None, reason=reason)
+
+
+def settled(box: Box, record: Record, answer: Answer, home: Home, *, remove: bool) -> tuple[Record, bool]:
+    """Note what is home, and that nobody else has anything of it, unless something did not come along. The record, and
+    whether the sandbox is still there: one that changed nothing goes to the trash, where `remove`.
+    """
+    record = retrieve.note(box, record, answer.exit_code, home)
+    if whole(home):
+        box.directory.dispatch.unlink(missing_ok=True)
+        shutil.rmtree(box.directory.job, ignore_errors=True)
+    if home.changed or not remove:
+        return record, True
+    return record, retrieve.settle(box, record, home, answer.exit_code)
+
+
+def whole(home: Home) -> bool:
+    """Whether the worker has nothing that is not here."""
+    return not home.partly and not home.nested.missing
+
+
+def finished(
+    box: Box, record: Record, answer: Answer, home: Home, *, kept: bool, warnings: tuple[str, ...], interrupted: int = 0
+) -> Finished:
+    code = DIED if answer.exit_code is None else answer.exit_code
+    said = (*warnings, *answer.warnings, *home.warnings)
+    return Finished(box.repo, box.id, record, code, home, kept, said, interrupted)
+
+
+def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
+    """The result in a file that a worker wrote, for the sandbox that waits for it. Idempotent: what is here is not
+    imported twice. Raises UsageError, StateError, CollectError.
+    """
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", cause=error.strerror or str(error)) from error
+    with source:
+        nonce = _nonce(source)
+        source.seek(0)
+        found = away(repo).get(nonce)
+        if found is None:
+            hint = "`sandbox ls` lists those that are away; what was collected before is in its sandbox"
+            raise StateError(f"no sandbox of this repository waits for the result in {path}", hint=hint)
+        with store.open_existing(repo, found[0].id) as (box, entry):
+            if entry.record is None:
+                raise store.unreadable(entry)
+            answer, home = took(box, entry.record, nonce, source, hearing)
+            record, kept = settled(box, entry.record, answer, home, remove=True)
+            return finished(box, record, answer, home, kept=kept, warnings=())
+
+
+def _nonce(source: IO[bytes]) -> Nonce:
+    return result.read(Reader(source, frames.RESULT), Hearing()).answer.nonce

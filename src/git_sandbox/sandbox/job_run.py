@@ -1,0 +1,252 @@
+"""A job on the machine that works: its sandbox, one run of it, and its result as a file.
+
+The sandbox belongs to a repository of the worker's own that stays empty: no object of a job is ever unpacked here. What
+the guest exports goes into the result as it comes, for whoever sent the job to examine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import __version__, files, jsontext, session
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.disk import cow, job_parts, workspace_disk
+from git_sandbox.egress import policyfile
+from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.guest import protocol
+from git_sandbox.jobs import frames
+from git_sandbox.jobs.blobs import Blob
+from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.jobs.job import Job, decode
+from git_sandbox.jobs.result import MAX_TEXT, MAX_WARNINGS, Answer, Usage
+from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
+from git_sandbox.protocol import stream
+from git_sandbox.sandbox import machine_spec, machines, provision, retrieve
+from git_sandbox.sandbox.mouth import Mouth, Recorder
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.provision import Prepared
+from git_sandbox.sandbox.run import Run
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.settings import Settings, resolve
+from git_sandbox.store import Box, Record
+from git_sandbox.text import one_line
+from git_sandbox.vmm.machine import Backend
+
+CAREFUL = {"careful": True}  # nobody here can find out that a pack is damaged, and ask again
+_JOB = "job.json"
+NOT_KNOWN = "the machine ended before its command did"
+
+
+@dataclass
+class Export:
+    """The way home of a job: what the guest exports, into a file. What it brings is why a rescue was needed."""
+
+    job: Job
+
+    def from_machine(self, box: Box, record: Record, progress: Progress) -> str:
+        del record
+        with retrieve.control(box.directory, say=progress) as channel:
+            self.write(box.directory, channel, alive=retrieve.ALIVE, end=True)
+        return ""
+
+    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> str:
+        with retrieve.rescued(box, record, progress) as channel:
+            self.write(box.directory, channel)
+        return reason or NOT_KNOWN
+
+    def note(self, box: Box, record: Record, exit_code: int, brought: str) -> None:
+        """The answer says it."""
+
+    def write(
+        self, directory: SandboxDir, channel: socket.socket, *, alive: float | None = None, end: bool = False
+    ) -> None:
+        """Raises CollectError, OSError; then there is no file."""
+        told = {"object_format": self.job.record.object_format, "end": end, "time": time.time()}
+        reply = stream.request(
+            channel, protocol.EXPORT, known=self.job.known, extra={**told, **CAREFUL}, alive=alive
+        )  # fmt: skip
+        target = exported(directory)
+        fresh = target.with_suffix(".new")
+        with files.opened(fresh, "wb") as out:
+            writer = Writer(out, frames.RESULT)
+            writer.text(frames.MANIFEST, reply.header)
+            for chunk in reply.chunks:
+                writer.put(frames.PACK, chunk)
+            writer.end()
+        fresh.replace(target)
+
+
+def exported(directory: SandboxDir) -> Path:
+    return directory.result.with_name("result.export")
+
+
+def printed(directory: SandboxDir) -> Path:
+    return directory.result.with_name("result.output")
+
+
+@dataclass
+class Attempt:
+    """One run of a job in its sandbox on this machine, whose lock is held."""
+
+    box: Box
+    job: Job
+    image: Image
+    mouth: Mouth
+    started: float = field(default_factory=time.monotonic)
+    begun: bool = False  # a session was open: there may be work on the disk
+
+    def run(self, places: Mapping[Blob, Path]) -> None:
+        """Leave the result in `SandboxDir.result`. Raises SandboxError; `begun` says whether anything ran."""
+        box, settings = self.box, asked(self.job)
+        provision.require_programs(settings)
+        provision.require_memory(settings.memory)
+        backend = machines.backend(settings, self.image, self.mouth.progress)
+        for line in machines.unconfined(backend.name, settings, share=False):
+            self.mouth.progress(line)
+        record = self._laid(backend, settings, places)
+        way, recorder = Export(self.job), Recorder(self.mouth, printed(box.directory))
+        with contextlib.ExitStack() as stack:
+            stack.callback(recorder.close)
+            options = Options(
+                settings, box.id, record.command, self.job.directory,
+                stdin=stack.enter_context(open(os.devnull, "rb")).fileno(),  # noqa: PTH123 - a device
+                stdout=_closing(stack, recorder.channel(1)), stderr=_closing(stack, recorder.channel(2)),
+            )  # fmt: skip
+            extras = Extras(setup=self.job.setup)
+            made = Prepared(record, self.image, (), applying=self.job.disks.applying)
+            run = Run(
+                box, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way, made
+            )  # fmt: skip
+            answer = self._ran(run)
+        finish(box.directory, answer)
+
+    def _ran(self, run: Run[str]) -> Answer:
+        """How it ended. An error after the session began is in the answer: what is on the disk comes home."""
+        try:
+            reason = run.run()
+        except SandboxError as error:
+            if not run.began or not exported(self.box.directory).exists():
+                raise
+            reason = f"{error.message}: {error.cause}" if error.cause else error.message
+        finally:
+            self.begun = run.began
+        known = run.exit_code if run.problem is None else None
+        return self.answer(known, reason, run.warnings)
+
+    def answer(self, exit_code: int | None, reason: str, warnings: tuple[str, ...] = ()) -> Answer:
+        told = tuple(each[:MAX_TEXT] for each in warnings[:MAX_WARNINGS])
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage = Usage(time.monotonic() - self.started, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
+        return Answer(
+            self.job.nonce, self.job.name, exit_code, __version__, socket.gethostname()[:200], reason[:MAX_TEXT],
+            told, usage,
+        )  # fmt: skip
+
+    def _laid(self, backend: Backend, settings: Settings, places: Mapping[Blob, Path]) -> Record:
+        """The disk, what the guest is told, and the record, which says nothing of paths of another machine."""
+        directory, disks = self.box.directory, self.job.disks
+        means = cow.look(
+            places[disks.base].parent, directory.root, backend.capabilities.disk_formats, settings.thin_pool,
+            layers=False, size=disks.base.size,
+        )  # fmt: skip
+        strategy = cow.choose(settings.cow, means).strategy
+        tail = job_parts.StoredTail(places[disks.tail]) if disks.tail else None
+        workspace_disk.lay(strategy, places[disks.base], directory, tail, means.pool)
+        for number, each in enumerate(disks.mounts):
+            directory.mounts.mkdir(mode=0o700, exist_ok=True)
+            job_parts.share(places[each], machine_spec.copy_disk(self.box, number))
+        files.write(directory.config, jsontext.encode(msgspec.structs.replace(self.job.config, auto_push=False)))
+        if self.job.egress is not None:
+            _policy(self.job.egress)
+            files.write(directory.egress, self.job.egress)
+        session.make_keys(directory.keys, self.box.id)
+        return self.box.save(own_record(self.box, self.job, backend.name))
+
+
+def _policy(data: bytes) -> None:
+    """Raises UsageError for a policy file that the proxy could not read later."""
+    try:
+        policyfile.decode(data)
+    except ValueError as error:
+        raise UsageError("the network policy of the job cannot be read", cause=one_line(str(error))) from error
+
+
+def _closing(stack: contextlib.ExitStack, descriptor: int) -> int:
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def asked(job: Job) -> Settings:
+    """The worker's own settings, and of the job's what makes the machine it is for."""
+    told = job.record
+    given = {
+        "cpus": told.cpus, "memory": f"{told.memory}M", "net": told.net, "boot_timeout": job.boot_timeout,
+        "stop_timeout": job.config.stop_timeout, "transport": "disk", "workdir": "guest", "mount": (), "setup": "",
+    }  # fmt: skip
+    return resolve(given)[0]
+
+
+def own_record(box: Box, job: Job, backend: str) -> Record:
+    inside = tuple(msgspec.structs.replace(each, host="/nonexistent", host_worktree=None) for each in job.record.nested)
+    repo = box.repo
+    return msgspec.structs.replace(
+        job.record, id=box.id, worktree=os.fspath(repo.worktree), git_dir=os.fspath(repo.git_dir),
+        common_dir=os.fspath(repo.common_dir), created=time.time(), backend=backend, pid=os.getpid(), nested=inside,
+        base=None, base_symref=None, brought_home=None, exit_code=None, partly=(), changes=None, home={}, inner={},
+        terminal=False,
+    )  # fmt: skip
+
+
+def finish(directory: SandboxDir, answer: Answer) -> None:
+    """The result, whole or not at all: what the command printed, the answer, and the export. Raises OSError."""
+    fresh = directory.result.with_suffix(".new")
+    with files.opened(fresh, "wb") as out:
+        writer = Writer(out, frames.RESULT)
+        for frame in _frames(printed(directory), None):
+            writer.put(*frame)
+        writer.put(frames.ANSWER, jsontext.encode(answer))
+        for frame in _frames(exported(directory), frames.RESULT):
+            writer.put(*frame)
+        writer.end()
+        os.fsync(out.fileno())
+    fresh.replace(directory.result)
+    for each in (printed(directory), exported(directory)):
+        each.unlink(missing_ok=True)
+
+
+def _frames(path: Path, first: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+    """Those of a file of ours; one that was being written when we were killed may end anywhere."""
+    with contextlib.suppress(FileNotFoundError, *(() if first else (SandboxError,))), path.open("rb") as file:
+        reader = Reader(file, first)
+        while (frame := reader.next()) is not None:
+            yield frame.kind, frame.data
+
+
+def remembered(directory: SandboxDir) -> Job | None:
+    """The job that a sandbox of the worker's is for; None where that is lost."""
+    try:
+        return decode(files.read(directory.job / _JOB, files.RECORD))
+    except (OSError, ValueError, SandboxError):
+        return None
+
+
+def remember(directory: SandboxDir, job: Job) -> None:
+    directory.job.mkdir(mode=0o700, exist_ok=True)
+    files.write(directory.job / _JOB, jsontext.encode(job))
+
+
+def salvaged(box: Box, record: Record, job: Job, image: Image, mouth: Mouth) -> None:
+    """The result of a job whose worker was killed: what is on the disk. Raises SandboxError, OSError."""
+    attempt = Attempt(box, job, image, mouth)
+    reason = Export(job).from_disk(box, record, mouth.progress, "")
+    finish(box.directory, attempt.answer(None, reason))

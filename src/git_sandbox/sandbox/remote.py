@@ -1,0 +1,176 @@
+"""A try on another machine, from here: the life of its sandbox, whatever happens to the connection.
+
+A command is begun once. Until its files are with a worker nothing has happened, and another machine may have the job.
+From then on the sandbox here says where it is: a connection that breaks is made again, and the worker gives what it has
+to the same job. What cannot be reached stays away, by name, until `recover --on`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_sandbox import files, store
+from git_sandbox.errors import SandboxError, SessionError, StateError
+from git_sandbox.git.repo import Repository
+from git_sandbox.jobs import frames
+from git_sandbox.jobs.result import Answer, Failure, Hearing
+from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Notice, Progress
+from git_sandbox.sandbox import dispatch, hosts, retrieve
+from git_sandbox.sandbox.dispatch import Sent
+from git_sandbox.sandbox.hosts import Conversation, LostError
+from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.run import OUTPUT_LIMIT, Ready
+from git_sandbox.store import Box, Record
+
+AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again
+
+
+@dataclass
+class _Try:
+    """`sent`: its files are with a worker, or may be."""
+
+    sent: Sent
+    options: Options
+    progress: Progress
+    ready: Ready
+    begun: bool = False
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def directory(self) -> SandboxDir:
+        return self.sent.box.directory
+
+    def run(self, output: Callable[[int, bytes], None]) -> tuple[Answer, Home, int]:
+        """On the first machine that takes it. Raises SandboxError."""
+        refused: SandboxError | None = None
+        for place in self.options.on:
+            try:
+                return self._at(place, output)
+            except SandboxError as error:
+                if self.begun:
+                    raise
+                refused = refused or error
+                self.progress(f"{place}: {error.message}")
+        assert refused is not None  # noqa: S101 - there is at least one place
+        raise refused
+
+    def _at(self, place: str, output: Callable[[int, bytes], None]) -> tuple[Answer, Home, int]:
+        for pause in (*AGAIN, None):
+            try:
+                with hosts.conversation(place, frames.JOB, _log(self.directory)) as talk:
+                    interrupted = self._talk(talk, output)
+                    return *_home(self.sent.box, self.sent.made.record, self.sent.job.nonce, talk), interrupted
+            except LostError as error:
+                if not self.begun or pause is None:
+                    raise self._away(place, error) if self.begun else error from error
+                self.progress(f"{error.message}: once more in {pause:g} s")
+                time.sleep(pause)
+        raise AssertionError  # the last attempt returns or raises
+
+    def _talk(self, talk: Conversation, output: Callable[[int, bytes], None]) -> int:
+        hearing = Hearing(self.progress, output, self.failures.append)
+        try:
+            return hosts.run(talk, self.sent.packed, self.directory.result, hearing, lambda: self._begin(talk.place))
+        except OSError as error:  # of ssh, whose pipe is gone
+            raise talk.lost() from error
+        except SandboxError:
+            if self.failures and not self.failures[-1].begun:
+                self.sent.forget()
+                self.begun = False
+            raise
+
+    def _begin(self, place: str) -> None:
+        if not self.begun:
+            self.sent.note(place)
+            self.begun = True
+            self.ready(self.sent.box.id)
+
+    def _away(self, place: str, error: SandboxError) -> SessionError:
+        name = self.sent.box.id
+        return SessionError(
+            f"sandbox `{name}` is away: {error.message}", cause=error.cause,
+            hint=f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home",
+        )  # fmt: skip
+
+
+def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, notice: Notice) -> Finished:
+    """Like `lifecycle.spawn`, on one of the machines `options.on`: the first that takes it."""
+    for place in options.on:
+        hosts.host(place)
+    with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.box, options) as output:
+        answer, home, interrupted = _Try(sent, options, progress, ready).run(output)
+        record, kept = dispatch.settled(sent.box, sent.made.record, answer, home, remove=True)
+        return dispatch.finished(
+            sent.box, record, answer, home, kept=kept, warnings=sent.warnings, interrupted=interrupted
+        )
+
+
+@contextlib.contextmanager
+def _written(box: Box, options: Options) -> Iterator[Callable[[int, bytes], None]]:
+    """Where the output of a command goes: where that of a machine here would."""
+    if not options.detached:
+        yield lambda channel, data: _all(options.stdout if channel == 1 else options.stderr, data)
+        return
+    room = OUTPUT_LIMIT
+    with files.opened(box.directory.output, "wb") as out:
+
+        def kept(_channel: int, data: bytes) -> None:
+            nonlocal room
+            with contextlib.suppress(OSError):
+                out.write(data[: max(0, room)])
+                out.flush()
+            room -= len(data)
+
+        yield kept
+
+
+def _all(descriptor: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+
+def _home(box: Box, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
+    """Import what was kept; the worker hears that we have it when nothing of it is missing."""
+    with box.directory.result.open("rb") as source:
+        answer, home = dispatch.took(box, record, nonce, source, Hearing())
+    retrieve.note(box, record, answer.exit_code, home)
+    box.directory.result.unlink()
+    if dispatch.whole(home):
+        talk.send(frames.ACKNOWLEDGE)
+    return answer, home
+
+
+def _log(directory: SandboxDir) -> Path:
+    return directory.vmm_log
+
+
+# --- later ------------------------------------------------------------------------------------------------------------
+
+
+def recoverable(repo: Repository, place: str) -> list[str]:
+    """Sandboxes whose jobs are at `place`."""
+    return [entry.id for entry, known in dispatch.away(repo).values() if known.place == place]
+
+
+def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finished:
+    """Fetch the result of a sandbox that is away from the machine at `place`: it need not be the one it was sent to.
+    Raises SandboxError.
+    """
+    with store.open_existing(repo, name) as (box, entry):
+        known, record = dispatch.told(entry), entry.record
+        if known is None or record is None:
+            raise StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
+        with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
+            hosts.fetch(talk, known.nonce, box.directory.result, hearing)
+            answer, home = _home(box, record, known.nonce, talk)
+        record, kept = dispatch.settled(box, record, answer, home, remove=False)
+        return dispatch.finished(box, record, answer, home, kept=kept, warnings=())

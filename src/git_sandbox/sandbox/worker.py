@@ -1,0 +1,242 @@
+"""`sandbox worker`: one job on standard input, its result on standard output (docs/reference/job.md).
+
+No state but caches and what is not delivered: a job has a sandbox here, named by its nonce, from when its files are
+here until whoever sent it says that he has the result; then that goes to the trash. It is run once, however often it
+comes: whoever brings it again gets the result, or waits for it, or gets what is on the disk where we were killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from git_sandbox import __version__, files, jsontext, locks, paths, registry, settings, store
+from git_sandbox.cache import guest_images, job_files, root_images
+from git_sandbox.cache.guest_images import Image, ImageInfo
+from git_sandbox.cache.root_images import ImageConfig, RootInfo
+from git_sandbox.errors import SandboxError, StateError
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.repo import Repository
+from git_sandbox.jobs import blobs, frames, job, result
+from git_sandbox.jobs.blobs import Blob
+from git_sandbox.jobs.frames import Reader, broken
+from git_sandbox.jobs.job import ImageFiles, Job
+from git_sandbox.jobs.result import Failure, Hello, Question
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import job_run, provision
+from git_sandbox.sandbox.job_run import Attempt
+from git_sandbox.sandbox.mouth import Ears, Mouth
+from git_sandbox.text import one_line
+from git_sandbox.trash.note import DELIVERED
+
+FIRST_LINE = 64  # bytes
+FOR_A_RUN = 7 * 24 * 3600.0  # seconds that a second one waits for the first that has the same job
+LATE = 600.0  # seconds for whoever has the result to say so
+
+
+def serve(source: IO[bytes], out: IO[bytes]) -> int:
+    """Do what `source` says; the exit code: 0 when a result, or an answer, was given."""
+    mouth = Mouth(out)
+    mouth.say(frames.HELLO, jsontext.encode(hello()))
+    try:
+        first = source.readline(FIRST_LINE)
+        if first == frames.ASK:
+            return _asked(source, mouth)
+        if first != frames.JOB:
+            raise broken("what came is no job")
+        reader = Reader(source, None)
+        return _worked(job.head(reader), reader, source, mouth)
+    except BegunError as caught:
+        return _failed(mouth, caught.error, begun=True)
+    except SandboxError as error:
+        return _failed(mouth, error, begun=False)
+    except OSError as error:
+        return _failed(mouth, SandboxError(error.strerror or str(error), cause=str(error.filename or "")), begun=False)
+
+
+def _failed(mouth: Mouth, error: SandboxError, *, begun: bool) -> int:
+    told = Failure(error.message[:4096], error.cause[:65536], error.hint[:4096], error.exit_code, begun)
+    mouth.say(frames.FAILURE, jsontext.encode(told))
+    return error.exit_code
+
+
+def hello() -> Hello:
+    """What this machine is."""
+    images = [*(each.root.name for each in guest_images.every()), *(each.key for each in root_images.every())]
+    return Hello(
+        __version__, len(os.sched_getaffinity(0)), max(0, provision.available_memory() - provision.RESERVE),
+        kvm=os.access("/dev/kvm", os.R_OK | os.W_OK), images=tuple(images[:1000]), host=socket.gethostname()[:200],
+    )  # fmt: skip
+
+
+def _asked(source: IO[bytes], mouth: Mouth) -> int:
+    frame = Reader(source, None).next()
+    if frame is None or frame.kind != frames.QUESTION:
+        raise broken("there is no question in it")
+    question = result.parsed(frame.data, Question)
+    if question.op == "hello" or question.nonce is None:
+        return 0
+    for object_format in ("sha1", "sha256"):
+        repo = repository(object_format)
+        directory = SandboxDir(registry.claim(repo) / _name(question.nonce))
+        if directory.root.is_dir() and _delivered(repo, directory, Ears(source), mouth):
+            return 0
+    raise StateError("there is no such job here", hint="it was never begun, or its result was acknowledged")
+
+
+class BegunError(Exception):
+    """What went wrong with a job whose command may have run: its sandbox stays."""
+
+    def __init__(self, error: SandboxError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _worked(wanted: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
+    """Run a job that is new; give the result of one that is not."""
+    repo = repository(wanted.record.object_format)
+    directory = SandboxDir(registry.claim(repo) / _name(wanted.nonce))
+    if directory.root.is_dir():
+        mouth.say(frames.WANT, jsontext.encode([]))
+        for each in job.files(reader):
+            if isinstance(each, Blob):
+                blobs.receive(reader, each, None)
+        if _delivered(repo, directory, Ears(source), mouth):
+            return 0
+        raise StateError("the job was here before, and nothing of it ran", hint="send it again")
+    places = _arrived(wanted, reader, mouth)
+    ears = Ears(source)
+    _run(repo, wanted, places, mouth)
+    _given(repo, directory, ears, mouth, output=False)
+    return 0
+
+
+def _run(repo: Repository, wanted: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
+    """The first time. What did not run leaves nothing."""
+    with store.create(repo, _name(wanted.nonce)) as box:
+        job_run.remember(box.directory, wanted)
+        attempt = Attempt(box, wanted, _image(wanted), mouth)
+        try:
+            attempt.run(places)
+        except SandboxError as error:
+            if attempt.begun:
+                raise BegunError(error) from error
+            raise
+        finally:
+            if not attempt.begun and not box.directory.result.exists():
+                store.delete(box)
+
+
+def _arrived(wanted: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
+    """The files of a job, from the cache or as they come; its images as well."""
+    there = {each: job_files.find(each.digest) for each in wanted.disks.every}
+    lacking = [each.digest for each, place in there.items() if place is None]
+    lacking += [name for name in job.images(wanted.record) if not _has(name)]
+    mouth.say(frames.WANT, jsontext.encode(lacking))
+    for each in job.files(reader):
+        if isinstance(each, ImageFiles):
+            mouth.progress(f"Receiving image {each.key}")
+            _receive_image(reader, each)
+        elif there.get(each, each) is None:
+            mouth.progress(f"Receiving {each.size >> 20} MiB")
+            with job_files.arriving() as place:
+                blobs.receive(reader, each, place)
+                there[each] = job_files.keep(place, each.digest)
+        else:
+            blobs.receive(reader, each, None)
+    job_files.tidy(settings.resolve()[0].bases << 20, keep={each.digest for each in there})
+    missing = [each.digest for each, place in there.items() if place is None]
+    if missing:
+        raise broken(f"the file {missing[0]} is not in it")
+    return {each: place for each, place in there.items() if place is not None}
+
+
+def _has(name: str) -> bool:
+    kind, _, key = name.partition(":")
+    return (guest_images.find(key) if kind == "image" else root_images.find(key)) is not None
+
+
+def _receive_image(reader: Reader, told: ImageFiles) -> None:
+    """Into the cache, complete or not at all."""
+    making = guest_images.building if told.kind == "image" else root_images.making
+    with making() as place:
+        for name, blob in told.files.items():
+            frame = reader.next()
+            if frame is None or frame.kind != frames.BLOB or blobs.announced(frame.data) != blob:
+                raise broken("a file of an image is missing")
+            blobs.receive(reader, blob, place / name)
+        if _has(told.wanted):
+            return  # somebody else was faster
+        try:
+            if told.kind == "image":
+                info = jsontext.load(place / "image.json", ImageInfo)
+                guest_images.publish(place, msgspec.structs.replace(info, key=told.key))
+            else:
+                known = jsontext.load(place / "info.json", RootInfo)
+                config = jsontext.load(place / "config.json", ImageConfig)
+                root_images.publish(place, msgspec.structs.replace(known, key=told.key), config)
+        except (OSError, ValueError) as error:
+            raise broken(f"an image: {one_line(str(error))}") from error
+
+
+def _image(wanted: Job) -> Image:
+    """Raises StateError where it is not here and did not come."""
+    told = wanted.record
+    found, system = guest_images.find(told.image), root_images.find(told.root) if told.root else None
+    if found is None or (told.root and system is None):
+        raise StateError(
+            f"this machine has no image {told.root or told.image}",
+            hint="`sandbox image build` here, or send the job by `sandbox run --on ssh:HOST`, which brings it",
+        )
+    return dataclasses.replace(found, system=system)
+
+
+def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth) -> bool:
+    """Give the result of a job that is here, when whoever works on it is done; False when nothing of it ran."""
+    with files.opened(directory.lock, "a") as lock:
+        locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=mouth.progress)
+        if not locks.there(lock, directory.lock):
+            raise StateError("the job has just been delivered, or given up")
+    if not directory.result.exists():
+        with store.open_existing(repo, directory.root.name) as (box, entry):
+            wanted = job_run.remembered(directory)
+            if entry.record is None or wanted is None or not directory.has_disk():
+                store.delete(box)
+                return False
+            job_run.salvaged(box, entry.record, wanted, _image(wanted), mouth)
+    _given(repo, directory, ears, mouth, output=True)
+    return True
+
+
+def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *, output: bool) -> None:
+    """Give the result; when whoever gets it says that he has it, or it is in a file, the sandbox goes to the trash."""
+    mouth.give(directory.result, output=output)
+    if not mouth.kept():
+        ears.ended.wait(LATE if mouth.heard else 0)
+        if not ears.acknowledged:
+            return
+    with store.open_existing(repo, directory.root.name) as (box, entry):
+        if entry.record is not None:
+            record = box.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
+            store.trash(box, record, DELIVERED)
+
+
+def repository(object_format: str) -> Repository:
+    """The worker's own: sandboxes of jobs belong to it. No object is ever in it."""
+    place = paths.private_directory(paths.state_root()) / f".worker-{object_format}.git"
+    if not (place / "HEAD").is_file():
+        git = Git(place).with_env(**HERMETIC)
+        place.mkdir(mode=0o700, exist_ok=True)
+        git.run("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
+    return Repository(place, place, place, object_format)
+
+
+def _name(nonce: str) -> str:
+    return f"job-{nonce}"

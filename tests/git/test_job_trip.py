@@ -1,0 +1,346 @@
+"""A try on another machine: the job goes out, a stand-in runs it, the result comes home, whatever happens between."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from git_sandbox import store
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import ImageInfo
+from git_sandbox.cli.main import main
+from git_sandbox.git.repo import discover
+from git_sandbox.image import spec
+from git_sandbox.jobs import frames
+from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.sandbox import remote
+from git_sandbox.settings import resolve
+from git_sandbox.store import State
+from git_sandbox.workspace import stat_scan
+from support import standin
+from support.gitrepo import GitRepo
+
+SUPPORT = Path(standin.__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A repository here, and machines elsewhere: each a directory, and `ssh` a script that starts a stand-in there."""
+
+    repo: GitRepo
+    root: Path
+    call: Callable[..., Said]
+
+    def sandbox(self, *words: str) -> Said:
+        return self.call(*words)
+
+    def state(self, name: str) -> State:
+        return store.find(discover(self.repo.path), name).state
+
+    def place(self, name: str) -> Path:
+        """The worker `name` on its own."""
+        return self.root / "hosts" / name
+
+    def jobs(self, name: str) -> list[Path]:
+        """Sandboxes of jobs that the worker still has."""
+        return sorted(self.place(name).glob("state/git-sandbox/*/job-*"))
+
+    def delivered(self, name: str) -> list[Path]:
+        return sorted(self.place(name).glob("state/git-sandbox/*/.trash/job-*"))
+
+    def give_image(self, name: str) -> None:
+        """As if the worker had built it."""
+        images = "cache/git-sandbox/images"
+        shutil.copytree(self.root / images, self.place(name) / images, dirs_exist_ok=True)
+
+    def cut(self, name: str, at: int) -> None:
+        self.place(name).mkdir(parents=True, exist_ok=True)
+        (self.place(name) / "cut").write_text(str(at))
+
+    def worker(self, source: bytes, name: str = "one", **more: str) -> subprocess.CompletedProcess[bytes]:
+        env = {**os.environ, **more, "STANDIN_ROOT": str(self.place(name)), "PYTHONPATH": str(SUPPORT)}
+        return subprocess.run(
+            [sys.executable, "-m", "support.standin"], input=source, env=env, capture_output=True, check=False
+        )
+
+
+@pytest.fixture
+def site(repo: GitRepo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.chdir(repo.path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    _image()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    ssh = programs / "ssh"
+    ssh.write_text(SSH.format(python=sys.executable, root=tmp_path / "hosts", support=SUPPORT))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    def call(*words: str) -> Said:
+        capfd.readouterr()
+        code = main(words)
+        return Said(code, *capfd.readouterr())
+
+    return Site(repo, tmp_path, call)
+
+
+SSH = """#!/bin/sh
+PYTHONPATH={support} exec {python} -m support.wire {root} "$@"
+"""
+
+
+def _image() -> None:
+    """An image that nothing boots."""
+    key = spec.asked(resolve()[0]).key
+    with guest_images.building() as place:
+        for name in ("kernel", "initramfs", "rootfs.ext4"):
+            (place / name).write_bytes(name.encode() + bytes(70_000) + b"end")
+        guest_images.publish(place, ImageInfo(key, "trixie", 1.0, ()))
+
+
+COMMIT = "echo $SANDBOX_INDEX > made && git add made && git commit -qm made && echo out && echo err >&2 && exit 3"
+
+
+def test_a_job_in_a_file_runs_elsewhere_and_its_result_is_collected(site: Site) -> None:
+    repo, job, done = site.repo, site.root / "try.job", site.root / "try.result"
+    repo.write("README", "edited\n")
+    assert site.sandbox("run", "--name", "try", "--job-out", str(job), "--", "sh", "-c", COMMIT).code == 0
+    assert stat.S_IMODE(job.stat().st_mode) == 0o600
+    assert site.state("try") is State.AWAY
+    refused = site.worker(job.read_bytes())
+    assert b"has no image" in refused.stdout, refused.stderr
+    site.give_image("one")
+    done.write_bytes(site.worker(job.read_bytes()).stdout)
+    said = site.sandbox("collect", str(done))
+    assert (said.code, said.out) == (3, "out\n"), said.err
+    assert "err\n" in said.err
+    assert "1 commit came home from sandbox try" in said.err
+    assert repo.git("show", "refs/sandbox/try:made") == ""
+    assert repo.git("show", "refs/sandbox-wip/try:README") == "edited"
+    assert site.state("try") is State.STOPPED
+    again = site.sandbox("collect", str(done))
+    assert again.code == 17
+    assert "no sandbox of this repository waits" in again.err
+
+
+def test_a_result_cut_anywhere_imports_nothing(site: Site) -> None:
+    job, done = site.root / "try.job", site.root / "try.result"
+    site.sandbox("run", "--name", "try", "--job-out", str(job), "--", "sh", "-c", COMMIT)
+    site.give_image("one")
+    whole = site.worker(job.read_bytes()).stdout
+    before = site.repo.refs()
+    for at in (0, 10, 100, len(whole) // 2, len(whole) - 40, len(whole) - 1):
+        done.write_bytes(whole[:at])
+        said = site.sandbox("collect", "-q", str(done))
+        assert said.code == 15, (at, said.err)
+        assert site.repo.refs() == before
+        assert site.state("try") is State.AWAY
+    done.write_bytes(whole)
+    assert site.sandbox("collect", "-q", str(done)).code == 3
+
+
+def forged(data: bytes, change: Callable[[dict[str, object], dict[str, object]], None]) -> bytes:
+    """A result whose worker says what `change` makes of its answer and manifest: whole, as its digest says."""
+    reader, out = Reader(io.BytesIO(data), frames.RESULT), io.BytesIO()
+    writer, rest = Writer(out, frames.RESULT), []
+    answer = listed = b""
+    while (frame := reader.next()) is not None:
+        if frame.kind == frames.ANSWER:
+            answer = frame.data
+        elif frame.kind == frames.MANIFEST:
+            listed += frame.data
+        elif frame.kind == frames.PACK:
+            rest.append(frame.data)
+    told, manifest = json.loads(answer), json.loads(listed)
+    change(told, manifest)
+    writer.put(frames.ANSWER, json.dumps(told).encode())
+    writer.text(frames.MANIFEST, json.dumps(manifest).encode())
+    for each in rest:
+        writer.put(frames.PACK, each)
+    writer.end()
+    return out.getvalue()
+
+
+def test_a_worker_that_lies_spoils_its_own_try_only(site: Site) -> None:
+    results = []
+    site.give_image("one")
+    for name in ("one", "two"):
+        job = site.root / f"{name}.job"
+        site.sandbox("run", "--name", name, "--job-out", str(job), "--", "sh", "-c", COMMIT)
+        results.append(site.worker(job.read_bytes()).stdout)
+    done = site.root / "result"
+
+    def collected(data: bytes) -> Said:
+        done.write_bytes(data)
+        return site.sandbox("collect", "-q", str(done))
+
+    before = site.repo.refs()
+    nonce = json.loads(next(data for kind, data in read(results[1]) if kind == frames.ANSWER))["nonce"]
+    lies: list[tuple[Callable[[dict[str, object], dict[str, object]], None], int]] = [
+        (lambda answer, _: answer.update(name="two"), 15),
+        (lambda answer, _: answer.update(nonce=nonce), 15),
+        (lambda answer, _: answer.update(nonce="0" * 32), 17),
+        (lambda answer, _: answer.update(exit_code=4096), 15),
+        (lambda _, manifest: manifest.update(version=7), 15),
+        (lambda _, manifest: manifest.update(refs="x"), 15),
+        (lambda _, manifest: manifest.update(object_format="sha256"), 15),
+    ]
+    for change, code in lies:
+        said = collected(forged(results[0], change))
+        assert (said.code, site.repo.refs()) == (code, before), said.err
+
+    def evil(answer: dict[str, object], manifest: dict[str, object]) -> None:
+        answer["warnings"] = ["\x1b]0;title\x07"]
+        manifest["refs"] = [{"name": "refs/heads/../x", "oid": "1" * 40}, {"name": "refs/heads/y", "oid": "2" * 40}]
+
+    said = collected(forged(results[0], evil))
+    assert said.code == 3
+    assert "\x1b" not in said.err
+    assert "still on the sandbox's disk only: refs/heads/y" in said.err
+    assert collected(results[1]).code == 3
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/two") == "made"
+    theirs = {name for name in site.repo.refs() if name.startswith("refs/sandbox")} - before.keys()
+    assert theirs == {"refs/sandbox/one", "refs/sandbox/two", "refs/sandbox-heads/two/main"}
+
+
+def read(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    reader = Reader(io.BytesIO(data), frames.RESULT)
+    while (frame := reader.next()) is not None:
+        yield frame.kind, frame.data
+
+
+def test_a_try_on_another_machine_comes_home_and_leaves_nothing_there_but_trash(site: Site) -> None:
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
+    assert (said.code, said.out) == (3, "out\n"), said.err
+    assert "1 commit came home from sandbox try" in said.err
+    assert site.state("try") is State.STOPPED
+    assert site.jobs("one") == []
+    assert len(site.delivered("one")) == 1
+    assert not list(store.find(discover(site.repo.path), "try").directory.root.glob("job*"))
+
+
+def test_a_connection_that_breaks_anywhere_loses_nothing_and_runs_nothing_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes of the worker's words after which the wire is cut, once: before it begins, in its words, in the result."""
+    monkeypatch.setattr(remote, "AGAIN", (0.01, 0.01, 0.01))
+    count = site.root / "count"
+    for number, at in enumerate((0, 400, 900)):
+        count.write_bytes(b"")
+        site.cut("one", at)
+        command = f"echo x >> {count}; {COMMIT}"
+        said = site.sandbox("run", "--name", f"try{number}", "--on", "ssh:one", "--", "sh", "-c", command)
+        if said.code != 3:  # nothing had begun: the error says so, and nothing is left
+            assert (said.code, count.read_bytes()) == (14, b""), (at, said.err)
+            assert f"refs/sandbox-base/try{number}" not in site.repo.refs()
+            continue
+        assert count.read_bytes() == b"x\n", at
+        assert f"refs/sandbox/try{number}" in site.repo.refs()
+    assert site.jobs("one") == []
+
+
+def test_a_worker_that_is_killed_gives_what_is_on_its_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "AGAIN", (0.01, 0.01, 0.01))
+    command = "git commit -q --allow-empty -m before; echo new > file; kill -9 $STANDIN_PID"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    assert said.code == 13, said.err
+    assert "a rescue machine read its disk" in said.err
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "before"
+    assert site.repo.git("show", "refs/sandbox-wip/try:file") == "new"
+    assert site.jobs("one") == []
+
+
+def test_what_cannot_be_reached_stays_away_by_name_until_it_is_recovered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "AGAIN", (0.01,))
+    command = f"touch {site.place('one')}/down; kill -9 $STANDIN_WIRE; {COMMIT}"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    assert said.code == 14
+    assert "`sandbox recover --on ssh:one try` brings its work home" in said.err
+    assert site.state("try") is State.AWAY
+    assert "another machine has the job" in site.sandbox("drop", "try").err
+    assert site.sandbox("recover", "--on", "ssh:one").code == 14
+    (site.place("one") / "down").unlink()
+    said = site.sandbox("recover", "--on", "ssh:one")
+    assert said.code == 0, said.err
+    assert "1 commit came home from sandbox try" in said.out
+    assert site.state("try") is State.STOPPED
+    assert site.jobs("one") == []
+    assert "Nothing is at ssh:one" in site.sandbox("recover", "--on", "ssh:one").out
+
+
+def test_a_driver_that_is_killed_leaves_a_sandbox_that_can_be_recovered(site: Site) -> None:
+    command = f"kill -9 $(cat {site.root}/driver); {COMMIT}"
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "git_sandbox", "run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    (site.root / "driver").write_text(str(driver.pid))
+    assert driver.wait(120) == -9
+    assert site.state("try") is State.AWAY
+    said = site.sandbox("recover", "--on", "ssh:one", "try")  # waits for the worker, which goes on
+    assert said.code == 0, said.err
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+    assert site.jobs("one") == []
+
+
+def test_many_tries_are_spread_and_come_home_under_their_names(site: Site) -> None:
+    (site.place("three")).mkdir(parents=True)
+    (site.place("three") / "down").touch()
+    places = ("--on", "ssh:one", "--on", "ssh:two", "--on", "ssh:three")
+    said = site.sandbox("run", "--name", "try", *places, "--count", "4", "--cpus", "1", "--", "sh", "-c", COMMIT)
+    assert said.code == 3, said.err
+    for number in range(1, 5):
+        assert site.repo.git("show", f"refs/sandbox/try-{number}:made") == str(number)
+    assert len(site.delivered("one")) + len(site.delivered("two")) == 4
+    assert site.delivered("one")
+    assert site.delivered("two")
+
+
+def test_a_machine_that_takes_no_job_leaves_it_to_the_next(site: Site) -> None:
+    site.place("one").mkdir(parents=True)
+    (site.place("one") / "variables").write_text("STANDIN_REFUSES=1\n")
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--on", "ssh:two", "--", "sh", "-c", COMMIT)
+    assert said.code == 3, said.err
+    assert (len(site.delivered("one")), len(site.delivered("two"))) == (0, 1)
+    said = site.sandbox("run", "--name", "other", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
+    assert (said.code, "takes no job" in said.err) == (13, True)
+    assert "refs/sandbox-base/other" not in site.repo.refs()
+
+
+def test_a_try_that_changes_nothing_goes_to_the_trash(site: Site) -> None:
+    command = "touch .standin-unchanged; rm .standin-unchanged; exit 0"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    assert said.code == 0, said.err
+
+
+def test_the_next_job_of_the_same_repository_brings_the_difference_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stat_scan, "SETTLED", 0)
+    site.repo.commit("large", {"large": os.urandom(3 << 20)})
+    sizes = []
+    for number in range(2):
+        site.sandbox("run", "--name", f"try{number}", "--on", "ssh:one", "--", "true")
+        sizes.append(int((site.place("one") / "sent").read_text()))
+        site.repo.commit("small", {"small": "x\n"})
+    assert sizes[0] > 3 << 20
+    assert sizes[1] < sizes[0] / 10

@@ -1,0 +1,114 @@
+"""A worker whose machine is a directory: the disk of a job is unpacked and its command runs there, then the guest's own
+exporter answers. Everything else is the worker's: conversation, caches, sandbox, result, trash.
+
+As a program it is what `ssh HOST sandbox worker` starts in tests; its state and cache are its own (`STANDIN_ROOT`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from git_sandbox.disk import job_parts, workspace_disk
+from git_sandbox.errors import Interrupted, MachineError
+from git_sandbox.guest import tail as guest
+from git_sandbox.jobs.blobs import Blob
+from git_sandbox.jobs.job import Job
+from git_sandbox.sandbox import job_run, provision, retrieve, worker
+from git_sandbox.sandbox.job_run import Attempt, Export
+from git_sandbox.sandbox.mouth import Recorder
+from git_sandbox.store import Box
+from support.guest import exporter
+
+CHANGED = '{"state": "changed"}'
+
+
+def unpacked(box: Box, job: Job, places: Mapping[Blob, Path]) -> Path:
+    """The worktree that is on the disk, which is left beside it as a machine would leave it."""
+    disks, directory = job.disks, box.directory
+    stored = job_parts.StoredTail(places[disks.tail]) if disks.tail else None
+    workspace_disk.lay("copy", places[disks.base], directory, stored)
+    tree = directory.root / "tree"
+    tree.mkdir()
+    done = subprocess.run(
+        ["debugfs", "-R", f"rdump /repo {tree}", directory.disk], capture_output=True, check=True, text=True
+    )
+    assert (tree / "repo").is_dir(), done.stderr
+    guest.apply(directory.disk, tree / "repo")
+    return tree / "repo"
+
+
+def run(self: Attempt, places: Mapping[Blob, Path]) -> None:
+    """`Attempt.run`."""
+    box, job = self.box, self.job
+    if os.environ.get("STANDIN_REFUSES"):
+        raise MachineError("this stand-in takes no job")
+    box.save(job_run.own_record(box, job, "standin"))
+    place = unpacked(box, job, places)
+    recorder = Recorder(self.mouth, job_run.printed(box.directory))
+    self.begun = True
+    code = _command(job, place, recorder)
+    with exporter(place, _changes(place)) as channel:
+        Export(job).write(box.directory, channel)
+    job_run.finish(box.directory, self.answer(code, ""))
+
+
+def _changes(place: Path) -> str:
+    return '{"state": "unchanged"}' if (place / ".standin-unchanged").exists() else CHANGED
+
+
+def _command(job: Job, place: Path, recorder: Recorder) -> int:
+    outputs = [recorder.channel(number) for number in (1, 2)]
+    environment = {**os.environ, **job.config.env, "STANDIN_PID": str(os.getpid())}
+    child = subprocess.Popen(
+        job.record.command, cwd=place / job.directory, env=environment, stdin=subprocess.DEVNULL,
+        stdout=outputs[0], stderr=outputs[1],
+    )  # fmt: skip
+    for each in outputs:
+        os.close(each)
+    try:
+        return child.wait() % 256
+    except Interrupted as caught:
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        return caught.exit_code
+    finally:
+        recorder.close()
+
+
+@contextlib.contextmanager
+def rescued(box: Box, *_rest: object) -> Iterator[socket.socket]:
+    """`retrieve.rescued`: what is in the directory of a stand-in that was killed."""
+    with exporter(box.directory.root / "tree/repo", CHANGED) as channel:
+        yield channel
+
+
+def install() -> None:
+    Attempt.run = run  # type: ignore[method-assign]
+    retrieve.rescued = rescued  # type: ignore[assignment]
+    provision.available_memory = lambda: 8192
+
+
+def main() -> int:
+    from git_sandbox import signals
+
+    root = Path(os.environ["STANDIN_ROOT"])
+    for kind in ("STATE", "CACHE", "CONFIG"):
+        os.environ[f"XDG_{kind}_HOME"] = str(root / kind.lower())
+    install()
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with signals.signals_raise():
+        return worker.serve(sys.stdin.buffer, out)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(Interrupted):
+        sys.exit(main())
+    sys.exit(143)

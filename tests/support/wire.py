@@ -1,0 +1,73 @@
+"""What stands for ssh in tests: a wire to a stand-in on a machine that is a directory. It may be cut, or not answer.
+
+`python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
+of bytes from the worker after which the wire breaks, once; `variables` is read by a shell; `sent` gets how many bytes
+went to the worker. The worker outlives the wire, as with sshd without a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+
+def _out(source: int, left: int | None) -> bool:
+    """Whether all of it came through."""
+    while data := os.read(source, 65536):
+        part = data if left is None else data[:left]
+        with contextlib.suppress(BrokenPipeError):
+            while part:
+                part = part[os.write(1, part) :]
+        if left is not None:
+            left -= len(data)
+            if left <= 0:
+                return False
+    return True
+
+
+def _in(target: int, note: Path) -> None:
+    total = 0
+    with contextlib.suppress(BrokenPipeError):
+        while data := os.read(0, 65536):
+            total += len(data)
+            note.write_text(str(total))
+            while data:
+                data = data[os.write(target, data) :]
+    os.close(target)
+
+
+def main() -> int:
+    root, host = Path(sys.argv[1]), sys.argv[sys.argv.index("--") + 1]
+    place = root / host
+    place.mkdir(parents=True, exist_ok=True)
+    if (place / "down").exists():
+        sys.stderr.write(f"ssh: connect to host {host}: Connection refused\n")
+        return 255
+    left = None
+    with contextlib.suppress(FileNotFoundError):
+        left = int((place / "cut").read_text())
+        (place / "cut").unlink()
+    more = {}
+    with contextlib.suppress(FileNotFoundError):
+        more = dict(line.split("=", 1) for line in (place / "variables").read_text().splitlines())
+    env = {**os.environ, **more, "STANDIN_ROOT": str(place), "STANDIN_WIRE": str(os.getpid())}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "support.standin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
+        start_new_session=True,
+    )  # fmt: skip
+    assert child.stdin
+    assert child.stdout
+    threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place / "sent"), daemon=True).start()
+    child.stdin.close()
+    if not _out(child.stdout.fileno(), left):
+        sys.stderr.write("client_loop: send disconnect: Broken pipe\n")
+        os._exit(255)
+    return child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
