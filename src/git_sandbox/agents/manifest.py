@@ -15,7 +15,7 @@ from msgspec import Meta
 from git_sandbox import files, tomltext
 from git_sandbox.egress import credentials, keys, rules
 from git_sandbox.errors import UsageError
-from git_sandbox.image.spec import MAX_FILE, ImageSpec
+from git_sandbox.image.spec import MAX_FILE, ImageSpec, with_companions
 
 SCHEMA = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -64,7 +64,7 @@ class Install(Strict, frozen=True):
         """Raises ValueError for a value that no image spec takes, or more than one may have."""
         extended = msgspec.structs.replace(
             spec,
-            packages=tuple(sorted({*spec.packages, *self.packages})),
+            packages=tuple(sorted({*spec.packages, *with_companions(self.packages)})),
             npm=tuple(dict.fromkeys((*spec.npm, *self.npm))),
             pip=tuple(dict.fromkeys((*spec.pip, *self.pip))),
             commands=tuple(dict.fromkeys((*spec.commands, *self.commands))),

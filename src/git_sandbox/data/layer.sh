@@ -29,8 +29,12 @@ printf %s "$install" > tree/tmp/install.sh
 if [ -n "$packages" ]; then
   echo "I: fetching the list of Debian's packages"
   chroot tree apt-get -q update
+  # Through a pipe of its own: apt-get does not wait for who reads its status, and scripts of packages would not either.
+  mkfifo status
+  cat status &
   # shellcheck disable=SC2086 # each name is a word
-  chroot tree apt-get -q -y --no-install-recommends -o APT::Status-Fd=1 -o Dpkg::Use-Pty=false install -- $packages
+  chroot tree apt-get -q -y --no-install-recommends -o APT::Status-Fd=3 -o Dpkg::Use-Pty=false install -- $packages 3> status
+  wait
 fi < /dev/null
 for each in "$@"; do
   chroot tree sh -c "$each" < /dev/null

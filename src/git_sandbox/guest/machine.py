@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import resource
+import shutil
 import socket
 import stat
 import struct
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from git_sandbox.guest import authorities, tail
 from git_sandbox.guest.account import add_user, write_etc, write_files
-from git_sandbox.guest.common import HERE, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
+from git_sandbox.guest.common import HERE, PATH, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
 from git_sandbox.guest.interfaces import configure_network, interface_up
 from git_sandbox.guest.protocol import CANNOT_USE
 
@@ -32,6 +33,7 @@ LIMITS = (
 TERMINALS = "terminfo"  # below HERE: descriptions that a session brings along (see sshd_config)
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds
+ENGINES = ("podman", "dockerd")  # programs that run containers
 DISK_WITHIN = 10.0  # seconds for a disk to appear
 
 
@@ -227,6 +229,10 @@ def prepare_rest(config: Config, home: Path) -> None:
     set_hostname(str(config["hostname"]))
     set_machine_id()
     configure_network(config)
+    if any(shutil.which(name, path=PATH) for name in ENGINES):
+        from git_sandbox.guest import engines  # late: most images have none
+
+        engines.prepare(config, home)
     offer_ways_to_end(resets=config.get("shutdown") == "reboot")
 
 

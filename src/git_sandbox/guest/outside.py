@@ -10,7 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from git_sandbox.guest import start
+from git_sandbox.guest import protocol, start
+from git_sandbox.guest.boot import kernel_word
 from git_sandbox.guest.common import Config
 from git_sandbox.guest.machine import MS_RDONLY, mount
 from git_sandbox.guest.sorting import home_of
@@ -74,6 +75,11 @@ def image(at: Path) -> Iterator[bytes]:
         own_mounts()
         at.mkdir(mode=0o700, exist_ok=True)
         mount(IMAGE, at, "ext4", MS_RDONLY, "noload")
+        if name := kernel_word(protocol.LAYER):
+            over = at.with_name(f"{at.name}-layer")
+            over.mkdir(mode=0o700, exist_ok=True)
+            mount(f"/dev/{name}", over, "ext4", MS_RDONLY)
+            mount("overlay", at, "overlay", MS_RDONLY, f"lowerdir={over}:{at}")
     except OSError:
         yield b""
         return

@@ -86,6 +86,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     network: GuestNetwork = GuestNetwork()
     authorities: dict[str, bytes] = {}  # certificates that its programs trust besides the image's, by `HASH.N`
     env: dict[str, str] = {}  # for every session of the user
+    services: dict[str, str] = {}  # for what the guest starts by itself: proxies, and whom to trust
     zone: bytes = b""  # content of the time zone's file; empty: UTC
     stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL for the user's programs
     auto_push: bool = False  # collect after every commit

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -29,6 +29,11 @@ _MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[
 _NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
 _PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
 SPEC_HINT = "`sandbox image spec` prints a good one"
+COMPANIONS = {
+    "docker.io": ("docker-cli",),
+    "docker-compose": ("docker-cli",),
+    "podman": ("aardvark-dns", "crun", "netavark", "nftables", "passt", "uidmap"),  # else runc and CNI's, 70 MB more
+}
 MAX_FILE = 16 << 10  # bytes of a spec
 MAX_WORDS = 100  # packages of npm or pip, and commands
 Reader = Callable[[str, int], bytes]  # gets a name and a limit; raises OSError, ValueError
@@ -155,6 +160,11 @@ def _read(name: str, most: int) -> bytes:
     return files.read(Path(name), most)
 
 
+def with_companions(packages: Iterable[str]) -> tuple[str, ...]:
+    """Sorted, with what Debian only recommends and they are of little use without."""
+    return tuple(sorted({*packages, *(more for each in packages for more in COMPANIONS.get(each, ()))}))
+
+
 def asked(settings: Settings) -> ImageSpec:
     """The spec of the image, or of the tools beside it, that the settings ask for. Raises as `load`."""
     if transports.named(settings.image):  # its root is another one's; kernel and tools are those of the default image
@@ -183,7 +193,7 @@ def load(extra: Path | None = None, packages: tuple[str, ...] = (), read: Reader
             ) from error
         base |= given
     try:
-        packages = (*packages, *_words(base.pop("extra_packages", ())))
+        packages = with_companions((*packages, *_words(base.pop("extra_packages", ()))))
         base["packages"] = sorted({*_words(base["packages"]), *packages})
         return msgspec.convert(base, ImageSpec)
     except msgspec.ValidationError as error:

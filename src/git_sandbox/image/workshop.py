@@ -29,6 +29,7 @@ RESOLVER = Path("/etc/resolv.conf")
 REACH = re.compile(r"(?:(?:https?|no)_proxy|pip_(?:index|extra_index)_url|npm_config_registry)", re.IGNORECASE)
 MAX_PART = 64 << 30  # bytes of a file of an image
 MAX_LINE = 1000  # bytes of a line that are looked at
+TRANSIENT = (b"dlstatus:", b"pmstatus:")  # lines of apt-get that are progress only
 NOTED = "I: "  # how a line of a build begins that is worth showing
 Reader = Callable[[str], str]  # a line of a build -> what is shown as progress; nothing for most
 
@@ -134,13 +135,14 @@ def logged(
     ) as child:
         with log.open("ab") as handle:
             for line in child.stdout:
-                handle.write(line)
+                if not line.startswith(TRANSIENT):
+                    handle.write(line)
                 if shown := reader(line[:MAX_LINE].decode("utf-8", "replace").rstrip("\n")):
                     progress(one_line(shown))
         status = child.wait()
     if status != 0:
         tail = printable(b"\n".join(log.read_bytes().splitlines()[-15:]))
-        raise ImageError(f"`{argv[0]}` failed with status {status}", cause=tail, hint=_hint(tail))
+        raise ImageError(f"the build of the image ended with status {status}", cause=tail, hint=_hint(tail))
     log.unlink()
 
 

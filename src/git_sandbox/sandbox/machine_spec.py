@@ -115,6 +115,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         config,
         mode=mode,
         env=way.variables | _trusting(trusted) | config.env if run else {},
+        services=way.variables | _trusting(trusted) if run else {},
         authorities=trusted if run else {},
         files=config.files if run else (),
         mounts=config.mounts if run else (),  # a rescue machine has none of these disks
