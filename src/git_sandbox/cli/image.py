@@ -14,12 +14,14 @@ from git_sandbox.cache.root_images import RootImage
 from git_sandbox.cli import columns, common, configured, door, first, image_sources, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
-from git_sandbox.image import build, spec
+from git_sandbox.image import build, spec, weights
 from git_sandbox.image.oci import pull, remembered
 from git_sandbox.sandbox import images
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.workspace import stray_volumes
+
+HEAVIEST = 10  # packages that are shown of an image
 
 
 @click.group("image", invoke_without_command=True, no_args_is_help=False)
@@ -64,19 +66,21 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
 
 
 @command.command("ls", short_help="List images; * is the one for your settings.")
+@click.option("--size", "sizes", is_flag=True, help="Also show the Debian packages that weigh most in each.")
 @common.json_option
-def list_images(as_json: bool) -> Result:
+def list_images(sizes: bool, as_json: bool) -> Result:
     """List images; * marks the one your settings ask for. One that adds packages to another (OVER) has the size of
     what it adds. What is built here is FROM a release of Debian, others from where they were fetched.
 
     \b
     Examples:
       sandbox image ls
+      sandbox image ls --size
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     wanted, _ = settings.resolve({}, configured.project())
     current = _current(wanted)
-    rows = [_row(image, current) for image in guest_images.every()]
+    rows = [_row(image, current, sizes=sizes) for image in guest_images.every()]
     rows += [_root_row(image, current) for image in root_images.every()]
     head = ("", "KEY", "FROM", "AGE", "SIZE", "OVER")
     cells = [
@@ -85,7 +89,14 @@ def list_images(as_json: bool) -> Result:
         for row in rows
     ]  # fmt: skip
     text = columns.table(head, cells) if rows else "No images. `sandbox image build` builds one."
-    return Result("image ls", rows, text=text)
+    return Result("image ls", rows, text="\n\n".join([text, *map(_weights, rows if sizes else ())]))
+
+
+def _weights(row: dict[str, Any]) -> str:
+    """The packages that weigh most in an image; those that it adds, where it is laid over another."""
+    cells = [(columns.size(each["bytes"]), each["name"], each["version"]) for each in row.get("packages", ())]
+    head = (row["key"], "PACKAGE", "VERSION")
+    return columns.table(head, cells) if cells else f"{row['key']}: no list of packages"
 
 
 @command.command("rm")
@@ -213,9 +224,11 @@ def _asked(given: dict[str, Any]) -> spec.ImageSpec:
     return spec.asked(wanted)
 
 
-def _row(image: Image, current: set[str]) -> dict[str, Any]:
+def _row(image: Image, current: set[str], *, sizes: bool) -> dict[str, Any]:
     info = image.info
-    return {
+    found = weights.heaviest(image, HEAVIEST) if sizes else []
+    packages = [{"name": each.name, "version": each.version, "bytes": each.size} for each in found]
+    return ({"packages": packages} if sizes else {}) | {
         "key": info.key, "suite": info.suite, "built": info.built, "bytes": image.size,
         "current": info.key in current, "base": info.base, "built_at": _time(info.built), "source": "", "digest": "",
     }  # fmt: skip
