@@ -17,6 +17,7 @@ from pathlib import Path
 from git_sandbox import arguments, bounded_log, files, network, process, signals, terminal
 from git_sandbox.background import Beside
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
+from git_sandbox.git.configtext import Pair
 from git_sandbox.guest import protocol
 from git_sandbox.image import terminfo
 from git_sandbox.text import printable
@@ -71,11 +72,20 @@ def make_keys(root: Path, name: str) -> Keys:
 
 
 def config(
-    name: str, user: str, keys: Keys, channel: Attachment, control: Path, *, agent: str = "", lasting: bool = False
+    name: str,
+    user: str,
+    keys: Keys,
+    channel: Attachment,
+    control: Path,
+    *,
+    agent: str = "",
+    git: Sequence[Pair] = (),
+    lasting: bool = False,
 ) -> str:
     """An ssh_config(5) file for one sandbox. Nothing of the user's own ssh configuration takes part.
 
-    `agent`: socket of an ssh agent that the guest may use. `lasting`: for the user's ssh, who keeps it: it may outlive
+    `agent`: socket of an ssh agent that the guest may use. `git`: settings for git in sessions that have it.
+    `lasting`: for the user's ssh, who keeps it: it may outlive
     the directories of these sockets, which are in /tmp perhaps, so ssh proves that they are the user's before each use.
     """
     runtime = str(control.parent.parent)
@@ -107,12 +117,21 @@ def config(
     for key, value, above in sockets:
         lines += [_proved(name, above)] if lasting else []
         lines.append(f"  {key} {value}")
+    lines += [_set_env(git)] if agent and git else []
     lines += [f"Match originalhost sandbox-{name}"] if lasting else []
     lines += ["  ControlPath none"] if lasting else []  # one of the user's own would be for other hosts
     lines.append("  ForwardAgent no")  # the first value of a setting counts
     if any("\n" in line or "\r" in line for line in lines):  # of a socket's path, in the words of ProxyCommand
         raise SessionError("ssh cannot use a path with a line break", hint="set XDG_RUNTIME_DIR to another one")
     return "\n".join([*lines, ""])
+
+
+def _set_env(git: Sequence[Pair]) -> str:
+    """Settings of git as variables: git-config(1), GIT_CONFIG_COUNT. ssh takes a word in quotation marks as it is."""
+    rows = [f"GIT_CONFIG_COUNT={len(git)}"]
+    for number, (key, value) in enumerate(git):
+        rows += [f"GIT_CONFIG_KEY_{number}={key}", f"GIT_CONFIG_VALUE_{number}={value or ''}"]
+    return "  SetEnv " + " ".join(f'"{row}"' for row in rows)
 
 
 def _isolated(program: str) -> str:
@@ -318,17 +337,19 @@ def connect(
     alive: Callable[[], bool],
     timeout: float,
     agent: str = "",
+    git: Sequence[Pair] = (),
     include: Path | None = None,
     proxy: Path | None = None,
 ) -> Iterator[Session]:
     """An open session. The guest may still be booting: ssh waits in the channel until sshd answers.
 
-    `timeout`: seconds until sshd must have answered. `include`: a file that the user's own ssh can read meanwhile.
+    `timeout`: seconds until sshd must have answered. `agent`, `git`: see `config`.
+    `include`: a file that the user's own ssh can read meanwhile.
     `proxy`: the egress proxy's socket, to which a port of the guest's loopback leads meanwhile.
     Raises SessionError when it did not, or the machine died.
     """
     path, control = runtime / "ssh_config", runtime / "master"
-    written = partial(config, name, user, keys, channel, control, agent=agent)
+    written = partial(config, name, user, keys, channel, control, agent=agent, git=git)
     files.write(path, written().encode("utf-8", "surrogateescape"))
     argv = master(name, path, proxy)
     log = runtime / "ssh.log"

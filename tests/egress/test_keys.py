@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import paths, settings
+from git_sandbox import jsontext, paths, settings
 from git_sandbox.egress import keys
 from git_sandbox.errors import SandboxError, UsageError
-from git_sandbox.sandbox import session_options
+from git_sandbox.sandbox import session_options, supervisor
+from git_sandbox.sandbox.options import Options
 
 REAL = "sk-proj-the-real-value"
 TABLE = {
@@ -59,3 +60,16 @@ def test_keys_are_the_users_own_file_and_need_the_network_of_names() -> None:
             gathered(**wrong)
     assert gathered(net="allow").keys == keys.Keys()
     assert Path(path).is_file()
+
+
+def test_a_supervisor_that_is_told_of_keys_has_them() -> None:
+    """It is another process: what is the same here is only equal there."""
+    path = paths.config_file().with_name("keys.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[ai]\nhosts = ["api.test"]\nbearer = true\nenv = "KEY"\nvariable = "AI_KEY"\n')
+    wanted = settings.resolve({"net": "allow", "key": ("ai",)})[0]
+    order = supervisor.Order("/r", Options(wanted, keys={"agents": {**TABLE, "variable": "AGENT_KEY"}}))
+    told = jsontext.decode(jsontext.encode(order), supervisor.Order).options
+    for options in (order.options, told):
+        found = session_options.gather(options.settings, {"KEY": REAL}, options.keys)
+        assert {"AI_KEY", "AGENT_KEY"} <= set(found.env)

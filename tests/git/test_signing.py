@@ -12,18 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from git_sandbox import session
 from git_sandbox.cli.main import main
 from git_sandbox.errors import IntegrateError
+from git_sandbox.git.repo import discover
+from git_sandbox.guest import protocol
 from git_sandbox.integrate.merge import merge
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import plan
 from git_sandbox.sandbox import settle
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions
+from git_sandbox.session import Keys
+from git_sandbox.vmm.machine import Attachment
+from git_sandbox.workspace import signing as signing_
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
 from support.sandboxed import everything
 from support.terminal import Terminal
+
+CHANNEL = Attachment(protocol.SSH, "/s")
 
 
 @pytest.fixture(params=["ssh", "openpgp"])
@@ -180,3 +188,64 @@ def test_a_passphrase_is_asked_for_on_the_terminal(repo: GitRepo, tmp_path: Path
     else:
         assert (code, everything(repo)) == (16, before)
         assert "could not be signed" in term.shown()
+
+
+@contextlib.contextmanager
+def agent(place: Path, *keys: Path) -> Iterator[str]:
+    """An ssh agent with these keys; its socket."""
+    with subprocess.Popen(["ssh-agent", "-D", "-a", place / "agent"], stdout=subprocess.PIPE) as running:
+        try:
+            assert running.stdout is not None
+            running.stdout.readline()  # it listens
+            env = os.environ | {"SSH_AUTH_SOCK": os.fspath(place / "agent")}
+            subprocess.run(["ssh-add", "-q", *keys], env=env, check=True)
+            yield os.fspath(place / "agent")
+        finally:
+            running.terminate()
+
+
+def test_an_agent_that_is_lent_signs_in_a_guest_as_here(repo: GitRepo, tmp_path: Path) -> None:
+    """By the variables that a session has; `tests/vm/test_live` shows them in one."""
+    found = discover(repo.path)
+    with _ssh(repo, tmp_path), agent(tmp_path, tmp_path / "key") as place:
+        assert signing_.by_agent(found, place, {}) == (), "the user's git does not sign by ssh"
+        repo.git("config", "gpg.format", "ssh")
+        repo.git("config", "commit.gpgSign", "true")
+        given = signing_.by_agent(found, place, {})
+        assert [key for key, _ in given] == ["gpg.format", "user.signingkey", "commit.gpgsign"]
+        plain, text = (
+            session.config("vm-1", "me", Keys(tmp_path), CHANNEL, tmp_path / "x/m", agent=place, git=each)
+            for each in ((), given)
+        )
+        assert set(text.splitlines()) - set(plain.splitlines()) == {session._set_env(given)}
+        (tmp_path / "config").write_text(text)
+        words = ["ssh", "-G", "-F", os.fspath(tmp_path / "config"), "sandbox-vm-1"]
+        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        sent = dict(line.split(" ", 1)[1].split("=", 1) for line in shown if line.startswith("setenv "))
+        assert sent["GIT_CONFIG_COUNT"] == "3"
+        guest = GitRepo.create(tmp_path / "guest")
+        env = os.environ | sent | {"SSH_AUTH_SOCK": place}
+        subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "signed"], cwd=guest.path, env=env, check=True)
+        repo.git("fetch", "-q", os.fspath(guest.path))
+        repo.git("verify-commit", "FETCH_HEAD")
+    assert signing_.by_agent(found, place, {}) == (), "the agent is gone"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no key", "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret", 'ssh-rsa "A"'],
+)
+def test_what_is_no_public_key_stays_here(repo: GitRepo, tmp_path: Path, text: str) -> None:
+    (tmp_path / "id").write_text("the private key")
+    (tmp_path / "id.pub").write_text(text)
+    repo.git("config", "gpg.format", "ssh")
+    for value in (
+        os.fspath(tmp_path / "id"),
+        os.fspath(tmp_path / "id.pub"),
+        "~/id",
+        f"key::{text}",
+        os.fspath(tmp_path),
+    ):
+        repo.git("config", "user.signingKey", value)
+        assert signing_.by_agent(discover(repo.path), "/nowhere", {"HOME": os.fspath(tmp_path)}) == ()
+    assert signing_._public("~/id.pub", os.fspath(tmp_path), repo.path) == ""

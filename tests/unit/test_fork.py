@@ -8,11 +8,14 @@ from typing import Any, cast
 import pytest
 
 from git_sandbox import settings, store
+from git_sandbox.egress import policyfile
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import fork
+from git_sandbox.sandbox import fork, provision, session_options
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.provision import WentIn
 from git_sandbox.sandbox.session_options import Extras
+from support import fabricated
 from support.gitrepo import GitRepo
 
 
@@ -52,3 +55,27 @@ def test_a_share_is_not_forked_and_nothing_is_forked_onto_one(
     with pytest.raises(StateError, match="works on a share"):
         fork.fork(found, "one", "two", lambda _text: None)
     assert left(repo, tmp_path) == ([], [])
+
+
+def test_a_copy_has_the_keys_it_is_given_and_none_of_its_origins(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    found, wanted = discover(repo.path), settings.resolve({"net": "allow"})[0]
+
+    def given(name: str) -> Extras:
+        table = {"hosts": [f"{name}.test"], "bearer": True, "env": "KEY", "variable": f"{name.upper()}_KEY"}
+        return session_options.gather(wanted, {"KEY": "sk-the-real-value"}, {name: table})
+
+    origin = fabricated.spawn(repo, "one")
+    with store.open_existing(found, "one") as (box, _entry):
+        box.directory.disk.write_bytes(b"a disk")
+        provision.configure(box, origin.record, wanted, given("old"), WentIn())
+    options, image = Options(wanted, origin="one"), cast("Any", None)
+    with store.create(found, "two") as box:
+        fork.prepared(box, options, image, "qemu", lambda _text: None, extras=given("new"))
+        egress = policyfile.load(box.directory.egress)
+        config = box.directory.config.read_text()
+    assert [each.name for each in egress.credentials] == ["new"]
+    assert [str(rule) for rule in egress.policy.rules] == ["new.test"]
+    assert ("NEW_KEY" in config, "OLD_KEY" in config, "sk-the-real-value" in config) == (True, False, False)

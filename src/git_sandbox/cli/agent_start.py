@@ -91,11 +91,11 @@ def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     manifest = agent.manifest
     if not manifest.allow:
         return wanted
-    if wanted.net is network.NONE and any(each.name == "net" and each.source == "default" for each in values):
+    if wanted.net == network.NONE and any(each.name == "net" and each.source == "default" for each in values):
         wanted = dataclasses.replace(wanted, net=network.ALLOW)
-    if wanted.net is network.NONE:
+    if wanted.net == network.NONE:
         _note(f"{agent.name} has no network: `net = none` is set")
-    if wanted.net is not network.ALLOW:
+    if wanted.net != network.ALLOW:
         return wanted
     return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*manifest.allow, *wanted.allow))))
 
@@ -103,9 +103,9 @@ def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
 def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
     """Those of its keys that this host has."""
     declared = agent.manifest.credentials
-    if not declared or wanted.net is network.NONE:
+    if not declared or wanted.net == network.NONE:
         return {}
-    if wanted.net is not network.ALLOW:
+    if wanted.net != network.ALLOW:
         _note(f"{agent.name} gets no key: they are used with `--net allow` only")
         return {}
     environment = settings.environment()

@@ -121,7 +121,7 @@ def spawn(
         return remote.spawn(repo, options, progress, ready, notice)
     settings, origin = options.settings, options.origin
     extras = session_options.gather(settings, environment(), options.keys)
-    extras = dataclasses.replace(extras, files=options.files)
+    extras = session_options.with_agent(dataclasses.replace(extras, files=options.files), repo, environment())
     if settings.net.egress:
         egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
@@ -157,7 +157,7 @@ def resume(
 ) -> Finished:
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
     settings = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
-    extras = session_options.gather(settings, environment())
+    extras = session_options.with_agent(session_options.gather(settings, environment()), repo, environment())
     with store.open_existing(repo, name) as (box, entry):
         image = images.of(box, entry.record)
         with store.reopened(box, entry) as record:

@@ -193,7 +193,8 @@ class Run(Generic[Brought]):
             directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
-            agent=self.extras.agent, include=directory.ssh_include, proxy=proxy.path if proxy else None,
+            agent=self.extras.agent, git=self.extras.git, include=directory.ssh_include,
+            proxy=proxy.path if proxy else None,
         ) as opened:  # fmt: skip
             if adoption is not None:
                 adoption.done()

@@ -14,12 +14,15 @@ from git_sandbox import files, network, paths, process, tomltext
 from git_sandbox.egress import keys
 from git_sandbox.egress.keys import Keys
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
+from git_sandbox.git.configtext import Pair
+from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.image import authorities
 from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable
+from git_sandbox.workspace import signing
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ENVIRONMENT = 96 << 10  # bytes; Linux takes 128 KiB for one string and sshd wants all on one line
@@ -51,7 +54,9 @@ class Mount:
 
 @dataclass(frozen=True)
 class Extras:
-    """`agent`: socket of the user's ssh agent, empty for none. `setup`: the script's content."""
+    """`agent`: socket of the user's ssh agent, empty for none. `git`: settings for sessions that have it (`signing`).
+    `setup`: the script's content.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # no secrets in a traceback
     ports: tuple[Port, ...] = ()
@@ -61,6 +66,7 @@ class Extras:
     keys: Keys = field(default_factory=Keys)
     authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
     files: tuple[UserFile, ...] = ()
+    git: tuple[Pair, ...] = ()
 
 
 def _read(name: str, most: int) -> bytes:
@@ -78,7 +84,7 @@ def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLE
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
     env = environment(settings.env, settings.env_file, host, settings.read)
-    trusted = authorities.wanted(settings.ca, settings.read) if settings.net is not network.NONE else {}
+    trusted = authorities.wanted(settings.ca, settings.read) if settings.net != network.NONE else {}
     used = _keys(settings, host, agent)
     return Extras(
         {**used.variables, **env}, ports, _agent(settings, host), _setup(settings),
@@ -86,18 +92,23 @@ def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLE
     )  # fmt: skip
 
 
+def with_agent(extras: Extras, repo: Repository, host: Mapping[str, str]) -> Extras:
+    """The same, and git signs by the agent that the user lends, as it does here. Raises RepositoryError."""
+    return replace(extras, git=signing.by_agent(repo, extras.agent, host)) if extras.agent else extras
+
+
 def _keys(settings: Settings, host: Mapping[str, str], agent: Tables) -> Keys:
     """Those that are wanted: of the user's own file, and an agent's where there is none of that name. Raises
     SandboxError.
     """
-    tables = {**(agent if settings.net is network.ALLOW else {}), **_of_file(settings)}
+    tables = {**(agent if settings.net == network.ALLOW else {}), **_of_file(settings)}
     return keys.given(tables, host, network.PROXY_PORT) if tables else Keys()
 
 
 def _of_file(settings: Settings) -> dict[str, Mapping[str, object]]:
     if not settings.key:
         return {}
-    if settings.net is not network.ALLOW:
+    if settings.net != network.ALLOW:
         raise UsageError("a key is used with `--net allow` only", hint="add --net allow, or leave --key out")
     path = paths.config_file().with_name("keys.toml")
     try:

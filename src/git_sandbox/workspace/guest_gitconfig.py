@@ -38,9 +38,9 @@ _FILES: dict[str, tuple[str, str]] = {
 
 # What goes in, with the reason. No row names a program, a path of the host or a secret. Section and variable in lower
 # case, as git folds them. Not here, and why: credential.*, http.*, sendemail.*, gpg.* and user.signingKey (secrets, or
-# ways to them); core.editor, core.pager, pager.*, diff.external, *.textconv, *.driver, *.cmd, aliases with `!` (host
-# programs, and command lines hold tokens); remote.*, include.* (what they lead to is not in the guest); core.hooksPath,
-# init.templateDir (programs of the host).
+# ways to them; `signing` has its own); core.editor, core.pager, pager.*, diff.external, *.textconv, *.driver, *.cmd,
+# aliases with `!` (host programs, and command lines hold tokens); remote.*, include.* (what they lead to is not in the
+# guest); core.hooksPath, init.templateDir (programs of the host).
 _ALLOWED: tuple[tuple[str, str], ...] = (
     ("who commits", r"user\.(name|email|useconfigonly) | (author|committer)\.(name|email)"),
     ("a remote means the same repository", r"url\..+\.(insteadof|pushinsteadof)"),
@@ -162,6 +162,15 @@ def wanted(key: str, value: str | None) -> bool:
     if section.lower() == "alias" and (value.lstrip().startswith("!") or _HEADER.search(value)):
         return False
     return not (holds_secret(value) or (section.lower() == "url" and "?" in f"{key}{value}"))  # a query can be a token
+
+
+def everything(repo: Repository, environ: Mapping[str, str]) -> dict[str, str | None]:
+    """What is configured here, also in the repository: the last value of each setting, by its name in lower case.
+
+    Raises RepositoryError.
+    """
+    asking = {name: value for name, value in environ.items() if _CONFIG_ENVIRONMENT.fullmatch(name)}
+    return {each.key: each.value for each in _settings(repo, asking)}
 
 
 def _settings(repo: Repository, asking: Mapping[str, str]) -> list[_Setting]:
