@@ -25,7 +25,7 @@ from git_sandbox.vmm.rest import Api, Call
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
 SIGNALLED = 128
 LOG_LIMIT = 256 * 1024  # bytes of the VMM's own words kept; a guest can make it complain
-API_WITHIN = 60.0  # seconds from the start of a VMM to the first answer of its API, on a host that is busy
+API_WITHIN = 120.0  # seconds from the start of a VMM to the first answer of its API, on a host that is busy
 PLACE = "vmm"  # name of the directory with a VMM's own sockets
 GUEST_CID = 3  # vsock: not the host's business here, every machine has its own socket instead
 

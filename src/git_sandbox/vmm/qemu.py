@@ -25,6 +25,7 @@ VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
 CAPABILITIES = Capabilities(
     emulation=True, network_device=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
 )
+LOOKED_WITHIN = 10.0  # seconds for the monitor of a machine that runs, when it is only looked at
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 
 # q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
@@ -119,11 +120,11 @@ class RunningQemu:
     def wait(self, timeout: float | None = None) -> bool:
         return self.child.wait(timeout) is not None
 
-    def monitor(self) -> Qmp:
-        return Qmp(self.sockets["qmp"])
+    def monitor(self, within: float = launch.API_WITHIN) -> Qmp:
+        return Qmp(self.sockets["qmp"], within)
 
     def stalled(self) -> bool:
-        with contextlib.suppress(OSError, MachineError), self.monitor() as monitor:
+        with contextlib.suppress(OSError, MachineError), self.monitor(LOOKED_WITHIN) as monitor:
             return bool(monitor.execute("query-status").get("status") == "internal-error")
         return False
 

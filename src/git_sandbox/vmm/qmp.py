@@ -18,7 +18,8 @@ MAX_LINE = 1 << 20  # bytes; QEMU's answers to our commands are far shorter
 class Qmp:
     """One monitor connection. QEMU serves one client at a time."""
 
-    def __init__(self, path: Path, timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, timeout: float) -> None:
+        """`timeout`: seconds for each answer; the first one comes when QEMU has made its devices."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
