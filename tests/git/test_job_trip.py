@@ -27,7 +27,7 @@ from git_sandbox.sandbox import remote
 from git_sandbox.settings import resolve
 from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
-from support import standin
+from support import loopback, standin
 from support.gitrepo import GitRepo
 
 SUPPORT = Path(standin.__file__).parents[1]
@@ -86,7 +86,7 @@ def site(repo: GitRepo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
     monkeypatch.chdir(repo.path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _image()
-    programs = tmp_path / "programs"
+    programs = tmp_path / "wires"
     programs.mkdir()
     ssh = programs / "ssh"
     ssh.write_text(SSH.format(python=sys.executable, root=tmp_path / "hosts", support=SUPPORT))
@@ -344,3 +344,15 @@ def test_the_next_job_of_the_same_repository_brings_the_difference_only(
         site.repo.commit("small", {"small": "x\n"})
     assert sizes[0] > 3 << 20
     assert sizes[1] < sizes[0] / 10
+
+
+def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "AGAIN", (0.01,))
+    count = site.root / "count"
+    command = f"echo x >> {count}; kill -9 $(ps -o ppid= $STANDIN_PID); {COMMIT}"
+    with loopback.served(site.root, monkeypatch):
+        said = site.sandbox("run", "--name", "try", "--on", "ssh:there", "--", "sh", "-c", command)
+    assert (said.code, said.out) == (3, "out\n"), said.err
+    assert count.read_text() == "x\n"
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+    assert list(site.root.glob("there/state/git-sandbox/*/job-*")) == []

@@ -8,30 +8,39 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import siblings
+from git_sandbox.integrate import results, siblings
 from git_sandbox.integrate.siblings import Comparison, Pair, Sibling, Step
 from git_sandbox.sandbox import lookup
-from git_sandbox.text import one_line
+from git_sandbox.text import listed, one_line
 
 SHOWN = 5  # paths named for each pair
 
 
 @click.command("compare")
 @click.argument("names", metavar="[ID...]", nargs=-1, shell_complete=common.complete_ids)
+@click.option(
+    "--group-by", type=click.Choice(["result"]), help="Say which sandboxes ended with the same files; merge nothing."
+)
 @common.json_option
-def command(names: tuple[str, ...], as_json: bool) -> Result:
+def command(names: tuple[str, ...], group_by: str | None, as_json: bool) -> Result:
     """Predict conflicts between sandboxes and suggest a merge order.
 
     Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other and
     with your HEAD; uncommitted work is not compared, and no file is changed.
 
+    With --group-by result, of any number of sandboxes: those that ended with the same files, uncommitted work with
+    them, are a group, the largest first.
+
     \b
     Examples:
       sandbox compare vm-1 vm-2
       sandbox compare
+      sandbox compare --group-by result
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     repo = common.repository()
+    if group_by:
+        return _grouped(repo, names)
     named = [common.sandbox_here(name)[1] for name in names]
     chosen = [_sibling(repo, name) for name in dict.fromkeys(named or _with_commits(repo))]
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
@@ -40,6 +49,14 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
         raise UsageError(f"at most {siblings.MAX_SIBLINGS} sandboxes can be compared at once", hint="name some of them")
     found = siblings.compare(repo, chosen)
     return Result("compare", found, text="\n".join(_lines(found)))
+
+
+def _grouped(repo: Repository, names: tuple[str, ...]) -> Result:
+    everything = store.refs_by_id(repo)
+    chosen = [store.find(repo, common.sandbox_here(name)[1]).id for name in names]
+    found = results.grouped(repo, {name: everything.get(name, {}) for name in chosen or everything})
+    lines = [f"{len(group.ids):5}  {group.tree[:10]}  {listed(group.ids)}" for group in found]
+    return Result("compare", found, text="\n".join(lines) or "No sandbox brought anything home.")
 
 
 def _with_commits(repo: Repository) -> list[str]:

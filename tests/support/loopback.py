@@ -1,0 +1,65 @@
+"""The real ssh to this machine: an sshd on the loopback with a host key, a user key and a configuration of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import standin
+
+SSH = shutil.which("ssh", path="/usr/bin:/usr/local/bin:" + os.environ["PATH"])
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
+SUPPORT = Path(standin.__file__).parents[1]
+
+
+def _key(place: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place], check=True)
+    return place.with_suffix(".pub").read_text()
+
+
+@contextlib.contextmanager
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, and nothing else."""
+    assert SSHD, "install openssh-server: scripts/test does"
+    public, host = _key(tmp_path / "user"), _key(tmp_path / "host")
+    command = f"env STANDIN_ROOT={tmp_path}/there PYTHONPATH={SUPPORT} {sys.executable} -m support.standin"
+    (tmp_path / "authorized").write_text(f'restrict,command="{command}" {public}')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
+        "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n"
+    )
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")
+    (tmp_path / "ssh_config").write_text(
+        f"Host there\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n IdentityFile {tmp_path}/user\n"
+        f" IdentitiesOnly yes\n UserKnownHostsFile {tmp_path}/known_hosts\n"
+    )
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {SSH} -F {tmp_path}/ssh_config "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", tmp_path / "sshd_config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert b"listening" in line.lower(), line
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
