@@ -92,7 +92,7 @@ class _New:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
             self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
-            retrieve.Import(), made, first,
+            retrieve.Import(self.options.settings), made, first,
         )  # fmt: skip
         try:
             return run, run.run()
@@ -166,7 +166,7 @@ def resume(
             asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
             bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
             notice(bare)
-        run = Run(box, record, image, backend, options, progress, ready, extras, retrieve.Import())
+        run = Run(box, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings))
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)
     return _finished(run, home, kept=True, warnings=bare)
