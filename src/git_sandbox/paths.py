@@ -217,6 +217,11 @@ class SandboxDir(msgspec.Struct, frozen=True):
         return self.root / "setup.log"
 
     @property
+    def commands(self) -> Path:
+        """A directory: commands of a devcontainer for later starts, and what they printed with nobody at a terminal."""
+        return self.root / "commands"
+
+    @property
     def stop_timeout(self) -> Path:
         """Exists once `sandbox stop` has asked the supervisor to end; seconds for the programs, or nothing."""
         return self.root / "stop-timeout"

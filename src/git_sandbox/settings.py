@@ -103,7 +103,7 @@ ROWS = (
     Row(
         "image",
         "",
-        "another guest: an OCI image (docker://NAME:TAG, oci:PATH, oci-archive:FILE …) or an image spec (TOML)",
+        "another guest: an OCI image (docker://NAME:TAG, oci:PATH …), a Containerfile, or an image spec (TOML)",
         kind="image",
     ),
     Row("packages", "", "more Debian packages for the guest image", kind="list"),
@@ -142,6 +142,12 @@ ROWS = (
         "variable for the guest: NAME=VALUE, or NAME for the value it has here",
         kind="lines",
         free=(VALUES,),
+    ),
+    Row(
+        "devcontainer",
+        AUTO,
+        "devcontainer.json: the repository's, once you agreed to it (auto), none, or PATH in the repository",
+        free=("none",),
     ),
     Row("env_file", "", "file of such variables, one a line", kind="lines"),
     Row("setup", "", "script to run once in a new guest, before anything else", kind="path", free=(INSIDE,)),
@@ -212,6 +218,7 @@ class Settings:
     git_extra: tuple[str, ...]
     auto_push: str  # no | yes
     env: tuple[str, ...]
+    devcontainer: str  # auto | none | a path
     env_file: tuple[str, ...]
     setup: str
     mount: tuple[str, ...]

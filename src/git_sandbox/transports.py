@@ -12,6 +12,7 @@ REGISTRY = "docker"
 FILES = ("oci", "oci-archive", "docker-archive")  # those that name a file or directory of this host
 STORES = ("containers-storage", "docker-daemon")
 ALL = (REGISTRY, *FILES, *STORES)
+_CONTAINERFILE = re.compile(r"(?:container|docker)file(?:\.(?!toml$).*)?|.+\.(?:container|docker)file")
 _UNKNOWN = re.compile(r"([a-z][a-z0-9+-]{1,20}):")
 # What somebody means who writes `debian:13` or `ghcr.io/owner/name`: a reference of a registry (OCI distribution spec).
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-{1,9})[a-z0-9]+){0,9}"
@@ -23,6 +24,12 @@ _REFERENCE = re.compile(
 def named(text: str) -> bool:
     """Whether `text` begins with one of the transports."""
     return text.partition(":")[0] in ALL and ":" in text
+
+
+def containerfile(text: str) -> bool:
+    """Whether `text`, of the setting `image`, is the path of a Containerfile or Dockerfile: by its name, as usual."""
+    name = os.path.basename(text).lower()  # noqa: PTH119 - a string
+    return not named(text) and bool(_CONTAINERFILE.fullmatch(name))
 
 
 def absolute(text: str, root: Path) -> str:

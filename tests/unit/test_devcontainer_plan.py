@@ -223,6 +223,10 @@ def test_what_the_host_should_have(tmp_path: Path) -> None:
 
 
 def test_builds(tmp_path: Path) -> None:
+    for name in ("Dockerfile", "D"):
+        place = tmp_path / "my repo/.devcontainer" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("FROM x\n")
     made = planned(
         tmp_path,
         build={
@@ -233,9 +237,11 @@ def test_builds(tmp_path: Path) -> None:
             "options": ["--x"],
         },
     )
-    assert made.build == plan.BuildPlan(".devcontainer/Dockerfile", ".", "dev", {"A": "/home/me"})
+    assert made.build == plan.BuildPlan(".devcontainer/Dockerfile", ".", "dev", {"A": "/home/me"}, b"FROM x\n")
     assert made.notes == ("build.options does nothing here: no word of the file becomes an option of a program",)
-    assert planned(tmp_path, dockerFile="x/../D", context="../c").build == plan.BuildPlan(".devcontainer/D", "c")
+    assert planned(tmp_path, dockerFile="x/../D", context="../c").build == plan.BuildPlan(
+        ".devcontainer/D", "c", content=b"FROM x\n"
+    )
     for table in (
         {"dockerfile": "../../etc/x"}, {"dockerfile": "/etc/x"}, {"dockerfile": "D", "context": "../.."},
         {"dockerfile": "D", "target": "--x"}, {"dockerfile": "D", "args": {"--x": "1"}},

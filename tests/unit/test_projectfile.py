@@ -99,7 +99,7 @@ def test_every_setting_was_thought_of() -> None:
     free = {row.name for row in settings.ROWS if row.free}
     assert free == {
         "transport", "vsock", "cpus", "memory", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env",
-        "setup", "workdir", "stop_timeout", "boot_timeout",
+        "setup", "workdir", "stop_timeout", "boot_timeout", "devcontainer",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Unpack
 
 from git_sandbox import store
 from git_sandbox.api.sandbox import Sandbox
-from git_sandbox.api.shared import LIMIT, Given, interruptible, resolved, streams
+from git_sandbox.api.shared import LIMIT, Given, contained, interruptible, resolved, streams
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
@@ -83,6 +83,7 @@ class Project:
                 resolved(self.repository, given), name, tuple(command), origin=origin,
                 stdin=stdin.fileno(), stdout=out.descriptor, stderr=err.descriptor,
             )  # fmt: skip
+            options = contained(self.repository, given, options)
             with interruptible():
                 finished = lifecycle.spawn(self.repository, options, progress)
                 settled = _settle(finished, options)
@@ -104,6 +105,7 @@ class Project:
     ) -> list[Try]:
         """`count` tries of one task side by side; each finds SANDBOX_INDEX in its environment. See `run --count`."""
         wanted = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
+        wanted = contained(self.repository, given, wanted, forwarded=False)
         planned = parallel.plan(self.repository, wanted, count, share_processors="cpus" not in given)
         with interruptible():
             ran = parallel.run(self.repository, planned, progress, output)
@@ -123,6 +125,7 @@ class Project:
         at the end of the block.
         """
         options = Options(resolved(self.repository, given), name, origin=origin, detached=True)
+        options = contained(self.repository, given, options)
         return self.sandbox(supervisor.start(self.repository, options, progress))
 
     def sandbox(self, name: str) -> Sandbox:

@@ -14,6 +14,8 @@ from typing import IO, TypedDict
 from git_sandbox import projectfile, registry, settings, signals
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import devcontainers
+from git_sandbox.sandbox.options import Options
 
 
 class Given(TypedDict, total=False):
@@ -40,6 +42,7 @@ class Given(TypedDict, total=False):
     git_extra: Sequence[str]
     auto_push: str
     env: Mapping[str, str]
+    devcontainer: str
     env_file: Sequence[str]
     setup: str
     mount: Sequence[str]
@@ -76,14 +79,23 @@ class Output:
     truncated: bool = False
 
 
+def contained(repo: Repository, given: Given, options: Options, *, forwarded: bool = True) -> Options:
+    """`options` with what the repository's devcontainer.json asks for, where its user has agreed to that."""
+    return devcontainers.applied(repo, options, _resolved(repo, given)[1], forwarded=forwarded)[0]
+
+
 def resolved(repo: Repository, given: Given) -> settings.Settings:
+    return _resolved(repo, given)[0]
+
+
+def _resolved(repo: Repository, given: Given) -> tuple[settings.Settings, list[settings.Value]]:
     rows: dict[str, object] = dict(given)
     unknown = sorted(set(rows) - set(settings.BY_NAME))
     if unknown:
         raise UsageError(f"there is no setting `{unknown[0]}`", hint=f"known: {', '.join(settings.BY_NAME)}")
     if "env" in given:
         rows["env"] = tuple(f"{name}={value}" for name, value in given["env"].items())
-    return settings.resolve(rows, projectfile.read(repo.worktree, registry.consent(repo)))[0]
+    return settings.resolve(rows, projectfile.read(repo.worktree, registry.consent(repo)))
 
 
 class Kept:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import click
 
 from git_sandbox import paths, settings
-from git_sandbox.cli import columns, common, configured
+from git_sandbox.cli import columns, common, configured, devcontainer_words
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.projectfile import ProjectFile
@@ -27,15 +28,20 @@ def _row(value: settings.Value) -> tuple[str, str, str]:
 
 
 @click.command("config")
-@click.option("--trust", is_flag=True, help="Trust this repository's project file as it is now.")
+@click.option(
+    "--trust", is_flag=True, help="Trust this repository's project file and devcontainer.json as they are now."
+)
 @click.option("--distrust", is_flag=True, help="Withdraw that trust.")
+@configured.setting_options("devcontainer")
 @common.json_option
-def command(trust: bool, distrust: bool, as_json: bool) -> Result:
+def command(trust: bool, distrust: bool, as_json: bool, **given: Any) -> Result:
     """Show every setting, its value and where it comes from.
 
     Set them by options of `spawn` and `run`, by environment variables (SANDBOX_NET=nat), in your configuration file
     (TOML, `net = "nat"`), or for a repository in its project file: `sandbox.toml` at its top, or [tool.sandbox] in its
     pyproject.toml; the first one found wins.
+
+    What its devcontainer.json asks for takes effect only after --trust as well: image, commands, variables, ports.
 
     A project file comes with the repository. What reaches beyond the guest (network, ports, your ssh agent, variables
     and files of this host, images, merging) takes effect only after --trust, and only until the file or what it names
@@ -49,19 +55,12 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     project = configured.project()
+    if trust and distrust:
+        raise UsageError("--trust and --distrust cannot be used together")
+    wanted, values = settings.resolve(given, project)  # one that cannot work is named before anybody agrees to it
     if trust or distrust:
-        if project is None or (trust and distrust):
-            raise UsageError(
-                "this repository has no project file"
-                if project is None
-                else "--trust and --distrust cannot be used together"
-            )
-        settings.resolve(None, project)  # one that cannot work is named before anybody agrees to it
-        if trust:
-            project.trust()
-        else:
-            project.distrust()
-    _, values = settings.resolve(None, project)
+        _agree(project, wanted.devcontainer, yes=trust)
+        wanted, values = settings.resolve(given, project)
     table = columns.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
     shown = [
         dataclasses.replace(
@@ -69,8 +68,19 @@ def command(trust: bool, distrust: bool, as_json: bool) -> Result:
         )
         for value in values
     ]  # fmt: skip
-    files = "\n".join([f"Configuration file: {one_line(str(paths.config_file()))}", *_project(project)])
+    rows = [f"Configuration file: {one_line(str(paths.config_file()))}", *_project(project)]
+    files = "\n".join([*rows, *devcontainer_words.about(wanted.devcontainer)])
     return Result("config", shown, text=f"{table}\n\n{files}")
+
+
+def _agree(project: ProjectFile | None, devcontainer: str, *, yes: bool) -> None:
+    """To all that the repository brings along, or no more. Raises UsageError where that is nothing."""
+    found = [*([project] if project else []), devcontainer_words.usable(devcontainer, alone=project is None)]
+    if found == [None]:
+        raise UsageError("this repository has neither a project file nor a devcontainer.json")
+    for each in found:
+        if each is not None:
+            (each.trust if yes else each.distrust)()
 
 
 def _project(project: ProjectFile | None) -> list[str]:

@@ -13,9 +13,11 @@ import click
 from git_sandbox import projectfile, registry, settings
 from git_sandbox.cli import door
 from git_sandbox.cli.common import repository
-from git_sandbox.errors import RepositoryError
+from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.projectfile import ProjectFile
+from git_sandbox.sandbox.options import Options
+from git_sandbox.setting_values import AUTO
 from git_sandbox.settings import Settings, Value
 from git_sandbox.text import whole
 
@@ -64,6 +66,36 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
     if held:
         door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
     return wanted, values
+
+
+def with_devcontainer(
+    repo: Repository, options: Options, values: list[Value], *, agent: bool, many: bool, here: bool
+) -> Options:
+    """`options` with what the repository's devcontainer.json asks for, if the user has agreed to that; says what does
+    not work. `agent`: which has an image of its own. `many`: a port leads to one sandbox only. `here`: on this host.
+    """
+    wanted = options.settings.devcontainer
+    if wanted == "none":
+        return options
+    from git_sandbox.devcontainer import discovery
+
+    if wanted == AUTO and not discovery.places(repo.worktree):
+        return options
+    if not here:
+        if wanted != AUTO:
+            raise UsageError("--devcontainer cannot be used with --on and --job-out")
+        _note("without its devcontainer: that works on this host only")
+        return options
+    from git_sandbox.sandbox import devcontainers
+
+    made, notes = devcontainers.applied(repo, options, values, image=not agent, forwarded=not many)
+    for each in notes:
+        _note(each)
+    return made
+
+
+def _note(text: str) -> None:
+    door.line(click.style(f"note: {whole(text)}", fg="yellow"))
 
 
 def setting_options(*names: str) -> Callable[[F], F]:

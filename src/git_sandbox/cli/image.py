@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from git_sandbox import settings
+from git_sandbox import network, settings, transports
 from git_sandbox.cache import bases, guest_images, root_images, templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
@@ -44,19 +44,26 @@ def command(context: click.Context) -> None:
 
 
 @command.command("build", short_help="Build the image your settings ask for.")
-@configured.setting_options("image", "packages")
+@configured.setting_options("image", "packages", "net", "allow", "memory")
 @click.option("--force", is_flag=True, help="Build again with current packages.")
 @common.json_option
 def build_image(force: bool, as_json: bool, **given: Any) -> Result:
-    """Build the image your settings ask for, unless it is there already.
+    """Build the image your settings ask for, unless it is there already. What a Containerfile does happens in a sandbox
+    of its own, with the network that you allow.
 
     \b
     Examples:
       sandbox image build
       sandbox image build --packages ripgrep --packages golang
       sandbox image build --force        the same packages in the versions of today
+      sandbox image build --image ./Containerfile --allow deb.debian.org
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    asked = _asked(given)
+    if given["allow"] and not given["net"]:
+        given["net"] = network.ALLOW.name
+    wanted, _ = settings.resolve(given, configured.project())
+    if transports.containerfile(wanted.image):
+        return _built(wanted, force=force, as_json=as_json)
+    asked = spec.asked(wanted)
     if force or guest_images.find(asked.key) is None:
         door.line(f"{first.build_of(asked)}.")
     with progress.shown(quiet=as_json) as say:
@@ -178,6 +185,21 @@ def show_spec(as_json: bool, **given: Any) -> Result:
     del as_json
     asked = _asked(given)
     return Result("image spec", asked, text=f"# image {asked.key}\n{asked.toml.rstrip()}")
+
+
+def _built(wanted: Settings, *, force: bool, as_json: bool) -> Result:
+    """Of a Containerfile."""
+    from git_sandbox.sandbox import built_images, image_builder
+    from git_sandbox.sandbox.options import Options
+
+    repo = common.repository()
+    with progress.shown(quiet=as_json) as say:
+        asked = built_images.wanted(repo, Options(wanted), say)
+        if asked is None:
+            raise UsageError(f"`{one_line(wanted.image)}` is no Containerfile")
+        made = image_builder.ensure(repo, built_images.identity(repo), asked, wanted, say, force=force)
+    text = f"{made.key} is ready ({columns.size(made.size)})"
+    return Result("image build", {"key": made.key, "path": made.root, "bytes": made.size}, text=text)
 
 
 def _needs(sandboxes: list[str]) -> str:

@@ -30,7 +30,7 @@ from git_sandbox.text import one_line
 _SETTINGS = (
     "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
     "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
-    "dirty", "auto_push", "env", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "notify",
+    "dirty", "auto_push", "env", "devcontainer", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "notify",
     "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
@@ -97,7 +97,8 @@ def live(
     """
     as_json, count = bool(given.pop("as_json")), given.pop("count", None)
     repo = common.repository()
-    chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None)
+    here = not elsewhere.places and elsewhere.job_out is None
+    chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None, here=here)
     wanted, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
     if elsewhere.job_out is not None:
         return _job(repo, chosen, elsewhere.job_out, as_json=as_json)
@@ -156,7 +157,7 @@ def _left(finished: Finished, said: list[str]) -> Finished:
 
 def _chosen(
     repo: Repository, verb: str, command: tuple[str, ...] | None, given: dict[str, Any], agent: str, *,
-    as_json: bool, many: bool,
+    as_json: bool, many: bool, here: bool,
 ) -> tuple[Options, list[Value]]:  # fmt: skip
     """What is wanted, and where each setting came from. Raises UsageError for what does not go together."""
     detach, skip, tty = bool(given.pop("detach")), bool(given.pop("skip_unreadable")), given.pop("tty", None)
@@ -176,6 +177,7 @@ def _chosen(
         wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         origin=origin, detached=detach, terminal=detach and bool(tty) and command is not None, tty=seen,
     )  # fmt: skip
+    options = configured.with_devcontainer(repo, options, values, agent=bool(agent), many=many, here=here)
     if agent:
         from git_sandbox.cli import agent_start
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -117,7 +117,16 @@ class File:
         local = {name: value for name, value in environment.items() if name in shown}
         identity = variables.identity(self.consent.identity(), self.place)
         known = Values(os.fspath(self.worktree), "", identity=identity, local=local)
-        return planning.plan(self.content, dict(self.table), self.place, known)
+        plan = planning.plan(self.content, dict(self.table), self.place, known)
+        trees = {planning.below(self.place, each.text): each.state for each in self.named if each.content is None}
+        plan = replace(plan, contents=trees)
+        return replace(plan, build=replace(plan.build, content=self._dockerfile())) if plan.build else plan
+
+    def _dockerfile(self) -> bytes:
+        found = next((each for each in self.named if each.content is not None), None)
+        if found is None or found.content is None:
+            raise UsageError(f"there is no Dockerfile that {whole(self.place)} names")
+        return found.content
 
 
 def read(worktree: Path, place: str, given: Consent) -> File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 
@@ -27,14 +28,24 @@ def stages(file: Devcontainer, replaced: Replaced) -> tuple[Stage, ...]:
 
     `replaced`: puts in the variables.
     """
-    last = STAGES.index(file.wait_for if file.wait_for in STAGES else DEFAULT_WAIT)
     found = []
-    for number, name in enumerate(STAGES):
-        command: Command = getattr(file, f"{_snake(name)}")
-        words = spoken(command, replaced)
-        if words and name in (*ONCE, *EVERY_START):
-            found.append(Stage(name, words, waited=number <= last))
+    for name in (*ONCE, *EVERY_START):
+        words = spoken(getattr(file, _snake(name)), replaced)
+        if words:
+            found.append(Stage(name, words, waited=waited(name, file.wait_for)))
     return tuple(found)
+
+
+def waited(name: str, wait_for: str) -> bool:
+    """Whether a session waits for the end of that stage."""
+    return STAGES.index(name) <= STAGES.index(wait_for if wait_for in STAGES else DEFAULT_WAIT)
+
+
+def merged(first: Sequence[tuple[str, Command]], own: Sequence[Stage], wait_for: str) -> tuple[Stage, ...]:
+    """Commands of features, each before the file's own of the same stage."""
+    made = [Stage(name, spoken(command, str), waited(name, wait_for)) for name, command in first]
+    both = [*(each for each in made if each.words), *own]
+    return tuple(sorted(both, key=lambda each: STAGES.index(each.name)))
 
 
 def spoken(command: Command, replaced: Replaced) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from git_sandbox.devcontainer import commands, mounts, ports, properties, run_args
 from git_sandbox.devcontainer.commands import Stage
-from git_sandbox.devcontainer.model import Devcontainer, MountTable, given, unknown
+from git_sandbox.devcontainer.model import Devcontainer, MountTable, Options, given, unknown
 from git_sandbox.devcontainer.mounts import Folders
 from git_sandbox.devcontainer.variables import Replaced, Values
 from git_sandbox.errors import UsageError
@@ -29,12 +29,13 @@ MAX_MEBIBYTES = 1 << 30
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """`dockerfile`, `context`: relative to the top of the repository."""
+    """`dockerfile`, `context`: relative to the top of the repository. `content`: of the former, as it was agreed to."""
 
     dockerfile: str
     context: str
     target: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Plan:
     places: tuple[GuestPlace, ...] = ()
     ports: tuple[tuple[int, int], ...] = ()
     stages: tuple[Stage, ...] = ()
+    wait_for: str = ""
+    features: Mapping[str, Options] = field(default_factory=dict)
+    override: tuple[str, ...] = ()  # the order of features that the file wishes
+    contents: Mapping[str, str] = field(default_factory=dict)  # digests of local features, by path in the repository
     cpus: int = 0
     memory: int = 0
     storage: int = 0
@@ -74,14 +79,19 @@ class Plan:
         return tuple(Stage(each.name, tuple(map(last, each.words)), each.waited) for each in self.stages)
 
 
-def plan(file: Devcontainer, table: dict[str, object], place: str, known: Values) -> Plan:
-    """`known`: the folder of this host, the identity, and its environment. Raises UsageError for what is refused."""
+def require_one(file: Devcontainer, place: str) -> None:
+    """Raises UsageError for a file that is about several containers."""
     if file.docker_compose_file or file.service:
         raise UsageError(
             f"{one_line(place)} asks for several containers (dockerComposeFile)",
             cause="a sandbox is one machine",
             hint="--devcontainer none does without it; `sandbox help devcontainer` has compose inside",
         )
+
+
+def plan(file: Devcontainer, table: dict[str, object], place: str, known: Values) -> Plan:
+    """`known`: the folder of this host, the identity, and its environment. Raises UsageError for what is refused."""
+    require_one(file, place)
     try:
         return _planned(file, table, place, known)
     except ValueError as error:
@@ -99,7 +109,8 @@ def _planned(file: Devcontainer, table: dict[str, object], place: str, known: Va
     needs = file.host_requirements
     return Plan(
         place, folder, replaced(file.image), _build(file, place, replaced), env, shown, tuple(pairs),
-        commands.stages(file, replaced), min(max(needs.cpus, 0), MAX_CPUS), _mebibytes(needs.memory),
+        commands.stages(file, replaced), file.wait_for, file.features, file.override_feature_install_order, {},
+        min(max(needs.cpus, 0), MAX_CPUS), _mebibytes(needs.memory),
         _mebibytes(needs.storage), user if USER.fullmatch(user) else "",
         tuple(_notes(table, words.ignored, bad, left_out, odd)),
     )  # fmt: skip
@@ -143,6 +154,12 @@ def below(place: str, text: str) -> str:
     return "/".join(parts) or "."
 
 
+def one_variable(name: str, value: str) -> bool:
+    """Whether it can be a variable of a session: its value is one line of UTF-8."""
+    odd = any(each in "\n\r\0" or "\ud800" <= each <= "\udfff" for each in value)
+    return bool(_NAME.fullmatch(name)) and not odd
+
+
 def _variables(
     file: Devcontainer, given_env: tuple[str, ...], replaced: Replaced
 ) -> tuple[dict[str, str | None], list[str]]:
@@ -150,7 +167,7 @@ def _variables(
     rows: dict[str, str | None] = dict(each.partition("=")[::2] for each in given_env)
     rows |= file.container_env | file.remote_env
     found = {name: value if value is None else replaced(value) for name, value in rows.items()}
-    bad = [name for name, value in found.items() if not _NAME.fullmatch(name) or set(value or "") & set("\n\r")]
+    bad = [name for name, value in found.items() if not one_variable(name, value or "")]
     return {name: value for name, value in found.items() if name not in bad}, bad
 
 

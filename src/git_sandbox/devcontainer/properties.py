@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 UNDERSTOOD, APPROXIMATED, IGNORED, REFUSED = "understood", "approximated", "ignored", "refused"
+STATES = (UNDERSTOOD, APPROXIMATED, IGNORED, REFUSED)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ ROWS = (
     Row(
         "remoteUser",
         APPROXIMATED,
-        "sessions are of a user with your name and uid and with sudo; for `root` the commands of the file run as root",
+        "the guest's user has this name, with your uid and gid and with sudo; for `root` commands run as root",
     ),
     Row("updateRemoteUserUID", APPROXIMATED, "the guest's user has your uid and gid in any case"),
     Row("containerEnv", UNDERSTOOD, "variables of every session"),

@@ -137,6 +137,10 @@ def mount_workspace(config: Config, home: Path) -> None:
     mirror = Path(str(config["host_path"]))
     if mirror != WORKSPACE:
         show_at(mirror, REPO, home, user)
+    if config.get("places"):
+        from git_sandbox.guest import places  # late: most machines have none
+
+        places.prepare(config, lambda place, source: show_at(place, source, home, user))
 
 
 def mount_share(tag: str) -> None:

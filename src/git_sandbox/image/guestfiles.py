@@ -49,6 +49,10 @@ class GuestUser(msgspec.Struct, frozen=True):
             group = name
         return cls(name, uid, gid, group, full_name.replace(":", " "))
 
+    def called(self, name: str) -> GuestUser:
+        """The same under another name, where there is one; root stays root."""
+        return msgspec.structs.replace(self, name=name) if name and self.uid != 0 else self
+
 
 class GuestMount(msgspec.Struct, frozen=True):
     """A read-only disk after the workspace's, in order. `path`: where the host has it."""

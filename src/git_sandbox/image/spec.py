@@ -167,8 +167,8 @@ def with_companions(packages: Iterable[str]) -> tuple[str, ...]:
 
 def asked(settings: Settings) -> ImageSpec:
     """The spec of the image, or of the tools beside it, that the settings ask for. Raises as `load`."""
-    if transports.named(settings.image):  # its root is another one's; kernel and tools are those of the default image
-        return load()
+    if transports.named(settings.image) or transports.containerfile(settings.image):
+        return load()  # its root is another one's; kernel and tools are those of the default image
     if not settings.image:
         return load(None, settings.packages)
     return load(Path(settings.image), settings.packages, settings.read)

@@ -7,6 +7,7 @@ believed: a guest that lies spoils its own copy, which, like every disk of a gue
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -115,7 +116,8 @@ def prepared(
     try:
         copy_mounts(box, extras, progress)
         known = told(source.directory)
-        configure(box, record, settings, extras, WentIn(known.apart, known.worktrees))
+        alike = dataclasses.replace(extras, places=known.places, user=known.user.name)  # as its disk has it
+        configure(box, record, settings, alike, WentIn(known.apart, known.worktrees))
         return Prepared(box.save(record), ready, ())
     except BaseException:
         store.delete(box)  # nothing has happened in it
@@ -217,6 +219,8 @@ def _configure_alike(box: Box, source: Entry) -> None:
             (box.directory.mounts / each.name).hardlink_to(each)
     with contextlib.suppress(FileNotFoundError):  # of one whose network needs none
         egress_proxy.copy(source.directory, box.directory, box.id)
+    if source.directory.commands.is_dir():
+        shutil.copytree(source.directory.commands, box.directory.commands)
     config = told(source.directory)
     files.write(box.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 

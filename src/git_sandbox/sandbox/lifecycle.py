@@ -13,6 +13,8 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import (
+    built_images,
+    devcontainers,
     egress_proxy,
     fork,
     images,
@@ -65,6 +67,7 @@ class _New:
     backend: Backend
     extras: Extras
     progress: Progress
+    notice: Notice
 
     def prestarted(self) -> AbstractContextManager[Prestart | None]:
         settings, box = self.options.settings, self.box
@@ -92,7 +95,7 @@ class _New:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
             self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
-            retrieve.Import(self.options.settings), made, first,
+            retrieve.Import(), made, first, notice=self.notice,
         )  # fmt: skip
         try:
             return run, run.run()
@@ -125,13 +128,17 @@ def spawn(
     if settings.net.egress:
         egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
-    image = fork.image(repo, origin, settings.transport) if origin else provision.image(settings, progress)
+    if origin:
+        image = fork.image(repo, origin, settings.transport)
+    else:
+        image, extras = built_images.chosen(repo, options, extras, progress)
+    extras = devcontainers.completed(extras, options.plan, image)
     provision.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)
         bare = machines.unconfined(backend.name, settings, share=share)
-        new, again = _New(box, options, image, backend, extras, progress), tuple[str, ...]()
+        new, again = _New(box, options, image, backend, extras, progress, notice), tuple[str, ...]()
         with new.prestarted() as first:
             made = new.prepared(whole=False)
             notice((*bare, *made.warnings))
@@ -166,7 +173,10 @@ def resume(
             asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
             bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
             notice(bare)
-        run = Run(box, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings))
+            extras = dataclasses.replace(extras, stages=devcontainers.remembered(box.directory.commands))
+        run = Run(
+            box, record, image, backend, options, progress, ready, extras, retrieve.Import(), notice=notice
+        )  # fmt: skip
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)
     return _finished(run, home, kept=True, warnings=bare)

@@ -118,6 +118,7 @@ def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str
         services=way.variables | _trusting(trusted) if run else {},
         authorities=trusted if run else {},
         files=config.files if run else (),
+        places=config.places if run else (),
         mounts=config.mounts if run else (),  # a rescue machine has none of these disks
         network=way.guest,
         auto_push=config.auto_push and run,

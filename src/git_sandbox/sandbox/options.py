@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.image.guestfiles import UserFile
 from git_sandbox.settings import Settings
 
@@ -31,3 +32,4 @@ class Options:
     )  # its credentials, as `egress.keys` reads them
     agent: str = ""  # name of the agent whose command it is
     files: tuple[UserFile, ...] = ()  # for the guest, beside those that every one has
+    plan: Plan | None = None  # of the repository's devcontainer.json

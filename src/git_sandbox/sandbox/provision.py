@@ -112,7 +112,7 @@ def prepare(
         made = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
     try:
         record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
-        record = msgspec.structs.replace(record, nested=made.nested)
+        record = msgspec.structs.replace(record, nested=made.nested, workdir=extras.folder or record.workdir)
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         if not parts:
@@ -183,7 +183,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
     tell = GuestConfig(
         hostname=box.id,
         mode=protocol.RUN,
-        user=GuestUser.current(),
+        user=GuestUser.current().called(extras.user),
         host_path=record.worktree,
         timezone=zone.name,
         zone=zone.content,
@@ -194,6 +194,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         auto_push=settings.auto_push == "yes",
         mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
         files=extras.files,
+        places=extras.places,
         apart=went_in.apart,
         worktrees=went_in.worktrees,
     )

@@ -15,8 +15,9 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import HOST, SSH
-from git_sandbox.progress import Progress
+from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import (
+    devcontainers,
     egress_proxy,
     guest_requests,
     live,
@@ -93,6 +94,7 @@ class Run(Generic[Brought]):
     way: WayHome[Brought]
     made: Prepared | None = None  # only for the first run of a sandbox
     first: Prestart | None = None
+    notice: Notice = lambda _warnings: None
     began: bool = False
     exit_code: int = 0
     interrupted: int = 0
@@ -245,6 +247,18 @@ class Run(Generic[Brought]):
             log = self.box.directory.setup_log if self.options.detached else None
             session_options.run_setup(opened, self.extras.setup, log)
         session_options.publish(opened, self.extras.ports)
+        if self.extras.stages:
+            self._run_commands(opened)
+
+    def _run_commands(self, opened: Session) -> None:
+        """Of a devcontainer."""
+        place, detached = self.box.directory.commands, self.options.detached
+        place.mkdir(mode=0o700, exist_ok=True)
+        if self.made is not None:
+            devcontainers.remember(place, self.extras.stages)
+        begun = devcontainers.Commands(self.extras.stages, live.directory(self.record, ""), place, detached)
+        shell = self.options.command is None and not detached
+        devcontainers.run(begun, opened, self.progress, self.notice, shell=shell)
 
     def _command(self, opened: Session, running: Running) -> int:
         directory = live.directory(self.record, self.options.subdirectory)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox import files, network, paths, process, tomltext
+from git_sandbox.devcontainer.commands import Stage
+from git_sandbox.devcontainer.model import Command
 from git_sandbox.egress import keys
 from git_sandbox.egress.keys import Keys
 from git_sandbox.errors import HostResourceError, SessionError, UsageError
@@ -18,7 +20,7 @@ from git_sandbox.git.configtext import Pair
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.image import authorities
-from git_sandbox.image.guestfiles import UserFile
+from git_sandbox.image.guestfiles import GuestPlace, UserFile
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable
@@ -67,6 +69,11 @@ class Extras:
     authorities: Mapping[str, bytes] = field(default_factory=dict)  # as `image.authorities` has them
     files: tuple[UserFile, ...] = ()
     git: tuple[Pair, ...] = ()
+    places: tuple[GuestPlace, ...] = ()  # these and the rest: of a devcontainer
+    stages: tuple[Stage, ...] = ()
+    commands: tuple[tuple[str, Command], ...] = ()  # of features, by stage
+    folder: str = ""  # where sessions begin; empty: where the settings say
+    user: str = ""  # name of the guest's user; empty: the one of this host's
 
 
 def _read(name: str, most: int) -> bytes:

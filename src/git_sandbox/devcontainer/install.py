@@ -1,0 +1,49 @@
+"""How features get into an image: a Containerfile of ours that runs each one's script as root, one layer each."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from git_sandbox.devcontainer.features import Feature
+from git_sandbox.devcontainer.model import Command
+
+PLACE = "/tmp/dev-container-features"  # noqa: S108 - in a container that is being built
+OPTIONS = "devcontainer-features.env"  # its options, beside its script
+SCRIPT = f"cd {PLACE}/$number && chmod +x install.sh && set -a && . ./{OPTIONS} && set +a && ./install.sh"
+
+
+def containerfile(base: str, features: Sequence[Feature]) -> bytes:
+    """`base`: an image's name without anything else in it. The directory of feature N of the context is `N`."""
+    lines = [f"FROM {base}", "USER root"]
+    for number, each in enumerate(features):
+        lines += [f"COPY {number} {PLACE}/{number}", f"RUN number={number}; {SCRIPT}"]
+        lines += [f"ENV {name}={_quoted(value)}" for name, value in each.metadata.container_env.items()]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def options(feature: Feature, user: str) -> bytes:
+    """What its script finds as variables. `user`: of the sessions; empty for the host's, who is not there yet."""
+    name = user or "root"
+    home = "/root" if name == "root" else f"/home/{name}"
+    users = {"_REMOTE_USER": name, "_CONTAINER_USER": name, "_REMOTE_USER_HOME": home, "_CONTAINER_USER_HOME": home}
+    rows = {**feature.environment, **users}
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in rows.items()).encode("utf-8", "surrogateescape")
+
+
+def _quoted(value: str) -> str:
+    """In quotation marks: `$` means what it means in a Containerfile, a variable of the image so far."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def commands(features: Sequence[Feature]) -> Iterator[tuple[str, Command]]:
+    """Commands that features bring along, by the stage in which they run before the file's own."""
+    for each in features:
+        says = each.metadata
+        for name, value in (
+            ("onCreateCommand", says.on_create_command), ("updateContentCommand", says.update_content_command),
+            ("postCreateCommand", says.post_create_command), ("postStartCommand", says.post_start_command),
+            ("postAttachCommand", says.post_attach_command),
+        ):  # fmt: skip
+            if value:
+                yield name, value

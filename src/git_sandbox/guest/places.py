@@ -1,0 +1,56 @@
+"""Directories that a devcontainer.json asks for: a part of the workspace in a second place, or one of the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from git_sandbox.guest.common import REPO, Config, log
+
+Show = Callable[[Path, Path], None]  # a place, and what is to be seen there, too
+
+
+def prepare(config: Config, show: Show, repo: Path = REPO) -> None:
+    """What cannot be made is said on the console: it is no reason to go without a sandbox."""
+    user, places = config["user"], config.get("places") or []
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    assert isinstance(places, list)  # noqa: S101
+    for each in places:
+        try:
+            if each["source"]:
+                show(Path(each["path"]), inside(repo, each["source"]))
+            else:
+                own(Path(each["path"]), int(str(user["uid"])), int(str(user["gid"])))
+        except OSError as error:
+            log(f"{each['path']} cannot be made: {error}")
+
+
+def inside(repo: Path, source: str) -> Path:
+    """A directory of the workspace; no link of the repository's leads elsewhere. Raises OSError."""
+    place = repo
+    for part in Path(source).parts:
+        place = place / part
+        if place.is_symlink() or not place.is_dir():
+            raise NotADirectoryError(f"{source} of the workspace is no directory")
+    return place
+
+
+def own(path: Path, uid: int, gid: int) -> None:
+    """Make a directory of the user's; one that is there stays as it is. Raises OSError."""
+    if not path.is_dir():
+        missing = [each for each in reversed([path, *path.parents]) if not each.exists()]
+        for each in missing:
+            each.mkdir()
+        os.chown(path, uid, gid)
+
+
+def claim_home(home: Path, uid: int, gid: int) -> None:
+    """The image's home directory of a user who has another number here (`updateRemoteUserUID`)."""
+    before = home.lstat().st_uid
+    if before == uid or home.is_symlink():
+        return
+    for directory, names, others in os.walk(home):
+        for each in (directory, *(os.path.join(directory, name) for name in (*names, *others))):  # noqa: PTH118 - os.walk
+            if os.lstat(each).st_uid == before:
+                os.chown(each, uid, gid, follow_symlinks=False)

@@ -1,0 +1,219 @@
+"""A repository's devcontainer.json in a sandbox: which one counts, what it makes of the options, and its commands.
+
+It counts when the user has agreed to it (`devcontainer/agreed.py`); what he says himself comes first in everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from git_sandbox import files, jsontext, process, registry
+from git_sandbox.background import Beside
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.devcontainer import agreed, commands, discovery, ports
+from git_sandbox.devcontainer.agreed import File
+from git_sandbox.devcontainer.commands import Stage
+from git_sandbox.devcontainer.plan import Plan, one_variable
+from git_sandbox.errors import SandboxError, SessionError, UsageError
+from git_sandbox.git.repo import Repository
+from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.progress import Notice, Progress
+from git_sandbox.sandbox import provision
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.session import Session
+from git_sandbox.setting_values import AUTO
+from git_sandbox.settings import Settings, Value, environment
+from git_sandbox.text import listed, one_line, printable
+
+NONE = "none"
+MAX_LOG = 8 << 20  # bytes of what commands print
+MAX_ENVIRONMENT = 64 << 10  # characters
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TAIL = 2000  # bytes of it that an error shows
+LATER = "later.json"  # in a sandbox's directory for commands: those of every start
+ROOT = "root"
+AS_ROOT = ("/bin/sh", "-c", 'exec sudo -n -E -- env "PATH=$PATH" "$@"', "sh")
+AGREE = "Read it with `sandbox config`, agree to it with `sandbox config --trust`."
+
+
+def chosen(repo: Repository, wanted: str) -> File | None:
+    """The file that the setting means; None where there is none. Raises UsageError, also for several to choose from."""
+    if wanted == NONE:
+        return None
+    if wanted != AUTO:
+        place = discovery.named(repo.worktree, wanted)
+        return agreed.read(repo.worktree, place, registry.consent(repo))
+    found = discovery.places(repo.worktree)
+    if len(found) > 1:
+        raise UsageError(
+            f"the repository has {len(found)} devcontainer files: {listed(found)}",
+            hint="choose one with --devcontainer PATH, or `none`",
+        )
+    return agreed.read(repo.worktree, found[0], registry.consent(repo)) if found else None
+
+
+def applied(
+    repo: Repository, options: Options, values: Iterable[Value], *, image: bool = True, forwarded: bool = True
+) -> tuple[Options, tuple[str, ...]]:
+    """`options` with what the file asks for, and notes for the user. A file that cannot be used is one of these, unless
+    the user named it: then it is an error (UsageError). `image`, `forwarded`: whether its image and its ports count.
+    """
+    wanted = options.settings.devcontainer
+    try:
+        file = chosen(repo, wanted)
+        if file is None:
+            return options, ()
+        plan = _agreed(file)
+    except UsageError as error:
+        if wanted != AUTO:
+            raise
+        return options, (f"without its devcontainer: {error.message}", *filter(None, (error.cause, error.hint)))
+    if options.origin:
+        plan = dataclasses.replace(plan, stages=at_every_start(plan.stages))
+    plan = dataclasses.replace(plan, ports=plan.ports if forwarded else ())
+    defaults = {value.name for value in values if value.source == "default"}
+    own = not image or options.origin or not {"image", "packages"} <= defaults
+    asked = bool(plan.image or plan.build or plan.features)
+    plan = dataclasses.replace(plan, image="", build=None, features={}) if own else plan
+    settings, notes = _settings(plan, options.settings, defaults)
+    notes += ("its image is not used: you, or an agent, name another one",) if own and asked else ()
+    notes = (*(f"{one_line(plan.place)}: {each}" for each in plan.notes), *notes)
+    return dataclasses.replace(options, settings=settings, plan=plan), notes
+
+
+def _agreed(file: File) -> Plan:
+    """Raises UsageError without the user's consent."""
+    plan = file.plan(environment())
+    if not file.trusted:
+        raise UsageError(f"you have not agreed to {one_line(file.place)}", hint=AGREE)
+    return plan
+
+
+def _settings(plan: Plan, wanted: Settings, defaults: set[str]) -> tuple[Settings, tuple[str, ...]]:
+    """What the user says himself stays."""
+    notes: list[str] = []
+    if plan.image and not plan.features:
+        wanted = dataclasses.replace(wanted, image=f"docker://{plan.image}")
+    taken = {int(each.partition(":")[0]) for each in wanted.publish}
+    given = {int(each.partition(":")[2]) for each in wanted.publish}
+    for rule, note in ports.published([each for each in plan.ports if each[1] not in given], taken):
+        wanted = dataclasses.replace(wanted, publish=(*wanted.publish, *([rule] if rule else [])))
+        notes += [note] if note else []
+    if "cpus" in defaults and plan.cpus > wanted.cpus:
+        wanted = dataclasses.replace(wanted, cpus=plan.cpus)
+    if "disk" in defaults and plan.storage > wanted.disk:
+        wanted = dataclasses.replace(wanted, disk=plan.storage)
+    if "memory" in defaults and plan.memory > wanted.memory:
+        room = provision.available_memory() - provision.RESERVE
+        if plan.memory <= room:
+            wanted = dataclasses.replace(wanted, memory=plan.memory)
+        else:
+            notes.append(f"it wants {plan.memory} MiB of memory, and this host has {room} left")
+    return wanted, tuple(notes)
+
+
+def at_every_start(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    return tuple(each for each in stages if each.name in commands.EVERY_START)
+
+
+def completed(extras: Extras, plan: Plan | None, image: Image) -> Extras:
+    """With what the plan adds, now that the image and what it has in its environment are known. Raises UsageError."""
+    if plan is None:
+        return extras
+    base = _environment(image, plan)
+    try:
+        own = plan.environment(base)
+        if sum(len(name) + len(value) for name, value in own.items()) > MAX_ENVIRONMENT:
+            raise ValueError("its variables are too many, or too long")  # noqa: TRY301 - of the same kind
+        stages = commands.merged(extras.commands, plan.completed(base | own | dict(extras.env)), plan.wait_for)
+        if plan.user == ROOT and GuestUser.current().uid != 0:
+            stages = tuple(Stage(each.name, (*AS_ROOT, *each.words), each.waited) for each in stages)
+    except ValueError as error:
+        raise UsageError(f"cannot use {one_line(plan.place)}", cause=one_line(str(error))) from error
+    return dataclasses.replace(
+        extras, env=own | dict(extras.env), places=plan.places, stages=stages, folder=plan.folder,
+        user=plan.user if plan.user != ROOT else "",
+    )  # fmt: skip
+
+
+def _environment(image: Image, plan: Plan) -> dict[str, str]:
+    """What `${containerEnv:…}` may stand for: the image's variables of one line, and the PATH of sessions."""
+    given = image.system.config.env if image.system else ()
+    rows = dict(each.partition("=")[::2] for each in given)
+    usable = {name: value for name, value in rows.items() if one_variable(name, value)}
+    home = GuestUser.current().called(plan.user).home
+    return usable | {"PATH": f"{home}/.local/bin:{usable.get('PATH', USUAL_PATH)}"}
+
+
+def remember(place: Path, stages: Iterable[Stage]) -> None:
+    """For later starts of the sandbox, in its directory `place`. Raises OSError."""
+    files.write(place / LATER, jsontext.encode(list(at_every_start(stages))))
+
+
+def remembered(place: Path) -> tuple[Stage, ...]:
+    with contextlib.suppress(OSError, ValueError):
+        return tuple(jsontext.load(place / LATER, list[Stage], files.RECORD))
+    return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Commands:
+    """The commands of one start. `logs`: the directory for the output of those that run when nobody is at a terminal,
+    or beside the session.
+    """
+
+    stages: tuple[Stage, ...]
+    directory: str
+    logs: Path
+    detached: bool
+
+    def run(self, session: Session, progress: Progress) -> None:
+        """Those that are waited for, then the others begin. Raises SessionError if one fails: none comes after."""
+        for each in self.stages:
+            if each.waited:
+                progress(f"{each.name}: {one_line(each.words[-1], limit=60)}")
+                self._one(session, each)
+        later = [each for each in self.stages if not each.waited]
+        if later:
+            Beside(partial(self._beside, session, later))
+
+    def _one(self, session: Session, stage: Stage) -> None:
+        if self.detached:
+            code = self._logged(session, stage)
+        else:
+            code = session.run(stage.words, self.directory, stdin=process.DEVNULL, stdout=2)
+        if code != 0:
+            said = printable(self._log(stage).read_bytes()[-TAIL:]).strip() if self.detached else ""
+            raise SessionError(
+                f"{stage.name} of the devcontainer ended with {code}", cause=said,
+                hint="does it need a network? --net allow --allow NAME; --devcontainer none does without it",
+            )  # fmt: skip
+
+    def _beside(self, session: Session, stages: list[Stage]) -> None:
+        """They end with the session, as everything does."""
+        for each in stages:
+            with contextlib.suppress(SandboxError, OSError):
+                if self._logged(session, each) != 0:
+                    return
+
+    def _logged(self, session: Session, stage: Stage) -> int:
+        return session.run_logged(stage.words, self.directory, self._log(stage), MAX_LOG)
+
+    def _log(self, stage: Stage) -> Path:
+        return self.logs / f"{stage.name}.log"
+
+
+def run(given: Commands, session: Session, progress: Progress, notice: Notice, *, shell: bool) -> None:
+    """For who gets a shell, a command that fails is a warning: he is in the place where it can be looked into."""
+    try:
+        given.run(session, progress)
+    except SessionError as error:
+        if not shell or session.broken():
+            raise
+        notice((f"{error.message}; what comes after it does not run",))
+    progress("")

@@ -1,0 +1,301 @@
+"""A Containerfile becomes a root image: built in a machine of ours, never on this host.
+
+Each repository has a builder of its own in the cache: a sandbox without a repository, whose disk keeps the builder's
+layers between builds. It reaches what the user's network settings allow. What comes out is an archive, a stranger's as
+any image is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Self
+
+import msgspec
+
+from git_sandbox import files, jsontext, locks, paths, store
+from git_sandbox.background import Beside
+from git_sandbox.cache import root_images
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import RootImage
+from git_sandbox.errors import ImageError, Interrupted, SandboxError, SessionError
+from git_sandbox.git import repo as repos
+from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.git.names import sandbox_id
+from git_sandbox.git.repo import Repository
+from git_sandbox.image.context import Context, packing
+from git_sandbox.image.oci import pull, source
+from git_sandbox.paths import SandboxDir
+from git_sandbox.progress import Progress
+from git_sandbox.sandbox import feature_sources, machines, provision
+from git_sandbox.sandbox.feature_sources import Installed
+from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.run import Run
+from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.settings import Settings
+from git_sandbox.store import Box, Record
+from git_sandbox.text import one_line, printable
+
+PACKAGES = ("buildah", "netavark")
+NAME = "builder"
+MADE = "localhost/sandbox:made"  # in the builder
+BUILT = "built.json"  # by what went into a build, the key of what came out
+MOST_BUILT = 100  # builds that are remembered
+MOST_DISK = 24 << 30  # bytes of this host's disk that layers may take; then they are made again
+MOST_ARCHIVE = 32 << 30  # bytes that come out
+TAIL = 40  # lines of the builder's output in an error
+LINE = 4096  # bytes of one that is shown
+WAITS = 2 * 3600.0  # seconds for another build of this repository
+SPOOL = 64 << 20  # bytes
+# $1: the stage, or nothing; the rest: build arguments. What is said goes to standard error, the archive to the output.
+SCRIPT = r"""
+set -eu
+exec 3>&1 1>&2
+umask 022
+top=/run/git-sandbox/disk/builder
+mkdir -p "$top/storage" "$top/tmp"
+rm -rf "$top/Containerfile" "$top/context" "$top/features" "$top/out.tar" "$top"/tmp/*
+mkdir "$top/context"
+tar -C "$top" --no-same-owner -xf -
+printf 'unqualified-search-registries = ["docker.io"]\n' > "$top/registries.conf"
+printf '{"default": [{"type": "insecureAcceptAnything"}]}\n' > "$top/policy.json"
+export TMPDIR="$top/tmp" CONTAINERS_REGISTRIES_CONF="$top/registries.conf" BUILDAH_ISOLATION=chroot
+made() { buildah --root "$top/storage" --runroot /run/builder --storage-driver overlay "$@"; }
+stage=$1; shift
+for each do shift; set -- "$@" --build-arg "$each"; done
+if [ -n "$stage" ]; then set -- --target "$stage" "$@"; fi
+if [ -e "$top/Containerfile" ]; then
+  made build --layers --signature-policy "$top/policy.json" -t localhost/sandbox:made \
+    -f "$top/Containerfile" "$@" "$top/context"
+fi
+for each in "$top"/features/*.tar; do
+  if [ -e "$each" ]; then tar -C "${each%.tar}" --no-same-owner -xf "$each"; rm "$each"; fi
+done
+if [ -e "$top/features/Containerfile" ]; then
+  made build --layers --signature-policy "$top/policy.json" -t localhost/sandbox:made \
+    -f "$top/features/Containerfile" "$top/features"
+fi
+made push --quiet --signature-policy "$top/policy.json" localhost/sandbox:made "oci-archive:$top/out.tar:made"
+cat "$top/out.tar" >&3
+rm -rf "$top/out.tar" "$top/context" "$top/features"
+"""
+
+
+@dataclass(frozen=True)
+class Build:
+    """`containerfile`: its content; None where only features are added to the image `base`. `directory`: of the
+    context, relative to the top of the repository. `target`: a stage; empty: the last. `args`: build arguments.
+    `user`: of the sessions, for features.
+    """
+
+    containerfile: bytes | None
+    directory: str = "."
+    target: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[Installed, ...] = ()
+    base: str = MADE
+    user: str = ""
+
+    def write(self, repo: Repository, target: IO[bytes]) -> str:
+        """All that the builder needs to know, and a key of it. Raises ImageError, LimitError."""
+        with packing(target) as pack:
+            if self.containerfile is not None:
+                Context(repo.git, repo.worktree, self.directory).write(pack, self.containerfile)
+            if self.features:
+                feature_sources.write(pack, self.features, self.base, self.user)
+        return self._key(pack.digest)
+
+    def _key(self, context: str) -> str:
+        """Of what goes in; `context`: a digest of the stream. What a registry has now under a name is not in it."""
+        row = [SCRIPT, context, self.target, sorted(self.args.items())]
+        return hashlib.sha256(jsontext.encode(row)).hexdigest()
+
+
+class Nothing:
+    """The way home of a machine that has no work of anybody's."""
+
+    def from_machine(self, _box: Box, _record: Record, _progress: Progress) -> bool:
+        return True
+
+    def from_disk(self, _box: Box, _record: Record, _progress: Progress, reason: str) -> bool:
+        raise SessionError("the builder ended too early", cause=reason)
+
+    def note(self, _box: Box, _record: Record, _exit_code: int, _brought: bool) -> None:
+        """Nothing to write down."""
+
+
+def ensure(
+    repo: Repository, identity: str, build: Build, settings: Settings, progress: Progress, *, force: bool = False
+) -> RootImage:
+    """The root image of `build`, built first where it, or what goes into it, is new (or `force`).
+
+    `identity`: of the repository. Raises ImageError with the end of what the builder said; SandboxError.
+    """
+    place = paths.private_directory(paths.cache_root() / "builders" / identity)
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(_scratch(place / "context.tar"))
+        progress("Reading the build context")
+        key = build.write(repo, stream)
+        known = None if force else root_images.find(_built(place).get(key, ""))
+        if known is not None:
+            return known
+        handle = stack.enter_context(files.opened(place / "lock", "w"))
+        locks.awaited(handle, within=WAITS, what="builds an image of this repository")
+        archive = place / "made.tar"
+        stack.callback(archive.unlink, missing_ok=True)
+        with _scratch(archive, keep=True) as out:
+            stream.seek(0)
+            _Builder(place, settings, progress).run(build, stream, out)
+        made = pull.pull(source.parse(f"oci-archive:{archive}"), settings.confinement, progress).image
+        _remember(place, key, made.key)
+        return made
+
+
+@contextlib.contextmanager
+def _scratch(path: Path, *, keep: bool = False) -> Iterator[IO[bytes]]:
+    path.unlink(missing_ok=True)
+    with open(path, "x+b", opener=files.private) as file:
+        if not keep:
+            path.unlink()
+        yield file
+
+
+def _built(place: Path) -> dict[str, str]:
+    with contextlib.suppress(OSError, ValueError):
+        return jsontext.load(place / BUILT, dict[str, str], files.RECORD)
+    return {}
+
+
+def _remember(place: Path, key: str, made: str) -> None:
+    rows = [*((name, each) for name, each in _built(place).items() if name != key), (key, made)]
+    files.write(place / BUILT, jsontext.encode(dict(rows[-MOST_BUILT:])))
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """The machine of one repository's builds, below `place`; its lock is held."""
+
+    place: Path
+    settings: Settings
+    progress: Progress
+
+    @property
+    def directory(self) -> SandboxDir:
+        return SandboxDir(self.place / NAME)
+
+    def run(self, build: Build, context: IO[bytes], out: IO[bytes]) -> None:
+        """Raises ImageError where the build fails, SandboxError where the machine does."""
+        wanted = self._own_settings()
+        image = provision.image(wanted, self.progress)
+        with _Lines(self.progress) as lines:
+            options = Options(
+                wanted, command=_command(build), stdin=context.fileno(), stdout=out.fileno(), stderr=lines.descriptor
+            )
+            run = self._done(image, options)
+            if run.interrupted:
+                raise Interrupted(run.interrupted)
+            if run.exit_code != 0:
+                raise ImageError(
+                    "the Containerfile cannot be built", cause=lines.tail(),
+                    hint="does it need a network? --net allow --allow NAME (a registry's, a mirror's)",
+                )  # fmt: skip
+        if os.fstat(out.fileno()).st_size > MOST_ARCHIVE:
+            raise ImageError(f"the image that was built has more than {MOST_ARCHIVE >> 30} GiB")
+
+    def _done(self, image: Image, options: Options) -> Run[bool]:
+        """With the machine of earlier builds, or with a new one where that does not start any more."""
+        run = self._machine(image, options)
+        try:
+            run.run()
+        except SandboxError:
+            if run.began or run.made is not None:
+                raise
+            shutil.rmtree(self.directory.root, ignore_errors=True)
+            run = self._machine(image, options)
+            run.run()
+        return run
+
+    def _own_settings(self) -> Settings:
+        """The user's, as far as they are about the machine and its network: no variable, file or key of his."""
+        return dataclasses.replace(
+            self.settings, image="", packages=PACKAGES, transport="disk", bases=0, setup="", mount=(), publish=(),
+            env=(), env_file=(), key=(), git_credentials="none", ssh_agent="no", notify="no", devcontainer="none",
+            auto_push="no", workdir="guest", contents={}, trees={},
+        )  # fmt: skip
+
+    def _machine(self, image: Image, options: Options) -> Run[bool]:
+        box, settings = Box(self._repository(), sandbox_id(NAME), self.directory), options.settings
+        backend = machines.backend(settings, image, self.progress)
+        record, made = self._usable(image, backend.name), None
+        if record is None:
+            shutil.rmtree(self.directory.root, ignore_errors=True)
+            self.directory.root.mkdir(mode=0o700)
+            formats = backend.capabilities.disk_formats
+            made = provision.prepare(box, options, image, backend.name, self.progress, formats=formats)
+            record = made.record
+        else:
+            provision.configure(box, record, settings, Extras(), provision.WentIn())
+        return Run(box, record, image, backend, options, self.progress, lambda _name: None, Extras(), Nothing(), made)
+
+    def _usable(self, image: Image, backend: str) -> Record | None:
+        """The record of the machine of earlier builds, as this one would have it; None where it has to be made anew."""
+        record, wanted = store.load(self.directory), self.settings
+        if record is None or not self.directory.has_disk():
+            return None
+        same = (record.image, record.backend) == (image.root.name, backend)
+        small = self.directory.disk.stat().st_blocks * 512 <= MOST_DISK
+        like = msgspec.structs.replace(record, cpus=wanted.cpus, memory=wanted.memory, net=wanted.net.name)
+        return like if same and small else None
+
+    def _repository(self) -> Repository:
+        """Empty, and only there because a sandbox has one."""
+        top = self.place / "repository"
+        if not (top / ".git").is_dir():
+            shutil.rmtree(top, ignore_errors=True)
+            paths.private_directory(top)
+            Git(top / ".git", top).with_env(**HERMETIC).run("init", "-q", "--template=")
+        return repos.discover(top)
+
+
+def _command(build: Build) -> tuple[str, ...]:
+    args = [f"{name}={value}" for name, value in sorted(build.args.items())]
+    return ("sudo", "-n", "/bin/sh", "-c", SCRIPT, "sh", build.target, *args)
+
+
+class _Lines:
+    """What the builder says: the last line as progress, the end of it for an error; nothing of it is obeyed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._kept = progress, list[bytes]()
+
+    def __enter__(self) -> Self:
+        reading, self.descriptor = os.pipe()
+        self._reader = os.fdopen(reading, "rb")
+        self._thread = Beside(self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._reader.close()
+
+    def _read(self) -> None:
+        while line := self._reader.readline(LINE):
+            self._kept = [*self._kept[-TAIL:], line]
+            if text := one_line(line, limit=100):
+                self._progress(text)
+
+    def _close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+            self._thread.wait()
+
+    def tail(self) -> str:
+        self._close()
+        return printable(b"".join(self._kept[-TAIL:])).strip()
