@@ -146,9 +146,7 @@ def downloads(where: Path, scratch: Path, runs: int) -> Pairs:
     (scratch / "served").mkdir()
     with (scratch / "served/file").open("wb") as file:
         file.truncate(DOWNLOAD << 20)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent
-        address = probe.getsockname()[0]
+    address = _own_address()
     handler = partial(SimpleHTTPRequestHandler, directory=os.fspath(scratch / "served"))
     with ThreadingHTTPServer((address, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -158,6 +156,31 @@ def downloads(where: Path, scratch: Path, runs: int) -> Pairs:
             found = [(inside(where, "named", command), inside(where, "nat", command)) for _ in range(runs)]
         server.shutdown()
     return found
+
+
+def first_bytes(where: Path, scratch: Path, runs: int) -> Pairs:
+    """Seconds from a request to the first byte of its answer, of TLS-less HTTP, through the proxy and through passt."""
+    (scratch / "small").mkdir()
+    (scratch / "small/file").write_text("x")
+    handler = partial(SimpleHTTPRequestHandler, directory=os.fspath(scratch / "small"))
+    with ThreadingHTTPServer((_own_address(), 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"{_own_address()}:{server.server_port}"
+        words = ("curl", "-sf", "-o", "/dev/null", "-w", "%{time_starttransfer}", f"http://{place}/file")
+        with detached(where, "first-named", "--allow", place), detached(where, "first-nat", "--net", "nat"):
+            found = [
+                tuple(float(cli(where, "exec", name, "--", *words)) for name in ("first-named", "first-nat"))
+                for _ in range(runs)
+            ]
+        server.shutdown()
+    return [(ours, theirs) for ours, theirs in found]
+
+
+def _own_address() -> str:
+    """The one that this host would use for the outside."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent
+        return str(probe.getsockname()[0])
 
 
 class Sizes:

@@ -11,12 +11,14 @@ import functools
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from git_sandbox import process
+from git_sandbox.helpers import scoped
 from git_sandbox.text import one_line
 
 PROGRAM = "bwrap"
@@ -33,8 +35,9 @@ PASS = "CAP_DAC_OVERRIDE"  # noqa: S105 - the right to pass by permissions
 class View:
     """What a confined program sees besides `/usr`: pairs of (path here, path there).
 
-    `network`: this host's, else none. `root`: keep the user namespace the program is started in, with all of its
-    capabilities, for one that mounts and changes its root. `devices` of this host are there by their names.
+    `network`: this host's, else none; without its abstract sockets where the kernel can (`helpers/scoped`), except with
+    `root`. `root`: keep the user namespace the program is started in, with all of its capabilities, for one that mounts
+    and changes its root. `devices` of this host are there by their names.
     `first`: the command is process 1 of its namespace and stays in our process group, so that what we send reaches it;
     it has to handle SIGTERM itself. `programs`: whether `/usr` is there. `proc`: how `/proc` is, see below. `rights`:
     capabilities, for root only, who then keeps the host's ids and has no user namespace of his own.
@@ -57,8 +60,15 @@ def named(*paths: Path) -> tuple[tuple[Path, str], ...]:
 
 
 def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
-    """The words that run `command`, an absolute path or a program of `/usr`, in `directory` of its view. Pure."""
-    words = [PROGRAM, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    """The words that run `command`, an absolute path or a program of `/usr`, in `directory` of its view."""
+    words = [
+        *(_scoped() if view.network and not view.root else ()),
+        PROGRAM,
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
     words += [] if view.network else ["--unshare-net"]
     words += _rights(view)
     words += ["--die-with-parent", "--as-pid-1" if view.first else "--new-session"]
@@ -80,6 +90,15 @@ def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
         for here, there in pairs:
             words += [option, os.fspath(here), there]
     return [*words, "--chdir", directory, "--", *command]
+
+
+@functools.cache
+def _scoped() -> tuple[str, ...]:
+    """The words before bubblewrap's that keep the abstract sockets of this host out of reach, where the kernel can.
+
+    Not for a view of root's: in the namespace of subordinate ids that it is for, nobody may start our Python.
+    """
+    return (sys.executable, "-I", "-S", scoped.__file__) if scoped.possible() else ()
 
 
 def _sealed(view: View) -> list[str]:
@@ -167,7 +186,10 @@ def owned(view: View) -> View:
     he has rights over his own files alone.
     """
     files = [here for here, _ in (*view.readonly, *view.writable) if here.exists()]
-    if os.getuid() != 0 or view.root or view.rights or all(_roots(each) for each in files):
+    devices = [device for device in view.devices if device.exists()]
+    if os.getuid() != 0 or view.root or view.rights:
+        return view
+    if all(_roots(file) for file in files) and all(_roots(device) or _anybodys(device) for device in devices):
         return view
     return replace(view, rights=(PASS,))
 
@@ -176,6 +198,12 @@ def _roots(path: Path) -> bool:
     """Whether root reaches `path` without the right to pass by permissions."""
     above = (each.stat() for each in path.absolute().parents)
     return path.stat().st_uid == 0 and all(each.st_uid == 0 or each.st_mode & stat.S_IXOTH for each in above)
+
+
+def _anybodys(device: Path) -> bool:
+    """Whether every user may read and write `device`, as distributions let them do with /dev/kvm."""
+    mode = stat.S_IROTH | stat.S_IWOTH
+    return device.stat().st_mode & mode == mode
 
 
 @contextlib.contextmanager
@@ -204,7 +232,8 @@ def spawned(
         os.set_blocking(reading, False)
         with open(writing, "wb"):  # noqa: PTH123
             words = argv([os.fspath(place), *command[1:]], owned(needed(place, view)), os.fspath(directory))
-            words[1:1] = ["--info-fd", str(writing)]
+            at = words.index(PROGRAM) + 1
+            words[at:at] = ["--info-fd", str(writing)]
             given = (*pass_fds, writing)
             child = stack.enter_context(process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given))
         child.report = report if view.first else None

@@ -17,7 +17,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.helpers import flatten as layers
-from git_sandbox.helpers.flatten import LayerError, Total, Tree
+from git_sandbox.helpers.flatten import Total, Tree
+from git_sandbox.helpers.notes import LayerError, Notes
 from git_sandbox.helpers.rooted import BadNameError
 from git_sandbox.helpers.tarstream import TarReader
 from support import oci
@@ -28,11 +29,10 @@ Listing = dict[str, tuple[object, ...]]
 FORBIDDEN = (LayerError, BadNameError)
 
 
-def flatten(top: Path, *archives: bytes, most: int = 1000, content: int = 1 << 20) -> Total:
+def flatten(top: Path, *archives: bytes, most: int = 1000, content: int = 1 << 20) -> Tree:
     """All layers in `top`, which is made."""
     top.mkdir()
-    total = Total(most, content)
-    tree = Tree(os.open(top, os.O_RDONLY), total)
+    tree = Tree(os.open(top, os.O_RDONLY), Total(most, content))
     before = os.umask(0)
     try:
         for each in archives:
@@ -41,12 +41,15 @@ def flatten(top: Path, *archives: bytes, most: int = 1000, content: int = 1 << 2
     finally:
         os.umask(before)
         os.close(tree.root)
-    return total
+    return tree
 
 
-def listing(top: Path) -> Listing:
-    """What a tree is: of each path kind, mode and content; hard links by the least name of their file."""
+def listing(top: Path, notes: Notes | None = None) -> Listing:
+    """What a tree is: of each path kind, mode and content; hard links by the least name of their file. `notes`: what
+    is noted about its files instead of done.
+    """
     found: Listing = {}
+    notes = notes or Notes()
     names: dict[int, str] = {}
     for path in sorted(top.rglob("*")):
         name, status = str(path.relative_to(top)), path.lstat()
@@ -55,9 +58,11 @@ def listing(top: Path) -> Listing:
         first = names.setdefault(status.st_ino, name)
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         target = str(path.readlink()) if path.is_symlink() else ""
-        mtime = int(status.st_mtime) if path.is_file() and not path.is_symlink() else 0
+        mtime, mode = int(status.st_mtime), stat.S_IMODE(status.st_mode)
+        if 1 <= mtime <= len(notes):
+            mtime, mode = notes[mtime].mtime, notes[mtime].mode
         kind = stat.S_IFMT(status.st_mode)
-        found[name] = (kind, stat.S_IMODE(status.st_mode), content, target, mtime, first)
+        found[name] = (kind, mode, content, target, mtime if stat.S_ISREG(kind) else 0, first)
     return found
 
 
@@ -102,13 +107,13 @@ def test_the_tree_is_the_one_of_umoci(members: list[list[Member]]) -> None:
         theirs = umoci(root, archives)
         ours: Listing | None = None
         with contextlib.suppress(*FORBIDDEN):
-            flatten(root / "ours", *archives)
-            ours = listing(root / "ours")
+            tree = flatten(root / "ours", *archives)
+            ours = listing(root / "ours", tree.notes)
         event("refused" if ours is None else "made")
         assert ours == theirs
 
 
-def one(top: Path, *members: Member, **limits: int) -> Total:
+def one(top: Path, *members: Member, **limits: int) -> Tree:
     return flatten(top, oci.layer(*members), **limits)
 
 
@@ -185,25 +190,27 @@ def test_nothing_is_written_outside(tmp_path: Path) -> None:
 def test_whatever_an_image_hides_or_has_there_the_guest_can_mount(tmp_path: Path) -> None:
     top = tmp_path / "top"
     lower = oci.layer(directory("proc"), directory("dev"), symlink("run", "/etc"), file("sys", b"x"), directory("tmp"))
-    total = flatten(top, lower, oci.layer(file(".wh.proc"), file("dev/.wh..wh..opq"), file(".wh.tmp")))
+    tree = flatten(top, lower, oci.layer(file(".wh.proc"), file("dev/.wh..wh..opq"), file(".wh.tmp")))
     for name, mode in layers.MOUNTED:
-        found = (top / name.decode()).lstat().st_mode
-        assert (stat.S_ISDIR(found), stat.S_IMODE(found)) == (True, mode)
-    assert total.devices == 0
+        status = (top / name.decode()).lstat()
+        assert stat.S_ISDIR(status.st_mode)
+        assert mode in (stat.S_IMODE(status.st_mode), *(each.mode for each in tree.notes))
+    assert tree.total.devices == 0
 
 
 def test_odd_files_stay_and_devices_go(tmp_path: Path) -> None:
     top = tmp_path / "top"
-    total = one(
+    tree = one(
         top,
         file("setuid", b"x", mode=0o4755, owner=OWNER), file("no\nbody\x1b", b"x"), file("twice", b"1"),
         Member("device", tarfile.BLKTYPE), Member("device2", tarfile.CHRTYPE),
         file("twice", b"2"), Member("fifo", tarfile.FIFOTYPE, mode=0o600, owner=OWNER),
     )  # fmt: skip
-    assert stat.S_IMODE((top / "setuid").stat().st_mode) == 0o4755
+    assert stat.S_IMODE((top / "setuid").stat().st_mode) == 0o755, "never on this host"
+    assert 0o4755 in [each.mode for each in tree.notes]
     assert ((top / "no\nbody\x1b").read_bytes(), (top / "twice").read_bytes()) == (b"x", b"2")
     assert stat.S_ISFIFO((top / "fifo").stat().st_mode)
-    assert total.devices == 2
+    assert tree.total.devices == 2
     assert not list(top.glob("device*"))
 
 
@@ -214,7 +221,9 @@ def test_a_device_hides_the_file_that_it_replaces(tmp_path: Path) -> None:
 
 def test_times_of_directories_are_the_images(tmp_path: Path) -> None:
     flatten(
-        tmp_path / "top", oci.layer(directory("d", owner=OWNER), file("d/a"), symlink("e", "d")), oci.layer(file("e/b"))
+        tmp_path / "top",
+        oci.layer(directory("d", owner=(0, 0)), file("d/a"), symlink("e", "d")),
+        oci.layer(file("e/b")),
     )
     assert int((tmp_path / "top" / "d").stat().st_mtime) == 1_000_000_000
     assert {each.name for each in (tmp_path / "top" / "d").iterdir()} == {"a", "b"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -8,11 +9,11 @@ import pytest
 
 from git_sandbox import jsontext, network
 from git_sandbox.cache.guest_images import Image
-from git_sandbox.errors import RequirementError
+from git_sandbox.errors import CollectError, RequirementError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import machine_spec, machines
+from git_sandbox.sandbox import machine_spec, machines, retrieve
 from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
@@ -73,6 +74,32 @@ def test_accelerator_of_the_command_line_counts_when_the_machine_starts(
     with pytest.raises(RequirementError):
         again(box, "run", resolve({"accelerator": "kvm"})[0])
     assert asked == [("firecracker", "nat", "kvm")]
+
+
+@pytest.mark.parametrize("confinement", ["yes", "no"])
+def test_confinement_of_the_command_line_counts_for_the_rescue_machine_of_that_run_too(
+    box: Box, monkeypatch: pytest.MonkeyPatch, confinement: str
+) -> None:
+    heard: list[str] = []
+
+    def backend(settings: Settings, *_rest: object, **_options: object) -> Any:
+        heard.append(settings.confinement)
+        if settings.backend == "firecracker":
+            raise RequirementError("firecracker is not installed")
+        return SimpleNamespace(name="qemu")
+
+    def unconfined(_name: str, settings: Settings, **_options: object) -> tuple[str, ...]:
+        heard.append(settings.confinement)
+        raise RequirementError("the sandbox cannot be confined")
+
+    monkeypatch.setattr(machines, "backend", backend)
+    monkeypatch.setattr(machines, "unconfined", unconfined)
+    monkeypatch.setattr("git_sandbox.sandbox.images.for_rescue", lambda *_: [None])
+    way = retrieve.Import(resolve({"confinement": confinement})[0])
+    monkeypatch.setattr(Box, "repo", property(lambda _self: None))
+    with pytest.raises(CollectError, match="cannot be confined"):
+        way.from_disk(box, RECORD, lambda _text: None, "killed")
+    assert heard == [confinement] * 3
 
 
 CAN = Capabilities(emulation=True, network_device=True)

@@ -20,7 +20,7 @@ from git_sandbox.image.oci import flatten, manifest, pull, source
 from git_sandbox.image.oci.pull import Pulled
 from git_sandbox.progress import Progress
 from support import oci, registry
-from support.oci import Layout, directory, file, symlink
+from support.oci import Layout, directory, file, hardlink, symlink
 from support.registry import Registry
 
 pytestmark = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
@@ -29,7 +29,8 @@ BASE = oci.layer(
     directory("etc", owner=(0, 0)), file("etc/old", b"old", owner=(0, 0)),
     directory("home/user", 0o750, owner=(1000, 1000)), file("home/user/own", b"x", owner=(1000, 1_000_660_000)),
     file("bin/ping", b"ping", mode=0o4755, owner=(0, 5), pax={"SCHILY.xattr.security.capability": CAPABILITY}),
-    file("bin/secret", b"s", mode=0, owner=(0, 0)), symlink("lib", "usr/lib"),
+    file("bin/secret", b"s", mode=0, owner=(0, 0)), symlink("lib", "usr/lib"), file("bin/epoch", mtime=1),
+    directory(".", 0o711, owner=(7, 0)), hardlink("bin/hard", "bin/ping"), directory("bin", 0o1777, owner=(0, 0)),
 )  # fmt: skip
 TOP = oci.layer(file("etc/.wh.old"), file("etc/new", b"new", owner=(0, 0)), file("bin/Ping", b"", owner=(0, 0)))
 QUIET = cast("Progress", [].append)
@@ -84,6 +85,12 @@ def test_the_file_system_has_what_the_layers_say(layout: Layout) -> None:
     assert "/etc/old" not in found
     assert oci.asked(image.rootfs, "ea_get -V /bin/ping security.capability").startswith(CAPABILITY.encode("latin-1"))
     assert oci.asked(image.rootfs, "cat /bin/secret") == b"s"
+    assert oci.listed(image.rootfs, ["/.."])["/../bin"] == found["/bin"] == (0o41777, 0, 0)
+    assert b"Mode:  0711" in (top := oci.asked(image.rootfs, "stat /"))
+    assert b"User:     7" in top
+    assert b"mtime: 0x00000001" in oci.asked(image.rootfs, "stat /bin/epoch")
+    assert b"mtime: 0x3b9aca00" in oci.asked(image.rootfs, "stat /bin")
+    assert b"Links: 2" in oci.asked(image.rootfs, "stat /bin/hard")
     assert subprocess.run(["/usr/sbin/e2fsck", "-fn", image.rootfs], check=False, capture_output=True).returncode == 0
     config = image.config
     assert (config.env, config.user, config.workdir) == (("PATH=/usr/bin:/bin", "LANG=C"), "1000:users", "/srv")

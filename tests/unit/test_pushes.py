@@ -12,13 +12,14 @@ import pytest
 from git_sandbox.errors import CollectError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import pushes
+from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.pushes import MOST, Total, counted, so_far
 
 
 def brought(objects: int, size: int) -> Any:
-    collected = SimpleNamespace(objects=objects, size=size)
-    inside = SimpleNamespace(homes=[SimpleNamespace(collected=collected)])
-    return SimpleNamespace(collected=collected, nested=inside)
+    collected, content = SimpleNamespace(objects=objects, size=size), LfsHome(stored=1, size=7000)
+    inside = SimpleNamespace(homes=[SimpleNamespace(collected=collected, lfs=content)])
+    return SimpleNamespace(collected=collected, nested=inside, lfs=content)
 
 
 def test_all_that_a_push_costs_is_counted_also_of_repositories_inside(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_all_that_a_push_costs_is_counted_also_of_repositories_inside(tmp_path: 
     with pytest.raises(CollectError, match="refused"), counted(directory):
         raise CollectError("refused")
     found = so_far(directory)
-    assert (found.pushes, found.objects, found.size) == (2, 6, 1000)
+    assert (found.pushes, found.objects, found.size) == (2, 8, 15000)
     assert 0 < found.seconds < 60
 
 

@@ -139,7 +139,7 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
-    monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", lambda *_args: Came())
+    monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", lambda *_args, **_options: Came())
     assert lived.run() == Came("No space left on device; the machine ended; console: Kernel panic")
     lived, _, _ = life(monkeypatch, [True])
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)

@@ -1,7 +1,7 @@
 """Lay the layers of an OCI image over each other in a directory, as the image specification says (layer.md).
 
-Names are walked by `rooted`, so nothing outside the directory can be reached. Who owns a file, and what its extended
-attributes are, is for fakeroot(1) to remember, under which this runs.
+Names are walked by `rooted`, so nothing outside the directory can be reached. No file there gets an owner, a set-id bit
+or an extended attribute: those are noted in `Notes`, and written into the file system that is made of the directory.
 """
 
 from __future__ import annotations
@@ -14,22 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from git_sandbox.helpers import rooted, tarstream
+from git_sandbox.helpers.notes import PLAIN_FROM, LayerError, Notes, check
 from git_sandbox.helpers.rooted import MOST_PATH, Path, Place, components, opened, shown
 from git_sandbox.helpers.tarstream import Entry, TarReader
 
 WHITEOUT, OPAQUE, AUFS = b".wh.", b".wh..wh..opq", b".wh..wh."
-MOST_XATTRS = 3500  # bytes of all of one file, names included: ext4 has an inode and one block for them
-MOST_ID = (1 << 32) - 2
-KEPT = ("user.", "security.capability")  # extended attributes; others are of the host that made the layer
 # Where the guest mounts: directories, whatever the image has there.
 MOUNTED = ((b"dev", 0o755), (b"proc", 0o755), (b"sys", 0o755), (b"run", 0o755), (b"tmp", 0o1777))
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 4096
-_READABLE = 0o600  # what a file's owner needs, who reads it again
-
-
-class LayerError(ValueError):
-    """What is wrong with a layer, in words."""
+_READABLE, _USABLE = 0o600, 0o700  # what who unpacks a file or a directory needs to read it again
 
 
 @dataclass
@@ -61,6 +55,7 @@ class Tree:
 
     root: int
     total: Total
+    notes: Notes = field(default_factory=Notes)
     times: dict[Path, int] = field(default_factory=dict)  # of directories, set when all is there
     upper: set[int] = field(default_factory=set)  # hashes of the paths that this layer has, and of all above them
     _last: tuple[Path, Place] | None = None  # the directory of the entry before: mostly the next one's, too
@@ -88,8 +83,9 @@ class Tree:
             if not stat.S_ISDIR(kind):
                 if kind:
                     os.unlink(name, dir_fd=self.root)
-                os.mkdir(name, dir_fd=self.root)
-                os.chmod(name, mode, dir_fd=self.root)
+                os.mkdir(name, mode & 0o777, dir_fd=self.root)
+                made = Entry(name, tarstream.DIRECTORY, mode, mtime=PLAIN_FROM)
+                self.times[name,] = self.notes.time(made, mode & 0o777)
         for path, mtime in self.times.items():
             with contextlib.suppress(OSError), rooted.walked(self.root, path) as place:  # it may be gone
                 if place.path == path:
@@ -98,8 +94,8 @@ class Tree:
     def _top(self, entry: Entry) -> None:
         if entry.kind != tarstream.DIRECTORY:
             raise LayerError(f"its top is a {entry.kind}")
-        _describe(entry, self.root)
-        self.times[()] = entry.mtime
+        check(entry)
+        self.notes.top = entry
 
     def _put(self, entry: Entry, parent: Place, name: bytes, reader: TarReader) -> None:
         path = (*parent.path, name)
@@ -112,18 +108,44 @@ class Tree:
                 case tarstream.HARDLINK:
                     _link(entry, target, parent, name)
                 case tarstream.SYMLINK | tarstream.FIFO:
-                    _special(entry, parent.descriptor, name)
+                    self._special(entry, parent.descriptor, name)
                 case tarstream.DEVICE:
                     self.total.devices += 1
                 case _:
-                    _file(entry, parent.descriptor, name, reader)
+                    self._file(entry, parent.descriptor, name, reader)
 
     def _directory(self, entry: Entry, parent: Place, name: bytes, *, there: bool) -> None:
-        if not there:
-            os.mkdir(name, 0o755, dir_fd=parent.descriptor)
-        self.times[(*parent.path, name)] = entry.mtime
-        with opened(name, parent.descriptor) as descriptor:
-            _describe(entry, descriptor)
+        mode = entry.mode & 0o777 | _USABLE
+        if there:
+            os.chmod(name, mode, dir_fd=parent.descriptor)
+        else:
+            os.mkdir(name, mode, dir_fd=parent.descriptor)
+        self.times[(*parent.path, name)] = self.notes.time(entry, mode)
+
+    def _file(self, entry: Entry, at: int, name: bytes, reader: TarReader) -> None:
+        mode = entry.mode & 0o777 | _READABLE
+        time = self.notes.time(entry, mode)
+        descriptor = os.open(name, _NEW, mode, dir_fd=at)
+        try:
+            for piece in reader.content():
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            os.utime(descriptor, (time, time))
+        finally:
+            os.close(descriptor)
+
+    def _special(self, entry: Entry, at: int, name: bytes) -> None:
+        if entry.kind == tarstream.FIFO:
+            mode = entry.mode & 0o777 | _READABLE
+            os.mkfifo(name, mode, dir_fd=at)
+        elif 0 < len(entry.link) <= MOST_PATH and b"\0" not in entry.link:
+            mode = entry.mode = 0o777
+            os.symlink(entry.link, name, dir_fd=at)
+        else:
+            raise LayerError(f"the target of the link {shown(entry.name)} is too long, or none")
+        time = self.notes.time(entry, mode)
+        os.utime(name, (time, time), dir_fd=at, follow_symlinks=False)
 
     @contextlib.contextmanager
     def _target(self, entry: Entry, path: Path) -> Iterator[Place | None]:
@@ -217,36 +239,6 @@ def _remove(name: bytes, at: int, mode: int) -> None:
         os.unlink(name, dir_fd=at)
 
 
-def _file(entry: Entry, at: int, name: bytes, reader: TarReader) -> None:
-    """What belongs to 0 and can be read by its owner needs nothing that fakeroot would have to remember."""
-    mode = entry.mode & 0o777 | _READABLE
-    descriptor = os.open(name, _NEW, mode, dir_fd=at)
-    try:
-        for piece in reader.content():
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        if entry.mode != mode or entry.uid or entry.gid or entry.xattrs:
-            _describe(entry, descriptor)
-        os.utime(descriptor, (entry.mtime, entry.mtime))
-    finally:
-        os.close(descriptor)
-
-
-def _special(entry: Entry, at: int, name: bytes) -> None:
-    if entry.kind == tarstream.FIFO:
-        os.mkfifo(name, entry.mode & 0o777 | _READABLE, dir_fd=at)
-    elif 0 < len(entry.link) <= MOST_PATH and b"\0" not in entry.link:
-        os.symlink(entry.link, name, dir_fd=at)
-    else:
-        raise LayerError(f"the target of the link {shown(entry.name)} is too long, or none")
-    _check_owner(entry)
-    os.chown(name, entry.uid, entry.gid, dir_fd=at, follow_symlinks=False)
-    if entry.kind == tarstream.FIFO:
-        os.chmod(name, entry.mode, dir_fd=at)
-    os.utime(name, (entry.mtime, entry.mtime), dir_fd=at, follow_symlinks=False)
-
-
 def _link(entry: Entry, target: Place | None, parent: Place, name: bytes) -> None:
     assert target is not None  # noqa: S101 - for the type checker
     last = components(entry.link)[-1]
@@ -254,20 +246,3 @@ def _link(entry: Entry, target: Place | None, parent: Place, name: bytes) -> Non
         os.link(last, name, src_dir_fd=target.descriptor, dst_dir_fd=parent.descriptor, follow_symlinks=False)
     except OSError as error:
         raise LayerError(f"the hard link {shown(entry.name)} cannot be made ({error.strerror})") from error
-
-
-def _describe(entry: Entry, descriptor: int) -> None:
-    """Owner, mode, extended attributes: in this order, because chown(2) takes set-id bits and capabilities away."""
-    _check_owner(entry)
-    os.chown(descriptor, entry.uid, entry.gid)
-    os.chmod(descriptor, entry.mode)
-    xattrs = {key: value for key, value in entry.xattrs.items() if key.startswith(KEPT) and "\0" not in key}
-    if sum(len(os.fsencode(key)) + len(value) + 16 for key, value in xattrs.items()) > MOST_XATTRS:
-        raise LayerError(f"{shown(entry.name)} has more than {MOST_XATTRS} bytes of extended attributes")
-    for key, value in xattrs.items():
-        os.setxattr(descriptor, key, value)
-
-
-def _check_owner(entry: Entry) -> None:
-    if max(entry.uid, entry.gid) > MOST_ID:
-        raise LayerError(f"{shown(entry.name)} belongs to a user or group above {MOST_ID}")

@@ -27,10 +27,13 @@ _OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")
 
 @dataclass(frozen=True)
 class LfsHome:
-    """`stored`: how many objects came into the user's store. `missing`: which did not and why, safe to print."""
+    """`stored`: how many objects came into the user's store. `missing`: which did not and why, safe to print. `size`:
+    bytes that the guest sent, or began to send.
+    """
 
     stored: int = 0
     missing: tuple[str, ...] = ()
+    size: int = 0
 
 
 NOTHING = LfsHome()
@@ -86,10 +89,11 @@ def bring_home(
         stored = _fetched(repo, few, channel, dict(place or {}))
     except (SandboxError, OSError) as error:
         return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
+    size = sum(each.size for each in stored)
     reasons |= {each: "the sandbox's store has no such object" for each in few if each not in stored}
     reasons |= {each: why for each, why in stored.items() if why}
     lines = [one_line(f"{wanted[each]} ({each.oid[:12]}): {why}", limit=500) for each, why in sorted(reasons.items())]
-    return LfsHome(sum(not why for why in stored.values()), tuple(lines))
+    return LfsHome(sum(not why for why in stored.values()), tuple(lines), size)
 
 
 def left(repo: Repository, refs: SandboxRefs, record: Record) -> LfsHome:

@@ -95,7 +95,7 @@ class _New:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
             self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
-            retrieve.Import(), made, first, notice=self.notice,
+            retrieve.Import(self.options.settings), made, first, notice=self.notice,
         )  # fmt: skip
         try:
             return run, run.run()
@@ -175,7 +175,8 @@ def resume(
             notice(bare)
             extras = dataclasses.replace(extras, stages=devcontainers.remembered(box.directory.commands))
         run = Run(
-            box, record, image, backend, options, progress, ready, extras, retrieve.Import(), notice=notice
+            box, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings),
+            notice=notice,
         )  # fmt: skip
         home = run.run()
         retrieve.note(box, record, run.exit_code, home)

@@ -66,7 +66,7 @@ def backend_of_record(
     """The backend the sandbox was made with. To read its disk any other does, too, that knows the disk's format.
 
     `like`: settings of the command line, of which accelerator, vsock and confinement count instead of what is
-    configured.
+    configured; confinement counts for any other backend as well.
     """
     disk, share = workspace_disk.disk_format(box.directory), share_dir.used(box.directory)
     net = record.net if mode == protocol.RUN else "none"
@@ -77,15 +77,21 @@ def backend_of_record(
     except RequirementError:
         if mode == protocol.RUN:
             raise
-        settings, _ = resolve({"backend": "auto", "net": "none"})
+        confinement = like.confinement if like else None
+        settings, _ = resolve({"backend": "auto", "net": "none", "confinement": confinement})
         return backend(settings, image, progress, disk=disk, share=share)
 
 
 @contextlib.contextmanager
-def started(box: Box, record: Record, image: Image, mode: str, progress: Progress) -> Iterator[Running]:
-    """A machine for the sandbox with the backend of its record, booting. It is gone when the block ends."""
-    chosen = backend_of_record(box, record, image, mode, progress)
-    settings, _ = resolve({"net": "none"})
+def started(
+    box: Box, record: Record, image: Image, mode: str, progress: Progress, *, like: Settings | None = None
+) -> Iterator[Running]:
+    """A machine for the sandbox with the backend of its record, booting. It is gone when the block ends.
+
+    `like`: settings of the command line, as for `backend_of_record`.
+    """
+    chosen = backend_of_record(box, record, image, mode, progress, like=like)
+    settings, _ = resolve({"net": "none", "confinement": like.confinement if like else None})
     for each in unconfined(chosen.name, settings, share=share_dir.used(box.directory)):
         notices.say(each)
     with begun(box, record, image, chosen, progress, mode=mode) as (running, _):

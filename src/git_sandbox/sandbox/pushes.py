@@ -16,12 +16,13 @@ from git_sandbox import files, jsontext
 from git_sandbox.errors import CollectError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.nested import NestedHome
 
 _MOST_BYTES = 4096  # of the file
 
 
 class Total(msgspec.Struct, frozen=True):
-    """`size`: bytes of packs. `seconds`: of conversations."""
+    """`size`: bytes of packs and of Git LFS content. `seconds`: of conversations."""
 
     pushes: int = 0
     objects: int = 0
@@ -64,11 +65,11 @@ def counted(directory: SandboxDir, most: Total = MOST) -> Iterator[Push]:
 
 
 def _with(before: Total, brought: Home | None, seconds: float) -> Total:
-    took = [brought.collected, *(each.collected for each in brought.nested.homes)] if brought else []
+    homes: list[Home | NestedHome] = [brought, *brought.nested.homes] if brought else []
     return Total(
         before.pushes + 1,
-        before.objects + sum(each.objects for each in took),
-        before.size + sum(each.size for each in took),
+        before.objects + sum(home.collected.objects + home.lfs.stored for home in homes),
+        before.size + sum(home.collected.size + home.lfs.size for home in homes),
         before.seconds + seconds,
     )
 

@@ -8,11 +8,13 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import files, locks, store
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
@@ -21,6 +23,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.protocol import bundle, stream
 from git_sandbox.sandbox import images, imported, reach, trashed
 from git_sandbox.sandbox.imported import Home
+from git_sandbox.settings import Settings
 from git_sandbox.store import Box, Record
 from git_sandbox.trash.note import UNCHANGED
 from git_sandbox.vmm.machine import Running
@@ -47,15 +50,18 @@ def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = Fals
         return imported.from_channel(box, record, channel, progress, alive=ALIVE, end=end, limits=limits)
 
 
+@dataclass(frozen=True)
 class Import:
-    """The way home of a sandbox of this repository's."""
+    """The way home of a sandbox of this repository's. `like`: settings that its rescue machine is started with, too."""
+
+    like: Settings | None = None
 
     def from_machine(self, box: Box, record: Record, progress: Progress) -> Home:
         return bring_home(box, record, progress, end=True)
 
     def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> Home:
         try:
-            return dataclasses.replace(rescue(box, record, progress), reason=reason)
+            return dataclasses.replace(rescue(box, record, progress, like=self.like), reason=reason)
         except (SandboxError, OSError) as error:
             raise why(error, box) from error
 
@@ -70,15 +76,16 @@ def power_off(box: Box, running: Running) -> None:
     running.wait(OFF_WITHIN)
 
 
-def rescue(box: Box, record: Record, progress: Progress) -> Home:
+def rescue(box: Box, record: Record, progress: Progress, *, like: Settings | None = None) -> Home:
     """Bring home what is on the disk of a machine that ended without doing so itself.
 
     A second machine, of an image's own programs only, attaches the disk, replays its journal and exports: no file
     system made by a guest is ever read by the host. Any image will do: the one it ran with, or the newest that boots.
+    `like`: settings of the command line that count for it (`machines.backend_of_record`).
     Raises MachineError, CollectError, StateError (no disk, no image), RepositoryError (it is gone).
     """
     _ = box.repo  # no machine where there is nothing to bring its work to
-    with rescued(box, record, progress) as channel:
+    with rescued(box, record, progress, like=like) as channel:
         found = imported.from_channel(box, record, channel, progress)
     return dataclasses.replace(found, rescued=True)
 
@@ -102,10 +109,10 @@ def written(channel: socket.socket, target: Path, *, object_format: str, base: s
 
 
 @contextlib.contextmanager
-def rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.socket]:
+def rescued(box: Box, record: Record, progress: Progress, *, like: Settings | None = None) -> Iterator[socket.socket]:
     """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
     with store.recovering(box.directory), contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
-        running, channel = _first_that_boots(box, record, progress, machine, talk)
+        running, channel = _first_that_boots(_Rescue(box, record, progress, like), machine, talk)
         try:
             with talk:
                 yield channel
@@ -114,25 +121,38 @@ def rescued(box: Box, record: Record, progress: Progress) -> Iterator[socket.soc
         power_off(box, running)
 
 
+@dataclass(frozen=True)
+class _Rescue:
+    """What a rescue machine is started for, and with which settings of the command line."""
+
+    box: Box
+    record: Record
+    progress: Progress
+    like: Settings | None
+
+    def started(self, image: Image) -> contextlib.AbstractContextManager[Running]:
+        from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
+
+        return machines.started(self.box, self.record, image, "rescue", self.progress, like=self.like)
+
+
 def _first_that_boots(
-    box: Box, record: Record, progress: Progress, machine: contextlib.ExitStack, talk: contextlib.ExitStack
+    rescue: _Rescue, machine: contextlib.ExitStack, talk: contextlib.ExitStack
 ) -> tuple[Running, socket.socket]:
     """A rescue machine in `machine` and the channel to it in `talk`."""
-    from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
-
-    left = images.for_rescue(box, record)
+    left = images.for_rescue(rescue.box, rescue.record)
     while True:
-        progress("Starting a rescue machine for the disk")
+        rescue.progress("Starting a rescue machine for the disk")
         running = None
         try:
-            running = machine.enter_context(machines.started(box, record, left.pop(0), "rescue", progress))
-            return running, talk.enter_context(control(box.directory, patience=BOOTING))
+            running = machine.enter_context(rescue.started(left.pop(0)))
+            return running, talk.enter_context(control(rescue.box.directory, patience=BOOTING))
         except MachineError as error:
             said = _explained(error, running) if running else error
             machine.close()
             if not left:
                 raise said from None
-            progress("That image does not boot: trying another one")
+            rescue.progress("That image does not boot: trying another one")
 
 
 def _explained(error: CollectError | MachineError, running: Running) -> CollectError | MachineError:

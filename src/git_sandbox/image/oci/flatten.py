@@ -1,4 +1,4 @@
-"""From layers to one ext4 file, without root: `helpers/rootfs`, under fakeroot(1), where it sees its own files only."""
+"""From layers to one ext4 file, without root: `helpers/rootfs`, where it sees its own files only."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from git_sandbox.text import one_line, printable
 
 MEMORY = 1 << 30  # bytes a program of ours may take for it
 PACKAGE = Path(rootfs.__file__).parents[1]
+PROGRAMS = ("mke2fs", "debugfs")
 _LINE = 4096  # bytes of one answer
 NO, YES = "no", "yes"  # of the setting `confinement`
 
@@ -72,9 +73,10 @@ def flatten(
     Raises ImageError for what is wrong with the image, HostResourceError, RequirementError.
     """
     order = place / "order.json"
-    order.write_bytes(msgspec.json.encode({
-        "layers": layers, "tree": str(place / "tree"), "rootfs": str(place / ROOTFS), "mke2fs": process.which("mke2fs"),
-        "entries": LIMITS.entries, "content": LIMITS.content, "stream": LIMITS.stream,
+    programs = {name: process.which(name) for name in PROGRAMS}
+    order.write_bytes(msgspec.json.encode(programs | {
+        "layers": layers, "tree": str(place / "tree"), "scratch": str(place / "attributes"),
+        "rootfs": str(place / ROOTFS), "entries": LIMITS.entries, "content": LIMITS.content, "stream": LIMITS.stream,
     }))  # fmt: skip
     argv = process.Limits(data=MEMORY, file_size=LIMITS.stream).wrap(_confined(_command(order), place, confinement))
     complaints = place / "flatten.log"
@@ -91,14 +93,11 @@ def flatten(
 
 def _command(order: Path) -> list[str]:
     python = os.path.realpath(sys.executable)
-    return ["fakeroot", "--", python, "-S", "-P", "-B", "-m", rootfs.__name__, str(order)]
+    return [python, "-S", "-P", "-B", "-m", rootfs.__name__, str(order)]
 
 
 def _environment() -> dict[str, str]:
-    """`FAKEROOTDONTTRYCHOWN`: in a user namespace of one id the kernel's answer is not what fakeroot expects."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    own = {"PYTHONPATH": str(PACKAGE.parent), "FAKEROOTDONTTRYCHOWN": "1", "PATH": path, "LC_ALL": "C.UTF-8"}
-    return process.environment(own)
+    return process.environment({"PYTHONPATH": str(PACKAGE.parent), "LC_ALL": "C.UTF-8"})
 
 
 def _confined(argv: list[str], place: Path, confinement: str) -> list[str]:

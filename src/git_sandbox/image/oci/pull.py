@@ -20,10 +20,10 @@ from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
 
 FORMAT = 1  # of what is made of an image; another one makes other keys
-NEEDS = (skopeo.PROGRAM, "fakeroot", "mke2fs")
+NEEDS = (skopeo.PROGRAM, *flatten.PROGRAMS)
 ROOM = 5  # bytes on the disk for a packed one: as it came, unpacked, and the file system
 FETCHED = "oci"
-_SCRATCH = (FETCHED, "skopeo", "tree", "order.json", "flatten.log")
+_SCRATCH = (FETCHED, "skopeo", "tree", "attributes", "order.json", "flatten.log")
 
 
 @dataclass(frozen=True)
