@@ -137,7 +137,7 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @common.json_option
 def prune_images(as_json: bool) -> Result:
     """Remove every image but the one your settings ask for (and the one it adds packages to) and those a sandbox needs,
-    saved machines, and repositories.
+    saved machines, repositories, and what Containerfiles are built in.
 
     A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
     your repositories count. The image of a repository is made again by its next sandbox; sandboxes that started from
@@ -148,6 +148,8 @@ def prune_images(as_json: bool) -> Result:
       sandbox image prune
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
+    from git_sandbox.sandbox import image_builder
+
     wanted, _ = settings.resolve({}, configured.project())
     asked, needed = spec.asked(wanted), images.needed()
     current = {*_current(wanted), asked.key, *([asked.base.key] if asked.base else [])}
@@ -163,10 +165,19 @@ def prune_images(as_json: bool) -> Result:
     lines += [f"Removed {columns.number(saved, 'machine')} saved for warm starts"] if saved else []
     copies = bases.prune()
     lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
+    builders = image_builder.prune()
+    lines += [f"Removed {columns.number(builders, 'builder')} of Containerfiles"] if builders else []
     stray = stray_volumes.tidy(wanted.thin_pool)
     lines += [f"Removed {columns.number(stray, 'thin volume')} that nothing uses"] if stray else []
-    text = "\n".join(lines) if gone or saved or copies or stray or len(kept) > 1 else "Nothing to remove."
-    found = {"removed": gone, "kept": kept, "templates": saved, "repositories": copies, "volumes": stray}
+    text = "\n".join(lines) if gone or saved or copies or builders or stray or len(kept) > 1 else "Nothing to remove."
+    found = {
+        "removed": gone,
+        "kept": kept,
+        "templates": saved,
+        "repositories": copies,
+        "builders": builders,
+        "volumes": stray,
+    }
     return Result("image prune", found, text=text)
 
 

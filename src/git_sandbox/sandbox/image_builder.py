@@ -30,7 +30,8 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.context import Context, packing
-from git_sandbox.image.oci import pull, source
+from git_sandbox.image.oci import pull, remembered
+from git_sandbox.image.oci.source import Source
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import feature_sources, machines, provision
@@ -137,7 +138,7 @@ def ensure(
 
     `identity`: of the repository. Raises ImageError with the end of what the builder said; SandboxError.
     """
-    place = paths.private_directory(paths.cache_root() / "builders" / identity)
+    place = paths.private_directory(_root() / identity)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_scratch(place / "context.tar"))
         progress("Reading the build context")
@@ -152,9 +153,27 @@ def ensure(
         with _scratch(archive, keep=True) as out:
             stream.seek(0)
             _Builder(place, settings, progress).run(build, stream, out)
-        made = pull.pull(source.parse(f"oci-archive:{archive}"), settings.confinement, progress).image
+        name = f"Containerfile of {one_line(repo.worktree.name, limit=60)}"
+        made = pull.pull(Source(name, f"oci-archive:{archive}", path=archive), settings.confinement, progress).image
+        remembered.forget(made.key)  # it is in no place where it can be looked for
         _remember(place, key, made.key)
         return made
+
+
+def prune() -> int:
+    """Remove builders with their layers, and features of registries; how many builders. One at work stays."""
+    found = 0
+    for place in sorted(_root().glob("*/")):
+        with contextlib.suppress(OSError), files.opened(place / "lock", "w") as handle:
+            if locks.taken(handle):
+                shutil.rmtree(place, ignore_errors=True)
+                found += not place.exists()
+    shutil.rmtree(paths.cache_root() / "features", ignore_errors=True)
+    return found
+
+
+def _root() -> Path:
+    return paths.cache_root() / "builders"
 
 
 @contextlib.contextmanager
