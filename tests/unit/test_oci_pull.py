@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from git_sandbox import confine
 from git_sandbox.cache import root_images
 from git_sandbox.cache.root_images import RootImage
 from git_sandbox.errors import HostResourceError, ImageError, SandboxError
@@ -109,6 +110,28 @@ def test_archives_that_skopeo_writes_are_read(layout: Layout, tmp_path: Path, tr
     assert pull.known(source.parse(archive)) == image
     (tmp_path / "archive.tar").write_bytes(b"another one")
     assert pull.known(source.parse(archive)) is None, "it is another file by now"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a store of another user's needs ids of its own")
+def test_the_store_of_other_engines_is_read(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout.image([oci.layer(directory("etc", owner=(0, 0)), file("etc/a", owner=(3, 7)))], config=CONFIG)
+    places = f'graphroot = "{tmp_path}/store"\nrunroot = "{tmp_path}/run"\n'
+    (tmp_path / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\n{places}')
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "storage.conf"))
+    name = "containers-storage:localhost/tool:1"
+    subprocess.run(["skopeo", "copy", "-q", f"oci:{layout.root}:latest", name], check=True)
+    image = pulled(name).image
+    assert oci.listed(image.rootfs, ["/etc"])["/etc/a"] == (0o100644, 3, 7)
+    assert image.config.cmd == ("-x",)
+
+
+@pytest.mark.parametrize("confinement", ["no", "yes"])
+def test_it_is_the_same_in_confinement_and_without(layout: Layout, confinement: str) -> None:
+    if confinement == "yes" and confine.unavailable():
+        pytest.skip(f"nothing can be confined here: {confine.unavailable()}")
+    layout.image([BASE], config=CONFIG)
+    image = pull.pull(source.parse(f"oci:{layout.root}"), confinement, QUIET).image
+    assert oci.listed(image.rootfs, ["/bin"])["/bin/ping"] == (0o104755, 0, 5)
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")

@@ -130,6 +130,11 @@ def publish(place: Path, info: RootInfo, config: ImageConfig) -> RootImage:
     return RootImage(_entries().publish(place, info.key, lambda: jsontext.encode(info)))
 
 
+def tidy() -> None:
+    """Remove what imports left that were killed."""
+    _entries().sweep()
+
+
 def remove(image: RootImage) -> None:
     """Raises StateError while a machine runs from it."""
     try:

@@ -161,6 +161,7 @@ def prune_images(as_json: bool) -> Result:
         reason = reason or _in_use(remove)
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
+    root_images.tidy()
     saved = templates.prune()
     lines += [f"Removed {columns.number(saved, 'machine')} saved for warm starts"] if saved else []
     copies = bases.prune()

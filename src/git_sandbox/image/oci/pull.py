@@ -15,6 +15,7 @@ from git_sandbox.errors import HostResourceError, ImageError
 from git_sandbox.image.oci import flatten, manifest, remembered, skopeo
 from git_sandbox.image.oci.flatten import Layer
 from git_sandbox.image.oci.manifest import Manifest
+from git_sandbox.image.oci.remembered import Seen
 from git_sandbox.image.oci.source import Source, parse
 from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
@@ -69,7 +70,7 @@ def ensure(source: Source, confinement: str, progress: Progress) -> RootImage:
 def pull(source: Source, confinement: str, progress: Progress) -> Pulled:
     """The root image that `source` stands for now. Raises as `ensure`."""
     process.require(*NEEDS)
-    seen = remembered.find(source)
+    seen, stamp = remembered.find(source), source.stamp
     progress(f"asking for {one_line(source.text)}")
     resolved = _resolve(source)
     image = root_images.find(key(resolved.own)) if resolved.own else None
@@ -77,7 +78,7 @@ def pull(source: Source, confinement: str, progress: Progress) -> Pulled:
         progress("waiting for another import to end")  # shown only as long as there is one
         with root_images.making() as place:
             image, resolved = _Import(source, place, confinement, progress).run(resolved)
-    remembered.remember(source, image.key, resolved.digest)
+    remembered.remember(source, Seen(image.key, resolved.digest, time.time(), stamp))
     return Pulled(image, resolved.digest, seen.digest if seen else "")
 
 

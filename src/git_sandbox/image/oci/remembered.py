@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ MOST = 1000  # sources; the oldest go
 class Seen(msgspec.Struct, frozen=True):
     """`key`: of the root image. `digest`: what the source's name stands for: of an index, or the manifest's own.
 
-    `stamp`: of the file it came from.
+    `stamp`: of the file it came from, before it was read.
     """
 
     key: str
@@ -56,10 +55,10 @@ def keys() -> dict[str, list[str]]:
     return found
 
 
-def remember(source: Source, key: str, digest: str) -> None:
+def remember(source: Source, seen: Seen) -> None:
     """Raises OSError."""
     with _locked() as place:
-        known = every() | {_name(source): Seen(key, digest, time.time(), source.stamp)}
+        known = every() | {_name(source): seen}
         newest = sorted(known.items(), key=lambda row: row[1].when)[-MOST:]
         _write(place, dict(newest))
 

@@ -55,7 +55,8 @@ def copy(source: Source, name: str, target: Path, most: int, meter: Meter) -> No
     """
     scratch = target.parent / "skopeo"
     scratch.mkdir()
-    argv = [*_begin(), f"--tmpdir={scratch}", "copy", "--quiet", "--preserve-digests", f"--retry-times={RETRIES}"]
+    argv = [*_begin(), f"--tmpdir={scratch}", "copy", "--quiet", f"--retry-times={RETRIES}"]
+    argv += ["--preserve-digests"] if source.repository else []  # stores make the layers anew
     watch = _Watch((target, scratch), most + SLACK, meter)
     done = process.run(
         [*argv, name, f"dir:{target}"], env=_environment(), output=MOST_OUTPUT, watch=watch, limits=_limits(most)
