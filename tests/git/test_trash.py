@@ -21,7 +21,7 @@ from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
 from git_sandbox.idspace import IdSpace
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import listing, trashed
+from git_sandbox.sandbox import expiring, listing, trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.store import Box, State
 from git_sandbox.trash import expiry, moving, note, objects
@@ -515,23 +515,23 @@ def left(host: GitRepo) -> list[str]:
 def test_by_age(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     aged(repo, {"old": 8 * 86400, "new": 6 * 86400})
     monkeypatch.setenv("SANDBOX_TRASH", "never")
-    trashed.expire()
+    expiring.expire()
     assert left(repo) == ["new", "old"]
     monkeypatch.delenv("SANDBOX_TRASH")
-    trashed.expire()
+    expiring.expire()
     assert left(repo) == ["new"]
     monkeypatch.setenv("SANDBOX_TRASH", "0")
-    trashed.expire()
+    expiring.expire()
     assert left(repo) == []
 
 
 def test_by_room_the_oldest_first(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     aged(repo, {"b": 30, "c": 20, "a": 10})
     monkeypatch.setenv("SANDBOX_TRASH_SIZE", "3M")
-    trashed.expire()
+    expiring.expire()
     assert left(repo) == ["a", "c"]
     monkeypatch.setenv("SANDBOX_TRASH_SIZE", "0")
-    trashed.expire()
+    expiring.expire()
     assert left(repo) == []
 
 
@@ -550,10 +550,10 @@ def test_a_verb_looks_at_one_file_when_nothing_is_due(repo: GitRepo, monkeypatch
 
     monkeypatch.setattr(expiry, "every", walk)
     monkeypatch.setattr(note, "everywhere", walk)
-    trashed.expire()
+    expiring.expire()
     paths.trash_summary().unlink()
     with pytest.raises(AssertionError):
-        trashed.expire()
+        expiring.expire()
 
 
 def test_the_trash_of_a_repository_that_is_gone(repo: GitRepo, tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_the_trash_of_a_repository_that_is_gone(repo: GitRepo, tmp_path: Path) -
     moving.remove_tree(repo.path)
     other = GitRepo.create(tmp_path / "other")
     other.commit("first")
-    trashed.expire()
+    expiring.expire()
     assert note.ids(root) == set()
 
 

@@ -22,7 +22,7 @@ from git_sandbox import store
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import trashed
+from git_sandbox.sandbox import expiring, trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
@@ -168,7 +168,7 @@ class Trash(RuleBasedStateMachine):
     @rule()
     def tidy(self) -> None:
         trashed.finish(self.repo)
-        trashed.expire()
+        expiring.expire()
         assert trashed.prune([self._root]).sandboxes == []
 
     @rule(name=consumes(names))

@@ -18,7 +18,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Sibling
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import lifecycle, listing, lookup, parallel, settle, supervisor, trashed
+from git_sandbox.sandbox import expiring, lifecycle, listing, lookup, parallel, settle, supervisor
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
@@ -87,7 +87,7 @@ class Project:
             with interruptible():
                 finished = lifecycle.spawn(self.repository, options, progress)
                 settled = _settle(finished, options)
-            trashed.expire()
+            expiring.expire()
             if finished.interrupted:
                 raise KeyboardInterrupt if finished.interrupted == signal.SIGINT else Interrupted(finished.interrupted)
             return Ran(finished, settled, out.content, err.content, out.truncated or err.truncated)

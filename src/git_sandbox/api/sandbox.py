@@ -21,7 +21,7 @@ from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.review import CommitInfo
 from git_sandbox.integrate.undo import Undone, undo
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import fork, live, lookup, remove, scp, supervisor, trashed
+from git_sandbox.sandbox import expiring, fork, live, lookup, remove, scp, supervisor, trashed
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.remove import Dropped, Recovered
@@ -152,7 +152,7 @@ class Sandbox:
     def drop(self, *, force: bool = False) -> Dropped:
         """Move it to the trash. Raises StateError without `force` when work of it exists nowhere else."""
         dropped = remove.drop(self.repository, self.id, force=force)
-        trashed.expire()
+        expiring.expire()
         return dropped
 
     def restore(self) -> Restored:

@@ -167,10 +167,10 @@ def _with_agent(words: list[str]) -> list[str]:
 
 def _expire() -> None:
     """What has been in the trash for long enough goes: after what was asked for, and never instead of it."""
-    from git_sandbox.sandbox import trashed
+    from git_sandbox.sandbox import expiring
 
     with contextlib.suppress(Interrupted):
-        trashed.expire()
+        expiring.expire()
 
 
 def _fail(command: str, error: SandboxError, *, as_json: bool) -> None:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from git_sandbox.cli import columns, ondisk
-from git_sandbox.cli.first import warnings
-from git_sandbox.collect import Collected
 from git_sandbox.errors import LimitError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
-from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import operation, review
-from git_sandbox.integrate.merge import Merged
-from git_sandbox.integrate.modes import Mode, Relation
-from git_sandbox.integrate.review import CommitInfo
-from git_sandbox.sandbox import trashed
-from git_sandbox.sandbox.imported import Home
-from git_sandbox.sandbox.lifecycle import Finished
-from git_sandbox.sandbox.settle import Settled, why_not
-from git_sandbox.store import Record
 from git_sandbox.text import one_line
+
+# Late, here and below: `sync` and `stop` print a part of this, and do without the rest.
+if TYPE_CHECKING:
+    from git_sandbox.collect import Collected
+    from git_sandbox.git.repo import Repository
+    from git_sandbox.integrate.merge import Merged
+    from git_sandbox.integrate.review import CommitInfo
+    from git_sandbox.sandbox.imported import Home
+    from git_sandbox.sandbox.lifecycle import Finished
+    from git_sandbox.sandbox.settle import Settled
+    from git_sandbox.store import Record
 
 _BESIDE = ("refs/sandbox-stash/", "refs/sandbox-tags/", "refs/sandbox-notes/", "refs/sandbox-other/")
 SHOWN = 20  # commits listed at exit; `sandbox log` has them all
@@ -43,6 +42,8 @@ def commit_line(commit: CommitInfo, names: Sequence[str] = (), *, merged: bool =
 
 
 def commits(repo: Repository, record: Record, collected: Collected) -> list[CommitInfo]:
+    from git_sandbox.integrate import review
+
     roots = ("refs/sandbox/", "refs/sandbox-heads/")
     tips = [new for name, (_, new) in collected.updated.items() if name.startswith(roots)]
     return review.log(repo, tips, Oid(record.base) if record.base else None)
@@ -50,6 +51,8 @@ def commits(repo: Repository, record: Record, collected: Collected) -> list[Comm
 
 def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool = False) -> tuple[str, ...]:
     """Lines for stderr: warnings, commits (unless that was `told`), uncommitted work, the merge or how to get it."""
+    from git_sandbox.cli.first import warnings
+
     lines = warnings(finished.warnings)
     if finished.home.rescued:
         why = f" ({one_line(finished.home.reason, limit=300)})" if finished.home.reason else ""
@@ -64,6 +67,8 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
 
 def in_trash(repo: Repository, name: str) -> str:
     """Where a sandbox that ended unchanged is."""
+    from git_sandbox.sandbox import trashed
+
     found = trashed.find(repo, name)
     if found is None:
         return f"`sandbox drop {name}` removes it."
@@ -102,6 +107,8 @@ def _content(home: Home) -> list[str]:
 
 def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running: bool = False) -> list[str]:
     """A merge or the like that waits inside, and the ways to go on with it."""
+    from git_sandbox.integrate import operation
+
     if not kind and not unmerged:
         return []
     words = operation.in_progress(kind)
@@ -129,6 +136,8 @@ def _branches(record: Record, home: Home) -> list[str]:
 
 def _nested(record: Record, home: Home) -> list[str]:
     """A line for each repository inside the worktree from which something came, and where that is now."""
+    from git_sandbox.integrate import operation
+
     lines = []
     for each in home.nested.homes:
         new = [name for name in each.collected.updated if name.startswith(("refs/sandbox/", "refs/sandbox-heads/"))]
@@ -145,6 +154,8 @@ def _nested(record: Record, home: Home) -> list[str]:
 
 
 def _dirty(finished: Finished, settled: Settled) -> list[str]:
+    from git_sandbox.cli.first import warnings
+
     if not settled.dirty:
         return []
     ref = f"refs/sandbox-wip/{finished.id}"
@@ -158,6 +169,8 @@ def _dirty(finished: Finished, settled: Settled) -> list[str]:
 
 
 def _merge(finished: Finished, settled: Settled) -> list[str]:
+    from git_sandbox.sandbox.settle import why_not
+
     if settled.target is None:
         return []
     if settled.merged is not None and settled.merged.after is not None:
@@ -175,6 +188,8 @@ def _merge(finished: Finished, settled: Settled) -> list[str]:
 
 def how(merged: Merged) -> str:
     """In which way, in words."""
+    from git_sandbox.integrate.modes import Mode, Relation
+
     plain = merged.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY, Mode.REBASE)
     if merged.before is None or (merged.relation is Relation.FAST_FORWARD and plain):
         return "fast-forward"

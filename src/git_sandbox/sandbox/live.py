@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from git_sandbox import claims, locks, session, signals, store
 from git_sandbox.errors import Interrupted, StateError
@@ -14,11 +14,11 @@ from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.progress import Progress
 from git_sandbox.protocol.changes import Changes
-from git_sandbox.sandbox import ending, everywhere, retrieve
-from git_sandbox.sandbox import send as sending
-from git_sandbox.sandbox.imported import Home
 from git_sandbox.session import Session
 from git_sandbox.store import Box, Entry, Record, State
+
+if TYPE_CHECKING:
+    from git_sandbox.sandbox.imported import Home
 
 ENDED_WITHIN = 3 * 3600.0  # seconds: the longest conversation, a rescue machine and another conversation
 LAST_WORD = 5.0  # seconds for a command to end that was asked to
@@ -83,12 +83,16 @@ def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
 
 def sync(repo: Repository, name: str, progress: Progress) -> Home:
     """Collect now what the running guest has; only what is new moves."""
+    from git_sandbox.sandbox import retrieve  # late: `exec` does without
+
     entry, record = running(repo, name)
     return retrieve.bring_home(Box(repo, entry.id, entry.directory), record, progress)
 
 
 def send(repo: Repository, name: str) -> list[str]:
     """Bring the host's branches into the guest; a line for each that is new there."""
+    from git_sandbox.sandbox import send as sending
+
     entry, record = running(repo, name)
     return sending.send(repo, record, session.shared(entry.id, entry.directory.ssh_config))
 
@@ -115,6 +119,8 @@ def stop_anywhere(name: str, progress: Progress, grace: float | None = None) -> 
 
     Where its repository is gone its work stays on its disk. Raises StateError unless it runs.
     """
+    from git_sandbox.sandbox import everywhere
+
     found = everywhere.find(name, None)
     entry, record = found.entry, found.entry.record
     if entry.state is not State.RUNNING or record is None:
@@ -124,6 +130,8 @@ def stop_anywhere(name: str, progress: Progress, grace: float | None = None) -> 
 
 
 def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) -> None:
+    from git_sandbox.sandbox import ending
+
     progress(f"Stopping {entry.id}: its work comes home first")
     directory = entry.directory
     with directory.lock.open("r") as handle:

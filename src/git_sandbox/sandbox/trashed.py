@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import registry, settings, store
-from git_sandbox.errors import SandboxError, StateError
+from git_sandbox import registry, store
+from git_sandbox.errors import StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import everywhere, nested
+from git_sandbox.sandbox.expiring import rule
 from git_sandbox.store import Box, Record, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
@@ -35,12 +36,6 @@ def _holder(repo: Repository, held: nested.Holding) -> Holder:
     known = held.known
     start = [*([known.base] if known.base else []), *known.refs.values()] if known else []
     return Holder(repo.git, repo.common_dir, held.refs, start, known.git_dir if known else "")
-
-
-def rule() -> Rule:
-    """What the user's settings say. A repository's own file has no say: the trash is that of all repositories."""
-    wanted, _ = settings.resolve()
-    return Rule(wanted.trash, wanted.trash_size << 20)
 
 
 def until(found: Trashed | Note) -> float | None:
@@ -217,16 +212,6 @@ def _meant(found: Trashed, name: str) -> bool:
 def _freed(found: Trashed) -> Freed:
     why = found.note.why if found.note else "damaged"
     return Freed(found.id, found.repository.name, why, found.when, found.size)
-
-
-def expire() -> None:
-    """Delete what has expired, in the trashes of all repositories. Never fails, and waits for nobody."""
-    try:
-        known = expiry.summary()
-        if known.oldest is not None:
-            expiry.expire(rule())
-    except (SandboxError, OSError):
-        return
 
 
 def finish(repo: Repository) -> None:

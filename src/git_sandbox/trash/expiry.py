@@ -16,7 +16,7 @@ import msgspec
 
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
-from git_sandbox.trash import moving, note
+from git_sandbox.trash import note
 from git_sandbox.trash.note import Trashed
 
 
@@ -88,6 +88,8 @@ def until(found: Trashed, rule: Rule) -> float | None:
 
 def remove(found: Iterable[Trashed], *, patience: float = 0.0) -> list[Trashed]:
     """Delete these for good; those that could be. Waits `patience` seconds where somebody else uses the trash."""
+    from git_sandbox.trash import moving  # late: seldom is anything due
+
     gone = []
     for each in found:
         with contextlib.suppress(SandboxError, OSError), note.locked(each.repository, patience=patience):
