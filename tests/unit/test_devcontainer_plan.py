@@ -13,7 +13,19 @@ from hypothesis import example, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
-from git_sandbox.devcontainer import agreed, commands, features, model, mounts, plan, ports, properties, run_args
+from git_sandbox.devcontainer import (
+    agreed,
+    commands,
+    features,
+    label,
+    model,
+    mounts,
+    plan,
+    ports,
+    properties,
+    run_args,
+)
+from git_sandbox.devcontainer.commands import Stage
 from git_sandbox.devcontainer.features import Feature, Metadata, Reference
 from git_sandbox.devcontainer.model import Command, Options
 from git_sandbox.devcontainer.mounts import Folders
@@ -433,3 +445,38 @@ def test_names_that_are() -> None:
     digest = "sha256:" + "0" * 64
     assert features.reference(f"ghcr.io/a/b@{digest}", PLACE).digest == digest
     assert features.reference("ghcr.io/a/b", PLACE).tag == "latest"
+
+
+# --- the label of an image -------------------------------------------------------------------------------------------
+
+SNIPPETS = [
+    {
+        "id": "ghcr.io/x/common",
+        "containerEnv": {"A": "of the image", "B": "b"},
+        "postCreateCommand": "first",
+        "mounts": ["x"],
+    },
+    {"remoteUser": "vscode", "remoteEnv": {"T": "${localEnv:TOKEN}|${containerWorkspaceFolder}"}, "forwardPorts": [22]},
+]
+
+
+def test_what_an_image_says_of_itself_counts_less_than_the_file() -> None:
+    said = label.read(json.dumps(SNIPPETS))
+    own = Plan(PLACE, "/w", env={"A": "own"}, stages=(Stage("postCreateCommand", ("second",), waited=True),))
+    made = label.merged(own, said)
+    assert (made.user, made.ports, made.places) == ("vscode", (), ())
+    assert dict(made.env) == {"A": "own", "B": "b", "T": "|/w"}, "no variable of this host"
+    run = commands.merged(tuple(label.commands(said)), made.stages, made.wait_for)
+    assert [each.words[-1] for each in run] == ["first", "second"]
+    assert label.merged(Plan(PLACE, "/w", user="me"), said).user == "me"
+    assert label.read(json.dumps(SNIPPETS[1]))[0].remote_user == "vscode", "one alone, without a list"
+
+
+@settings_of(max_examples=examples(100), deadline=None)
+@given(st.text('[]{}":,abcremoteUser1\x1b\ud800', max_size=40) | st.just("[" * 40000))
+@example('[{"remoteUser": 1}]')
+@example('{"remoteUser": "-x", "containerEnv": {"a b": "c", "N": "x\\ny"}}')
+def test_a_label_of_anybody_s_says_nothing_odd(text: str) -> None:
+    made = label.merged(Plan(PLACE, "/w"), label.read(text))
+    assert made.user == "" or plan.USER.fullmatch(made.user)
+    assert all(plan.one_variable(name, value or "") for name, value in made.env.items())

@@ -38,6 +38,7 @@ class ImageConfig(msgspec.Struct, frozen=True):
     digest: str = ""
     source: str = ""
     architecture: str = ""  # OCI's name: amd64, arm64
+    devcontainer: str = ""  # its label `devcontainer.metadata`
 
 
 class RootInfo(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ def stages(file: Devcontainer, replaced: Replaced) -> tuple[Stage, ...]:
     """
     found = []
     for name in (*ONCE, *EVERY_START):
-        words = spoken(getattr(file, _snake(name)), replaced)
+        words = spoken(getattr(file, attribute(name)), replaced)
         if words:
             found.append(Stage(name, words, waited=waited(name, file.wait_for)))
     return tuple(found)
@@ -70,5 +70,6 @@ def _together(lines: list[str]) -> str:
     return f"s=0\n{begun}{ends}exit $s"
 
 
-def _snake(name: str) -> str:
+def attribute(name: str) -> str:
+    """What Python calls the property."""
     return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)

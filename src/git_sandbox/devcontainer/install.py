@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from git_sandbox.devcontainer.commands import EVERY_START, ONCE, attribute
 from git_sandbox.devcontainer.features import Feature
 from git_sandbox.devcontainer.model import Command
 
@@ -39,11 +40,7 @@ def _quoted(value: str) -> str:
 def commands(features: Sequence[Feature]) -> Iterator[tuple[str, Command]]:
     """Commands that features bring along, by the stage in which they run before the file's own."""
     for each in features:
-        says = each.metadata
-        for name, value in (
-            ("onCreateCommand", says.on_create_command), ("updateContentCommand", says.update_content_command),
-            ("postCreateCommand", says.post_create_command), ("postStartCommand", says.post_start_command),
-            ("postAttachCommand", says.post_attach_command),
-        ):  # fmt: skip
-            if value:
-                yield name, value
+        for name in (*ONCE, *EVERY_START):
+            command: Command = getattr(each.metadata, attribute(name))
+            if command:
+                yield name, command

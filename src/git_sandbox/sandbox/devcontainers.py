@@ -14,7 +14,7 @@ from pathlib import Path
 from git_sandbox import files, jsontext, process, registry
 from git_sandbox.background import Beside
 from git_sandbox.cache.guest_images import Image
-from git_sandbox.devcontainer import agreed, commands, discovery, ports
+from git_sandbox.devcontainer import agreed, commands, discovery, label, ports
 from git_sandbox.devcontainer.agreed import File
 from git_sandbox.devcontainer.commands import Stage
 from git_sandbox.devcontainer.plan import Plan, one_variable
@@ -125,12 +125,15 @@ def completed(extras: Extras, plan: Plan | None, image: Image) -> Extras:
     """With what the plan adds, now that the image and what it has in its environment are known. Raises UsageError."""
     if plan is None:
         return extras
-    base = _environment(image, plan)
+    said = label.read(image.system.config.devcontainer) if image.system else ()
     try:
+        plan = label.merged(plan, said)
+        base = _environment(image, plan)
         own = plan.environment(base)
         if sum(len(name) + len(value) for name, value in own.items()) > MAX_ENVIRONMENT:
             raise ValueError("its variables are too many, or too long")  # noqa: TRY301 - of the same kind
-        stages = commands.merged(extras.commands, plan.completed(base | own | dict(extras.env)), plan.wait_for)
+        first = (*label.commands(said), *extras.commands)
+        stages = commands.merged(first, plan.completed(base | own | dict(extras.env)), plan.wait_for)
         if plan.user == ROOT and GuestUser.current().uid != 0:
             stages = tuple(Stage(each.name, (*AS_ROOT, *each.words), each.waited) for each in stages)
     except ValueError as error:

@@ -22,6 +22,7 @@ MOST_PACKED = 32 << 30  # bytes of all blobs
 MOST_WORDS = 1000  # variables, and words of a command
 MOST_TEXT = 128 << 10  # bytes of one of them: what execve(2) takes
 MOST_TEXTS = 512 << 10  # bytes of all
+DEVCONTAINER = "devcontainer.metadata"  # a label (containers.dev)
 MOST_NAME = 300  # characters of a user
 MOST_PATH = 4095
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # `uname -m` to OCI's name (Go's GOARCH)
@@ -88,6 +89,7 @@ class _Run(msgspec.Struct, frozen=True, rename="pascal"):
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
     working_dir: str | None = None
+    labels: dict[str, str] | None = None
 
 
 class _RootFs(msgspec.Struct, frozen=True):
@@ -157,6 +159,7 @@ def config(raw: bytes, source: str, of: str) -> tuple[ImageConfig, tuple[str, ..
     made = ImageConfig(
         env=variables, user=run.user or "", workdir=run.working_dir or "", entrypoint=run.entrypoint or (),
         cmd=run.cmd or (), digest=of, source=source, architecture=own,
+        devcontainer=(run.labels or {}).get(DEVCONTAINER, "")[:MOST_TEXT],
     )  # fmt: skip
     return made, found.rootfs.diff_ids
 
