@@ -176,7 +176,7 @@ class Session:
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
         described = terminfo.told(os.environ)
-        command = f"{_clock()}; {described}cd {shlex.quote(directory)} 2>/dev/null; exec bash -l"
+        command = f'{_clock()}; {described}cd {shlex.quote(directory)} 2>/dev/null; exec "${{SHELL:-bash}}" -l'
         with terminal.restored(1, 2, raw=True):
             return self._foreground(self.argv(command, tty=True))
 

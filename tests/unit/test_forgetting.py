@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from git_sandbox.guest import machine
+from git_sandbox.guest import share
 
 SLABINFO = """slabinfo - version: 2.1
 # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables
@@ -20,7 +20,7 @@ class EnoughError(Exception):
 
 @pytest.mark.parametrize(("said", "found"), [(SLABINFO.format(3015), 3015), ("", 0), ("fuse_inode_x 7 8\n", 0)])
 def test_files_in_memory_are_counted(said: str, found: int) -> None:
-    assert machine.remembered(said) == found
+    assert share.remembered(said) == found
 
 
 @pytest.mark.parametrize(("files", "forgets"), [(6000, False), (6001, True)])
@@ -44,8 +44,8 @@ def test_the_kernel_is_told_to_forget_in_good_time(
     def rest(_seconds: float) -> None:
         raise EnoughError
 
-    monkeypatch.setattr(machine, "Path", Place)
+    monkeypatch.setattr(share, "Path", Place)
     monkeypatch.setattr(time, "sleep", rest)
     with pytest.raises(EnoughError):
-        machine.keep_forgetting(10_000)
+        share.keep_forgetting(10_000)
     assert written == (["2"] if forgets else [])

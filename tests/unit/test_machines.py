@@ -9,9 +9,11 @@ import pytest
 
 from git_sandbox import jsontext, network
 from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import ImageConfig, RootImage
 from git_sandbox.errors import CollectError, RequirementError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
+from git_sandbox.image.initrd import GuestFile
 from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import machine_spec, machines, retrieve
 from git_sandbox.sandbox.machine_spec import Hardware
@@ -135,9 +137,8 @@ def test_the_layer_of_an_image_is_the_last_disk_and_no_rescue_needs_it(tmp_path:
     assert (len(lesser.disks), "layer" in " ".join(lesser.cmdline)) == (2, False)
 
 
-@pytest.mark.parametrize("mode", ["run", "rescue"])
-def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: str) -> None:
-    box = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+def told_to(box: Box, mode: str, root: RootImage | None = None) -> dict[str, GuestFile]:
+    """What a machine of this sandbox is told."""
     box.directory.keys.mkdir()
     for name in ("login.pub", "host"):
         (box.directory.keys / name).touch()
@@ -146,6 +147,37 @@ def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: 
         mounts=(GuestMount("given", "/given"),),
     )  # fmt: skip
     box.directory.config.write_bytes(jsontext.encode(config))
-    told = machine_spec.personal(box, RECORD, mode, CAN)["config.json"]
+    return machine_spec.personal(box, RECORD, mode, CAN, root)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> RootImage:
+    place = tmp_path / "root"
+    place.mkdir()
+    (place / "config.json").write_bytes(jsontext.encode(ImageConfig(env=("PATH=/opt/bin", "LANG=C", "A=image"))))
+    return RootImage(place)
+
+
+@pytest.mark.parametrize("mode", ["run", "rescue"])
+def test_the_root_image_is_the_third_disk_and_no_rescue_needs_it(tmp_path: Path, root: RootImage, mode: str) -> None:
+    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    (tmp_path / "layer.ext4").touch()
+    image, copies = Image(tmp_path, root), machine_spec.copies_planned(made, 1)
+    spec = machine_spec.machine(made, image, CAN, mode, hardware=machine_spec.hardware(RECORD, mode), copies=copies)
+    third = [(each.path, each.readonly) for each in spec.disks[2:]]
+    assert third == ([(root.rootfs, True), (copies[0], True)] if mode == "run" else [])
+    told = told_to(made, mode, root)
+    config = jsontext.decode(told["config.json"].content, GuestConfig)
+    assert (config.root, config.path[:9]) == ((root.key, "/opt/bin:") if mode == "run" else ("", ""))
+    sshd = told["sshd_config"].content
+    assert (b"ChrootDirectory" in sshd, b'"LANG=C"' in sshd) == (mode == "run", mode == "run")
+    assert b'"A=1"' in sshd or mode == "rescue", "the user's word counts more than the image's"
+    assert b"image" not in sshd
+
+
+@pytest.mark.parametrize("mode", ["run", "rescue"])
+def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: str) -> None:
+    box = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    told = told_to(box, mode)["config.json"]
     seen = jsontext.decode(told.content, GuestConfig)
     assert (seen.mode, len(seen.mounts), seen.network.device, seen.auto_push) == (mode, *[mode == "run"] * 3)

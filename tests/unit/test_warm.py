@@ -15,6 +15,7 @@ import pytest
 from git_sandbox import network
 from git_sandbox.cache import templates
 from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import RootImage
 from git_sandbox.errors import MachineError
 from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.image import guestfiles
@@ -85,6 +86,24 @@ def test_other_kinds_do_not(wanted: warm_start.Start, change: str, monkeypatch: 
         case "programs":
             monkeypatch.setattr(guestfiles, "programs", lambda: {"init.py": GuestFile(b"newer")})
     assert key(wanted) != before
+
+
+def test_root_images_share_a_template_but_where_the_backend_cannot_give_other_disks(wanted: warm_start.Start) -> None:
+    def over(name: str, backend: Qemu | CloudHypervisor) -> warm_start.Start:
+        root = RootImage(Path("/roots", name))
+        spec = dataclasses.replace(wanted.spec, disks=(*wanted.spec.disks, Disk(root.rootfs, readonly=True)))
+        image = dataclasses.replace(wanted.image, system=root)
+        return dataclasses.replace(wanted, backend=backend, spec=spec, image=image)
+
+    for backend, shared in ((Qemu(), True), (CloudHypervisor(), False)):
+        one, two = over("one", backend), over("two", backend)
+        assert warm_start.fits(one, backend.capabilities)
+        shapes = [warm_start._shape(each, Path("initrd"), Path("disks")) for each in (one, two)]
+        assert (shapes[0] == shapes[1]) is shared
+        assert [each.path.parent for each in shapes[0].disks[1:]] == [
+            Path("disks"),
+            Path("disks" if shared else "/roots/one"),
+        ]
 
 
 @pytest.mark.parametrize("why", ["backend", "no workspace", "too many disks"])

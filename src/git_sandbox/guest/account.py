@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from git_sandbox.guest.common import Config
@@ -14,16 +15,25 @@ KEPT = (
     "TERMINFO_DIRS http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY"
     " SSL_CERT_FILE REQUESTS_CA_BUNDLE PIP_CERT NODE_EXTRA_CA_CERTS"
 )
+SHELLS = ("/bin/bash", "/bin/sh")
+MAX_TABLE = 1 << 20  # bytes of a table of users, and of a file that a new home begins with
+
+
+def home_of(user: dict[str, object]) -> str:
+    return "/root" if int(str(user["uid"])) == 0 else f"/home/{user['name']}"
+
+
+def shell() -> str:
+    """What the user logs in with: bash, or what there is."""
+    return next((each for each in SHELLS if os.access(each, os.X_OK)), SHELLS[-1])
 
 
 def add_user(user: dict[str, object]) -> Path:
     """Make the host's user exist with the same name, ids and sudo; returns the home directory."""
-    name, uid, gid = str(user["name"]), int(str(user["uid"])), int(str(user["gid"]))
-    home = Path("/root") if uid == 0 else Path("/home") / name
+    uid, gid = int(str(user["uid"])), int(str(user["gid"]))
+    home = Path(home_of(user))
     if uid != 0:
-        replace_line(Path("/etc/passwd"), name, f"{name}:x:{uid}:{gid}:{user['full_name']}:{home}:/bin/bash", uid)
-        replace_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:", gid)
-        replace_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", None)
+        write_user(user, shell())
     sudoers = Path("/etc/sudoers.d/sandbox")
     rule = f"#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n" if uid != 0 else ""
     if sudoers.parent.is_dir():  # else there is no sudo
@@ -31,21 +41,54 @@ def add_user(user: dict[str, object]) -> Path:
         sudoers.chmod(0o440)
     if not home.exists():
         home.mkdir(mode=0o755, parents=True)
-        for each in Path("/etc/skel").iterdir():
+        for each in skeleton():
             (home / each.name).write_bytes(each.read_bytes())
             os.chown(home / each.name, uid, gid)
         os.chown(home, uid, gid)
     return home
 
 
-def replace_line(path: Path, name: str, line: str, number: int | None) -> None:
-    """Put `line` into a colon-separated table instead of any that has the same name or the same id."""
-    kept = [
-        each
-        for each in path.read_text().splitlines()
-        if each.split(":")[0] != name and (number is None or each.split(":")[2] != str(number))
-    ]
-    path.write_text("\n".join([*kept, line]) + "\n")
+def skeleton() -> list[Path]:
+    """Small files that a new home begins with; none that a link names, which may be the kernel's and have no end."""
+    with contextlib.suppress(OSError):
+        seen = [(each, each.lstat()) for each in Path("/etc/skel").iterdir()]
+        return [each for each, found in seen if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_TABLE]
+    return []
+
+
+def write_user(user: dict[str, object], login: str) -> None:
+    """Into the tables of users and groups. `login`: the shell."""
+    name, uid, gid, home = str(user["name"]), int(str(user["uid"])), int(str(user["gid"])), home_of(user)
+    put_line(Path("/etc/passwd"), name, f"{name}:x:{uid}:{gid}:{user['full_name']}:{home}:{login}")
+    put_line(Path("/etc/group"), str(user["group"]), f"{user['group']}:x:{gid}:")
+    if uid != 0:
+        put_line(Path("/etc/shadow"), name, f"{name}:*:20000:0:99999:7:::", mode=0o640)
+
+
+def put_line(path: Path, name: str, line: str, mode: int = 0o644) -> None:
+    """Put `line` at the beginning of a colon-separated table, instead of any with the same name.
+
+    Others with the same id stay, and can be named: who asks for the name of an id gets the first line's.
+    """
+    kept = [each for each in table(path) if each.split(":")[0] != name]
+    fresh = path.with_name(f"{path.name}.sandbox")
+    fresh.write_text("\n".join([line, *kept]) + "\n", "utf-8", "surrogateescape")
+    with contextlib.suppress(OSError):  # there is none
+        seen = path.stat()
+        os.chown(fresh, seen.st_uid, seen.st_gid)
+        mode = seen.st_mode & 0o777
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+def table(path: Path) -> list[str]:
+    """Its lines. A root image may have anything at its place: what is no file of a likely size has none."""
+    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            content = file.read(MAX_TABLE + 1) or b""
+            text = content.decode("utf-8", "surrogateescape") if len(content) <= MAX_TABLE else ""
+            return [line for line in text.split("\n") if line]
+    return []
 
 
 def write_etc(config: Config) -> None:

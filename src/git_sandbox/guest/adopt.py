@@ -195,7 +195,8 @@ def become_own(request: dict[str, object], disks: list[str]) -> None:
         target.touch(mode=0o600)
         target.write_bytes(base64.b64decode(content))
         target.chmod(mode)
-    boot.enter_system(disks, mode=protocol.RUN)
+    config = json.loads((HERE / protocol.CONFIG).read_text())
+    boot.enter_system(disks, mode=protocol.RUN, foreign=bool(config.get("root")))
 
 
 def reseed(seed: bytes) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from git_sandbox.guest import protocol
 from git_sandbox.guest.common import DISK, log
-from git_sandbox.guest.machine import mount
+from git_sandbox.guest.mounts import MS_MOVE, MS_NOATIME, MS_RDONLY, mount
 
 OUTSIDE = 3  # descriptor of the initramfs's root, left open by init.sh
 IMAGE = "/image"  # where that mounted the root image
 LAYER = Path("/layer")  # and what lies over it
-MS_RDONLY, MS_MOVE, MS_NOATIME = 1, 8192, 1024
 # noinit_itable: else the kernel writes zeros over holes of the inode tables, some 80 MB of the host's disk.
 # dioread_lock: else a rename that puts a new file in an old one's place can reach the disk before its content, which is
 # zeros then (git's index after `commit -a`). commit: seconds until names and sizes are written, for what is not synced.
@@ -58,11 +57,16 @@ def kernel_word(name: str, cmdline: str = "/proc/cmdline") -> str:
     return next((value for key, _, value in words if key == name), "")
 
 
-def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
-    """Returns in the sandbox's own system, with its disk at `DISK`. `base`: NAME,SECTORS, see `_laid_over`.
+def enter_system(disks: list[str], *, mode: str, base: str = "", foreign: bool = False) -> None:
+    """Returns in the sandbox's own system, with its disk at `DISK`. `base`: NAME,SECTORS, see `_laid_over`. `foreign`:
+    the system's root is not the tools'; returns in the latter (`guest/roots.py`).
 
-    Raises OSError for an image's layer that cannot be mounted.
+    Raises OSError for an image, or a layer of one, that cannot be mounted.
     """
+    if foreign:
+        from git_sandbox.guest import (
+            roots,
+        )  # late, other machines do without; and here, for later nothing can be imported
     for disk in disks:
         (VIRTIO / "drivers/virtio_blk/bind").write_text(disk)
     try:
@@ -74,20 +78,30 @@ def enter_system(disks: list[str], *, mode: str, base: str = "") -> None:
     os.chroot(".")
     os.close(OUTSIDE)
     mount(f"{IMAGE}{DISK}", Path("/disk"), flags=MS_MOVE)
-    system = _system(mode)
-    layers = f"lowerdir={lower_directories()},upperdir={system}/upper,workdir={system}/work"
+    system, lower = _system(mode), lower_directories(foreign=foreign)
+    layers = f"lowerdir={lower},upperdir={system}/upper,workdir={system}/work"
     mount("overlay", Path("/root"), "overlay", 0, layers)
     for name in ("proc", "sys", "dev", "run"):
         mount(f"{IMAGE}/{name}", Path("/root", name), flags=MS_MOVE)
     mount("/disk", Path(f"/root{DISK}"), flags=MS_MOVE)
+    if foreign:
+        roots.show_tools(Path("/root"), IMAGE)
     os.chdir("/root")
     mount(".", Path("/"), flags=MS_MOVE)
     os.chroot(".")
     os.chdir("/")
+    if foreign:
+        roots.enter_tools()
 
 
-def lower_directories() -> str:
-    """For overlayfs: the image, and over it the layer that the host names, with the packages that were added."""
+def lower_directories(*, foreign: bool) -> str:
+    """For overlayfs: the image, and over it the layer that the host names, with the packages that were added; or the
+    root image.
+    """
+    if foreign:
+        from git_sandbox.guest import roots
+
+        return roots.lower(Path("/foreign"), Path(IMAGE), Path(IMAGE, "dev", roots.DEVICE))
     name = kernel_word(protocol.LAYER, f"{IMAGE}/proc/cmdline")
     if not name:
         return IMAGE

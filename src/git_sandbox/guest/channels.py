@@ -16,7 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from git_sandbox.guest import changes, clock, opener, ownership, processes, protocol, sessions
-from git_sandbox.guest.common import HERE, REPO, SCRATCH, Config, become, close_others, fork_task, shed, write_all
+from git_sandbox.guest.common import (
+    HERE,
+    REPO,
+    SCRATCH,
+    Config,
+    become,
+    close_others,
+    device,
+    fork_task,
+    shed,
+    write_all,
+)
 from git_sandbox.guest.relay import relay
 
 SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / protocol.SSHD_CONFIG)]
@@ -275,7 +286,7 @@ def open_host() -> int:
     """The channel on which the guest speaks first: a virtio-serial port, or vsock where the VMM has that."""
     for entry in Path("/sys/class/virtio-ports").glob("*/name"):
         if entry.read_text().strip() == f"{protocol.PORT_PREFIX}{protocol.HOST}":
-            return os.open(f"/dev/{entry.parent.name}", os.O_RDWR)
+            return os.open(device(entry.parent.name), os.O_RDWR)
     connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     connection.connect((socket.VMADDR_CID_HOST, protocol.VSOCK_PORTS[protocol.HOST]))
     return connection.detach()

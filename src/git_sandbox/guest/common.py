@@ -8,23 +8,43 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from git_sandbox.guest import protocol
 
 HERE = Path(protocol.HERE)
 DISK = Path(protocol.DISK)
 REPO = DISK / "repo"
+TOOLS = Path(protocol.TOOLS)
+OWN = HERE / "own"  # the root of our own processes, where the system's root is a stranger's (`guest/roots.py`)
+BIN = Path(protocol.BIN)
 SCRATCH = DISK / "scratch"  # what an export writes and nobody keeps
 WORKSPACE = Path(protocol.WORKSPACE)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 Config = dict[str, object]
+T = TypeVar("T")
 FORKED: set[int] = set()  # processes that process 1 has begun and not yet reaped: these are ours, not the user's
 
 
 def grace(config: Config) -> float:
     """Seconds between SIGTERM and SIGKILL for the user's programs."""
     return float(str(config.get("stop_timeout", 10)))
+
+
+def device(name: str) -> Path:
+    """Its node below /dev: the system's, where the root of our own processes has only the usual ones."""
+    own = Path("/dev", name)
+    return own if own.exists() else Path(f"/proc/1/fd/{protocol.SYSTEM}/dev", name)
+
+
+def in_system(config: Config, task: Callable[[], T]) -> T:
+    """What `task` returns, done where the sandbox's system is the root; JSON has to hold it. Raises OSError."""
+    if not config.get("root"):
+        return task()
+    from git_sandbox.guest import roots  # late: other machines do without
+
+    return roots.in_root(protocol.SYSTEM, task)
 
 
 def log(text: str) -> None:

@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox.guest.account import replace_line
+from git_sandbox.guest.account import put_line
 from git_sandbox.guest.common import DISK, ENVIRONMENT, PATH, Config, default_signals, fork_task, log
-from git_sandbox.guest.machine import MS_BIND, mount
+from git_sandbox.guest.mounts import MS_BIND, MS_REC, MS_SHARED, mount
 
-MS_REC, MS_SHARED = 16384, 1 << 20
 PROGRAMS = {"podman": ("/var/lib/containers",), "dockerd": ("/var/lib/docker", "/var/lib/containerd")}
 ROOTLESS = ".local/share/containers"  # Podman's store of a user, in his home
 FIRST = 3  # descriptor of the socket that a started service gets (sd_listen_fds(3))
@@ -91,7 +90,7 @@ def join(groups: Path, group: str, name: str) -> None:
         fields = row.split(":")
         members = fields[-1].split(",") if fields[-1] else []
         if fields[0] == group and name not in members:
-            replace_line(groups, group, ":".join([*fields[:-1], ",".join([*members, name])]), None)
+            put_line(groups, group, ":".join([*fields[:-1], ",".join([*members, name])]))
 
 
 def variables(config: Config) -> dict[str, str]:

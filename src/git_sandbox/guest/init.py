@@ -21,7 +21,7 @@ from git_sandbox.guest import processes, protocol, refresh, repair, start
 from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.boot import DiskError, awaited_disks, enter_system, kernel_word
 from git_sandbox.guest.channels import is_socket
-from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
+from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, in_system, log, shed
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
 
@@ -64,7 +64,8 @@ def main() -> None:
 
 def booted(config: Config) -> Loop:
     """All that a machine needs before it may answer, one after the other."""
-    enter_system(awaited_disks(), mode=str(config["mode"]), base=kernel_word(protocol.BASE))
+    disks, foreign = awaited_disks(), bool(config.get("root"))
+    enter_system(disks, mode=str(config["mode"]), base=kernel_word(protocol.BASE), foreign=foreign)
     boot = begin(config)
     home = prepare_user(config)
     offer_way_out(config)
@@ -116,8 +117,14 @@ def mend(boot: start.Boot, config: Config) -> None:
 def offer_stamps(config: Config) -> None:
     """Git heeds a setting that `believe_stamps` may make, in the workspace's repository only."""
     places = [str(each / ".git") for each in (REPO, WORKSPACE, Path(str(config["host_path"])))]
-    with Path("/etc/gitconfig").open("a") as out:
-        out.write(refresh.included(places))
+
+    def append() -> None:
+        with Path("/etc/gitconfig").open("a") as out:
+            out.write(refresh.included(places))
+
+    append()
+    if config.get("root"):
+        in_system(config, append)
 
 
 def believe_stamps(config: Config) -> None:

@@ -28,13 +28,19 @@ def renew_address(name: str) -> None:
         fcntl.ioctl(any_socket, siocsifhwaddr, struct.pack("16sH6s8x", name.encode(), arphrd_ether, octets))
 
 
-def configure_network(config: Config) -> None:
+def name_servers(config: Config) -> None:
     resolv = Path("/etc/resolv.conf")
     resolv.unlink(missing_ok=True)
     network = config["network"]
     assert isinstance(network, dict)  # noqa: S101 - written by our own host side
     nameserver = network["nameserver"]
     resolv.write_text(f"nameserver {nameserver}\n" if nameserver else f"# {network['note']}\n")
+
+
+def begin_network(config: Config) -> None:
+    """Beside the session; what answers is a program of ours."""
+    network = config["network"]
+    assert isinstance(network, dict)  # noqa: S101 - written by our own host side
     if not network["device"]:
         return
     script = HERE / "dhcp.sh"

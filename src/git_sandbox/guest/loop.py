@@ -15,7 +15,7 @@ from typing import Self
 from git_sandbox.guest import sessions, start
 from git_sandbox.guest.channels import SERVERS, Server, relay_request
 from git_sandbox.guest.clock import Watch
-from git_sandbox.guest.common import FORKED, HERE, Config, fork_task, grace, log
+from git_sandbox.guest.common import FORKED, HERE, Config, device, fork_task, grace, log
 from git_sandbox.guest.protocol import PORT_PREFIX, VSOCK_PORTS
 
 NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
@@ -71,9 +71,9 @@ class Loop:
         return made
 
     def add_ports(self, but: Iterable[str] = ()) -> None:
-        for name, device in self.find_ports().items():
+        for name, port in self.find_ports().items():
             if name not in but:
-                self.add_port(name, os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+                self.add_port(name, os.open(port, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def add_port(self, name: str, descriptor: int, busy: int | None = None) -> None:
         """`busy`: the process that serves this port now, and that has to end first."""
@@ -94,7 +94,7 @@ class Loop:
                 break
             time.sleep(0.01)
         ours = {name.removeprefix(PORT_PREFIX): each for name, each in named.items() if name.startswith(PORT_PREFIX)}
-        return {name: Path("/dev") / each.name for name, each in ours.items() if name in SERVERS}
+        return {name: device(each.name) for name, each in ours.items() if name in SERVERS}
 
     def add_vsock(self) -> None:
         """Listen for the channels that have no port of their own, and for no others: who can reach them differs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import resource
@@ -15,12 +14,24 @@ import time
 from pathlib import Path
 
 from git_sandbox.guest import authorities, tail
-from git_sandbox.guest.account import add_user, write_etc, write_files
-from git_sandbox.guest.common import HERE, PATH, REPO, SCRATCH, WORKSPACE, Config, background, fork_task, log
-from git_sandbox.guest.interfaces import configure_network, interface_up
+from git_sandbox.guest.account import add_user, home_of, write_etc, write_files, write_user
+from git_sandbox.guest.common import (
+    HERE,
+    PATH,
+    REPO,
+    SCRATCH,
+    TOOLS,
+    WORKSPACE,
+    Config,
+    background,
+    in_system,
+    log,
+)
+from git_sandbox.guest.interfaces import begin_network, interface_up, name_servers
+from git_sandbox.guest.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount
 from git_sandbox.guest.protocol import CANNOT_USE
+from git_sandbox.guest.share import begin_share
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 1, 2, 4, 8, 1024, 4096
 CGROUPS = Path("/sys/fs/cgroup")
 # Nodes through which the kernel loads the module behind them, as `kmod static-nodes` and systemd's udev rules have
 # them: name below /dev, major and minor number, mode, group (6: disk).
@@ -31,17 +42,9 @@ LIMITS = (
     ("kernel/pid_max", "4194304"), ("vm/max_map_count", "1048576"),
 )  # fmt: skip
 TERMINALS = "terminfo"  # below HERE: descriptions that a session brings along (see sshd_config)
-FORGET_AT = 0.6  # of what may be remembered
-FORGET_EVERY = 0.5  # seconds
+WAYS_TO_END = ("halt", "poweroff", "reboot")
 ENGINES = ("podman", "dockerd")  # programs that run containers
 DISK_WITHIN = 10.0  # seconds for a disk to appear
-
-
-def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: str = "") -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, options.encode()) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"mount {target}: {os.strerror(code)}")
 
 
 def mount_system() -> None:
@@ -112,8 +115,7 @@ def order_refs(config: Config) -> None:
                     os.close(handle)
 
 
-def set_hostname(name: str) -> None:
-    socket.sethostname(name)
+def name_host(name: str) -> None:
     Path("/etc/hostname").write_text(name + "\n")
     Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n")
 
@@ -129,10 +131,6 @@ def mount_workspace(config: Config, home: Path) -> None:
     """The repository at /workspace, and at its own host path, so that absolute paths in it keep working."""
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
-    if config.get("share"):
-        mount_share(str(config["share"]))
-        most = int(str(config["share_files"]))
-        fork_task(lambda: keep_forgetting(most))
     mount(str(REPO), WORKSPACE, flags=MS_BIND)
     mirror = Path(str(config["host_path"]))
     if mirror != WORKSPACE:
@@ -141,29 +139,6 @@ def mount_workspace(config: Config, home: Path) -> None:
         from git_sandbox.guest import places  # late: most machines have none
 
         places.prepare(config, lambda place, source: show_at(place, source, home, user))
-
-
-def mount_share(tag: str) -> None:
-    """The repository is a directory of the host's. Whatever root of an earlier boot left at its place makes way."""
-    if REPO.is_symlink() or not REPO.is_dir():
-        REPO.unlink(missing_ok=True)
-        REPO.mkdir(mode=0o755)
-    mount(tag, REPO, "virtiofs", MS_NOATIME)
-
-
-def keep_forgetting(most: int) -> None:
-    """The host's end holds a descriptor of every file this kernel remembers, and may have so many only."""
-    caches = Path("/proc/sys/vm/drop_caches")
-    while True:
-        if remembered(Path("/proc/slabinfo").read_text()) > most * FORGET_AT:
-            caches.write_text("2")  # names and inodes that nobody uses; what was read of them with it
-        time.sleep(FORGET_EVERY)
-
-
-def remembered(slabinfo: str) -> int:
-    """How many files of virtio-fs the kernel has in memory."""
-    rows = (line.split() for line in slabinfo.splitlines())
-    return next((int(row[1]) for row in rows if row and row[0] == "fuse_inode"), 0)
 
 
 def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> None:
@@ -183,8 +158,9 @@ def mount_copies(config: Config, home: Path) -> None:
     user, mounts = config["user"], config.get("mounts") or []
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     assert isinstance(mounts, list)  # noqa: S101
+    first = ord("d" if config.get("root") else "c")  # after the disks of every machine
     for number, each in enumerate(mounts):
-        device = Path(f"/dev/vd{chr(ord('c') + number)}")
+        device = Path(f"/dev/vd{chr(first + number)}")
         deadline = time.monotonic() + DISK_WITHIN
         while not device.is_block_device() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -206,13 +182,28 @@ def prepare_user(config: Config) -> Path:
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     Path("/run/sshd").mkdir(exist_ok=True)
-    home = add_user(user)
     (HERE / TERMINALS).mkdir(mode=0o755, exist_ok=True)
     os.chown(HERE / TERMINALS, int(str(user["uid"])), int(str(user["gid"])))
+    if config.get("root"):
+        from git_sandbox.guest import tooling  # late: other machines do without
+
+        login = in_system(config, lambda: tooling.settle(config, lambda: furnish(config)))
+        tooling.prepare(login, int(str(user["gid"])))
+        write_user(user, login["shell"])
+        write_etc(config)
+    else:
+        furnish(config)
+    return Path(home_of(user))
+
+
+def furnish(config: Config) -> None:
+    """The user and what is his, in the sandbox's system."""
+    user = config["user"]
+    assert isinstance(user, dict)  # noqa: S101 - written by our own host side
+    home = add_user(user)
     write_etc(config)
     authorities.trust(config)
     write_files(config, home)
-    return home
 
 
 def update_repository() -> None:
@@ -227,30 +218,49 @@ def prepare_rest(config: Config, home: Path) -> None:
     with contextlib.suppress(OSError):  # a full disk
         SCRATCH.mkdir(mode=0o711, exist_ok=True)
     update_repository()
+    begin_share(config)
+    order_refs(config)
+    socket.sethostname(str(config["hostname"]))
+    if config.get("root"):
+        from git_sandbox.guest import engines  # noqa: F401 - in the system nothing can be imported
+
+    in_system(config, lambda: prepare_system(config, home))
+    if config.get("root"):
+        mount(str(REPO), WORKSPACE, flags=MS_BIND)  # for our own programs
+    begin_network(config)
+    make_ways_to_end(config)
+
+
+def prepare_system(config: Config, home: Path) -> None:
+    """What the sandbox's system has besides, whatever root it has."""
     mount_workspace(config, home)
     mount_copies(config, home)
-    order_refs(config)
-    set_hostname(str(config["hostname"]))
+    name_host(str(config["hostname"]))
     set_machine_id()
-    configure_network(config)
+    name_servers(config)
     if any(shutil.which(name, path=PATH) for name in ENGINES):
         from git_sandbox.guest import engines  # late: most images have none
 
         engines.prepare(config, home)
-    offer_ways_to_end(resets=config.get("shutdown") == "reboot")
+    offer_ways_to_end()
 
 
-def offer_ways_to_end(*, resets: bool) -> None:
+def make_ways_to_end(config: Config) -> None:
     """Busybox tells process 1 by signal, with -f the kernel at once. What they do is decided anew at every boot.
 
-    `resets`: the machine has no power to switch off and would stand still for ever; a reset ends it.
+    A machine that ends by a reset has no power to switch off and would stand still for ever; a reset ends it.
     """
-    for name in ("halt", "poweroff", "reboot"):
+    resets, busybox = config.get("shutdown") == "reboot", (TOOLS if config.get("root") else Path("/")) / "bin/busybox"
+    for name in WAYS_TO_END:
         if resets and name != "reboot":
-            (HERE / name).write_text('#!/bin/sh\nexec /bin/busybox reboot "$@"\n')
+            (HERE / name).write_text(f'#!{busybox} sh\nexec {busybox} reboot "$@"\n')
             (HERE / name).chmod(0o755)
         else:
-            (HERE / name).symlink_to("/bin/busybox")
+            (HERE / name).symlink_to(busybox)
+
+
+def offer_ways_to_end() -> None:
+    for name in WAYS_TO_END:
         with contextlib.suppress(FileExistsError):
             Path("/usr/local/sbin", name).symlink_to(HERE / name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import filecmp
 import os
 import stat
@@ -11,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from git_sandbox.guest import protocol, start
+from git_sandbox.guest.account import home_of
 from git_sandbox.guest.boot import kernel_word
-from git_sandbox.guest.common import Config
-from git_sandbox.guest.machine import MS_RDONLY, mount
-from git_sandbox.guest.sorting import home_of
+from git_sandbox.guest.common import Config, device
+from git_sandbox.guest.mounts import MS_RDONLY, mount, own_mounts
 from git_sandbox.guest.start import Start
 from git_sandbox.guest.walk import Touched
 
 IMAGE = "/dev/vda"
-CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 16384, 1 << 18
 COMPARED = 64 << 20  # bytes of a file that is compared with the image's
 # What a login leaves behind without anybody having done anything, and why nobody misses it. They alone keep no sandbox;
 # it goes to the trash with them. `~` is the user's home, `USER` the name.
@@ -36,6 +34,7 @@ TRACES = {
     "/var/lib/sudo/lectured/USER": "sudo remembers that it has explained itself",
     "~/.sudo_as_admin_successful": "a mark of sudo's by which bash does not explain it",
     "~/.bash_history": "what was typed; a shell that only exits writes one, too",
+    "~/.ash_history": "the same of busybox's shell",
     "~/.cache/motd.legal-displayed": "a mark of PAM's that a notice was shown",
 }
 # Attributes of the overlay's own that say nothing of a change.
@@ -54,7 +53,7 @@ def changed(began: Start, seen: Touched, disk: Path, config: Config, at: Path) -
     system = os.fsencode(disk / start.SYSTEM)
     left = start.not_own(began, inner - traces(config), system)
     if left:
-        with image(at) as lower:
+        with image(at, foreign=bool(config.get("root"))) as lower:
             left = frozenset(path for path in left if differs(began, system, lower, path))
     above = {os.path.dirname(path) for path in left if path}  # noqa: PTH120 - bytes
     return [b"/" + path for path in left if path not in above] + [b"(disk)/" + path for path in elsewhere]
@@ -69,27 +68,37 @@ def traces(config: Config) -> set[bytes]:
 
 
 @contextlib.contextmanager
-def image(at: Path) -> Iterator[bytes]:
-    """The image's own files, mounted where only this process sees it. Empty: they cannot be had."""
+def image(at: Path, *, foreign: bool = False) -> Iterator[bytes]:
+    """What the system is laid over, mounted where only this process sees it. Empty: it cannot be had.
+
+    `foreign`: that is a root image, and what it lacks (`guest/roots.py`).
+    """
     try:
         own_mounts()
         at.mkdir(mode=0o700, exist_ok=True)
-        mount(IMAGE, at, "ext4", MS_RDONLY, "noload")
-        if name := kernel_word(protocol.LAYER):
-            over = at.with_name(f"{at.name}-layer")
-            over.mkdir(mode=0o700, exist_ok=True)
-            mount(f"/dev/{name}", over, "ext4", MS_RDONLY)
-            mount("overlay", at, "overlay", MS_RDONLY, f"lowerdir={over}:{at}")
+        if foreign:
+            from git_sandbox.guest import roots  # late: other machines do without
+
+            mount("tmpfs", at, "tmpfs", 0, "mode=0700")
+            layers = roots.lower(at, Path("/"), device(roots.DEVICE))
+            (at / "whole").mkdir()
+            mount("overlay", at / "whole", "overlay", MS_RDONLY, f"lowerdir={layers}")
+            at /= "whole"
+        else:
+            mount_layers(at)
     except OSError:
         yield b""
         return
     yield os.fsencode(at)  # gone when this process is
 
 
-def own_mounts() -> None:
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-    mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
+def mount_layers(at: Path) -> None:
+    mount(IMAGE, at, "ext4", MS_RDONLY, "noload")
+    if name := kernel_word(protocol.LAYER):
+        over = at.with_name(f"{at.name}-layer")
+        over.mkdir(mode=0o700, exist_ok=True)
+        mount(f"/dev/{name}", over, "ext4", MS_RDONLY)
+        mount("overlay", at, "overlay", MS_RDONLY, f"lowerdir={over}:{at}")
 
 
 def differs(began: Start, system: bytes, lower: bytes, path: bytes) -> bool:

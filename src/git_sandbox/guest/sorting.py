@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from git_sandbox.guest.account import home_of
 from git_sandbox.guest.common import ENVIRONMENT, Config
 
 KINDS = ("uncommitted", "ignored", "nested", "git", "outside")
@@ -67,7 +68,3 @@ def ignored(repo: Path, paths: list[bytes], config: Config) -> set[bytes]:
     except (OSError, subprocess.SubprocessError):
         return set()
     return set(done.stdout.split(b"\0"))
-
-
-def home_of(user: dict[str, object]) -> str:
-    return "/root" if int(str(user["uid"])) == 0 else f"/home/{user['name']}"

@@ -16,20 +16,20 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from git_sandbox.guest.common import REPO
+from git_sandbox.guest.common import REPO, device
 from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
 
-DEVICE, LAID = Path("/dev/vdb"), Path("/dev/dm-0")  # the second where `boot.py` lays it over a base
+DEVICE, LAID = "vdb", "dm-0"  # the second where `boot.py` lays it over a base
 CHUNK = 1 << 20
 HOLE = 4096  # bytes of zeros that are not written
 BLKDISCARD = 0x1277
 Row = list[object]
 
 
-def apply(device: Path | None = None, root: Path = REPO) -> bool:
-    """Bring `root`, on the file system of `device`, up to date. False when there is nothing to do."""
-    device = device or (LAID if LAID.exists() else DEVICE)
-    with device.open("r+b", buffering=0) as disk:
+def apply(source: Path | None = None, root: Path = REPO) -> bool:
+    """Bring `root`, on the file system of the device `source`, up to date. False when there is nothing to do."""
+    laid = device(LAID)
+    with (source or (laid if laid.exists() else device(DEVICE))).open("r+b", buffering=0) as disk:
         start = file_system_size(disk)
         disk.seek(start)
         header = disk.read(struct.calcsize(DELTA_HEADER))
@@ -37,8 +37,8 @@ def apply(device: Path | None = None, root: Path = REPO) -> bool:
             return False
         _, block, manifest, contents = struct.unpack(DELTA_HEADER, header)
         disk.seek(start + block)
-        with open(disk.fileno(), "rb", buffering=CHUNK, closefd=False) as source:
-            apply_archive(source, manifest, os.fsencode(root))
+        with open(disk.fileno(), "rb", buffering=CHUNK, closefd=False) as archive:
+            apply_archive(archive, manifest, os.fsencode(root))
         os.sync()
         disk.seek(start)
         disk.write(bytes(block))

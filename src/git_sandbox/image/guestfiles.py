@@ -18,6 +18,7 @@ from git_sandbox.image.initrd import GuestFile
 from git_sandbox.network import GuestNetwork
 
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # all that a guest trusts
+FOREIGN = f"ChrootDirectory /proc/1/fd/{protocol.SYSTEM}\n".encode()
 _PROGRAMS = ("init.py", "describe.py", "sandbox")
 _NOT_IMPORTED = (*_PROGRAMS, "__init__.py")
 
@@ -104,6 +105,8 @@ class GuestConfig(msgspec.Struct, frozen=True):
     apart: tuple[str, ...] = ()  # paths of large files that are not in W0; untouched ones do not come home
     shutdown: str = "poweroff"  # poweroff | reboot, whichever ends the VMM
     vsock: tuple[str, ...] = ()  # channels that are vsock ports and not virtio-serial ports
+    root: str = ""  # key of the root image on the third disk; empty: the system is laid over the tools' root
+    path: str = ""  # PATH of sessions, but for what is the user's own; empty: the usual one
 
 
 def programs() -> dict[str, GuestFile]:
@@ -124,8 +127,9 @@ def personal(
 ) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `start`: the refs that went in; those are not listed on the way home."""
     template = (resources.files("git_sandbox") / "guest" / "sshd_config").read_bytes()
+    sshd = sshd_config(template, config.env, config.user.home, config.path)
     return {
-        protocol.SSHD_CONFIG: GuestFile(sshd_config(template, config.env, config.user.home), 0o600),
+        protocol.SSHD_CONFIG: GuestFile(foreign(sshd) if config.root else sshd, 0o600),
         protocol.CONFIG: GuestFile(jsontext.encode(msgspec.structs.replace(config, env={}))),
         protocol.START_REFS: GuestFile(json.dumps(dict(start), separators=(",", ":")).encode("ascii"), 0o600),
         protocol.HOST_KEY: GuestFile(host_key, 0o600),
@@ -133,15 +137,25 @@ def personal(
     }
 
 
-def sshd_config(template: bytes, env: Mapping[str, str], home: str = "/root") -> bytes:
-    """The template with `env` for every session, and on its PATH what the user installs for himself.
+def sshd_config(template: bytes, env: Mapping[str, str], home: str = "/root", path: str = "") -> bytes:
+    """The template with `env` for every session, and on its PATH what the user installs for himself, then `path`.
 
     sshd heeds the first SetEnv line only and the first of two values.
     """
-    words = []
-    for name, value in env.items():
-        raw = value.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        words.append(b'"%s=%s" ' % (name.encode(), raw))
+    words = [b'"%s=%s" ' % (name.encode(), _quoted(value)) for name, value in env.items()]
     own = b'SetEnv "PATH=%s/.local/bin:' % os.fsencode(home)
-    template = re.sub(rb"SetEnv PATH=(\S+)", lambda found: own + found[1] + b'"', template, count=1)
+    template = re.sub(rb"SetEnv PATH=(\S+)", lambda found: own + (_quoted(path) or found[1]) + b'"', template, count=1)
     return template.replace(b"\nSetEnv ", b"\nSetEnv " + b"".join(words), 1)
+
+
+def _quoted(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def foreign(config: bytes) -> bytes:
+    """The configuration of sshd for a system whose root is another than sshd's own: sessions begin there, and what it
+    lacks of descriptions of terminals is in the tools.
+    """
+    known = f"TERMINFO_DIRS={protocol.HERE}/terminfo"
+    tools = f"::{protocol.TOOLS}/usr/share/terminfo:{protocol.TOOLS}/usr/lib/terminfo"
+    return config.replace(known.encode(), (known + tools).encode(), 1) + FOREIGN

@@ -13,11 +13,12 @@ import msgspec
 
 from git_sandbox import files, idspace, jsontext, network, paths, session
 from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import RootImage
 from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CHANNELS, CONTROL, SSH
-from git_sandbox.image import guestfiles, initrd
+from git_sandbox.image import guestfiles, initrd, variables
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.network import Network
@@ -56,7 +57,8 @@ def machine(
     run = mode == protocol.RUN
     shown = workspace_disk.shown(box.directory)
     own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
-    disks = [Disk(image.rootfs, readonly=True), own, *(Disk(path, readonly=True) for path in copies if run)]
+    more = [*([image.system.rootfs] if image.system else []), *copies]  # in this order
+    disks = [Disk(image.rootfs, readonly=True), own, *(Disk(path, readonly=True) for path in more if run)]
     cmdline = kernel_arguments(mode, can.ends_by, protocol.FIRST)
     if run and image.layer is not None and image.system is None:  # these last: the others are known by their places
         cmdline += (f"{protocol.LAYER}={_next(disks)}",)
@@ -105,16 +107,22 @@ def told(directory: SandboxDir) -> GuestConfig:
         raise StateError(f"cannot read {directory.config}", cause=files.why(error)) from error
 
 
-def personal(box: Box, record: Record, mode: str, can: Capabilities) -> dict[str, GuestFile]:
-    """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports."""
+def personal(
+    box: Box, record: Record, mode: str, can: Capabilities, system: RootImage | None = None
+) -> dict[str, GuestFile]:
+    """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports, and needs no `system`."""
     directory = box.directory
     config = told(directory)
     run, way = mode == protocol.RUN, hardware(record, mode).net
     trusted = config.authorities | (egress_proxy.inspected(directory) if way.egress else {})
+    root = system if run else None
+    given = root.config.env if root else ()
     config = msgspec.structs.replace(
         config,
         mode=mode,
-        env=way.variables | _trusting(trusted) | config.env if run else {},
+        env=variables.variables(given) | way.variables | _trusting(trusted) | config.env if run else {},
+        root=root.key if root else "",
+        path=variables.path(given) if root else "",
         services=way.variables | _trusting(trusted) if run else {},
         authorities=trusted if run else {},
         files=config.files if run else (),

@@ -120,7 +120,7 @@ def begun(
     can, hardware = backend.capabilities, machine_spec.hardware(record, mode)
     copies = machine_spec.copies_made(box)
     spec = machine_spec.machine(box, image, can, mode, hardware=hardware, copies=copies)
-    own = machine_spec.personal(box, record, mode, can)
+    own = machine_spec.personal(box, record, mode, can, image.system)
     with contextlib.ExitStack() as stack:
         progress("Starting the machine")
         start = warm_start.Start(backend, spec, image, own, box.directory.sockets, _logs(box, mode), progress, applying)

@@ -105,7 +105,7 @@ def _wake(machine: Begun) -> None:
 def follow(start: Start, restored: Restored, stack: contextlib.ExitStack) -> Warm | None:
     """Let it become the sandbox's; None when another one has to be started."""
     backend = start.backend
-    if not can_save(backend) or not warm_start.fits(start.spec, backend.capabilities):
+    if not can_save(backend) or not warm_start.fits(start, backend.capabilities):
         return None
     if warm_start.key(start, backend) != restored.key:
         return None

@@ -16,7 +16,7 @@ from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
 from git_sandbox.egress import policyfile, rules
-from git_sandbox.errors import HostResourceError, StateError, UsageError
+from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import oid
 from git_sandbox.git.snapshot import Snapshot
@@ -55,10 +55,13 @@ class Prepared:
 
 
 def image(settings: Settings, progress: Progress) -> Image:
-    """The image these settings ask for, built when it is not there yet."""
-    if transports.named(settings.image):
-        raise UsageError("a sandbox cannot be started from an OCI image yet", hint="see `sandbox image --help`")
-    return build.ensure(spec.asked(settings), progress)
+    """The image these settings ask for, built or fetched when it is not there yet."""
+    tools = build.ensure(spec.asked(settings), progress)
+    if not transports.named(settings.image):
+        return tools
+    from git_sandbox.image.oci import pull, source  # late: most starts have no use for them
+
+    return replace(tools, system=pull.ensure(source.parse(settings.image), settings.confinement, progress))
 
 
 def require_programs(settings: Settings) -> None:

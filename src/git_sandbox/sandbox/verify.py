@@ -22,7 +22,6 @@ from git_sandbox.sandbox.describe_diff import compare
 from git_sandbox.sandbox.options import Options
 from git_sandbox.text import printable
 
-DESCRIBE = f"{protocol.HERE}/describe.py"
 MAX_DESCRIPTION = 512 << 20  # bytes the guest may answer
 TIMEOUT = 3600.0  # seconds; every file is read
 
@@ -47,7 +46,7 @@ def verify(repo: Repository, options: Options, progress: Progress) -> Verified:
     extra = ("--no-ignored",) if options.settings.ignored != "all" else ()
     with _listening() as (writing, answer):
         looking = dataclasses.replace(
-            options, command=("python3", "-I", DESCRIBE, *extra, protocol.WORKSPACE), subdirectory="", stdout=writing
+            options, command=(protocol.COMMAND, "describe", *extra, protocol.WORKSPACE), subdirectory="", stdout=writing
         )
         finished = lifecycle.spawn(repo, looking, progress)
     progress("Comparing")

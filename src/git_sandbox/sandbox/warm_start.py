@@ -126,7 +126,7 @@ def start(start: Start, stack: contextlib.ExitStack) -> Warm | None:
     The first start of its kind makes the template. When another process is making it, this one boots meanwhile.
     """
     backend = start.backend
-    if not can_save(backend) or not fits(start.spec, backend.capabilities):
+    if not can_save(backend) or not fits(start, backend.capabilities):
         return None
     try:
         name = key(start, backend)
@@ -150,12 +150,23 @@ def _from_template(start: Start, backend: Snapshotting, key: str, stack: context
         return running, adoption(start, running, key, stack)
 
 
-def fits(spec: MachineSpec, can: Capabilities) -> bool:
+def fits(start: Start, can: Capabilities) -> bool:
     """As many disks as the backend can give another file; no share, for virtiofsd would have to know what the guest
     knows; and no base that the guest lays its disk over while it boots.
     """
+    spec = start.spec
     laid_over = any(word.startswith(f"{protocol.BASE}=") for word in spec.cmdline)
-    return spec.share is None and not laid_over and 1 < len(spec.disks) <= can.restored_disks
+    others = len(spec.disks) - len(_lasting(start, can))
+    return spec.share is None and not laid_over and len(spec.disks) > 1 and others <= can.restored_disks
+
+
+def _lasting(start: Start, can: Capabilities) -> list[Disk]:
+    """Disks of the image, besides the first, that the template has itself, and is one for that image only: where the
+    backend cannot give others. Elsewhere all images share a template.
+    """
+    image, disks = start.image, start.spec.disks
+    paths = (image.system.rootfs if image.system else None, image.layer)
+    return [each for each in disks[1:] if each.path in paths] if len(disks) > can.restored_disks else []
 
 
 def key(start: Start, backend: Snapshotting) -> str:
@@ -171,8 +182,12 @@ def key(start: Start, backend: Snapshotting) -> str:
 
 def _shape(start: Start, archive: Path, disks: Path, saved: Saved | None = None) -> MachineSpec:
     """The machine without what is a sandbox's own; for its disks stand others, in the directory `disks`."""
-    own = [Disk(disks / str(number), each.readonly) for number, each in enumerate(start.spec.disks[1:])]
-    end = start.backend.capabilities.ends_by
+    can = start.backend.capabilities
+    lasting, end = _lasting(start, can), can.ends_by
+    own = [
+        each if each in lasting else Disk(disks / str(number), each.readonly)
+        for number, each in enumerate(start.spec.disks[1:])
+    ]
     return dataclasses.replace(
         start.spec,
         name="template",
@@ -210,6 +225,8 @@ def _boot_and_save(start: Start, backend: Snapshotting, built: Template, scratch
     initrd.write(built.initrd, start.image.initramfs, own)
     shape = _shape(start, built.initrd, scratch, Saved(built.root, restore=False))
     for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
+        if each.path.parent != scratch:  # an image's own
+            continue
         with files.opened(each.path, "wb") as file:
             file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")

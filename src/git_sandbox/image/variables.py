@@ -1,0 +1,47 @@
+"""What the configuration of a stranger's image means for sessions: its variables, and where its programs are.
+
+Its USER, WORKDIR, ENTRYPOINT and CMD mean nothing there: a session is the host's user's, in the workspace, and runs
+what it is told to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from git_sandbox.guest.protocol import BIN
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_LINE = re.compile(
+    "[^\\n\\r\\0\ud800-\udc7f\udd00-\udfff]*"
+)  # bytes that are not UTF-8 are surrogates from DC80 to DCFF
+MAX_BYTES = 64 << 10  # of all of them; sshd reads them on one line
+MAX_VALUE = 16 << 10  # bytes
+MAX_PATH = 100  # directories
+# What a login says itself, or ssh: an image's word for it would be about somebody else.
+OF_SESSION = frozenset((
+    "HOME", "HOSTNAME", "LOGNAME", "MAIL", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "TERMINFO_DIRS", "USER",
+    "SSH_AUTH_SOCK", "SSH_TTY",
+))  # fmt: skip
+STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+def variables(env: Iterable[str]) -> dict[str, str]:
+    """`env`: NAME=VALUE, a stranger's. What is no variable, has more than one line, or no room any more is left out."""
+    kept: dict[str, str] = {}
+    room = MAX_BYTES
+    for each in env:
+        name, given, value = each.partition("=")
+        size = len(each.encode("utf-8", "surrogatepass"))
+        usable = given and NAME.fullmatch(name) and name not in OF_SESSION and _LINE.fullmatch(value)
+        if usable and size <= min(room, MAX_VALUE):
+            kept[name] = value
+            room -= size
+    return kept
+
+
+def path(env: Iterable[str]) -> str:
+    """The directories of an image's PATH, then those that every system has, then ours."""
+    given = next((each[5:] for each in reversed([*env]) if each.startswith("PATH=")), "")
+    usable = [each for each in given.split(":")[:MAX_PATH] if each.startswith("/") and each.isprintable()]
+    return ":".join(dict.fromkeys([*usable, *STANDARD, BIN]))
