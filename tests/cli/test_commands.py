@@ -244,16 +244,16 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "claims", "cli", "cli.columns", "cli.ondisk", "cli.tables", "consent", "errors", "files", "git",
-        "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.large",
-        "git.names", "git.putback", "git.repo", "guest", "guest.protocol", "guest.stage",
-        "integrate", "integrate.overview", "jsontext",
-        "locks", "network", "notices", "paths", "places", "process",
-        "projectfile", "protocol", "protocol.manifest", "protocol.wire", "reconcile", "record", "registry",
+        "__main__", "claims", "cli", "cli.columns", "cli.ondisk", "cli.tables", "errors", "files", "git",
+        "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.names",
+        "git.putback", "git.repo", "guest", "guest.protocol", "guest.waiting", "integrate", "integrate.overview",
+        "jsontext",
+        "locks", "notices", "paths", "places", "process",
+        "protocol", "protocol.changes", "reconcile", "record", "registry",
         "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",
-        "setting_values", "settings", "signals", "store", "text", "tomltext", "trash", "trash.note",
+        "signals", "store", "text", "trash", "trash.note",
     }  # fmt: skip
-    heavy = {"click", "rich", "asyncio", "tomllib", "urllib.request", "http.client", "email"}
+    heavy = {"click", "rich", "asyncio", "dataclasses", "hashlib", "tomllib", "urllib.request", "http.client", "email"}
     assert heavy & set(loaded) == set()
 
 
