@@ -18,14 +18,15 @@ from git_sandbox.record import Activity
 from git_sandbox.sandbox import lookup
 from git_sandbox.store import Entry, Record, State
 
+MAX_OPEN = 300  # unmerged sandboxes that are compared with each other: every pair of them costs
 MAX_STORES = 800  # the youngest; their names are one variable of git's, which Linux holds to 128 KiB
 
 
 class Row(msgspec.Struct, frozen=True):
     """One sandbox in `ls`. `ahead`: commits of HEAD beyond the base; None while unknown, or when there are more than
     are looked at. `moved`: the branch it started from points elsewhere by now. `stashed`: what is not merged is all in
-    the user's stash. `overlap`: how many of the files it touched each unmerged sibling touched, too. `partly`: what did
-    not come home, safe to print; such a one never counts as merged.
+    the user's stash. `overlap`: how many of the files it touched each unmerged sibling touched, too; nothing where
+    there are more than MAX_OPEN. `partly`: what did not come home, safe to print; such a one never counts as merged.
     """
 
     id: str
@@ -240,7 +241,7 @@ def _moved(repo: Repository, seen: list[_Seen], starts: Mapping[RefName, Oid]) -
 
 
 def _overlap(name: SandboxId, open_ones: Mapping[SandboxId, frozenset[bytes]]) -> dict[str, int]:
-    if name not in open_ones:
+    if name not in open_ones or len(open_ones) > MAX_OPEN:
         return {}
     mine = open_ones[name] - {MORE}
     shared = {other: len(mine & paths) for other, paths in open_ones.items() if other != name}
