@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from git_sandbox import confine, network, paths, process
+from git_sandbox import confine, network, paths, process, transports
 from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.disk import cow
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
@@ -19,6 +19,7 @@ from git_sandbox.git import command
 from git_sandbox.git import repo as repos
 from git_sandbox.guest.protocol import SSH
 from git_sandbox.idspace import IdSpace
+from git_sandbox.image.oci import pull, source
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
@@ -83,6 +84,7 @@ def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Chec
         ("transport", lambda: _transport(wanted)),
         ("user namespaces", _namespaces),
         ("image", lambda: _image(spec)),
+        *([("OCI image", lambda: _fetched(settings.image))] if transports.named(settings.image) else []),
         ("accelerator", lambda: _accelerator(spec, wanted)),
         ("warm starts", _warm),
         ("repository bases", _bases),
@@ -228,6 +230,15 @@ def _image(spec: ImageSpec) -> Check:
             "image", Verdict.NOTE, f"not built yet ({size})", "`sandbox image build`; the first sandbox does it, too"
         )
     return Check("image", Verdict.OK, f"{spec.key} ({found.size >> 20} MiB)")
+
+
+def _fetched(name: str) -> Check:
+    found = pull.known(source.parse(name))
+    if found is None:
+        return Check(
+            "OCI image", Verdict.NOTE, "not fetched yet", "`sandbox image pull`; the first sandbox does it, too"
+        )
+    return Check("OCI image", Verdict.OK, f"{found.key} ({found.size >> 20} MiB)")
 
 
 def _accelerator(spec: ImageSpec, wanted: Wanted) -> Check:

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from cli.conftest import Cli
-from git_sandbox import store
+from git_sandbox import settings, store
 from git_sandbox.cache import root_images
-from git_sandbox.cli import image_sources
+from git_sandbox.cli import first, image_sources
 from git_sandbox.image.oci import remembered
 from support import oci, registry
 from support.fabricated import spawn
@@ -114,3 +114,21 @@ def test_a_path_in_a_project_file_is_seen_from_there(cli: Cli, layout: Layout, r
     (row,) = cli("image", "pull", "--json").envelope["data"]
     assert row["source"] == f"oci:{repo.path}/image:latest"
     assert row["pinned"] == ""
+
+
+def test_a_start_says_what_it_fetches_and_what_it_leaves(
+    cli: Cli, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.image([ONE])
+    name = f"oci:{layout.root}:latest"
+    monkeypatch.setenv("SANDBOX_IMAGE", name)
+    wanted, _ = settings.resolve({"packages": ("ripgrep",)})
+    (first_line, second) = first.fetch_of(wanted)
+    assert first_line == f"First use: fetching the image {name}."
+    assert "(ripgrep) are not in it" in second
+    rows = cli("doctor", "--json").envelope["data"]
+    assert [each["result"] for each in rows if each["name"] == "OCI image"] == ["not fetched yet"]
+    assert cli("image", "pull").code == 0
+    assert first.fetch_of(wanted) == []
+    rows = cli("doctor", "--json").envelope["data"]
+    assert [each["verdict"] for each in rows if each["name"] == "OCI image"] == ["ok"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from git_sandbox import network, settings
+from git_sandbox import network, settings, transports
 from git_sandbox.agents import agreed, catalogue
 from git_sandbox.agents.catalogue import Agent
 from git_sandbox.agents.hostfiles import Chosen
@@ -140,6 +140,8 @@ def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     wanted = dataclasses.replace(wanted, env=env, **parsed)
     if not manifest.install:
         return wanted
+    if transports.named(wanted.image):
+        _note(f"{agent.name} installs itself in the default image; {one_line(wanted.image)} is not used")
     try:
         image = manifest.install.added_to(spec.asked(wanted)).toml.encode()
     except ValueError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from git_sandbox import transports
 from git_sandbox.cache import guest_images
 from git_sandbox.cli import door
 from git_sandbox.image import spec
@@ -18,11 +19,28 @@ MAX_WARNINGS = 50
 
 
 def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
-    """Before the first image build: what will happen, and how much is fetched."""
+    """Before an image is built or fetched for the first time: what will happen, and how much is fetched."""
     asked = spec.asked(wanted)
-    if not quiet and guest_images.find(asked.key) is None:
+    lines = [] if guest_images.find(asked.key) else [f"{build_of(asked)}."]
+    if transports.named(wanted.image):
+        lines += fetch_of(wanted)
+    if lines and not quiet:
         say("")
-        door.line(f"{build_of(asked)}.")
+        for line in lines:
+            door.line(line)
+
+
+def fetch_of(wanted: Settings) -> list[str]:
+    """What has to be fetched for an OCI image, in words; nothing when it is here. Raises UsageError."""
+    from git_sandbox.image.oci import pull, source  # late: most starts have no use for them
+
+    if pull.known(source.parse(wanted.image)):
+        return []
+    lines = [f"First use: fetching the image {one_line(wanted.image)}."]
+    if wanted.packages:
+        names = one_line(", ".join(wanted.packages), limit=200)
+        lines.append(f"Your packages ({names}) are not in it: they are added to the default image only.")
+    return lines
 
 
 def build_of(asked: ImageSpec) -> str:
