@@ -13,8 +13,15 @@ from collections.abc import Iterator, Mapping
 # CAN ends an unfinished sequence in xterm, tmux and the Linux console (twice: the first may end half a character), ST a
 # string (DCS, OSC, APC) in all of them, screen included; then out of VT52 mode and of printing instead of showing.
 _END = b"\x18\x18\x1b\\\x1b<\x1b[4i\x1b[?4i"
-# To the terminal around screen or tmux, in which a guest may have begun something as well.
-_END_AROUND = {"screen": b"\x1bP\x18\x18\x1b\\", "tmux": b"\x1bPtmux;\x1b\x1b\\\x1b\\"}
+# screen would show a privacy message (PM) when that is ended, over the window and for as long as it likes. One that is
+# too long it drops; what it shows of DEL is nothing (its ansi.c: StringChar, MAXSTR).
+_DROP = b"\x7f" * 8192
+# To the terminal around screen or tmux, in which a guest may have begun something as well. screen ends what it hands on
+# with the ST that is to arrive there: so that comes in two, ESC (a second one stands for it) and backslash.
+_END_AROUND = {
+    "screen": b"\x1bP\x18\x18\x1b\\\x1bP\x1b\x1b\\\x1bP\\\x1b\\",
+    "tmux": b"\x1bPtmux;\x1b\x1b\\\x1b\\",
+}
 # Keys as they were: kitty's protocol (each screen has its own stack), xterm's modifyOtherKeys.
 _KEYS = b"\x1b[<64u\x1b[=0u\x1b[>4m"
 _MODES_OFF = (
@@ -42,10 +49,11 @@ def reset(environment: Mapping[str, str]) -> bytes:
         return b""
     inside = [name for name, variable in (("tmux", "TMUX"), ("screen", "STY")) if variable in environment]
     around = inside[0] if len(inside) == 1 else ""  # of two, nobody knows which is the inner one
+    drop = _DROP if "screen" in inside else b""
     plain = _KEYS + _OFF + b"\x1b[?1047l" + _KEYS + _SOFT + _TEXT
     if term == "linux":
         return _END + plain + _LINUX_PALETTE
-    return _END + _END_AROUND.get(around, b"") + plain + _COLOURS + _SHAPE + _POP_TITLE
+    return drop + _END + _END_AROUND.get(around, b"") + plain + _COLOURS + _SHAPE + _POP_TITLE
 
 
 def prepare(environment: Mapping[str, str]) -> bytes:
