@@ -71,6 +71,7 @@ class Record(msgspec.Struct, frozen=True):
     workdir: str = WORKSPACE  # where in the guest sessions begin: the top of the worktree, by one of its two paths
     home: dict[str, str] = {}  # refs of this sandbox as they were last set here: what of them vanishes is put back
     inner: dict[str, dict[str, str]] = {}  # the same in the user's repositories inside, by `NestedRecord.git_dir`
+    virtualization: bool = False  # its guest may run machines of its own
     root: str = ""  # key of the root image over which its system is laid
     schema: int = SCHEMA
 

@@ -60,6 +60,13 @@ ROWS = (
     ),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
     Row("warm", AUTO, "start from a saved machine where that works (auto), or boot every time (no)", (AUTO, "no")),
+    Row(
+        "nested",
+        "no",
+        "let the guest run virtual machines of its own, with KVM (QEMU only)",
+        ("no", "yes"),
+        free=("no",),
+    ),
     Row("vsock", "no", "let QEMU's sessions use the host's vsock (/dev/vhost-vsock)", ("no", "yes"), free=("no",)),
     Row(
         "confinement",
@@ -197,6 +204,7 @@ class Settings:
     backend: str
     transport: str  # auto | disk | share
     accelerator: str
+    nested: str  # no | yes
     vsock: str  # no | yes
     warm: str  # auto | no
     confinement: str  # auto | no | yes

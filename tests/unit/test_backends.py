@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from git_sandbox import network, settings
 from git_sandbox.errors import RequirementError, UsageError
-from git_sandbox.vmm import backends, launch
+from git_sandbox.vmm import backends, host, launch
 from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted, Ways
 
 GOOD = {"qemu": (7, 2, 22), "cloud-hypervisor": (53, 0), "firecracker": (1, 16, 1)}
@@ -156,3 +156,46 @@ def test_only_a_network_device_asks_something_of_a_backend() -> None:
     for mode in network.MODES:
         able = {name for name in BY_NAME if not backends._cannot(BY_NAME[name], Wanted(net=mode))}
         assert able == ({"qemu"} if mode is network.NAT else set(BY_NAME)), mode.name
+
+
+# --- machines in the guest --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["firecracker", "cloud-hypervisor"])
+def test_who_passes_no_virtualization_on_names_who_does(name: str) -> None:
+    with pytest.raises(RequirementError) as caught:
+        backends.choose(Wanted(name, nested=True), everything(Wanted(name)))
+    assert "`--nested yes` needs `--backend qemu`" in str(caught.value.cause)
+    assert backends.choose(Wanted(nested=True), reversed(everything(Wanted()))).kind.name == "qemu"
+
+
+@pytest.mark.parametrize(
+    ("module", "value", "able"),
+    [
+        ("kvm_intel", "Y\n", True),
+        ("kvm_amd", "1\n", True),
+        ("kvm_intel", "N\n", False),
+        ("kvm_amd", "0\n", False),
+        ("", "", False),
+    ],
+)
+def test_a_host_whose_kvm_nests_not_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, value: str, able: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    if module:
+        (tmp_path / module / "parameters").mkdir(parents=True)
+        (tmp_path / module / "parameters/nested").write_text(value)
+    host.require_nesting("tcg", tmp_path)
+    if able:
+        host.require_nesting("kvm", tmp_path)
+        return
+    with pytest.raises(RequirementError) as caught:
+        host.require_nesting("kvm", tmp_path)
+    assert "nested=1" in caught.value.hint
+
+
+def test_another_processor_has_no_machines_in_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(RequirementError, match="x86_64 only"):
+        host.require_nesting("kvm")

@@ -125,6 +125,16 @@ def test_a_machine_is_described_alike_ahead_of_its_disk_and_with_it(tmp_path: Pa
     assert (len(lesser.disks), lesser.channels, lesser.cpus, lesser.net) == (2, ("control",), 1, network.NONE)
 
 
+def test_only_a_sandbox_that_asks_for_it_has_machines_of_its_own(tmp_path: Path) -> None:
+    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    record = msgspec.structs.replace(RECORD, virtualization=True)
+    for mode, wanted in (("run", True), ("rescue", False)):
+        hardware = machine_spec.hardware(record, mode)
+        spec = machine_spec.machine(made, Image(tmp_path), CAN, mode, hardware=hardware, copies=[])
+        assert spec.nested is wanted
+    assert not machine_spec.hardware(RECORD, "run").nested
+
+
 def test_the_layer_of_an_image_is_the_last_disk_and_no_rescue_needs_it(tmp_path: Path) -> None:
     made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     (tmp_path / "layer.ext4").touch()

@@ -60,7 +60,7 @@ HELD = [
     'setup = ".git/config"', 'setup = "tool/../.git/config"', 'setup = "link"', 'setup = "folder/hosts"',
     'setup = "missing"', 'setup = "tool"',
     'setup = ".GIT/config"', 'disk = "1000G"', 'net = "allow"', 'allow = ["a.example"]', 'ca = "ca.pem"', 'ca = "none"',
-    'git_credentials = "fetch"', 'egress_limit = ["rate=5"]', 'key = ["api"]',
+    'git_credentials = "fetch"', 'egress_limit = ["rate=5"]', 'key = ["api"]', 'nested = "yes"',
 ]  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_every_setting_was_thought_of() -> None:
     free = {row.name for row in settings.ROWS if row.free}
     assert free == {
         "transport", "vsock", "cpus", "memory", "net", "on_exit", "dirty", "ignored", "exclude", "auto_push", "env",
-        "setup", "workdir", "stop_timeout", "boot_timeout", "devcontainer",
+        "setup", "workdir", "stop_timeout", "boot_timeout", "devcontainer", "nested",
     }  # fmt: skip
 
 

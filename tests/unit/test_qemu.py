@@ -76,6 +76,15 @@ def test_disks_that_come_later_are_the_same_devices_with_nothing_behind(spec: Ma
     assert not any(str(disk.path) in " ".join(values(later, "-blockdev")[1:]) for disk in spec.disks[1:])
 
 
+def test_the_guest_has_kvm_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    plain = MachineSpec("name", Path("/k"), Path("/i"), ())
+    nested = dataclasses.replace(plain, nested=True)
+    processors = [values(argv(spec, "kvm"), "-cpu")[0] for spec in (plain, nested)]
+    assert processors == ["host,-vmx,-svm", "host"]
+    assert values(argv(plain), "-cpu") == values(argv(nested), "-cpu") == ["max"]
+
+
 @given(specs())
 def test_argv_is_pure_and_gives_the_guest_nothing_it_was_not_given(spec: MachineSpec) -> None:
     words = argv(spec)

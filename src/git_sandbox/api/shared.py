@@ -48,6 +48,7 @@ class Given(TypedDict, total=False):
     mount: Sequence[str]
     publish: Sequence[str]
     ssh_agent: str
+    nested: str
     vsock: str
     warm: str
     confinement: str

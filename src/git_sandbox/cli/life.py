@@ -28,9 +28,10 @@ from git_sandbox.settings import Settings, Value
 from git_sandbox.text import one_line
 
 _SETTINGS = (
-    "backend", "transport", "accelerator", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net", "allow",
-    "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra", "on_exit",
-    "dirty", "auto_push", "env", "devcontainer", "env_file", "setup", "mount", "publish", "ssh_agent", "cow", "notify",
+    "backend", "transport", "accelerator", "nested", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net",
+    "allow", "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra",
+    "on_exit", "dirty", "auto_push", "env", "devcontainer", "env_file", "setup", "mount", "publish", "ssh_agent", "cow",
+    "notify",
     "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 

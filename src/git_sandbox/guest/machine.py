@@ -10,12 +10,14 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
 import time
 from pathlib import Path
 
 from git_sandbox.guest import authorities, tail
 from git_sandbox.guest.account import add_user, home_of, write_etc, write_files, write_user
 from git_sandbox.guest.common import (
+    ENVIRONMENT,
     HERE,
     PATH,
     REPO,
@@ -224,6 +226,8 @@ def prepare_rest(config: Config, home: Path) -> None:
     if config.get("root"):
         from git_sandbox.guest import engines  # noqa: F401 - in the system nothing can be imported
 
+    if config.get("virtualization"):
+        load_kvm()
     in_system(config, lambda: prepare_system(config, home))
     if config.get("root"):
         mount(str(REPO), WORKSPACE, flags=MS_BIND)  # for our own programs
@@ -242,6 +246,9 @@ def prepare_system(config: Config, home: Path) -> None:
         from git_sandbox.guest import engines  # late: most images have none
 
         engines.prepare(config, home)
+    if config.get("virtualization"):
+        with contextlib.suppress(OSError):
+            Path("/dev/kvm").chmod(0o666)
     offer_ways_to_end()
 
 
@@ -263,6 +270,12 @@ def offer_ways_to_end() -> None:
     for name in WAYS_TO_END:
         with contextlib.suppress(FileExistsError):
             Path("/usr/local/sbin", name).symlink_to(HERE / name)
+
+
+def load_kvm() -> None:
+    """The module is the processor's: a machine without udev loads none by itself."""
+    module = "kvm_intel" if "vmx" in Path("/proc/cpuinfo").read_text().split() else "kvm_amd"
+    subprocess.run(["modprobe", module], env=ENVIRONMENT, stderr=subprocess.DEVNULL, check=False)
 
 
 def watch_commits(config: Config) -> None:

@@ -98,6 +98,7 @@ class GuestConfig(msgspec.Struct, frozen=True):
     mounts: tuple[GuestMount, ...] = ()
     files: tuple[UserFile, ...] = ()
     places: tuple[GuestPlace, ...] = ()
+    virtualization: bool = False  # KVM is to be offered to the user
     share: str = ""  # tag of the file system with the workspace; empty: it is on the disk
     share_files: int = 0  # files of it that the guest may remember at a time
     git_dirs: tuple[str, ...] = ()  # of repositories inside the worktree, relative to it

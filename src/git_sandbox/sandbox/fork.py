@@ -109,6 +109,7 @@ def prepared(
         cpus=settings.cpus,
         memory=settings.memory,
         net=settings.net.name,
+        virtualization=settings.nested == "yes",
         command=options.command or (),
         agent=options.agent,
         terminal=options.terminal,

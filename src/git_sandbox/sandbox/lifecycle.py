@@ -73,7 +73,7 @@ class _New:
         settings, box = self.options.settings, self.box
         if settings.warm != AUTO or share_dir.wanted(settings.transport):
             return nullcontext()
-        hardware = Hardware(settings.cpus, settings.memory, settings.net)
+        hardware = Hardware(settings.cpus, settings.memory, settings.net, settings.nested == "yes")
         copies = machine_spec.copies_planned(box, len(self.extras.mounts))
         can = self.backend.capabilities
         spec = machine_spec.machine(box, self.image, can, protocol.RUN, hardware=hardware, copies=copies)

@@ -39,11 +39,12 @@ class Hardware:
     cpus: int
     memory: int
     net: Network
+    nested: bool = False
 
 
 def hardware(record: Record, mode: str) -> Hardware:
     if mode == protocol.RUN:
-        return Hardware(record.cpus, record.memory, network.BY_NAME[record.net])
+        return Hardware(record.cpus, record.memory, network.BY_NAME[record.net], record.virtualization)
     return Hardware(1, min(record.memory, RESCUE_MEMORY), network.NONE)
 
 
@@ -76,6 +77,7 @@ def machine(
         memory=hardware.memory,
         channels=CHANNELS if run else (CONTROL,),
         net=hardware.net,
+        nested=hardware.nested,
         share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
     )
 
@@ -134,6 +136,7 @@ def personal(
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
         git_dirs=tuple(each.git_dir for each in record.nested),
         share=share_dir.TAG if share_dir.used(directory) else "",
+        virtualization=run and record.virtualization,
         share_files=idspace.files_at_once(),
     )
     keys = session.Keys(directory.keys)

@@ -35,11 +35,14 @@ def backend(settings: Settings, image: Image, progress: Progress, *, disk: str =
     `disk`: format of one that it must be able to read. `share`: whether the workspace is a directory of this host's.
     Raises RequirementError when none can do what the settings ask for.
     """
-    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk, share)
+    nested = settings.nested == "yes"
+    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk, share, nested)
     chosen = backends.choose(wanted, backends.look(wanted))
     progress("Checking the accelerator")
     files = host.BootFiles(image.kernel, image.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
+    if nested:
+        host.require_nesting(proof.accelerator)
     ways = Ways(vsock=settings.vsock == "yes", confined=settings.confinement != "no")
     return backends.make(chosen.kind, proof.accelerator, proof.reason, ways)
 
@@ -71,14 +74,15 @@ def backend_of_record(
     disk, share = workspace_disk.disk_format(box.directory), share_dir.used(box.directory)
     net = record.net if mode == protocol.RUN else "none"
     given = {"accelerator": like.accelerator, "vsock": like.vsock, "confinement": like.confinement} if like else {}
-    settings, _ = resolve({"backend": record.backend, "net": net, **given})
+    nested = "yes" if record.virtualization and mode == protocol.RUN else "no"
+    settings, _ = resolve({"backend": record.backend, "net": net, "nested": nested, **given})
     try:
         return backend(settings, image, progress, disk=disk, share=share)
     except RequirementError:
         if mode == protocol.RUN:
             raise
         confinement = like.confinement if like else None
-        settings, _ = resolve({"backend": "auto", "net": "none", "confinement": confinement})
+        settings, _ = resolve({"backend": "auto", "net": "none", "nested": "no", "confinement": confinement})
         return backend(settings, image, progress, disk=disk, share=share)
 
 

@@ -151,6 +151,7 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         cpus=settings.cpus,
         memory=settings.memory,
         net=settings.net.name,
+        virtualization=settings.nested == "yes",
         refs={str(name): str(value) for name, value in refs.items()},
         stash=tuple(stash),
         pid=os.getpid(),

@@ -95,7 +95,8 @@ class Found:
 class Wanted:
     """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg.
 
-    `disk`: format of a disk that is there already. `share`: the working copy is a directory of the host's.
+    `disk`: format of a disk that is there already. `share`: the working copy is a directory of the host's. `nested`:
+    the guest may have KVM of its own.
     """
 
     backend: str = AUTO
@@ -103,6 +104,7 @@ class Wanted:
     accelerator: str = AUTO
     disk: str = "raw"
     share: bool = False
+    nested: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,9 @@ def _cannot(kind: Kind, wanted: Wanted) -> str:
         return f"{kind.name} runs with KVM only, and software emulation is asked for"
     if wanted.share and not kind.capabilities.share:
         return f"{kind.name} has no virtio-fs: `--transport share` needs `--backend {_able_to_share()}`"
+    if wanted.nested and not kind.capabilities.nested:
+        able = [name for name, each in BY_NAME.items() if each.capabilities.nested]
+        return f"{kind.name} passes no virtualization on: `--nested yes` needs `--backend {'|'.join(able)}`"
     if wanted.disk not in kind.capabilities.disk_formats:
         able = [name for name, each in BY_NAME.items() if wanted.disk in each.capabilities.disk_formats]
         return f"{kind.name} cannot read this {wanted.disk} disk, laid over a base: `--backend {'|'.join(able)}`"

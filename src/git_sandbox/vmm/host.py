@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import files, jsontext, paths
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.vmm import device_access
 from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, Running, kernel_arguments
@@ -53,6 +54,25 @@ class Prober:
     @property
     def name(self) -> str:
         return f"{self.backend.name} {self.version}"
+
+
+def require_nesting(accelerator: str, modules: Path = Path("/sys/module")) -> None:
+    """Raises RequirementError where this host's KVM lets no guest have KVM. What emulation emulates has it anyway."""
+    machine = platform.machine()
+    if machine != "x86_64":
+        raise RequirementError(f"`--nested yes` works on x86_64 only, and this host is {machine}")
+    if accelerator != "kvm":
+        return
+    parameters = [modules / name / "parameters/nested" for name in ("kvm_intel", "kvm_amd")]
+    given = [path.read_text().strip() for path in parameters if path.exists()]
+    if not any(value in ("Y", "1") for value in given):
+        raise RequirementError(
+            "this host's KVM lets no guest run virtual machines",
+            cause="the parameter `nested` of its kernel module is off"
+            if given
+            else "its kernel module says nothing of it",
+            hint="as root, with no machine running: `modprobe -r kvm_intel; modprobe kvm_intel nested=1` (or kvm_amd)",
+        )
 
 
 def accelerator(files: BootFiles, prober: Prober, *, wanted: str = "auto", fresh: bool = False) -> Proof:

@@ -83,6 +83,7 @@ class MachineSpec:
     memory: int = 1024  # MiB
     channels: tuple[str, ...] = ()
     net: Network = network.NONE
+    nested: bool = False  # the guest may run machines of its own; only for backends that can
     share: Share | None = None  # only for backends that can, see `Capabilities.share`
     saved: Saved | None = None  # only for backends that can, see `Capabilities.snapshots`
 
@@ -113,6 +114,7 @@ class Capabilities:
     ends_by: str = "poweroff"  # poweroff | reboot: what the guest's kernel must do for the VMM to end
     vsock: tuple[str, ...] = ()  # channels for which the guest listens on vsock; the others are virtio-serial ports
     share: bool = False  # has file systems over vhost-user (`vmm.virtiofs`)
+    nested: bool = False  # can pass the processor's virtualization on
     snapshots: bool = False  # is a `Snapshotting`: machines can be saved, and others start from there
     restored_disks: int = 26  # a machine with more cannot be restored, because they would be the saved one's
     late_disks: bool = False  # is a `Beginning`: machines can be restored before their disks are there

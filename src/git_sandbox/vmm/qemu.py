@@ -23,7 +23,13 @@ from git_sandbox.vmm.qmp import Qmp
 
 VERSIONS = ((7, 2), (100,))  # from, below; `-netdev stream` came with 7.2
 CAPABILITIES = Capabilities(
-    emulation=True, network_device=True, disk_formats=("raw", "qcow2"), share=True, snapshots=True, late_disks=True
+    emulation=True,
+    network_device=True,
+    disk_formats=("raw", "qcow2"),
+    share=True,
+    nested=True,
+    snapshots=True,
+    late_disks=True,
 )
 LOOKED_WITHIN = 10.0  # seconds for the monitor of a machine that runs, when it is only looked at
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
@@ -42,6 +48,13 @@ def console_device() -> str:
     return _CONSOLE.get(platform.machine(), "ttyS0")
 
 
+def _processor(accelerator: str, *, nested: bool) -> str:
+    """What KVM offers of nesting is a large part of what was ever broken in it: guests that need none have none."""
+    if accelerator != "kvm":
+        return "max"
+    return "host" if nested or platform.machine() != "x86_64" else "host,-vmx,-svm"
+
+
 def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int], cid: int = 0) -> list[str]:
     """The command line. `descriptors`: listening sockets by channel name, and `qmp`; connected to passt: `net`, and to
     virtiofsd: `share`.
@@ -57,7 +70,7 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", _MACHINE.get(machine, _MACHINE["x86_64"]),
         "-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi",
-        "-cpu", "host" if accelerator == "kvm" else "max",
+        "-cpu", _processor(accelerator, nested=spec.nested),
         "-smp", str(spec.cpus),
         "-m", f"{spec.memory}M",
         "-kernel", arguments.path(spec.kernel),
