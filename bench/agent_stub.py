@@ -140,7 +140,11 @@ def responses(body: dict[str, Any], work: str) -> list[Event]:
         words = [{"type": "output_text", "text": "Done.", "annotations": []}]
         item = {"type": "message", "id": f"msg_{secrets.token_hex(8)}", "role": "assistant", "content": words}
     else:
-        script = f"const done = await tools.exec_command({{cmd: {json.dumps(work)}}}); text(JSON.stringify(done));"
+        # A call of the shell comes back after some seconds, whether the command has ended or not; so does the script.
+        script = '// @exec: {"yield_time_ms": 900000}\n'
+        script += f"let done = await tools.exec_command({{cmd: {json.dumps(work)}, yield_time_ms: 30000}});\n"
+        script += "while (done.session_id) done = await tools.write_stdin({session_id: done.session_id, chars: ''});\n"
+        script += "text(JSON.stringify(done));"
         named = {"call_id": f"call_{secrets.token_hex(8)}", "name": "exec", "namespace": "functions"}
         item = {"type": "custom_tool_call", "id": f"ctc_{secrets.token_hex(8)}", "input": script, **named}
     made = {"id": f"resp_{secrets.token_hex(8)}", "object": "response", "model": "stub", "output": [item]}

@@ -12,9 +12,15 @@ BOOT = 150.0  # seconds
 MANIFEST = r"""
 schema = 1
 description = "a script that does what an agent does"
+allow = ["api.test"]
+[credentials.api]
+hosts = ["api.test"]
+bearer = true
+env = "KEY_OF_THE_HOST"
+variable = "API_KEY"
 [command]
 interactive = ["bash", "-c", '''
-  echo "screen-$((40 + 2)) $GREETING $(cat ~/.agent/RULES.md) $(cat /etc/agent.conf) $#:$1"
+  echo "screen-$((40 + 2)) $GREETING $(cat ~/.agent/RULES.md) $(cat /etc/agent.conf) $#:$1 ${API_KEY%%-*}:${#API_KEY}"
   sandbox status set working "thinks"
   read -r one; echo "got-$one"
   sandbox status set waiting $'may I\tcommit? \x1b[31m'
@@ -45,10 +51,11 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: S
     agents = Path(boxes.env["XDG_CONFIG_HOME"]) / "git-sandbox/agents"
     agents.mkdir(parents=True)
     (agents / "script.toml").write_text(MANIFEST)
+    boxes.env["KEY_OF_THE_HOST"] = "sk-ant-api03-only-the-host-has-this"
     boxes.env |= {"HOME": str(home), "SANDBOX_NOTIFY": f"sh -c 'echo $SANDBOX_STATE $SANDBOX_MESSAGE >> {told}'"}
     boxes.ok("agent", "trust", "script")
     with terminal(boxes, "agent", "script", "--name", "one", "--", "a b") as term:
-        term.expect("screen-42 hello be-kind conf 1:a b", BOOT)
+        term.expect("screen-42 hello be-kind conf 1:a b sk:35", BOOT)  # a placeholder of the same look
         term.type("\x1c")
         assert term.wait() == 0, term.shown()
         assert "Sandbox one goes on" in term.shown()
@@ -81,4 +88,5 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: S
     assert (row["state"], row["ahead"], row["activity"]["state"]) == ("stopped", 1, "failed")
     assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/one") == "by an agent"
     assert told.read_text().splitlines()[-1] == "failed exit 3"
-    assert subprocess.run(["grep", "-ra", "sk-aaaaaaaa", boxes.directory("one")], check=False).returncode == 1
+    for secret in ("sk-aaaaaaaa", boxes.env["KEY_OF_THE_HOST"]):
+        assert subprocess.run(["grep", "-ra", secret, boxes.directory("one")], check=False).returncode == 1
