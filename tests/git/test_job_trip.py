@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -356,3 +357,48 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
     assert count.read_text() == "x\n"
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
     assert list(site.root.glob("there/state/git-sandbox/*/job-*")) == []
+
+
+def test_a_signal_brings_home_what_there_is(site: Site) -> None:
+    """The worker's command is asked to end; what it saves on the way out comes home."""
+    saves = "echo late > late; git add late; git commit -qm late; exit 9"
+    command = f"trap '{saves}' TERM; echo ready; while :; do sleep 0.1; done"
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "git_sandbox", "run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert driver.stdout
+    assert driver.stdout.readline() == b"ready\n"
+    driver.terminate()
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 143, err
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "late"
+    assert site.state("try") is State.STOPPED
+    assert site.jobs("one") == []
+
+
+def test_a_disk_that_is_full_here_loses_nothing_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("git_sandbox.jobs.result.kept", full)
+        said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
+    assert said.code == 18, said.err
+    assert "No space left" in said.err
+    assert site.state("try") is State.AWAY
+    said = site.sandbox("recover", "--on", "ssh:one", "try")  # waits for the worker
+    assert said.code == 0, said.err
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+    assert site.jobs("one") == []
+
+
+def test_a_disk_that_is_full_there_is_said_and_another_machine_is_asked(site: Site) -> None:
+    site.place("one").mkdir(parents=True)
+    (site.place("one") / "variables").write_text("STANDIN_FULL=1\n")
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--on", "ssh:two", "--", "sh", "-c", COMMIT)
+    assert said.code == 3, said.err
+    said = site.sandbox("run", "--name", "other", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
+    assert said.code == 18, said.err
+    assert "not enough room" in said.err
+    assert "refs/sandbox-base/other" not in site.repo.refs()

@@ -15,9 +15,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from git_sandbox import free_space
 from git_sandbox.disk import job_parts, workspace_disk
 from git_sandbox.errors import Interrupted, MachineError
 from git_sandbox.guest import tail as guest
+from git_sandbox.jobs import blobs
 from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.job import Job
 from git_sandbox.sandbox import job_run, provision, retrieve, worker
@@ -93,6 +95,8 @@ def install() -> None:
     Attempt.run = run  # type: ignore[method-assign]
     retrieve.rescued = rescued  # type: ignore[assignment]
     provision.available_memory = lambda: 8192
+    if os.environ.get("STANDIN_FULL"):
+        blobs.require = lambda size, *places: free_space.require(size + (1 << 60), *places)  # type: ignore[attr-defined]
 
 
 def main() -> int:

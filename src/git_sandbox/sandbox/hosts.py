@@ -160,7 +160,8 @@ def run(talk: Conversation, packed: Packed, target: Path, hearing: Hearing, send
         else:
             result.hear(frame, hearing)
     sending()
-    packed.files(talk.writer, lacking)
+    with contextlib.suppress(BrokenPipeError):  # it reads no more, and says why
+        packed.files(talk.writer, lacking)
     return keep(talk, target, hearing)
 
 
