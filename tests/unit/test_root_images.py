@@ -47,6 +47,17 @@ def test_one_in_use_stays() -> None:
     assert root_images.every() == []
 
 
+def test_what_a_killed_import_left_goes() -> None:
+    image = published()
+    with root_images.making() as place:
+        left = root_images.images_root() / ".build-1-1"
+        (left / "tree").mkdir(parents=True)
+        (left / ".lock").write_bytes(b"")
+        root_images.tidy()
+        assert (left.exists(), place.exists()) == (False, True), "one that is at work stays"
+    assert root_images.every() == [image]
+
+
 def test_a_damaged_one_is_named() -> None:
     image = published()
     (image.root / "config.json").write_bytes(b"[")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from git_sandbox import projectfile, registry, settings
 from git_sandbox.cli import door
@@ -98,6 +99,14 @@ def _note(text: str) -> None:
     door.line(click.style(f"note: {whole(text)}", fg="yellow"))
 
 
+def _complete_images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of images that were fetched before, transports, and files."""
+    from git_sandbox.cli import image_sources  # late: only the shell asks
+
+    names = image_sources.complete_sources(context, parameter, incomplete)
+    return [*(CompletionItem(each) for each in names), CompletionItem(incomplete, type="file")]
+
+
 def setting_options(*names: str) -> Callable[[F], F]:
     """Options for settings, with help, choices and default taken from the one table of settings."""
 
@@ -108,6 +117,8 @@ def setting_options(*names: str) -> Callable[[F], F]:
             kind["cls"] = click.Option if name in COMMON else RareOption
             if row.kind in ("list", "rules", "lines"):
                 kind["multiple"] = True
+            if name == "image":
+                kind["shell_complete"] = _complete_images
             if row.choices == ("no", "yes"):
                 kind |= {"is_flag": False, "flag_value": "yes"}  # `--auto-push` alone means yes
             default = f" [default: {row.default}]" if row.default else ""

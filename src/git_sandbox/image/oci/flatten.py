@@ -17,7 +17,7 @@ from git_sandbox.errors import HostResourceError, ImageError, RequirementError
 from git_sandbox.helpers import rootfs
 from git_sandbox.text import one_line, printable
 
-MEMORY = 1 << 30  # bytes a program of ours may take for it
+MEMORY = 512 << 20  # bytes that one program may allocate for it: an image of a million files takes some 200 MiB
 PACKAGE = Path(rootfs.__file__).parents[1]
 PROGRAMS = ("mke2fs", "debugfs")
 _LINE = 4096  # bytes of one answer

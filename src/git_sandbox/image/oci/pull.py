@@ -198,11 +198,11 @@ class _Meter:
     """`size`: bytes that are to come; 0 when that is not known."""
 
     def __init__(self, progress: Progress, size: int) -> None:
-        self._progress, self._size = progress, size
+        self._progress, self._size, self._begun = progress, size, time.monotonic()
 
     def __call__(self, come: int) -> None:
         whole = f" of {self._size >> 20} MiB ({min(100, come * 100 // self._size)} %)" if self._size else " MiB"
-        self._progress(f"fetching: {come >> 20}{whole}")
+        self._progress(f"fetching: {come >> 20}{whole}, {time.monotonic() - self._begun:.0f} s")
 
 
 class _Steps:
