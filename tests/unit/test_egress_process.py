@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -192,8 +192,9 @@ def test_what_became_of_it_is_a_warning_at_the_end(directory: SandboxDir, monkey
     stands_for_it(monkeypatch)
     monkeypatch.setattr(run, "environment", dict)
     settings_ = SimpleNamespace(confinement="no")
-    parts = [SimpleNamespace(net="allow", directory=directory, settings=settings_)] * 9
-    made = run.Run(*cast("Any", parts))
+    part = SimpleNamespace(net="allow", directory=directory, settings=settings_)  # of each kind what is asked for here
+    needed = [each.name for each in fields(run.Run) if each.default is MISSING and each.default_factory is MISSING]
+    made = run.Run(**cast("Any", dict.fromkeys(needed, part)))
     with made._way_out() as proxy:
         assert proxy is not None
         proxy.start()

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, fields
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,8 +193,9 @@ def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monk
     book.allow("fetched.example", 443)
     time.sleep(0.01)  # until the clock of the ledger says another time
     settings_ = SimpleNamespace(confinement="no")
-    parts = [SimpleNamespace(net="allow", directory=directory, settings=settings_)] * 9
-    made = run.Run(*cast("Any", parts))
+    part = SimpleNamespace(net="allow", directory=directory, settings=settings_)  # of each kind what is asked for here
+    needed = [each.name for each in fields(run.Run) if each.default is MISSING and each.default_factory is MISSING]
+    made = run.Run(**cast("Any", dict.fromkeys(needed, part)))
     with made._way_out():
         book.push(book.allow("forge.example", 443))
         book.save()
