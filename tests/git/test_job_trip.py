@@ -402,3 +402,21 @@ def test_a_disk_that_is_full_there_is_said_and_another_machine_is_asked(site: Si
     assert said.code == 18, said.err
     assert "not enough room" in said.err
     assert "refs/sandbox-base/other" not in site.repo.refs()
+
+
+def test_what_no_result_has_comes_by_a_rescue_machine(site: Site) -> None:
+    """A repository inside the worktree: its commits come home into the user's own."""
+    inner = GitRepo.create(site.repo.path / "inner")
+    inner.commit("first", {"file": "1\n"})
+    command = "cd inner && git commit -q --allow-empty -m deep"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    assert said.code == 0, said.err
+    assert inner.git("log", "-1", "--format=%s", "refs/sandbox/try") == "deep"
+    assert "only" not in said.err
+    assert site.state("try") is State.STOPPED
+    assert site.jobs("one") == []
+    job, done = site.root / "try.job", site.root / "try.result"
+    site.sandbox("run", "--name", "other", "--job-out", str(job), "--", "sh", "-c", command)
+    done.write_bytes(site.worker(job.read_bytes()).stdout)
+    said = site.sandbox("collect", str(done))
+    assert "still on the sandbox's disk only: inner" in said.err

@@ -27,6 +27,7 @@ from git_sandbox.sandbox.job_run import Attempt, Export
 from git_sandbox.sandbox.mouth import Recorder
 from git_sandbox.store import Box
 from support.guest import exporter
+from support.nested import served
 
 CHANGED = '{"state": "changed"}'
 
@@ -87,7 +88,7 @@ def _command(job: Job, place: Path, recorder: Recorder) -> int:
 @contextlib.contextmanager
 def rescued(box: Box, *_rest: object) -> Iterator[socket.socket]:
     """`retrieve.rescued`: what is in the directory of a stand-in that was killed."""
-    with exporter(box.directory.root / "tree/repo", CHANGED) as channel:
+    with served(box.directory.root / "tree/repo") as channel:
         yield channel
 
 

@@ -17,11 +17,11 @@ from git_sandbox.errors import CollectError
 JOB, ASK, RESULT = b"git-sandbox job 1\n", b"git-sandbox ask 1\n", b"git-sandbox result 1\n"
 HEAD, IMAGE, BLOB, BLOCK = b"J", b"I", b"B", b"X"  # of a job
 ANSWER, MANIFEST, PACK = b"R", b"M", b"D"  # of a result
-HELLO, WANT, PROGRESS, OUTPUT, FAILURE = b"H", b"W", b"P", b"O", b"F"  # of a worker, while it works
+HELLO, WANT, PROGRESS, OUTPUT, FAILURE, OPEN = b"H", b"W", b"P", b"O", b"F", b"T"  # of a worker, while it works
 QUESTION, STOP, ACKNOWLEDGE = b"Q", b"S", b"A"  # to a worker
 END = b"E"
 SPOKEN = frozenset(
-    {HELLO, WANT, PROGRESS, OUTPUT, FAILURE, QUESTION, STOP, ACKNOWLEDGE}
+    {HELLO, WANT, PROGRESS, OUTPUT, FAILURE, OPEN, QUESTION, STOP, ACKNOWLEDGE}
 )  # of the moment: no part of the digest
 KINDS = frozenset({HEAD, IMAGE, BLOB, BLOCK, ANSWER, MANIFEST, PACK, END}) | SPOKEN
 MAX_FRAME = 1 << 20  # bytes of one frame's data
@@ -79,7 +79,7 @@ class Reader:
     """Reads frames from `source`, which may say anything. Raises CollectError for what is no stream of ours."""
 
     def __init__(self, source: IO[bytes], first: bytes | None) -> None:
-        self._source = source
+        self.source = source
         self._sum = hashlib.sha256()
         self._total = self._count = 0
         self._held: Frame | None = None
@@ -92,7 +92,7 @@ class Reader:
         if self._held is not None:
             frame, self._held = self._held, None
             return frame
-        if self.whole or not (head := _exactly(self._source, _FRAME.size)):
+        if self.whole or not (head := _exactly(self.source, _FRAME.size)):
             return None
         kind, length = _FRAME.unpack(head)
         self._count += 1
@@ -101,7 +101,7 @@ class Reader:
             raise broken(f"there is no frame of kind {kind!r} with {length} bytes")
         if self._total > MAX_TOTAL or self._count > MAX_FRAMES:
             raise broken("it is longer than any job or result")
-        data = _exactly(self._source, length)
+        data = _exactly(self.source, length)
         if kind == END:
             self._close(data)
             return None

@@ -96,10 +96,11 @@ class Failure(msgspec.Struct, frozen=True):
 
 class Question(msgspec.Struct, frozen=True):
     """What may be asked of a worker instead of giving it a job: `hello` for what it is, `result` for that of a job that
-    it has, or is at work on.
+    it has, or is at work on; `rescue` for a conversation with a rescue machine that has its disk, `delivered` to say
+    that nothing of it is missing any more.
     """
 
-    op: Literal["hello", "result"]
+    op: Literal["hello", "result", "rescue", "delivered"]
     nonce: Nonce | None = None
 
 

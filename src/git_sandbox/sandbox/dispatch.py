@@ -29,6 +29,7 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.job import MAX_KNOWN, Disks, Job, Nonce, Packed
 from git_sandbox.jobs.result import Answer, Hearing
+from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
 from git_sandbox.sandbox import imported, machine_spec, provision, retrieve, session_options
@@ -180,17 +181,17 @@ def written(sent: Sent, target: Path) -> None:
 # --- what comes back --------------------------------------------------------------------------------------------------
 
 
-def told(entry: Entry) -> Dispatch | None:
+def told(directory: SandboxDir) -> Dispatch | None:
     """Where the job of a sandbox is; None where it has none, or that is lost."""
     try:
-        return jsontext.load(entry.directory.dispatch, Dispatch, files.WRITTEN)
+        return jsontext.load(directory.dispatch, Dispatch, files.WRITTEN)
     except (OSError, ValueError):
         return None
 
 
 def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
     """Sandboxes that wait for a result, or for the rest of one."""
-    found = {each.id: (each, told(each)) for each in store.entries(repo)}
+    found = {each.id: (each, told(each.directory)) for each in store.entries(repo)}
     return {known.nonce: (entry, known) for entry, known in found.values() if known is not None}
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import queue
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _ADDRESS = re.compile(r"ssh://(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?[A-Za-z0-9_
 REMOTE = """exec sh -c 'PATH="$PATH:$HOME/.local/bin" exec sandbox worker'"""
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=4", "BatchMode=yes", "ClearAllForwardings=yes")
 LOG = 64 << 10  # bytes of ssh's complaints
+PIECE = 64 << 10  # bytes
 HELD = 256  # frames read and not yet looked at
 LOOKS = 1.0  # seconds
 ENDS = 20.0  # seconds for a worker to end that has all it needs
@@ -169,6 +171,41 @@ def fetch(talk: Conversation, nonce: Nonce, target: Path, hearing: Hearing) -> N
     """The result of a job that the worker has already. Raises LostError, or what the worker says."""
     talk.send(frames.QUESTION, jsontext.encode(Question("result", nonce)))
     keep(talk, target, hearing)
+
+
+@contextlib.contextmanager
+def rescue(talk: Conversation, nonce: Nonce, hearing: Hearing) -> Iterator[socket.socket]:
+    """A conversation with a rescue machine over there that has the disk of a job. Raises LostError, or what the worker
+    says.
+    """
+    talk.send(frames.QUESTION, jsontext.encode(Question("rescue", nonce)))
+    while (frame := talk.source.next()) is not None and frame.kind != frames.OPEN:
+        result.hear(frame, hearing)
+    if frame is None:
+        raise talk.lost()
+    ours, theirs = socket.socketpair()
+    threads = [
+        threading.Thread(target=_back, args=(talk.source.source, theirs), daemon=True),
+        threading.Thread(target=_there, args=(theirs, talk.stdin), daemon=True),
+    ]
+    for each in threads:
+        each.start()
+    with theirs, ours:
+        yield ours
+
+
+def _back(source: IO[bytes], end: socket.socket) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while data := source.read1(PIECE):  # type: ignore[attr-defined]
+            end.sendall(data)
+        end.shutdown(socket.SHUT_WR)
+
+
+def _there(end: socket.socket, target: IO[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while data := end.recv(PIECE):
+            target.write(data)
+            target.flush()
 
 
 class _Pump(threading.Thread):

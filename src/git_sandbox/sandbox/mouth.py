@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,23 @@ class Mouth:
                 if output or frame.kind != frames.OUTPUT:
                     self._writer.put(frame.kind, frame.data)
             self._writer.end()
+
+    def join(self, source: IO[bytes], channel: socket.socket) -> None:
+        """No frames any more: `source` to `channel` and back, until either ends."""
+        channel.settimeout(None)
+
+        def there() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                while data := source.read1(PIECE):  # type: ignore[attr-defined]
+                    channel.sendall(data)
+            with contextlib.suppress(OSError):
+                channel.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=there, daemon=True).start()
+        with contextlib.suppress(OSError, ValueError):
+            while data := channel.recv(PIECE):
+                self._out.write(data)
+                self._out.flush()
 
     def kept(self) -> bool:
         """Whether all of it is in a file, safe from a loss of power: nobody else will say that he has it."""

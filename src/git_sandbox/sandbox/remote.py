@@ -8,20 +8,21 @@ to the same job. What cannot be reached stays away, by name, until `recover --on
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_sandbox import files, store
+from git_sandbox import files, jsontext, store
 from git_sandbox.errors import SandboxError, SessionError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
-from git_sandbox.jobs.result import Answer, Failure, Hearing
+from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Notice, Progress
-from git_sandbox.sandbox import dispatch, hosts, retrieve
+from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
 from git_sandbox.sandbox.dispatch import Sent
 from git_sandbox.sandbox.hosts import Conversation, LostError
 from git_sandbox.sandbox.imported import Home
@@ -107,6 +108,9 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, 
         hosts.host(place)
     with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.box, options) as output:
         answer, home, interrupted = _Try(sent, options, progress, ready).run(output)
+        known = dispatch.told(sent.box.directory)
+        if known is not None:
+            home = _rest(sent.box, sent.made.record, known.place, (answer, home), progress)
         record, kept = dispatch.settled(sent.box, sent.made.record, answer, home, remove=True)
         return dispatch.finished(
             sent.box, record, answer, home, kept=kept, warnings=sent.warnings, interrupted=interrupted
@@ -138,6 +142,29 @@ def _all(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data) :]
 
 
+def _rest(box: Box, record: Record, place: str, came: tuple[Answer, Home], progress: Progress) -> Home:
+    """What no result has (content of Git LFS files, repositories inside), by a rescue machine over there that has the
+    disk. What does not come either stays there, named.
+    """
+    answer, home = came
+    if dispatch.whole(home) or not (home.nested.missing or home.lfs.missing):
+        return home
+    progress(f"Asking {place} for the rest")
+    try:
+        with (
+            hosts.conversation(place, frames.ASK, _log(box.directory)) as talk,
+            hosts.rescue(talk, answer.nonce, Hearing(progress)) as channel,
+        ):
+            brought = imported.from_channel(box, record, channel, progress)
+        if dispatch.whole(brought):
+            with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
+                talk.send(frames.QUESTION, jsontext.encode(Question("delivered", answer.nonce)))
+    except SandboxError as error:
+        progress(f"{error.message}: {error.cause}" if error.cause else error.message)
+        return home
+    return dataclasses.replace(brought, changed=True, rescued=home.rescued, reason=home.reason)
+
+
 def _home(box: Box, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
     """Import what was kept; the worker hears that we have it when nothing of it is missing."""
     with box.directory.result.open("rb") as source:
@@ -166,11 +193,12 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
     Raises SandboxError.
     """
     with store.open_existing(repo, name) as (box, entry):
-        known, record = dispatch.told(entry), entry.record
+        known, record = dispatch.told(entry.directory), entry.record
         if known is None or record is None:
             raise StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
         with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
             hosts.fetch(talk, known.nonce, box.directory.result, hearing)
             answer, home = _home(box, record, known.nonce, talk)
+        home = _rest(box, record, place, (answer, home), hearing.progress)
         record, kept = dispatch.settled(box, record, answer, home, remove=False)
         return dispatch.finished(box, record, answer, home, kept=kept, warnings=())

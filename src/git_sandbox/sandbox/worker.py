@@ -30,7 +30,7 @@ from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import job_run, provision
+from git_sandbox.sandbox import job_run, provision, retrieve
 from git_sandbox.sandbox.job_run import Attempt
 from git_sandbox.sandbox.mouth import Ears, Mouth
 from git_sandbox.text import one_line
@@ -86,9 +86,24 @@ def _asked(source: IO[bytes], mouth: Mouth) -> int:
     for object_format in ("sha1", "sha256"):
         repo = repository(object_format)
         directory = SandboxDir(registry.claim(repo) / _name(question.nonce))
-        if directory.root.is_dir() and _delivered(repo, directory, Ears(source), mouth):
+        if directory.root.is_dir() and _answered(question, repo, directory, source, mouth):
             return 0
     raise StateError("there is no such job here", hint="it was never begun, or its result was acknowledged")
+
+
+def _answered(question: Question, repo: Repository, directory: SandboxDir, source: IO[bytes], mouth: Mouth) -> bool:
+    if question.op == "delivered":
+        _trash(repo, directory)
+        return True
+    if question.op == "result":
+        return _delivered(repo, directory, Ears(source), mouth)
+    with store.open_existing(repo, directory.root.name) as (box, entry):
+        if entry.record is None:
+            raise store.unreadable(entry)
+        with retrieve.rescued(box, entry.record, mouth.progress) as channel:
+            mouth.say(frames.OPEN)
+            mouth.join(source, channel)
+    return True
 
 
 class BegunError(Exception):
@@ -222,6 +237,10 @@ def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *,
         ears.ended.wait(LATE if mouth.heard else 0)
         if not ears.acknowledged:
             return
+    _trash(repo, directory)
+
+
+def _trash(repo: Repository, directory: SandboxDir) -> None:
     with store.open_existing(repo, directory.root.name) as (box, entry):
         if entry.record is not None:
             record = box.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
