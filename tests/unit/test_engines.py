@@ -9,6 +9,8 @@ import stat
 import sys
 from pathlib import Path
 
+import pytest
+
 from git_sandbox.guest import engines
 from git_sandbox.guest.engines import Service
 from git_sandbox.image import spec
@@ -85,3 +87,23 @@ def test_podman_brings_what_it_is_of_no_use_without() -> None:
     assert {"netavark", "passt", "uidmap", "podman"} <= {*asked.packages} - {*plain.packages}
     assert asked.base == plain
     assert spec.load(packages=("podman", "netavark")).key == asked.key
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "above"])
+def test_what_an_earlier_session_left_in_the_place_of_a_store_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    shown: list[Path] = []
+    monkeypatch.setattr(engines, "mount", lambda _source, target, **_flags: shown.append(target))
+    owner, store = (os.getuid(), os.getgid()), tmp_path / "lib/containers"
+    (tmp_path / "elsewhere").mkdir()
+    if kind == "above":
+        (tmp_path / "lib").symlink_to("elsewhere")
+    else:
+        (tmp_path / "lib").mkdir()
+        store.symlink_to("../elsewhere") if kind == "link" else store.touch()
+    engines.show_store(store, owner, 0o711)
+    assert (shown, list((tmp_path / "elsewhere").iterdir())) == ([], [])
+    engines.show_store(tmp_path / "other/containers", owner, 0o711)
+    assert shown == [tmp_path / "other/containers"]
+    assert stat.S_IMODE(shown[0].stat().st_mode) == 0o711

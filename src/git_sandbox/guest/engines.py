@@ -40,7 +40,14 @@ class Service:
 
 
 def prepare(config: Config, home: Path) -> None:
-    """What the engines in this image need."""
+    """What the engines in this image need. Without it they work less well, and the machine as it did."""
+    try:
+        arrange(config, home)
+    except OSError as error:
+        log(f"container engines: {error}")
+
+
+def arrange(config: Config, home: Path) -> None:
     present = [name for name in PROGRAMS if shutil.which(name, path=PATH)]
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
@@ -50,9 +57,9 @@ def prepare(config: Config, home: Path) -> None:
         show_store(Path(store), (0, 0), 0o711)
     if "podman" in present:
         write_missing(Path("/etc/containers/containers.conf.d/50-sandbox.conf"), CONTAINERS)
-    if uid:
-        subordinate(name, Path("/etc"))
-        show_store(home / ROOTLESS, (uid, gid), 0o700)
+        if uid:
+            subordinate(name, Path("/etc"))
+            show_store(home / ROOTLESS, (uid, gid), 0o700)
     if "dockerd" in present and uid:
         join(Path("/etc/group"), "docker", name)
     found = services(present, name, (uid, gid), home, variables(config))
@@ -61,7 +68,12 @@ def prepare(config: Config, home: Path) -> None:
 
 
 def show_store(path: Path, owner: tuple[int, int], mode: int) -> None:
-    """Have the directory that the system's overlay keeps on the disk at its own place, without the overlay."""
+    """Have the directory that the system's overlay keeps on the disk at its own place, without the overlay.
+
+    Not where an earlier session left something else there: a link leads elsewhere.
+    """
+    if Path(os.path.realpath(path)) != path or (path.exists() and not path.is_dir()):
+        return
     for missing in [each for each in reversed([path, *path.parents]) if not each.exists()]:
         missing.mkdir(mode=0o755)
         os.chown(missing, *owner)
