@@ -10,15 +10,13 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any
-
-import msgspec
+from typing import IO, Any, NamedTuple
 
 WRITTEN = 64 << 10  # bytes of a file that a person writes
 RECORD = 64 << 20  # bytes of one that we write; the refs of a repository may be in it
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(NamedTuple):
     """`real`: the path of what was read, without links in it."""
 
     data: bytes

@@ -65,6 +65,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "cp": ((f"one:{NASTY}", "."), (f"mine{NASTY}", "one:/tmp"), (NASTY, f"{NASTY}:x"), ("a", "b")),
     "ssh-config": ((), ("one",), (NASTY,)),
     "sync": (("one",), (NASTY,)),
+    "collect": ((NASTY,), (f"../{NASTY}", "--json")),
     "stop": (("one",), (NASTY,), ("--all",)),
     "image": (("ls",), ("rm", NASTY), ("build", "--image", NASTY), (NASTY,)),
     "doctor": ((), ("--image", NASTY)),
@@ -134,7 +135,7 @@ def on_a_terminal(argv: Sequence[str | Path], repo: GitRepo) -> bytes:
 
 
 def test_every_verb_is_walked() -> None:
-    assert WALK.keys() == VERBS.keys()
+    assert WALK.keys() == VERBS.keys() - {"worker"}, "which writes frames for a program"
 
 
 @pytest.mark.parametrize("verb", WALK)

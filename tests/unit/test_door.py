@@ -38,6 +38,9 @@ OUTSIDE = {  # where else, and why that is no way around
     "egress/authority.py": "a certificate into a file in memory",
     "protocol/ssh_proxy.py": "run by ssh, without click; passes `one_line`",
     "helpers/userns.py": "run in an empty root; who started it reads a pipe",
+    "helpers/layer.py": "run in the view of a build; who started it reads a pipe",
+    "helpers/flatten.py": "the same",
+    "helpers/rootfs.py": "the same",
 }
 
 

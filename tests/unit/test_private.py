@@ -64,7 +64,8 @@ _OTHERS = {
     "guest",  # in the guest
     "git", "workspace", "integrate",  # a copy has the modes of what it is a copy of; the user's own repository
     "sandbox/scp.py", "disk/reflink.py", "disk/ext4.py", "disk/qcow2.py",  # 0600 by chmod, touch
-    "image/build.py",  # a build's directory: 0700
+    "image/build.py", "image/workshop.py", "image/oci/flatten.py", "image/package_names.py",  # below one of 0700
+    "helpers",  # run where nothing of ours can be imported; in such a directory
     "collect/quarantine.py",  # below a directory of 0700 that goes
     "process.py", "doctor.py",  # a log's append, a probe
 }  # fmt: skip

@@ -70,7 +70,8 @@ def test_a_virtiofsd_that_dies_ends_the_machine_and_the_work_comes_home(boxes: S
     for pid in [pid for pid, name in boxes.processes().items() if name == "virtiofsd"]:
         with contextlib.suppress(ProcessLookupError):  # the parent ends with its child
             os.kill(pid, signal.SIGKILL)
-    wait_for("the supervisor is gone with all it started", lambda: not boxes.processes())
+    # A rescue machine boots and exports meanwhile: minutes, where both are emulated.
+    wait_for("the supervisor is gone with all it started", lambda: not boxes.processes(), seconds=300)
     assert boxes.listed()["vm-1"]["state"] == "stopped"
     assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "one"
     assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:two") == "two"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_sandbox import files, process
+from git_sandbox import files
 from git_sandbox.egress.credentials import MOST, Credential, Source, placeholder, sound
 from git_sandbox.errors import RequirementError, SandboxError
 
@@ -80,6 +80,8 @@ def _file(source: Source, _environment: Mapping[str, str]) -> str:
 
 def _command(source: Source, _environment: Mapping[str, str]) -> str:
     """Not in the directory that we were started in, which is a repository's: some commands read settings there."""
+    from git_sandbox import process  # late: the proxy itself needs the standard library only
+
     try:
         env = process.asking() | process.environment()
         done = process.run(source.words, cwd=Path("/"), env=env, timeout=COMMAND, output=MOST)

@@ -12,16 +12,18 @@ import io
 import os
 import re
 import stat
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from git_sandbox import files
 from git_sandbox.errors import ImageError, LimitError
 from git_sandbox.git.command import Git
 from git_sandbox.text import one_line
+
+if TYPE_CHECKING:
+    import tarfile
 
 MAX_FILES = 200_000
 MAX_BYTES = 8 << 30  # of all files
@@ -44,6 +46,8 @@ class Pack:
         return self._hash.hexdigest()
 
     def add_bytes(self, name: str, data: bytes) -> None:
+        import tarfile  # late, here and below: with three compressors; most starts build nothing
+
         self._add(tarfile.TarInfo(name), len(data), io.BytesIO(data))
 
     def add(self, name: str, path: Path) -> None:
@@ -51,6 +55,8 @@ class Pack:
 
         Raises ImageError for what cannot be read, LimitError.
         """
+        import tarfile
+
         member = tarfile.TarInfo(name)
         try:
             seen = path.lstat()
@@ -91,6 +97,8 @@ class _Digesting(io.RawIOBase):
 
 @contextlib.contextmanager
 def packing(target: IO[bytes]) -> Iterator[Pack]:
+    import tarfile
+
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as stream:
         yield Pack(stream)
 
