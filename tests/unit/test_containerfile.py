@@ -56,12 +56,15 @@ def test_the_context_is_what_git_sees(repo: GitRepo) -> None:
     (repo.path / "run.sh").chmod(0o711)
     found, key = packed(repo, Build(b"FROM scratch\nCOPY . /\n"))
     assert found == {
-        "Containerfile": b"FROM scratch\nCOPY . /\n", "context/a": b"changed", "context/d/b": b"2",
+        "arguments": b"set -- \n", "Containerfile": b"FROM scratch\nCOPY . /\n",
+        "context/a": b"changed", "context/d/b": b"2",
         "context/d/-x y": b"odd", "context/.gitignore": b"*.log\nbuild/\n", "context/new": b"3",
         "context/link": "/etc/passwd", "context/run.sh": b"#!\n", "context/README": b"hello\n",
     }  # fmt: skip
     assert packed(repo, Build(b"FROM scratch\nCOPY . /\n"))[1] == key, "the same again"
-    assert set(packed(repo, Build(b"FROM x\nADD . /\n", "d"))[0]) == {"Containerfile", "context/b", "context/-x y"}
+    assert set(packed(repo, Build(b"FROM x\nADD . /\n", "d"))[0]) == {
+        "arguments", "Containerfile", "context/b", "context/-x y",
+    }  # fmt: skip
 
 
 def test_whatever_goes_in_makes_another_image(repo: GitRepo) -> None:
@@ -94,7 +97,7 @@ def test_a_build_that_copies_nothing_needs_no_context(text: str, expected: bool)
 
 def test_without_need_nothing_of_the_repository_is_read(repo: GitRepo) -> None:
     repo.commit("start", {"a": "1"})
-    assert set(packed(repo, Build(b"FROM x\nRUN true\n"))[0]) == {"Containerfile"}
+    assert set(packed(repo, Build(b"FROM x\nRUN true\n"))[0]) == {"arguments", "Containerfile"}
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_the_directory_of_a_containerfile_is_its_context(repo: GitRepo) -> None:
 # --- the machine's script, with a buildah that says what it is told ---
 
 
-def script(tmp_path: Path, stream: bytes, *words: str) -> tuple[list[list[str]], bytes]:
+def script(tmp_path: Path, stream: bytes) -> tuple[list[list[str]], bytes]:
     """The calls of buildah, and what comes out."""
     top, programs = tmp_path / "top", tmp_path / "bin"
     programs.mkdir(exist_ok=True)
@@ -150,7 +153,7 @@ def script(tmp_path: Path, stream: bytes, *words: str) -> tuple[list[list[str]],
     calls.unlink(missing_ok=True)
     text = image_builder.SCRIPT.replace("/run/git-sandbox/disk/builder", str(top))
     done = subprocess.run(
-        ["/bin/sh", "-c", text, "sh", *words], input=stream, capture_output=True, check=True,
+        ["/bin/sh", "-c", text], input=stream, capture_output=True, check=True,
         env={"PATH": f"{programs}:{os.environ['PATH']}", "CALLS": str(calls)},
     )  # fmt: skip
     return [line.decode().split("\0")[:-1] for line in calls.read_bytes().split(b"\n")[:-1]], done.stdout
@@ -161,9 +164,9 @@ def script(tmp_path: Path, stream: bytes, *words: str) -> tuple[list[list[str]],
 def test_no_argument_of_a_build_becomes_another_word(tmp_path_factory: Any, args: dict[str, str]) -> None:
     out = io.BytesIO()
     with context.packing(out) as pack:
+        pack.add_bytes("arguments", Build(b"", target="dev", args=args).arguments())
         pack.add_bytes("Containerfile", b"FROM scratch\n")
-    words = image_builder._command(Build(b"", target="dev", args=args))[6:]
-    (build, push), made = script(tmp_path_factory.mktemp("b"), out.getvalue(), *words)
+    (build, push), made = script(tmp_path_factory.mktemp("b"), out.getvalue())
     rest = build[build.index("-f") + 2 : -1]
     expected = ["--target", "dev", *(word for name in sorted(args) for word in ("--build-arg", f"{name}={args[name]}"))]
     assert (rest, made, push[-1].rpartition("/")[2]) == (expected, b"made\n", "out.tar:made")
@@ -193,13 +196,13 @@ def test_features_are_installed_by_a_containerfile(repo: GitRepo) -> None:
     assert build is not None
     found, _ = packed(repo, build)
     assert found.keys() == {
-        "features/Containerfile", "features/0/install.sh", "features/0/more/data",
+        "arguments", "features/Containerfile", "features/0/install.sh", "features/0/more/data",
         "features/0/devcontainer-feature.json", f"features/0/{install.OPTIONS}",
     }  # fmt: skip
     text = found["features/Containerfile"]
     assert isinstance(text, bytes)
     lines = text.decode().splitlines()
-    assert lines[:3] == ["FROM ghcr.io/a/b:1", "USER root", "COPY 0 /tmp/dev-container-features/0"]
+    assert lines[:3] == ["FROM ghcr.io/a/b:1", "USER 0:0", "COPY 0 /tmp/dev-container-features/0"]
     assert lines[4] == 'ENV P="/opt:${PATH} \\"q\\""'
     options = found[f"features/0/{install.OPTIONS}"]
     assert isinstance(options, bytes)
@@ -273,3 +276,19 @@ def test_a_feature_of_a_registry_is_fetched_once(
             server.answers[f"/v2/{registry.NAME}/manifests/2"] = json.dumps(whole | lie).encode()
             with pytest.raises(ImageError):
                 feature_sources.fetched(features.reference(name[:-1] + "2", "x"), tmp_path / "other", lambda _: None)
+
+
+def test_what_the_builder_says_is_shown_and_kept_to_its_end() -> None:
+    """Nothing of it is obeyed by a terminal, and a line without an end does not fill the memory."""
+    seen: list[str] = []
+    with image_builder._Lines(seen.append) as lines, os.fdopen(os.dup(lines.descriptor), "wb") as out:
+        for number in range(100):
+            out.write(b"step %d \x1b[2J\n" % number)
+        out.write(b"x" * 10_000 + b"\nError: at the end\n")
+        out.close()
+        tail = lines.tail()
+    assert tail.splitlines()[-1] == "Error: at the end"
+    assert len(tail.splitlines()) <= image_builder.TAIL + 3
+    assert "step 0 " not in tail
+    assert "\x1b" not in tail + "".join(seen)
+    assert max(map(len, seen)) <= 100

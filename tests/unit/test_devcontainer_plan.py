@@ -307,6 +307,19 @@ def test_consent_is_for_one_content(tmp_path: Path) -> None:
     assert not again.trusted
 
 
+def test_whatever_is_asked_for_is_shown(tmp_path: Path) -> None:
+    """What is empty is asked for as well: a feature without options."""
+    table = {
+        "features": {"ghcr.io/x/y:1": {}, "ghcr.io/x/z": {"v": True}},
+        "mounts": [{"type": "volume", "target": "/x"}],
+    }
+    lines = file(tmp_path, table | {"capAdd": [], "init": False, "remoteEnv": {"A": None}}).now.lines
+    assert lines == (
+        "features.ghcr.io/x/y:1 = {}", "features.ghcr.io/x/z.v = true", "mounts.type = volume", "mounts.target = /x",
+        "capAdd = []", "init = false", "remoteEnv.A = null",
+    )  # fmt: skip
+
+
 def test_each_file_of_a_repository_has_its_own_consent(tmp_path: Path) -> None:
     one, two = (file(tmp_path, {"name": name}, f".devcontainer/{name}/devcontainer.json") for name in "ab")
     one.trust()

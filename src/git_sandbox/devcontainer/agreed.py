@@ -140,7 +140,7 @@ def is_local(feature: str) -> bool:
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and (value or not name):
         for key, each in value.items():
             yield from _flat(each, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):

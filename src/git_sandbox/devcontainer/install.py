@@ -16,7 +16,7 @@ SCRIPT = f"cd {PLACE}/$number && chmod +x install.sh && set -a && . ./{OPTIONS} 
 
 def containerfile(base: str, features: Sequence[Feature]) -> bytes:
     """`base`: an image's name without anything else in it. The directory of feature N of the context is `N`."""
-    lines = [f"FROM {base}", "USER root"]
+    lines = [f"FROM {base}", "USER 0:0"]
     for number, each in enumerate(features):
         lines += [f"COPY {number} {PLACE}/{number}", f"RUN number={number}; {SCRIPT}"]
         lines += [f"ENV {name}={_quoted(value)}" for name, value in each.metadata.container_env.items()]

@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from git_sandbox.guest import places
 from git_sandbox.guest.common import Config
 
 # Variables that root's programs need as well: for the terminal, and to find the way out.
@@ -45,6 +46,8 @@ def add_user(user: dict[str, object]) -> Path:
             (home / each.name).write_bytes(each.read_bytes())
             os.chown(home / each.name, uid, gid)
         os.chown(home, uid, gid)
+    elif uid != 0:
+        places.claim_home(home, uid, gid)
     return home
 
 

@@ -20,7 +20,6 @@ from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 
-STARTS = False  # until a machine can have another root than the tools'
 MAX_CONTAINERFILE = 1 << 20  # bytes
 
 
@@ -32,8 +31,6 @@ def chosen(repo: Repository, options: Options, extras: Extras, progress: Progres
     build = wanted(repo, options, progress)
     if build is None:
         return provision.image(options.settings, progress), extras
-    if not STARTS:
-        raise UsageError("a sandbox cannot be started from an image that was built yet", hint="`sandbox image build`")
     tools = provision.image(dataclasses.replace(options.settings, image="", packages=()), progress)
     system = image_builder.ensure(repo, identity(repo), build, options.settings, progress)
     brought = tuple(install.commands([each.feature for each in build.features]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.devcontainer import agreed, commands, discovery, label, ports
 from git_sandbox.devcontainer.agreed import File
 from git_sandbox.devcontainer.commands import Stage
-from git_sandbox.devcontainer.plan import Plan, one_variable
+from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.errors import SandboxError, SessionError, UsageError
 from git_sandbox.git.repo import Repository
+from git_sandbox.image import variables
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import provision
@@ -33,7 +35,6 @@ from git_sandbox.text import listed, one_line, printable
 NONE = "none"
 MAX_LOG = 8 << 20  # bytes of what commands print
 MAX_ENVIRONMENT = 64 << 10  # characters
-USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TAIL = 2000  # bytes of it that an error shows
 LATER = "later.json"  # in a sandbox's directory for commands: those of every start
 ROOT = "root"
@@ -105,7 +106,7 @@ def _settings(plan: Plan, wanted: Settings, defaults: set[str]) -> tuple[Setting
         wanted = dataclasses.replace(wanted, publish=(*wanted.publish, *([rule] if rule else [])))
         notes += [note] if note else []
     if "cpus" in defaults and plan.cpus > wanted.cpus:
-        wanted = dataclasses.replace(wanted, cpus=plan.cpus)
+        wanted = dataclasses.replace(wanted, cpus=max(wanted.cpus, min(plan.cpus, len(os.sched_getaffinity(0)))))
     if "disk" in defaults and plan.storage > wanted.disk:
         wanted = dataclasses.replace(wanted, disk=plan.storage)
     if "memory" in defaults and plan.memory > wanted.memory:
@@ -145,12 +146,11 @@ def completed(extras: Extras, plan: Plan | None, image: Image) -> Extras:
 
 
 def _environment(image: Image, plan: Plan) -> dict[str, str]:
-    """What `${containerEnv:…}` may stand for: the image's variables of one line, and the PATH of sessions."""
+    """What `${containerEnv:…}` may stand for: the image's variables, and the PATH of sessions."""
     given = image.system.config.env if image.system else ()
-    rows = dict(each.partition("=")[::2] for each in given)
-    usable = {name: value for name, value in rows.items() if one_variable(name, value)}
-    home = GuestUser.current().called(plan.user).home
-    return usable | {"PATH": f"{home}/.local/bin:{usable.get('PATH', USUAL_PATH)}"}
+    own = f"{GuestUser.current().called(plan.user).home}/.local/bin"
+    path = variables.path(given) if image.system else ":".join(variables.STANDARD)
+    return variables.variables(given) | {"PATH": f"{own}:{path}"}
 
 
 def remember(place: Path, stages: Iterable[Stage]) -> None:

@@ -11,6 +11,8 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,23 +56,24 @@ TAIL = 40  # lines of the builder's output in an error
 LINE = 4096  # bytes of one that is shown
 WAITS = 2 * 3600.0  # seconds for another build of this repository
 SPOOL = 64 << 20  # bytes
-# $1: the stage, or nothing; the rest: build arguments. What is said goes to standard error, the archive to the output.
+_AWAY = re.compile(
+    "dial tcp|lookup |resolve|unreachable|connection refused|not allowed|timed out|proxyconnect", re.IGNORECASE
+)
+# Reads the stream of `Build.write`. What is said goes to standard error, the archive to the output.
 SCRIPT = r"""
 set -eu
 exec 3>&1 1>&2
 umask 022
 top=/run/git-sandbox/disk/builder
 mkdir -p "$top/storage" "$top/tmp"
-rm -rf "$top/Containerfile" "$top/context" "$top/features" "$top/out.tar" "$top"/tmp/*
+rm -rf "$top/arguments" "$top/Containerfile" "$top/context" "$top/features" "$top/out.tar" "$top"/tmp/*
 mkdir "$top/context"
 tar -C "$top" --no-same-owner -xf -
 printf 'unqualified-search-registries = ["docker.io"]\n' > "$top/registries.conf"
 printf '{"default": [{"type": "insecureAcceptAnything"}]}\n' > "$top/policy.json"
 export TMPDIR="$top/tmp" CONTAINERS_REGISTRIES_CONF="$top/registries.conf" BUILDAH_ISOLATION=chroot
 made() { buildah --root "$top/storage" --runroot /run/builder --storage-driver overlay "$@"; }
-stage=$1; shift
-for each do shift; set -- "$@" --build-arg "$each"; done
-if [ -n "$stage" ]; then set -- --target "$stage" "$@"; fi
+. "$top/arguments"
 if [ -e "$top/Containerfile" ]; then
   made build --layers --signature-policy "$top/policy.json" -t localhost/sandbox:made \
     -f "$top/Containerfile" "$@" "$top/context"
@@ -84,8 +87,9 @@ if [ -e "$top/features/Containerfile" ]; then
 fi
 made push --quiet --signature-policy "$top/policy.json" localhost/sandbox:made "oci-archive:$top/out.tar:made"
 cat "$top/out.tar" >&3
-rm -rf "$top/out.tar" "$top/context" "$top/features"
+rm -rf "$top/arguments" "$top/out.tar" "$top/context" "$top/features"
 """
+COMMAND = ("sudo", "-n", "/bin/sh", "-c", SCRIPT)
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,25 @@ class Build:
     user: str = ""
 
     def write(self, repo: Repository, target: IO[bytes]) -> str:
-        """All that the builder needs to know, and a key of it. Raises ImageError, LimitError."""
+        """All that the builder needs to know, and a key of it: what a registry has now under a name is not in that.
+
+        Raises ImageError, LimitError.
+        """
         with packing(target) as pack:
+            pack.add_bytes("arguments", self.arguments())
             if self.containerfile is not None:
                 Context(repo.git, repo.worktree, self.directory).write(pack, self.containerfile)
             if self.features:
                 feature_sources.write(pack, self.features, self.base, self.user)
-        return self._key(pack.digest)
+        return hashlib.sha256(f"{SCRIPT}{pack.digest}".encode()).hexdigest()
 
-    def _key(self, context: str) -> str:
-        """Of what goes in; `context`: a digest of the stream. What a registry has now under a name is not in it."""
-        row = [SCRIPT, context, self.target, sorted(self.args.items())]
-        return hashlib.sha256(jsontext.encode(row)).hexdigest()
+    def arguments(self) -> bytes:
+        """Options of buildah, as a line of shell. In the stream, since they may be secrets, and everybody here sees a
+        command line.
+        """
+        words = ["--target", self.target] if self.target else []
+        words += [word for name, value in sorted(self.args.items()) for word in ("--build-arg", f"{name}={value}")]
+        return f"set -- {shlex.join(words)}\n".encode("utf-8", "surrogateescape")
 
 
 class Nothing:
@@ -152,7 +163,7 @@ def ensure(
         stack.callback(archive.unlink, missing_ok=True)
         with _scratch(archive, keep=True) as out:
             stream.seek(0)
-            _Builder(place, settings, progress).run(build, stream, out)
+            _Builder(place, settings, progress).run(stream, out)
         name = f"Containerfile of {one_line(repo.worktree.name, limit=60)}"
         made = pull.pull(Source(name, f"oci-archive:{archive}", path=archive), settings.confinement, progress).image
         remembered.forget(made.key)  # it is in no place where it can be looked for
@@ -208,22 +219,22 @@ class _Builder:
     def directory(self) -> SandboxDir:
         return SandboxDir(self.place / NAME)
 
-    def run(self, build: Build, context: IO[bytes], out: IO[bytes]) -> None:
+    def run(self, context: IO[bytes], out: IO[bytes]) -> None:
         """Raises ImageError where the build fails, SandboxError where the machine does."""
         wanted = self._own_settings()
         image = provision.image(wanted, self.progress)
         with _Lines(self.progress) as lines:
             options = Options(
-                wanted, command=_command(build), stdin=context.fileno(), stdout=out.fileno(), stderr=lines.descriptor
+                wanted, command=COMMAND, stdin=context.fileno(), stdout=out.fileno(), stderr=lines.descriptor
             )
             run = self._done(image, options)
             if run.interrupted:
                 raise Interrupted(run.interrupted)
             if run.exit_code != 0:
-                raise ImageError(
-                    "the Containerfile cannot be built", cause=lines.tail(),
-                    hint="does it need a network? --net allow --allow NAME (a registry's, a mirror's)",
-                )  # fmt: skip
+                said = lines.tail()
+                away = _AWAY.search(said) is not None
+                hint = "it needs a network: --net allow --allow NAME (a registry's, a mirror's)" if away else ""
+                raise ImageError("the Containerfile cannot be built", cause=said, hint=hint)
         if os.fstat(out.fileno()).st_size > MOST_ARCHIVE:
             raise ImageError(f"the image that was built has more than {MOST_ARCHIVE >> 30} GiB")
 
@@ -280,11 +291,6 @@ class _Builder:
             paths.private_directory(top)
             Git(top / ".git", top).with_env(**HERMETIC).run("init", "-q", "--template=")
         return repos.discover(top)
-
-
-def _command(build: Build) -> tuple[str, ...]:
-    args = [f"{name}={value}" for name, value in sorted(build.args.items())]
-    return ("sudo", "-n", "/bin/sh", "-c", SCRIPT, "sh", build.target, *args)
 
 
 class _Lines:
