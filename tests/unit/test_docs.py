@@ -172,6 +172,7 @@ def test_decisions_have_their_parts_and_a_row(page: Path) -> None:
     assert status
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
     assert f"| [{number}]({page.stem}.md) | {title} | {status[1]}" in index
+    assert index.count(f"| [{number}](") == 1, "a row for each"
     assert f"\n{page.stem}\n" in index
     assert len(text) < 5000, "one screen"
 
