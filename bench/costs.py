@@ -21,7 +21,7 @@ import samples
 
 from git_sandbox.git import repo as repository
 
-BUDGET = Path(__file__).with_name("budget.json")
+BUDGET, COUNTED = (Path(__file__).with_name(f"{name}.json") for name in ("budget", "counted"))
 SANDBOX = Path(sys.executable).with_name("sandbox")
 HOME = Path(__file__).with_name("home.py")
 SANDBOXES = 20
@@ -62,6 +62,9 @@ def commands(work: Path, files: int = 1) -> Iterator[Command]:
     repo = repository.discover(place)
     yield Command("an interpreter", ("-c", "pass"), place)
     yield Command("`sandbox --version`", (SANDBOX, "--version"), place)
+    for verb in ("exec", "sync", "run"):
+        words = ("-c", f"import git_sandbox.cli.main, git_sandbox.cli.{verb}")
+        yield Command(f"what `sandbox {verb}` imports at its start", words, place)
     samples.sandboxes(repo, SANDBOXES)
     yield Command(f"`sandbox ls`, {SANDBOXES} sandboxes", (SANDBOX, "ls"), place)
     samples.forget(repo)
@@ -97,7 +100,9 @@ def cost(command: Command, library: Path | None) -> Figures:
 
 
 def budget() -> dict[str, dict[str, dict[str, int]]]:
-    """`facts`: the versions it was counted with; `rows`: figures by command and measure."""
+    """`facts`: the versions it was counted with; `rows`: figures by command and measure; `machines`: of those with a
+    guest.
+    """
     loaded: dict[str, dict[str, dict[str, int]]] = json.loads(BUDGET.read_bytes())
     return loaded
 

@@ -98,15 +98,15 @@ def resident(where: Path, warm: str) -> float:
     with detached(where, "a", "--warm", warm), detached(where, "b", "--warm", warm):
         time.sleep(5)
         (record,) = Path(os.environ["XDG_STATE_HOME"]).glob("git-sandbox/*/b/record.json")
-        (vmm,) = [place for place in _below(json.loads(record.read_bytes())["pid"]) if _named(place, VMMS)]
+        (vmm,) = [place for place in below(json.loads(record.read_bytes())["pid"]) if _named(place, VMMS)]
         rows = dict(line.split(":", 1) for line in (vmm / "smaps_rollup").read_text().splitlines()[1:])
         return int(rows["Pss"].split()[0]) / 1024
 
 
-def _below(parent: int) -> list[Path]:
+def below(parent: int) -> list[Path]:
     """Its children and theirs: bubblewrap has processes of its own between."""
     found = _children(parent)
-    return found + [each for child in found for each in _below(int(child.name))]
+    return found + [each for child in found for each in below(int(child.name))]
 
 
 def _children(parent: int) -> list[Path]:

@@ -149,6 +149,9 @@ def test_every_git_that_reads_has_limits_unless_somebody_names_others(host: GitR
     assert bounds.of(["-c", "a.b=c", "diff", "x"], git.bounds) is REVIEW
     assert bounds.of(["diff"], git.within(QUICK).bounds) is QUICK
     assert bounds.of(["update-ref"], git.within(QUICK).bounds) is bounds.WORK
+    assert bounds.of(["-c", "a.b=c", "for-each-ref", "--format=%(refname)"], None) is bounds.UNBOUND
+    assert bounds.of(["for-each-ref", f"--points-at={'1' * 40}"], None) is bounds.WORK
+    assert bounds.UNBOUND.limits().wrap(["git"]) == ["git"]
     assert git.with_env(A="b").within(QUICK).with_env(C="d").bounds is QUICK
 
 

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """`data`: bytes of memory that it allocates. `cpu`: seconds. `output`: bytes; None for one that writes files."""
+    """`data`: bytes of memory that it allocates. `cpu`: seconds. `output`: bytes; None for one that writes files.
 
-    data: int
-    cpu: int
+    Without `data` and `cpu` git runs as it is, without prlimit(1) before it, which costs a program each time.
+    """
+
+    data: int | None
+    cpu: int | None
     output: int | None = None
 
     def limits(self) -> Limits:
@@ -37,11 +40,14 @@ QUICK = Bounds(128 << 20, 4, 16 << 20)  # one of several questions of a verb tha
 REVIEW = Bounds(128 << 20, 10, 32 << 20)  # to show something: what any verb does unless it says otherwise
 PATIENT = Bounds(2 << 30, 600, 512 << 20)  # what somebody asked for by name: to merge, to keep, to delete
 WORK = Bounds(8 << 30, 2 * 3600)  # for what writes, or reads the user's own files and index
-# A git that reads objects has REVIEW, or what its caller names; each other one has WORK.
+UNBOUND = Bounds(None, None)  # for what reads no objects, but names of refs, settings and the user's own index
+# A git that reads objects has REVIEW, or what its caller names; one that reads none UNBOUND; each other one WORK.
 READS = frozenset((
     "cat-file", "diff", "diff-tree", "format-patch", "log", "ls-tree", "merge-base", "merge-tree", "range-diff",
     "rev-list", "rev-parse", "show",
 ))  # fmt: skip
+_NO_OBJECTS = frozenset(("config", "for-each-ref", "ls-files", "symbolic-ref"))
+_PEELS = ("--points-at", "--contains", "--merged", "--no-merged", "--no-contains")  # options with which git reads some
 # Windows and caches that fit into the memory; a larger file is shown as binary, and is never split into lines.
 CONFIG = (
     "core.packedGitWindowSize=8m", "core.packedGitLimit=48m", "core.deltaBaseCacheLimit=16m",
@@ -67,7 +73,10 @@ def reads(args: Sequence[str]) -> bool:
 
 def of(args: Sequence[str], named: Bounds | None) -> Bounds:
     """`named`: what the caller wants for a git that reads."""
-    return (named or REVIEW) if reads(args) else WORK
+    if reads(args):
+        return named or REVIEW
+    plain = verb(args) in _NO_OBJECTS and not any(each.startswith(_PEELS) for each in args)
+    return UNBOUND if plain else WORK
 
 
 def config(args: Sequence[str]) -> list[str]:
@@ -75,7 +84,7 @@ def config(args: Sequence[str]) -> list[str]:
 
 
 def too_much(args: Sequence[str], bounds: Bounds) -> LimitError:
-    most = f"{bounds.data >> 20} MiB of memory or {bounds.cpu} s"
+    most = "this host has" if bounds.data is None else f"{bounds.data >> 20} MiB of memory or {bounds.cpu} s"
     if bounds.output is not None:
         most += f", or says more than {bounds.output >> 20} MiB"
     return LimitError(
