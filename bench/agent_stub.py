@@ -30,6 +30,7 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.work, self.subject = work, subject
         self.seen: list[tuple[str, str]] = []
+        self.clients: set[str] = set()  # as they call themselves
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,6 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
         path = self.path.partition("?")[0]
         self.server.seen.append((path, self.key()))
+        self.server.clients.add(self.headers.get("user-agent", ""))
         if path.endswith("/count_tokens"):
             self.answer(b'{"input_tokens": 10}', "application/json")
         elif ":countTokens" in path:
