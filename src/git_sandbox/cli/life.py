@@ -77,7 +77,10 @@ class Elsewhere:
             return chosen
         from git_sandbox.sandbox import dispatch, hosts
 
-        for each in self.places:
+        ray = [each for each in self.places if each.partition(":")[0] == "ray"]
+        if ray and (len(self.places) > 1 or not many):
+            raise UsageError("--on ray is one cluster, and needs --count", hint="`--on ray --count N`")
+        for each in self.places if not ray else ():
             hosts.host(each)
         dispatch.refuse(dataclasses.replace(chosen, tty=False))
         if self.job_out is not None and (self.places or many or chosen.detached):

@@ -13,7 +13,11 @@ from git_sandbox.errors import UsageError
 @click.command("run", context_settings={"ignore_unknown_options": False})
 @life.options
 @click.option(
-    "--on", "places", multiple=True, metavar="ssh:HOST", help="Run on another machine, the first of several that can."
+    "--on",
+    "places",
+    multiple=True,
+    metavar="PLACE",
+    help="Run on another machine: ssh:HOST, the first of several that can; ray, with --count.",
 )
 @click.option(
     "--job-out",
@@ -50,6 +54,8 @@ def command(
     input. What comes back is examined like what a guest sends. When the connection breaks, the command goes on and its
     result is fetched later: `sandbox recover --on ssh:HOST`. With --count the tries are spread over all --on, as many
     at a time as their processors and memory allow.
+
+    With --on ray (or ray:ADDRESS) and --count, tries are tasks of a Ray cluster, which places and repeats them.
 
     With --job-out FILE nothing runs: FILE is for `sandbox worker` on any machine, and `sandbox collect` takes what that
     writes.

@@ -143,8 +143,12 @@ class Packed:
                 blobs.send(writer, blob, self.places[blob])
         for name in wanted or ():
             if name in self.images:
-                _send_image(writer, name, self.images[name])
+                self.image(writer, name)
         writer.end()
+
+    def image(self, writer: Writer, name: str) -> None:
+        """One of `images`. Raises OSError."""
+        _send_image(writer, name, self.images[name])
 
 
 def images(record: Record) -> list[str]:

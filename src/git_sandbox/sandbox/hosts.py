@@ -12,10 +12,11 @@ import queue
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from git_sandbox import __version__, bounded_log, files, jsontext, process, signals
 from git_sandbox.errors import (
@@ -28,7 +29,7 @@ from git_sandbox.errors import (
 )
 from git_sandbox.jobs import frames, result
 from git_sandbox.jobs.frames import CutOffError, Frame, Reader, Writer
-from git_sandbox.jobs.job import Nonce, Packed
+from git_sandbox.jobs.job import Nonce
 from git_sandbox.jobs.result import Hearing, Hello, Question
 from git_sandbox.text import one_line, printable
 
@@ -88,13 +89,26 @@ class Conversation:
         return LostError(f"the connection to {self.place} broke", cause=self.complaint())
 
 
-@contextlib.contextmanager
-def conversation(place: str, first: bytes, log: Path) -> Iterator[Conversation]:
+class Load(Protocol):
+    """A job to be sent (`jobs.job.Packed`)."""
+
+    def head(self, writer: Writer) -> None: ...
+
+    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None: ...
+
+
+def conversation(place: str, first: bytes, log: Path) -> AbstractContextManager[Conversation]:
     """`log`: a file for ssh's complaints. Raises LostError where there is no worker, RequirementError for one of
     another version.
     """
+    return started(argv(place), place, first, log)
+
+
+@contextlib.contextmanager
+def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterator[Conversation]:
+    """The same with a worker that the command `words` starts."""
     with bounded_log.log(log, LOG) as complaints, process.spawn(
-        argv(place), stdin=process.PIPE, stdout=process.PIPE, stderr=complaints,
+        words, stdin=process.PIPE, stdout=process.PIPE, stderr=complaints,
         env=process.environment(process.inherited(_AGENT)),
     ) as child:  # fmt: skip
         stdin, stdout = child.stdin, child.stdout
@@ -127,7 +141,10 @@ def conversation(place: str, first: bytes, log: Path) -> Iterator[Conversation]:
 
 
 def _silent(place: str, cause: str) -> LostError:
-    hint = f"`ssh {host(place)} sandbox worker < /dev/null` shows what happens; nobody can type a password there"
+    name = host(place) if place.startswith(SSH) else ""
+    hint = (
+        f"`ssh {name} sandbox worker < /dev/null` shows what happens; nobody can type a password there" if name else ""
+    )
     return LostError(f"there is no worker at {place}", cause=cause, hint=hint)
 
 
@@ -143,7 +160,7 @@ def slots(hello: Hello, cpus: int, memory: int) -> int:
     return min(max(1, hello.cpus // max(1, cpus)), hello.memory // (memory + OVERHEAD))
 
 
-def run(talk: Conversation, packed: Packed, target: Path, hearing: Hearing, sending: Callable[[], None]) -> int:
+def run(talk: Conversation, packed: Load, target: Path, hearing: Hearing, sending: Callable[[], None]) -> int:
     """Give the job, and keep its result in `target`; the number of a signal that ended it early, or 0. `sending` is
     called before the worker may begin. Raises as `keep` does.
     """

@@ -119,6 +119,10 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
     A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
     on their disks.
     """
+    if each and each[0].on and each[0].on[0].partition(":")[0] == "ray":
+        from git_sandbox.sandbox import on_ray  # late: an extra
+
+        return on_ray.run(repo, each, progress, output)
     room = elsewhere.room(each[0].on, each[0].settings, progress) if each and each[0].on else None
     with contextlib.ExitStack() as stack:
         crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room)
