@@ -9,7 +9,6 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from git_sandbox.cache import guest_images
 from support.oci import Layout, Member, asked, directory, file, layer, symlink
 
 SOURCE = '#include <unistd.h>\nint main(void) { return write(1, "hello\\n", 6) != 6; }\n'
@@ -25,9 +24,10 @@ def hello(place: Path, *options: str) -> bytes:
     return (place / "hello").read_bytes()
 
 
-def busybox() -> bytes:
+def busybox(cache: Path) -> bytes:
     """The tools' own, which is static."""
-    return asked(guest_images.every()[0].rootfs, "cat /usr/bin/busybox")
+    image = next(cache.glob("git-sandbox/images/*/rootfs.ext4"))
+    return asked(image, "cat /usr/bin/busybox")
 
 
 def one_program(place: Path) -> str:
@@ -36,12 +36,12 @@ def one_program(place: Path) -> str:
     return image(place / "one", [program], Env=["PATH=/opt/x:/", "GREETING=good day", "BAD=a\nb"])
 
 
-def musl(place: Path, uid: int) -> str:
-    """An image with musl, busybox and a user `node` of the number `uid`."""
+def musl(place: Path, uid: int, cache: Path) -> str:
+    """An image with musl, busybox and a user `node` of the number `uid`. `cache`: with the tools image."""
     users = f"root:x:0:0:root:/root:/bin/sh\nnode:x:{uid}:{uid}::/home/node:/bin/sh\n".encode()
     names = [directory(each) for each in ("bin", "sbin", "lib", "usr", "usr/bin", "etc", "etc/profile.d")]
     files = [
-        file("bin/busybox", busybox(), mode=0o755), file("usr/bin/hello", hello(place), mode=0o755),
+        file("bin/busybox", busybox(cache), mode=0o755), file("usr/bin/hello", hello(place), mode=0o755),
         file(MUSL, Path("/lib/ld-musl-x86_64.so.1").read_bytes(), mode=0o755), file("etc/passwd", users),
         file("etc/group", b"root:x:0:\n"), file("etc/profile", PROFILE),
         *(file(each, TRAP, mode=0o755) for each in ("usr/bin/git", "usr/bin/python3", "sbin/modprobe")),

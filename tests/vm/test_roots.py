@@ -15,7 +15,7 @@ NEXT_TO_NOTHING = r"""
 /hello; echo "$GREETING|$BAD|$PATH"; pwd; id -u; sudo id -u; sudo -u "$(id -un)" sh -c 'id -u'
 [ "$(sh -c 'tty')" = "not a tty" ] && unshare -U true && echo not in a chroot
 echo new > file; git add file; git -c user.name=A -c user.email=a@b commit -qm "from next to nothing"
-git clone -q . /tmp/copy && git -C /tmp/copy submodule status && ls /tmp/copy/file
+git clone -q . /tmp/copy && git -C /tmp/copy submodule status && ls /tmp/copy/file; rm -r /tmp/copy
 sandbox status | head -1; test -d /lib/modules/$(uname -r) && echo modules; echo x | sudo tee /root/x > /dev/null
 """
 MUSL = r"""
@@ -26,20 +26,19 @@ command -v git python3; ls -ld / /tmp | cut -d' ' -f1
 
 
 @pytest.mark.contract
-def test_two_roots_that_are_not_ours(boxes: Sandboxes, tmp_path: Path) -> None:
+def test_two_roots_that_are_not_ours(boxes: Sandboxes, tmp_path: Path, cache: Path) -> None:
     """The first boots, the second starts warm where that can be. What the second did not change is nothing."""
     uid, home = str(os.getuid()), GuestUser.current().home
-    image = roots.one_program(tmp_path)
-    done = boxes.run("run", "--image", image, "--warm", "no", "--", "sh", "-ec", NEXT_TO_NOTHING)
+    one, musl = roots.one_program(tmp_path), roots.musl(tmp_path, 1000, cache)
+    done = boxes.run("run", "--image", one, "--warm", "no", "--", "sh", "-ec", NEXT_TO_NOTHING)
     path = "/opt/x:/:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/git-sandbox/bin"
     assert done.text.splitlines() == [
         "hello", f"good day||{home}/.local/bin:{path}", "/workspace", uid, "0", uid,
         "not in a chroot", "/tmp/copy/file", "sandbox vm-1: the repository is at /workspace", "modules",
     ], done.said  # fmt: skip
     assert boxes.repo.git("show", "refs/sandbox/vm-1:file") == "new"
-    assert "2 outside the workspace" in done.said
-    image = roots.musl(tmp_path, 1000)
-    done = boxes.run("run", "--image", image, "--", "sh", "-ec", MUSL)
+    assert "1 outside the workspace (/root/x)" in done.said
+    done = boxes.run("run", "--image", musl, "--", "sh", "-ec", MUSL)
     assert done.text.splitlines()[:2] == ["hello", "uid=1000(node)" if uid != "1000" else "uid=1000"], done.said
     assert "No changes" in done.said, "neither a trap nor the login left anything"
     assert boxes.trash() != []
