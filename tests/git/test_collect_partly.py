@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -169,3 +170,22 @@ def test_a_boundary_made_inside(repo: GitRepo, tmp_path: Path) -> None:
     assert host.sandbox_refs() == {"refs/sandbox/vm-1": good.oid}
     assert {each.name for each in done.set_aside} == {"refs/heads/cut", "refs/tags/t"}
     assert all("is missing" in each.reason for each in done.set_aside)
+
+
+@pytest.mark.parametrize(
+    "content", [b"nothing\n", b"", b"1" * 40 + b"\n", bytes(41)], ids=["junk", "empty", "dangling", "zeros"]
+)
+def test_a_broken_ref_of_the_users_refuses_nothing(repo: GitRepo, tmp_path: Path, content: bytes) -> None:
+    """`git fetch` looks at all refs when it is done, and would turn everything down."""
+    host, guest = Host(repo, tmp_path / "quarantine"), repo.clone_files(tmp_path / "guest")
+    repo.write(".git/refs/heads/broken", content)
+    tip = guest.commit("second", {"a": "1\n"})
+    guest.write("new", "n\n")
+    done = host.bring_home(guest)
+    assert (done.head, done.set_aside) == (tip, ())
+    refs = {name: oid for name, oid in repo.refs().items() if name.startswith("refs/sandbox")}
+    assert refs.keys() == {"refs/sandbox/vm-1", "refs/sandbox-heads/vm-1/main", "refs/sandbox-wip/vm-1"}
+    assert repo.git("log", "-g", "--format=%H", "refs/sandbox/vm-1") == tip
+    assert repo.run("show", "refs/sandbox-wip/vm-1:new").stdout == b"n\n"
+    again = guest.commit("third", {"a": "2\n"})
+    assert host.bring_home(guest).updated["refs/sandbox/vm-1"] == (tip, again)  # type: ignore[index]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox.collect import plan
+from git_sandbox.collect.delivery import Delivery
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine, quarantined
 from git_sandbox.collect.treecheck import refused
 from git_sandbox.collect.verdicts import equal_work, sort
@@ -113,8 +114,9 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     if changed:
         if (size := place.size) > SMALL:
             require(size, repo.common_dir)
-        place.check_writable(changed, existing)
-        place.deliver(changed)
+        delivery = Delivery(repo, place.path, changed, place.limits.alloc, place.limits.time)
+        delivery.check(existing)
+        delivery.run()
     return Collected(
         head=made.targets.get(refs.head),
         head_symref=manifest.head.symref,

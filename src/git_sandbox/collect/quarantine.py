@@ -1,7 +1,7 @@
 """A throw-away bare repository in which a guest's pack is unpacked and examined.
 
 It borrows the user's objects (alternates), so a thin pack can be completed and links can be followed; nothing is
-written to the user's repository before `deliver`.
+written to the user's repository before the `Delivery`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import IO
 
 from git_sandbox import files, process
 from git_sandbox.collect.confinement import confinement
-from git_sandbox.collect.litter import sweep
+from git_sandbox.collect.delivery import CONFIG
 from git_sandbox.errors import CollectError, DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.catfile import WORDS, CatFile, CatFileError
 from git_sandbox.git.command import HERMETIC, Git
-from git_sandbox.git.names import Oid, RefName
+from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.process import Child, Completed
@@ -38,10 +38,6 @@ _THREADS = 2  # each may hold a few objects of `alloc` bytes
 _LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
 _IGNORE_CASE = b"core.ignorecase"
 _ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|core\.ignorecase)$"
-_CONFIG = {
-    "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
-    "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n",
-}
 _NOTHING: Mapping[str, str] = {}
 _CACHE = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
 _MAX_COMPLAINTS = 64 << 20  # bytes that git may say about the objects of one pack
@@ -221,27 +217,6 @@ class Quarantine:
         asked = "".join(f"{line}\n" for line in lines).encode()
         self.run("rev-list", "--objects", "--quiet", "--stdin", *options, input=asked)
 
-    def check_writable(self, targets: Mapping[RefName, Oid], existing: Mapping[RefName, Oid]) -> None:
-        """All refs can be locked and fit beside the user's others: `fetch` tries only after it has stored the pack."""
-        none = "0" * (64 if self.repo.object_format == "sha256" else 40)
-        lines = [f"verify {name} {existing.get(name, none)}" for name in targets]
-        script = "\n".join(["start", *lines, "prepare", "abort", ""])
-        done = self.repo.git.try_run("update-ref", "--stdin", input=script.encode(), timeout=self.limits.time)
-        if done.returncode != 0:
-            raise _not_stored(done.complaint)
-
-    def deliver(self, targets: Mapping[RefName, Oid]) -> None:
-        """Set the user's refs `targets`, all or none, and bring the objects along."""
-        sources = {value: f"refs/in/{number}" for number, value in enumerate(dict.fromkeys(targets.values()))}
-        self.path.joinpath("packed-refs").write_text("".join(f"{oid} {name}\n" for oid, name in sources.items()))
-        specs = "".join(f"+{sources[value]}:{name}\n" for name, value in targets.items())
-        with sweep(self.repo.common_dir / "objects/pack"):
-            done = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.limits.alloc), **_LOCAL_ONLY).try_run(
-                *_FETCH, str(self.path), input=specs.encode(), timeout=self.limits.time
-            )
-            if done.returncode != 0:
-                raise _not_stored(done.complaint)
-
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
@@ -263,28 +238,6 @@ def _why(verb: str, done: Completed) -> str:
 
 def _refused(why: str, kind: type[CollectError] = CollectError) -> CollectError:
     return kind("what the guest sent was refused", cause=why, hint=_HINT)
-
-
-def _not_stored(complaint: str) -> CollectError:
-    return CollectError(
-        "the commits could not be stored in your repository",
-        cause=printable(complaint, limit=1000),
-        hint="the sandbox's disk is kept; fix the cause, then run `sandbox recover`",
-    )
-
-
-# Each of these has its reason in a default or a user's setting that did harm: tags were followed into refs/tags,
-# fetch.prune deleted refs, on-demand recursion contacted a submodule's remote, hooks ran.
-_FETCH = (
-    "-c", "fetch.unpackLimit=1", "-c", "fetch.writeCommitGraph=false", "-c", "protocol.allow=never",
-    "-c", "protocol.file.allow=always", "-c", "core.logAllRefUpdates=always", "-c", "fetch.fsckObjects=false",
-    "-c", "fetch.negotiationAlgorithm=default", "-c", "core.alternateRefsCommand=true",
-    "fetch", "-q", "--atomic", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-    "--no-auto-maintenance", "--no-prune", "--upload-pack=git-upload-pack", "--stdin",
-)  # fmt: skip
-# Beats every protocol.*.allow there is. A repository inside the worktree may have come out of an archive: its
-# `url.*.insteadOf` rewrote the path of the quarantine into a command.
-_LOCAL_ONLY = {"GIT_ALLOW_PROTOCOL": "file"}
 
 
 def _beginning(chunks: Iterator[bytes], most: int) -> bytes:
@@ -338,7 +291,7 @@ def _set_up(made: Quarantine) -> None:
     for each in (info, made.path / "objects/pack", made.path / "refs"):
         each.mkdir(parents=True)
     made.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
-    made.path.joinpath("config").write_text(_CONFIG[made.repo.object_format])
+    made.path.joinpath("config").write_text(CONFIG[made.repo.object_format])
     info.joinpath("alternates").write_text(f"{gitdirs.quoted(common / 'objects')}\n", "utf-8", "surrogateescape")
     if common.joinpath("shallow").exists():
         shutil.copyfile(common / "shallow", made.path / "shallow")

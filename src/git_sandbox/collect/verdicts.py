@@ -122,7 +122,10 @@ def _of_wrong_kind(kinds: tuple[str, str], *, tag: bool) -> str | None:
 def _judged(place: Quarantine, tips: list[Oid], head: str | None, have: Sequence[Oid]) -> Judged:
     bad = examined(place)
     if not bad and _connected(place, tips, have):
-        return Judged()
+        return Judged(have=have)
+    have = _present(place, have)
+    if not bad and _connected(place, tips, have):
+        return Judged(have=have)
     found = blame(place, bad)
     reasons = {tip: found.reasons[tip] for tip in tips if tip in found.reasons}
     instead = found.soundest([tip for tip in reasons if tip in found.parents])
@@ -132,8 +135,17 @@ def _judged(place: Quarantine, tips: list[Oid], head: str | None, have: Sequence
     broken = incomplete(place, rest, have)
     for_head = None if for_head in broken else for_head
     return Judged(
-        {**found.reasons, **broken}, bad, {tip: each for tip, each in instead.items() if each not in broken}, for_head
+        {**found.reasons, **broken},
+        bad,
+        {tip: commit for tip, commit in instead.items() if commit not in broken},
+        for_head,
+        have,
     )
+
+
+def _present(place: Quarantine, have: Sequence[Oid]) -> list[Oid]:
+    """Without those that are not there: a ref of the user's may lead to nothing, and git lives with it."""
+    return [name for name, (kind, _) in zip(have, place.kinds(have), strict=True) if kind != "missing"]
 
 
 def _connected(place: Quarantine, tips: list[Oid], have: Sequence[Oid]) -> bool:
