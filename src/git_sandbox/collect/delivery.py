@@ -60,7 +60,8 @@ class Delivery:
     def run(self) -> None:
         """Set the user's refs, all or none, and bring the objects along."""
         self.place.joinpath("packed-refs").write_text("".join(f"{oid} {name}\n" for oid, name in self._sources.items()))
-        specs = {name: self._sources[value] for name, value in self.targets.items()}
+        sources = self._sources
+        specs = {str(name): sources[value] for name, value in self.targets.items()}
         with sweep(self.repo.common_dir / "objects/pack"):
             done = self._fetch(self.repo.git, specs)
             if done.returncode and _BROKEN in done.complaint:
