@@ -40,6 +40,7 @@ VMMS = ("qemu", "firecracker", "cloud-hyperviso")  # as the kernel cuts their na
 WAIT = 300.0  # seconds
 DOWNLOAD = 64  # MiB
 COMMITS, FILES = 100, 1000  # of one visit home
+CROWD = 8  # sandboxes at once
 TIMED = """from="$(date +%s%N)"; {command}; echo "took $(( $(date +%s%N) - from ))" """
 
 
@@ -133,6 +134,21 @@ def inside(where: Path, name: str, command: str) -> float:
 def starts(where: Path, runs: int) -> Pairs:
     made_warm(where)
     return [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
+
+
+def crowd(where: Path, runs: int) -> Pairs:
+    """Sandboxes of 512 MiB that run a command that does nothing: until the last one has ended, and as many times one."""
+    words, env = [SANDBOX, "run", "--", "true"], os.environ | {"SANDBOX_MEMORY": "512M", "SANDBOX_CPUS": "1"}
+    none = subprocess.DEVNULL
+
+    def took(count: int) -> float:
+        began = time.monotonic()
+        children = [subprocess.Popen(words, cwd=where, env=env, stdout=none, stderr=none) for _ in range(count)]
+        assert [child.wait() for child in children] == [0] * count
+        return time.monotonic() - began
+
+    took(1)  # makes the template
+    return [(took(CROWD), CROWD * took(1)) for _ in range(runs)]
 
 
 def named_starts(where: Path, runs: int) -> Pairs:
