@@ -14,7 +14,8 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
@@ -151,17 +152,19 @@ def ensure(
     """
     place = paths.private_directory(_root() / identity)
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_scratch(place / "context.tar"))
+        stream = stack.enter_context(tempfile.TemporaryFile(dir=place))
         progress("Reading the build context")
         key = build.write(repo, stream)
-        known = None if force else root_images.find(_built(place).get(key, ""))
-        if known is not None:
+        if not force and (known := _find(place, key)):
             return known
         handle = stack.enter_context(files.opened(place / "lock", "w"))
-        locks.awaited(handle, within=WAITS, what="builds an image of this repository")
+        if not locks.taken(handle):
+            locks.awaited(handle, within=WAITS, what="builds an image of this repository")
+            if known := _find(place, key):  # built meanwhile
+                return known
         archive = place / "made.tar"
         stack.callback(archive.unlink, missing_ok=True)
-        with _scratch(archive, keep=True) as out:
+        with files.opened(archive, "w+b") as out:
             stream.seek(0)
             _Builder(place, settings, progress).run(stream, out)
         name = f"Containerfile of {one_line(repo.worktree.name, limit=60)}"
@@ -187,13 +190,8 @@ def _root() -> Path:
     return paths.cache_root() / "builders"
 
 
-@contextlib.contextmanager
-def _scratch(path: Path, *, keep: bool = False) -> Iterator[IO[bytes]]:
-    path.unlink(missing_ok=True)
-    with open(path, "x+b", opener=files.private) as file:
-        if not keep:
-            path.unlink()
-        yield file
+def _find(place: Path, key: str) -> RootImage | None:
+    return root_images.find(_built(place).get(key, ""))
 
 
 def _built(place: Path) -> dict[str, str]:
