@@ -359,6 +359,15 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
     assert list(site.root.glob("there/state/git-sandbox/*/job-*")) == []
 
 
+def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> None:
+    site.repo.commit("ignore", {".gitignore": "/out\n"})
+    site.place("one").mkdir(parents=True)
+    told = '{"state":"changed","ignored":{"count":1,"names":["out"]}}'
+    (site.place("one") / "variables").write_text(f"STANDIN_CHANGES={told}\n")
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", "echo x > out")
+    assert "Only on the machine that ran it, in its trash: 1 ignored (out)." in said.err
+
+
 def test_a_signal_brings_home_what_there_is(site: Site) -> None:
     """The worker's command is asked to end; what it saves on the way out comes home."""
     saves = "echo late > late; git add late; git commit -qm late; exit 9"

@@ -12,14 +12,19 @@ __all__ = ["count", "lines", "sentence"]
 _INSIDE = "/workspace/"
 
 
-def lines(name: str, changes: Changes | None, *, nothing_else: bool = False, runs: bool = False) -> list[str]:
+def lines(
+    name: str, changes: Changes | None, *, nothing_else: bool = False, runs: bool = False, here: bool = True
+) -> list[str]:
     """Where that is, until when, and what gets it. `nothing_else`: nothing else came of the sandbox, so what git keeps
-    for itself is named, too. `runs`: the sandbox does.
+    for itself is named, too. `runs`: the sandbox does. `here`: its disk is on this machine, and not on another one.
     """
     if changes is None:
         return []
     changes = changes.safe()  # also where it comes from a record: those are files
     said = []
+    if not here:
+        found = sentence(changes)
+        return [f"Only on the machine that ran it, in its trash: {found}."] if found else []
     if found := sentence(changes):
         said += [
             f"Only on the sandbox's disk, until you drop it: {found}.",

@@ -28,7 +28,12 @@ from git_sandbox.text import one_line
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the raw work of ID to this new file instead of importing it.",
 )
-@click.option("--on", "place", metavar="ssh:HOST", help="Fetch what that machine has of jobs that were sent there.")
+@click.option(
+    "--on",
+    "place",
+    metavar="PLACE",
+    help="Fetch what that machine (ssh:HOST), or a Ray cluster (ray), has of jobs that were sent there.",
+)
 @common.json_option
 def command(name: str | None, into: Path | None, bundle: Path | None, place: str | None, as_json: bool) -> Result:
     """Bring home the work on the disk of a crashed sandbox; without ID, of all recoverable ones.
@@ -75,18 +80,25 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
 
 def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> Result:
     from git_sandbox.jobs.result import Hearing
-    from git_sandbox.sandbox import hosts, remote
+    from git_sandbox.sandbox import hosts, on_ray, remote
 
-    hosts.host(place)
+    ray = on_ray.is_ray(place)
+    if not ray:
+        hosts.host(place)
     if not alone:
         raise UsageError("--on cannot be used with --into or --bundle", hint="leave them out")
     repo, name = common.sandbox(name) if name else (common.repository(), None)
     lines, data = [], []
-    for each in [name] if name else remote.recoverable(repo, place):
-        with progress.shown(quiet=as_json) as say:
-            found = remote.recover(repo, place, each, Hearing(say))
-        data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
-        lines += _said(repo, Recovered(each, found.record, found.home))
+    names = [name] if name else remote.recoverable(repo, place)
+    with progress.shown(quiet=as_json) as say:
+        each = (
+            on_ray.recover(repo, place, names, say)
+            if ray
+            else (remote.recover(repo, place, one, Hearing(say)) for one in names)
+        )
+        for found in each if names else ():
+            data.append({"id": found.id, "head": found.home.collected.head, "wip": found.home.collected.wip})
+            lines += _said(repo, Recovered(found.id, found.record, found.home))
     return Result("recover", data, text="\n".join(lines) or f"Nothing is at {place}.")
 
 

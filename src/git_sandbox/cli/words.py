@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import columns, ondisk
 from git_sandbox.errors import LimitError
 from git_sandbox.git.names import Oid, SandboxId, SandboxRefs
@@ -61,7 +62,8 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
         return (*lines, f"No changes in sandbox {finished.id}. {in_trash(repo, finished.id)}")
     lines += [] if told else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
-    lines += ondisk.lines(finished.id, finished.home.changes, nothing_else=not finished.home.collected.updated)
+    here, nothing_else = store.directory(repo, finished.id).has_disk(), not finished.home.collected.updated
+    lines += ondisk.lines(finished.id, finished.home.changes, nothing_else=nothing_else, here=here)
     return (*lines, *_merge(finished, settled))
 
 

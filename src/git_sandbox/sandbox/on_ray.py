@@ -9,33 +9,30 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from git_sandbox import jsontext, store
-from git_sandbox.errors import RequirementError, SandboxError
+from git_sandbox.errors import SandboxError, StateError
+from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import Repository
-from git_sandbox.jobs import blobs, frames
-from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.jobs import blobs
+from git_sandbox.jobs.frames import Writer
 from git_sandbox.jobs.job import Packed
-from git_sandbox.jobs.result import Hearing, Question
+from git_sandbox.jobs.result import Hearing
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts
-from git_sandbox.sandbox.hosts import LostError
-from git_sandbox.sandbox.mouth import OUTPUT_LIMIT
+from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.parallel import Failure, Output, Ran, Try, lines
+from git_sandbox.sandbox.ray_task import Done, delivered, fetch, work
+from git_sandbox.sandbox.ray_task import ray as library
 from git_sandbox.sandbox.supervisor import Ended, failure
 
 RAY = "ray"
 RETRIES = 3  # of a task whose node or process is gone
 WORKER = (sys.executable, "-P", "-m", "git_sandbox", "worker")  # on a node, which has the same installation
-HERE = "this node"
 LATE = 60.0  # seconds for nodes to hear that a result is here
 
 
@@ -43,93 +40,10 @@ def is_ray(place: str) -> bool:
     return place == RAY or place.startswith(f"{RAY}:")
 
 
-class Done(msgspec.Struct, frozen=True):
-    """What a task returns: the node it ran on and a result as a stream, or why there is none."""
-
-    node: str
-    result: bytes = b""
-    error: tuple[str, str, str, int] | None = None  # message, cause, hint, exit code
-
-
-# --- on a node --------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Load:
-    """A job whose files are in the object store, by digest, and its images by name."""
-
-    words: bytes
-    parts: Mapping[str, Any]
-
-    def head(self, writer: Writer) -> None:
-        writer.text(frames.HEAD, self.words)
-
-    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
-        for name in wanted or ():
-            if name in self.parts:
-                reader = Reader(io.BytesIO(_ray().get(self.parts[name])), None)
-                while (frame := reader.next()) is not None:
-                    writer.put(frame.kind, frame.data)
-        writer.end()
-
-
-def work(argv: Sequence[str], words: bytes, parts: Mapping[str, Any]) -> Done:
-    """The task."""
-    node = _ray().get_runtime_context().get_node_id()
-    printed = bytearray()
-
-    def output(channel: int, data: bytes) -> None:
-        if len(printed) < OUTPUT_LIMIT:
-            out = io.BytesIO()
-            Writer(out, None).put(frames.OUTPUT, bytes([channel]) + data)
-            printed.extend(out.getvalue())
-
-    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
-        target, load = Path(scratch, "result"), _Load(words, parts)
-
-        def attempt(hearing: Hearing) -> None:
-            with hosts.started(argv, HERE, frames.JOB, Path(scratch, "log")) as talk:
-                hosts.run(talk, load, target, hearing, lambda: None)
-
-        try:
-            try:
-                attempt(Hearing(output=output))
-            except LostError:  # the worker was killed: what is on its disk
-                attempt(Hearing())
-        except SandboxError as error:
-            return Done(node, error=(error.message, error.cause, error.hint, error.exit_code))
-        return Done(node, frames.RESULT + bytes(printed) + target.read_bytes()[len(frames.RESULT) :])
-
-
-def delivered(argv: Sequence[str], nonce: str) -> None:
-    """Say on this node that the result of a job is where it belongs."""
-    with (
-        tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch,
-        contextlib.suppress(SandboxError),
-        hosts.started(argv, HERE, frames.ASK, Path(scratch, "log")) as talk,
-    ):
-        talk.send(frames.QUESTION, jsontext.encode(Question("delivered", nonce)))
-        while talk.source.next() is not None:
-            pass
-
-
-# --- here -------------------------------------------------------------------------------------------------------------
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise RequirementError(
-            "`--on ray` needs Ray", cause=str(error), hint="`pip install 'git-sandbox[ray]'`, here and on the nodes"
-        ) from None
-    return ray
-
-
 @contextlib.contextmanager
 def _connected(place: str) -> Iterator[Any]:
     """Ray, connected to the cluster at `ray:ADDRESS`, or to the one that `ray` finds, or to a new one on this host."""
-    ray = _ray()
+    ray = library()
     address = place.removeprefix(RAY).removeprefix(":") or None
     ours = not ray.is_initialized()
     if ours:
@@ -147,7 +61,7 @@ def _connected(place: str) -> Iterator[Any]:
 
 
 @dataclass
-class _Crowd:
+class Tasks:
     """Tries that are on their way, by the reference of their task. Nothing of a result stays in memory."""
 
     ray: Any
@@ -197,9 +111,29 @@ class _Crowd:
                 self.tries[index] = self._home(index, name, nonce, self._got(ready))
             except SandboxError as error:
                 self.tries[index] = _failed(index, name, error)
-        self.ray.wait(
-            self.acknowledged, num_returns=len(self.acknowledged), timeout=LATE
-        ) if self.acknowledged else None
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the nodes have heard."""
+        if self.acknowledged:
+            self.ray.wait(self.acknowledged, num_returns=len(self.acknowledged), timeout=LATE)
+
+    def asked(self, nonce: str) -> Done:
+        """What any node has of a job. Raises SandboxError: what the last one says."""
+        problem: SandboxError = StateError("the cluster has no node")
+        for node in self.ray.nodes():
+            if node["Alive"]:
+                task = self.ray.remote(fetch).options(num_cpus=0, scheduling_strategy=self._at(node["NodeID"]))
+                try:
+                    return self._got(task.remote(WORKER, nonce))
+                except SandboxError as error:
+                    problem = error
+        raise problem
+
+    def _at(self, node: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node, soft=False)
 
     def _got(self, task: Any) -> Done:
         try:
@@ -210,17 +144,22 @@ class _Crowd:
             raise failure(*found.error)
         return found
 
-    def _home(self, index: int, name: str, nonce: str, found: Done) -> Try:
+    def imported(self, name: str, nonce: str, found: Done, *, remove: bool) -> Finished:
+        """What a task returned, in the sandbox that waits for it; its node hears of it. Raises SandboxError."""
         with store.open_existing(self.repo, name) as (box, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
             hearing = Hearing(output=lambda channel, data: self._say(name, channel, data))
             answer, home = dispatch.took(box, entry.record, nonce, io.BytesIO(found.result), hearing)
-            record, kept = dispatch.settled(box, entry.record, answer, home, remove=True)
+            record, kept = dispatch.settled(box, entry.record, answer, home, remove=remove)
             ended = dispatch.finished(box, record, answer, home, kept=kept, warnings=())
         if dispatch.whole(home):
-            self._acknowledge(found.node, nonce)
-        came = home.collected
+            self.acknowledge(found.node, nonce)
+        return ended
+
+    def _home(self, index: int, name: str, nonce: str, found: Done) -> Try:
+        ended = self.imported(name, nonce, found, remove=True)
+        home, came = ended.home, ended.home.collected
         told = Ended(
             name, ended.exit_code, home.changed, home.rescued, came.head, came.wip,
             {ref: new for ref, (_, new) in came.updated.items()}, ended.warnings,
@@ -231,9 +170,8 @@ class _Crowd:
         for line in lines(iter([data]), len(data) + 1):
             self.output(name, channel, line)
 
-    def _acknowledge(self, node: str, nonce: str) -> None:
-        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-        task = self.ray.remote(delivered).options(num_cpus=0, scheduling_strategy=strategy, max_retries=0)
+    def acknowledge(self, node: str, nonce: str) -> None:
+        task = self.ray.remote(delivered).options(num_cpus=0, scheduling_strategy=self._at(node), max_retries=0)
         self.acknowledged.append(task.remote(WORKER, nonce))
 
 
@@ -245,8 +183,20 @@ def _failed(index: int, name: str | None, error: SandboxError) -> Try:
 def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> Ran:
     """Run all of them as tasks of one cluster. Those that end are imported while others run."""
     with _connected(each[0].on[0]) as ray:
-        crowd = _Crowd(ray, repo, progress, output)
+        crowd = Tasks(ray, repo, progress, output)
         for index, options in enumerate(each, 1):
             crowd.submit(index, options)
         crowd.hear()
     return Ran(tuple(crowd.tries[index] for index in sorted(crowd.tries)))
+
+
+def recover(repo: Repository, place: str, names: Sequence[str], progress: Progress) -> Iterator[Finished]:
+    """What the nodes of a cluster have of sandboxes that are away. Raises SandboxError."""
+    nonces = {entry.id: known.nonce for entry, known in dispatch.away(repo).values()}
+    with _connected(place) as ray:
+        crowd = Tasks(ray, repo, progress, lambda _name, _channel, _line: None)
+        for name in names:
+            if name not in nonces:
+                raise StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
+            yield crowd.imported(name, nonces[SandboxId(name)], crowd.asked(nonces[SandboxId(name)]), remove=False)
+        crowd.settle()

@@ -1,0 +1,121 @@
+"""What runs on the nodes of a Ray cluster: a worker of the node's own, and a conversation with it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from git_sandbox import jsontext
+from git_sandbox.errors import RequirementError, SandboxError
+from git_sandbox.jobs import frames
+from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.jobs.result import Hearing, Question
+from git_sandbox.sandbox import hosts
+from git_sandbox.sandbox.hosts import LostError
+from git_sandbox.sandbox.mouth import OUTPUT_LIMIT
+
+HERE = "this node"
+
+
+def ray() -> Any:
+    """The library. Raises RequirementError."""
+    try:
+        import ray as library
+    except ImportError as error:
+        raise RequirementError(
+            "`--on ray` needs Ray", cause=str(error), hint="`pip install 'git-sandbox[ray]'`, here and on the nodes"
+        ) from None
+    return library
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a task returns: the node it ran on and a result as a stream, or why there is none."""
+
+    node: str
+    result: bytes = b""
+    error: tuple[str, str, str, int] | None = None  # message, cause, hint, exit code
+
+
+@dataclass
+class _Load:
+    """A job whose files are in the object store, by digest, and its images by name."""
+
+    words: bytes
+    parts: Mapping[str, Any]
+
+    def head(self, writer: Writer) -> None:
+        writer.text(frames.HEAD, self.words)
+
+    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
+        for name in wanted or ():
+            if name in self.parts:
+                reader = Reader(io.BytesIO(ray().get(self.parts[name])), None)
+                while (frame := reader.next()) is not None:
+                    writer.put(frame.kind, frame.data)
+        writer.end()
+
+
+def work(argv: Sequence[str], words: bytes, parts: Mapping[str, Any]) -> Done:
+    """The task."""
+    load = _Load(words, parts)
+
+    def attempt(target: Path, hearing: Hearing) -> None:
+        with hosts.started(argv, HERE, frames.JOB, target.with_name("log")) as talk:
+            hosts.run(talk, load, target, hearing, lambda: None)
+
+    def attempts(target: Path, hearing: Hearing) -> None:
+        try:
+            attempt(target, hearing)
+        except LostError:  # the worker was killed: what is on its disk
+            attempt(target, Hearing())
+
+    return _done(attempts)
+
+
+def fetch(argv: Sequence[str], nonce: str) -> Done:
+    """What this node has of a job."""
+
+    def attempt(target: Path, hearing: Hearing) -> None:
+        with hosts.started(argv, HERE, frames.ASK, target.with_name("log")) as talk:
+            hosts.fetch(talk, nonce, target, hearing)
+
+    return _done(attempt)
+
+
+def _done(attempt: Callable[[Path, Hearing], None]) -> Done:
+    """What `attempt` leaves in a file, and what was printed meanwhile before it."""
+    node = ray().get_runtime_context().get_node_id()
+    printed = bytearray()
+
+    def output(channel: int, data: bytes) -> None:
+        if len(printed) < OUTPUT_LIMIT:
+            out = io.BytesIO()
+            Writer(out, None).put(frames.OUTPUT, bytes([channel]) + data)
+            printed.extend(out.getvalue())
+
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        target = Path(scratch, "result")
+        try:
+            attempt(target, Hearing(output=output))
+        except SandboxError as error:
+            return Done(node, error=(error.message, error.cause, error.hint, error.exit_code))
+        return Done(node, frames.RESULT + bytes(printed) + target.read_bytes()[len(frames.RESULT) :])
+
+
+def delivered(argv: Sequence[str], nonce: str) -> None:
+    """Say on this node that the result of a job is where it belongs."""
+    with (
+        tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch,
+        contextlib.suppress(SandboxError),
+        hosts.started(argv, HERE, frames.ASK, Path(scratch, "log")) as talk,
+    ):
+        talk.send(frames.QUESTION, jsontext.encode(Question("delivered", nonce)))
+        while talk.source.next() is not None:
+            pass
