@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox import notices, store
+from git_sandbox.cli.main import main
 from git_sandbox.git.repo import discover
 from git_sandbox.store import State
 from support.examples import examples
@@ -195,3 +196,24 @@ def test_any_of_them(repo: GitRepo, tmp_path: Path, data: st.DataObject) -> None
     about = {name for name in ("one", "two", "three") if f"`{name}`" in said}
     assert about == {name.split("/")[2] for name in chosen}
     assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("content", [b"nothing\n", b"1" * 40 + b"\n"], ids=["broken", "dangling"])
+def test_a_ref_of_the_users_that_leads_to_nothing_stops_no_verb(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """`git rev-list --all` ends at one, and so did every question about what the user has."""
+    monkeypatch.chdir(repo.path)
+    worked(repo, "one", {"a": "1\n"})
+    worked(repo, "two", {"b": "1\n"})
+    before = repo.refs()
+    repo.write(".git/refs/heads/broken", content)
+    for words in (["ls"], ["log", "one"], ["diff", "one"], ["compare", "one", "two"], ["merge", "--yes", "one"]):
+        assert main(words) == 0
+    assert main(["drop", "one"]) == 0
+    assert main(["drop", "two"]) != 0
+    assert main(["drop", "--force", "two"]) == 0
+    assert main(["restore", "two"]) == 0
+    (repo.path / ".git/refs/heads/broken").unlink()
+    after = repo.refs()
+    assert {name: oid for name, oid in before.items() if "/two" in name}.items() <= after.items()

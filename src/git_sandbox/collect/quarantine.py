@@ -19,7 +19,6 @@ from typing import IO
 
 from git_sandbox import files, process
 from git_sandbox.collect.confinement import confinement
-from git_sandbox.collect.delivery import CONFIG
 from git_sandbox.errors import CollectError, DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.catfile import WORDS, CatFile, CatFileError
@@ -38,6 +37,10 @@ _THREADS = 2  # each may hold a few objects of `alloc` bytes
 _LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
 _IGNORE_CASE = b"core.ignorecase"
 _ASKED = r"^(extensions\.partialclone|remote\..*\.promisor|core\.ignorecase)$"
+_CONFIG = {
+    "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+    "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n",
+}
 _NOTHING: Mapping[str, str] = {}
 _CACHE = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
 _MAX_COMPLAINTS = 64 << 20  # bytes that git may say about the objects of one pack
@@ -291,7 +294,7 @@ def _set_up(made: Quarantine) -> None:
     for each in (info, made.path / "objects/pack", made.path / "refs"):
         each.mkdir(parents=True)
     made.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
-    made.path.joinpath("config").write_text(CONFIG[made.repo.object_format])
+    made.path.joinpath("config").write_text(_CONFIG[made.repo.object_format])
     info.joinpath("alternates").write_text(f"{gitdirs.quoted(common / 'objects')}\n", "utf-8", "surrogateescape")
     if common.joinpath("shallow").exists():
         shutil.copyfile(common / "shallow", made.path / "shallow")

@@ -40,6 +40,9 @@ _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_LITERAL_PATHSPECS": "1",
     "GIT_ADVICE": "0",
+    # A ref of the user's that leads to nothing is no ref: else every question about all of them would fail. (What git
+    # means it for is pruning, which we do not.)
+    "GIT_REF_PARANOIA": "0",
 }
 # Where the user's git finds its configuration, and what `git -c` or the environment adds to it.
 CONFIGURED = re.compile(r"GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|GIT_ATTR_NOSYSTEM")
