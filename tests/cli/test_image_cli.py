@@ -42,17 +42,17 @@ def test_prune_keeps_what_a_sandbox_needs(cli: Cli, repo: GitRepo, tmp_path: Pat
 
 
 def test_prune_keeps_the_image_that_packages_are_added_to(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = spec.load(packages=("jq",))
+    asked = spec.load(packages=("fzf",))
     assert asked.base
     below, over, other = image(asked.base.key), image(asked.key, asked.base.key), image("c" * 16)
-    monkeypatch.setenv("SANDBOX_PACKAGES", "jq")
+    monkeypatch.setenv("SANDBOX_PACKAGES", "fzf")
     rows = cli("image", "ls", "--json").envelope["data"]
     assert {(row["key"], row["base"]) for row in rows if row["current"]} == {(over.name, below.name)}
     assert cli("image", "prune", "--json").envelope["data"]["removed"] == [other.name]
     assert (below.exists(), over.exists(), other.exists()) == (True, True, False)
 
 
-@pytest.mark.parametrize("packages", [[], ["--packages", "ripgrep"]])
+@pytest.mark.parametrize("packages", [[], ["--packages", "fzf"]])
 def test_the_printed_spec_makes_the_same_image(cli: Cli, tmp_path: Path, packages: list[str]) -> None:
     said = cli("image", "spec", *packages)
     path = tmp_path / "mine.toml"

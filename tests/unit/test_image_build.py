@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -164,6 +165,17 @@ def test_what_is_no_spec_is_an_error_in_words(tmp_path: Path, content: bytes) ->
         spec.load(path)
     with pytest.raises(ImageError):
         spec.load(tmp_path)
+
+
+def test_progress_of_a_whole_build_has_size_percentage_and_time() -> None:
+    shown = build.Phases(spec.load())
+    assert re.fullmatch(
+        r"downloading packages with apt of [0-9]+ MiB: 4 %, [0-9]+ s", shown("I: downloading packages with apt...")
+    )
+    percents = [int(shown(f"I: {step}...").rpartition(":")[2].split()[0]) for step in build.STEPS]
+    assert percents == sorted(percents)
+    assert shown("I: done") == "done"
+    assert shown("Setting up git ...") == ""
 
 
 # --- the namespace a build runs in ------------------------------------------------------------------------------------

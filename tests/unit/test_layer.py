@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -126,11 +128,11 @@ def test_what_is_unchanged_is_not_in_a_layer(tmp_path: Path) -> None:
 
 
 def test_the_default_image_is_below_one_with_more_packages() -> None:
-    plain, more = spec.load(), spec.load(packages=("ripgrep", "jq"))
+    plain, more = spec.load(), spec.load(packages=("golang", "fzf"))
     assert plain.base is None
     assert more.base == plain
-    assert more.additions == ("jq", "ripgrep")
-    assert spec.load(packages=("jq", "ripgrep", "jq")).key == more.key, "in another order it is the same image"
+    assert more.additions == ("fzf", "golang")
+    assert spec.load(packages=("fzf", "golang", "fzf")).key == more.key, "in another order it is the same image"
     assert spec.load(packages=plain.packages).key == plain.key
 
 
@@ -139,7 +141,7 @@ def test_the_default_image_is_below_one_with_more_packages() -> None:
     [
         ('npm = ["a", "b"]', True),
         ('commands = ["true"]', True),
-        ('suite = "forky"\nextra_packages = ["jq"]', True),
+        ('suite = "forky"\nextra_packages = ["fzf"]', True),
         ('suite = "forky"', False),
         ('packages = ["git"]', False),
         ('packages = ["git"]\npip = ["ruff"]', False),
@@ -166,10 +168,10 @@ def test_the_order_of_packages_makes_no_other_image(npm: list[str], pip: list[st
 
 
 def test_progress_has_size_percentage_and_time() -> None:
-    shown = image_layer.Status(spec.load(packages=("jq",)))
+    shown = image_layer.Status(spec.load(packages=("fzf",)))
     shown("Need to get 1,870 kB of archives.")
-    assert shown("dlstatus:1:13.4478:Retrieving file 1 of 5").startswith("fetching jq: 13 % of 1,870 kB, ")
-    assert shown("pmstatus:libjq1:23.5:Unpacking libjq1").startswith("installing jq: 23 %, ")
+    assert shown("dlstatus:1:13.4478:Retrieving file 1 of 5").startswith("fetching fzf: 13 % of 1,870 kB, ")
+    assert shown("pmstatus:libjq1:23.5:Unpacking libjq1").startswith("installing fzf: 23 %, ")
     assert shown("I: writing the layer") == "writing the layer"
     assert shown("Setting up jq (1.7.1) ...") == ""
 
@@ -195,7 +197,7 @@ id -u
 ls /root /work /home /build 2>/dev/null
 exit 0
 """
-DPKG = "#!/bin/sh\nprintf '100\\tjq\\t1.7\\n'\n"
+DPKG = "#!/bin/sh\nprintf '100\\tfzf\\t1.7\\n'\n"
 
 
 @pytest.fixture
@@ -247,7 +249,7 @@ def install(program: Path, tree: Path) -> None:
 
 
 def built(base: Image, **changes: object) -> tuple[Image, list[str]]:
-    asked = msgspec.structs.replace(spec.load(packages=("jq", "ripgrep")), **changes)
+    asked = msgspec.structs.replace(spec.load(packages=("fzf", "golang")), **changes)
     said: list[str] = []
     with guest_images.building() as place:
         return image_layer.build(asked, base, place, said.append), said
@@ -268,7 +270,7 @@ def test_a_build_keeps_what_was_added_and_the_image_below(base: Image) -> None:
     )
     assert made.info.base == base.root.name
     assert made.size < 4 << 20, "what is below is not counted twice"
-    stat_of = debugfs("stat /usr/bin/ripgrep", made.layer)
+    stat_of = debugfs("stat /usr/bin/golang", made.layer)
     assert "Mode:  04755" in stat_of
     assert "User:     3   Group:     4" in stat_of
     assert debugfs("cat /usr/bin/more", made.layer) == "more\n"
@@ -276,8 +278,8 @@ def test_a_build_keeps_what_was_added_and_the_image_below(base: Image) -> None:
     names = debugfs("ls -p /etc", made.layer) + debugfs("ls -p /usr/sbin", made.layer) + debugfs("ls -p /", made.layer)
     for absent in ("resolv.conf", "policy-rc.d", "proc", "dev", "tmp"):
         assert f"/{absent}/" not in names, absent
-    assert any(line.startswith("installing jq ripgrep: 50 %") for line in said)
-    assert (made.root / "installed").read_text() == "100\tjq\t1.7\n"
+    assert any(line.startswith("installing fzf golang: 50 %") for line in said)
+    assert (made.root / "installed").read_text() == "100\tfzf\t1.7\n"
     guest_images.remove(base)
     assert made.rootfs.exists(), "neither image needs the other"
 
@@ -291,3 +293,27 @@ def test_a_build_that_does_not_work_leaves_nothing(base: Image) -> None:
         built(base, commands=("echo it does not work >&2; exit 3",))
     assert "it does not work" in str(caught.value.cause)
     assert places() == before
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+import msgspec
+from git_sandbox.cache import guest_images
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.image import layer, spec
+layer.SLACK = 1 << 20
+asked = msgspec.structs.replace(spec.load(), commands=("echo I: at work; kill -STOP $$",))
+with guest_images.building() as place:
+    layer.build(asked, Image(Path(sys.argv[1])), place, lambda text: print(text, flush=True))
+"""
+
+
+def test_a_build_that_is_interrupted_leaves_nothing(base: Image) -> None:
+    before = {*workshop.root().glob("git-sandbox-build-*"), *guest_images.images_root().glob("*/")}
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED, base.root], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert any(line == "at work\n" for line in child.stdout)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(120) == -signal.SIGINT
+    assert {*workshop.root().glob("git-sandbox-build-*"), *guest_images.images_root().glob("*/")} == before

@@ -22,7 +22,7 @@ from git_sandbox.image import build, package_names, spec
 from git_sandbox.image.spec import PACKAGE, ImageSpec
 from support.examples import examples
 
-DEBIAN = b"\nbase-files\nbash\ndocker.io\njq\nkdocker\nnodejs\nrgrep\nripgrep\nripgrep-all\n"
+DEBIAN = b"\nbase-files\nbash\ndocker.io\nfzf\ngolang\ngolang-all\nkdocker\nnodejs\n"
 
 
 @pytest.fixture(autouse=True)
@@ -51,39 +51,39 @@ def require(*packages: str) -> None:
 
 def test_all_that_do_not_exist_are_named_before_anything_is_built(fetches: list[str]) -> None:
     with pytest.raises(ImageError) as caught:
-        build.ensure(spec.load(packages=("rigrep", "jq", "docker", "qqqqqq")), lambda _text: None)
-    assert caught.value.message == "Debian trixie has no packages `docker`, `qqqqqq`, `rigrep`"
+        build.ensure(spec.load(packages=("golagn", "fzf", "docker", "qqqqqq")), lambda _text: None)
+    assert caught.value.message == "Debian trixie has no packages `docker`, `golagn`, `qqqqqq`"
     assert caught.value.cause.splitlines() == [
         "`docker`: did you mean `docker.io`?",
-        "`rigrep`: did you mean `ripgrep` or `rgrep`?",
+        "`golagn`: did you mean `golang`?",
     ]
     assert (fetches, guest_images.every()) == (["trixie"], [])
 
 
 def test_a_list_is_fetched_when_a_name_is_not_in_an_old_one(fetches: list[str]) -> None:
-    require("jq")
+    require("fzf")
     for _ in range(2):
-        with pytest.raises(ImageError, match="no package `rigrep`"):
-            require("rigrep")
+        with pytest.raises(ImageError, match="no package `golagn`"):
+            require("golagn")
     assert fetches == ["trixie"], "once, and the list is a moment old"
     path = package_names._path(spec.load())
     old = time.time() - package_names.MAX_AGE - 60
-    path.write_bytes(DEBIAN.replace(b"jq\n", b""))
+    path.write_bytes(DEBIAN.replace(b"fzf\n", b""))
     os.utime(path, (old, old))
-    require("ripgrep")
+    require("golang")
     assert fetches == ["trixie"], "what is in an old list exists"
-    require("jq")
+    require("fzf")
     assert fetches == ["trixie"] * 2
 
 
 def test_without_a_list_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_names, "_fetch", lambda *_: b"")
-    require("rigrep")
+    require("golagn")
     require()
 
 
 def test_a_name_is_whole_and_no_pattern() -> None:
-    assert package_names.absent(["jq", "j", "q", "base", "files", "ripgrep-all", "docker", ".*"], DEBIAN) == [
+    assert package_names.absent(["fzf", "j", "q", "base", "files", "golang-all", "docker", ".*"], DEBIAN) == [
         "j", "q", "base", "files", "docker", ".*",
     ]  # fmt: skip
 
@@ -91,18 +91,18 @@ def test_a_name_is_whole_and_no_pattern() -> None:
 @settings(max_examples=examples(60), deadline=None)
 @given(
     st.binary(max_size=400)
-    | st.lists(st.sampled_from([b"Package: jq\n", b"Provides: awk, b (= 1), -x\n", b"\n", b"Package: A B\n"])).map(
+    | st.lists(st.sampled_from([b"Package: fzf\n", b"Provides: awk, b (= 1), -x\n", b"\n", b"Package: A B\n"])).map(
         b"".join
     )
 )
-@example(b"Package: " + b"a" * 3_000_000 + b"\nPackage: jq\n")
+@example(b"Package: " + b"a" * 3_000_000 + b"\nPackage: fzf\n")
 def test_every_index_of_a_mirror_is_names_or_nothing(text: bytes) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch, "Packages")
         index.write_bytes(text)
         names = [*package_names.parsed(index)]
     assert all(PACKAGE.fullmatch(name.decode()) for name in names)
-    assert (b"jq" in names) == any(line == b"Package: jq" for line in text.split(b"\n")) or b"\r" in text
+    assert (b"fzf" in names) == any(line == b"Package: fzf" for line in text.split(b"\n")) or b"\r" in text
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def archive(tmp_path: Path) -> Iterator[str]:
     """A mirror on loopback, with one directory that is all of an archive (apt-get: a flat one)."""
     (tmp_path / "www").mkdir()
     (tmp_path / "www/Packages").write_text(
-        "Package: rigrep\nVersion: 1\nArchitecture: all\nProvides: grep-like, other (= 2)\nFilename: ./x.deb\nSize: 1\n"
+        "Package: golagn\nVersion: 1\nArchitecture: all\nProvides: grep-like, other (= 2)\nFilename: ./x.deb\nSize: 1\n"
         f"SHA256: {'0' * 64}\n\n"
     )
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
@@ -128,11 +128,11 @@ def test_the_list_is_what_the_archive_has(
     if process.which("apt-get") is None or not confine.available():
         pytest.skip("apt-get or bubblewrap is not there")
     monkeypatch.setattr(package_names, "_sources", lambda _spec: [f"deb [trusted=yes] {archive} ./"])
-    require("rigrep", "grep-like", "other")
-    with pytest.raises(ImageError, match="no package `ripgrep`") as caught:
-        require("ripgrep")
-    assert caught.value.cause == "`ripgrep`: did you mean `rigrep`?"
+    require("golagn", "grep-like", "other")
+    with pytest.raises(ImageError, match="no package `golang`") as caught:
+        require("golang")
+    assert caught.value.cause == "`golang`: did you mean `golagn`?"
     path = package_names._path(spec.load())
-    assert path.read_bytes() == b"\ngrep-like\nother\nrigrep\n"
+    assert path.read_bytes() == b"\ngolagn\ngrep-like\nother\n"
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert capfd.readouterr().out == ""

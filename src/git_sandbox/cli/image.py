@@ -35,7 +35,7 @@ def command(context: click.Context) -> None:
     \b
     Examples:
       sandbox image build
-      sandbox image build --packages ripgrep
+      sandbox image build --packages golang
       sandbox image pull docker://docker.io/library/python:3.13
       sandbox image ls
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
@@ -54,7 +54,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     \b
     Examples:
       sandbox image build
-      sandbox image build --packages ripgrep --packages golang
+      sandbox image build --packages golang --packages nodejs
       sandbox image build --force        the same packages in the versions of today
       sandbox image build --image ./Containerfile --allow deb.debian.org
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
@@ -191,7 +191,7 @@ def show_spec(as_json: bool, **given: Any) -> Result:
     \b
     Examples:
       sandbox image spec
-      sandbox image spec --packages ripgrep > my-image.toml
+      sandbox image spec --packages golang > my-image.toml
       sandbox --image my-image.toml
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
