@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import struct
 import sys
@@ -46,13 +45,12 @@ from git_sandbox.guest.history import away, checked, chosen, operation, read_ref
 from git_sandbox.guest.opener import Opener
 from git_sandbox.guest.packing import CHUNK, Packer, signs_of_life
 from git_sandbox.guest.repository import MAX_TEXT, PATH, ExportError, Repo
+from git_sandbox.guest.request import Asked, parse
 from git_sandbox.guest.scratch import Scratch
 from git_sandbox.guest.since import files, name_what_changed, packable, rows_of, since, wip_state, without_harm
 from git_sandbox.guest.uncommitted import elsewhere
 
 ATTEMPTS = 8  # at a pack: damage is found one object after the other
-
-Place = tuple[str, str | None]  # git directory and checkout of a nested repository, relative to the outer worktree
 
 
 @dataclass(frozen=True)
@@ -62,19 +60,6 @@ class Outer:
     path: str
     scratch: str | None = None
     reader: Opener | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which repository: a nested one, or (None) the worktree's own; its object format, if the host says; the names
-    of objects that the host has; and the refs that went in, where that is known.
-    """
-
-    place: Place | None = None
-    object_format: str = ""
-    known: tuple[str, ...] = ()
-    start: dict[str, str] | None = None
-    careful: bool = False  # the pack of an earlier reply ended in the middle
 
 
 def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, careful: bool) -> dict[str, Any]:
@@ -145,23 +130,6 @@ def send_end(out: IO[bytes], error: str | None) -> None:
     data = json.dumps({"ok": True} if error is None else {"ok": False, "error": error[:MAX_TEXT]}).encode("ascii")
     out.write(struct.pack(">II", 0, len(data)) + data)
     out.flush()
-
-
-def parse(line: bytes) -> tuple[str, str, Asked]:
-    request = json.loads(line)
-    nonce, known = request["nonce"], request.get("known", [])
-    if not re.fullmatch(r"[0-9a-f]{1,128}", nonce):
-        raise ExportError("the request has no nonce")
-    place = (str(request["git_dir"]), request.get("path")) if "git_dir" in request else None
-    sound_names = tuple(oid for oid in known if re.fullmatch(r"[0-9a-f]{40,64}", oid))
-    asked = Asked(
-        place,
-        str(request.get("object_format", "")),
-        sound_names,
-        request.get("start"),
-        bool(request.get("careful")),
-    )
-    return request["op"], nonce, asked
 
 
 def answer(outer: Outer, line: bytes, out: IO[bytes]) -> int:
