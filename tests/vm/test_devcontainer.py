@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from git_sandbox.sandbox import image_builder
 from support import oci
 from support.vm import Sandboxes
 
@@ -68,6 +69,7 @@ def test_from_dockerfile_to_session(boxes: Sandboxes) -> None:
     (top / "busybox").chmod(0o755)
     boxes.repo.git("add", "-A")
     boxes.repo.git("commit", "-qm", "a devcontainer")
+    boxes.ok("image", "build", "--packages", ",".join(image_builder.PACKAGES))  # has its own time
     assert "not trusted" in boxes.run("config").text
     assert boxes.run("config", "--trust").code == 0
     boxes.env["DEVCONTAINER_NAME"] = "somebody"
