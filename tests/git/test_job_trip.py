@@ -386,6 +386,24 @@ def test_a_signal_brings_home_what_there_is(site: Site) -> None:
     assert site.jobs("one") == []
 
 
+def test_what_runs_elsewhere_is_stopped_from_here_and_not_entered(site: Site) -> None:
+    command = f"echo ready; {COMMIT.replace('&& exit 3', '')}; while :; do sleep 0.1; done"
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "git_sandbox", "run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert driver.stdout
+    while b"out\n" not in driver.stdout.readline():
+        assert driver.poll() is None
+    for words in (("exec", "try", "--", "true"), ("sync", "try")):
+        said = site.sandbox(*words)
+        assert (said.code, "runs on another machine" in said.err) == (17, True), said.err
+    assert site.sandbox("stop", "try").code == 0
+    driver.communicate(timeout=120)
+    assert driver.returncode == 143
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+
+
 def test_a_disk_that_is_full_here_loses_nothing_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: object) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -40,6 +40,15 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     return entry, entry.record
 
 
+def _here(repo: Repository, name: str) -> tuple[Entry, Record]:
+    """The same of one whose machine is on this host. Raises StateError."""
+    entry, record = running(repo, name)
+    if entry.directory.dispatch.exists():
+        hint = f"its work comes home when it ends; `sandbox stop {name}` ends it now"
+        raise StateError(f"sandbox `{name}` runs on another machine", hint=hint)
+    return entry, record
+
+
 def directory(record: Record, subdirectory: str) -> str:
     """Where in the guest a session begins whose caller stands in `subdirectory` of the worktree."""
     return f"{record.workdir}/{subdirectory}".rstrip("/")
@@ -47,7 +56,7 @@ def directory(record: Record, subdirectory: str) -> str:
 
 def open_session(repo: Repository, name: str) -> Session:
     """The session its supervisor holds open, for one more shell or command."""
-    entry, _ = running(repo, name)
+    entry, _ = _here(repo, name)
     return session.shared(entry.id, entry.directory.ssh_config)
 
 
@@ -85,7 +94,7 @@ def sync(repo: Repository, name: str, progress: Progress) -> Home:
     """Collect now what the running guest has; only what is new moves."""
     from git_sandbox.sandbox import retrieve  # late: `exec` does without
 
-    entry, record = running(repo, name)
+    entry, record = _here(repo, name)
     return retrieve.bring_home(Box(repo, entry.id, entry.directory), record, progress)
 
 
@@ -93,7 +102,7 @@ def send(repo: Repository, name: str) -> list[str]:
     """Bring the host's branches into the guest; a line for each that is new there."""
     from git_sandbox.sandbox import send as sending
 
-    entry, record = running(repo, name)
+    entry, record = _here(repo, name)
     return sending.send(repo, record, session.shared(entry.id, entry.directory.ssh_config))
 
 
