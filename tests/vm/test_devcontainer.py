@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from git_sandbox.sandbox import image_builder
@@ -80,4 +81,7 @@ def test_from_dockerfile_to_session(boxes: Sandboxes) -> None:
     ], done.said  # fmt: skip
     assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:d/file") == "data\nhome"
     assert "Containerfile of" in boxes.run("image", "ls").text
-    assert list(Path(boxes.env["XDG_CACHE_HOME"]).glob("git-sandbox/builders/*/made.tar")) == []
+    builders = Path(boxes.env["XDG_CACHE_HOME"]) / "git-sandbox/builders"
+    own = builders / (top / ".git/sandbox-id").read_text().strip()
+    assert sorted(each.name for each in own.iterdir()) == ["builder", "built.json", "lock", "repository"]
+    shutil.rmtree(own)
