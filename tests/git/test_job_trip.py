@@ -350,7 +350,7 @@ def test_the_next_job_of_the_same_repository_brings_the_difference_only(
 def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "AGAIN", (0.01,))
     count = site.root / "count"
-    command = f"echo x >> {count}; kill -9 $(ps -o ppid= $STANDIN_PID); {COMMIT}"
+    command = f"echo x >> {count}; kill -9 $(cut -d' ' -f4 /proc/$STANDIN_PID/stat); {COMMIT}"
     with loopback.served(site.root, monkeypatch):
         said = site.sandbox("run", "--name", "try", "--on", "ssh:there", "--", "sh", "-c", command)
     assert (said.code, said.out) == (3, "out\n"), said.err
