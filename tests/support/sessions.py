@@ -68,7 +68,7 @@ class World:
 
     def inspect(self) -> Found:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(outside, "image", lambda _at: contextlib.nullcontext(os.fsencode(self.image)))
+            patch.setattr(outside, "image", lambda _at, **_: contextlib.nullcontext(os.fsencode(self.image)))
             return changes.inspect(self.config, self.disk, self.disk / "repo")
 
     def look(self) -> dict[str, Any]:
