@@ -186,6 +186,7 @@ def test_no_line_of_a_build_is_too_much(text: str, before: str) -> None:
 
 APT = """#!/bin/sh
 [ "$1" = -q ] && [ "$2" = update ] && { echo updated > /var/updated; exit 0; }
+[ "$1" = -q ] && [ "$2" = download ] && { : > git.deb; exit 0; }
 [ -x /usr/sbin/policy-rc.d ] && [ -f /etc/resolv.conf ] && [ -d /proc/1 ] || exit 9
 while [ "$1" != -- ]; do shift; done
 shift
@@ -198,6 +199,12 @@ ls /root /work /home /build 2>/dev/null
 exit 0
 """
 DPKG = "#!/bin/sh\nprintf '100\\tfzf\\t1.7\\n'\n"
+
+
+EXCLUDED, EXCLUDES = (
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "path-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\n",
+)
 
 
 @pytest.fixture
@@ -221,9 +228,16 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
         "/bin/chown",
         "/bin/mkdir",
         "/usr/bin/base64",
+        "/bin/grep",
+        "/usr/bin/xargs",
+        "/bin/tar",
     ):
         install(Path("/bin", program), tree)
-    for name, text in (("apt-get", APT), ("dpkg-query", DPKG)):
+    manual = {"dpkg-deb": "#!/bin/sh\ntar -C /pages -c ./usr ./other\n", "mandb": "#!/bin/sh\n"}
+    for path, text in (("pages/usr/share/man/man1/git.1", "git"), ("pages/other/x", "x"), (EXCLUDED, EXCLUDES)):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text)
+    for name, text in {"apt-get": APT, "dpkg-query": DPKG, **manual}.items():
         (tree / "usr/bin" / name).write_text(text)
         (tree / "usr/bin" / name).chmod(0o755)
     (tree / "etc/old").write_text("old")
@@ -282,6 +296,16 @@ def test_a_build_keeps_what_was_added_and_the_image_below(base: Image) -> None:
     assert (made.root / "installed").read_text() == "100\tfzf\t1.7\n"
     guest_images.remove(base)
     assert made.rootfs.exists(), "neither image needs the other"
+
+
+def test_manual_pages_of_what_is_there_come_with_man_db(base: Image) -> None:
+    """They are left out of the default image: one word brings them, and nothing else of its packages."""
+    made, said = built(base, packages=(*spec.load().packages, "man-db"))
+    assert made.layer is not None
+    assert debugfs("cat /usr/share/man/man1/git.1", made.layer) == "git"
+    assert debugfs(f"cat /{EXCLUDED}", made.layer) == "path-exclude=/usr/share/doc/*\n"
+    assert "other" not in debugfs("ls -p /", made.layer) + debugfs("ls -p /var/cache", made.layer)
+    assert "fetching the manual pages of the default image" in said
 
 
 def test_a_build_that_does_not_work_leaves_nothing(base: Image) -> None:

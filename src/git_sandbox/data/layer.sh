@@ -26,6 +26,10 @@ mount -t tmpfs tmpfs tree/run
 printf %s "$install" > tree/tmp/install.sh
 [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp -L /etc/ssl/certs/ca-certificates.crt tree/tmp/authorities.crt
 
+# Manual pages are left out of the default image. With man-db they come, and those of what is in it already.
+manual=
+case " $packages " in *" man-db "*) manual=yes ;; esac
+[ -z "$manual" ] || sed -i '\:/usr/share/man/:d' tree/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 if [ -n "$packages" ]; then
   echo "I: fetching the list of Debian's packages"
   chroot tree apt-get -q update
@@ -36,6 +40,16 @@ if [ -n "$packages" ]; then
   chroot tree apt-get -q -y --no-install-recommends -o APT::Status-Fd=3 -o Dpkg::Use-Pty=false install -- $packages 3> status
   wait
 fi < /dev/null
+if [ -n "$manual" ]; then
+  echo "I: fetching the manual pages of the default image"
+  mkdir -p tree/var/cache/pages
+  chroot tree sh -c 'cd /var/cache/pages && dpkg-query -W -f "\${Package}\n" | grep -v "^linux-image-" | xargs apt-get -q download
+    for each in *.deb; do
+      dpkg-deb --fsys-tarfile "$each" | tar -x -C / --wildcards "./usr/share/man/man*" 2> /dev/null || : # not all have some
+    done
+    mandb -q' < /dev/null
+  rm -r tree/var/cache/pages
+fi
 for each in "$@"; do
   chroot tree sh -c "$each" < /dev/null
 done
