@@ -26,7 +26,7 @@ CHOSEN = (
 # disk to show a base (tests/lab/inside/test_cow.py, three minutes each) run in `scripts/lab` only.
 _LONG = (
     "traps or shells or supervisor or damaged or mounted or siblings or lays or share_the_blocks or thin_snapshots"
-    " or power-off or load or its_caller or resize or two_sandboxes"
+    " or power-off or load or its_caller or resize or two_sandboxes or two_roots"
 )
 _ON_THE_HOST = "qemu and not share and (everything or from_inside or names_that_are_allowed)"
 _LONG_ON_A_SHARE = "load or exact or share_of"
