@@ -308,10 +308,11 @@ def test_manual_pages_of_what_is_there_come_with_man_db(base: Image) -> None:
     assert "fetching the manual pages of the default image" in said
 
 
-def test_a_build_that_does_not_work_leaves_nothing(base: Image) -> None:
-    def places() -> set[Path]:
-        return {*workshop.root().glob("git-sandbox-build-*"), *guest_images.images_root().glob("*/")}
+def places() -> set[Path]:
+    return {*workshop.root().glob(f"{workshop.prefix_of_cache()}*"), *guest_images.images_root().glob("*/")}
 
+
+def test_a_build_that_does_not_work_leaves_nothing(base: Image) -> None:
     before = places()
     with pytest.raises(ImageError) as caught:
         built(base, commands=("echo it does not work >&2; exit 3",))
@@ -334,10 +335,10 @@ with guest_images.building() as place:
 
 
 def test_a_build_that_is_interrupted_leaves_nothing(base: Image) -> None:
-    before = {*workshop.root().glob("git-sandbox-build-*"), *guest_images.images_root().glob("*/")}
+    before = places()
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED, base.root], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
         assert any(line == "at work\n" for line in child.stdout)
         child.send_signal(signal.SIGINT)
         assert child.wait(120) == -signal.SIGINT
-    assert {*workshop.root().glob("git-sandbox-build-*"), *guest_images.images_root().glob("*/")} == before
+    assert places() == before

@@ -61,11 +61,16 @@ def namespace() -> IdSpace | None:
     return space if found else None
 
 
+def prefix_of_cache() -> str:
+    """How the names of directories begin in which images of this cache are built."""
+    own = hashlib.sha256(os.fsencode(guest_images.images_root())).hexdigest()[:8]
+    return f"git-sandbox-build-{os.getuid()}-{own}-"
+
+
 @contextlib.contextmanager
 def opened(space: IdSpace) -> Iterator[Path]:
     """An empty directory of `space`, for one build of this cache at a time; it goes, with all that is in it."""
-    own = hashlib.sha256(os.fsencode(guest_images.images_root())).hexdigest()[:8]
-    prefix = f"git-sandbox-build-{os.getuid()}-{own}-"
+    prefix = prefix_of_cache()
     for stale in root().glob(f"{prefix}*"):  # of a build that was killed: there is one at a time for each cache
         space.remove(stale)
     workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=root()))
