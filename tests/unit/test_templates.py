@@ -101,7 +101,8 @@ def test_a_new_one_takes_the_place_of_a_damaged_one() -> None:
         assert (found.root / "memory").read_bytes() == b"again"
 
 
-def test_the_longest_unused_goes_first() -> None:
+def test_the_longest_unused_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "KEPT", 4)
     for number in range(templates.KEPT):
         os.utime(make(f"t{number}").description, (number, number))
     with templates.used("t0"):

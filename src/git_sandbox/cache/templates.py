@@ -21,7 +21,7 @@ from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
 from git_sandbox.errors import SandboxError
 
-KEPT = 4  # templates, the most recently used
+KEPT = 12  # templates, the most recently used: one for each kind of machine and layer
 KEPT_BYTES = 4 << 30  # of all together
 READ = 8 << 20  # bytes; files up to this size are compared by what is in them
 _INFO = "template.json"
