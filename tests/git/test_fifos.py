@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from git_sandbox.guest import waiting
+from git_sandbox.guest import sorting, waiting
 from support.gitrepo import GitRepo
 from support.guest import Host, content
 from support.sandboxed import capture
@@ -46,6 +47,18 @@ def test_work_comes_home_all_the_same(repo: GitRepo, tmp_path: Path, names: tupl
     assert done.head == tip
     assert content(repo, f"{WIP}:new/file") == b"new\n"
     assert all(place.is_fifo() for place in places)
+
+
+@pytest.mark.parametrize("name", [".git/index", ".gitignore", ".git/info/exclude"])
+def test_what_changed_is_sorted_all_the_same(repo: GitRepo, name: str) -> None:
+    repo.commit("ignoring", {".gitignore": "*.log\n"})
+    place = fifo(repo, name)
+    config: dict[str, object] = {"user": {"name": "root", "uid": os.getuid(), "gid": os.getgid()}}
+    began = time.monotonic()
+    kinds = sorting.sort(repo.path, [b"a.log", b"plain"], config)
+    assert b"plain" in kinds["uncommitted"]
+    assert time.monotonic() - began < sorting.WITHIN / 2
+    assert place.is_fifo()
 
 
 def test_a_start_is_not_held_up(repo: GitRepo) -> None:

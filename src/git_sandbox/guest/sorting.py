@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from git_sandbox.guest import waiting
 from git_sandbox.guest.account import home_of
 from git_sandbox.guest.common import ENVIRONMENT, Config
 
@@ -58,13 +59,15 @@ def ignored(repo: Path, paths: list[bytes], config: Config) -> set[bytes]:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     root = os.getuid() == 0
     env = ENVIRONMENT | {"HOME": home_of(user), "LC_ALL": "C.UTF-8", "GIT_OPTIONAL_LOCKS": "0"}
+    pipe = subprocess.PIPE
     asked = b"".join(path + b"\0" for path in paths[:MOST] if path != b"./")
     try:
-        done = subprocess.run(
-            ASK, cwd=repo, env=env, input=asked, capture_output=True, check=False, timeout=WITHIN,
+        with subprocess.Popen(
+            ASK, cwd=repo, env=env, stdin=pipe, stdout=pipe, stderr=pipe,
             user=int(str(user["uid"])) if root else None, group=int(str(user["gid"])) if root else None,
             extra_groups=[] if root else None,
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            done = waiting.answer(process, asked, within=WITHIN)
     except (OSError, subprocess.SubprocessError):
         return set()
     return set(done.stdout.split(b"\0"))

@@ -8,9 +8,11 @@ of a thread that is in openat(2)), so no list of names has to be complete.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,15 +32,20 @@ def run(
         return answer(process, input)
 
 
-def answer(process: subprocess.Popen[bytes], input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    """What a process says until it ends."""
-    patience, data = PATIENCE, input
+def answer(
+    process: subprocess.Popen[bytes], input: bytes | None = None, *, within: float = math.inf
+) -> subprocess.CompletedProcess[bytes]:
+    """What a process says until it ends. One that takes longer than `within` seconds is killed: TimeoutExpired."""
+    patience, data, end = PATIENCE, input, time.monotonic() + within
     while True:
         try:
             out, said = process.communicate(data, timeout=patience)
             return subprocess.CompletedProcess(process.args, process.returncode, out, said)
         except subprocess.TimeoutExpired:
             data = None  # the first call has it
+            if time.monotonic() > end:
+                process.kill()
+                raise
             patience = AGAIN if release(process.pid) else patience
         except BaseException:
             process.kill()
