@@ -321,6 +321,7 @@ def test_a_build_that_does_not_work_leaves_nothing(base: Image) -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 import msgspec
@@ -328,6 +329,7 @@ from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.image import layer, spec
 layer.SLACK = 1 << 20
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background ignores it
 asked = msgspec.structs.replace(spec.load(), commands=("echo I: at work; kill -STOP $$",))
 with guest_images.building() as place:
     layer.build(asked, Image(Path(sys.argv[1])), place, lambda text: print(text, flush=True))
