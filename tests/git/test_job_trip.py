@@ -24,6 +24,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import remote
 from git_sandbox.settings import resolve
 from git_sandbox.store import State
@@ -265,6 +266,39 @@ def test_a_worker_that_is_killed_gives_what_is_on_its_disk(site: Site, monkeypat
     assert "a rescue machine read its disk" in said.err
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "before"
     assert site.repo.git("show", "refs/sandbox-wip/try:file") == "new"
+    assert site.jobs("one") == []
+
+
+BLOCKS_RESULT = "mkdir ../../result.new"  # as a full disk does when the worker writes down what it has
+LOSES_IMAGE = "rm -r $XDG_CACHE_HOME/git-sandbox/images; kill -9 $STANDIN_PID"
+LOSES_JOB = "echo x > ../../job/job.json; kill -9 $STANDIN_PID"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(BLOCKS_RESULT, 1), (LOSES_IMAGE, 17), (LOSES_JOB, 17)], ids=["result", "image", "job"]
+)
+def test_a_worker_that_cannot_give_what_it_has_keeps_it_and_nobody_runs_it_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, fault: str, code: int
+) -> None:
+    """The job began: an error of the worker's afterwards is none that another machine could do better with."""
+    monkeypatch.setattr(remote, "AGAIN", (0.01, 0.01, 0.01))
+    count = site.root / "count"
+    command = f"echo x >> {count}; git commit -q --allow-empty -m made; {fault}"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--on", "ssh:two", "--", "sh", "-c", command)
+    assert said.code == code, said.err
+    assert "`sandbox recover --on ssh:one try`" in said.err
+    assert count.read_text() == "x\n"
+    assert site.state("try") is State.AWAY
+    (there,) = site.jobs("one")
+    assert SandboxDir(there).has_disk()
+    if fault == LOSES_JOB:
+        return
+    site.give_image("one")
+    for each in there.glob("result.new"):
+        each.rmdir()
+    said = site.sandbox("recover", "--on", "ssh:one", "try")
+    assert said.code == 0, said.err
+    assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
     assert site.jobs("one") == []
 
 

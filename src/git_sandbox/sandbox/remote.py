@@ -74,6 +74,10 @@ class _Try:
                     raise self._away(place, error) if self.begun else error from error
                 self.progress(f"{error.message}: once more in {pause:g} s")
                 time.sleep(pause)
+            except SandboxError as error:
+                if self.begun:
+                    error.hint = self._hint(place)
+                raise
         raise AssertionError  # the last attempt returns or raises
 
     def _talk(self, talk: Conversation, output: Callable[[int, bytes], None]) -> int:
@@ -95,11 +99,13 @@ class _Try:
             self.ready(self.sent.box.id)
 
     def _away(self, place: str, error: SandboxError) -> SessionError:
-        name = self.sent.box.id
         return SessionError(
-            f"sandbox `{name}` is away: {error.message}", cause=error.cause,
-            hint=f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home",
-        )  # fmt: skip
+            f"sandbox `{self.sent.box.id}` is away: {error.message}", cause=error.cause, hint=self._hint(place)
+        )
+
+    def _hint(self, place: str) -> str:
+        name = self.sent.box.id
+        return f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home"
 
 
 def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, notice: Notice) -> Finished:

@@ -7,11 +7,12 @@ comes: whoever brings it again gets the result, or waits for it, or gets what is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -55,10 +56,14 @@ def serve(source: IO[bytes], out: IO[bytes]) -> int:
         return _worked(job.head(reader), reader, source, mouth)
     except BegunError as caught:
         return _failed(mouth, caught.error, begun=True)
-    except SandboxError as error:
-        return _failed(mouth, error, begun=False)
-    except OSError as error:
-        return _failed(mouth, SandboxError(error.strerror or str(error), cause=str(error.filename or "")), begun=False)
+    except (SandboxError, OSError) as error:
+        return _failed(mouth, _problem(error), begun=False)
+
+
+def _problem(error: SandboxError | OSError) -> SandboxError:
+    if isinstance(error, SandboxError):
+        return error
+    return SandboxError(error.strerror or str(error), cause=str(error.filename or ""))
 
 
 def _failed(mouth: Mouth, error: SandboxError, *, begun: bool) -> int:
@@ -114,22 +119,33 @@ class BegunError(Exception):
         self.error = error
 
 
+@contextlib.contextmanager
+def _begun() -> Iterator[None]:
+    """Whatever goes wrong in the block: the command may have run, and what it did is here."""
+    try:
+        yield
+    except (SandboxError, OSError) as error:
+        raise BegunError(_problem(error)) from error
+
+
 def _worked(wanted: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
     """Run a job that is new; give the result of one that is not."""
     repo = repository(wanted.record.object_format)
     directory = SandboxDir(registry.claim(repo) / _name(wanted.nonce))
     if directory.root.is_dir():
-        mouth.say(frames.WANT, jsontext.encode([]))
-        for each in job.files(reader):
-            if isinstance(each, Blob):
-                blobs.receive(reader, each, None)
+        with _begun():
+            mouth.say(frames.WANT, jsontext.encode([]))
+            for each in job.files(reader):
+                if isinstance(each, Blob):
+                    blobs.receive(reader, each, None)
         if _delivered(repo, directory, Ears(source), mouth):
             return 0
         raise StateError("the job was here before, and nothing of it ran", hint="send it again")
     places = _arrived(wanted, reader, mouth)
     ears = Ears(source)
     _run(repo, wanted, places, mouth)
-    _given(repo, directory, ears, mouth, output=False)
+    with _begun():
+        _given(repo, directory, ears, mouth, output=False)
     return 0
 
 
@@ -140,9 +156,9 @@ def _run(repo: Repository, wanted: Job, places: Mapping[Blob, Path], mouth: Mout
         attempt = Attempt(box, wanted, _image(wanted), mouth)
         try:
             attempt.run(places)
-        except SandboxError as error:
+        except (SandboxError, OSError) as error:  # OSError: the disk is full, say
             if attempt.begun:
-                raise BegunError(error) from error
+                raise BegunError(_problem(error)) from error
             raise
         finally:
             if not attempt.begun and not box.directory.result.exists():
@@ -216,17 +232,21 @@ def _image(wanted: Job) -> Image:
 def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth) -> bool:
     """Give the result of a job that is here, when whoever works on it is done; False when nothing of it ran."""
     with files.opened(directory.lock, "a") as lock:
-        locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=mouth.progress)
+        with _begun():
+            locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=mouth.progress)
         if not locks.there(lock, directory.lock):
             raise StateError("the job has just been delivered, or given up")
-    if not directory.result.exists():
-        with store.open_existing(repo, directory.root.name) as (box, entry):
-            wanted = job_run.remembered(directory)
-            if entry.record is None or wanted is None or not directory.has_disk():
-                store.delete(box)
-                return False
-            job_run.salvaged(box, entry.record, wanted, _image(wanted), mouth)
-    _given(repo, directory, ears, mouth, output=True)
+    with _begun():
+        if not directory.result.exists():
+            with store.open_existing(repo, directory.root.name) as (box, entry):
+                if not (directory.record.exists() and directory.has_disk()):  # the record comes last, then it may run
+                    store.delete(box)
+                    return False
+                wanted = job_run.remembered(directory)
+                if entry.record is None or wanted is None:
+                    raise store.unreadable(entry)
+                job_run.salvaged(box, entry.record, wanted, _image(wanted), mouth)
+        _given(repo, directory, ears, mouth, output=True)
     return True
 
 
