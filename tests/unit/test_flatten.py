@@ -147,9 +147,11 @@ REFUSED: dict[str, tuple[str, list[Member]]] = {
         "extended attributes",
         [file("a", pax={"SCHILY.xattr.user.x": "x" * 4000})],
     ),
+    "an attribute with a long name": ("whose name", [file("a", pax={f"SCHILY.xattr.user.{'n' * 251}": "x"})]),
     "many attributes": ("extended attributes", [file("a", pax={f"SCHILY.xattr.user.{n}": "" for n in range(300)})]),
-    "too many entries": ("more than 50 files", [file(f"f{n}") for n in range(51)]),
-    "the same entry again and again": ("more than 50 files", [file("f")] * 51),
+    "too many entries": ("more than 300 files", [file(f"f{n}") for n in range(301)]),
+    "too many directories that no entry names": ("more than 300 files", [file(f"{n}/a/b/c") for n in range(80)]),
+    "the same entry again and again": ("more than 300 files", [file("f")] * 301),
     "too much": ("more than 0 MiB", [file("a", b"x" * 600), file("b", b"x" * 600)]),
 }
 
@@ -158,7 +160,7 @@ REFUSED: dict[str, tuple[str, list[Member]]] = {
 def test_what_no_image_should_hold_is_refused(tmp_path: Path, kind: str) -> None:
     said, members = REFUSED[kind]
     with pytest.raises(FORBIDDEN, match=said) as caught:
-        one(tmp_path / "top", *members, most=50, content=1000)
+        one(tmp_path / "top", *members, most=300, content=1000)
     assert str(caught.value).isprintable()
 
 

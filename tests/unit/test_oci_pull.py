@@ -100,6 +100,21 @@ def test_the_file_system_has_what_the_layers_say(layout: Layout) -> None:
     assert steps[-3:] == ["unpacking layer 1 of 2", "unpacking layer 2 of 2", "packing the root file system"]
 
 
+def test_there_is_room_for_directories_that_no_entry_names(layout: Layout) -> None:
+    deep = "/".join(["d"] * 190)
+    layout.image([oci.layer(*(file(f"{n}/{deep}/file") for n in range(6)))])
+    image = pulled(f"oci:{layout.root}").image
+    assert image.info.entries == 6 * 192
+    assert oci.listed(image.rootfs, [f"/5/{deep}"])[f"/5/{deep}/file"][0] == 0o100644
+
+
+@pytest.mark.parametrize("name", ["\N{LATIN SMALL LETTER E WITH ACUTE}", "n" * 250, "a\\b", "<2>", "#$;"])
+def test_attributes_have_the_names_that_they_had(layout: Layout, name: str) -> None:
+    layout.image([oci.layer(file("a", pax={f"SCHILY.xattr.user.{name}": "value"}))])
+    image = pulled(f"oci:{layout.root}").image
+    assert oci.asked(image.rootfs, f'ea_get -V /a "user.{name}"').strip() == b"value"
+
+
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
 def test_archives_that_skopeo_writes_are_read(layout: Layout, tmp_path: Path, transport: str) -> None:
     layout.image([BASE, TOP], config=CONFIG)

@@ -48,6 +48,10 @@ class Total:
         if self.content > self.most_content:
             raise LayerError(f"the files have more than {self.most_content >> 20} MiB")
 
+    def add_directory(self, name: bytes) -> None:
+        """One that no entry names, only what is in it does. Raises LayerError."""
+        self.add(Entry(name, tarstream.DIRECTORY), name)
+
 
 @dataclass
 class Tree:
@@ -212,7 +216,7 @@ class Tree:
             return self._last[1]
         self._forget()
         try:
-            place = rooted.walk(self.root, parts, make=True)
+            place = rooted.walk(self.root, parts, self.total.add_directory)
         except NotADirectoryError as error:
             raise LayerError(f"{shown(b'/'.join(parts))} is a file, and another one is said to be in it") from error
         self._last = (parts, place)

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MOST_NAME, MOST_PATH = 255, 4095  # bytes (limits.h)
@@ -61,17 +61,18 @@ def opened(name: bytes, at: int) -> Iterator[int]:
 @contextlib.contextmanager
 def walked(root: int, parts: Path) -> Iterator[Place]:
     """`walk` to what is there; closed again. Raises OSError, BadNameError."""
-    place = walk(root, parts, make=False)
+    place = walk(root, parts)
     try:
         yield place
     finally:
         os.close(place.descriptor)
 
 
-def walk(root: int, parts: Path, *, make: bool) -> Place:
-    """The directory `parts` lead to, open for the caller to close. `make`: those that are missing.
+def walk(root: int, parts: Path, make: Callable[[bytes], None] | None = None) -> Place:
+    """The directory `parts` lead to, open for the caller to close. `make`: gets the name of each one that is missing,
+    which is made then.
 
-    Raises OSError (NotADirectoryError where a file is in the way), BadNameError.
+    Raises OSError (NotADirectoryError where a file is in the way), BadNameError, and what `make` raises.
     """
     here = [os.dup(root)]
     path: list[bytes] = []
@@ -82,7 +83,7 @@ def walk(root: int, parts: Path, *, make: bool) -> Place:
             if name == b"..":  # of a link's target
                 _up(here, path)
                 continue
-            target = _step(here, path, name, make=make)
+            target = _step(here, path, name, make)
             if target is None:
                 continue
             links += 1
@@ -103,13 +104,14 @@ def _up(here: list[int], path: list[bytes]) -> None:
         os.close(here.pop())
 
 
-def _step(here: list[int], path: list[bytes], name: bytes, *, make: bool) -> bytes | None:
+def _step(here: list[int], path: list[bytes], name: bytes, make: Callable[[bytes], None] | None) -> bytes | None:
     """One component further; the target where it is a link."""
     try:
         descriptor = os.open(name, _DIRECTORY, dir_fd=here[-1])
     except FileNotFoundError:
-        if not make:
+        if make is None:
             raise
+        make(name)
         os.mkdir(name, 0o755, dir_fd=here[-1])
         descriptor = os.open(name, _DIRECTORY, dir_fd=here[-1])
     except OSError as error:
