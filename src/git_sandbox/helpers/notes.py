@@ -18,6 +18,7 @@ from git_sandbox.helpers.tarstream import Entry
 PLAIN_FROM = 1 << 21  # seconds since the epoch (January 1970): as a time of its own; more notes than that are not taken
 MOST_ID = (1 << 32) - 2
 MOST_XATTRS = 3500  # bytes of all of one file, names included: ext4 has an inode and one block for them
+MOST_XATTR_NAME = 255  # bytes, see xattr(7)
 KEPT = ("user.", "security.capability")  # extended attributes; others are of the host that made the layer
 _ROW = struct.Struct("<HIII")
 
@@ -73,6 +74,10 @@ def check(entry: Entry) -> dict[str, bytes]:
     if max(entry.uid, entry.gid) > MOST_ID:
         raise LayerError(f"{shown(entry.name)} belongs to a user or group above {MOST_ID}")
     kept = {key: value for key, value in entry.xattrs.items() if key.startswith(KEPT) and key.isprintable()}
+    if any(len(os.fsencode(key)) > MOST_XATTR_NAME for key in kept):
+        raise LayerError(
+            f"{shown(entry.name)} has an extended attribute whose name has more than {MOST_XATTR_NAME} bytes"
+        )
     if sum(len(os.fsencode(key)) + len(value) + 16 for key, value in kept.items()) > MOST_XATTRS:
         raise LayerError(f"{shown(entry.name)} has more than {MOST_XATTRS} bytes of extended attributes")
     return {key: value for key, value in kept.items() if not set(key) & set(" \"'")}

@@ -102,18 +102,18 @@ def pack(order: dict[str, Any], total: Total) -> None:
 
 def describe(order: dict[str, Any], notes: Notes) -> None:
     """Owners, modes, times and extended attributes."""
+    commands = f"{order['scratch']}/0"
     try:
         with open(order["rootfs"], "r+b", buffering=0) as file:  # noqa: PTH123
             found = inodes.write(file, notes)
+        if not found:
+            return
+        os.mkdir(order["scratch"])  # noqa: PTH102
+        lines = "".join(inodes.attribute_commands(found, notes, order["scratch"]))
+        with open(commands, "w", encoding="utf-8") as script:  # noqa: PTH123
+            script.write(lines)
     except (OSError, inodes.InodeError) as error:
         raise _failed("the file system", error) from error
-    if not found:
-        return
-    os.mkdir(order["scratch"])  # noqa: PTH102
-    commands = f"{order['scratch']}/0"
-    lines = "".join(inodes.attribute_commands(found, notes, order["scratch"]))
-    with open(commands, "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(lines)
     _run([order["debugfs"], "-w", "-f", commands, order["rootfs"]])
 
 
