@@ -23,7 +23,6 @@ from git_sandbox.record import Record
 from git_sandbox.text import one_line
 
 SHOWN = 3  # refs named
-_REACHED = ("rev-list", "--max-count=1")
 _OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")  # not the guest's work
 
 Refs = dict[RefName, Oid]
@@ -78,8 +77,7 @@ def _mended(repo: Repository, directory: SandboxDir) -> tuple[Record, Refs] | No
 def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefName, Oid]) -> Refs:
     """A mirror can bring another sandbox's refs of the same name over ours. Who moved them on purpose has one more."""
     values = set(replaced.values())
-    git = repo.git.within(PATIENT)
-    apart = {value for value in values if git.try_run(*_REACHED, value, "--not", "--all", "--").stdout}
+    apart = {value for value in values if not _reached(repo, value)}
     names = {_own(directory).other(f"replaced/{value[:12]}"): value for value in apart}
     done = put_back(repo.git, names).done
     if done:
@@ -87,6 +85,13 @@ def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefNa
         what = f"refs of sandbox `{directory.root.name}` were moved by something else: {_named(moved)}"
         notices.say(f"{what}: what came home is kept as {_named(done)}")
     return done
+
+
+def _reached(repo: Repository, value: Oid) -> bool:
+    """Whether a ref leads to it; not where git cannot tell."""
+    git = repo.git.within(PATIENT).without_broken_refs()
+    done = git.try_run("rev-list", "--max-count=1", value, "--not", "--all", "--")
+    return done.returncode == 0 and not done.stdout
 
 
 def _forgotten(directory: SandboxDir, record: Record, lost: Mapping[RefName, Oid]) -> Record:

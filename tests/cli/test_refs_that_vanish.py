@@ -217,3 +217,39 @@ def test_a_ref_of_the_users_that_leads_to_nothing_stops_no_verb(
     (repo.path / ".git/refs/heads/broken").unlink()
     after = repo.refs()
     assert {name: oid for name, oid in before.items() if "/two" in name}.items() <= after.items()
+
+
+def damage_a_branch(repo: GitRepo) -> Path:
+    """The host crashed: the commit of a branch of the user's is an empty file. `git log --all` ends at it."""
+    oid = repo.git("commit-tree", "-m", "lost", "HEAD^{tree}")
+    repo.git("update-ref", "refs/heads/damaged", oid)
+    file = repo.path / ".git/objects" / oid[:2] / oid[2:]
+    file.chmod(0o600)
+    file.write_bytes(b"")
+    return file
+
+
+def test_damage_of_the_users_is_no_reason_to_forget_what_came_home(cli: Cli, repo: GitRepo) -> None:
+    worked(repo, "one", {"new": "work\n"})
+    assert cli("ls").code == 0
+    before = sandbox_refs(repo)
+    by_a_script(repo)
+    damage_a_branch(repo)
+    said = cli("ls")
+    assert "are back" in said.err
+    assert "not in this repository any more" not in said.err
+    assert sandbox_refs(repo) == before
+
+
+def test_what_another_one_replaces_is_kept_beside_also_where_git_cannot_tell(
+    cli: Cli, repo: GitRepo, tmp_path: Path
+) -> None:
+    worked(repo, "one", {"new": "work\n"})
+    cli("ls")
+    ours = sandbox_refs(repo)["refs/sandbox/one"]
+    other = GitRepo.create(tmp_path / "other")
+    other.git("update-ref", "refs/sandbox/one", other.commit("theirs", {"b": "1\n"}))
+    repo.git("fetch", "-q", os.fspath(other.path), "+refs/sandbox*:refs/sandbox*")
+    damage_a_branch(repo)
+    cli("ls")
+    assert sandbox_refs(repo)[f"refs/sandbox-other/one/replaced/{ours[:12]}"] == ours

@@ -215,6 +215,22 @@ def test_an_object_that_is_missing_before_the_drop_holds_nothing_up(repo: GitRep
     assert back.refs["refs/sandbox/vm-1"] == repo.git("rev-parse", "refs/sandbox/vm-1")
 
 
+def test_an_object_of_the_users_that_is_damaged_as_well_leaves_nothing_sound_out(repo: GitRepo) -> None:
+    """`git rev-list` says nothing of the sandbox's then: each counted as incomplete, and none was packed."""
+    made = full(repo)
+    lost = repo.git("commit-tree", "-m", "lost", "HEAD^{tree}")
+    repo.git("update-ref", "refs/heads/damaged", lost)
+    file = repo.path / ".git/objects" / lost[:2] / lost[2:]
+    file.chmod(0o600)
+    file.write_bytes(b"")  # the host crashed
+    blob = repo.git("rev-parse", "refs/sandbox-heads/vm-1/side:b")
+    (repo.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    drop(made.repo, "vm-1", force=True)
+    (found,) = note.listed(root_of(repo))
+    assert found.note
+    assert found.note.parts[0].unpacked == ("refs/sandbox-heads/vm-1/side",)
+
+
 def test_what_could_not_be_restored_is_found_before_anybody_needs_it(repo: GitRepo) -> None:
     """`doctor --verify` looks into the trash, too."""
     made = full(repo)

@@ -53,7 +53,7 @@ class Delivery:
         self.place.joinpath("packed-refs").write_text("".join(f"{oid} {name}\n" for oid, name in sources.items()))
         specs = "".join(f"+{sources[value]}:{name}\n" for name, value in self.targets.items())
         with sweep(self.repo.common_dir / "objects/pack"):
-            limited = self.repo.git.with_env(GIT_ALLOC_LIMIT=str(self.alloc), **_LOCAL_ONLY)
+            limited = self.repo.git.without_broken_refs().with_env(GIT_ALLOC_LIMIT=str(self.alloc), **_LOCAL_ONLY)
             _require(limited.try_run(*_FETCH, str(self.place), input=specs.encode(), timeout=self.time))
 
 

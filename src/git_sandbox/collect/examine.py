@@ -80,7 +80,7 @@ def _reused(place: Quarantine, names: set[str]) -> dict[str, str]:
         return {}
     reports, _ = _fsck(place, place.as_gitmodules(sorted(files)))
     found = {name: why for name, why in _harmful(reports).items() if name in files}
-    git = place.repo.git
+    git = place.repo.git.without_broken_refs()
     words = ("log", "--all", "-1", "--format=%H")
     return {
         name: why

@@ -40,9 +40,6 @@ _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_LITERAL_PATHSPECS": "1",
     "GIT_ADVICE": "0",
-    # A ref of the user's that leads to nothing is no ref: else every question about all of them would fail. (What git
-    # means it for is pruning, which we do not.)
-    "GIT_REF_PARANOIA": "0",
 }
 # Where the user's git finds its configuration, and what `git -c` or the environment adds to it.
 CONFIGURED = re.compile(r"GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|GIT_ATTR_NOSYSTEM")
@@ -73,6 +70,14 @@ class Git(msgspec.Struct, frozen=True):
     def within(self, limits: Bounds) -> Git:
         """The same repository, where reading may cost more, or less."""
         return msgspec.structs.replace(self, bounds=limits)
+
+    def without_broken_refs(self) -> Git:
+        """The same, for a question about all refs at which git would end: one of the user's leads to nothing.
+
+        Only for questions in which a ref less is the careful answer, such as what no ref reaches. Not for everything:
+        programs that git starts (filters, hooks) have this in their environment, and a `git gc` among them would prune.
+        """
+        return self.with_env(GIT_REF_PARANOIA="0")
 
     def argv(self, *args: str) -> list[str]:
         config = [word for item in _QUIET_CONFIG for word in ("-c", item)]

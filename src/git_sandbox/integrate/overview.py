@@ -147,7 +147,7 @@ def _beyond(repo: Repository, commits: Iterable[Oid], known: Sequence[Oid]) -> f
     # --stdin first: what --not does to lines on standard input has changed between versions of git.
     most = f"--max-count={MAX_COMMITS}"
     asked = _tips(wanted, *(f"^{each}" for each in known))
-    git = repo.git.within(QUICK)
+    git = repo.git.within(QUICK).without_broken_refs()
     try:
         listed = git.line("rev-list", most, "--stdin", "--not", *USERS, input=asked).split()
     except LimitError:

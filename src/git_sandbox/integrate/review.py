@@ -171,7 +171,7 @@ def unmerged(repo: Repository, tips: Sequence[Oid], *, limit: int = 1000) -> lis
     asked = "".join(f"{tip}\n" for tip in tips).encode()
     words = ("--topo-order", f"--max-count={limit}", "--stdin", "--not", *USERS)
     try:
-        listed = repo.git.line("rev-list", *words, input=asked)
+        listed = repo.git.without_broken_refs().line("rev-list", *words, input=asked)
     except LimitError:
         return list(tips)[:limit]  # nobody knows: then all that was asked for counts as unmerged
     return [oid(line) for line in listed.split()]

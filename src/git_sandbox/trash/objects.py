@@ -89,7 +89,8 @@ def _excluded(holder: Holder) -> list[str]:
         return []
     head = ["HEAD"] if any(_resolved(holder.git, ["HEAD^{commit}"])) else []
     asked = "".join(f"{each}\n" for each in start).encode()
-    done = holder.git.within(PATIENT).try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
+    git = holder.git.within(PATIENT).without_broken_refs()
+    done = git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
     rows = done.text.split()
     if done.returncode != 0:
         return []
@@ -127,9 +128,13 @@ def _range(tips: Iterable[str], excluded: Iterable[str]) -> bytes:
 
 
 def _complete(git: Git, tips: Iterable[str], excluded: Iterable[str] = ()) -> bool:
-    """Whether everything `tips` lead to is there, as far as the user's own refs do not lead to it as well."""
-    words = ("rev-list", "--objects", "--quiet", "--exclude-promisor-objects", "--stdin", *_USERS)
-    return git.within(PATIENT).try_run(*words, input=_range(tips, excluded)).returncode == 0
+    """Whether everything `tips` lead to is there, as far as the user's own refs do not lead to it as well.
+
+    Where something of the user's is damaged git says nothing of the tips: they are then asked about alone.
+    """
+    words = ("rev-list", "--objects", "--quiet", "--exclude-promisor-objects", "--stdin")
+    git, asked = git.within(PATIENT).without_broken_refs(), _range(tips, excluded)
+    return any(git.try_run(*words, *but, input=asked).returncode == 0 for but in (_USERS, ()))
 
 
 def _sound(git: Git, tips: Collection[str]) -> set[str]:
