@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -337,6 +338,25 @@ def test_a_driver_that_is_killed_leaves_a_sandbox_that_can_be_recovered(site: Si
     assert site.jobs("one") == []
 
 
+def test_one_that_cannot_be_recovered_does_not_keep_the_others_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "AGAIN", ())
+    for name in ("first", "second"):
+        (site.place("one") / "down").unlink(missing_ok=True)
+        command = f"touch {site.place('one')}/down; kill -9 $STANDIN_WIRE; {COMMIT}"
+        assert site.sandbox("run", "--name", name, "--on", "ssh:one", "--", "sh", "-c", command).code == 14
+    (site.place("one") / "down").unlink()
+    known = store.find(discover(site.repo.path), "first").directory.dispatch
+    told = json.loads(known.read_bytes())
+    known.write_text(json.dumps({**told, "nonce": "0" * 32}))
+    said = site.sandbox("recover", "--on", "ssh:one")
+    assert said.code == 17, said.err
+    assert "Sandbox first: there is no such job here" in said.out
+    assert "1 commit came home from sandbox second" in said.out
+    assert (site.state("first"), site.state("second")) == (State.AWAY, State.STOPPED)
+
+
 def test_many_tries_are_spread_and_come_home_under_their_names(site: Site) -> None:
     (site.place("three")).mkdir(parents=True)
     (site.place("three") / "down").touch()
@@ -481,3 +501,38 @@ def test_what_no_result_has_comes_by_a_rescue_machine(site: Site) -> None:
     done.write_bytes(site.worker(job.read_bytes()).stdout)
     said = site.sandbox("collect", str(done))
     assert "still on the sandbox's disk only: inner" in said.err
+
+
+def test_content_of_git_lfs_files_comes_by_a_rescue_machine_or_keeps_the_sandbox(site: Site) -> None:
+    def writes(content: str) -> tuple[str, Path]:
+        """A command that commits a pointer, its content being in git-lfs' store only; where that is."""
+        oid = hashlib.sha256(content.encode()).hexdigest()
+        place = Path("lfs/objects", oid[:2], oid[2:4], oid)
+        pointer = f"version https://git-lfs.github.com/spec/v1\\noid sha256:{oid}\\nsize {len(content)}\\n"
+        return (
+            f"mkdir -p .git/{place.parent} && printf {content} > .git/{place} && printf '{pointer}' > {content}.bin && "
+            f"git add . && git commit -qm {content}"
+        ), site.repo.path / ".git" / place
+
+    command, stored = writes("first")
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    assert said.code == 0, said.err
+    assert stored.read_bytes() == b"first"
+    assert "only" not in said.err
+    assert site.jobs("one") == []
+    command, stored = writes("second")
+    job, done = site.root / "try.job", site.root / "try.result"
+    site.sandbox("run", "--name", "other", "--job-out", str(job), "--", "sh", "-c", command)
+    done.write_bytes(site.worker(job.read_bytes()).stdout)
+    said = site.sandbox("collect", str(done))
+    assert "still on the sandbox's disk only: Git LFS content of second.bin" in said.err
+    assert not stored.exists()
+    assert site.state("other") is State.STOPPED
+    site.repo.git("branch", "kept", "refs/sandbox/other")
+    refused = site.sandbox("drop", "other")
+    assert (refused.code, "`sandbox recover --on HOST other`" in refused.err) == (17, True), refused.err
+    assert len(site.jobs("one")) == 1
+    assert site.sandbox("recover", "--on", "ssh:one", "other").code == 0
+    assert stored.read_bytes() == b"second"
+    assert site.jobs("one") == []
+    assert site.sandbox("drop", "other").code == 0

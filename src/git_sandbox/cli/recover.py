@@ -79,8 +79,8 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
 
 
 def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> Result:
-    from git_sandbox.jobs.result import Hearing
     from git_sandbox.sandbox import hosts, on_ray, remote
+    from git_sandbox.sandbox.lifecycle import Finished
 
     ray = on_ray.is_ray(place)
     if not ray:
@@ -88,18 +88,22 @@ def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> R
     if not alone:
         raise UsageError("--on cannot be used with --into or --bundle", hint="leave them out")
     repo, name = common.sandbox(name) if name else (common.repository(), None)
-    lines, data = [], []
     names = [name] if name else remote.recoverable(repo, place)
+    lines: list[str] = []
+    data, code = [], 0
     with progress.shown(quiet=as_json) as say:
-        each = (
-            on_ray.recover(repo, place, names, say)
-            if ray
-            else (remote.recover(repo, place, one, Hearing(say)) for one in names)
-        )
-        for found in each if names else ():
-            data.append({"id": found.id, "head": found.home.collected.head, "wip": found.home.collected.wip})
-            lines += _said(repo, Recovered(found.id, found.record, found.home))
-    return Result("recover", data, text="\n".join(lines) or f"Nothing is at {place}.")
+        fetch = on_ray.recover if ray else remote.recovered
+        for one, found in fetch(repo, place, names, say) if names else ():
+            if isinstance(found, Finished):
+                data.append({"id": one, "head": found.home.collected.head, "wip": found.home.collected.wip})
+                lines += _said(repo, Recovered(found.id, found.record, found.home))
+            elif len(names) == 1:
+                raise found
+            else:  # the others come home all the same
+                data.append({"id": one, "error": found.message})
+                lines.append(f"Sandbox {one}: {found.message}{f' ({one_line(found.cause)})' if found.cause else ''}")
+                code = code or found.exit_code
+    return Result("recover", data, text="\n".join(lines) or f"Nothing is at {place}.", exit_code=code)
 
 
 def _said(repo: Repository, found: Recovered) -> list[str]:

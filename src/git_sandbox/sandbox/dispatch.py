@@ -195,6 +195,10 @@ def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
     return {known.nonce: (entry, known) for entry, known in found.values() if known is not None}
 
 
+def not_away(name: str) -> StateError:
+    return StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
+
+
 def took(box: Box, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing) -> tuple[Answer, Home]:
     """Import a result from a file; nothing of it where it is not whole, or that of another job. Raises CollectError."""
     found = result.read(Reader(source, frames.RESULT), hearing)

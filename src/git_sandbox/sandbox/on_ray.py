@@ -15,7 +15,6 @@ from typing import Any
 
 from git_sandbox import jsontext, store
 from git_sandbox.errors import SandboxError, StateError
-from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import blobs
 from git_sandbox.jobs.frames import Writer
@@ -190,13 +189,20 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
     return Ran(tuple(crowd.tries[index] for index in sorted(crowd.tries)))
 
 
-def recover(repo: Repository, place: str, names: Sequence[str], progress: Progress) -> Iterator[Finished]:
-    """What the nodes of a cluster have of sandboxes that are away. Raises SandboxError."""
-    nonces = {entry.id: known.nonce for entry, known in dispatch.away(repo).values()}
+def recover(
+    repo: Repository, place: str, names: Sequence[str], progress: Progress
+) -> Iterator[tuple[str, Finished | SandboxError]]:
+    """What the nodes of a cluster have of sandboxes that are away, or why it did not come: one does not keep the others
+    away. Raises RequirementError.
+    """
+    nonces = {str(entry.id): known.nonce for entry, known in dispatch.away(repo).values()}
     with _connected(place) as ray:
         crowd = Tasks(ray, repo, progress, lambda _name, _channel, _line: None)
         for name in names:
-            if name not in nonces:
-                raise StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
-            yield crowd.imported(name, nonces[SandboxId(name)], crowd.asked(nonces[SandboxId(name)]), remove=False)
+            try:
+                if name not in nonces:
+                    raise dispatch.not_away(name)
+                yield name, crowd.imported(name, nonces[name], crowd.asked(nonces[name]), remove=False)
+            except SandboxError as error:
+                yield name, error
         crowd.settle()

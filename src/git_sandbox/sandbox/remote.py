@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files, jsontext, store
-from git_sandbox.errors import SandboxError, SessionError, StateError
+from git_sandbox.errors import SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
@@ -194,6 +195,21 @@ def recoverable(repo: Repository, place: str) -> list[str]:
     return [entry.id for entry, known in dispatch.away(repo).values() if known.place == place]
 
 
+def recovered(
+    repo: Repository, place: str, names: Sequence[str], progress: Progress
+) -> Iterator[tuple[str, Finished | SandboxError]]:
+    """`recover` of each, or why that was not possible: one does not keep the others away. Raises LostError,
+    RequirementError where there is no worker.
+    """
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
+        hosts.ask(place, Path(scratch, "log"))
+    for name in names:
+        try:
+            yield name, recover(repo, place, name, Hearing(progress))
+        except SandboxError as error:
+            yield name, error
+
+
 def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finished:
     """Fetch the result of a sandbox that is away from the machine at `place`: it need not be the one it was sent to.
     Raises SandboxError.
@@ -201,7 +217,7 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
     with store.open_existing(repo, name) as (box, entry):
         known, record = dispatch.told(entry.directory), entry.record
         if known is None or record is None:
-            raise StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
+            raise dispatch.not_away(name)
         with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
             hosts.fetch(talk, known.nonce, box.directory.result, hearing)
             answer, home = _home(box, record, known.nonce, talk)

@@ -103,13 +103,20 @@ def _refuse_recoverable(name: str, entry: Entry) -> None:
 
 
 def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
-    if record is not None and record.partly and entry.directory.has_disk():
+    """Its disk may be on another machine, which keeps it as long as `SandboxDir.dispatch` is here."""
+    elsewhere = entry.directory.dispatch.exists()
+    if record is not None and record.partly and (elsewhere or entry.directory.has_disk()):
         shown = "\n".join(record.partly[:SHOWN]) + (" …" if len(record.partly) > SHOWN else "")
+        ways = (
+            f"`sandbox recover --on HOST {name}` asks the machine that ran it for the rest"
+            if elsewhere
+            else f"`sandbox recover {name} --bundle FILE` exports what git has of it, `sandbox shell {name}` shows "
+            "the rest"
+        )
         raise StateError(
             f"sandbox `{name}` is only partly home: {len(record.partly)} thing(s) are on its disk only",
             cause=shown,
-            hint=f"`sandbox recover {name} --bundle FILE` exports what git has of it, `sandbox shell {name}` shows "
-            f"the rest; `sandbox drop --force {name}` drops it anyway",
+            hint=f"{ways}; `sandbox drop --force {name}` drops it anyway",
         )
 
 
