@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -65,6 +66,26 @@ def test_the_context_is_what_git_sees(repo: GitRepo) -> None:
     assert set(packed(repo, Build(b"FROM x\nADD . /\n", "d"))[0]) == {
         "arguments", "Containerfile", "context/b", "context/-x y",
     }  # fmt: skip
+
+
+def test_nothing_behind_a_link_goes_in(repo: GitRepo) -> None:
+    """A link of the repository's may lead to a directory of the host that has a file of the same name."""
+    outside = repo.path.parent / "outside"
+    (outside / "deep").mkdir(parents=True)
+    for name in ("key", "deep/key"):
+        (outside / name).write_text("secret")
+    repo.commit("start", {"d/key": "1", "d/deep/key": "2"})
+    shutil.rmtree(repo.path / "d")
+    for link in ("d", "key"):
+        (repo.path / link).symlink_to(outside)
+    text = b"FROM scratch\nCOPY . /\n"
+    found, _ = packed(repo, Build(text))
+    assert {name: what for name, what in found.items() if name.startswith(("context/d", "context/key"))} == {
+        "context/d": str(outside), "context/key": str(outside),
+    }  # fmt: skip
+    for directory in ("key", "d", "d/deep"):
+        with pytest.raises(ImageError, match="behind a link"):
+            packed(repo, Build(text, directory))
 
 
 def test_whatever_goes_in_makes_another_image(repo: GitRepo) -> None:

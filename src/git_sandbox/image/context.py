@@ -123,10 +123,26 @@ class Context:
         return found
 
     def write(self, pack: Pack, containerfile: bytes) -> None:
-        """Raises ImageError, LimitError."""
+        """A file that git tracks still, and whose directory is a link now, is gone for git, and not sent: it would be
+        read wherever the link leads. Raises ImageError, LimitError.
+        """
         pack.add_bytes(CONTAINERFILE, containerfile)
-        for name in self.names() if needed(containerfile) else ():
-            pack.add(f"{CONTEXT}/{name}", self.top / self.directory / name)
+        if not needed(containerfile):
+            return
+        directories = {self.top: True}  # and whether there is no link on the way there
+        if _linked(self.top / self.directory, directories):
+            raise ImageError(f"the build context {one_line(self.directory)} is behind a link")
+        for name in self.names():
+            path = self.top / self.directory / name
+            if not _linked(path.parent, directories):
+                pack.add(f"{CONTEXT}/{name}", path)
+
+
+def _linked(directory: Path, known: dict[Path, bool]) -> bool:
+    """Whether a link is on the way to it. `known`: directories without one (True), the top among them."""
+    if directory not in known:
+        known[directory] = not _linked(directory.parent, known) and not directory.is_symlink()
+    return not known[directory]
 
 
 def needed(containerfile: bytes) -> bool:
