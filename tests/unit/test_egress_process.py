@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -73,6 +74,17 @@ print(json.dumps({"authority": "", "secret": ""}), flush=True)
 select.select([order["leash"]], [], [])
 """
 NEEDED = {"policy", "network", "names"}
+# A supervisor, as far as the proxy is concerned: says which one it started, and waits.
+SUPERVISOR = """
+import sys, time
+from pathlib import Path
+from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox import egress_proxy
+with egress_proxy.served(SandboxDir(Path(sys.argv[1])), {}) as proxy:
+    proxy.authority()
+    print(proxy.child.pid, flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -304,13 +316,14 @@ def handshake(proxy: Proxy, authority: str) -> None:
         context.wrap_socket(client, server_hostname="api.test").close()
 
 
-def beside() -> list[int]:
-    """Process ids of those that have the secrets."""
+def beside(parent_of_them: int = 0) -> list[int]:
+    """Process ids of those that have the secrets; of this process, unless another one is named."""
+    wanted = parent_of_them or os.getpid()
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and service.SOURCES.encode() in (place / "cmdline").read_bytes():
+            if parent == wanted and service.SOURCES.encode() in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
     return found
 
@@ -345,3 +358,55 @@ def test_the_real_one_has_keys_and_authority_again_after_it_was_killed(directory
     kept = [each for each in directory.root.rglob("*") if each.is_file() and VALUE.encode() in each.read_bytes()]
     assert kept == []
     assert allowed(directory) == 3, "the ledger goes on"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def end_proxy(supervisor: subprocess.Popen[bytes], proxy: int) -> None:
+    assert supervisor.pid != proxy
+    os.kill(proxy, signal.SIGKILL)
+
+
+def end_supervisor(supervisor: subprocess.Popen[bytes], _proxy: int) -> None:
+    supervisor.kill()
+
+
+def leave_block(supervisor: subprocess.Popen[bytes], _proxy: int) -> None:
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+
+
+@pytest.mark.parametrize("end", [end_proxy, end_supervisor, leave_block])
+def test_nothing_stays_of_a_proxy_that_waits_for_a_command_of_the_host(
+    directory: SandboxDir, tmp_path: Path, end: Callable[[subprocess.Popen[bytes], int], None]
+) -> None:
+    """As when `pass` has asked for a passphrase that nobody types."""
+    asks = tmp_path / "asks"
+    source = ["sh", "-c", f"echo $$ >>'{asks}'; sleep 1000; true"]
+    key = replace(declared("key", {"hosts": ["api.test"], "bearer": True, "command": source}), placeholder="sk-in")
+    policyfile.save(directory.egress, Egress(Policy("vm-1", rules.parse_all(["api.test"])), (key,)))
+    words = [sys.executable, "-c", SUPERVISOR, str(directory.root)]
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        assert supervisor.stdin is not None
+        assert supervisor.stdout is not None
+        try:
+            proxy = int(supervisor.stdout.readline())
+            (secrets,) = beside(supervisor.pid)
+            client.connect(str(directory.egress_socket))
+            client.sendall(b"GET /@key/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_for(lambda: asks.exists() and asks.read_text().endswith("\n"))
+            command = int(asks.read_text())
+            assert all(map(alive, (proxy, secrets, command)))
+            end(supervisor, proxy)
+            wait_for(lambda: not any(map(alive, (proxy, secrets, command))))
+        finally:
+            supervisor.stdin.close()
+    assert not alive(supervisor.pid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import sys
 import threading
@@ -136,11 +137,25 @@ def serve(channel: socket.socket, policy: Path, environment: Mapping[str, str]) 
         threading.Thread(target=reply, args=(question,), daemon=True).start()
 
 
+def _end_programs() -> None:
+    """Commands and git's helpers that a thread still waits for: each has a session of its own, and would stay."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for pid in children.read_text().split():
+                from git_sandbox import process  # late: the proxy itself needs the standard library only
+
+                process.kill_group(int(pid))
+
+
 def main() -> None:
     service.seal()
     order = service.decode_sources(sys.stdin.buffer.read())
-    with socket.socket(fileno=order.channel) as channel:
-        serve(channel, Path(order.policy), order.values)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        with socket.socket(fileno=order.channel) as channel:
+            serve(channel, Path(order.policy), order.values)
+    finally:
+        _end_programs()
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ class Proxy:
             with ours, _told(order.encode()) as given:
                 passed = [ours.fileno()]
                 stack.enter_context(
-                    process.spawn(words, env=env, stdin=given, stderr=self.log, pass_fds=passed, grace=0)
+                    process.spawn(words, env=env, stdin=given, stderr=self.log, pass_fds=passed, tidies=True)
                 )
             yield proxys.fileno()
 
