@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -77,11 +78,12 @@ class Site:
         self.place(name).mkdir(parents=True, exist_ok=True)
         (self.place(name) / "cut").write_text(str(at))
 
-    def worker(self, source: bytes, name: str = "one", **more: str) -> subprocess.CompletedProcess[bytes]:
-        env = {**os.environ, **more, "STANDIN_ROOT": str(self.place(name)), "PYTHONPATH": str(SUPPORT)}
+    def worker(self, source: bytes, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+        env = {**os.environ, "STANDIN_ROOT": str(self.place("one")), "PYTHONPATH": str(SUPPORT)}
         return subprocess.run(
-            [sys.executable, "-m", "support.standin"], input=source, env=env, capture_output=True, check=False
-        )
+            [sys.executable, "-m", "support.standin"], input=source, env=env, stdout=stdout, stderr=subprocess.PIPE,
+            check=False,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -536,3 +538,28 @@ def test_content_of_git_lfs_files_comes_by_a_rescue_machine_or_keeps_the_sandbox
     assert stored.read_bytes() == b"second"
     assert site.jobs("one") == []
     assert site.sandbox("drop", "other").code == 0
+
+
+def test_a_result_in_a_file_is_given_again_and_what_it_lacks_comes_from_the_trash(site: Site) -> None:
+    """The worker's sandbox goes to the trash with the file: nobody else will say that the result is there."""
+    inner = GitRepo.create(site.repo.path / "inner")
+    inner.commit("first", {"file": "1\n"})
+    site.give_image("one")
+    count, job = site.root / "count", site.root / "try.job"
+    command = f"echo x >> {count}; cd inner && git commit -q --allow-empty -m deep"
+    site.sandbox("run", "--name", "try", "--job-out", str(job), "--", "sh", "-c", command)
+    results = []
+    for number in range(2):
+        done = site.root / f"result{number}"
+        with done.open("wb") as out:
+            assert site.worker(job.read_bytes(), stdout=out).returncode == 0
+        assert (site.jobs("one"), len(site.delivered("one"))) == ([], 1)
+        results.append([frame for frame in read(done.read_bytes()) if frame[0] not in frames.SPOKEN])
+    assert results[0] == results[1]
+    assert count.read_text() == "x\n"
+    site.sandbox("collect", str(done))
+    assert "refs/sandbox/try" not in inner.refs()
+    said = site.sandbox("recover", "--on", "ssh:one", "try")
+    assert said.code == 0, said.err
+    assert inner.git("log", "-1", "--format=%s", "refs/sandbox/try") == "deep"
+    assert (site.jobs("one"), len(site.delivered("one"))) == ([], 1)

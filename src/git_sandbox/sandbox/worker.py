@@ -31,7 +31,7 @@ from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
 from git_sandbox.paths import SandboxDir
-from git_sandbox.sandbox import job_run, provision, retrieve
+from git_sandbox.sandbox import job_run, provision, retrieve, trashed
 from git_sandbox.sandbox.job_run import Attempt
 from git_sandbox.sandbox.mouth import Ears, Mouth
 from git_sandbox.text import one_line
@@ -90,7 +90,7 @@ def _asked(source: IO[bytes], mouth: Mouth) -> int:
         return 0
     for object_format in ("sha1", "sha256"):
         repo = repository(object_format)
-        directory = SandboxDir(registry.claim(repo) / _name(question.nonce))
+        directory = _directory(repo, question.nonce, again=question.op != "delivered")
         if directory.root.is_dir() and _answered(question, repo, directory, source, mouth):
             return 0
     raise StateError("there is no such job here", hint="it was never begun, or its result was acknowledged")
@@ -131,7 +131,8 @@ def _begun() -> Iterator[None]:
 def _worked(wanted: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
     """Run a job that is new; give the result of one that is not."""
     repo = repository(wanted.record.object_format)
-    directory = SandboxDir(registry.claim(repo) / _name(wanted.nonce))
+    with _begun():
+        directory = _directory(repo, wanted.nonce, again=True)
     if directory.root.is_dir():
         with _begun():
             mouth.say(frames.WANT, jsontext.encode([]))
@@ -275,6 +276,16 @@ def repository(object_format: str) -> Repository:
         place.mkdir(mode=0o700, exist_ok=True)
         git.run("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
     return Repository(place, place, place, object_format)
+
+
+def _directory(repo: Repository, nonce: str, *, again: bool) -> SandboxDir:
+    """Of a job's sandbox. `again`: back from the trash, if it is there: a result that went into a file may be lost, and
+    has neither Git LFS content nor repositories inside. Raises StateError.
+    """
+    directory = SandboxDir(registry.claim(repo) / _name(nonce))
+    if again and not directory.root.is_dir() and trashed.find(repo, directory.root.name) is not None:
+        trashed.restore(repo, directory.root.name)
+    return directory
 
 
 def _name(nonce: str) -> str:
