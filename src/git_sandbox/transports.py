@@ -14,10 +14,10 @@ STORES = ("containers-storage", "docker-daemon")
 ALL = (REGISTRY, *FILES, *STORES)
 _CONTAINERFILE = re.compile(r"(?:container|docker)file(?:\.(?!toml$).*)?|.+\.(?:container|docker)file")
 _UNKNOWN = re.compile(r"([a-z][a-z0-9+-]{1,20}):")
-# What somebody means who writes `debian:13` or `ghcr.io/owner/name`: a reference of a registry (OCI distribution spec).
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-{1,9})[a-z0-9]+){0,9}"
+PART = r"[a-z0-9]+(?:(?:\.|_|__|-{1,9})[a-z0-9]+){0,9}"  # of a name in a registry (OCI distribution spec)
+# What somebody means who writes `debian:13` or `ghcr.io/owner/name`.
 _REFERENCE = re.compile(
-    rf"(?:[A-Za-z0-9.-]{{1,253}}(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART}){{0,9}}(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+    rf"(?:[A-Za-z0-9.-]{{1,253}}(?::[0-9]{{1,5}})?/)?{PART}(?:/{PART}){{0,9}}(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 )
 
 
@@ -38,7 +38,8 @@ def absolute(text: str, root: Path) -> str:
     if transport not in FILES:
         return text
     path, colon, more = rest.partition(":")
-    return f"{transport}:{os.path.normpath(root / Path(path).expanduser())}{colon}{more}" if path else text
+    home = os.path.expanduser(path)  # noqa: PTH111 - pathlib raises where `~name` is nobody
+    return f"{transport}:{os.path.normpath(root / home)}{colon}{more}" if path else text
 
 
 def advice(text: str) -> str:

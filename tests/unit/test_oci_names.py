@@ -42,6 +42,9 @@ def test_a_path_is_whole_and_has_to_be_there(tmp_path: Path, monkeypatch: pytest
     assert source.parse("oci:my image:v1").name == f"oci:{tmp_path}/my image:v1"
     with pytest.raises(UsageError, match="there is no"):
         source.parse("oci-archive:other.tar")
+    for text in ("oci:~nobody-of-this-name/x", "oci:" + "x" * 300):
+        with pytest.raises(UsageError, match="there is no"):
+            source.parse(transports.absolute(text, tmp_path))
     assert transports.absolute("oci:a/../b:c", tmp_path) == f"oci:{tmp_path}/b:c"
     assert transports.absolute("docker://a/b", tmp_path) == "docker://a/b"
 

@@ -13,10 +13,9 @@ from git_sandbox.errors import UsageError
 from git_sandbox.text import one_line
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-{1,9})[a-z0-9]+){0,9}"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:]{2,45}\])(?::[0-9]{1,5})?"
 _REGISTRY = re.compile(
-    rf"//(?P<name>(?:{_HOST}/)?{_PART}(?:/{_PART}){{0,9}})(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST.pattern}))?",
+    rf"//(?P<name>(?:{_HOST}/)?{transports.PART}(?:/{transports.PART}){{0,9}})(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST.pattern}))?",
     re.ASCII,
 )
 _FILE = re.compile(r"(?P<path>[^:\x00-\x1f\x7f]{1,4000})(?::(?P<rest>[A-Za-z0-9][\w./:@+-]{0,300}))?")
@@ -90,8 +89,8 @@ def _file(text: str, transport: str, rest: str) -> Source:
     found = _FILE.fullmatch(rest)
     if found is None:
         raise _bad(text, f"for example `{transport}:path` or `{transport}:path:tag`; a path has no colon")
-    path = Path(found["path"]).expanduser().absolute()
-    if not path.exists():
+    path = Path(os.path.expanduser(found["path"])).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
+    if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for a name that is too long
         raise UsageError(f"there is no {one_line(os.fspath(path))}", hint=f"`{transport}:` is followed by a path")
     last = f":{found['rest']}" if found["rest"] else ""
     return Source(text, f"{transport}:{path}{last}", path=path)
