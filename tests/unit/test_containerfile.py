@@ -299,6 +299,18 @@ def test_a_feature_of_a_registry_is_fetched_once(
                 feature_sources.fetched(features.reference(name[:-1] + "2", "x"), tmp_path / "other", lambda _: None)
 
 
+def test_each_of_two_versions_of_a_feature_has_its_own_archive(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(reference: Reference, *_: object) -> feature_sources.Seen:
+        return feature_sources.Seen(f"sha256:{reference.tag * 64}", '{"id": "x"}')
+
+    monkeypatch.setattr(feature_sources, "fetched", fetched)
+    made = Plan("devcontainer.json", "/w", features={f"ghcr.io/x/y:{tag}": {} for tag in "21"})
+    found = feature_sources.found(repo.path, made, repo.path, lambda _: None)
+    assert [(each.feature.reference.tag, each.archive) for each in found] == [
+        (tag, repo.path / f"{tag * 64}.tar") for tag in "12"
+    ]
+
+
 def test_what_the_builder_says_is_shown_and_kept_to_its_end() -> None:
     """Nothing of it is obeyed by a terminal, and a line without an end does not fill the memory."""
     seen: list[str] = []

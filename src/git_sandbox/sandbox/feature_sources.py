@@ -69,12 +69,14 @@ def found(worktree: Path, plan: Plan, place: Path, progress: Progress) -> tuple[
     """
     looked = _Looked(worktree, plan.contents, place, progress)
     ordered = features.ordered(plan.features, plan.override, plan.place, looked.load)
-    return tuple(dataclasses.replace(looked.places[each.reference.name], feature=each) for each in ordered)
+    return tuple(dataclasses.replace(looked.places[each.reference.text], feature=each) for each in ordered)
 
 
 @dataclass
 class _Looked:
-    """`contents`: digests of the directories that the user has agreed to."""
+    """`contents`: digests of the directories that the user has agreed to. `places`: by what the file calls a feature,
+    since two versions of one have one name.
+    """
 
     worktree: Path
     contents: Mapping[str, str]
@@ -87,7 +89,7 @@ class _Looked:
             seen = fetched(reference, self.place, self.progress)
             says = features.metadata(seen.description.encode("utf-8", "surrogatepass"), reference.text)
             archive = _archive(self.place, seen.digest)
-            self.places[reference.name] = Installed(Feature(reference, says, seen.digest), archive=archive)
+            self.places[reference.text] = Installed(Feature(reference, says, seen.digest), archive=archive)
             return says, seen.digest
         agreed = self.contents.get(reference.name)
         if agreed is None:
@@ -97,7 +99,7 @@ class _Looked:
             says = features.metadata(files.read(place / DESCRIPTION, follow=False), reference.text)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read the feature {one_line(reference.text)}", cause=files.why(error)) from error
-        self.places[reference.name] = Installed(Feature(reference, says, agreed), directory=place)
+        self.places[reference.text] = Installed(Feature(reference, says, agreed), directory=place)
         return says, agreed
 
 
