@@ -207,6 +207,36 @@ def test_ports() -> None:
     assert ports.asked(model.decode(bad, "f")[0])[0] == []
 
 
+def test_what_is_too_many_is_named(tmp_path: Path) -> None:
+    made = planned(
+        tmp_path,
+        mounts=[f"type=volume,target=/d/{number}" for number in range(plan.MAX_PLACES + 1)],
+        forwardPorts=list(range(2000, 2000 + ports.MAX_PORTS + 2)),
+    )
+    assert (len(made.places), len(made.ports)) == (plan.MAX_PLACES, ports.MAX_PORTS)
+    assert made.notes[0] == "ports that are not forwarded: 2020, 2021"
+    assert [each.partition(",")[0] for each in made.notes[1:]] == ["mount type=volume"] * 2
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "noted"),
+    [("vscode", "vscode", 0), ("${localEnv:WHO}", "me", 0), ("${localEnv:NONE}", "", 0), ("Dev", "", 1),
+     ("1000:1000", "", 1), ("a\x1b b", "", 1)],
+)  # fmt: skip
+def test_a_user_that_cannot_be_is_named(tmp_path: Path, user: str, name: str, noted: int) -> None:
+    for table in ({"remoteUser": user}, {"containerUser": user}):
+        made = file(tmp_path, table).plan({"WHO": "me"})
+        assert (made.user, len(made.notes)) == (name, noted)
+        assert all(each.isprintable() and each.startswith("remoteUser ") for each in made.notes)
+
+
+def test_options_of_features_have_variables(tmp_path: Path) -> None:
+    asked = {"./f": {"v": "${localEnv:TOKEN}", "n": True}, "ghcr.io/x/y": "${localEnv:NONE:18}", "ghcr.io/x/z": False}
+    (tmp_path / "my repo/.devcontainer/f").mkdir(parents=True)
+    made = planned(tmp_path, features=asked)
+    assert made.features == {"./f": {"v": "s3cret", "n": True}, "ghcr.io/x/y": "18", "ghcr.io/x/z": False}
+
+
 def test_run_args_are_read_as_docker_does() -> None:
     words = [
         "--privileged",
@@ -263,7 +293,12 @@ def test_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{"dockerComposeFile": "c.yml", "service": "app", "workspaceFolder": "/x"}, {"dockerComposeFile": ["a"]}]
+    "table",
+    [
+        {"dockerComposeFile": "c.yml", "service": "app", "workspaceFolder": "/x"},
+        {"dockerComposeFile": ["a"]},
+        {"image": "x", "runServices": ["db"]},
+    ],
 )
 def test_compose_is_refused_with_a_reason(tmp_path: Path, table: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="several containers") as caught:

@@ -81,7 +81,7 @@ class Plan:
 
 def require_one(file: Devcontainer, place: str) -> None:
     """Raises UsageError for a file that is about several containers."""
-    if file.docker_compose_file or file.service:
+    if file.docker_compose_file or file.service or file.run_services:
         raise UsageError(
             f"{one_line(place)} asks for several containers (dockerComposeFile)",
             cause="a sandbox is one machine",
@@ -105,11 +105,14 @@ def _planned(file: Devcontainer, table: dict[str, object], place: str, known: Va
     env, bad = _variables(file, words.env, replaced)
     shown, left_out = _places(file, Folders(known.local_folder, folder), replaced)
     pairs, odd = ports.asked(file)
-    user = file.remote_user or file.container_user
+    user = replaced(file.remote_user or file.container_user)
     needs = file.host_requirements
+    if user and not USER.fullmatch(user):
+        left_out.append(f"remoteUser {one_line(user, limit=60)}: it is no name that a user of the guest can have")
     return Plan(
         place, folder, replaced(file.image), _build(file, place, replaced), env, shown, tuple(pairs),
-        commands.stages(file, replaced), file.wait_for, file.features, file.override_feature_install_order, {},
+        commands.stages(file, replaced), file.wait_for,
+        {name: _options(each, replaced) for name, each in file.features.items()}, file.override_feature_install_order, {},
         min(max(needs.cpus, 0), MAX_CPUS), _mebibytes(needs.memory),
         _mebibytes(needs.storage), user if USER.fullmatch(user) else "",
         tuple(_notes(table, words.ignored, bad, left_out, odd)),
@@ -126,6 +129,13 @@ def _folder(file: Devcontainer, known: Values) -> str:
     return mounts.free(folder)
 
 
+def _options(given_options: Options, replaced: Replaced) -> Options:
+    """Of a feature."""
+    if isinstance(given_options, dict):
+        return {name: replaced(each) if isinstance(each, str) else each for name, each in given_options.items()}
+    return replaced(given_options) if isinstance(given_options, str) else given_options
+
+
 def _target_of(file: Devcontainer, known: Values) -> str:
     return mounts.parsed(file.workspace_mount, known.replaced).target
 
@@ -138,7 +148,7 @@ def _build(file: Devcontainer, place: str, replaced: Replaced) -> BuildPlan | No
     args = {name: replaced(value) for name, value in file.build.args.items()}
     if bad := [name for name in args if not _NAME.fullmatch(name)]:
         raise ValueError(f"`{one_line(bad[0], limit=60)}` is no name of a build argument")
-    target = file.build.target
+    target = replaced(file.build.target)
     if target and not _STAGE.fullmatch(target):
         raise ValueError("build.target is no name of a stage")
     return BuildPlan(below(place, dockerfile), below(place, context), target, args)
@@ -179,7 +189,9 @@ def _places(file: Devcontainer, folders: Folders, replaced: Replaced) -> tuple[t
     for each in file.mounts:
         try:
             mount = mounts.parsed(each, replaced)
-            if (place := mounts.place(mount, folders)) and len(found) < MAX_PLACES:
+            if place := mounts.place(mount, folders):
+                if len(found) >= MAX_PLACES:
+                    raise ValueError(f"a sandbox has at most {MAX_PLACES} of them")  # noqa: TRY301 - of the same kind
                 found.append(place)
         except ValueError as error:
             left_out.append(f"mount {_shown(each)}: {error}")
@@ -207,7 +219,7 @@ def _notes(
         yield f"{row.name} does nothing here: {row.text}"
     for what, names in (
         ("unknown properties", unknown(table)), ("runArgs that mean nothing here", list(options)),
-        ("variables that cannot be set", variables), ("ports of other containers", odd_ports),
+        ("variables that cannot be set", variables), ("ports that are not forwarded", odd_ports),
     ):  # fmt: skip
         if names:
             yield f"{what}: {listed(names)}"

@@ -29,7 +29,7 @@ def free(number: int) -> bool:
 
 
 def asked(file: Devcontainer) -> tuple[list[tuple[int, int]], list[str]]:
-    """Pairs of (port here, port there), and what is no port of the guest's."""
+    """Pairs of (port here, port there), and what is no port of the guest's, or one too many."""
     pairs, odd = [], []
     for each in (*file.forward_ports, *_listed(file.app_port)):
         found = _pair(each)
@@ -37,7 +37,7 @@ def asked(file: Devcontainer) -> tuple[list[tuple[int, int]], list[str]]:
             odd.append(str(each))
         elif found not in pairs:
             pairs.append(found)
-    return pairs[:MAX_PORTS], odd
+    return pairs[:MAX_PORTS], [*odd, *(str(there) for _, there in pairs[MAX_PORTS:])]
 
 
 def published(pairs: list[tuple[int, int]], taken: set[int], is_free: Free = free) -> Iterator[tuple[str, str]]:
