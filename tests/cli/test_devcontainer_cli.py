@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from git_sandbox import settings
+from git_sandbox import jsontext, settings
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import ImageConfig, RootImage
 from git_sandbox.cli import configured
 from git_sandbox.errors import UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import devcontainers
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.session_options import Extras
 from support.gitrepo import GitRepo
 
 PLACE = ".devcontainer/devcontainer.json"
@@ -151,12 +154,37 @@ def test_no_terminal_is_no_consent(repo: GitRepo, cli: Any) -> None:
     assert "you have not agreed to" in said.err
 
 
-def test_a_fork_runs_only_what_every_start_runs_and_keeps_its_image(repo: GitRepo, cli: Any) -> None:
+def test_a_port_of_the_user_s_that_is_none_is_named(repo: GitRepo, cli: Any) -> None:
+    write(repo, TABLE)
+    cli("config", "--trust")
+    for port in ("abc", "8080", "1:2:3"):
+        said = cli("run", "--publish", port, "--", "true")
+        assert (said.code, f"invalid value `{port}`" in said.err) == (2, True)
+
+
+def test_variables_that_sshd_cannot_take_are_refused(repo: GitRepo, cli: Any, tmp_path: Path) -> None:
+    """Beside the user's own, in bytes: 128 KiB are Linux's limit for one line."""
+    write(repo, {"containerEnv": {"A": "ü" * 10_000}})
+    cli("config", "--trust")
+    plan = options(repo)[0].plan
+    assert devcontainers.completed(Extras(), plan, Image(tmp_path)).env["A"]
+    with pytest.raises(UsageError, match="cannot use"):
+        devcontainers.completed(Extras(env={"B": "x" * 80_000}), plan, Image(tmp_path))
+
+
+def test_a_fork_runs_only_what_every_start_runs_and_keeps_its_image(repo: GitRepo, cli: Any, tmp_path: Path) -> None:
     write(repo, TABLE | {"postStartCommand": "serve"})
     cli("config", "--trust")
     here = discover(repo.path)
     wanted, values = settings.resolve({}, None)
-    made, _ = devcontainers.applied(here, dataclasses.replace(Options(wanted), origin="vm-1"), values, forwarded=False)
-    assert made.plan is not None
-    assert [each.name for each in made.plan.stages] == ["postStartCommand"]
+    made, notes = devcontainers.applied(
+        here, dataclasses.replace(Options(wanted), origin="vm-1"), values, forwarded=False
+    )
     assert (made.settings.image, made.settings.publish) == ("", ())
+    assert not any("its image" in note for note in notes), "nobody named another one"
+    label = '[{"onCreateCommand": "of the image", "postStartCommand": "first"}]'
+    (tmp_path / "config.json").write_bytes(jsontext.encode(ImageConfig(devcontainer=label)))
+    image = Image(tmp_path, RootImage(tmp_path))
+    begun, copied = (devcontainers.completed(Extras(), made.plan, image, copied=each) for each in (False, True))
+    assert [each.name for each in begun.stages] == ["onCreateCommand", "postCreateCommand", *["postStartCommand"] * 2]
+    assert copied.stages == begun.stages[2:]

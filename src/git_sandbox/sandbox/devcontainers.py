@@ -24,7 +24,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image import variables
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.progress import Notice, Progress
-from git_sandbox.sandbox import provision
+from git_sandbox.sandbox import provision, session_options
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.session import Session
@@ -34,7 +34,6 @@ from git_sandbox.text import listed, one_line, printable
 
 NONE = "none"
 MAX_LOG = 8 << 20  # bytes of what commands print
-MAX_ENVIRONMENT = 64 << 10  # characters
 TAIL = 2000  # bytes of it that an error shows
 LATER = "later.json"  # in a sandbox's directory for commands: those of every start
 ROOT = "root"
@@ -74,15 +73,14 @@ def applied(
         if wanted != AUTO:
             raise
         return options, (f"without its devcontainer: {error.message}", *filter(None, (error.cause, error.hint)))
-    if options.origin:
-        plan = dataclasses.replace(plan, stages=at_every_start(plan.stages))
     plan = dataclasses.replace(plan, ports=plan.ports if forwarded else ())
     defaults = {value.name for value in values if value.source == "default"}
     own = not image or options.origin or not {"image", "packages"} <= defaults
     asked = bool(plan.image or plan.build or plan.features)
     plan = dataclasses.replace(plan, image="", build=None, features={}) if own else plan
     settings, notes = _settings(plan, options.settings, defaults)
-    notes += ("its image is not used: you, or an agent, name another one",) if own and asked else ()
+    if own and asked and not options.origin:  # a copy of a sandbox has the image of that one
+        notes += ("its image is not used: you, or an agent, name another one",)
     notes = (*(f"{one_line(plan.place)}: {each}" for each in plan.notes), *notes)
     return dataclasses.replace(options, settings=settings, plan=plan), notes
 
@@ -96,12 +94,12 @@ def _agreed(file: File) -> Plan:
 
 
 def _settings(plan: Plan, wanted: Settings, defaults: set[str]) -> tuple[Settings, tuple[str, ...]]:
-    """What the user says himself stays."""
+    """What the user says himself stays. Raises UsageError for a port of his that is none."""
     notes: list[str] = []
     if plan.image and not plan.features:
         wanted = dataclasses.replace(wanted, image=f"docker://{plan.image}")
-    taken = {int(each.partition(":")[0]) for each in wanted.publish}
-    given = {int(each.partition(":")[2]) for each in wanted.publish}
+    own = tuple(session_options.port(each) for each in wanted.publish)
+    taken, given = {each.host for each in own}, {each.guest for each in own}
     for rule, note in ports.published([each for each in plan.ports if each[1] not in given], taken):
         wanted = dataclasses.replace(wanted, publish=(*wanted.publish, *([rule] if rule else [])))
         notes += [note] if note else []
@@ -122,8 +120,10 @@ def at_every_start(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(each for each in stages if each.name in commands.EVERY_START)
 
 
-def completed(extras: Extras, plan: Plan | None, image: Image) -> Extras:
-    """With what the plan adds, now that the image and what it has in its environment are known. Raises UsageError."""
+def completed(extras: Extras, plan: Plan | None, image: Image, *, copied: bool = False) -> Extras:
+    """With what the plan adds, now that the image and what it has in its environment are known. `copied`: the disk of
+    another sandbox, on which the commands of a new one have run. Raises UsageError.
+    """
     if plan is None:
         return extras
     said = label.read(image.system.config.devcontainer) if image.system else ()
@@ -131,16 +131,18 @@ def completed(extras: Extras, plan: Plan | None, image: Image) -> Extras:
         plan = label.merged(plan, said)
         base = _environment(image, plan)
         own = plan.environment(base)
-        if sum(len(name) + len(value) for name, value in own.items()) > MAX_ENVIRONMENT:
+        env = own | dict(extras.env)
+        if sum(len(f"{name}{value}".encode()) for name, value in env.items()) > session_options.MAX_ENVIRONMENT:
             raise ValueError("its variables are too many, or too long")  # noqa: TRY301 - of the same kind
         first = (*label.commands(said), *extras.commands)
-        stages = commands.merged(first, plan.completed(base | own | dict(extras.env)), plan.wait_for)
+        stages = commands.merged(first, plan.completed(base | env), plan.wait_for)
+        stages = at_every_start(stages) if copied else stages
         if plan.user == ROOT and GuestUser.current().uid != 0:
             stages = tuple(Stage(each.name, (*AS_ROOT, *each.words), each.waited) for each in stages)
     except ValueError as error:
         raise UsageError(f"cannot use {one_line(plan.place)}", cause=one_line(str(error))) from error
     return dataclasses.replace(
-        extras, env=own | dict(extras.env), places=plan.places, stages=stages, folder=plan.folder,
+        extras, env=env, places=plan.places, stages=stages, folder=plan.folder,
         user=plan.user if plan.user != ROOT else "",
     )  # fmt: skip
 

@@ -132,7 +132,7 @@ def spawn(
         image = fork.image(repo, origin, settings.transport)
     else:
         image, extras = built_images.chosen(repo, options, extras, progress)
-    extras = devcontainers.completed(extras, options.plan, image)
+    extras = devcontainers.completed(extras, options.plan, image, copied=bool(origin))
     provision.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
