@@ -112,7 +112,8 @@ def _planned(file: Devcontainer, table: dict[str, object], place: str, known: Va
     return Plan(
         place, folder, replaced(file.image), _build(file, place, replaced), env, shown, tuple(pairs),
         commands.stages(file, replaced), file.wait_for,
-        {name: _options(each, replaced) for name, each in file.features.items()}, file.override_feature_install_order, {},
+        {name: _options(each, replaced) for name, each in file.features.items()},
+        file.override_feature_install_order, {},
         min(max(needs.cpus, 0), MAX_CPUS), _mebibytes(needs.memory),
         _mebibytes(needs.storage), user if USER.fullmatch(user) else "",
         tuple(_notes(table, words.ignored, bad, left_out, odd)),
