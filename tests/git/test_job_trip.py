@@ -470,6 +470,7 @@ def test_a_disk_that_is_full_here_loses_nothing_there(site: Site, monkeypatch: p
     assert said.code == 18, said.err
     assert "No space left" in said.err
     assert site.state("try") is State.AWAY
+    assert not store.find(discover(site.repo.path), "try").directory.result.exists()
     said = site.sandbox("recover", "--on", "ssh:one", "try")  # waits for the worker
     assert said.code == 0, said.err
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"

@@ -308,6 +308,14 @@ def test_blocks_that_do_not_belong_leave_no_file(tmp_path: Path, pieces: list[by
     assert not (tmp_path / "target").exists()
 
 
+def test_a_worker_cannot_fill_the_disk_with_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, kept = io.BytesIO(answered(pack=(b"x" * 100,) * 100)), io.BytesIO()
+    monkeypatch.setattr(result, "MAX_RESULT", 1000)
+    with pytest.raises(CollectError):
+        result.kept(Reader(sent, frames.RESULT), kept, lambda _frame: None)
+    assert len(kept.getvalue()) <= 1000 + len(frames.RESULT)
+
+
 def test_a_failure_of_an_unknown_kind_is_an_error_all_the_same() -> None:
     assert type(Failure("no", exit_code=77).error()) is SandboxError
 
@@ -347,5 +355,5 @@ def test_the_page_has_every_frame_field_and_limit() -> None:
         for name, value in vars(module).items()
         if name.startswith("MAX_") or name == "OUTPUT_LIMIT"
     }
-    limits["MAX_WARNINGS"] = result.MAX_WARNINGS
+    limits |= {"MAX_WARNINGS": result.MAX_WARNINGS, "MAX_RESULT": result.MAX_RESULT}
     assert {name: ROWS.get(f"`{name}`") for name in limits} == {name: str(value) for name, value in limits.items()}

@@ -29,6 +29,7 @@ MAX_TEXT = 64 << 20  # bytes of a head or manifest, which come in several frames
 MAX_TOTAL = 1 << 44  # bytes of a stream
 MAX_FRAMES = 1 << 28
 _FRAME = struct.Struct(">cI")
+HEAD_SIZE = _FRAME.size  # bytes before a frame's data
 
 
 @dataclass(frozen=True)

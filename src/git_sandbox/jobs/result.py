@@ -20,10 +20,12 @@ from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Frame, Reader, Writer, broken
 from git_sandbox.jobs.job import Nonce
 from git_sandbox.protocol.manifest import MAX_JSON
+from git_sandbox.protocol.stream import DEFAULT_LIMITS
 from git_sandbox.text import one_line, printable
 
 MAX_WARNINGS = 200
 MAX_TEXT = 4096  # characters
+MAX_RESULT = DEFAULT_LIMITS.total + (1 << 30)  # bytes of one that are kept: no pack is longer, the rest is small
 _WANTED = re.compile(r"[0-9a-f]{64}|(?:image|root):[A-Za-z0-9._-]{1,100}")
 T = TypeVar("T")
 
@@ -136,12 +138,15 @@ def kept(reader: Reader, target: IO[bytes], say: Callable[[Frame], None]) -> boo
     """Write what counts of a stream to `target` as it comes, as a stream that `read` reads; the rest is said. Whether
     it was whole, and `target` is. Raises CollectError, OSError for a full disk, or what `say` raises.
     """
-    writer = Writer(target, frames.RESULT)
+    writer, room = Writer(target, frames.RESULT), MAX_RESULT
     while (frame := reader.next()) is not None:
         if frame.kind in frames.SPOKEN:
             say(frame)
-        else:
-            writer.put(frame.kind, frame.data)
+            continue
+        room -= len(frame.data) + frames.HEAD_SIZE
+        if room < 0:
+            raise broken(f"it has more than {MAX_RESULT} bytes")
+        writer.put(frame.kind, frame.data)
     if reader.whole:
         writer.end()
     return reader.whole

@@ -251,10 +251,11 @@ class _Pump(threading.Thread):
 def keep(talk: Conversation, target: Path, hearing: Hearing) -> int:
     """Hear the worker to its end, and keep what counts in `target`, durably. The first signal to us makes it stop and
     send what it has; its number, or 0. Raises Interrupted for the second, LostError, CollectError, what the worker
-    says, and HostResourceError where this host's disk is full.
+    says, and HostResourceError where this host's disk is full; there is no `target` then.
     """
     interrupted = 0
-    with files.opened(target, "wb") as out:
+    with files.opened(target, "wb") as out, contextlib.ExitStack() as undo:
+        undo.callback(target.unlink, missing_ok=True)
         pump = _Pump(talk.source, out)
         while True:
             try:
@@ -270,6 +271,7 @@ def keep(talk: Conversation, target: Path, hearing: Hearing) -> int:
         _judge(pump.outcome, talk)
         out.flush()
         os.fsync(out.fileno())
+        undo.pop_all()
     return interrupted
 
 
