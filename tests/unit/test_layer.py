@@ -164,6 +164,17 @@ def test_the_order_of_packages_makes_no_other_image(npm: list[str], pip: list[st
     assert other.key != msgspec.structs.replace(asked, commands=("two", "one")).key, "the order of commands does"
 
 
+def test_every_script_of_a_layers_build_makes_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = spec.load(packages=("fzf",))
+    assert asked.base is not None
+    before, below = asked.key, asked.base.key
+    read = Path.read_bytes
+    for name, whole in (("layer.sh", False), ("layer.py", False), ("boot.sh", True)):
+        monkeypatch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * (path.name == name))
+        assert asked.key != before
+        assert (asked.base.key != below) is whole
+
+
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 

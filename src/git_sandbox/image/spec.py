@@ -127,7 +127,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         names = {each: tuple(sorted({*getattr(self, each)})) for each in ("packages", "npm", "pip")}
         parts = [platform.machine(), msgspec.structs.replace(self, **names)]
         digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted"))
-        for script in ("boot.sh", "initramfs-init.sh", *(["layer.sh"] if self.base else [])):
+        for script in ("boot.sh", "initramfs-init.sh", *(["layer.sh", "../helpers/layer.py"] if self.base else [])):
             digest.update(data(script).read_bytes())
         if self.installs:
             digest.update(data("install.sh").read_bytes())
