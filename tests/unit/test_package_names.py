@@ -105,6 +105,17 @@ def test_every_index_of_a_mirror_is_names_or_nothing(text: bytes) -> None:
     assert (b"fzf" in names) == any(line == b"Package: fzf" for line in text.split(b"\n")) or b"\r" in text
 
 
+def test_no_link_is_read_and_no_more_than_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, link, fifo = (tmp_path / name for name in ("a_Packages", "b_Packages", "c_Packages"))
+    one.write_bytes(b"Package: b\nPackage: a\nPackage: b\n")
+    link.symlink_to(one)
+    os.mkfifo(fifo)
+    assert package_names.names_in([one, fifo]) == b"\na\nb\n"
+    assert package_names.names_in([fifo]) == package_names.names_in([one, link]) == b""
+    monkeypatch.setattr(package_names, "MAX_NAMES", 4)
+    assert package_names.names_in([one]) == b"", "it could not be read again"
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[str]:
     """A mirror on loopback, with one directory that is all of an archive (apt-get: a flat one)."""

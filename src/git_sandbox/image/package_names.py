@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -137,12 +138,24 @@ def _fetch(spec: ImageSpec, path: Path) -> bytes:
             process.run(confine.argv(update(), _view(place)), env=env, timeout=FETCHED_WITHIN, output=1 << 20)
         except SandboxError:
             return b""
-        found = {name for each in sorted((place / "state/lists").glob("*_Packages")) for name in parsed(each)}
-    if not found:
-        return b""
-    names = b"\n" + b"".join(each + b"\n" for each in sorted(found))
-    files.write(path, names)
+        names = names_in(sorted((place / "state/lists").glob("*_Packages")))
+    if names:
+        files.write(path, names)
     return names
+
+
+def names_in(indexes: Iterable[Path]) -> bytes:
+    """The names of all, as `absent` takes them; nothing where one cannot be read, or they are more than MAX_NAMES."""
+    found: set[bytes] = set()
+    size = 0
+    with contextlib.suppress(OSError):
+        for name in (name for each in indexes for name in parsed(each)):
+            size += 0 if name in found else len(name) + 1
+            if size >= MAX_NAMES:
+                return b""
+            found.add(name)
+        return b"".join(b"\n%s" % each for each in sorted(found)) + b"\n" if found else b""
+    return b""
 
 
 def update() -> list[str]:
@@ -163,8 +176,10 @@ def _view(place: Path) -> confine.View:
 
 
 def parsed(index: Path) -> Iterator[bytes]:
-    """Names of an archive's packages, and of those that others provide: a mirror's text, whatever it is."""
-    with index.open("rb") as lines:
+    """Names of an archive's packages, and of those that others provide: a mirror's text, whatever it is, in a place
+    that a confined program wrote to: a link is none. Raises OSError.
+    """
+    with os.fdopen(os.open(index, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as lines:
         for _, line in zip(range(MAX_LINES), iter(lambda: lines.readline(MAX_LINE), b""), strict=False):
             if row := _ROW.match(line):
                 for each in row[2].split(b","):
