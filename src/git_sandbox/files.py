@@ -68,3 +68,10 @@ def write(path: Path, content: bytes) -> None:
     """Make or replace the content of a file of ours. Raises OSError."""
     with opened(path, "wb") as file:
         file.write(content)
+
+
+def tail(path: Path, most: int) -> bytes:
+    """The last `most` bytes of a file of ours, of which the rest is not read. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        return file.read(most)

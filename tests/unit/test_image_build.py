@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,21 @@ def test_what_is_installed_never_runs_as_this_user(
     with pytest.raises(ImageError, match="far enough"):
         build._build(spec.load(written(tmp_path, key, "true")), tmp_path, lambda _text: None)
     assert f"--mode={mode}" in argvs[0]
+
+
+def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
+    """Scripts of packages say what they like, and nothing else may end either."""
+    shown: list[str] = []
+    said = "echo 'I: one'; head -c 40000000 /dev/zero | tr '\\0' x; echo; echo 'I: two'; echo last; exit 3"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="ended with status 3") as caught:
+            workshop.logged(["sh", "-c", said], tmp_path, shown.append)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert shown == ["one", "two"]
+    assert caught.value.cause.splitlines()[-2:] == ["I: two", "last"]
 
 
 @pytest.mark.parametrize(

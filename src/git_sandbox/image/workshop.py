@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import confine, idspace, process
+from git_sandbox import confine, files, idspace, process
 from git_sandbox.cache import guest_images
 from git_sandbox.errors import HostResourceError, ImageError, RequirementError
 from git_sandbox.helpers import userns
@@ -28,7 +28,8 @@ RESOLVER = Path("/etc/resolv.conf")
 # How this host reaches package registries: a build asks the same ones in the same way.
 REACH = re.compile(r"(?:(?:https?|no)_proxy|pip_(?:index|extra_index)_url|npm_config_registry)", re.IGNORECASE)
 MAX_PART = 64 << 30  # bytes of a file of an image
-MAX_LINE = 1000  # bytes of a line that are looked at
+MAX_LINE = 1000  # bytes; what a build says beyond them is a line of its own
+MAX_TAIL = 16 << 10  # bytes of a log that are looked at
 TRANSIENT = (b"dlstatus:", b"pmstatus:")  # lines of apt-get that are progress only
 NOTED = "I: "  # how a line of a build begins that is worth showing
 Reader = Callable[[str], str]  # a line of a build -> what is shown as progress; nothing for most
@@ -139,14 +140,14 @@ def logged(
         tidies=True,
     ) as child:
         with log.open("ab") as handle:
-            for line in child.stdout:
+            for line in iter(lambda: child.stdout.readline(MAX_LINE), b""):
                 if not line.startswith(TRANSIENT):
                     handle.write(line)
-                if shown := reader(line[:MAX_LINE].decode("utf-8", "replace").rstrip("\n")):
+                if shown := reader(line.decode("utf-8", "replace").rstrip("\n")):
                     progress(one_line(shown))
         status = child.wait()
     if status != 0:
-        tail = printable(b"\n".join(log.read_bytes().splitlines()[-15:]))
+        tail = printable(b"\n".join(files.tail(log, MAX_TAIL).splitlines()[-15:]))
         raise ImageError(f"the build of the image ended with status {status}", cause=tail, hint=_hint(tail))
     log.unlink()
 

@@ -11,7 +11,7 @@ from typing import IO
 
 import msgspec
 
-from git_sandbox import confine, process
+from git_sandbox import confine, files, process
 from git_sandbox.cache.root_images import ROOTFS
 from git_sandbox.errors import HostResourceError, ImageError, RequirementError
 from git_sandbox.helpers import rootfs
@@ -139,7 +139,7 @@ def _refused(last: _Answer, complaints: Path) -> Exception:
             "there is not enough room for the image", cause=one_line(last.error),
             hint="free some space, or set XDG_CACHE_HOME to a larger disk",
         )  # fmt: skip
-    tail = printable(b"\n".join(complaints.read_bytes()[-4096:].splitlines()[-5:]))
+    tail = printable(b"\n".join(files.tail(complaints, _LINE).splitlines()[-5:]))
     if not last.error:
         return ImageError("the image could not be unpacked", cause=tail or "its program was stopped")
     return ImageError("the image could not be unpacked", cause="\n".join(filter(None, (printable(last.error), tail))))
