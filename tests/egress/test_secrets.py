@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from git_sandbox.egress import gitaccess, policyfile, sources
@@ -23,7 +23,8 @@ HOST = {"KEY": "sk-the-real-value", "OTHER": "another-value"}
 KEY = declared("key", {"hosts": ["a.test"], "bearer": True, "env": "KEY"})
 OTHER = declared("other", {"hosts": ["a.test"], "bearer": True, "env": "OTHER"})
 EGRESS = Egress(credentials=(KEY,), git="fetch", git_remotes=("forge.test:443/own/a",))
-SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.sampled_from(["key", "other", "OTHER"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+SCALARS |= st.sampled_from(["key", "other", "OTHER"])
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner))
 QUESTIONS = st.fixed_dictionaries(
     {}, optional={"number": VALUES, "credential": VALUES.filter(lambda value: value != "key"), "git": VALUES}
@@ -31,6 +32,8 @@ QUESTIONS = st.fixed_dictionaries(
 
 
 @given(question=QUESTIONS.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200))
+@example(question=b'{"number": Infinity}')
+@example(question=b'{"number": 1, "git": ["a", 1e999, "b"]}')
 @settings(max_examples=examples(200))
 def test_whatever_is_asked_nothing_is_given_that_was_not_declared(question: bytes) -> None:
     answer = sources.answer(question, EGRESS, HOST)

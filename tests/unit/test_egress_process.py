@@ -260,9 +260,11 @@ def test_how_this_host_finds_names_is_copied_when_it_changes(tmp_path: Path, mon
     for each in (etc, view):
         each.mkdir()
     monkeypatch.setattr(confinement, "ETC", etc)
-    (etc / "hosts").write_text("127.0.0.1 a")
+    blocked = "".join(f"0.0.0.0 ads-{number}.example\n" for number in range(100_000))  # as many have it
+    (etc / "hosts").write_text(f"127.0.0.1 a\n{blocked}")
     confinement.copy_resolver(view)
-    assert ((view / "hosts").read_text(), (view / "resolv.conf").read_text()) == ("127.0.0.1 a", "")
+    assert (view / "hosts").read_text() == f"127.0.0.1 a\n{blocked}"
+    assert (view / "resolv.conf").read_text() == ""
     node = (view / "hosts").stat().st_ino
     (etc / "other").write_text("127.0.0.1 b")
     (etc / "other").replace(etc / "hosts")  # as who manages networks does

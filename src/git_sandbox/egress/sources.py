@@ -94,13 +94,13 @@ def answer(question: bytes, egress: Egress, environment: Mapping[str, str]) -> b
     try:
         content = json.loads(question)
         number = int(content["number"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return b""
     try:
         return json.dumps({"number": number, "value": _secret(content, egress, environment)}).encode("ascii")
     except SandboxError as error:
         reason = [error.message, error.cause, error.hint]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         reason = ["this is no question", "", ""]
     return json.dumps({"number": number, "error": reason}).encode("ascii")
 
