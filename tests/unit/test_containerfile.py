@@ -18,15 +18,18 @@ from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
 from git_sandbox import consent, settings, transports
+from git_sandbox.cache.guest_images import Image
+from git_sandbox.cache.root_images import RootImage
 from git_sandbox.devcontainer import features, install
 from git_sandbox.devcontainer.features import Feature, Reference
 from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.errors import ImageError, SandboxError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.image import context
-from git_sandbox.sandbox import built_images, feature_sources, image_builder
+from git_sandbox.sandbox import built_images, feature_sources, image_builder, provision
 from git_sandbox.sandbox.image_builder import Build
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.session_options import Extras
 from support import oci, registry
 from support.examples import examples
 from support.gitrepo import GitRepo
@@ -234,6 +237,24 @@ def test_features_are_installed_by_a_containerfile(repo: GitRepo) -> None:
     (place / "install.sh").write_text("#!/bin/sh\ncurl evil\n")
     with pytest.raises(ImageError, match="not what you agreed to"):
         packed(repo, build)
+
+
+def test_what_a_feature_asks_for_in_vain_is_said_at_each_start(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = {"type": "volume", "source": "x", "target": "/var/lib/x"}
+    described = {"entrypoint": "/x.sh", "mounts": [mount, "type=tmpfs,target=/y"], "init": True, "customizations": {}}
+    archive = feature_sources.Seen("sha256:0", json.dumps({"id": "x", "postStartCommand": "up", **described}))
+    monkeypatch.setattr(feature_sources, "fetched", lambda *_: archive)
+    monkeypatch.setattr(provision, "image", lambda *_: Image(repo.path))
+    monkeypatch.setattr(image_builder, "ensure", lambda *_: RootImage(repo.path))
+    monkeypatch.setattr(built_images, "identity", lambda _: "0")
+    wanted, _ = settings.resolve({}, None)
+    made = Plan("devcontainer.json", "/w", image="ghcr.io/a/b", features={"ghcr.io/x/y:1": {}})
+    _, extras, notes = built_images.chosen(discover(repo.path), Options(wanted, plan=made), Extras(), lambda _: None)
+    assert extras.commands == (("postStartCommand", "up"),)
+    assert [note.partition(" does nothing here: ")[0] for note in notes] == [
+        "entrypoint of the feature ghcr.io/x/y:1", "mounts of the feature ghcr.io/x/y:1",
+    ]  # fmt: skip
+    assert tuple(install.notes([Feature(Reference("x", "x"), says(entrypoint="", mounts=[]), "0")])) == ()
 
 
 @pytest.mark.parametrize("image", ["", "a b", "x\nRUN y", "--x", "oci:/etc", "$X"])

@@ -132,6 +132,15 @@ def test_the_table_has_every_property_of_the_specification() -> None:
     assert model.unknown({"imag": "", "build": {"dockerFile": ""}, "image": ""}) == ["build.dockerFile", "imag"]
 
 
+def test_the_table_has_every_property_of_a_feature() -> None:
+    """Those of devContainerFeature.schema.json (containers.dev), written down by hand."""
+    rows = """capAdd containerEnv customizations description documentationURL keywords entrypoint id init installsAfter
+    legacyIds dependsOn licenseURL mounts name options privileged securityOpt version deprecated onCreateCommand
+    updateContentCommand postCreateCommand postStartCommand postAttachCommand"""
+    assert sorted(rows.split()) == sorted(row.name for row in properties.FEATURE_ROWS)
+    assert [row.name for row in properties.FEATURE_ROWS if row.said] == ["entrypoint", "mounts"]
+
+
 @pytest.mark.parametrize(
     "text", ['{"image": 1}', "[]", '{"mounts": [{}]}', '{"features": [1]}', '{"forwardPorts": {}}',
              '{"remoteEnv": ["A"]}',

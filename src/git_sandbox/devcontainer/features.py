@@ -48,6 +48,7 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     installs_after: tuple[str, ...] = ()
     legacy_ids: tuple[str, ...] = ()
     entrypoint: str = ""
+    mounts: tuple[object, ...] = ()
     on_create_command: Command = ()
     update_content_command: Command = ()
     post_create_command: Command = ()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from git_sandbox.devcontainer import properties
 from git_sandbox.devcontainer.commands import EVERY_START, ONCE, attribute
 from git_sandbox.devcontainer.features import Feature
 from git_sandbox.devcontainer.model import Command
+from git_sandbox.text import one_line
 
 PLACE = "/tmp/dev-container-features"  # noqa: S108 - in a container that is being built
 OPTIONS = "devcontainer-features.env"  # its options, beside its script
@@ -44,3 +46,11 @@ def commands(features: Sequence[Feature]) -> Iterator[tuple[str, Command]]:
             command: Command = getattr(each.metadata, attribute(name))
             if command:
                 yield name, command
+
+
+def notes(features: Sequence[Feature]) -> Iterator[str]:
+    """What features ask for in vain, safe to print."""
+    for each in features:
+        for row in properties.FEATURE_ROWS:
+            if row.said and getattr(each.metadata, attribute(row.name)):
+                yield f"{row.name} of the feature {one_line(each.reference.text)} does nothing here: {row.text}"

@@ -1,4 +1,6 @@
-"""What becomes of each property of devcontainer.json: the code goes by this table, the reference page shows it."""
+"""What becomes of each property of devcontainer.json, and of a feature's devcontainer-feature.json (FEATURE_ROWS): the
+code goes by these tables, the reference page shows them.
+"""
 
 from __future__ import annotations
 
@@ -95,6 +97,44 @@ ROWS = (
     Row("hostRequirements.gpu", IGNORED, "a guest has no GPU", said=True),
     Row("secrets", IGNORED, "a guest gets no secret by itself: `--env`, or `--key` for one that stays here", said=True),
     Row("customizations", IGNORED, "for editors"),
+)
+_BEFORE = "before the file's own of the same name"
+FEATURE_ROWS = (
+    Row("id", IGNORED, "the name by which the file asks for it counts"),
+    Row("version", IGNORED, "the tag or digest by which the file asks for it counts"),
+    Row("options", UNDERSTOOD, "variables of its script; a value that its `enum` has not is refused"),
+    Row("containerEnv", UNDERSTOOD, "variables of the image"),
+    Row("dependsOn", UNDERSTOOD, "installed before it; directories of the repository only where the file names them"),
+    Row("installsAfter", UNDERSTOOD, "the order"),
+    Row("legacyIds", UNDERSTOOD, "other names of it for the order"),
+    Row(
+        "entrypoint",
+        IGNORED,
+        "the guest has an init of its own: run it in `postStartCommand` where what it starts is needed",
+        said=True,
+    ),
+    Row(
+        "mounts",
+        IGNORED,
+        "you agree to what the file says: name the mount in its `mounts` where it is needed",
+        said=True,
+    ),
+    Row("init", UNDERSTOOD, "as in devcontainer.json"),
+    Row("privileged", UNDERSTOOD, "the same"),
+    Row("capAdd", UNDERSTOOD, "the same"),
+    Row("securityOpt", UNDERSTOOD, "the same"),
+    Row("onCreateCommand", UNDERSTOOD, _BEFORE),
+    Row("updateContentCommand", UNDERSTOOD, _BEFORE),
+    Row("postCreateCommand", UNDERSTOOD, _BEFORE),
+    Row("postStartCommand", UNDERSTOOD, _BEFORE),
+    Row("postAttachCommand", UNDERSTOOD, _BEFORE),
+    Row("customizations", IGNORED, "for editors"),
+    Row("name", IGNORED, "for people"),
+    Row("description", IGNORED, "for people"),
+    Row("documentationURL", IGNORED, "for people"),
+    Row("licenseURL", IGNORED, "for people"),
+    Row("keywords", IGNORED, "for people"),
+    Row("deprecated", IGNORED, "for people"),
 )
 BY_NAME = {row.name: row for row in ROWS}
 

@@ -23,18 +23,20 @@ from git_sandbox.text import one_line
 MAX_CONTAINERFILE = 1 << 20  # bytes
 
 
-def chosen(repo: Repository, options: Options, extras: Extras, progress: Progress) -> tuple[Image, Extras]:
-    """The image, built where it is not there yet, and `extras` with what its features bring along.
-
-    Raises SandboxError.
+def chosen(
+    repo: Repository, options: Options, extras: Extras, progress: Progress
+) -> tuple[Image, Extras, tuple[str, ...]]:
+    """The image, built where it is not there yet, `extras` with what its features bring along, and notes on what those
+    ask for in vain. Raises SandboxError.
     """
     build = wanted(repo, options, progress)
     if build is None:
-        return provision.image(options.settings, progress), extras
+        return provision.image(options.settings, progress), extras, ()
     tools = provision.image(dataclasses.replace(options.settings, image="", packages=()), progress)
     system = image_builder.ensure(repo, identity(repo), build, options.settings, progress)
-    brought = tuple(install.commands([each.feature for each in build.features]))
-    return dataclasses.replace(tools, system=system), dataclasses.replace(extras, commands=brought)
+    features = [each.feature for each in build.features]
+    extras = dataclasses.replace(extras, commands=tuple(install.commands(features)))
+    return dataclasses.replace(tools, system=system), extras, tuple(install.notes(features))
 
 
 def wanted(repo: Repository, options: Options, progress: Progress) -> Build | None:
@@ -58,7 +60,10 @@ def _features_place() -> Path:
 def _base(image: str) -> str:
     """Checked: it becomes a word of a Containerfile. Raises UsageError."""
     if not image:
-        raise UsageError("features need an image, or a Dockerfile, that they are added to")
+        raise UsageError(
+            "features need an image, or a Dockerfile, that they are added to",
+            hint="--devcontainer none does without them",
+        )
     return source.parse(f"docker://{image}").name.removeprefix("docker://")
 
 

@@ -129,19 +129,19 @@ def spawn(
         egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
     if origin:
-        image = fork.image(repo, origin, settings.transport)
+        image, notes = fork.image(repo, origin, settings.transport), tuple[str, ...]()
     else:
-        image, extras = built_images.chosen(repo, options, extras, progress)
+        image, extras, notes = built_images.chosen(repo, options, extras, progress)
     extras = devcontainers.completed(extras, options.plan, image, copied=bool(origin))
     provision.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)
-        bare = machines.unconfined(backend.name, settings, share=share)
+        notes += machines.unconfined(backend.name, settings, share=share)
         new, again = _New(box, options, image, backend, extras, progress, notice), tuple[str, ...]()
         with new.prestarted() as first:
             made = new.prepared(whole=False)
-            notice((*bare, *made.warnings))
+            notice((*notes, *made.warnings))
             try:
                 run, home = new.run(made, ready, first)
             except BaseRefusedError as reason:
@@ -150,7 +150,7 @@ def spawn(
                 made = new.prepared(whole=True)
                 run, home = new.run(made, ready, first)
         kept = retrieve.settle(box, made.record, home, run.exit_code)
-    return _finished(run, home, kept=kept, warnings=(*bare, *again, *made.warnings))
+    return _finished(run, home, kept=kept, warnings=(*notes, *again, *made.warnings))
 
 
 def resume(
