@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from support import registry
 from support.examples import PART, examples, rows
 from support.gitrepo import GitRepo
+from support.oci import Layout
+from support.registry import Registry
 
 _DROPPED = (
     "GIT_DIR",
@@ -64,3 +68,18 @@ def repo(tmp_path: Path) -> GitRepo:
     made = GitRepo.create(tmp_path / "repo")
     made.commit("first", {"README": "hello\n"})
     return made
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An OCI image layout that is not there yet."""
+    return Layout(tmp_path / "layout")
+
+
+@pytest.fixture
+def server(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry on loopback with the images of `layout`, where skopeo looks without TLS."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with registry.served(layout) as found:
+        registry.allow_plain(found.address, tmp_path / "home")
+        yield found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +12,7 @@ from git_sandbox import settings, store
 from git_sandbox.cache import root_images
 from git_sandbox.cli import first, image_sources
 from git_sandbox.image.oci import remembered
-from support import oci, registry
+from support import oci
 from support.fabricated import spawn
 from support.gitrepo import GitRepo
 from support.oci import Layout, file
@@ -22,19 +20,6 @@ from support.registry import Registry
 
 pytestmark = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 ONE, TWO = oci.layer(file("one", b"1", owner=(0, 0))), oci.layer(file("two", b"2", owner=(0, 0)))
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "layout")
-
-
-@pytest.fixture
-def server(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with registry.served(layout) as found:
-        registry.allow_plain(found.address, tmp_path / "home")
-        yield found
 
 
 def test_an_image_by_its_tag_is_fetched_shown_and_looked_up_again(cli: Cli, server: Registry, repo: GitRepo) -> None:

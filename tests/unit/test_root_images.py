@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from git_sandbox.cache import root_images
+from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.root_images import ImageConfig, RootImage, RootInfo
 from git_sandbox.errors import ImageError, StateError
 
@@ -33,10 +34,10 @@ def test_what_is_published_is_found_with_its_description() -> None:
     assert image.size >= 5000
 
 
-@pytest.mark.parametrize("key", ["", "..", "../roots/0123456789abcdef", "nothing"])
+@pytest.mark.parametrize("key", ["", "..", "../roots/0123456789abcdef", ".hidden", "nothing", "x" * 300, "\0"])
 def test_a_key_is_one_name(key: str) -> None:
-    published()
-    assert root_images.find(key) is None
+    shutil.copytree(published().root, root_images.images_root() / ".hidden")
+    assert (root_images.find(key), guest_images.find(key)) == (None, None)
 
 
 def test_one_in_use_stays() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, locks, paths
+from git_sandbox.errors import StateError
 
 BLOCK = 512  # bytes; what st_blocks counts
 UNLOCKED = 60.0  # seconds; a build without a lock that is older is dead
@@ -36,6 +37,12 @@ class Entries:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [each for each in names if not each.name.startswith(".") and each.is_dir()]
+
+    def find(self, name: str) -> Path | None:
+        """The entry of that name, which may be anything."""
+        place = self.root / name
+        usable = name and "/" not in name and not name.startswith(".")
+        return place if usable and os.path.exists(place / self.description) else None  # noqa: PTH110 - pathlib raises
 
     @contextlib.contextmanager
     def turn(self, *, within: float, what: str) -> Iterator[bool]:
@@ -109,6 +116,16 @@ class Entries:
                 return self.remove(entry)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return self.remove(entry)
+
+    def remove_image(self, entry: Path) -> None:
+        """Raises StateError while a machine runs from it."""
+        try:
+            self.remove_unused(entry)
+        except BlockingIOError:
+            raise StateError(
+                f"image {entry.name} is in use",
+                hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
+            ) from None
 
     def sweep(self, *, unlocked: float = UNLOCKED) -> None:
         """Remove what dead builds and removals left. `unlocked`: seconds that one without a lock may still be alive."""

@@ -13,7 +13,7 @@ from git_sandbox import files, jsontext, paths
 from git_sandbox.cache import entries, root_images
 from git_sandbox.cache.entries import Entries
 from git_sandbox.cache.root_images import RootImage
-from git_sandbox.errors import ImageError, StateError
+from git_sandbox.errors import ImageError
 
 _INFO = "image.json"
 PARTS = ("kernel", "initramfs", "rootfs.ext4")
@@ -85,8 +85,8 @@ def _entries() -> Entries:
 
 def find(key: str) -> Image | None:
     """The image with that key."""
-    root = images_root() / key
-    return Image(root) if (root / _INFO).exists() else None
+    root = _entries().find(key)
+    return Image(root) if root else None
 
 
 def every() -> list[Image]:
@@ -118,10 +118,4 @@ def publish(place: Path, info: ImageInfo) -> Image:
 
 def remove(image: Image) -> None:
     """Raises StateError while a machine runs from it."""
-    try:
-        _entries().remove_unused(image.root)
-    except BlockingIOError:
-        raise StateError(
-            f"image {image.root.name} is in use",
-            hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
-        ) from None
+    _entries().remove_image(image.root)

@@ -15,7 +15,7 @@ import msgspec
 from git_sandbox import files, jsontext, paths
 from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
-from git_sandbox.errors import ImageError, StateError
+from git_sandbox.errors import ImageError
 
 T = TypeVar("T")
 _INFO, _CONFIG = "info.json", "config.json"
@@ -99,8 +99,8 @@ def _entries() -> Entries:
 
 def find(key: str) -> RootImage | None:
     """The root with that key."""
-    root = images_root() / key
-    return RootImage(root) if key and "/" not in key and (root / _INFO).exists() else None
+    root = _entries().find(key)
+    return RootImage(root) if root else None
 
 
 def every() -> list[RootImage]:
@@ -138,10 +138,4 @@ def tidy() -> None:
 
 def remove(image: RootImage) -> None:
     """Raises StateError while a machine runs from it."""
-    try:
-        _entries().remove_unused(image.root)
-    except BlockingIOError:
-        raise StateError(
-            f"image {image.key} is in use",
-            hint="stop the sandboxes that use it: `sandbox ls` in their repositories",
-        ) from None
+    _entries().remove_image(image.root)

@@ -120,10 +120,10 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     del as_json
     needed = images.needed()
     for key in keys:
-        found = guest_images.find(key) if "/" not in key else None
+        found = guest_images.find(key)
         root = root_images.find(key)
         if found is None and root is None:
-            raise StateError(f"no image `{key}`", hint="`sandbox image ls` lists them")
+            raise StateError(f"no image `{one_line(key)}`", hint="`sandbox image ls` lists them")
         if found:
             guest_images.remove(found)
         if root:
