@@ -26,7 +26,7 @@ from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.errors import ImageError, SandboxError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.image import context
-from git_sandbox.sandbox import built_images, feature_sources, image_builder, provision
+from git_sandbox.sandbox import builder_output, built_images, feature_sources, image_builder, provision
 from git_sandbox.sandbox.image_builder import Build
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
@@ -335,14 +335,38 @@ def test_each_of_two_versions_of_a_feature_has_its_own_archive(repo: GitRepo, mo
 def test_what_the_builder_says_is_shown_and_kept_to_its_end() -> None:
     """Nothing of it is obeyed by a terminal, and a line without an end does not fill the memory."""
     seen: list[str] = []
-    with image_builder._Lines(seen.append) as lines, os.fdopen(os.dup(lines.descriptor), "wb") as out:
+    with builder_output.Lines(seen.append) as lines, os.fdopen(os.dup(lines.descriptor), "wb") as out:
         for number in range(100):
             out.write(b"step %d \x1b[2J\n" % number)
         out.write(b"x" * 10_000 + b"\nError: at the end\n")
         out.close()
         tail = lines.tail()
     assert tail.splitlines()[-1] == "Error: at the end"
-    assert len(tail.splitlines()) <= image_builder.TAIL + 3
+    assert len(tail.splitlines()) <= builder_output.TAIL + 3
     assert "step 0 " not in tail
     assert "\x1b" not in tail + "".join(seen)
     assert max(map(len, seen)) <= 100
+
+
+@pytest.mark.parametrize("size", [0, 5, 100_000, 200_000])
+def test_an_archive_has_a_limit_while_it_comes(tmp_path: Path, size: int) -> None:
+    """A build that prints without end fills no disk: from the limit on nobody reads."""
+    most = 100_000
+    with (tmp_path / "out").open("w+b") as out, builder_output.Archive(out, most) as archive:
+        done = subprocess.run(["/bin/sh", "-c", f"head -c {size} /dev/zero"], stdout=archive.descriptor, check=False)
+        if size <= most:
+            archive.require_whole()
+            assert (done.returncode, (tmp_path / "out").stat().st_size) == (0, size)
+            return
+        with pytest.raises(ImageError, match="has more than"):
+            archive.require_whole()
+    assert done.returncode != 0
+    assert (tmp_path / "out").stat().st_size <= most
+
+
+def test_an_archive_that_does_not_fit_is_an_error() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as out, builder_output.Archive(out, 1 << 20) as archive:
+        os.write(archive.descriptor, b"x")
+        with pytest.raises(ImageError, match="cannot be stored") as caught:
+            archive.require_whole()
+    assert "space" in caught.value.cause

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -18,12 +17,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 import msgspec
 
 from git_sandbox import files, jsontext, locks, paths, store
-from git_sandbox.background import Beside
 from git_sandbox.cache import root_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
@@ -38,13 +36,14 @@ from git_sandbox.image.oci.source import Source
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import feature_sources, machines, provision
+from git_sandbox.sandbox.builder_output import Archive, Lines
 from git_sandbox.sandbox.feature_sources import Installed
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.run import Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, Record
-from git_sandbox.text import one_line, printable
+from git_sandbox.text import one_line
 
 PACKAGES = ("buildah", "netavark")
 NAME = "builder"
@@ -53,8 +52,6 @@ BUILT = "built.json"  # by what went into a build, the key of what came out
 MOST_BUILT = 100  # builds that are remembered
 MOST_DISK = 24 << 30  # bytes of this host's disk that layers may take; then they are made again
 MOST_ARCHIVE = 32 << 30  # bytes that come out
-TAIL = 40  # lines of the builder's output in an error
-LINE = 4096  # bytes of one that is shown
 WAITS = 2 * 3600.0  # seconds for another build of this repository
 SPOOL = 64 << 20  # bytes
 _AWAY = re.compile(
@@ -221,20 +218,19 @@ class _Builder:
         """Raises ImageError where the build fails, SandboxError where the machine does."""
         wanted = self._own_settings()
         image = provision.image(wanted, self.progress)
-        with _Lines(self.progress) as lines:
+        with Lines(self.progress) as lines, Archive(out, MOST_ARCHIVE) as archive:
             options = Options(
-                wanted, command=COMMAND, stdin=context.fileno(), stdout=out.fileno(), stderr=lines.descriptor
+                wanted, command=COMMAND, stdin=context.fileno(), stdout=archive.descriptor, stderr=lines.descriptor
             )
             run = self._done(image, options)
             if run.interrupted:
                 raise Interrupted(run.interrupted)
+            archive.require_whole()
             if run.exit_code != 0:
                 said = lines.tail()
                 away = _AWAY.search(said) is not None
                 hint = "it needs a network: --net allow --allow NAME (a registry's, a mirror's)" if away else ""
                 raise ImageError("the Containerfile cannot be built", cause=said, hint=hint)
-        if os.fstat(out.fileno()).st_size > MOST_ARCHIVE:
-            raise ImageError(f"the image that was built has more than {MOST_ARCHIVE >> 30} GiB")
 
     def _done(self, image: Image, options: Options) -> Run[bool]:
         """With the machine of earlier builds, or with a new one where that does not start any more."""
@@ -289,36 +285,3 @@ class _Builder:
             paths.private_directory(top)
             Git(top / ".git", top).with_env(**HERMETIC).run("init", "-q", "--template=")
         return repos.discover(top)
-
-
-class _Lines:
-    """What the builder says: the last line as progress, the end of it for an error; nothing of it is obeyed."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._kept = progress, list[bytes]()
-
-    def __enter__(self) -> Self:
-        reading, self.descriptor = os.pipe()
-        self._reader = os.fdopen(reading, "rb")
-        self._thread = Beside(self._read)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-        self._reader.close()
-
-    def _read(self) -> None:
-        while line := self._reader.readline(LINE):
-            self._kept = [*self._kept[-TAIL:], line]
-            if text := one_line(line, limit=100):
-                self._progress(text)
-
-    def _close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-            self._thread.wait()
-
-    def tail(self) -> str:
-        self._close()
-        return printable(b"".join(self._kept[-TAIL:])).strip()
