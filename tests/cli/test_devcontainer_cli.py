@@ -102,6 +102,35 @@ def test_a_changed_file_asks_again_and_says_what_changed(repo: GitRepo, cli: Any
     assert "\x1b" not in said
 
 
+def test_json_of_config_has_it_beside_its_setting(
+    repo: GitRepo, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> dict[str, Any]:
+        rows = cli("config", "--json").envelope["data"]
+        assert [row["name"] for row in rows if "file" in row] == ["devcontainer"]
+        return next(row["file"] for row in rows if "file" in row)
+
+    empty: dict[str, Any] = {"path": "", "lines": [], "changes": [], "notes": []}
+    assert shown() == empty | {"state": "none"}
+    write(repo, TABLE)
+    first = shown()
+    assert (first["state"], first["path"], first["changes"]) == ("not trusted", PLACE, [])
+    assert "postCreateCommand = make deps" in first["lines"]
+    assert first["notes"][0].startswith("initializeCommand does nothing here")
+    cli("config", "--trust")
+    assert shown() == first | {"state": "trusted"}
+    write(repo, TABLE | {"postCreateCommand": "other"})
+    second = shown()
+    assert second["state"] == "changed"
+    assert "+postCreateCommand = other" in second["changes"]
+    write(repo, {"dockerComposeFile": "x"})
+    last = shown()
+    assert (last["state"], last["path"]) == ("unusable", "")
+    assert "several containers" in last["notes"][0]
+    monkeypatch.chdir(tmp_path)
+    assert next(row["file"] for row in cli("config", "--json").envelope["data"] if "file" in row) is None
+
+
 def test_a_project_file_and_a_devcontainer_are_agreed_to_together(repo: GitRepo, cli: Any) -> None:
     (repo.path / "sandbox.toml").write_text('net = "nat"\n')
     write(repo, TABLE)

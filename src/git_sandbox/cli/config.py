@@ -27,6 +27,14 @@ def _row(value: settings.Value) -> tuple[str, str, str]:
     return value.name.replace("_", "-"), one_line(_hidden(value.name, value.text)) or '""', whole(source)
 
 
+def _data(value: settings.Value, devcontainer: devcontainer_words.Shown | None) -> dict[str, Any]:
+    """For machines: a setting, and beside that of the devcontainer what it means here."""
+    hidden = dataclasses.replace(
+        value, text=_hidden(value.name, value.text), withheld=_hidden(value.name, value.withheld)
+    )  # fmt: skip
+    return dataclasses.asdict(hidden) | ({"file": devcontainer} if value.name == "devcontainer" else {})
+
+
 @click.command("config")
 @click.option(
     "--trust", is_flag=True, help="Trust this repository's project file and devcontainer.json as they are now."
@@ -62,14 +70,10 @@ def command(trust: bool, distrust: bool, as_json: bool, **given: Any) -> Result:
         _agree(project, wanted.devcontainer, yes=trust)
         wanted, values = settings.resolve(given, project)
     table = columns.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
-    shown = [
-        dataclasses.replace(
-            value, text=_hidden(value.name, value.text), withheld=_hidden(value.name, value.withheld)
-        )
-        for value in values
-    ]  # fmt: skip
+    devcontainer = devcontainer_words.look(wanted.devcontainer)
+    shown = [_data(value, devcontainer) for value in values]
     rows = [f"Configuration file: {one_line(str(paths.config_file()))}", *_project(project)]
-    files = "\n".join([*rows, *devcontainer_words.about(wanted.devcontainer)])
+    files = "\n".join([*rows, *devcontainer_words.about(devcontainer, wanted.devcontainer)])
     return Result("config", shown, text=f"{table}\n\n{files}")
 
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from git_sandbox.cli import common
 from git_sandbox.devcontainer.agreed import File
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.setting_values import AUTO
 from git_sandbox.text import one_line, whole
+
+_READ = "read it, then run `sandbox config --trust`"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A devcontainer.json as `sandbox config` shows it. `state`: trusted, not trusted, changed (since it was), unusable
+    or none. `path`: relative to the worktree. `lines`: what it asks for. `changes`: since it was trusted. `notes`: what
+    of it does nothing, or why it cannot be used.
+    """
+
+    state: str
+    path: str = ""
+    lines: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _repository() -> Repository | None:
@@ -35,36 +53,41 @@ def usable(wanted: str, *, alone: bool) -> File | None:
     return found
 
 
-def about(wanted: str) -> list[str]:
-    """Safe to print."""
+def look(wanted: str) -> Shown | None:
+    """The one that the setting means; None outside of a repository."""
     repo = _repository()
     if repo is None:
-        return []
+        return None
     from git_sandbox.sandbox import devcontainers
 
     try:
         found = devcontainers.chosen(repo, wanted)
         if found is None:
-            return [f"Devcontainer: {'none' if wanted == devcontainers.NONE else 'the repository has none'}"]
+            return Shown("none")
         plan = found.plan({})
-        return [f"Devcontainer: {one_line(found.place)} ({_state(found)})", *_rows(found), *map(_ignored, plan.notes)]
+        changes = () if found.trusted else tuple(found.changes)
+        return Shown(_state(found), found.place, found.now.lines, changes, plan.notes)
     except UsageError as error:
-        more = "".join(f"\n  {one_line(each, limit=300)}" for each in (error.cause, error.hint) if each)
-        return [f"Devcontainer: {one_line(error.message, limit=300)}{more}"]
+        return Shown("unusable", notes=tuple(each for each in (error.message, error.cause, error.hint) if each))
 
 
 def _state(found: File) -> str:
-    if found.trusted:
-        return "trusted"
-    if found.agreed is None:
-        return "not trusted: read it, then run `sandbox config --trust`"
-    return "changed since you trusted it: read it, then run `sandbox config --trust`"
+    return "trusted" if found.trusted else "changed" if found.agreed else "not trusted"
 
 
-def _rows(found: File) -> list[str]:
-    changed = [] if found.trusted else found.changes
-    return [f"  {whole(line)}" for line in changed or found.now.lines]
+def about(shown: Shown | None, wanted: str) -> list[str]:
+    """For people. Safe to print."""
+    if shown is None:
+        return []
+    if shown.state == "none":
+        from git_sandbox.sandbox import devcontainers
 
-
-def _ignored(note: str) -> str:
-    return f"  note: {whole(note)}"
+        return [f"Devcontainer: {'none' if wanted == devcontainers.NONE else 'the repository has none'}"]
+    if shown.state == "unusable":
+        return ["Devcontainer: " + "\n  ".join(one_line(each, limit=300) for each in shown.notes)]
+    rows = [*(shown.changes or shown.lines), *(f"note: {each}" for each in shown.notes)]
+    state = {"changed": f"changed since you trusted it: {_READ}", "not trusted": f"not trusted: {_READ}"}
+    return [
+        f"Devcontainer: {one_line(shown.path)} ({state.get(shown.state, shown.state)})",
+        *(f"  {whole(each)}" for each in rows),
+    ]
