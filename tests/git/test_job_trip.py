@@ -403,6 +403,20 @@ def test_the_next_job_of_the_same_repository_brings_the_difference_only(
     assert sizes[1] < sizes[0] / 10
 
 
+def test_tries_side_by_side_send_a_machine_the_base_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow link: the second begins only when the first has given its files."""
+    monkeypatch.setattr(stat_scan, "SETTLED", 0)
+    site.repo.commit("large", {"large": os.urandom(3 << 20)})
+    site.sandbox("run", "--name", "first", "--on", "ssh:two", "--", "true")  # makes the base
+    base = int((site.place("two") / "sent").read_text())
+    site.place("one").mkdir(parents=True)
+    (site.place("one") / "slow").touch()
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--count", "3", "--cpus", "1", "--", "true")
+    assert said.code == 0, said.err
+    assert len(list(site.place("one").glob("sent-*"))) == 4, "a question, and a connection for each"
+    assert sum(int(each.read_text()) for each in site.place("one").glob("sent-*")) < base * 1.5
+
+
 def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "AGAIN", (0.01,))
     count = site.root / "count"

@@ -1,8 +1,9 @@
 """What stands for ssh in tests: a wire to a stand-in on a machine that is a directory. It may be cut, or not answer.
 
 `python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
-of bytes from the worker after which the wire breaks, once; `variables` is read by a shell; `sent` gets how many bytes
-went to the worker. The worker outlives the wire, as with sshd without a terminal.
+of bytes from the worker after which the wire breaks, once; `variables` has lines NAME=VALUE for the worker; `sent` gets
+how many bytes went to it, and `sent-PID` of each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
+The worker outlives the wire, as with sshd without a terminal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 
@@ -29,12 +31,14 @@ def _out(source: int, left: int | None) -> bool:
     return True
 
 
-def _in(target: int, note: Path) -> None:
-    total = 0
+def _in(target: int, place: Path) -> None:
+    total, pause = 0, 0.05 if (place / "slow").exists() else 0
     with contextlib.suppress(BrokenPipeError):
         while data := os.read(0, 65536):
+            time.sleep(pause)
             total += len(data)
-            note.write_text(str(total))
+            for note in ("sent", f"sent-{os.getpid()}"):
+                (place / note).write_text(str(total))
             while data:
                 data = data[os.write(target, data) :]
     os.close(target)
@@ -61,7 +65,7 @@ def main() -> int:
     )  # fmt: skip
     assert child.stdin
     assert child.stdout
-    threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place / "sent"), daemon=True).start()
+    threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place), daemon=True).start()
     child.stdin.close()
     if not _out(child.stdout.fileno(), left):
         sys.stderr.write("client_loop: send disconnect: Broken pipe\n")

@@ -316,6 +316,20 @@ def test_a_worker_cannot_fill_the_disk_with_a_result(monkeypatch: pytest.MonkeyP
     assert len(kept.getvalue()) <= 1000 + len(frames.RESULT)
 
 
+def test_a_damaged_result_of_a_worker_never_becomes_a_whole_one(tmp_path: Path) -> None:
+    whole = answered(pack=(b"one", b"two"))
+    reader, ends = Reader(io.BytesIO(whole), frames.RESULT), []
+    while reader.next() is not None:
+        ends.append(reader.source.tell())
+    for at in ends:
+        (tmp_path / "result").write_bytes(whole[:at])
+        out = io.BytesIO()
+        with pytest.raises(CollectError):
+            mouth.Mouth(out).give(tmp_path / "result", output=False)
+        with pytest.raises(CollectError):
+            heard(out.getvalue())
+
+
 def test_a_failure_of_an_unknown_kind_is_an_error_all_the_same() -> None:
     assert type(Failure("no", exit_code=77).error()) is SandboxError
 

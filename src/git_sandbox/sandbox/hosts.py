@@ -160,9 +160,9 @@ def slots(hello: Hello, cpus: int, memory: int) -> int:
     return min(max(1, hello.cpus // max(1, cpus)), hello.memory // (memory + OVERHEAD))
 
 
-def run(talk: Conversation, packed: Load, target: Path, hearing: Hearing, sending: Callable[[], None]) -> int:
-    """Give the job, and keep its result in `target`; the number of a signal that ended it early, or 0. `sending` is
-    called before the worker may begin. Raises as `keep` does.
+def run(talk: Conversation, packed: Load, target: Path, hearing: Hearing) -> int:
+    """Give the job, and keep its result in `target`; the number of a signal that ended it early, or 0. The worker may
+    begin when `packed` gives the files. Raises as `keep` does.
     """
     packed.head(talk.writer)
     talk.stdin.flush()
@@ -178,7 +178,6 @@ def run(talk: Conversation, packed: Load, target: Path, hearing: Hearing, sendin
             lacking = result.wanted(frame.data)
         else:
             result.hear(frame, hearing)
-    sending()
     with contextlib.suppress(BrokenPipeError):  # it reads no more, and says why
         packed.files(talk.writer, lacking)
     return keep(talk, target, hearing)

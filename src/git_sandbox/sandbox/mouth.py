@@ -14,7 +14,7 @@ from typing import IO
 from git_sandbox import files
 from git_sandbox.errors import SandboxError
 from git_sandbox.jobs import frames
-from git_sandbox.jobs.frames import Reader, Writer
+from git_sandbox.jobs.frames import Reader, Writer, broken
 
 OUTPUT_LIMIT = 16 << 20  # bytes of a command's output that its result has
 PIECE = 64 << 10
@@ -49,7 +49,9 @@ class Mouth:
             self.say(frames.PROGRESS, text.encode("utf-8", "replace")[: frames.MAX_FRAME])
 
     def give(self, result: Path, *, output: bool) -> None:
-        """The result that is in a file; `output`: with what the command printed, which nobody has heard."""
+        """The result that is in a file; `output`: with what the command printed, which nobody has heard. Raises
+        CollectError where the file is damaged: nobody gets a whole stream then.
+        """
         self._do(lambda: self._give(result, output=output))
 
     def _give(self, result: Path, *, output: bool) -> None:
@@ -58,6 +60,8 @@ class Mouth:
             while (frame := reader.next()) is not None:
                 if output or frame.kind != frames.OUTPUT:
                     self._writer.put(frame.kind, frame.data)
+            if not reader.whole:
+                raise broken("it was cut off")
             self._writer.end()
 
     def join(self, source: IO[bytes], channel: socket.socket) -> None:

@@ -68,7 +68,7 @@ def work(argv: Sequence[str], words: bytes, parts: Mapping[str, Any]) -> Done:
 
     def attempt(target: Path, hearing: Hearing) -> None:
         with hosts.started(argv, HERE, frames.JOB, target.with_name("log")) as talk:
-            hosts.run(talk, load, target, hearing, lambda: None)
+            hosts.run(talk, load, target, hearing)
 
     def attempts(target: Path, hearing: Hearing) -> None:
         try:

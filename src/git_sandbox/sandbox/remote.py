@@ -12,7 +12,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from git_sandbox import files, jsontext, store
 from git_sandbox.errors import SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
+from git_sandbox.jobs.frames import Writer
 from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
 from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Notice, Progress
@@ -37,13 +38,14 @@ AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again
 
 @dataclass
 class _Try:
-    """`sent`: its files are with a worker, or may be."""
+    """`begun`: a worker may have begun. `arrived`: one has had all files."""
 
     sent: Sent
     options: Options
     progress: Progress
     ready: Ready
     begun: bool = False
+    arrived: bool = False
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -84,7 +86,7 @@ class _Try:
     def _talk(self, talk: Conversation, output: Callable[[int, bytes], None]) -> int:
         hearing = Hearing(self.progress, output, self.failures.append)
         try:
-            return hosts.run(talk, self.sent.packed, self.directory.result, hearing, lambda: self._begin(talk.place))
+            return hosts.run(talk, _Load(self, talk.place), self.directory.result, hearing)
         except OSError as error:  # of ssh, whose pipe is gone
             raise talk.lost() from error
         except SandboxError:
@@ -93,10 +95,14 @@ class _Try:
                 self.begun = False
             raise
 
-    def _begin(self, place: str) -> None:
+    def give(self, place: str, writer: Writer, wanted: Collection[str] | None) -> None:
+        """The files. Noted before, for the worker may begin with the last of them; `ready` when it has them all."""
         if not self.begun:
             self.sent.note(place)
             self.begun = True
+        self.sent.packed.files(writer, wanted)
+        if not self.arrived:
+            self.arrived = True
             self.ready(self.sent.box.id)
 
     def _away(self, place: str, error: SandboxError) -> SessionError:
@@ -107,6 +113,20 @@ class _Try:
     def _hint(self, place: str) -> str:
         name = self.sent.box.id
         return f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home"
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The job of a try, for the worker at `place`."""
+
+    of: _Try
+    place: str
+
+    def head(self, writer: Writer) -> None:
+        self.of.sent.packed.head(writer)
+
+    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
+        self.of.give(self.place, writer, wanted)
 
 
 def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, notice: Notice) -> Finished:
