@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import msgspec
 import pytest
 
 from cli.conftest import Cli
 from git_sandbox import settings, store
-from git_sandbox.cache import root_images
+from git_sandbox.cache import guest_images, root_images
+from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.cli import first, image_sources
+from git_sandbox.image import spec
 from git_sandbox.image.oci import remembered
 from support import oci
 from support.fabricated import spawn
@@ -50,6 +53,18 @@ def test_an_image_by_its_tag_is_fetched_shown_and_looked_up_again(cli: Cli, serv
     assert [each["digest"] for each in pulled] == [first]
     rows = cli("image", "ls", "--json").envelope["data"]
     assert {each["digest"]: each["current"] for each in rows} == {first: True, second: False}
+
+
+def test_to_build_what_the_settings_ask_for_is_to_fetch_it(cli: Cli, server: Registry) -> None:
+    tools = guest_images.images_root() / spec.load().key
+    tools.mkdir(parents=True)
+    (tools / "image.json").write_bytes(msgspec.json.encode(ImageInfo(tools.name, "trixie", time.time(), ())))
+    source = server.source()
+    server.tags["latest"] = first = server.layout.image([ONE])
+    built = cli("image", "build", "--image", source, "--json").envelope["data"]
+    assert cli("image", "inspect", built["key"], "--json").envelope["data"]["digest"] == first
+    server.tags["latest"] = server.layout.image([ONE, TWO])
+    assert cli("image", "build", "--image", source, "--json").envelope["data"] == built, "it is there"
 
 
 def test_what_a_sandbox_needs_stays(cli: Cli, layout: Layout, repo: GitRepo) -> None:

@@ -49,7 +49,8 @@ def command(context: click.Context) -> None:
 @common.json_option
 def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     """Build the image your settings ask for, unless it is there already. What a Containerfile does happens in a sandbox
-    of its own, with the network that you allow.
+    of its own, with the network that you allow. An OCI image is fetched, and the default image built, which has the
+    kernel and tools beside it.
 
     \b
     Examples:
@@ -66,10 +67,14 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     asked = spec.asked(wanted)
     if force or guest_images.find(asked.key) is None:
         door.line(f"{first.build_of(asked)}.")
+    source = pull.of(wanted.image)
     with progress.shown(quiet=as_json) as say:
-        made = build.ensure(asked, say, force=force)
-    text = f"{made.root.name} is ready ({columns.size(made.size)})"
-    return Result("image build", {"key": made.root.name, "path": made.root, "bytes": made.size}, text=text)
+        made: Image | RootImage = build.ensure(asked, say, force=force)
+        if source and force:
+            made = pull.pull(source, wanted.confinement, say).image
+        elif source:
+            made = pull.ensure(source, wanted.confinement, say)
+    return _ready(made)
 
 
 @command.command("ls", short_help="List images; * is the one for your settings.")
@@ -140,8 +145,8 @@ def prune_images(as_json: bool) -> Result:
     saved machines, repositories, and what Containerfiles are built in.
 
     A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
-    your repositories count. The image of a repository is made again by its next sandbox; sandboxes that started from
-    one keep it.
+    your repositories count. The image of a repository is made again by its next sandbox, and what a Containerfile was
+    built to is built again; sandboxes that started from one keep it.
 
     \b
     Examples:
@@ -209,9 +214,13 @@ def _built(wanted: Settings, *, force: bool, as_json: bool) -> Result:
         asked = built_images.wanted(repo, Options(wanted), say)
         if asked is None:
             raise UsageError(f"`{one_line(wanted.image)}` is no Containerfile")
-        made = image_builder.ensure(repo, built_images.identity(repo), asked, wanted, say, force=force)
-    text = f"{made.key} is ready ({columns.size(made.size)})"
-    return Result("image build", {"key": made.key, "path": made.root, "bytes": made.size}, text=text)
+        return _ready(image_builder.ensure(repo, built_images.identity(repo), asked, wanted, say, force=force))
+
+
+def _ready(image: Image | RootImage) -> Result:
+    key = image.root.name
+    text = f"{key} is ready ({columns.size(image.size)})"
+    return Result("image build", {"key": key, "path": image.root, "bytes": image.size}, text=text)
 
 
 def _needs(sandboxes: list[str]) -> str:
