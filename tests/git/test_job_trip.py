@@ -225,6 +225,21 @@ def test_a_worker_that_lies_spoils_its_own_try_only(site: Site) -> None:
     assert theirs == {"refs/sandbox/one", "refs/sandbox/two", "refs/sandbox-heads/two/main"}
 
 
+def test_a_job_brings_no_image_but_its_own(site: Site) -> None:
+    job = site.root / "try.job"
+    site.sandbox("run", "--name", "try", "--job-out", str(job), "--", "true")
+    site.give_image("one")
+    reader, out = Reader(io.BytesIO(job.read_bytes()), frames.JOB), io.BytesIO()
+    writer = Writer(out, frames.JOB)
+    while (frame := reader.next()) is not None:
+        writer.put(frame.kind, frame.data)
+    writer.put(frames.IMAGE, b'{"kind": "image", "key": "other", "files": {}}')
+    writer.end()
+    assert b"was not asked for" in site.worker(out.getvalue()).stdout
+    assert not (site.place("one") / "cache/git-sandbox/images/other").exists()
+    assert site.jobs("one") == []
+
+
 def read(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     reader = Reader(io.BytesIO(data), frames.RESULT)
     while (frame := reader.next()) is not None:

@@ -42,6 +42,6 @@ def variables(env: Iterable[str]) -> dict[str, str]:
 
 def path(env: Iterable[str]) -> str:
     """The directories of an image's PATH, then those that every system has, then ours."""
-    given = next((each[5:] for each in reversed([*env]) if each.startswith("PATH=")), "")
+    given = next((each[5:] for each in reversed([*env]) if each.startswith("PATH=")), "")[:MAX_VALUE]
     usable = [each for each in given.split(":")[:MAX_PATH] if each.startswith("/") and each.isprintable()]
     return ":".join(dict.fromkeys([*usable, *STANDARD, BIN]))

@@ -174,6 +174,8 @@ def _arrived(wanted: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
     mouth.say(frames.WANT, jsontext.encode(lacking))
     for each in job.files(reader):
         if isinstance(each, ImageFiles):
+            if each.wanted not in lacking:
+                raise broken("an image is in it that was not asked for")
             mouth.progress(f"Receiving image {each.key}")
             _receive_image(reader, each)
         elif there.get(each, each) is None:
