@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -68,19 +69,31 @@ def test_a_start_is_not_held_up(repo: GitRepo) -> None:
     assert content(repo, f"{snapshot.tree}:new/file") == b"new\n"
 
 
-def test_a_fifo_that_may_not_be_written_ends_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fifo_that_may_not_be_written_ends_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a child, which can give up root's rights: root may write to every FIFO."""
-    os.mkfifo(tmp_path / "pipe", 0o444)
-    tmp_path.chmod(0o755)
-    monkeypatch.chdir(tmp_path)
-    if not (child := os.fork()):
-        if os.geteuid() == 0:
-            os.setresuid(65534, 65534, 65534)
-        os._exit(-waiting.run(["cat", "pipe"], env=dict(os.environ)).returncode)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    with tempfile.TemporaryDirectory() as directory:
+        os.mkfifo(Path(directory) / "pipe", 0o444)
+        Path(directory).chmod(0o755)
+        monkeypatch.chdir(directory)
+        if not (child := os.fork()):
+            if os.geteuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            os._exit(-waiting.run(["git", "config", "--file", "pipe", "--list"], env=dict(os.environ)).returncode)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
 def test_who_waits_for_something_else_is_left_alone() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert not waiting.release(process.pid)
         assert process.communicate(b"text")[0] == b"text"
+
+
+def test_a_filter_that_waits_for_its_own_writer_is_left_alone(repo: GitRepo, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    repo.git("config", "filter.slow.clean", f"cat > /dev/null; (sleep 2; echo whole > {pipe}) & cat {pipe}")
+    repo.write(".gitattributes", "new filter=slow\n")
+    repo.write("new", "new\n")
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    done = waiting.run(["git", "hash-object", "-w", "new"], env=env, cwd=os.fspath(repo.path))
+    assert content(repo, done.stdout.decode().strip()) == b"whole\n"

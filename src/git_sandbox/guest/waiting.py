@@ -2,7 +2,8 @@
 
 Git opens whatever has the name of a file it reads: `.gitattributes`, `info/exclude`, a ref, what `include.path` names.
 With a FIFO in its place it would wait for ever for one who writes. Such a wait is seen from outside (proc(5): `syscall`
-of a thread that is in openat(2)), so no list of names has to be complete.
+of a thread that is in openat(2)), so no list of names has to be complete. A filter or hook that git started is left
+alone: it may wait for a writer of its own, and what it says is content.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def answer(
 
 
 def release(pid: int) -> bool:
-    """Let the process and those it started go on that wait for a FIFO. Whether any did."""
+    """Let the git of that process, and those it started, go on that wait for a FIFO. Whether any did."""
     released = [_open_and_close(name, pid) for pid, name in _waits(pid)]
     return any(released)
 
@@ -75,11 +76,15 @@ def _waits(pid: int) -> Iterator[tuple[int, bytes]]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError, ValueError):
                 name = _opened(task)
-                if name and Path(os.fsdecode(name)).is_fifo():
+                if name and _is_git(task) and Path(os.fsdecode(name)).is_fifo():
                     yield pid, name
             with contextlib.suppress(OSError):
                 for child in (task / "children").read_text().split():
                     yield from _waits(int(child))
+
+
+def _is_git(task: Path) -> bool:
+    return (task / "exe").readlink().name.split("-")[0] == "git"
 
 
 def _opened(task: Path) -> bytes | None:
