@@ -25,11 +25,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import confine, doctor, network, process, settings, signals, store
+from git_sandbox import confine, network, process, settings, signals, store
 from git_sandbox.cache import guest_images
 from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.collect.confinement import MOST_LINKS, confinement
 from git_sandbox.confine import View
+from git_sandbox.doctor import Verdict, machine
 from git_sandbox.errors import CollectError, HostResourceError, Interrupted, MachineError, RequirementError
 from git_sandbox.git.repo import discover
 from git_sandbox.helpers import scoped, userns
@@ -355,8 +356,8 @@ def test_a_host_that_cannot_confine_is_told_of_at_each_start_or_refused() -> Non
     with pytest.raises(RequirementError) as refused:
         machines.unconfined("qemu", dataclasses.replace(asked, confinement="yes"), share=False)
     assert "bubblewrap" in refused.value.hint
-    row = doctor._confinement(asked)
-    assert (row.verdict, "bubblewrap is not installed" in row.result) == (doctor.Verdict.NOTE, True)
+    row = machine.confinement(asked)
+    assert (row.verdict, "bubblewrap is not installed" in row.result) == (Verdict.NOTE, True)
 
 
 @pytest.mark.usefixtures("without")

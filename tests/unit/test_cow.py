@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import doctor, settings
+from git_sandbox import settings
 from git_sandbox.disk import cow, delta_archive, dm_snapshot, ext4, lvm_thin, reflink, workspace_disk
 from git_sandbox.disk.cow import Means
+from git_sandbox.doctor import Check, machine
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.guest import tail as guest
 from git_sandbox.image import spec
@@ -271,8 +272,8 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path))
     wanted = Wanted()
 
-    def row(**given: str) -> doctor.Check:
-        return doctor._disks(spec.load(), wanted, settings.resolve(given)[0])
+    def row(**given: str) -> Check:
+        return machine.workspace_disks(spec.load(), wanted, settings.resolve(given)[0])
 
     assert row().result.startswith("qcow2: ")
     assert row(cow="overlay").result == "overlay: asked for: an empty disk that the guest lays over the base"
@@ -280,7 +281,7 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
     refused = row(cow="thin")
     assert (refused.verdict, refused.result) == ("missing", "`--cow thin` cannot be used: no pool is set")
     without = spec.load(packages=()).__class__(suite="trixie", packages=("git",), kernel={}, modules=())
-    assert "no dmsetup" in doctor._disks(without, wanted, settings.resolve({"cow": "overlay"})[0]).result
+    assert "no dmsetup" in machine.workspace_disks(without, wanted, settings.resolve({"cow": "overlay"})[0]).result
 
 
 def test_a_full_pool_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

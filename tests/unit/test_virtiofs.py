@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import doctor, process
-from git_sandbox.doctor import Check, Verdict
+from git_sandbox import process
+from git_sandbox.doctor import Check, Verdict, machine
 from git_sandbox.errors import RequirementError
 from git_sandbox.helpers import userns
 from git_sandbox.vmm import virtiofs
@@ -74,7 +74,7 @@ def test_server_is_confined_and_keeps_nothing_back(descriptor: int) -> None:
 
 def row(found: list[Found], wanted: Wanted, monkeypatch: pytest.MonkeyPatch) -> Check:
     monkeypatch.setattr(virtiofs, "look", lambda: found)
-    return doctor._virtiofsd(wanted)
+    return machine.virtiofsd(wanted)
 
 
 def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_doctor_says_which_transport_and_why() -> None:
-    assert doctor._transport(Wanted()).result.startswith("disk: the default")
+    assert machine.transport(Wanted()).result.startswith("disk: the default")
 
 
 def test_a_machine_ends_with_its_server_and_not_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:

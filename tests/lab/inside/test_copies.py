@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import doctor
 from git_sandbox.disk import ext4
+from git_sandbox.doctor import machine
 
 SHARING = {"btrfs": ("mkfs.btrfs", "-q"), "xfs": ("mkfs.xfs", "-q"), "ext4": ("mkfs.ext4", "-q", "-F")}
 MIB = 1 << 20
@@ -56,5 +56,5 @@ def test_a_copy_shares_blocks_where_it_can_and_is_independent(
     assert copy.read_bytes()[7 : 16 * MIB] == data[7:]
     assert copy.stat().st_size == 128 * MIB
     monkeypatch.setenv("XDG_STATE_HOME", os.fspath(target))
-    told = doctor.copies()
-    assert (told.verdict, told.result.startswith("shared")) == ("ok", shares)
+    row = machine.copies()
+    assert (row.verdict, row.result.startswith("shared")) == ("ok", shares)

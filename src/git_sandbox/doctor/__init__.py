@@ -1,0 +1,51 @@
+"""What this host must have, as rows of check, result and next step. `sandbox doctor` prints them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from git_sandbox import transports
+from git_sandbox.doctor import host, machine
+from git_sandbox.doctor.host import Check, Tool, Verdict
+from git_sandbox.errors import SandboxError
+from git_sandbox.vmm import backends, virtiofs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from git_sandbox.image.spec import ImageSpec
+    from git_sandbox.settings import Settings
+    from git_sandbox.vmm.backends import Wanted
+
+__all__ = ["Check", "Tool", "Verdict", "checks"]
+
+
+def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Check]:
+    """Every check in turn; none of them raises. `wanted`: what the settings ask of a machine."""
+    named: tuple[tuple[str, Callable[[], Check]], ...] = (
+        ("git", host.git_version),
+        *((kind.name, machine.installed(kind, wanted)) for kind in backends.KINDS),
+        ("backend", lambda: machine.backend(wanted)),
+        *((tool.program, host.program(tool)) for tool in host.TOOLS),
+        ("confinement", lambda: machine.confinement(settings)),
+        (virtiofs.PROGRAM, lambda: machine.virtiofsd(wanted)),
+        ("transport", lambda: machine.transport(wanted)),
+        ("user namespaces", host.user_namespaces),
+        ("image", lambda: machine.guest_image(spec)),
+        *([("OCI image", lambda: machine.oci_image(settings.image))] if transports.named(settings.image) else []),
+        ("accelerator", lambda: machine.accelerator(spec, wanted)),
+        ("warm starts", machine.warm_starts),
+        ("repository bases", machine.repository_bases),
+        ("workspace disks", lambda: machine.workspace_disks(spec, wanted, settings)),
+        ("channel", lambda: machine.channel(wanted)),
+        ("disk space", host.space),
+        ("directories", host.directories),
+        ("ssh", host.ssh_config),
+        ("copies", machine.copies),
+    )
+    for name, check in named:
+        try:
+            yield check()
+        except (SandboxError, OSError) as error:
+            hint = error.hint if isinstance(error, SandboxError) else ""
+            yield Check(name, Verdict.MISSING, str(error), hint)

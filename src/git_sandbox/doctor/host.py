@@ -1,0 +1,166 @@
+"""What this host has: programs, git, user namespaces, directories, room."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from git_sandbox import network, paths, process
+from git_sandbox.errors import HostResourceError
+from git_sandbox.git import command
+from git_sandbox.git import repo as repos
+
+_MAX_SSH_CONFIG = 1 << 20  # bytes
+
+
+MINIMUM_FREE = 4 << 30  # bytes for an image build and a first sandbox
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    NOTE = "note"  # works, but something optional is missing
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    verdict: Verdict
+    result: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    program: str
+    package: str  # Debian and Ubuntu
+    purpose: str
+    version: tuple[str, ...] = ("--version",)
+    optional: bool = False
+
+
+TOOLS = (
+    Tool("mke2fs", "e2fsprogs", "makes disks", ("-V",)),
+    Tool("ssh", "openssh-client", "sessions", ("-V",)),
+    Tool("ssh-keygen", "openssh-client", "keys of a sandbox", ()),
+    Tool("setpriv", "util-linux", "no left-over processes"),
+    Tool("prlimit", "util-linux", "limits for reading guest data"),
+    Tool("mmdebstrap", "mmdebstrap", "builds the guest image"),
+    Tool("fakeroot", "fakeroot", "builds the guest image"),
+    Tool("skopeo", "skopeo", "fetches OCI images (`--image docker://…`)", optional=True),
+    Tool("bwrap", "bubblewrap", "keeps VMMs and the programs of a build away from this host's files", optional=True),
+    *(
+        Tool(program.name, program.package, f"`--net {mode.name}`", (), optional=True)
+        for mode in network.MODES
+        for program in mode.programs
+    ),
+)
+
+
+def git_version() -> Check:
+    if process.which("git") is None:
+        return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`")
+    version = repos.host_version()
+    shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
+    if version < command.MINIMUM_VERSION:
+        return Check("git", Verdict.MISSING, shown, f"{wanted} or newer is needed: `sudo apt-get install git`")
+    return Check("git", Verdict.OK, shown)
+
+
+def program(tool: Tool) -> Callable[[], Check]:
+    def check() -> Check:
+        found = process.which(tool.program)
+        if found is None:
+            verdict = Verdict.NOTE if tool.optional else Verdict.MISSING
+            hint = f"`sudo apt-get install {tool.package}`"
+            return Check(tool.program, verdict, f"not installed ({tool.purpose})", hint)
+        return Check(tool.program, Verdict.OK, _version(tool) or found)
+
+    return check
+
+
+def _version(tool: Tool) -> str:
+    if not tool.version:
+        return ""
+    done = process.run([tool.program, *tool.version], timeout=process.ASKED)
+    found = re.search(r"\d+\.\d[\w.+~-]*", (done.stdout + done.stderr).decode("utf-8", "replace"))
+    return found[0].rstrip(".,") if found else ""
+
+
+def user_namespaces() -> Check:
+    """An ordinary user builds an image inside a user namespace with subordinate ids; root needs neither."""
+    name = "user namespaces"
+    if os.getuid() == 0:
+        return Check(name, Verdict.OK, "not needed by root")
+    if process.which("newuidmap") is None:
+        return Check(name, Verdict.MISSING, "no newuidmap (builds the guest image)", "`sudo apt-get install uidmap`")
+    user = _user()
+    for table in ("/etc/subuid", "/etc/subgid"):
+        lines = Path(table).read_text().splitlines() if Path(table).exists() else []
+        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
+            hint = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+            return Check(name, Verdict.MISSING, f"{table} has no line for {user}", hint)
+    done = process.run(["unshare", "--user", "--map-root-user", "true"], timeout=process.ASKED)
+    if done.returncode != 0:
+        hint = "allow them: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu"
+        return Check(name, Verdict.NOTE, "the kernel refuses them to programs without a profile", hint)
+    return Check(name, Verdict.OK, "allowed, with subordinate ids")
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def space() -> Check:
+    root = existing(paths.state_root())
+    free = shutil.disk_usage(root).free
+    result = f"{free >> 30} GiB free for {paths.state_root()}"
+    if free < MINIMUM_FREE:
+        hint = "free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME"
+        return Check("disk space", Verdict.MISSING, result, hint)
+    return Check("disk space", Verdict.OK, result)
+
+
+def directories() -> Check:
+    for path in (paths.state_root(), paths.cache_root(), paths.runtime_root()):
+        place = existing(path)
+        if not os.access(place, os.W_OK):
+            hint = "set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write"
+            return Check("directories", Verdict.MISSING, f"{place} cannot be written", hint)
+    try:
+        paths.runtime()
+    except HostResourceError as error:
+        return Check("directories", Verdict.MISSING, f"{error.message} ({error.cause})", error.hint)
+    return Check("directories", Verdict.OK, "state, cache and runtime directory can be written")
+
+
+def ssh_config() -> Check:
+    """An Include that older versions recommended: whoever makes that directory after a reboot is obeyed by ssh."""
+    place = Path.home() / ".ssh" / "config"
+    try:
+        with place.open("rb") as file:
+            text = file.read(_MAX_SSH_CONFIG)
+    except OSError:
+        text = b""
+    if re.search(rb"(?im)^[ \t]*include\b.*/git-sandbox-\d+/", text):
+        cause = f"{place} includes files below a directory that another user can make"
+        return Check("ssh", Verdict.NOTE, cause, "replace that line with the one of `sandbox ssh-config`")
+    return Check("ssh", Verdict.OK, "your configuration includes no directory of ours that another user can make")
+
+
+def existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
