@@ -6,8 +6,10 @@ file, a record or a list of ours gets its bytes, or an OSError or ValueError tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -68,6 +70,24 @@ def write(path: Path, content: bytes) -> None:
     """Make or replace the content of a file of ours. Raises OSError."""
     with opened(path, "wb") as file:
         file.write(content)
+
+
+def remove_tree(path: Path, *, ignore_errors: bool = True) -> None:
+    """Remove a file or a directory, also below directories that may not be read or written. No link is followed."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    _open_up(path)
+    for directory, names, _ in os.walk(path):  # which looks into each of them after this
+        for name in names:
+            _open_up(Path(directory, name))
+    shutil.rmtree(path, ignore_errors=ignore_errors)
+
+
+def _open_up(directory: Path) -> None:
+    if not directory.is_symlink() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        with contextlib.suppress(OSError):
+            directory.chmod(0o700)
 
 
 def tail(path: Path, most: int) -> bytes:

@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from git_sandbox import store
+from git_sandbox import files, store
 from git_sandbox.git.repo import discover
 from git_sandbox.protocol.changes import Changes, Tally
-from git_sandbox.trash import moving
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
 
@@ -160,7 +159,7 @@ def test_a_sandbox_whose_repository_is_gone(
     (root / "one/workspace.ext4").write_bytes(b"disk")
     cli("drop", "--force", "two")
     assert "on no branch" in cli("drop", f"{root.name}/one").err, "as `drop one`"
-    moving.remove_tree(repo.path)
+    files.remove_tree(repo.path)
     monkeypatch.chdir(tmp_path)
     refused = cli("drop", f"{root.name}/one")
     assert (refused.code, f"`sandbox recover {root.name}/one --into" in refused.err) == (17, True)

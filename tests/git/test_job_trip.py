@@ -120,7 +120,9 @@ def _image() -> None:
         guest_images.publish(place, ImageInfo(key, "trixie", 1.0, ()))
 
 
-COMMIT = "echo $SANDBOX_INDEX > made && git add made && git commit -qm made && echo out && echo err >&2 && exit 3"
+IDENTITY = "-c user.name=a -c user.email=a@example.com"
+COMMIT = f"echo $SANDBOX_INDEX > made && git add made && git {IDENTITY} commit -qm made"
+COMMIT += " && echo out && echo err >&2 && exit 3"
 
 
 def test_a_job_in_a_file_runs_elsewhere_and_its_result_is_collected(site: Site) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import claims, idspace, paths, store
+from git_sandbox import claims, files, idspace, paths, store
 from git_sandbox.disk import share_dir
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError, StateError
 from git_sandbox.git.command import Git
@@ -135,7 +135,7 @@ def test_a_base_that_was_pruned_after_the_drop_leaves_the_disk(repo: GitRepo) ->
 
 def test_only_refs_are_left_of_it(repo: GitRepo) -> None:
     made = worked(repo, "vm-1", {"a": "1\n"})
-    moving.remove_tree(root_of(repo) / "vm-1")
+    files.remove_tree(root_of(repo) / "vm-1")
     before = refs_of(repo)
     drop(made.repo, "vm-1", force=True)
     assert refs_of(repo) == {}
@@ -161,7 +161,7 @@ def test_only_refs_in_a_fresh_state_directory(repo: GitRepo, tmp_path: Path, mon
 
 def test_only_refs_whose_history_is_gone_stay_in_the_trash(repo: GitRepo) -> None:
     made = worked(repo, "vm-1", {"a": "1\n"})
-    moving.remove_tree(root_of(repo) / "vm-1")
+    files.remove_tree(root_of(repo) / "vm-1")
     drop(made.repo, "vm-1", force=True)
     repo.git("commit", "-q", "--amend", "-m", "rewritten")
     gc(repo)
@@ -350,7 +350,7 @@ def test_killed_on_the_way_into_the_trash(
 ) -> None:
     made = full(repo)
     if kind == "refs":
-        moving.remove_tree(root_of(repo) / "vm-1")
+        files.remove_tree(root_of(repo) / "vm-1")
     before = state_of(repo)
     with monkeypatch.context() as patch:
         dies(patch, place, name, after=after)
@@ -402,7 +402,7 @@ def test_killed_while_it_is_deleted(repo: GitRepo, monkeypatch: pytest.MonkeyPat
     made = full(repo)
     drop(made.repo, "vm-1", force=True)
     with monkeypatch.context() as patch:
-        dies(patch, moving, name, after=after)
+        dies(patch, files if name == "remove_tree" else moving, name, after=after)
         killed(lambda: trashed.prune([root_of(repo)], everything=True))
     assert note.ids(root_of(repo)) <= {NAME}, "nobody gets the name of what is not gone"
     if note.listed(root_of(repo)):
@@ -575,7 +575,7 @@ def test_a_verb_looks_at_one_file_when_nothing_is_due(repo: GitRepo, monkeypatch
 def test_the_trash_of_a_repository_that_is_gone(repo: GitRepo, tmp_path: Path) -> None:
     aged(repo, {"old": 8 * 86400})
     root = root_of(repo)
-    moving.remove_tree(repo.path)
+    files.remove_tree(repo.path)
     other = GitRepo.create(tmp_path / "other")
     other.commit("first")
     expiring.expire()

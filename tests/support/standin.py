@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from git_sandbox import free_space
+from git_sandbox import free_space, process
 from git_sandbox.disk import job_parts, workspace_disk
 from git_sandbox.errors import Interrupted, MachineError
 from git_sandbox.guest import tail as guest
@@ -39,9 +39,8 @@ def unpacked(box: Box, job: Job, places: Mapping[Blob, Path]) -> Path:
     workspace_disk.lay("copy", places[disks.base], directory, stored)
     tree = directory.root / "tree"
     tree.mkdir()
-    done = subprocess.run(
-        ["debugfs", "-R", f"rdump /repo {tree}", directory.disk], capture_output=True, check=True, text=True
-    )
+    dump = process.which("debugfs") or "debugfs", "-R", f"rdump /repo {tree}", directory.disk
+    done = subprocess.run(dump, capture_output=True, check=True, text=True)
     assert (tree / "repo").is_dir(), done.stderr
     guest.apply(directory.disk, tree / "repo")
     return tree / "repo"

@@ -15,7 +15,8 @@ from git_sandbox.errors import HostResourceError
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o277])
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+def umask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "there").mkdir()
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -27,7 +28,6 @@ def mode(path: Path) -> int:
 
 @pytest.mark.usefixtures("umask")
 def test_a_directory_and_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "there").mkdir()
     (tmp_path / "there").chmod(0o755)
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "there" / "new" / variable))

@@ -9,9 +9,9 @@ obey. So no program of this host may ever stand in it, and git would refuse it a
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from git_sandbox import files
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.paths import SandboxDir
@@ -52,4 +52,4 @@ def remove(directory: SandboxDir) -> None:
     """Delete it, whoever owns it by now."""
     if used(directory):
         IdSpace.of(directory.share).remove(directory.share)
-        shutil.rmtree(directory.share, ignore_errors=True)  # of one that had not been given away
+        files.remove_tree(directory.share)  # of one that had not been given away

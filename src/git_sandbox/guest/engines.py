@@ -184,7 +184,7 @@ def become(service: Service, listener: socket.socket) -> None:
             os.dup2(output, standard)
         os.dup2(listener.fileno(), FIRST, inheritable=True)
         os.closerange(FIRST + 1, os.sysconf("SC_OPEN_MAX"))
-        if uid:
+        if uid != os.geteuid():
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)

@@ -50,7 +50,10 @@ def _status(rootfs: Path) -> bytes:
     """Read by debugfs(8), which sees nothing else."""
     if not confine.available():
         return b""
-    argv = confine.argv(["debugfs", "-R", "cat /var/lib/dpkg/status", SHOWN], confine.View(((rootfs, SHOWN),)))
+    argv = confine.argv(
+        [process.which("debugfs") or "debugfs", "-R", "cat /var/lib/dpkg/status", SHOWN],
+        confine.View(((rootfs, SHOWN),)),
+    )
     return process.run(argv, timeout=READ_WITHIN, output=MAX_STATUS).stdout
 
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from git_sandbox import paths
+from git_sandbox import files, paths
 from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.command import Git
@@ -65,7 +65,7 @@ def put(directory: SandboxDir, holders: Sequence[Holder], why: str) -> Note:
         except BaseException:
             _forget_note(place)
             if place.root != directory.root:
-                remove_tree(place.root)
+                files.remove_tree(place.root)
             raise
         _move(place.root, paths.trash_root(root) / name)
         try:
@@ -89,7 +89,7 @@ def _place(root: Path, name: SandboxId, directory: SandboxDir, holders: Sequence
     if directory.root.is_dir():
         return directory
     fresh = paths.trash_root(root) / f"{FRESH}{name}"
-    remove_tree(fresh)
+    files.remove_tree(fresh)
     return SandboxDir(paths.private_directory(fresh))
 
 
@@ -227,7 +227,7 @@ def sweep(root: Path) -> None:
 
 def _clear(place: Path) -> None:
     empty(SandboxDir(place))
-    remove_tree(place)
+    files.remove_tree(place)
 
 
 def empty(directory: SandboxDir) -> None:
@@ -242,19 +242,7 @@ def reset(directory: SandboxDir) -> None:
     empty(directory)
     for place in directory.root.iterdir():
         if place != directory.lock and place.suffix != ".log":
-            remove_tree(place)
-
-
-def remove_tree(place: Path) -> None:
-    """All of it, also where a directory must not be written to; no link is followed."""
-    if not place.is_dir() or place.is_symlink():
-        place.unlink(missing_ok=True)
-        return
-    for folder, _, _ in os.walk(place):
-        if not os.access(folder, os.W_OK | os.X_OK):
-            with contextlib.suppress(OSError):
-                Path(folder).chmod(0o700)
-    shutil.rmtree(place, ignore_errors=True)
+            files.remove_tree(place)
 
 
 def measured(place: Path) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import paths, store
+from git_sandbox import files, paths, store
 from git_sandbox.cache import bases
 from git_sandbox.cache.bases import Base, BaseInfo
 from git_sandbox.disk import cow, delta_archive, ext4, job_parts, workspace_disk
@@ -260,7 +259,7 @@ class _Task:
         try:
             yield ext4.staging_layout(staging / "disk")
         finally:
-            _remove_tree(staging)
+            files.remove_tree(staging)  # also directories without write permission: a Go module cache has them
 
 
 def apart(box: Box, git: Git) -> Git:
@@ -273,11 +272,3 @@ def take(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         choose = large.chooser(git.worktree or git.git_dir, changed=True)
         return snapshot.take(git, captured.index, Path(scratch), copied=copied, choose=choose)
-
-
-def _remove_tree(path: Path) -> None:
-    """Also directories without write permission, as a repository may have them (a Go module cache, for one)."""
-    for directory, _, _ in os.walk(path):
-        if not os.access(directory, os.W_OK | os.X_OK):
-            Path(directory).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)

@@ -84,7 +84,7 @@ def _cp(
     if counted:
         counted.next()
     done = process.run(
-        ["cp", "-a", "--reflink=auto", "--parents", *options, f"--target-directory={target}", "--", *names],
+        ["cp", "-a", "--force", "--reflink=auto", "--parents", *options, f"--target-directory={target}", "--", *names],
         cwd=source,
         env=process.environment({"LC_ALL": "C"}),
         meter=counted,

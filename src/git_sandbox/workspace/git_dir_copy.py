@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_sandbox import files
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import gitdirs, gitvariables
 from git_sandbox.git.command import HERMETIC, Git
@@ -79,7 +80,7 @@ class GitDirCopy:
         if self.ledger.base is not None:
             self.ledger.require(not raced, "the repository changed while it was copied")
         for each in [*git_dir_entries.litter(self.target), *self.files.strangers(self.target)]:
-            remove_tree(each)
+            files.remove_tree(each, ignore_errors=False)
         filecopy.clone_directory(self.source.common, self.target)
         return not raced or self._complete()
 
@@ -90,7 +91,7 @@ class GitDirCopy:
         """Refs, HEAD, index, logs, operations, as they were when they had the stamp that is returned."""
         for _ in range(ATTEMPTS):
             self._wait()
-            remove_tree(self.target)
+            files.remove_tree(self.target, ignore_errors=False)
             (self.target / "refs").mkdir(parents=True)  # git asks for both, even empty
             (self.target / "objects").mkdir()
             stamp = self._stamp()
@@ -121,7 +122,7 @@ class GitDirCopy:
                 with contextlib.suppress(OSError):
                     shutil.copystat(each.private / name, target / name)
             for litter in list(git_dir_entries.litter(target)):
-                remove_tree(litter)
+                files.remove_tree(litter, ignore_errors=False)
             filecopy.clone_directory(each.private, target)
         if self.inside:
             filecopy.clone_directory(self.source.common / "worktrees", self.target / "worktrees")
@@ -261,13 +262,3 @@ def gc_runs(pid_file: Path) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file or directory of ours, also below directories that were copied read-only."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    for directory, _, _ in os.walk(path):
-        os.chmod(directory, 0o700)  # noqa: PTH101 - os.walk gives strings
-    shutil.rmtree(path)
