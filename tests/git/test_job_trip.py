@@ -33,6 +33,7 @@ from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
 from support import loopback, standin
 from support.gitrepo import GitRepo
+from support.vm import wait_for
 
 SUPPORT = Path(standin.__file__).parents[1]
 
@@ -440,10 +441,11 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
     command = f"echo x >> {count}; kill -9 $(cut -d' ' -f4 /proc/$STANDIN_PID/stat); {COMMIT}"
     with loopback.served(site.root, monkeypatch):
         said = site.sandbox("run", "--name", "try", "--on", "ssh:there", "--", "sh", "-c", command)
+        jobs = site.root / "there/state/git-sandbox"
+        wait_for("it is in the trash there", lambda: not [*jobs.glob("*/job-*")])  # who sent it does not wait for that
     assert (said.code, said.out) == (3, "out\n"), said.err
     assert count.read_text() == "x\n"
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
-    assert list(site.root.glob("there/state/git-sandbox/*/job-*")) == []
 
 
 def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> None:
