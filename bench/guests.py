@@ -29,8 +29,9 @@ from git_sandbox.guest.protocol import SSH
 from git_sandbox.image.guestfiles import GuestUser
 from git_sandbox.sandbox import machines, provision
 from git_sandbox.sandbox.options import Options
-from git_sandbox.session import Keys, connect
+from git_sandbox.session import connect
 from git_sandbox.settings import Settings
+from git_sandbox.ssh_config import Keys
 from git_sandbox.store import create, delete
 
 SANDBOX = Path(sys.executable).with_name("sandbox")

@@ -1,4 +1,4 @@
-"""What is kept of each sandbox, and what its state is. The state is derived, never stored.
+"""One sandbox of ours: made, opened, put to the trash, with its lock held. `entries` has the list of them.
 
 A sandbox is a directory (`paths.SandboxDir`) and refs in the repository; each of the two can exist without the other.
 """
@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import claims, files, jsontext, locks, paths, reconcile, registry
+from git_sandbox import claims, files, jsontext, registry
 from git_sandbox import record as noted
+from git_sandbox.entries import (
+    Entry,
+    State,
+    directory,
+    entries,
+    entries_and_starts,
+    entries_in,
+    find,
+    ref_ids,
+    refs_by_id,
+    starts,
+    state_directory,
+)
 from git_sandbox.errors import RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
-from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, oid, sandbox_id
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.paths import SandboxDir
@@ -29,32 +41,11 @@ if TYPE_CHECKING:
     from git_sandbox.trash.note import Note
     from git_sandbox.trash.objects import Holder
 
-__all__ = ["WORKSPACE", "NestedRecord", "Record", "decode", "load"]  # beside what is defined here
-
-
-class State(StrEnum):
-    RUNNING = "running"  # somebody holds its lock
-    RECOVERING = "recovering"  # its machine died, and a rescue machine reads its disk now
-    RECOVERABLE = "recoverable"  # a disk whose content has not been brought home
-    AWAY = "away"  # another machine has its job, or may have it; no result is here
-    STOPPED = "stopped"  # brought home; the disk is kept until `drop`
-    REFS = "refs"  # only refs are left
-    BROKEN = "broken"  # a directory whose record cannot be read
-    TRASH = "trash"  # dropped, or ended unchanged: out of sight until it is restored or expires
-
-
-class Entry(msgspec.Struct, frozen=True):
-    id: SandboxId
-    state: State
-    record: Record | None
-    directory: SandboxDir
-    refs: dict[RefName, Oid]
-
-    @property
-    def disk_bytes(self) -> int:
-        with contextlib.suppress(OSError):
-            return self.directory.disk.stat().st_blocks * 512
-        return 0
+# Beside what is defined here: the sandboxes there are, and what is noted of each.
+__all__ = [
+    "WORKSPACE", "Entry", "NestedRecord", "Record", "State", "decode", "directory", "entries", "entries_and_starts",
+    "entries_in", "find", "load", "ref_ids", "refs_by_id", "starts", "state_directory",
+]  # fmt: skip
 
 
 class Box(msgspec.Struct):
@@ -151,16 +142,6 @@ def followed(repo: Repository) -> Iterator[Callable[[], Repository]]:
         anchor.close()
 
 
-def state_directory(repo: Repository) -> Path:
-    """What is kept of the sandboxes of the repository; one that does not exist when there are none."""
-    return registry.find(repo) or paths.nowhere()
-
-
-def directory(repo: Repository, name: str) -> SandboxDir:
-    """Where the sandbox `name` is, or would be."""
-    return SandboxDir(state_directory(repo) / sandbox_id(name))
-
-
 @contextlib.contextmanager
 def create(repo: Repository, name: str | None) -> Iterator[Box]:
     """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends, or
@@ -240,63 +221,6 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
         yield box, entry
 
 
-def find(repo: Repository, name: str) -> Entry:
-    wanted = sandbox_id(name)
-    for entry in entries(repo):
-        if entry.id == wanted:
-            full = noted.complete(entry.directory, entry.record) if entry.record else None
-            return msgspec.structs.replace(entry, record=full)
-    claims.require_not_trashed(state_directory(repo), wanted)
-    known = ", ".join(entry.id for entry in entries(repo))
-    hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
-    raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
-
-
-def entries(repo: Repository) -> list[Entry]:
-    """Every sandbox of the repository, oldest first. A damaged one is listed as broken and disturbs no other."""
-    return entries_and_starts(repo)[0]
-
-
-def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
-    """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
-    root = state_directory(repo)
-    places = [each for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)] if root.is_dir() else []
-    records = {SandboxId(each.name): load(SandboxDir(each)) for each in places}
-    everything = repo.refs(*_ROOTS, *starts(records.values()))
-    refs = _by_id(everything)
-    for name in trashed.ids(root) & (refs.keys() - records.keys()):
-        if (gone := trashed.read(root, name)) and trashed.leftover(gone, refs[name]):
-            del refs[name]  # of a process that was killed while it moved the sandbox to the trash
-    found = [
-        _looked_at(repo, SandboxDir(root / name), records.get(name), refs.get(name, {})) for name in {*records, *refs}
-    ]
-    found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
-    return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
-
-
-def starts(records: Iterable[Record | None]) -> list[str]:
-    """The refs that these sandboxes started from."""
-    named = {record.base_symref for record in records if record and record.base_symref}
-    return sorted(name for name in named if name.startswith("refs/"))  # a record can be anybody's: no option for git
-
-
-def _entry(directory: SandboxDir, name: SandboxId, record: Record | None, refs: dict[RefName, Oid]) -> Entry:
-    return Entry(name, _state(directory, record), record, directory, refs)
-
-
-def _looked_at(repo: Repository, directory: SandboxDir, record: Record | None, refs: dict[RefName, Oid]) -> Entry:
-    if record is not None:
-        record, refs = reconcile.settled(repo, directory, record, refs)
-    return _entry(directory, SandboxId(directory.root.name), record, refs)
-
-
-def entries_in(root: Path) -> list[Entry]:
-    """What a state directory knows by itself, without a repository: no refs."""
-    places = [SandboxDir(each) for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)]
-    found = [_entry(each, SandboxId(each.root.name), load(each), {}) for each in places]
-    return sorted(found, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
-
-
 def remember(repo: Repository, name: str) -> None:
     """Note the refs that a sandbox has now: a merge has made one, say."""
     noted.remember(directory(repo, name), repo.refs(*SandboxRefs(sandbox_id(name)).patterns))
@@ -324,18 +248,6 @@ def opened(repo: Repository, entry: Entry, name: str) -> Iterator[Box]:
         yield box
 
 
-def _state(directory: SandboxDir, record: Record | None) -> State:
-    if not directory.root.is_dir():
-        return State.REFS
-    if locks.held(directory.lock):
-        return State.RECOVERING if directory.recovering.exists() else State.RUNNING
-    if record is None:
-        return State.BROKEN
-    if record.brought_home is not None:
-        return State.STOPPED
-    return State.AWAY if directory.dispatch.exists() else State.RECOVERABLE
-
-
 @contextlib.contextmanager
 def recovering(directory: SandboxDir) -> Iterator[None]:
     """While the block runs, whoever looks at the sandbox sees that its disk is being read. Its lock must be held."""
@@ -345,27 +257,6 @@ def recovering(directory: SandboxDir) -> Iterator[None]:
         yield
     finally:
         directory.recovering.unlink(missing_ok=True)
-
-
-def ref_ids(repo: Repository) -> set[SandboxId]:
-    return set(refs_by_id(repo))
-
-
-def refs_by_id(repo: Repository) -> dict[SandboxId, dict[RefName, Oid]]:
-    """All refs that are sandboxes', by sandbox."""
-    return _by_id(repo.refs(*_ROOTS))
-
-
-_ROOTS = tuple(root.rstrip("/") for root in SandboxRefs.ROOTS)
-
-
-def _by_id(refs: Mapping[RefName, Oid]) -> dict[SandboxId, dict[RefName, Oid]]:
-    found: dict[SandboxId, dict[RefName, Oid]] = {}
-    for name, value in refs.items():
-        each = name.split("/")[2] if name.startswith(SandboxRefs.ROOTS) else ""
-        if is_sandbox_id(each):  # else not ours: a ref can hold text that a shell or a terminal would obey
-            found.setdefault(SandboxId(each), {})[name] = value
-    return found
 
 
 def pin(box: Box, record: Record, base: Oid) -> None:

@@ -14,7 +14,7 @@ from git_sandbox import notices, registry, store
 from git_sandbox.errors import CollectError, StateError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.protocol import manifest, stream
-from git_sandbox.sandbox import nested, remove, trashed
+from git_sandbox.sandbox import nested, nested_refs, remove, trashed
 from git_sandbox.store import Box
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
@@ -70,7 +70,7 @@ def test_a_superproject_that_was_moved_meanwhile_gets_what_is_its(super_: GitRep
         assert [each.borrowed for each in brought.nested.homes] == [True, True]
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "libs" / "one"))["refs/sandbox/vm-1"] == tip
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "own"))["refs/sandbox/vm-1"] == second
-        assert len(nested.holdings(trip.box.repo, trip.box, trip.record)) == 2
+        assert len(nested_refs.holdings(trip.box.repo, trip.box, trip.record)) == 2
 
 
 def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, t
         if gone:
             module.git("reflog", "expire", "--expire=now", "--all")
             module.git("gc", "-q", "--prune=now")
-        (found,) = nested.holdings(trip.box.repo, trip.box, record)
+        (found,) = nested_refs.holdings(trip.box.repo, trip.box, record)
         assert (sandbox_refs(module) == before, set(found.gone) == set(before)) == (not gone, gone)
         with pytest.raises(StateError, match="is gone there" if gone else "nowhere else"):
             remove._refuse_nested(trip.box.repo, "vm-1", [found])
@@ -171,8 +171,8 @@ def test_a_repository_the_host_has_not_got_comes_into_the_sandboxs_directory(rep
     assert inside.git_dir.parent == trip.box.directory.nested
     assert sandbox_refs(GitRepo(inside.git_dir))["refs/sandbox/vm-1"] == tip
     assert [each.name for each in trip.box.directory.nested.iterdir()] == [inside.git_dir.name]
-    (held,) = nested.holdings(trip.box.repo, trip.box, trip.record)
-    assert nested.lost(trip.box.repo, held) == [tip]
+    (held,) = nested_refs.holdings(trip.box.repo, trip.box, trip.record)
+    assert nested_refs.lost(trip.box.repo, held) == [tip]
 
 
 def test_submodules_of_submodules_and_one_that_is_not_checked_out(super_: GitRepo, tmp_path: Path) -> None:
@@ -213,11 +213,11 @@ def test_drop_refuses_and_then_removes_the_refs_inside(super_: GitRepo, tmp_path
     trip = Journey.begin(super_, tmp_path)
     tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
     trip.home()
-    (held,) = nested.holdings(trip.box.repo, trip.box, trip.record)
-    assert nested.lost(trip.box.repo, held) == [tip]
+    (held,) = nested_refs.holdings(trip.box.repo, trip.box, trip.record)
+    assert nested_refs.lost(trip.box.repo, held) == [tip]
     module = GitRepo(super_.path / "libs/one")
     module.git("branch", "kept", tip)
-    assert nested.lost(trip.box.repo, held) == []
+    assert nested_refs.lost(trip.box.repo, held) == []
     trashed.put(trip.box, trip.record, DROPPED)
     assert sandbox_refs(module) == {}
     assert module.git("rev-parse", "kept") == tip
@@ -343,7 +343,7 @@ def test_too_many_repositories_are_said(repo: GitRepo, tmp_path: Path, monkeypat
 
 def test_a_name_of_the_guests_names_no_file() -> None:
     for lie in ("../../../etc", "/etc/passwd", "\x1b[31m", "x" * 4000, "\udcff"):
-        name = nested.own_name(lie)
+        name = nested_refs.own_name(lie)
         assert "/" not in name
         assert name.isascii()
         assert name.isprintable()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import session
+from git_sandbox import ssh_config
 from git_sandbox.cli.main import main
 from git_sandbox.errors import IntegrateError
 from git_sandbox.git.repo import discover
@@ -23,7 +23,7 @@ from git_sandbox.integrate.plan import plan
 from git_sandbox.sandbox import settle
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions
-from git_sandbox.session import Keys
+from git_sandbox.ssh_config import Keys
 from git_sandbox.vmm.machine import Attachment
 from git_sandbox.workspace import signing as signing_
 from support.fabricated import Sandbox, spawn, worked
@@ -214,10 +214,10 @@ def test_an_agent_that_is_lent_signs_in_a_guest_as_here(repo: GitRepo, tmp_path:
         given = signing_.by_agent(found, place, {})
         assert [key for key, _ in given] == ["gpg.format", "user.signingkey", "commit.gpgsign"]
         plain, text = (
-            session.config("vm-1", "me", Keys(tmp_path), CHANNEL, tmp_path / "x/m", agent=place, git=each)
+            ssh_config.config("vm-1", "me", Keys(tmp_path), CHANNEL, tmp_path / "x/m", agent=place, git=each)
             for each in ((), given)
         )
-        assert set(text.splitlines()) - set(plain.splitlines()) == {session._set_env(given)}
+        assert set(text.splitlines()) - set(plain.splitlines()) == {ssh_config.set_env(given)}
         (tmp_path / "config").write_text(text)
         words = ["ssh", "-G", "-F", os.fspath(tmp_path / "config"), "sandbox-vm-1"]
         shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import arguments, confine, idspace, session
+from git_sandbox import arguments, confine, idspace, session, ssh_config
 from git_sandbox.disk import ext4, lvm_thin
 from git_sandbox.errors import SandboxError
 from git_sandbox.git.command import Git
@@ -26,7 +26,8 @@ from git_sandbox.git.names import SandboxRefs, oid, sandbox_id
 from git_sandbox.image import build, spec
 from git_sandbox.integrate import review
 from git_sandbox.sandbox import session_options
-from git_sandbox.session import Keys, Session
+from git_sandbox.session import Session
+from git_sandbox.ssh_config import Keys
 from git_sandbox.vmm import cloud_hypervisor, firecracker, net, qemu, virtiofs
 from git_sandbox.vmm.machine import Attachment, Disk, MachineSpec, Saved, Share
 from git_sandbox.workspace import readonly_copy
@@ -146,10 +147,10 @@ def ssh_reads(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_what_goes_into_the_configuration_of_ssh_comes_out_as_it_was(value: str) -> None:
-    tame = session.config("vm-1", "me", Keys(Path("/k")), Attachment("unix", "/s"), Path("/r/x/master"), agent="/a")
+    tame = ssh_config.config("vm-1", "me", Keys(Path("/k")), Attachment("unix", "/s"), Path("/r/x/master"), agent="/a")
     place = f"/d/{value}"
     try:
-        text = session.config(
+        text = ssh_config.config(
             "vm-1", "me", Keys(Path(place)), Attachment("unix", place), Path(f"{place}/x/master"), agent=place
         )
         raw = text.encode().decode()

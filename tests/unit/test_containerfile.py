@@ -26,8 +26,8 @@ from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.errors import ImageError, SandboxError, UsageError
 from git_sandbox.git.repo import discover
 from git_sandbox.image import context
-from git_sandbox.sandbox import builder_output, built_images, feature_sources, image_builder, provision
-from git_sandbox.sandbox.image_builder import Build
+from git_sandbox.sandbox import builder_output, built_images, feature_sources, image_build, image_builder, provision
+from git_sandbox.sandbox.image_build import Build
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from support import oci, registry
@@ -175,7 +175,7 @@ def script(tmp_path: Path, stream: bytes) -> tuple[list[list[str]], bytes]:
     (programs / "buildah").chmod(0o755)
     calls = tmp_path / "calls"
     calls.unlink(missing_ok=True)
-    text = image_builder.SCRIPT.replace("/run/git-sandbox/disk/builder", str(top))
+    text = image_build.SCRIPT.replace("/run/git-sandbox/disk/builder", str(top))
     done = subprocess.run(
         ["/bin/sh", "-c", text], input=stream, capture_output=True, check=True,
         env={"PATH": f"{programs}:{os.environ['PATH']}", "CALLS": str(calls)},

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import git_sandbox
-from git_sandbox import paths, places, session, store
+from git_sandbox import paths, places, ssh_config, store
 from git_sandbox.cache import bases
 from git_sandbox.cli.main import main
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.repo import discover
-from git_sandbox.session import Keys
+from git_sandbox.ssh_config import Keys
 from git_sandbox.vmm.machine import Attachment
 from support.examples import examples
 from support.fabricated import worked
@@ -59,9 +59,11 @@ def opened(repo: GitRepo, name: str) -> tuple[store.Box, str]:
         sockets = box.directory.sockets
         keys = Keys(box.directory.keys)
         channel = Attachment("unix", str(sockets / "ssh"))
-        session.offer(
+        ssh_config.offer(
             box.directory.ssh_include,
-            session.config(name, "dev", keys, channel, sockets / "master", agent=str(sockets / "agent"), lasting=True),
+            ssh_config.config(
+                name, "dev", keys, channel, sockets / "master", agent=str(sockets / "agent"), lasting=True
+            ),
         )
         return box, str(sockets)
 
@@ -277,7 +279,7 @@ def test_every_place_is_in_the_table_and_closed_to_other_users(
     monkeypatch.chdir(repo.path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(repo.path.parent / "cache"))
     box, sockets = opened(repo, "x")
-    session.make_keys(box.directory.keys, "x")
+    ssh_config.make_keys(box.directory.keys, "x")
     paths.private_directory(bases.bases_root() / "repository")
     Path(sockets).mkdir(0o700)
     with socket.socket(socket.AF_UNIX) as server:
@@ -299,7 +301,7 @@ NAMES_TMP = {
     "image/layer.py": "names inside the new root",
     "image/package_names.py": "inside bubblewrap's own file system",
     "image/workshop.py": "mkdtemp(3) there",
-    "sandbox/image_builder.py": "below a directory of the builder, in its guest",
+    "sandbox/image_build.py": "below a directory of the builder, in its guest",
     "sandbox/session_options.py": "in the guest",
 }
 _TMP = re.compile(r"(^|[\s'\"=:])/(var/)?tmp(/|$|\W)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import claims, store
+from git_sandbox import claims, entries, store
 from git_sandbox.errors import StateError
 from git_sandbox.paths import SandboxDir
 from git_sandbox.store import State
@@ -16,11 +16,11 @@ def test_it_is_recovering_as_long_as_somebody_does_it(tmp_path: Path) -> None:
     directory = SandboxDir(tmp_path / "vm-1")
     directory.root.mkdir()
     with claims.lock(directory):
-        assert store._state(directory, None) is State.RUNNING
+        assert entries.state_of(directory, None) is State.RUNNING
         with store.recovering(directory):
-            assert store._state(directory, None) is State.RECOVERING
+            assert entries.state_of(directory, None) is State.RECOVERING
             with pytest.raises(StateError, match="being brought home"), claims.lock(directory):
                 pass
-        assert store._state(directory, None) is State.RUNNING
+        assert entries.state_of(directory, None) is State.RUNNING
         directory.recovering.touch()
-    assert store._state(directory, None) is State.BROKEN, "what a killed supervisor left says nothing"
+    assert entries.state_of(directory, None) is State.BROKEN, "what a killed supervisor left says nothing"

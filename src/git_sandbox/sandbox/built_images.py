@@ -14,7 +14,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.image.oci import source
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import feature_sources, image_builder, provision
-from git_sandbox.sandbox.image_builder import Build
+from git_sandbox.sandbox.image_build import Build
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings

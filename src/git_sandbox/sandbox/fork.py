@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from git_sandbox import files, jsontext, session, store
+from git_sandbox import files, jsontext, ssh_config, store
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
@@ -29,7 +29,7 @@ from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
-from git_sandbox.sandbox import egress_proxy, images, nested, retrieve
+from git_sandbox.sandbox import egress_proxy, images, nested_refs, retrieve
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.machine_spec import told
 from git_sandbox.sandbox.options import Options
@@ -158,7 +158,7 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
             shutil.copytree(source.directory.objects, box.directory.objects)
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(source.directory.apart, box.directory.apart)
-        session.make_keys(box.directory.keys, box.id)
+        ssh_config.make_keys(box.directory.keys, box.id)
         record = msgspec.structs.replace(
             source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,
             command=(), origin=source.id,
@@ -228,7 +228,7 @@ def _configure_alike(box: Box, source: Entry) -> None:
 
 def _nested(repo: Repository, source: Entry) -> bool:
     """Whether work of repositories inside the worktree is in refs elsewhere, which no other sandbox may have twice."""
-    return bool(nested.holdings(repo, Box(repo, source.id, source.directory), source.record))
+    return bool(nested_refs.holdings(repo, Box(repo, source.id, source.directory), source.record))
 
 
 def _copy_refs(box: Box, source: Entry) -> None:

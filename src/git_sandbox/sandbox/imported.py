@@ -18,7 +18,7 @@ from git_sandbox.protocol import manifest as manifests
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.changes import Changes
 from git_sandbox.protocol.manifest import Manifest
-from git_sandbox.sandbox import lfs, nested
+from git_sandbox.sandbox import lfs, nested, nested_refs
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.store import Box, Record
@@ -108,7 +108,7 @@ def from_channel(
     content = lfs.bring_home(box.repo, box.refs, record, channel)
     inner = nested.bring_home(box, record, channel, told.nested)
     if any(each.borrowed for each in inner.homes):
-        box.remember(nested.noted(box, record))
+        box.remember(nested_refs.noted(box, record))
     return _home(box, record, (told, took), inner, content)
 
 
@@ -172,7 +172,7 @@ def _kept_before(box: Box, record: Record) -> bool:
     """
     own = {box.refs.base, box.refs.meta}
     refs = {name: value for name, value in box.repo.refs(*box.refs.patterns).items() if name not in own}
-    if any(value != record.base for value in refs.values()) or nested.holdings(box.repo, box, record):
+    if any(value != record.base for value in refs.values()) or nested_refs.holdings(box.repo, box, record):
         return True
     logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]
     return any(value != record.base for log in logs for value in log)

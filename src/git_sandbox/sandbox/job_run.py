@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import __version__, files, jsontext, session
+from git_sandbox import __version__, files, jsontext, ssh_config
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import cow, job_parts, workspace_disk
 from git_sandbox.egress import policyfile
@@ -169,7 +169,7 @@ class Attempt:
         if self.job.egress is not None:
             _policy(self.job.egress)
             files.write(directory.egress, self.job.egress)
-        session.make_keys(directory.keys, self.box.id)
+        ssh_config.make_keys(directory.keys, self.box.id)
         return self.box.save(own_record(self.box, self.job, backend.name))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, idspace, jsontext, network, paths, session
+from git_sandbox import files, idspace, jsontext, network, paths, ssh_config
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
 from git_sandbox.disk import share_dir, workspace_disk
@@ -139,7 +139,7 @@ def personal(
         virtualization=run and record.virtualization,
         share_files=idspace.files_at_once(),
     )
-    keys = session.Keys(directory.keys)
+    keys = ssh_config.Keys(directory.keys)
     return guestfiles.personal(
         config,
         start=record.refs,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from git_sandbox import consent, files, jsontext, process, session, store, text, transports
+from git_sandbox import consent, files, jsontext, process, ssh_config, store, text, transports
 from git_sandbox.cache.bases import Base
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
@@ -119,7 +119,7 @@ def prepare(
         pin(box, record, made.snapshot)
         copy_mounts(box, extras, progress)
         if not parts:
-            session.make_keys(box.directory.keys, box.id)
+            ssh_config.make_keys(box.directory.keys, box.id)
         apart = (*made.snapshot.apart, *made.worktrees.apart, *nested.apart(made.nested))
         configure(box, record, settings, extras, WentIn(apart, made.worktrees.states))
         box.save(record)

@@ -13,10 +13,10 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import everywhere, lfs, lookup, nested, ondisk, retrieve, trashed, uncommitted
+from git_sandbox.sandbox import everywhere, lfs, lookup, nested_refs, ondisk, retrieve, trashed, uncommitted
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import base_of
-from git_sandbox.sandbox.nested import Holding
+from git_sandbox.sandbox.nested_refs import Holding
 from git_sandbox.store import Entry, Record, State
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DROPPED
@@ -46,7 +46,7 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         lost = _unmerged(repo, entry, force=force)
         if not force:
             _refuse_recoverable(name, entry)
-            inside = nested.holdings(repo, box, record)
+            inside = nested_refs.holdings(repo, box, record)
             _refuse_commits(repo, name, lost)
             _refuse_nested(repo, name, inside)
             _refuse_operation(repo, entry)
@@ -150,7 +150,7 @@ def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
                 f"what came home from sandbox `{name}` into {place} is gone there",
                 hint=f"`sandbox recover {name}` brings it again, or `drop --force`",
             )
-        if lost := nested.lost(repo, each):
+        if lost := nested_refs.lost(repo, each):
             shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
             where = each.repo.git_dir
             raise StateError(

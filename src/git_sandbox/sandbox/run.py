@@ -35,9 +35,10 @@ from git_sandbox.sandbox.prestart import Prestart
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox.warm_start import Adoption
-from git_sandbox.session import Keys, Session, connect
+from git_sandbox.session import Session, connect
 from git_sandbox.setting_values import AUTO
 from git_sandbox.settings import environment
+from git_sandbox.ssh_config import Keys
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Backend, Running
 from git_sandbox.workspace.builder import refused

@@ -14,7 +14,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import everywhere, nested
+from git_sandbox.sandbox import everywhere, nested_refs
 from git_sandbox.sandbox.expiring import rule
 from git_sandbox.store import Box, Record, State
 from git_sandbox.trash import expiry, moving, note, objects
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 def put(box: Box, record: Record | None, why: str) -> Note:
     """Move a sandbox to the trash, with its refs here and in repositories inside the worktree. See `store.trash`."""
-    held = nested.borrowed(box.repo, box, record)
+    held = nested_refs.borrowed(box.repo, box, record)
     return store.trash(box, record, why, [_holder(each.repo, each) for each in held])
 
 
-def _holder(repo: Repository, held: nested.Holding) -> Holder:
+def _holder(repo: Repository, held: nested_refs.Holding) -> Holder:
     known = held.known
     start = [*([known.base] if known.base else []), *known.refs.values()] if known else []
     return Holder(repo.git, repo.common_dir, held.refs, start, known.git_dir if known else "")
@@ -150,7 +150,7 @@ def _repository(repo: Repository, name: SandboxId, record: Record | None, part: 
     if not part.key:
         return repo.git
     known = next((each for each in record.nested if each.git_dir == part.key), None) if record else None
-    at_home = nested.host_repository(repo, SandboxRefs(name), record, known) if record and known else None
+    at_home = nested_refs.host_repository(repo, SandboxRefs(name), record, known) if record and known else None
     return at_home.git if at_home else None
 
 
