@@ -10,7 +10,7 @@ from pathlib import Path
 from git_sandbox import files, locks
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.names import SandboxId, sandbox_id
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import note as trashed
 
 WAIT = "`sandbox ls` shows when that is done"

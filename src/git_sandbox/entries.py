@@ -14,8 +14,8 @@ from git_sandbox import record as noted
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, is_sandbox_id, sandbox_id
 from git_sandbox.git.repo import Repository
-from git_sandbox.paths import SandboxDir
 from git_sandbox.record import Record, load
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import note as trashed
 
 

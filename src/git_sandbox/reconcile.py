@@ -18,8 +18,8 @@ from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.putback import PutBack, put_back
 from git_sandbox.git.repo import Repository
-from git_sandbox.paths import SandboxDir
 from git_sandbox.record import Record
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 
 SHOWN = 3  # refs named

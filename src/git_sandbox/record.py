@@ -13,8 +13,8 @@ from git_sandbox import files, jsontext, locks
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.guest.protocol import WORKSPACE
-from git_sandbox.paths import SandboxDir
 from git_sandbox.protocol.changes import Changes
+from git_sandbox.sandbox_dir import SandboxDir
 
 SCHEMA = 1
 MANY_REFS = 1000

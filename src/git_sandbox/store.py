@@ -1,6 +1,6 @@
 """One sandbox of ours: made, opened, put to the trash, with its lock held. `entries` has the list of them.
 
-A sandbox is a directory (`paths.SandboxDir`) and refs in the repository; each of the two can exist without the other.
+A sandbox is a directory (`SandboxDir`) and refs in the repository; each of the two can exist without the other.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from git_sandbox.git.anchor import Anchor
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import WORKSPACE
-from git_sandbox.paths import SandboxDir
 from git_sandbox.record import NestedRecord, Record, decode, load
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import note as trashed
 
 if TYPE_CHECKING:

@@ -248,9 +248,10 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.names",
         "git.putback", "git.repo", "guest", "guest.protocol", "guest.waiting", "integrate", "integrate.overview",
         "jsontext",
-        "locks", "notices", "paths", "places", "process",
+        "locks", "notices", "paths", "places", "process", "process.bounds", "process.child",
+        "process.completed",
         "protocol", "protocol.changes", "reconcile", "record", "registry",
-        "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk",
+        "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk", "sandbox_dir",
         "signals", "store", "text", "trash", "trash.note",
     }  # fmt: skip
     heavy = {"click", "rich", "asyncio", "dataclasses", "hashlib", "tomllib", "urllib.request", "http.client", "email"}

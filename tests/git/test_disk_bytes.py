@@ -23,7 +23,7 @@ from git_sandbox import settings as user_settings
 from git_sandbox import store
 from git_sandbox.cache import bases
 from git_sandbox.git.repo import discover
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.workspace import base_content, builder, stat_scan
 from git_sandbox.workspace.survey import CapturePolicy
 from support.examples import examples

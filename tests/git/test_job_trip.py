@@ -26,8 +26,8 @@ from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import remote
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import resolve
 from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan

@@ -12,9 +12,9 @@ import pytest
 
 from git_sandbox import notices, registry, store
 from git_sandbox.errors import CollectError, StateError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.sandbox import nested, nested_refs, remove, trashed
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo

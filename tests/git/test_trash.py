@@ -20,9 +20,9 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId
 from git_sandbox.git.repo import discover
 from git_sandbox.idspace import IdSpace
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import expiring, listing, trashed
 from git_sandbox.sandbox.remove import drop
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule

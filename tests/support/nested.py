@@ -15,9 +15,9 @@ from pathlib import Path
 
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository, discover
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import imported
 from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.workspace import nested
 from git_sandbox.workspace.capture import capture

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from git_sandbox.disk import share_dir
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from support.gitrepo import GitRepo
 from support.pace import SLOWNESS
 

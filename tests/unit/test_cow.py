@@ -19,7 +19,7 @@ from git_sandbox.doctor import Check, machine
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.guest import tail as guest
 from git_sandbox.image import spec
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.vmm.backends import Wanted
 from git_sandbox.vmm.machine import Disk, MachineSpec
 from git_sandbox.vmm.qemu import argv

@@ -17,7 +17,7 @@ import pytest
 from git_sandbox import errors, paths, settings
 from git_sandbox.cli.main import VERBS, cli
 from git_sandbox.image import spec
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

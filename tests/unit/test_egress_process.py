@@ -29,9 +29,9 @@ from git_sandbox.egress.credentials import declared
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Policy
 from git_sandbox.errors import SessionError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_process, egress_proxy, run
 from git_sandbox.sandbox.egress_process import Proxy
+from git_sandbox.sandbox_dir import SandboxDir
 from support.egress import certificate
 
 VALUE = "sk-the-real-value"
@@ -78,7 +78,7 @@ NEEDED = {"policy", "network", "names"}
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.sandbox import egress_proxy
 with egress_proxy.served(SandboxDir(Path(sys.argv[1])), {}) as proxy:
     proxy.authority()

@@ -22,9 +22,9 @@ from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_proxy, run
 from git_sandbox.sandbox.egress_proxy import Refused
+from git_sandbox.sandbox_dir import SandboxDir
 from support.gitrepo import GitRepo
 
 

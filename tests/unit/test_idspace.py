@@ -17,7 +17,7 @@ from git_sandbox.disk import share_dir
 from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import COUNT, IdSpace
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.workspace import share
 
 IDS = st.integers(0, 2**32 - 2)

@@ -11,8 +11,8 @@ from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.cache.root_images import ImageConfig, RootInfo
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import images
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Record
 
 RECORD = Record(

@@ -10,8 +10,8 @@ import pytest
 
 from git_sandbox import locks
 from git_sandbox.errors import StateError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import retrieve
+from git_sandbox.sandbox_dir import SandboxDir
 
 
 @pytest.mark.parametrize("shared", [False, True])

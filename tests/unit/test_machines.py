@@ -14,9 +14,9 @@ from git_sandbox.errors import CollectError, RequirementError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.image.initrd import GuestFile
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import machine_spec, machines, retrieve
 from git_sandbox.sandbox.machine_spec import Hardware
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Capabilities

@@ -19,10 +19,10 @@ from git_sandbox import record as noted
 from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, UsageError
 from git_sandbox.guest import protocol
-from git_sandbox.paths import SandboxDir
 from git_sandbox.record import Activity, Record
 from git_sandbox.sandbox import guest_requests, notifying
 from git_sandbox.sandbox.guest_requests import Request
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.setting_values import command_words
 from git_sandbox.store import Box
 from git_sandbox.text import one_line

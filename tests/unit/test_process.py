@@ -13,6 +13,7 @@ import pytest
 from git_sandbox import bounded_log, process, signals
 from git_sandbox.errors import Interrupted, RequirementError, SandboxError
 from git_sandbox.process import Limits
+from git_sandbox.process import child as children
 
 
 def alive(pid: int) -> bool:
@@ -84,6 +85,8 @@ def test_spawned_child_ends_with_its_block_even_when_it_ignores_sigterm(tmp_path
 SUPERVISOR = """
 import sys, time
 from git_sandbox import process
+from git_sandbox.process import child as children
+from git_sandbox.process import child as children
 with process.spawn(["sleep", "300"]) as child:
     print(child.pid, flush=True)
     time.sleep(300)
@@ -102,7 +105,7 @@ def test_spawned_child_dies_with_a_killed_supervisor() -> None:
 def test_a_child_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
     """As if it had been killed between fork(2) and prctl(2): somebody else is the parent by then."""
     mark = tmp_path / "began"
-    argv = process._mortal(["touch", str(mark)], "KILL")
+    argv = children._mortal(["touch", str(mark)], "KILL")
     assert subprocess.run(argv, check=False).returncode == 0
     assert mark.exists()
     mark.unlink()

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from git_sandbox.errors import CollectError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import pushes
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.pushes import MOST, Total, counted, so_far
+from git_sandbox.sandbox_dir import SandboxDir
 
 
 def brought(objects: int, size: int) -> Any:

@@ -21,10 +21,10 @@ from git_sandbox.errors import ImageError, MachineError, SandboxError, StateErro
 from git_sandbox.git import identity
 from git_sandbox.git.names import SandboxId
 from git_sandbox.image import spec
-from git_sandbox.paths import SandboxDir
 from git_sandbox.projectfile import Consent
 from git_sandbox.record import load
 from git_sandbox.sandbox import machine_spec, reach
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import expiry, note
 from support.examples import examples
 

@@ -8,7 +8,7 @@ import pytest
 
 from git_sandbox import claims, entries, store
 from git_sandbox.errors import StateError
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import State
 
 

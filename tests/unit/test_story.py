@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from git_sandbox.errors import CollectError, Interrupted, SessionError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import retrieve, run
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import resolve
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from git_sandbox.egress.ledger import Row
-    from git_sandbox.paths import SandboxDir
     from git_sandbox.sandbox.egress_proxy import Refused
+    from git_sandbox.sandbox_dir import SandboxDir
 
 EVERY = 0.5  # seconds between two looks of --follow
 MOST = 10  # refusals that are named

@@ -14,7 +14,7 @@ from pathlib import Path
 from git_sandbox import files
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 
 TAG = "workspace"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from git_sandbox.disk import cow, dm_snapshot, ext4, lvm_thin, reflink
 from git_sandbox.disk.delta_archive import Appended
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 
 
 @dataclass(frozen=True)

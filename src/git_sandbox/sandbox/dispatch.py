@@ -29,7 +29,6 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.job import MAX_KNOWN, Disks, Job, Nonce, Packed
 from git_sandbox.jobs.result import Answer, Hearing
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
 from git_sandbox.sandbox import imported, machine_spec, provision, retrieve, session_options
@@ -38,6 +37,7 @@ from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.setting_values import AUTO
 from git_sandbox.store import Box, Entry, Record
 

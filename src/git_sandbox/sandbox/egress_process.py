@@ -22,7 +22,7 @@ from git_sandbox.egress import confinement, service
 from git_sandbox.egress.policyfile import GIT_NONE, Egress
 from git_sandbox.egress.service import Order, Ready, SourcesOrder, Upstream
 from git_sandbox.errors import HostResourceError, SandboxError, SessionError
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 
 READY_WITHIN = 60.0  # seconds until the proxy serves

@@ -24,9 +24,9 @@ from git_sandbox.egress.service import Upstream
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import authorities
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_process
 from git_sandbox.sandbox.egress_process import Proxy
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 

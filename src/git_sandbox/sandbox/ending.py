@@ -16,10 +16,10 @@ from git_sandbox import files, signals
 from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
 from git_sandbox.guest import protocol
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.sandbox import retrieve
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 
 LOOK = 0.5  # seconds of one request; whoever hurries waits no longer

@@ -25,7 +25,6 @@ from git_sandbox.errors import CollectError, MachineError, SandboxError, StateEr
 from git_sandbox.git.names import RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
@@ -35,6 +34,7 @@ from git_sandbox.sandbox.machine_spec import told
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts
 from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Entry, Record
 
 # Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another

@@ -29,7 +29,6 @@ from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.oci import pull, remembered
 from git_sandbox.image.oci.source import Source
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import machines, provision
 from git_sandbox.sandbox.builder_output import Archive, Lines
@@ -37,6 +36,7 @@ from git_sandbox.sandbox.image_build import COMMAND, Build
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.run import Run
 from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, Record
 from git_sandbox.text import one_line

@@ -9,7 +9,7 @@ from git_sandbox import paths, store
 from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import ImageError, StateError
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Record
 
 MOST = 4  # images tried for one rescue

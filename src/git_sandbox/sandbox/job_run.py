@@ -28,7 +28,6 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.job import Job, decode
 from git_sandbox.jobs.result import MAX_TEXT, MAX_WARNINGS, Answer, Usage
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.sandbox import machine_spec, machines, provision, retrieve
@@ -37,6 +36,7 @@ from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.run import Run
 from git_sandbox.sandbox.session_options import Extras
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings, resolve
 from git_sandbox.store import Box, Record
 from git_sandbox.text import one_line

@@ -13,7 +13,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import contents
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Entry, Record, State
 
 if TYPE_CHECKING:

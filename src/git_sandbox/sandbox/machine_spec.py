@@ -22,8 +22,8 @@ from git_sandbox.image import guestfiles, initrd, variables
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.image.initrd import GuestFile
 from git_sandbox.network import Network
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import egress_proxy
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Record
 from git_sandbox.vmm.machine import Capabilities, Disk, MachineSpec, Share, kernel_arguments
 

@@ -14,9 +14,9 @@ import msgspec
 
 from git_sandbox import files, jsontext
 from git_sandbox.errors import CollectError
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.nested import NestedHome
+from git_sandbox.sandbox_dir import SandboxDir
 
 _MOST_BYTES = 4096  # of the file
 

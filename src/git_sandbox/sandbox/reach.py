@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from git_sandbox import jsontext
 from git_sandbox.errors import MachineError
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.vmm.machine import Attachment
 
 

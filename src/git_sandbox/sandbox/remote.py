@@ -22,7 +22,6 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Writer
 from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
 from git_sandbox.sandbox.dispatch import Sent
@@ -31,6 +30,7 @@ from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.run import OUTPUT_LIMIT, Ready
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Record
 
 AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again

@@ -18,11 +18,11 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import bundle, stream
 from git_sandbox.sandbox import images, imported, reach, trashed
 from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, Record
 from git_sandbox.trash.note import UNCHANGED

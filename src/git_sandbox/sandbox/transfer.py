@@ -20,12 +20,12 @@ from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import peeled
 from git_sandbox.integrate.trees import empty_tree
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import remove, retrieve
 from git_sandbox.sandbox.everywhere import Found
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import Recovered
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Box, Record
 
 

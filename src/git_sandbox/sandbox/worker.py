@@ -30,10 +30,10 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
-from git_sandbox.paths import SandboxDir
 from git_sandbox.sandbox import job_run, provision, retrieve, trashed
 from git_sandbox.sandbox.job_run import Attempt
 from git_sandbox.sandbox.mouth import Ears, Mouth
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DELIVERED
 

@@ -36,7 +36,7 @@ from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import note, objects
 from git_sandbox.trash.note import FRESH, REMNANT, Note, Part, Trashed
 from git_sandbox.trash.objects import Holder

@@ -17,7 +17,7 @@ import msgspec
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId, is_sandbox_id
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 
 SCHEMA = 1
 UNCHANGED, DROPPED = "unchanged", "dropped"

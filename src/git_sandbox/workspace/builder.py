@@ -31,8 +31,8 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.image.spec import asked
-from git_sandbox.paths import SandboxDir
 from git_sandbox.progress import Progress
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
 from git_sandbox.store import Box, NestedRecord
 from git_sandbox.text import one_line

@@ -7,7 +7,7 @@ from pathlib import Path
 from git_sandbox import paths
 from git_sandbox.cache import bases
 from git_sandbox.disk import lvm_thin
-from git_sandbox.paths import SandboxDir
+from git_sandbox.sandbox_dir import SandboxDir
 
 
 def tidy(pool: str) -> int:

@@ -1,0 +1,67 @@
+"""What a child may have: the variables that it inherits of ours, and limits that the kernel enforces."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# What a child may inherit. Everything else (GIT_*, LD_*, PYTHON*, secrets in CI variables) stays here.
+_INHERITED = (
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
+)  # fmt: skip
+
+
+# What a program that signs needs to find keys, agents and the place to ask for a passphrase, beside those.
+_ASKING = (
+    "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "GNUPGHOME", "GPG_TTY", "PINENTRY_USER_DATA", "SSH_ASKPASS",
+    "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK", "WAYLAND_DISPLAY", "XAUTHORITY",
+)  # fmt: skip
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1)."""
+
+    address_space: int | None = None  # bytes
+    file_size: int | None = None  # bytes
+    cpu: int | None = None  # seconds
+    data: int | None = None  # bytes that it allocates; files that it maps for reading do not count
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        options = [
+            f"--{name}={value}:{value}"
+            for name, value in (
+                ("as", self.address_space),
+                ("fsize", self.file_size),
+                ("cpu", self.cpu),
+                ("data", self.data),
+            )
+            if value is not None
+        ]
+        return ["prlimit", *options, "--", *argv] if options else list(argv)
+
+
+NO_LIMITS = Limits()
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The curated environment for a child, with `extra` on top."""
+    return {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(extra or {})
+
+
+def inherited(names: re.Pattern[str]) -> dict[str, str]:
+    """Variables of ours by name, for the few children that heed more than the curated ones."""
+    return {key: value for key, value in os.environ.items() if names.fullmatch(key)}
+
+
+def asking() -> dict[str, str]:
+    """More of the environment, for a child that may ask the user for a passphrase."""
+    found = {key: os.environ[key] for key in _ASKING if key in os.environ}
+    terminal = next((os.ttyname(each) for each in (0, 2) if os.isatty(each)), "")
+    return ({"GPG_TTY": terminal} if terminal else {}) | found

@@ -1,0 +1,225 @@
+"""Programs that run beside us, and end with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from git_sandbox.errors import HostResourceError, RequirementError
+from git_sandbox.process.bounds import Limits, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+PIECE = 64 << 10  # bytes
+
+
+_CHILD = re.compile(rb'"child-pid": (\d+)')
+
+
+def which(program: str) -> str | None:
+    """Full path of `program`, looking also where Debian keeps mke2fs and friends for users without sbin on PATH."""
+    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def require(*programs: str) -> None:
+    """Raises RequirementError for the first that is missing: before work that would be in vain without it."""
+    for program in programs:
+        resolve([program])
+
+
+def resolve(argv: Sequence[str]) -> list[str]:
+    found = which(argv[0])
+    if found is None:
+        raise RequirementError(
+            f"the program `{argv[0]}` is not installed", hint="run `sandbox doctor` for how to get it"
+        )
+    return [found, *argv[1:]]
+
+
+def start(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(argv, **options)  # type: ignore[call-overload,no-any-return]
+    except OSError as error:
+        raise HostResourceError(f"cannot start `{argv[0]}`", cause=error.strerror or str(error)) from error
+
+
+def wait_for(child: subprocess.Popen[bytes], timeout: float | None) -> int | None:
+    """Exit status, or None when it still runs after `timeout` seconds."""
+    try:
+        return child.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to the process group of `pid`; nothing happens when it is already gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+class Child(msgspec.Struct):
+    """A program that runs beside us. Made by `spawn`."""
+
+    argv: tuple[str, ...]
+    popen: subprocess.Popen[bytes]
+    tidies: bool = False  # it has processes of its own, and cleans up when all of them get SIGTERM
+    report: IO[bytes] | None = None  # where bubblewrap tells which process is the program that it runs (`--info-fd`)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self.popen.stdin is not None  # noqa: S101 - started with stdin=PIPE
+        return self.popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.popen.stdout is not None  # noqa: S101 - spawned with stdout=PIPE
+        return self.popen.stdout
+
+    def poll(self) -> int | None:
+        return self.popen.poll()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Exit status, or None when it still runs after `timeout` seconds."""
+        return wait_for(self.popen, timeout)
+
+    def _asked(self) -> int:
+        """Who gets SIGTERM. Bubblewrap, when it has not yet told of another: then that one has not begun."""
+        told = _CHILD.search(self.report.read(PIECE) or b"") if self.report else None
+        return int(told[1]) if told else self.pid
+
+    def stop(self, grace: float = STOP_GRACE) -> int:
+        """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""
+        if self.popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGTERM) if self.tidies else os.kill(self._asked(), signal.SIGTERM)
+            if self.wait(grace) is None:
+                kill_group(self.pid)
+        return self.popen.wait()
+
+
+def _mortal(argv: Sequence[str], death: str) -> list[str]:
+    """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin."""
+    begin = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    return resolve(["setpriv", "--pdeathsig", death, "--", *resolve(begin), *resolve(argv)])
+
+
+@contextlib.contextmanager
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+    foreground: bool = False,
+    grace: float = STOP_GRACE,
+    tidies: bool = False,
+) -> Iterator[Child]:
+    """Start a program that lives as long as the block (or shorter) and dies with this process.
+
+    It runs in a session of its own, so that Ctrl-C on the terminal reaches us and not it; `foreground` keeps it in
+    ours, for programs that own the terminal (ssh, a pager). Must be entered in the main thread: PDEATHSIG is tied
+    to the thread that forked (prctl(2)).
+
+    `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
+    """
+    popen = start(
+        _mortal(argv, "TERM" if tidies else "KILL"),
+        cwd=cwd,
+        env=environment() if env is None else dict(env),
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.DEVNULL if stderr is None else stderr,
+        pass_fds=tuple(pass_fds),
+        start_new_session=not foreground,
+    )
+    child = Child(tuple(argv), popen, tidies)
+    try:
+        yield child
+    finally:
+        child.stop(grace)
+        for stream in (popen.stdin, popen.stdout, popen.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@contextlib.contextmanager
+def answering(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], limits: Limits, complaints: IO[bytes]
+) -> Iterator[Child]:
+    """Start a program that answers on standard output what it reads, and ends with its input: with the block, or when
+    we die. For any thread.
+    """
+    full = resolve(limits.wrap(resolve(argv)))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+    child = Child(tuple(argv), start(full, cwd=cwd, env=dict(env), start_new_session=True, **pipes))
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(OSError):  # what it has not read
+            child.stdin.close()
+        child.stdout.close()
+        if child.wait(STOP_GRACE) is None:
+            kill_group(child.pid)
+            child.wait()
+
+
+def page(command: str, text: bytes) -> int:
+    """Give `text` to a shell command that shows it on our terminal; its exit status. It may end before it read all.
+
+    Ctrl-C belongs to the pager as long as it runs, as with git.
+    """
+    extra = {name: os.environ.get(name, value) for name, value in (("LESS", "FRX"), ("LV", "-c"))}
+    child = start(["/bin/sh", "-c", command], stdin=subprocess.PIPE, env=environment(extra))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # only now: children inherit what is ignored
+    try:
+        with child, contextlib.suppress(BrokenPipeError):
+            child.communicate(text)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return child.returncode
+
+
+def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[int] = ()) -> int:
+    """Start a program that outlives us and our terminal, with all of our environment; its process id.
+
+    It gets `data` on standard input; what it prints goes to `log`.
+    """
+    with log.open("ab") as out:
+        child = start(
+            resolve(argv), stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )  # fmt: skip
+    with contextlib.suppress(BrokenPipeError):
+        assert child.stdin is not None  # noqa: S101 - for the type checker
+        child.stdin.write(data)
+        child.stdin.close()
+    child.returncode = 0  # it is nobody's to wait for: keeps Popen from warning about a child that still runs
+    return child.pid
+
+
+PIPE = subprocess.PIPE
+
+
+STDOUT = subprocess.STDOUT
+
+
+DEVNULL = subprocess.DEVNULL
