@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +75,8 @@ def entries(repo: Repository) -> list[Entry]:
 def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid]]:
     """The same, and where the refs that the sandboxes started from point now: git is asked once for all of it."""
     root = state_directory(repo)
-    places = [each for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)] if root.is_dir() else []
+    listed = [root / name for name in names(repo, root) if is_sandbox_id(name)]
+    places = [place for place in listed if place.is_dir()]
     records = {SandboxId(each.name): load(SandboxDir(each)) for each in places}
     everything = repo.refs(*_ROOTS, *starts(records.values()))
     refs = _by_id(everything)
@@ -86,6 +88,17 @@ def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid
     ]
     found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
     return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
+
+
+def names(repo: Repository, root: Path) -> list[str]:
+    """What is in a state directory, once a sandbox that was being renamed has one name."""
+    found = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - names are wanted
+    if paths.RENAMING not in found:
+        return found
+    from git_sandbox import renaming
+
+    renaming.finish(root, repo)
+    return os.listdir(root)  # noqa: PTH208
 
 
 def starts(records: Iterable[Record | None]) -> list[str]:

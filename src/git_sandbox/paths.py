@@ -18,6 +18,7 @@ from git_sandbox.errors import HostResourceError
 
 APP = "git-sandbox"
 CONSENT = "consent.json"  # in a repository's state directory: what the user has agreed to
+RENAMING = ".renaming"  # there as well, while a sandbox gets another name: which, and what (`renaming`)
 
 
 def state_root() -> Path:

@@ -11,6 +11,7 @@ import msgspec
 
 from git_sandbox import files, jsontext, locks
 from git_sandbox.errors import HostResourceError
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.protocol.changes import Changes
@@ -119,6 +120,15 @@ def complete(directory: SandboxDir, record: Record) -> Record:
     return msgspec.structs.replace(record, refs=refs)
 
 
+def tag(git: Git, record: Record, base: Oid) -> Oid:
+    """The copy of a record that is in the repository: a tag object whose message it is."""
+    message = jsontext.encode(slim(record), indent=2).decode("ascii")
+    head = (
+        f"object {base}\ntype commit\ntag sandbox-{record.id}\ntagger git-sandbox <git-sandbox@localhost> 0 +0000\n\n"
+    )
+    return oid(git.line("mktag", input=f"{head}{message}\n".encode()))
+
+
 def load(directory: SandboxDir) -> Record | None:
     """The record in a directory, None when there is none or it is damaged."""
     try:
@@ -163,13 +173,14 @@ def write(directory: SandboxDir, record: Record) -> None:
     brief = slim(record)
     try:
         if brief is not record and not directory.start_refs.exists():  # they never change
-            _replace(directory.start_refs, jsontext.encode(record.refs))
-        _replace(directory.record, jsontext.encode(brief, indent=2))
+            replace(directory.start_refs, jsontext.encode(record.refs))
+        replace(directory.record, jsontext.encode(brief, indent=2))
     except OSError as error:
         raise _unwritable(directory, error) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Put a file of ours in the place of what is there: durably, all or nothing. Raises OSError."""
     fresh = path.with_suffix(".new")
     with files.opened(fresh, "wb") as out:
         out.write(content)

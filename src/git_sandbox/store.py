@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox import claims, files, jsontext, registry
+from git_sandbox import claims, files, registry
 from git_sandbox import record as noted
 from git_sandbox.entries import (
     Entry,
@@ -23,6 +23,7 @@ from git_sandbox.entries import (
     entries_and_starts,
     entries_in,
     find,
+    names,
     ref_ids,
     refs_by_id,
     starts,
@@ -30,7 +31,7 @@ from git_sandbox.entries import (
 )
 from git_sandbox.errors import RepositoryError, StateError
 from git_sandbox.git.anchor import Anchor
-from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid, sandbox_id
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.record import NestedRecord, Record, decode, load
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 # Beside what is defined here: the sandboxes there are, and what is noted of each.
 __all__ = [
     "WORKSPACE", "Entry", "NestedRecord", "Record", "State", "decode", "directory", "entries", "entries_and_starts",
-    "entries_in", "find", "load", "ref_ids", "refs_by_id", "starts", "state_directory",
+    "entries_in", "find", "load", "names", "ref_ids", "refs_by_id", "starts", "state_directory",
 ]  # fmt: skip
 
 
@@ -148,6 +149,7 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
     another machine has its job.
     """
     root = registry.claim(repo)
+    names(repo, root)
     taken = set(ref_ids(repo))
     directory = SandboxDir(claims.claim(root, name, taken))
     box = Box(repo, SandboxId(directory.root.name), directory)
@@ -262,8 +264,6 @@ def recovering(directory: SandboxDir) -> Iterator[None]:
 def pin(box: Box, record: Record, base: Oid) -> None:
     """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository."""
     git = box.repo.git
-    message = jsontext.encode(noted.slim(record), indent=2).decode("ascii")
-    tag = f"object {base}\ntype commit\ntag sandbox-{box.id}\ntagger git-sandbox <git-sandbox@localhost> 0 +0000\n\n"
-    meta = oid(git.line("mktag", input=f"{tag}{message}\n".encode()))
+    meta = noted.tag(git, record, base)
     lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"
     git.run("update-ref", "--stdin", input=lines.encode())

@@ -61,6 +61,8 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "shell": (("torn",), (NASTY,)),
     "attach": (("one",), (NASTY,)),
     "exec": (("one", "--", NASTY), (NASTY, "--", "true")),
+    "rename": (("one", NASTY), (NASTY, "x"), ("torn", "x"), ("one", "two")),
+    "set": (("one", "--memory", NASTY), (NASTY, "--cpus", "2"), ("one", "--cpus", NASTY), ("torn", "--cpus", "2")),
     "fork": (("torn",), ("one", "--name", NASTY), (NASTY,)),
     "cp": ((f"one:{NASTY}", "."), (f"mine{NASTY}", "one:/tmp"), (NASTY, f"{NASTY}:x"), ("a", "b")),
     "ssh-config": ((), ("one",), (NASTY,)),

@@ -185,3 +185,17 @@ def test_settings_that_leave_nothing_say_so(
     said = cli("drop", "one")
     assert (said.code, "restore" in said.out, "It is deleted now" in said.out) == (0, False, True)
     assert cli("ls", "--all", "--json").envelope["data"] == []
+
+
+def test_rename_and_set_say_what_is_now(cli: Cli, repo: GitRepo) -> None:
+    merged(repo, "one")
+    said = cli("rename", "one", "fix")
+    assert said.out == "Sandbox one is now called fix. Look: `sandbox log fix`\n"
+    assert cli("rename", "fix", "one", "--json").envelope["data"] == {"id": "one", "former": "fix"}
+    said = cli("set", "one", "--memory", "3G")
+    assert said.out == "Sandbox one starts with 3072 MiB of memory and 1 processor from now on.\n"
+    assert cli("set", "one", "--cpus", "2", "--json").envelope["data"] == {"id": "one", "cpus": 2, "memory": 3072}
+    for words in (("set", "one"), ("set", "one", "--memory", "5"), ("set", "one", "--cpus", "0"), ("rename", "one")):
+        assert cli(*words).code == 2, words
+    assert "`one` cannot" not in cli("rename", "one", "one").err
+    assert "did you mean `sandbox rename`?" in cli("mv", "one", "two").err

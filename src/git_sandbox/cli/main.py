@@ -38,6 +38,8 @@ VERBS = {
     "logs": "Print what the command of a detached sandbox has written.",
     "exec": "Run a command in a running sandbox.",
     "fork": "Create a sandbox from a copy of another one's disk.",
+    "rename": "Give a stopped sandbox another name.",
+    "set": "Change memory or processors of a stopped sandbox.",
     "cp": "Copy files into a running sandbox, or out of it.",
     "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
     "net": "Show a sandbox's network requests, and allow more names.",
@@ -57,6 +59,7 @@ ELSEWHERE = {
     "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop",
     "undelete": "restore", "undrop": "restore", "trash": "ls --all", "gc": "prune", "clean": "prune",
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",
+    "mv": "rename", "move": "rename", "resize": "set", "update": "set",
     "branches": "branch", "checkout": "branch",
     "images": "image ls", "build": "image build", "check": "doctor", "settings": "config", "version": "--version",
 }  # fmt: skip

@@ -47,7 +47,7 @@ def lay(pool: str, image: Path, link: Path, tail: Appended | None) -> None:
 
     The first sandbox of a base brings that into the pool. Raises HostResourceError when LVM refuses.
     """
-    volume = Volume.beside(pool, f"{_BOX}{_digest(os.fspath(link.parent))}")
+    volume = Volume.beside(pool, _fresh())
     with _alone():
         base = _imported(pool, image)
         _point(link, volume)
@@ -66,7 +66,7 @@ def clone(source: Path, link: Path) -> None:
     """A snapshot of the volume that `source` leads to, which nobody writes to meanwhile."""
     activate(source)
     origin = Volume.of(source)
-    volume = Volume.beside(origin.name, f"{_BOX}{_digest(os.fspath(link.parent))}")
+    volume = Volume.beside(origin.name, _fresh())
     with _alone():
         _point(link, volume)
         _do(*snapshot(origin, volume, tag(paths.state_root())))
@@ -200,10 +200,16 @@ def _write(target: int, data: bytes) -> None:
         data = data[os.write(target, data) :]
 
 
+def _fresh() -> str:
+    """A name that no volume has. Not made of the sandbox's: a renamed one keeps its volume."""
+    return f"{_BOX}{os.urandom(8).hex()}"
+
+
 def _point(link: Path, volume: Volume) -> None:
     if link.is_symlink():  # of an attempt that failed
-        if _lvm("lvs", volume.name).returncode == 0:
-            _do("lvremove", "--yes", volume.name)
+        former = Volume.of(link)
+        if former.ours and _lvm("lvs", former.name).returncode == 0:
+            _do("lvremove", "--yes", former.name)
         link.unlink()
     link.symlink_to(volume.device)
 

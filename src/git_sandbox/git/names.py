@@ -145,3 +145,8 @@ class SandboxRefs:
         """Of `refs` those that `patterns` match."""
         exact, below = set(self.patterns), tuple(f"{pattern}/" for pattern in self.patterns)
         return {name: value for name, value in refs.items() if name in exact or name.startswith(below)}
+
+    def renamed(self, ref: RefName, name: SandboxId) -> RefName:
+        """What one of `own` is called when the sandbox is called `name`."""
+        root = next(root for root in self.ROOTS if ref.startswith(root))
+        return RefName(f"{root}{name}{ref.removeprefix(f'{root}{self.name}')}")

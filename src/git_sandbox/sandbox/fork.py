@@ -22,7 +22,7 @@ from git_sandbox import files, jsontext, ssh_config, store
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import CollectError, MachineError, SandboxError, StateError, UsageError
-from git_sandbox.git.names import RefName, SandboxRefs
+from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.progress import Progress
@@ -233,18 +233,10 @@ def _nested(repo: Repository, source: Entry) -> bool:
 
 def _copy_refs(box: Box, source: Entry) -> None:
     theirs = SandboxRefs(source.id)
-    roots = [root for root in SandboxRefs.ROOTS if root not in _APART]
-    lines = ""
-    for root in roots:
-        for name, value in source.refs.items():
-            if name == f"{root}{theirs.name}" or name.startswith(f"{root}{theirs.name}/"):
-                lines += f"create {_renamed(name, root, theirs, box)} {value}\n"
+    refs = {name: value for name, value in theirs.own(source.refs).items() if not name.startswith(_APART)}
+    lines = "".join(f"create {theirs.renamed(name, box.id)} {value}\n" for name, value in refs.items())
     if lines:
         box.repo.git.run("update-ref", "--stdin", input=lines.encode())
-
-
-def _renamed(name: RefName, root: str, theirs: SandboxRefs, box: Box) -> str:
-    return f"{root}{box.id}{name.removeprefix(f'{root}{theirs.name}')}"
 
 
 def _unread(error: Exception, box: Box) -> CollectError:

@@ -176,7 +176,7 @@ def bring_back(git: Git, found: Part, packs: Path) -> dict[str, str]:
     sound = _sound(git, values)
     refs = {name: value for name, value in found.refs.items() if value in sound}
     _set(git, {name: _steps(each for each in (*found.logs.get(name, ()), value) if each in sound)
-               for name, value in refs.items()})  # fmt: skip
+               for name, value in refs.items()}, "sandbox restore")  # fmt: skip
     return {name: value for name, value in found.refs.items() if name not in refs}
 
 
@@ -194,7 +194,24 @@ def sound(pack: Path, object_format: str) -> bool:
         return False
 
 
-def _set(git: Git, values: Mapping[str, Sequence[str]]) -> None:
+def rename(holder: Holder, names: Mapping[RefName, RefName], there: Mapping[RefName, Oid]) -> None:
+    """Give the holder's refs other names, by `names`, with what they pointed at before. `there`: refs that have such a
+    name already, which are what a process that was killed on the way has made: it is done once more.
+    """
+    git, taken = holder.git, set(names.values())
+    forget(git, {name: value for name, value in there.items() if name in taken})
+    logs = {name: _log(holder, name) for name in holder.refs}
+    past = list(dict.fromkeys(value for log in logs.values() for value in log))
+    known = {value for value, found in zip(past, _resolved(git, past), strict=True) if found}
+    values = {
+        str(names[name]): _steps((*(old for old in logs[name] if old in known), value))
+        for name, value in holder.refs.items()
+    }
+    _set(git, values, "sandbox rename")
+    forget(git, holder.refs)
+
+
+def _set(git: Git, values: Mapping[str, Sequence[str]], why: str) -> None:
     """Each ref takes the values it had one after the other, so that its reflog has them again."""
     lines: list[str] = []
     for step in range(max(map(len, values.values()), default=0)):
@@ -202,7 +219,7 @@ def _set(git: Git, values: Mapping[str, Sequence[str]]) -> None:
         lines += ["start", *(f"update {name} {value}" for name, value in now.items()), "prepare", "commit"]
     if lines:
         script = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
-        git.run("update-ref", "--create-reflog", "-m", "sandbox restore", "--stdin", input=script)
+        git.run("update-ref", "--create-reflog", "-m", why, "--stdin", input=script)
 
 
 def _steps(values: Iterable[str]) -> list[str]:

@@ -1,0 +1,85 @@
+"""Changing what a sandbox is called, and the machine it has at its next start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from git_sandbox import registry, renaming, store
+from git_sandbox.errors import StateError, UsageError
+from git_sandbox.git.names import sandbox_id
+from git_sandbox.git.repo import Repository
+from git_sandbox.sandbox import nested_refs
+from git_sandbox.store import Box, Entry, State
+
+_WHY = {
+    State.RUNNING: "it is running, and its machine, sessions and ports go by its name",
+    State.RECOVERING: "its machine has ended, and its work is being brought home",
+    State.AWAY: "another machine has its job, and knows it by its name",
+    State.BROKEN: "its record cannot be read",
+}
+_NEXT = {
+    State.RUNNING: "`sandbox stop {0}`, then try again",
+    State.RECOVERING: "wait until `sandbox ls` shows it as stopped",
+    State.AWAY: "`sandbox recover --on HOST {0}` brings the result here",
+    State.BROKEN: "`sandbox recover {0}`",
+}
+
+
+@dataclass(frozen=True)
+class Renamed:
+    id: str
+    former: str
+
+
+def rename(repo: Repository, name: str, new: str) -> Renamed:
+    """Call the sandbox `name` `new` from now on: its directory, its refs here and in repositories inside, its record.
+
+    Raises UsageError for a name that cannot be one, StateError for one that is in use and for a sandbox that runs or is
+    on another machine.
+    """
+    wanted = sandbox_id(new)
+    entry = _settled(repo, name, "renamed")
+    if wanted == entry.id:
+        raise UsageError(f"sandbox `{name}` is already called that")
+    with store.open_existing(repo, name) as (box, entry):
+        inside = nested_refs.borrowed(box.repo, box, entry.record)
+        own = Box(box.repo, wanted, box.directory).refs.patterns
+        if taken := next((each.repo for each in inside if each.repo.refs(*own)), None):
+            raise StateError(f"a sandbox named `{wanted}` exists in {taken.worktree}", hint="use another name")
+        renaming.rename(registry.claim(box.repo), box.repo, entry.id, wanted, [each.repo.git_dir for each in inside])
+    return Renamed(wanted, entry.id)
+
+
+@dataclass(frozen=True)
+class Sized:
+    """`memory` in MiB."""
+
+    id: str
+    cpus: int
+    memory: int
+
+
+def resize(repo: Repository, name: str, *, cpus: int | None = None, memory: int | None = None) -> Sized:
+    """Give a stopped sandbox more or less of the host at its next start. Raises StateError for one that runs or has no
+    disk to start from.
+    """
+    _settled(repo, name, "changed")
+    with store.open_existing(repo, name) as (box, entry):
+        if entry.record is None or not entry.directory.has_disk():
+            raise StateError(f"sandbox `{name}` has no disk any more, and cannot be started")
+        now = msgspec.structs.replace(
+            entry.record, cpus=cpus or entry.record.cpus, memory=memory or entry.record.memory
+        )
+        box.save(now)
+    return Sized(entry.id, now.cpus, now.memory)
+
+
+def _settled(repo: Repository, name: str, what: str) -> Entry:
+    """A sandbox that nobody uses. Raises StateError."""
+    entry = store.find(repo, name)
+    state = State.AWAY if entry.directory.dispatch.exists() else entry.state
+    if state in _WHY:
+        raise StateError(f"sandbox `{name}` cannot be {what}", cause=_WHY[state], hint=_NEXT[state].format(name))
+    return entry
