@@ -29,6 +29,10 @@ def test_three_tries_one_of_which_breaks_down(boxes: Sandboxes) -> None:
     assert {frozenset((pair["one"], pair["other"])) for pair in found["pairs"]} == {
         frozenset(f"try-{each}" for each in two) for two in ((1, 2), (1, 3), (2, 3))
     }
+    check = "git log --format=%s; git status --short; cat answer"
+    (best,) = boxes.ok("compare", "--best", check, "try-2", "--json").envelope["data"]
+    assert (best["ids"], best["exit_code"], best["score"]) == (["try-2"], 0, 2.0)
+    assert best["output"].splitlines() == ["try 2", "first", "2"]
     taken = boxes.run("run", "--count", "2", "--name", "try", "--", "true")
     assert taken.code == 17, taken.said
     small = boxes.run("run", "--count", "64", "--memory", "900G", "--json", "--", "true")

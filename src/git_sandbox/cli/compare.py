@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import common
+from git_sandbox.cli import common, configured
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
-from git_sandbox.git.names import SandboxRefs
+from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import results, siblings
 from git_sandbox.integrate.siblings import Comparison, Pair, Sibling, Step
@@ -14,6 +17,9 @@ from git_sandbox.sandbox import lookup
 from git_sandbox.text import listed, one_line
 
 SHOWN = 5  # paths named for each pair
+_SETTINGS = (
+    "cpus", "memory", "net", "allow", "image", "packages", "env", "setup", "backend", "boot_timeout", "ignored",
+)  # fmt: skip
 
 
 @click.command("compare")
@@ -21,8 +27,15 @@ SHOWN = 5  # paths named for each pair
 @click.option(
     "--group-by", type=click.Choice(["result"]), help="Say which sandboxes ended with the same files; merge nothing."
 )
+@click.option("--best", "check", metavar="CMD", help="Run CMD on the result of each, in a sandbox, and rank them.")
+@click.option("--on", "places", multiple=True, metavar="PLACE", help="Run the checks there, as `run --on` does.")
+@configured.setting_options(*_SETTINGS)
 @common.json_option
-def command(names: tuple[str, ...], group_by: str | None, as_json: bool) -> Result:
+@configured.help_all_option
+def command(
+    names: tuple[str, ...], group_by: str | None, check: str | None, places: tuple[str, ...], as_json: bool,
+    **given: Any,
+) -> Result:  # fmt: skip
     """Predict conflicts between sandboxes and suggest a merge order.
 
     Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other and
@@ -31,14 +44,26 @@ def command(names: tuple[str, ...], group_by: str | None, as_json: bool) -> Resu
     With --group-by result, of any number of sandboxes: those that ended with the same files, uncommitted work with
     them, are a group, the largest first.
 
+    With --best CMD, a line for sh, any number of sandboxes are ranked. CMD runs in a new sandbox of this repository, in
+    which the files that one ended with are checked out; those that ended with the same files are checked once. Exit
+    code 0 comes first (125: cannot be checked); then, when the last line of its output is a number, the larger one;
+    then the smaller change. The sandboxes of the checks are deleted afterwards. The exit code is that of the best.
+
     \b
     Examples:
       sandbox compare vm-1 vm-2
       sandbox compare
       sandbox compare --group-by result
+      sandbox compare --best 'make test'
+      sandbox compare --best 'git checkout main -- tests && ./score.sh' --on ssh:build-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    del as_json
     repo = common.repository()
+    if check is not None:
+        from git_sandbox.cli import compare_best
+
+        _refuse_both(group_by)
+        return compare_best.ranked(repo, _refs(repo, names), check, places, given, as_json=as_json)
+    _refuse_rest(places, given)
     if group_by:
         return _grouped(repo, names)
     named = [common.sandbox_here(name)[1] for name in names]
@@ -51,10 +76,26 @@ def command(names: tuple[str, ...], group_by: str | None, as_json: bool) -> Resu
     return Result("compare", found, text="\n".join(_lines(found)))
 
 
-def _grouped(repo: Repository, names: tuple[str, ...]) -> Result:
+def _refuse_both(group_by: str | None) -> None:
+    if group_by:
+        raise UsageError("--best and --group-by cannot be used together", hint="--best groups by result")
+
+
+def _refuse_rest(places: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    unused = [f"--{name.replace('_', '-')}" for name in sorted(given) if given[name]]
+    for option in [*(["--on"] if places else []), *unused]:
+        raise UsageError(f"{option} is for the checks of --best", hint="`sandbox compare --best CMD`")
+
+
+def _refs(repo: Repository, names: tuple[str, ...]) -> dict[SandboxId, dict[RefName, Oid]]:
+    """Of the sandboxes that are named, or of all."""
     everything = store.refs_by_id(repo)
     chosen = [store.find(repo, common.sandbox_here(name)[1]).id for name in names]
-    found = results.grouped(repo, {name: everything.get(name, {}) for name in chosen or everything})
+    return {name: everything.get(name, {}) for name in chosen or everything}
+
+
+def _grouped(repo: Repository, names: tuple[str, ...]) -> Result:
+    found = results.grouped(repo, _refs(repo, names))
     lines = [f"{len(group.ids):5}  {group.tree[:10]}  {listed(group.ids)}" for group in found]
     return Result("compare", found, text="\n".join(lines) or "No sandbox brought anything home.")
 

@@ -30,8 +30,20 @@ def require(repo: Repository, count: int, memory: int, origin: str | None = None
     """
     size = _size(repo) * COPIES if origin is None else _disk(repo, origin)
     require_memory(count, memory, available_memory())
-    root = next(each for each in (paths.state_root(), *paths.state_root().parents) if each.exists())
-    require_disk(count, size, shutil.disk_usage(root).free, root)
+    require_disk(count, size, shutil.disk_usage(_root()).free, _root())
+
+
+def _root() -> Path:
+    return next(place for place in (paths.state_root(), *paths.state_root().parents) if place.exists())
+
+
+def at_once(repo: Repository, count: int, memory: int) -> int:
+    """How many of `count` machines fit at a time. Raises HostResourceError where not one does."""
+    require(repo, 1, memory)
+    room = available_memory() - RESERVE
+    free = shutil.disk_usage(_root()).free - SLACK
+    fit = min(room // (memory + OVERHEAD), free // max(1, _size(repo) * COPIES), len(os.sched_getaffinity(0)))
+    return max(1, min(count, fit))
 
 
 def require_memory(count: int, memory: int, available: int) -> None:

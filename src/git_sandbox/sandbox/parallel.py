@@ -113,8 +113,11 @@ def _require_free(repo: Repository, names: list[str]) -> None:
             raise StateError(f"a sandbox named `{name}` exists already", hint="use another name, or drop it")
 
 
-def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> Ran:
+def run(
+    repo: Repository, each: Sequence[Options], progress: Progress, output: Output, *, at_once: int | None = None
+) -> Ran:
     """Run all of them to their end; with `detached` options, until each has a session. In the order of `each`.
+    `at_once`: how many run here at a time, None for all of them.
 
     A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
     on their disks.
@@ -125,7 +128,7 @@ def run(repo: Repository, each: Sequence[Options], progress: Progress, output: O
         return on_ray.run(repo, each, progress, output)
     room = elsewhere.room(each[0].on, each[0].settings, progress) if each and each[0].on else None
     with contextlib.ExitStack() as stack:
-        crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room)
+        crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room, at_once)
         try:
             return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
         except Interrupted as caught:
@@ -161,6 +164,7 @@ class _Crowd:
     progress: Progress
     output: Output
     room: elsewhere.Room | None = None  # on other machines
+    at_once: int | None = None
     said: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
     workers: list[_Worker] = field(default_factory=list)
     warned: set[str] = field(default_factory=set)
@@ -174,7 +178,10 @@ class _Crowd:
         return [worker.result or _silent(worker) for worker in self.workers]
 
     def _may_start(self, boots: int) -> bool:
-        return self.room.free if self.room else sum(worker.booting for worker in self.workers) < boots
+        if self.room:
+            return self.room.free
+        full = self.at_once is not None and sum(worker.open_pipes > 0 for worker in self.workers) >= self.at_once
+        return not full and sum(worker.booting for worker in self.workers) < boots
 
     def end(self) -> None:
         """Have all that run bring their work home, and wait for them."""
