@@ -13,12 +13,14 @@ from git_sandbox.sandbox.ranking import NOT_CHECKED, Output, Ranked
 from support.examples import examples
 from support.site import Site
 
+Files = dict[str, str | bytes]
+
 
 def results(site: Site) -> str:
     """Five sandboxes of the first commit, two of which ended alike: refs as an import leaves them. The commit."""
     repo, base = site.repo, site.repo.git("rev-parse", "HEAD")
 
-    def ended(names: tuple[str, ...], files: dict[str, str], uncommitted: dict[str, str] | None = None) -> None:
+    def ended(names: tuple[str, ...], files: Files, uncommitted: Files | None = None) -> None:
         repo.git("checkout", "-q", "--detach", base)
         tip = repo.commit(names[0], files)
         wip = repo.commit("wip", uncommitted) if uncommitted else None

@@ -64,6 +64,17 @@ class Site:
         images = "cache/git-sandbox/images"
         shutil.copytree(self.root / images, self.place(name) / images, dirs_exist_ok=True)
 
+    def down(self, name: str) -> None:
+        """It refuses connections."""
+        self.place(name).mkdir(parents=True, exist_ok=True)
+        (self.place(name) / "down").touch()
+
+    def variables(self, name: str, **values: str) -> None:
+        """What the worker has in its environment."""
+        self.place(name).mkdir(parents=True, exist_ok=True)
+        lines = "".join(f"{variable}={value}\n" for variable, value in values.items())
+        (self.place(name) / "variables").write_text(lines)
+
     def cut(self, name: str, at: int) -> None:
         self.place(name).mkdir(parents=True, exist_ok=True)
         (self.place(name) / "cut").write_text(str(at))

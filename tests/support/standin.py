@@ -96,7 +96,9 @@ def rescued(box: Box, *_rest: object) -> Iterator[socket.socket]:
 def install() -> None:
     Attempt.run = run  # type: ignore[method-assign]
     retrieve.rescued = rescued  # type: ignore[assignment]
-    provision.available_memory = lambda: 8192
+    provision.available_memory = lambda: int(os.environ.get("STANDIN_MEMORY", "8192"))
+    if "STANDIN_VERSION" in os.environ:
+        worker.__version__ = os.environ["STANDIN_VERSION"]  # type: ignore[attr-defined]
     if os.environ.get("STANDIN_FULL"):
         blobs.require = lambda size, *places: free_space.require(size + (1 << 60), *places)  # type: ignore[attr-defined]
 

@@ -70,15 +70,27 @@ def command(context: click.Context) -> None:
 @command.command("NAME", short_help="Start that agent in a new sandbox, on this terminal.")
 @life.options
 @common.tty_option
+@click.option(
+    "--on",
+    "places",
+    multiple=True,
+    metavar="PLACE",
+    help="Run it for one task on another machine: ssh:HOST, the one of several with the most room.",
+)
 @click.option("--update", is_flag=True, help="Rebuild its image first, with the newest versions its manifest allows.")
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def start_agent(context: click.Context, /, arguments: tuple[str, ...], update: bool, **given: Any) -> Result:
+def start_agent(
+    context: click.Context, /, arguments: tuple[str, ...], places: tuple[str, ...], update: bool, **given: Any
+) -> Result:
     """Start the agent NAME in a new sandbox of this repository. ARGS are appended to its command.
 
     Before the first start you see what it may reach, which keys it can use and what of this host goes in, and
     are asked; again only when its manifest changes. The agent has a terminal that outlives yours: Ctrl-\\ leaves it,
     `sandbox attach` comes back. When it ends, its commits come home into refs/sandbox*/ID and wait for you to merge.
+
+    With --on ssh:HOST, as for `sandbox run --on`, there is no terminal: ARGS are its single task. Keys stay on this
+    host, so it has none over there; `--env NAME` gives a variable, which the guest can read.
 
     `sandbox NAME` is short for it where no command has that name. For one task and no terminal:
     `sandbox run --agent NAME -- TASK`.
@@ -88,8 +100,11 @@ def start_agent(context: click.Context, /, arguments: tuple[str, ...], update: b
       sandbox agent claude
       sandbox agent claude --detach --name fix -- 'Fix the failing test'
       sandbox codex --memory 8G
+      sandbox agent claude --on ssh:build-1 --env ANTHROPIC_API_KEY -- 'Fix the failing test'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    return life.live("agent", arguments, given, agent=context.info_name or "", update=update)
+    return life.live(
+        "agent", arguments, given, agent=context.info_name or "", update=update, elsewhere=life.Elsewhere(places)
+    )
 
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)

@@ -22,9 +22,11 @@ from git_sandbox.settings import Settings, Value
 from git_sandbox.text import one_line
 
 
-def options(repo: Repository, name: str, given: Options, values: list[Value], *, headless: bool) -> Options:
+def options(
+    repo: Repository, name: str, given: Options, values: list[Value], *, headless: bool, here: bool = True
+) -> Options:
     """What `given` becomes with the agent `name`; its command has the arguments. Interactive, it has a terminal that
-    outlives ours, wherever there is one.
+    outlives ours, wherever there is one. `here`: on this host, where its keys are.
 
     Raises UsageError without the user's consent, or where it cannot run in that way.
     """
@@ -38,7 +40,7 @@ def options(repo: Repository, name: str, given: Options, values: list[Value], *,
     chosen = agent_words.chosen(agent)
     _ask(agent, identity(agent, repo), chosen)
     wanted = _networked(agent, _settings(agent, given.settings, values), values)
-    keys = _keys(agent, wanted)
+    keys = _keys(agent, wanted, here=here)
     words = manifest.command.headless if headless else manifest.command.interactive
     files = [UserFile(f"~/{each.path}", each.content, each.mode) for each in chosen.files]
     files += [
@@ -100,10 +102,15 @@ def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
     return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*manifest.allow, *wanted.allow))))
 
 
-def _keys(agent: Agent, wanted: Settings) -> dict[str, dict[str, object]]:
-    """Those of its keys that this host has."""
+def _keys(agent: Agent, wanted: Settings, *, here: bool) -> dict[str, dict[str, object]]:
+    """Those of its keys that this host has; none for another machine: they stay."""
     declared = agent.manifest.credentials
     if not declared or wanted.net == network.NONE:
+        return {}
+    if not here:
+        _note(
+            f"{agent.name} gets no key: keys stay on this host. `--env NAME` gives a variable, which the guest can read"
+        )
         return {}
     if wanted.net != network.ALLOW:
         _note(f"{agent.name} gets no key: they are used with `--net allow` only")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from git_sandbox import network, setting_values
-from git_sandbox.cli import columns, common, configured, first, life, progress
+from git_sandbox.cli import columns, common, configured, first, life, places, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId
@@ -20,19 +20,20 @@ SHOWN = 60  # characters of a check's last line
 
 
 def ranked(
-    repo: Repository, sandboxes: Mapping[SandboxId, Mapping[RefName, Oid]], check: str, places: tuple[str, ...],
+    repo: Repository, sandboxes: Mapping[SandboxId, Mapping[RefName, Oid]], check: str, machines: tuple[str, ...],
     given: dict[str, Any], *, as_json: bool,
 ) -> Result:  # fmt: skip
     if given["allow"] and not given["net"]:
         given["net"] = network.ALLOW.name
     settings, values = configured.resolved(repo, given)
     options = Options(settings, command=("sh",), subdirectory=common.subdirectory(repo))
-    options = configured.with_devcontainer(repo, options, values, agent=False, many=True, here=not places)
-    options = life.Elsewhere(places).checked(options, many=True)
+    options = configured.with_devcontainer(repo, options, values, agent=False, many=True, here=not machines)
+    options = life.Elsewhere(machines).checked(options, many=True)
     automatic = any(value.name == "cpus" and value.text == setting_values.AUTO for value in values)
     with progress.shown(quiet=as_json) as say:
         first.first_use(options.settings, say, quiet=as_json)
-        found = ranking.best(repo, sandboxes, options, check, say, share_processors=automatic)
+        room = places.room(options, say, quiet=as_json)
+        found = ranking.best(repo, sandboxes, options, check, say, share_processors=automatic, room=room)
     if not found:
         raise StateError("no sandbox brought anything home", hint="`sandbox ls` lists them")
     name, code = found[0].ids[0], found[0].exit_code

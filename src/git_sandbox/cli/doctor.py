@@ -7,7 +7,7 @@ from git_sandbox.cli import common, configured, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.disk import share_dir
 from git_sandbox.doctor import Check, Verdict
-from git_sandbox.errors import RepositoryError, RequirementError
+from git_sandbox.errors import RepositoryError, RequirementError, UsageError
 from git_sandbox.image import spec
 from git_sandbox.text import one_line
 from git_sandbox.vmm.backends import Wanted
@@ -17,8 +17,11 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 
 @click.command("doctor")
 @click.option("--verify", "verifying", is_flag=True, help="Verify that this repository arrives unchanged in a sandbox.")
+@click.option(
+    "--on", "places", multiple=True, metavar="PLACE", help="Check what jobs need on that machine instead (ssh:HOST)."
+)
 @common.json_option
-def command(verifying: bool, as_json: bool) -> Result:
+def command(verifying: bool, places: tuple[str, ...], as_json: bool) -> Result:
     """Check this machine and report what is missing.
 
     The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. The exit
@@ -28,13 +31,22 @@ def command(verifying: bool, as_json: bool) -> Result:
     reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
     or the exit code is 10. What of the repository's trash is damaged is named, too.
 
+    With --on ssh:HOST, what is there for `sandbox run --on`: whether it can be reached and has the same version of
+    sandbox, its processors, memory and disk space, KVM, the image, and how many machines it takes at a time. What is
+    missing for machines of its own, `ssh HOST sandbox doctor` says.
+
     \b
     Examples:
       sandbox doctor
       sandbox doctor --verify
+      sandbox doctor --on ssh:build-1 --on ssh:build-2
       sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     wanted, _ = settings.resolve(None, configured.project())
+    if places:
+        if verifying:
+            raise UsageError("--on and --verify cannot be used together", hint="leave one of them out")
+        return _elsewhere(wanted, places, as_json=as_json)
     if verifying:
         return _verify(wanted, as_json=as_json)
     asked = spec.asked(wanted)
@@ -43,6 +55,18 @@ def command(verifying: bool, as_json: bool) -> Result:
         say("Checking")
         machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
         rows = list(doctor.checks(asked, machine, wanted))
+    return _result(rows)
+
+
+def _elsewhere(wanted: settings.Settings, places: tuple[str, ...], *, as_json: bool) -> Result:
+    from git_sandbox.sandbox import elsewhere
+
+    with progress.shown(quiet=as_json) as say:
+        machines = elsewhere.asked(places, wanted, say)
+    return _result([row for machine in machines for row in elsewhere.checks(machine, wanted)])
+
+
+def _result(rows: list[Check]) -> Result:
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 

@@ -117,6 +117,10 @@ def live(
         if update:
             build.ensure(spec.asked(wanted), say, force=True)
         notice = _notice(say, said, quiet=as_json)
+        if len(chosen.on) > 1:
+            from git_sandbox.cli import places
+
+            chosen = places.ordered(chosen, say, quiet=as_json)
         if chosen.detached:
             from git_sandbox.sandbox import supervisor
 
@@ -185,7 +189,7 @@ def _chosen(
     if agent:
         from git_sandbox.cli import agent_start
 
-        return agent_start.options(repo, agent, options, values, headless=verb == "run"), values
+        return agent_start.options(repo, agent, options, values, headless=verb == "run" or not here, here=here), values
     if command is None and not detach and not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="run a command with `sandbox run -- CMD …`, or use --detach")
     return options, values

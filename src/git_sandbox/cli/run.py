@@ -17,7 +17,7 @@ from git_sandbox.errors import UsageError
     "places",
     multiple=True,
     metavar="PLACE",
-    help="Run on another machine: ssh:HOST, the first of several that can; ray, with --count.",
+    help="Run on another machine: ssh:HOST, the one of several with the most room; ray, with --count.",
 )
 @click.option(
     "--job-out",
@@ -52,7 +52,8 @@ def command(
     With --on ssh:HOST all of it happens on that machine, as `ssh HOST` reaches it, where the same version of sandbox is
     installed; the image goes there when it is missing, the repository as far as it is not there. The command gets no
     input. What comes back is examined like what a guest sends. When the connection breaks, the command goes on and its
-    result is fetched later: `sandbox recover --on ssh:HOST`. With --count the tries are spread over all --on, as many
+    result is fetched later: `sandbox recover --on ssh:HOST`. Several machines are asked first what they have, and that
+    is printed; one without room is left out. With --count the tries are spread over all --on, as many
     at a time as their processors and memory allow.
 
     With --on ray (or ray:ADDRESS) and --count, tries are tasks of a Ray cluster, which places and repeats them.

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import first, progress
+from git_sandbox.cli import first, places, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import listing, parallel
@@ -27,7 +27,8 @@ def live(repo: Repository, options: Options, count: int, *, share_processors: bo
     with store.followed(repo) as where:
         with progress.shown(quiet=as_json) as say:
             first.first_use(options.settings, say, quiet=as_json)
-            ran = parallel.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json))
+            room = places.room(options, say, quiet=as_json)
+            ran = parallel.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json), room=room)
         rows = {row.id: row for row in listing.rows(where())}
     return Result("run", _data(ran.tries), notes=tuple(_notes(ran, rows)), exit_code=ran.exit_code)
 

@@ -65,13 +65,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """What a worker says first. `memory`: MiB that machines can have. `kvm`: whether `/dev/kvm` can be used. `images`:
-    keys of those it has.
+    """What a worker says first. `memory`: MiB that machines can have. `free`: MiB of disk for its state. `kvm`: whether
+    `/dev/kvm` can be used. `images`: keys of those it has.
     """
 
     program: Text
     cpus: Annotated[int, Meta(ge=1, le=1 << 16)]
     memory: Annotated[int, Meta(ge=0, le=1 << 32)]
+    free: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
     kvm: bool = False
     images: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     host: Text = ""

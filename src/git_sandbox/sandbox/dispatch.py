@@ -90,7 +90,6 @@ def refuse(options: Options) -> None:
         "--key": bool(wanted.key or options.keys),
         "--git-credentials": wanted.git_credentials != "none",
         "--transport share": wanted.transport == "share",
-        "--agent": bool(options.agent),
     }
     for name, asked in faults.items():
         if asked:

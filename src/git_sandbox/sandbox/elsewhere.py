@@ -1,16 +1,21 @@
-"""How many tries of one task other machines take at a time: asked first, then counted."""
+"""What other machines can do: asked before anything is sent, said, and counted as tries go there."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from git_sandbox.doctor import Check, Verdict
+from git_sandbox.doctor.host import MINIMUM_FREE
 from git_sandbox.errors import HostResourceError, SandboxError
+from git_sandbox.image import spec
+from git_sandbox.jobs.result import Hello
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import hosts
 from git_sandbox.settings import Settings
+from git_sandbox.text import one_line
 
 
 @dataclass
@@ -49,24 +54,79 @@ class Room:
         self.waiting.discard(place)
 
 
-def room(places: Sequence[str], wanted: Settings, progress: Progress) -> Room:
-    """Ask all of them. One that does not answer is left out, and said. Raises HostResourceError where no machine fits,
-    or what the only one said.
+@dataclass(frozen=True)
+class Machine:
+    """What the one at `place` says of itself, or why it says nothing. `slots`: how many machines it takes at a time;
+    `ready`: whether it has their image.
     """
-    found: dict[str, int] = {}
-    failed: list[SandboxError] = []
+
+    place: str
+    hello: Hello | None
+    problem: SandboxError | None = None
+    slots: int = 0
+    ready: bool = False
+
+    @property
+    def words(self) -> str:
+        """In one line that is safe to show."""
+        if self.hello is None:
+            return f"{self.place}: {self.problem.message if self.problem else 'it says nothing'}"
+        found = self.hello
+        kvm = "KVM" if found.kvm else "no KVM, so machines are emulated"
+        image = "has the image" if self.ready else "gets the image"
+        room = f"{self.slots} at a time" if self.slots else "no room for one"
+        return f"{self.place}: {found.cpus} processors, {found.memory} MiB free, {kvm}, {image}: {room}"
+
+
+def asked(places: Sequence[str], wanted: Settings, progress: Progress) -> list[Machine]:
+    """What each of these machines says. Raises UsageError for what is no name of one."""
+    found = []
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         for place in dict.fromkeys(places):
+            hosts.host(place)
             progress(f"Asking {place}")
             try:
-                found[place] = hosts.slots(hosts.ask(place, Path(scratch, "log")), wanted.cpus, wanted.memory)
+                hello = hosts.ask(place, Path(scratch, "log"))
             except SandboxError as error:
-                failed.append(error)
-    able = {place: count for place, count in found.items() if count}
+                found.append(Machine(place, None, error))
+                continue
+            ready = spec.asked(wanted).key in hello.images
+            found.append(Machine(place, hello, None, hosts.slots(hello, wanted.cpus, wanted.memory), ready))
+    return found
+
+
+def room(machines: Sequence[Machine], wanted: Settings) -> Room:
+    """Of those that answered and have some. Raises HostResourceError where no machine fits, or what the first that does
+    not answer said.
+    """
+    able = {each.place: each.slots for each in machines if each.slots}
     if able:
         return Room(able)
-    if failed:
-        raise failed[0]
+    for each in machines:
+        if each.problem is not None:
+            raise each.problem
+    places = ", ".join(each.place for each in machines)
     raise HostResourceError(
-        f"a machine with {wanted.memory} MiB of memory fits on none of {', '.join(found)}", hint="try less: --memory 1G"
+        f"a machine with {wanted.memory} MiB of memory fits on none of {places}", hint="try less: --memory 1G"
     )
+
+
+def checks(machine: Machine, wanted: Settings) -> Iterator[Check]:
+    """Rows for `doctor --on`."""
+    place, found = machine.place, machine.hello
+    if found is None:
+        error = machine.problem or SandboxError("it says nothing")
+        cause = f" ({one_line(error.cause, limit=300)})" if error.cause else ""
+        yield Check(place, Verdict.MISSING, f"{error.message}{cause}", error.hint)
+        return
+    yield Check(place, Verdict.OK, f"git-sandbox {one_line(found.program, limit=40)} on {one_line(found.host)}")
+    size = f"{machine.slots} machine(s) of {wanted.cpus} processor(s) and {wanted.memory} MiB at a time"
+    room_ = f"{found.cpus} processors, {found.memory} MiB of memory free: {size}"
+    hint = "" if machine.slots else "less `--memory`, or end what runs there"
+    yield Check(f"{place} room", Verdict.OK if machine.slots else Verdict.MISSING, room_, hint)
+    kvm = "/dev/kvm can be opened" if found.kvm else "cannot be used: machines are emulated, several times slower"
+    yield Check(f"{place} KVM", Verdict.OK if found.kvm else Verdict.NOTE, kvm)
+    image = "is there" if machine.ready else "is not there: the first job brings it"
+    yield Check(f"{place} image", Verdict.OK if machine.ready else Verdict.NOTE, image)
+    low = found.free < MINIMUM_FREE >> 20
+    yield Check(f"{place} disk space", Verdict.NOTE if low else Verdict.OK, f"{found.free} MiB free for its state")

@@ -114,10 +114,12 @@ def _require_free(repo: Repository, names: list[str]) -> None:
 
 
 def run(
-    repo: Repository, each: Sequence[Options], progress: Progress, output: Output, *, at_once: int | None = None
-) -> Ran:
+    repo: Repository, each: Sequence[Options], progress: Progress, output: Output, *,
+    at_once: int | None = None, room: elsewhere.Room | None = None,
+) -> Ran:  # fmt: skip
     """Run all of them to their end; with `detached` options, until each has a session. In the order of `each`.
-    `at_once`: how many run here at a time, None for all of them.
+    `at_once`: how many run here at a time, None for all of them. `room`: of the machines that
+    they run on, None where these have not been asked.
 
     A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
     on their disks.
@@ -126,7 +128,8 @@ def run(
         from git_sandbox.sandbox import on_ray  # late: an extra
 
         return on_ray.run(repo, each, progress, output)
-    room = elsewhere.room(each[0].on, each[0].settings, progress) if each and each[0].on else None
+    if each and each[0].on and room is None:
+        room = elsewhere.room(elsewhere.asked(each[0].on, each[0].settings, progress), each[0].settings)
     with contextlib.ExitStack() as stack:
         crowd = _Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room, at_once)
         try:

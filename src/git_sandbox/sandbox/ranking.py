@@ -24,6 +24,7 @@ from git_sandbox.integrate.overview import MORE, paths_between, peeled
 from git_sandbox.integrate.results import Group
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, parallel, remove, trashed
+from git_sandbox.sandbox.elsewhere import Room
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.parallel import Try
 from git_sandbox.store import State
@@ -97,11 +98,12 @@ def best(
     progress: Progress,
     *,
     share_processors: bool,
+    room: Room | None = None,
 ) -> tuple[Ranked, ...]:
     """Run `check`, a line for sh, on the result of each of `sandboxes` (the refs of each); the best first.
 
-    As many at a time as this host, or the machines of `options.on`, have memory for. Raises UsageError for more results
-    than are checked, HostResourceError where not one machine fits, Interrupted.
+    As many at a time as this host, or the machines of `options.on`, have memory for (`room`, once they were asked).
+    Raises UsageError for more results than are checked, HostResourceError where not one machine fits, Interrupted.
     """
     groups = results.grouped(repo, sandboxes)
     if len(groups) > MAX_CHECKS:
@@ -124,7 +126,7 @@ def best(
             outputs[name].hear(channel, line)
 
     try:
-        ran = parallel.run(repo, tasks, progress, hear, at_once=at_once)
+        ran = parallel.run(repo, tasks, progress, hear, at_once=at_once, room=room)
     finally:
         _remove(repo, token)
     if ran.interrupted:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -77,6 +78,7 @@ def hello() -> Hello:
     images = [*(each.root.name for each in guest_images.every()), *(each.key for each in root_images.every())]
     return Hello(
         __version__, len(os.sched_getaffinity(0)), max(0, provision.available_memory() - provision.RESERVE),
+        free=shutil.disk_usage(paths.private_directory(paths.state_root())).free >> 20,
         kvm=os.access("/dev/kvm", os.R_OK | os.W_OK), images=tuple(images[:1000]), host=socket.gethostname()[:200],
     )  # fmt: skip
 
