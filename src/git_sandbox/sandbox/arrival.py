@@ -70,7 +70,7 @@ def _walk(top: Path) -> Iterator[tuple[Path, int, int]]:
                 path.chmod(stat.S_IMODE(mode) & 0o777 | stat.S_IRWXU)
                 if depth >= MAX_DEPTH:
                     raise StateError(f"directories are nested deeper than {MAX_DEPTH}: not copied")
-                todo += [(each, depth + 1) for each in sorted(path.iterdir())]
+                todo += [(child, depth + 1) for child in sorted(path.iterdir())]
             elif stat.S_ISREG(mode):
                 path.chmod(stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
         except OSError as error:
@@ -106,7 +106,7 @@ def _refuse_repositories(arrived: Path, final: Path) -> None:
     """Git takes any directory for a repository that has a `HEAD` beside `objects` and `refs`, or beside `commondir`
     (setup.c, is_git_directory); what a `.git` is or leads to it follows. Compared without case: some file systems do.
     """
-    around = [each.name.casefold() for each in final.absolute().parents] + [final.name.casefold()]
+    around = [path.name.casefold() for path in final.absolute().parents] + [final.name.casefold()]
     if ".git" in around:
         raise _repository(final.name)
     places = [(final.parent, {final.name.casefold()} | _names(final.parent))]
@@ -143,7 +143,9 @@ def _repository(where: str) -> StateError:
 
 def _risky(arrived: Path, final: Path) -> Iterator[str]:
     """Paths that a program obeys by itself in their place: known ones, and every other dot file."""
-    top = next((each for each in final.absolute().parents if os.path.lexists(each / ".git")), final.absolute().parent)
+    top = next(
+        (parent for parent in final.absolute().parents if os.path.lexists(parent / ".git")), final.absolute().parent
+    )
     for path in _files(arrived):
         place = (final.absolute() / path.relative_to(arrived)).relative_to(top)
         why = runs_by_itself(os.fsencode(place))
@@ -185,8 +187,8 @@ def _put(arrived: Path, target: Path, move: Callable[[Path, Path], None]) -> Non
     elif mode is None:
         move(arrived, target)
     elif stat.S_ISDIR(mode):
-        for each in sorted(arrived.iterdir()):
-            _put(each, target / each.name, move)
+        for path in sorted(arrived.iterdir()):
+            _put(path, target / path.name, move)
     else:
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"
         raise StateError(f"{target} is {kind}, and a directory of that name was to be copied", hint="move it away")

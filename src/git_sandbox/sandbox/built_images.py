@@ -34,7 +34,7 @@ def chosen(
         return provision.image(options.settings, progress), extras, ()
     tools = provision.image(dataclasses.replace(options.settings, image="", packages=()), progress)
     system = image_builder.ensure(repo, identity(repo), build, options.settings, progress)
-    features = [each.feature for each in build.features]
+    features = [installed.feature for installed in build.features]
     extras = dataclasses.replace(extras, commands=tuple(install.commands(features)))
     return dataclasses.replace(tools, system=system), extras, tuple(install.notes(features))
 
@@ -49,8 +49,8 @@ def wanted(repo: Repository, options: Options, progress: Progress) -> Build | No
     features = feature_sources.found(repo.worktree, plan, _features_place(), progress) if plan.features else ()
     if plan.build is None:
         return Build(None, features=features, base=_base(plan.image), user=plan.user)
-    made = plan.build
-    return Build(made.content, made.context, made.target, made.args, features, user=plan.user)
+    build = plan.build
+    return Build(build.content, build.context, build.target, build.args, features, user=plan.user)
 
 
 def _features_place() -> Path:

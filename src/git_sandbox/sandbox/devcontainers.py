@@ -41,20 +41,20 @@ AS_ROOT = ("/bin/sh", "-c", 'exec sudo -n -E -- env "PATH=$PATH" "$@"', "sh")
 AGREE = "Read it with `sandbox config`, agree to it with `sandbox config --trust`."
 
 
-def chosen(repo: Repository, wanted: str) -> File | None:
+def chosen(repo: Repository, setting: str) -> File | None:
     """The file that the setting means; None where there is none. Raises UsageError, also for several to choose from."""
-    if wanted == NONE:
+    if setting == NONE:
         return None
-    if wanted != AUTO:
-        place = discovery.named(repo.worktree, wanted)
+    if setting != AUTO:
+        place = discovery.named(repo.worktree, setting)
         return agreed.read(repo.worktree, place, registry.consent(repo))
-    found = discovery.places(repo.worktree)
-    if len(found) > 1:
+    names = discovery.places(repo.worktree)
+    if len(names) > 1:
         raise UsageError(
-            f"the repository has {len(found)} devcontainer files: {listed(found)}",
+            f"the repository has {len(names)} devcontainer files: {listed(names)}",
             hint="choose one with --devcontainer PATH, or `none`",
         )
-    return agreed.read(repo.worktree, found[0], registry.consent(repo)) if found else None
+    return agreed.read(repo.worktree, names[0], registry.consent(repo)) if names else None
 
 
 def applied(
@@ -63,14 +63,14 @@ def applied(
     """`options` with what the file asks for, and notes for the user. A file that cannot be used is one of these, unless
     the user named it: then it is an error (UsageError). `image`, `forwarded`: whether its image and its ports count.
     """
-    wanted = options.settings.devcontainer
+    setting = options.settings.devcontainer
     try:
-        file = chosen(repo, wanted)
+        file = chosen(repo, setting)
         if file is None:
             return options, ()
         plan = _agreed(file)
     except UsageError as error:
-        if wanted != AUTO:
+        if setting != AUTO:
             raise
         return options, (f"without its devcontainer: {error.message}", *filter(None, (error.cause, error.hint)))
     plan = dataclasses.replace(plan, ports=plan.ports if forwarded else ())
@@ -81,7 +81,7 @@ def applied(
     settings, notes = _settings(plan, options.settings, defaults)
     if own and asked and not options.origin:  # a copy of a sandbox has the image of that one
         notes += ("its image is not used: you, or an agent, name another one",)
-    notes = (*(f"{one_line(plan.place)}: {each}" for each in plan.notes), *notes)
+    notes = (*(f"{one_line(plan.place)}: {note}" for note in plan.notes), *notes)
     return dataclasses.replace(options, settings=settings, plan=plan), notes
 
 
@@ -93,31 +93,31 @@ def _agreed(file: File) -> Plan:
     return plan
 
 
-def _settings(plan: Plan, wanted: Settings, defaults: set[str]) -> tuple[Settings, tuple[str, ...]]:
+def _settings(plan: Plan, settings: Settings, defaults: set[str]) -> tuple[Settings, tuple[str, ...]]:
     """What the user says himself stays. Raises UsageError for a port of his that is none."""
     notes: list[str] = []
     if plan.image and not plan.features:
-        wanted = dataclasses.replace(wanted, image=f"docker://{plan.image}")
-    own = tuple(session_options.port(each) for each in wanted.publish)
-    taken, given = {each.host for each in own}, {each.guest for each in own}
-    for rule, note in ports.published([each for each in plan.ports if each[1] not in given], taken):
-        wanted = dataclasses.replace(wanted, publish=(*wanted.publish, *([rule] if rule else [])))
+        settings = dataclasses.replace(settings, image=f"docker://{plan.image}")
+    own = tuple(session_options.port(rule) for rule in settings.publish)
+    taken, given = {port.host for port in own}, {port.guest for port in own}
+    for rule, note in ports.published([port for port in plan.ports if port[1] not in given], taken):
+        settings = dataclasses.replace(settings, publish=(*settings.publish, *([rule] if rule else [])))
         notes += [note] if note else []
-    if "cpus" in defaults and plan.cpus > wanted.cpus:
-        wanted = dataclasses.replace(wanted, cpus=max(wanted.cpus, min(plan.cpus, len(os.sched_getaffinity(0)))))
-    if "disk" in defaults and plan.storage > wanted.disk:
-        wanted = dataclasses.replace(wanted, disk=plan.storage)
-    if "memory" in defaults and plan.memory > wanted.memory:
+    if "cpus" in defaults and plan.cpus > settings.cpus:
+        settings = dataclasses.replace(settings, cpus=max(settings.cpus, min(plan.cpus, len(os.sched_getaffinity(0)))))
+    if "disk" in defaults and plan.storage > settings.disk:
+        settings = dataclasses.replace(settings, disk=plan.storage)
+    if "memory" in defaults and plan.memory > settings.memory:
         room = provision.available_memory() - provision.RESERVE
         if plan.memory <= room:
-            wanted = dataclasses.replace(wanted, memory=plan.memory)
+            settings = dataclasses.replace(settings, memory=plan.memory)
         else:
             notes.append(f"it wants {plan.memory} MiB of memory, and this host has {room} left")
-    return wanted, tuple(notes)
+    return settings, tuple(notes)
 
 
 def at_every_start(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    return tuple(each for each in stages if each.name in commands.EVERY_START)
+    return tuple(stage for stage in stages if stage.name in commands.EVERY_START)
 
 
 def completed(extras: Extras, plan: Plan | None, image: Image, *, copied: bool = False) -> Extras:
@@ -126,19 +126,19 @@ def completed(extras: Extras, plan: Plan | None, image: Image, *, copied: bool =
     """
     if plan is None:
         return extras
-    said = label.read(image.system.config.devcontainer) if image.system else ()
+    snippets = label.read(image.system.config.devcontainer) if image.system else ()
     try:
-        plan = label.merged(plan, said)
+        plan = label.merged(plan, snippets)
         base = _environment(image, plan)
         own = plan.environment(base)
         env = own | dict(extras.env)
         if sum(len(f"{name}{value}".encode()) for name, value in env.items()) > session_options.MAX_ENVIRONMENT:
             raise ValueError("its variables are too many, or too long")  # noqa: TRY301 - of the same kind
-        first = (*label.commands(said), *extras.commands)
+        first = (*label.commands(snippets), *extras.commands)
         stages = commands.merged(first, plan.completed(base | env), plan.wait_for)
         stages = at_every_start(stages) if copied else stages
         if plan.user == ROOT and GuestUser.current().uid != 0:
-            stages = tuple(Stage(each.name, (*AS_ROOT, *each.words), each.waited) for each in stages)
+            stages = tuple(Stage(stage.name, (*AS_ROOT, *stage.words), stage.waited) for stage in stages)
     except ValueError as error:
         raise UsageError(f"cannot use {one_line(plan.place)}", cause=one_line(str(error))) from error
     return dataclasses.replace(
@@ -179,11 +179,11 @@ class Commands:
 
     def run(self, session: Session, progress: Progress) -> None:
         """Those that are waited for, then the others begin. Raises SessionError if one fails: none comes after."""
-        for each in self.stages:
-            if each.waited:
-                progress(f"{each.name}: {one_line(each.words[-1], limit=60)}")
-                self._one(session, each)
-        later = [each for each in self.stages if not each.waited]
+        for stage in self.stages:
+            if stage.waited:
+                progress(f"{stage.name}: {one_line(stage.words[-1], limit=60)}")
+                self._one(session, stage)
+        later = [stage for stage in self.stages if not stage.waited]
         if later:
             Beside(partial(self._beside, session, later))
 
@@ -193,17 +193,17 @@ class Commands:
         else:
             code = session.run(stage.words, self.directory, stdin=process.DEVNULL, stdout=2)
         if code != 0:
-            said = printable(self._log(stage).read_bytes()[-TAIL:]).strip() if self.detached else ""
+            output = printable(self._log(stage).read_bytes()[-TAIL:]).strip() if self.detached else ""
             raise SessionError(
-                f"{stage.name} of the devcontainer ended with {code}", cause=said,
+                f"{stage.name} of the devcontainer ended with {code}", cause=output,
                 hint="does it need a network? --net allow --allow NAME; --devcontainer none does without it",
             )  # fmt: skip
 
     def _beside(self, session: Session, stages: list[Stage]) -> None:
         """They end with the session, as everything does."""
-        for each in stages:
+        for stage in stages:
             with contextlib.suppress(SandboxError, OSError):
-                if self._logged(session, each) != 0:
+                if self._logged(session, stage) != 0:
                     return
 
     def _logged(self, session: Session, stage: Stage) -> int:

@@ -80,16 +80,16 @@ class Sent:
 
 def refuse(options: Options) -> None:
     """Raises UsageError for what cannot be done elsewhere."""
-    wanted = options.settings
+    settings = options.settings
     faults = {
         "a shell": options.command is None,
         "--from": options.origin is not None,
         "--tty": options.tty or options.terminal,
-        "--publish": bool(wanted.publish),
-        "--ssh-agent": wanted.ssh_agent == "yes",
-        "--key": bool(wanted.key or options.keys),
-        "--git-credentials": wanted.git_credentials != "none",
-        "--transport share": wanted.transport == "share",
+        "--publish": bool(settings.publish),
+        "--ssh-agent": settings.ssh_agent == "yes",
+        "--key": bool(settings.key or options.keys),
+        "--git-credentials": settings.git_credentials != "none",
+        "--transport share": settings.transport == "share",
     }
     for name, asked in faults.items():
         if asked:
@@ -103,37 +103,37 @@ def prepared(repo: Repository, options: Options, progress: Progress, notice: Not
     it, it is gone again. Raises SandboxError.
     """
     refuse(options)
-    wanted = options.settings
+    effective = options.settings
     extras = dataclasses.replace(
-        session_options.gather(wanted, settings.environment()), files=options.files
+        session_options.gather(effective, settings.environment()), files=options.files
     )  # fmt: skip
-    image = provision.image(wanted, progress)
+    image = provision.image(effective, progress)
     with store.create(repo, options.name) as box:
         try:
-            made = provision.prepare(box, options, image, AUTO, progress, extras=extras, parts=True)
-            notice(made.warnings)
-            yield Sent(box, made, pack(box, made, options, extras), made.warnings)
+            workspace = provision.prepare(box, options, image, AUTO, progress, extras=extras, parts=True)
+            notice(workspace.warnings)
+            yield Sent(box, workspace, pack(box, workspace, options, extras), workspace.warnings)
         finally:
             if not box.elsewhere:
                 store.delete(box, name_too=False)
 
 
-def pack(box: Box, made: Prepared, options: Options, extras: Extras) -> Packed:
-    directory, wanted = box.directory, options.settings
+def pack(box: Box, prepared: Prepared, options: Options, extras: Extras) -> Packed:
+    directory, settings = box.directory, options.settings
     base, tail = directory.job / job_parts.BASE, directory.job / job_parts.TAIL
-    mounts = {blobs.of_file(each): each for each in machine_spec.copies_made(box)}
-    known = made.base.root if made.base else None
+    mounts = {blobs.of_file(path): path for path in machine_spec.copies_made(box)}
+    known = prepared.base.root if prepared.base else None
     places = {_base(base, known): base, **mounts}
-    disks = Disks(next(iter(places)), applying=made.applying, mounts=tuple(mounts))
+    disks = Disks(next(iter(places)), applying=prepared.applying, mounts=tuple(mounts))
     if tail.exists():
         blob = blobs.of_file(tail)
         places[blob], disks = tail, msgspec.structs.replace(disks, tail=blob)
-    policy = policyfile.encode(policyfile.load(directory.egress)) if wanted.net.egress else None
-    told = Job(
-        job.new_nonce(), __version__, made.record, machine_spec.told(directory), disks, options.subdirectory,
-        tuple(imported.known_to(box, made.record)[:MAX_KNOWN]), extras.setup, policy, wanted.boot_timeout,
+    policy = policyfile.encode(policyfile.load(directory.egress)) if settings.net.egress else None
+    order = Job(
+        job.new_nonce(), __version__, prepared.record, machine_spec.told(directory), disks, options.subdirectory,
+        tuple(imported.known_to(box, prepared.record)[:MAX_KNOWN]), extras.setup, policy, settings.boot_timeout,
     )  # fmt: skip
-    return Packed(told, places, _images(made.image, made.record))
+    return Packed(order, places, _images(prepared.image, prepared.record))
 
 
 def _images(image: Image, record: Record) -> dict[str, Path]:
@@ -147,19 +147,19 @@ def _base(image: Path, known: Path | None) -> Blob:
     if place is not None:
         with contextlib.suppress(OSError, ValueError):
             return jsontext.load(place, Blob)
-    found = blobs.of_file(image)
+    blob = blobs.of_file(image)
     if place is not None:
         with contextlib.suppress(OSError):
             fresh = place.with_suffix(f".{os.getpid()}")
-            files.write(fresh, jsontext.encode(found))
+            files.write(fresh, jsontext.encode(blob))
             fresh.replace(place)
-    return found
+    return blob
 
 
-def note(box: Box, told: Dispatch) -> None:
+def note(box: Box, dispatch: Dispatch) -> None:
     fresh = box.directory.dispatch.with_suffix(".new")
     with files.opened(fresh, "wb") as out:
-        out.write(jsontext.encode(told))
+        out.write(jsontext.encode(dispatch))
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(box.directory.dispatch)
@@ -190,8 +190,8 @@ def told(directory: SandboxDir) -> Dispatch | None:
 
 def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
     """Sandboxes that wait for a result, or for the rest of one."""
-    found = {each.id: (each, told(each.directory)) for each in store.entries(repo)}
-    return {known.nonce: (entry, known) for entry, known in found.values() if known is not None}
+    notes = {entry.id: (entry, told(entry.directory)) for entry in store.entries(repo)}
+    return {known.nonce: (entry, known) for entry, known in notes.values() if known is not None}
 
 
 def not_away(name: str) -> StateError:
@@ -200,12 +200,12 @@ def not_away(name: str) -> StateError:
 
 def took(box: Box, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing) -> tuple[Answer, Home]:
     """Import a result from a file; nothing of it where it is not whole, or that of another job. Raises CollectError."""
-    found = result.read(Reader(source, frames.RESULT), hearing)
-    if (found.answer.nonce, found.answer.name) != (nonce, record.id):
-        raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{found.answer.name}`")
-    home = imported.from_export(box, record, found.manifest, found.pack)
-    reason = found.answer.reason if found.answer.exit_code is None else ""
-    return found.answer, dataclasses.replace(home, rescued=found.answer.exit_code is None, reason=reason)
+    sent = result.read(Reader(source, frames.RESULT), hearing)
+    if (sent.answer.nonce, sent.answer.name) != (nonce, record.id):
+        raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{sent.answer.name}`")
+    home = imported.from_export(box, record, sent.manifest, sent.pack)
+    reason = sent.answer.reason if sent.answer.exit_code is None else ""
+    return sent.answer, dataclasses.replace(home, rescued=sent.answer.exit_code is None, reason=reason)
 
 
 def settled(box: Box, record: Record, answer: Answer, home: Home, *, remove: bool) -> tuple[Record, bool]:
@@ -230,8 +230,8 @@ def finished(
     box: Box, record: Record, answer: Answer, home: Home, *, kept: bool, warnings: tuple[str, ...], interrupted: int = 0
 ) -> Finished:
     code = DIED if answer.exit_code is None else answer.exit_code
-    said = (*warnings, *answer.warnings, *home.warnings)
-    return Finished(box.repo, box.id, record, code, home, kept, said, interrupted)
+    lines = (*warnings, *answer.warnings, *home.warnings)
+    return Finished(box.repo, box.id, record, code, home, kept, lines, interrupted)
 
 
 def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
@@ -245,11 +245,11 @@ def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
     with source:
         nonce = _nonce(source)
         source.seek(0)
-        found = away(repo).get(nonce)
-        if found is None:
+        sandbox = away(repo).get(nonce)
+        if sandbox is None:
             hint = "`sandbox ls` lists those that are away; what was collected before is in its sandbox"
             raise StateError(f"no sandbox of this repository waits for the result in {path}", hint=hint)
-        with store.open_existing(repo, found[0].id) as (box, entry):
+        with store.open_existing(repo, sandbox[0].id) as (box, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
             answer, home = took(box, entry.record, nonce, source, hearing)

@@ -87,14 +87,14 @@ class Proxy:
 
     def warnings(self) -> tuple[str, ...]:
         """What the user has to know, with the last line that was written; safe to print."""
-        found = [f"the egress proxy is not confined: {self.bare}"] if self.bare else []
+        lines = [f"the egress proxy is not confined: {self.bare}"] if self.bare else []
         if self.gone:
-            found.append(f"the egress proxy ended before the sandbox did, and its network with it: {self.gone}")
+            lines.append(f"the egress proxy ended before the sandbox did, and its network with it: {self.gone}")
         elif self.deaths:
             times = "once" if len(self.deaths) == 1 else f"{len(self.deaths)} times"
             cause = self._words(self.deaths[-1])
-            found.append(f"the egress proxy ended and was started again, {times}; connections broke then: {cause}")
-        return tuple(found)
+            lines.append(f"the egress proxy ended and was started again, {times}; connections broke then: {cause}")
+        return tuple(lines)
 
     def _words(self, status: int) -> str:
         line = ""
@@ -191,7 +191,7 @@ class Proxy:
             confinement.copy_resolver(place.parent)
             view = confinement.view(place.parent, ledger.parent, self.upstream.authorities)
             words = confine.argv(words, confine.owned(view))
-        passed = [each for each in (listening, leash, channel) if each != service.NONE]
+        passed = [descriptor for descriptor in (listening, leash, channel) if descriptor != service.NONE]
         with (
             _told(order.encode()) as given,
             process.spawn(words, stdin=given, stdout=process.PIPE, stderr=self.log, pass_fds=passed) as child,

@@ -35,12 +35,12 @@ _LIMIT = re.compile(r"(connections|rate|sent)=([0-9]{1,9}(?:[MG]i?B?)?)", re.IGN
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
-def policy(repo: Repository, wanted: Settings, name: str = "ID") -> Egress:
+def policy(repo: Repository, settings: Settings, name: str = "ID") -> Egress:
     """What the settings allow. Raises UsageError for a rule or a limit that is none."""
-    found = Policy(name, parsed(repo, wanted.allow), limits(wanted.egress_limit))
-    if wanted.git_credentials == policyfile.GIT_NONE:
-        return Egress(found)
-    return Egress(found, git=wanted.git_credentials, git_remotes=groups.remotes_of(_remotes(repo)))
+    rules = Policy(name, parsed(repo, settings.allow), limits(settings.egress_limit))
+    if settings.git_credentials == policyfile.GIT_NONE:
+        return Egress(rules)
+    return Egress(rules, git=settings.git_credentials, git_remotes=groups.remotes_of(_remotes(repo)))
 
 
 def parsed(repo: Repository, texts: Iterable[str]) -> tuple[Rule, ...]:
@@ -59,15 +59,15 @@ def _remotes(repo: Repository) -> tuple[str, ...]:
 
 def limits(texts: Iterable[str]) -> Limits:
     """`connections=N`, `rate=N` (new ones a second), `sent=SIZE`. Raises UsageError."""
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for text in texts:
         match = _LIMIT.fullmatch(text)
         name = match[1].lower() if match else ""
         if match is None or (name != "sent" and not match[2].isdecimal()):
             hint = "use connections=50, rate=20 or sent=500M"
             raise UsageError(f"`{one_line(text, limit=60)}` is not a limit of the network", hint=hint)
-        found[name] = settings.size("egress-limit", match[2]) if name == "sent" else int(match[2])
-    return Limits(**found)
+        numbers[name] = settings.size("egress-limit", match[2]) if name == "sent" else int(match[2])
+    return Limits(**numbers)
 
 
 def look(directory: SandboxDir) -> tuple[Egress, list[Row]]:
@@ -98,18 +98,18 @@ def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tupl
     try:
         with files.opened(directory.egress_lock, "a") as handle:
             locks.awaited(handle, within=locks.BRIEFLY, what=f"changes the rules of {directory.root.name}")
-            made = policyfile.with_rules(policyfile.load(directory.egress), more)
-            policyfile.save(directory.egress, made)
+            egress = policyfile.with_rules(policyfile.load(directory.egress), more)
+            policyfile.save(directory.egress, egress)
     except OSError as error:
         raise HostResourceError(f"cannot write {directory.egress}", cause=files.why(error)) from error
-    return made.policy.rules
+    return egress.policy.rules
 
 
 def copy(source: SandboxDir, target: SandboxDir, name: str) -> None:
     """The policy of one sandbox for another. Raises FileNotFoundError where there is none, StateError."""
     source.egress.lstat()
-    found = policyfile.load(source.egress)
-    policyfile.save(target.egress, replace(found, policy=replace(found.policy, sandbox=name)))
+    egress = policyfile.load(source.egress)
+    policyfile.save(target.egress, replace(egress, policy=replace(egress.policy, sandbox=name)))
 
 
 @dataclass(frozen=True)
@@ -163,16 +163,16 @@ def served(directory: SandboxDir, host: Mapping[str, str], confinement: str = "a
 
 def values(egress: Egress, host: Mapping[str, str]) -> dict[str, str]:
     """Of this host's environment, for the credentials that come from there."""
-    declared = [each.source.words[0] for each in egress.credentials if each.source.kind == "env"]
+    declared = [credential.source.words[0] for credential in egress.credentials if credential.source.kind == "env"]
     return {name: host[name] for name in declared if name in host}
 
 
 def upstream(host: Mapping[str, str]) -> Upstream:
     """The host's own way out: the proxies that its programs use (curl(1): the lower case counts first)."""
-    found = {name: host.get(name) or host.get(name.upper()) or "" for name in _PROXIES}
-    http, https = (found[name] or found["all_proxy"] for name in ("http_proxy", "https_proxy"))
+    proxies = {name: host.get(name) or host.get(name.upper()) or "" for name in _PROXIES}
+    http, https = (proxies[name] or proxies["all_proxy"] for name in ("http_proxy", "https_proxy"))
     own = host.get("SSL_CERT_FILE", "")  # as OpenSSL reads it
-    no_proxy = tuple(filter(None, found["no_proxy"].replace(",", " ").split()))
+    no_proxy = tuple(filter(None, proxies["no_proxy"].replace(",", " ").split()))
     return Upstream(http, https, no_proxy, own if Path(own).is_file() else "")
 
 

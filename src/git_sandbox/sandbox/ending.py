@@ -36,7 +36,7 @@ class Left(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """Safe to print."""
-        named = [one_line(each, limit=20) for each in self.names[:NAMED]]
+        named = [one_line(name, limit=20) for name in self.names[:NAMED]]
         return ", ".join(named) + (f" and {self.count - len(named)} more" if self.count > len(named) else "")
 
 

@@ -65,39 +65,41 @@ class Found:
 
 def look() -> Everywhere:
     """All of them, by repository, the oldest first."""
-    rows = [_row(each) for each in _all()]
+    rows = [_row(sandbox) for sandbox in _all()]
     return Everywhere(rows, sum(row.disk_bytes for row in rows), expiry.summary().size)
 
 
 def _all() -> list[Found]:
     return [
-        Found(each, entry, _there(each, entry)) for each in registry.every() for entry in store.entries_in(each.root)
+        Found(state, entry, _there(state, entry))
+        for state in registry.every()
+        for entry in store.entries_in(state.root)
     ]
 
 
-def _row(found: Found) -> Elsewhere:
-    entry, record = found.entry, found.entry.record
+def _row(sandbox: Found) -> Elsewhere:
+    entry, record = sandbox.entry, sandbox.entry.record
     return Elsewhere(
-        found.name,
+        sandbox.name,
         entry.id,
         entry.state,
         record.created if record else 0.0,
-        str(_place(found)),
-        found.common_dir is None,
+        str(_place(sandbox)),
+        sandbox.common_dir is None,
         entry.disk_bytes,
         record.command if record else (),
     )
 
 
-def _place(found: Found) -> Path | str:
-    if found.of.seen is not None:
-        return found.of.seen.worktree
-    return Path(found.entry.record.worktree) if found.entry.record else "?"
+def _place(sandbox: Found) -> Path | str:
+    if sandbox.of.seen is not None:
+        return sandbox.of.seen.worktree
+    return Path(sandbox.entry.record.worktree) if sandbox.entry.record else "?"
 
 
-def _there(each: StateDirectory, entry: Entry) -> Path | None:
-    if each.seen is not None:
-        return each.seen.path if each.seen.holds() else None
+def _there(state: StateDirectory, entry: Entry) -> Path | None:
+    if state.seen is not None:
+        return state.seen.path if state.seen.holds() else None
     common = Path(entry.record.common_dir) if entry.record else None  # from before repositories had an identity
     return common if common is not None and gitdirs.is_git_dir(common) else None
 
@@ -108,16 +110,16 @@ def addressed(name: str, around: Repository | None) -> tuple[Repository, str]:
 
     Raises StateError for no such sandbox, and for one whose repository is gone.
     """
-    found = find(name, None)
-    if found.common_dir is None:
+    sandbox = find(name, None)
+    if sandbox.common_dir is None:
         raise StateError(
-            f"the repository of sandbox `{found.name}` is gone",
-            hint=f"`sandbox recover {found.name} --into REPO` brings it into another one",
+            f"the repository of sandbox `{sandbox.name}` is gone",
+            hint=f"`sandbox recover {sandbox.name} --into REPO` brings it into another one",
         )
-    if around is not None and os.path.realpath(around.common_dir) == os.path.realpath(found.common_dir):
-        return around, found.entry.id
-    started = [Path(found.entry.record.worktree)] if found.entry.record else []
-    return checkout(found.common_dir, started), found.entry.id
+    if around is not None and os.path.realpath(around.common_dir) == os.path.realpath(sandbox.common_dir):
+        return around, sandbox.entry.id
+    started = [Path(sandbox.entry.record.worktree)] if sandbox.entry.record else []
+    return checkout(sandbox.common_dir, started), sandbox.entry.id
 
 
 def checkout(common_dir: Path, started: Iterable[Path] = ()) -> Repository:
@@ -138,18 +140,18 @@ def find(name: str, repo: Repository | None) -> Found:
     """The sandbox of that name: `ID` in `repo` or else anywhere, or `REPOSITORY/ID` as `look` has it, of which the
     beginning is enough. Raises StateError for none, and for several.
     """
-    key, _, wanted = name.rpartition(SEPARATOR)
-    if not is_sandbox_id(wanted) or (key and not _KEY.fullmatch(key)):
+    key, _, sandbox_name = name.rpartition(SEPARATOR)
+    if not is_sandbox_id(sandbox_name) or (key and not _KEY.fullmatch(key)):
         raise UsageError("that is not the name of a sandbox", hint="`sandbox ls --everywhere` lists them")
     own = registry.find(repo) if repo is not None and not key else None
-    fitting = [each for each in _all() if each.entry.id == wanted and each.of.key.startswith(key)]
-    exact = [each for each in fitting if each.of.root == own or each.of.key == key]
+    fitting = [sandbox for sandbox in _all() if sandbox.entry.id == sandbox_name and sandbox.of.key.startswith(key)]
+    exact = [sandbox for sandbox in fitting if sandbox.of.root == own or sandbox.of.key == key]
     chosen = exact or fitting
     if not chosen:
         raise StateError(
             f"there is no sandbox `{name}`", hint="`sandbox ls --everywhere` lists those of all repositories"
         )
     if len(chosen) > 1:
-        named = ", ".join(f"`{each.name}`" for each in chosen[:SHOWN])
+        named = ", ".join(f"`{sandbox.name}`" for sandbox in chosen[:SHOWN])
         raise StateError(f"several sandboxes are named `{name}`", hint=f"say which: {named}")
     return chosen[0]

@@ -10,8 +10,8 @@ from git_sandbox.trash.expiry import Rule
 
 def rule() -> Rule:
     """What the user's settings say. A repository's own file has no say: the trash is that of all repositories."""
-    wanted, _ = settings.resolve()
-    return Rule(wanted.trash, wanted.trash_size << 20)
+    effective, _ = settings.resolve()
+    return Rule(effective.trash, effective.trash_size << 20)
 
 
 def expire() -> None:

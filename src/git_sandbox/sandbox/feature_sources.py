@@ -69,7 +69,7 @@ def found(worktree: Path, plan: Plan, place: Path, progress: Progress) -> tuple[
     """
     looked = _Looked(worktree, plan.contents, place, progress)
     ordered = features.ordered(plan.features, plan.override, plan.place, looked.load)
-    return tuple(dataclasses.replace(looked.places[each.reference.text], feature=each) for each in ordered)
+    return tuple(dataclasses.replace(looked.places[feature.reference.text], feature=feature) for feature in ordered)
 
 
 @dataclass
@@ -109,34 +109,34 @@ def fetched(reference: Reference, place: Path, progress: Progress) -> Seen:
     seen = known.get(reference.text)
     if seen is not None and _archive(place, seen.digest).is_file():
         return seen
-    wanted = source.parse(f"docker://{reference.text}")
+    image = source.parse(f"docker://{reference.text}")
     progress(f"asking for {one_line(reference.text)}")
-    raw = skopeo.raw(wanted, wanted.name)
+    raw = skopeo.raw(image, image.name)
     artifact = _decoded(raw, reference.text)
     layer = artifact.layers[0]
     paths.private_directory(place)
     with tempfile.TemporaryDirectory(dir=place, prefix=".fetch-") as scratch:
         target = Path(scratch, "copy")
-        skopeo.copy(wanted, wanted.at(manifest.digest(raw)), target, layer.size, lambda _: None)
+        skopeo.copy(image, image.at(manifest.digest(raw)), target, layer.size, lambda _: None)
         blob = target / layer.digest.removeprefix("sha256:")
         if manifest.digest(files.read(blob, MAX_ARCHIVE, follow=False)) != layer.digest:
             raise ImageError(f"the archive of {one_line(reference.text)} is not what its manifest names")
         blob.replace(_archive(place, layer.digest))
-    made = Seen(layer.digest, artifact.annotations[DESCRIBED])
-    rows = [*((name, each) for name, each in known.items() if name != reference.text), (reference.text, made)]
+    archive = Seen(layer.digest, artifact.annotations[DESCRIBED])
+    rows = [*((name, other) for name, other in known.items() if name != reference.text), (reference.text, archive)]
     files.write(place / SEEN, jsontext.encode(dict(rows[-MAX_SEEN:])))
-    return made
+    return archive
 
 
 def _decoded(raw: bytes, text: str) -> Artifact:
     try:
-        found = msgspec.json.decode(raw, type=Artifact)
-        if DESCRIBED not in found.annotations:
+        artifact = msgspec.json.decode(raw, type=Artifact)
+        if DESCRIBED not in artifact.annotations:
             raise ValueError(f"it has no {DESCRIBED}")  # noqa: TRY301 - of the same kind
     except (ValueError, RecursionError) as error:
         cause = one_line(str(error), limit=300)
         raise ImageError(f"{one_line(text)} is no feature of a devcontainer", cause=cause) from error
-    return found
+    return artifact
 
 
 def _known(place: Path) -> dict[str, Seen]:
@@ -151,22 +151,22 @@ def _archive(place: Path, digest: str) -> Path:
 
 def write(pack: Pack, installed: Sequence[Installed], base: str, user: str) -> None:
     """Their files, options and the Containerfile that installs them. Raises ImageError, also for one that changed."""
-    wanted = [each.feature for each in installed]
-    pack.add_bytes(f"{FOLDER}/Containerfile", install.containerfile(base, wanted))
-    for number, each in enumerate(installed):
-        if each.directory is not None:
-            _write_directory(pack, f"{FOLDER}/{number}", each.directory)
-            if consent.tree(each.directory) != each.feature.content:
-                name = one_line(each.feature.reference.text)
+    features = [entry.feature for entry in installed]
+    pack.add_bytes(f"{FOLDER}/Containerfile", install.containerfile(base, features))
+    for number, entry in enumerate(installed):
+        if entry.directory is not None:
+            _write_directory(pack, f"{FOLDER}/{number}", entry.directory)
+            if consent.tree(entry.directory) != entry.feature.content:
+                name = one_line(entry.feature.reference.text)
                 raise ImageError(f"the feature {name} is not what you agreed to: it changed meanwhile")
-        elif each.archive is not None:
-            pack.add(f"{FOLDER}/{number}.tar", each.archive)
-        pack.add_bytes(f"{FOLDER}/{number}/{install.OPTIONS}", install.options(each.feature, user))
+        elif entry.archive is not None:
+            pack.add(f"{FOLDER}/{number}.tar", entry.archive)
+        pack.add_bytes(f"{FOLDER}/{number}/{install.OPTIONS}", install.options(entry.feature, user))
 
 
 def _write_directory(pack: Pack, name: str, directory: Path) -> None:
     for above, names, others in os.walk(directory):
         names.sort()
         below = Path(above).relative_to(directory)
-        for other in sorted([*others, *(each for each in names if Path(above, each).is_symlink())]):
+        for other in sorted([*others, *(link for link in names if Path(above, link).is_symlink())]):
             pack.add(f"{name}/{below / other}", Path(above, other))

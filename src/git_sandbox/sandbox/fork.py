@@ -216,8 +216,8 @@ def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket
 def _configure_alike(box: Box, source: Entry) -> None:
     if source.directory.mounts.is_dir():  # never written to, so both may have the same files
         box.directory.mounts.mkdir(mode=0o700)
-        for each in source.directory.mounts.iterdir():
-            (box.directory.mounts / each.name).hardlink_to(each)
+        for path in source.directory.mounts.iterdir():
+            (box.directory.mounts / path.name).hardlink_to(path)
     with contextlib.suppress(FileNotFoundError):  # of one whose network needs none
         egress_proxy.copy(source.directory, box.directory, box.id)
     if source.directory.commands.is_dir():

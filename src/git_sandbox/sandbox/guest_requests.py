@@ -77,11 +77,11 @@ def _state(box: Box, record: Record, request: Request, notify: Sequence[str]) ->
     """What a guest says of itself is written down, and told to the host's user when he is waited for."""
     if request.state not in protocol.STATES:
         raise CollectError("the host does not know that state")
-    told = Activity(request.state, one_line(request.message), time.time())
+    activity = Activity(request.state, one_line(request.message), time.time())
     before = noted.activity(box.directory)
-    noted.note_activity(box.directory, told)
-    if before is None or (before.state, before.message) != (told.state, told.message):
-        notifying.tell(notify, record, told)
+    noted.note_activity(box.directory, activity)
+    if before is None or (before.state, before.message) != (activity.state, activity.message):
+        notifying.tell(notify, record, activity)
     return []
 
 
@@ -111,7 +111,7 @@ def _answer(line: bytes, verbs: Mapping[str, Verb]) -> dict[str, object]:
 def describe(brought: Home) -> list[str]:
     """What a collection changed, a line for each ref; those of a repository inside the worktree with its path."""
     rows = _updated("", brought.collected)
-    rows += [row for each in brought.nested.homes for row in _updated(f"{each.path}: ", each.collected)]
+    rows += [row for home in brought.nested.homes for row in _updated(f"{home.path}: ", home.collected)]
     return rows or ["Everything was on the host already."]
 
 

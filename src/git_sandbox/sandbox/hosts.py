@@ -65,7 +65,7 @@ def host(place: str) -> str:
 
 def argv(place: str) -> list[str]:
     """The user's ssh with the user's configuration; nobody can type a password there."""
-    options = [word for each in ALIVE for word in ("-o", each)]
+    options = [word for option in ALIVE for word in ("-o", option)]
     return ["ssh", "-T", *options, "--", host(place), REMOTE]
 
 
@@ -94,7 +94,7 @@ class Load(Protocol):
 
     def head(self, writer: Writer) -> None: ...
 
-    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None: ...
+    def files(self, writer: Writer, digests: Collection[str] | None = None) -> None: ...
 
 
 def conversation(place: str, first: bytes, log: Path) -> AbstractContextManager[Conversation]:
@@ -204,8 +204,8 @@ def rescue(talk: Conversation, nonce: Nonce, hearing: Hearing) -> Iterator[socke
         threading.Thread(target=_back, args=(talk.source.source, theirs), daemon=True),
         threading.Thread(target=_there, args=(theirs, talk.stdin), daemon=True),
     ]
-    for each in threads:
-        each.start()
+    for thread in threads:
+        thread.start()
     with theirs, ours:
         yield ours
 

@@ -92,22 +92,22 @@ def ensure(
             stream.seek(0)
             _Builder(place, settings, progress).run(stream, out)
         name = f"Containerfile of {one_line(repo.worktree.name, limit=60)}"
-        made = pull.pull(Source(name, f"oci-archive:{archive}", path=archive), settings.confinement, progress).image
-        remembered.forget(made.key)  # it is in no place where it can be looked for
-        _remember(place, key, made.key)
-        return made
+        image = pull.pull(Source(name, f"oci-archive:{archive}", path=archive), settings.confinement, progress).image
+        remembered.forget(image.key)  # it is in no place where it can be looked for
+        _remember(place, key, image.key)
+        return image
 
 
 def prune() -> int:
     """Remove builders with their layers, and features of registries; how many builders. One at work stays."""
-    found = 0
+    removed = 0
     for place in sorted(_root().glob("*/")):
         with contextlib.suppress(OSError), files.opened(place / "lock", "w") as handle:
             if locks.taken(handle):
                 shutil.rmtree(place, ignore_errors=True)
-                found += not place.exists()
+                removed += not place.exists()
     shutil.rmtree(paths.cache_root() / "features", ignore_errors=True)
-    return found
+    return removed
 
 
 def _root() -> Path:
@@ -124,8 +124,8 @@ def _built(place: Path) -> dict[str, str]:
     return {}
 
 
-def _remember(place: Path, key: str, made: str) -> None:
-    rows = [*((name, each) for name, each in _built(place).items() if name != key), (key, made)]
+def _remember(place: Path, key: str, root: str) -> None:
+    rows = [*((name, old) for name, old in _built(place).items() if name != key), (key, root)]
     files.write(place / BUILT, jsontext.encode(dict(rows[-MOST_BUILT:])))
 
 
@@ -143,21 +143,21 @@ class _Builder:
 
     def run(self, context: IO[bytes], out: IO[bytes]) -> None:
         """Raises ImageError where the build fails, SandboxError where the machine does."""
-        wanted = self._own_settings()
-        image = provision.image(wanted, self.progress)
+        settings = self._own_settings()
+        image = provision.image(settings, self.progress)
         with Lines(self.progress) as lines, Archive(out, MOST_ARCHIVE) as archive:
             options = Options(
-                wanted, command=COMMAND, stdin=context.fileno(), stdout=archive.descriptor, stderr=lines.descriptor
+                settings, command=COMMAND, stdin=context.fileno(), stdout=archive.descriptor, stderr=lines.descriptor
             )
             run = self._done(image, options)
             if run.interrupted:
                 raise Interrupted(run.interrupted)
             archive.require_whole()
             if run.exit_code != 0:
-                said = lines.tail()
-                away = _AWAY.search(said) is not None
+                tail = lines.tail()
+                away = _AWAY.search(tail) is not None
                 hint = "it needs a network: --net allow --allow NAME (a registry's, a mirror's)" if away else ""
-                raise ImageError("the Containerfile cannot be built", cause=said, hint=hint)
+                raise ImageError("the Containerfile cannot be built", cause=tail, hint=hint)
 
     def _done(self, image: Image, options: Options) -> Run[bool]:
         """With the machine of earlier builds, or with a new one where that does not start any more."""
@@ -183,25 +183,27 @@ class _Builder:
     def _machine(self, image: Image, options: Options) -> Run[bool]:
         box, settings = Box(self._repository(), sandbox_id(NAME), self.directory), options.settings
         backend = machines.backend(settings, image, self.progress)
-        record, made = self._usable(image, backend.name), None
+        record, prepared = self._usable(image, backend.name), None
         if record is None:
             shutil.rmtree(self.directory.root, ignore_errors=True)
             self.directory.root.mkdir(mode=0o700)
             formats = backend.capabilities.disk_formats
-            made = provision.prepare(box, options, image, backend.name, self.progress, formats=formats)
-            record = made.record
+            prepared = provision.prepare(box, options, image, backend.name, self.progress, formats=formats)
+            record = prepared.record
         else:
             provision.configure(box, record, settings, Extras(), provision.WentIn())
-        return Run(box, record, image, backend, options, self.progress, lambda _name: None, Extras(), Nothing(), made)
+        return Run(
+            box, record, image, backend, options, self.progress, lambda _name: None, Extras(), Nothing(), prepared
+        )
 
     def _usable(self, image: Image, backend: str) -> Record | None:
         """The record of the machine of earlier builds, as this one would have it; None where it has to be made anew."""
-        record, wanted = store.load(self.directory), self.settings
+        record, settings = store.load(self.directory), self.settings
         if record is None or not self.directory.has_disk():
             return None
         same = (record.image, record.backend) == (image.root.name, backend)
         small = self.directory.disk.stat().st_blocks * 512 <= MOST_DISK
-        like = msgspec.structs.replace(record, cpus=wanted.cpus, memory=wanted.memory, net=wanted.net.name)
+        like = msgspec.structs.replace(record, cpus=settings.cpus, memory=settings.memory, net=settings.net.name)
         return like if same and small else None
 
     def _repository(self) -> Repository:

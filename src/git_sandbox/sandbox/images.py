@@ -20,15 +20,15 @@ def needed() -> dict[str, list[str]]:
 
     Those in the trash count.
     """
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     places = (*paths.state_root().glob("*/*/record.json"), *paths.state_root().glob("*/.trash/*/record.json"))
-    for each in sorted(places):
-        directory = SandboxDir(each.parent)
+    for file in sorted(places):
+        directory = SandboxDir(file.parent)
         record = store.load(directory)
         if record is not None and directory.has_disk():
             for key in filter(None, (record.image, record.root)):
-                found.setdefault(key, []).append(f"{record.id} of {record.worktree}")
-    return found
+                names.setdefault(key, []).append(f"{record.id} of {record.worktree}")
+    return names
 
 
 def of(box: Box, record: Record | None) -> Image:
@@ -37,18 +37,18 @@ def of(box: Box, record: Record | None) -> Image:
     Raises StateError when it, or the disk, is gone.
     """
     _require_disk(box, record)
-    found = guest_images.find(record.image) if record else None
-    if record and found and record.root:
+    image = guest_images.find(record.image) if record else None
+    if record and image and record.root:
         system = root_images.find(record.root)
-        found = dataclasses.replace(found, system=system) if system else None
-    if found is None:
+        image = dataclasses.replace(image, system=system) if system else None
+    if image is None:
         raise StateError(
             f"the image of sandbox `{box.id}`, over which its system is laid, is gone",
             cause=f"it was {record.root or record.image}" if record else "",
             hint=f"`sandbox recover {box.id}` brings its work home with any image; continue in a new sandbox, "
             "or make the image again as it was: `sandbox image build`",
         )
-    return found
+    return image
 
 
 def for_rescue(box: Box, record: Record) -> list[Image]:
@@ -58,14 +58,16 @@ def for_rescue(box: Box, record: Record) -> list[Image]:
     """
     _require_disk(box, record)
     recorded = guest_images.find(record.image)
-    others = sorted((each for each in guest_images.every() if each.root.name != record.image), key=_built, reverse=True)
-    found = [*([recorded] if recorded else []), *others]
-    if not found:
+    others = sorted(
+        (image for image in guest_images.every() if image.root.name != record.image), key=_built, reverse=True
+    )
+    images = [*([recorded] if recorded else []), *others]
+    if not images:
         raise StateError(
             f"there is no guest image to read the disk of sandbox `{box.id}` with",
             hint=f"`sandbox image build`, then `sandbox recover {box.id}`",
         )
-    return found[:MOST]
+    return images[:MOST]
 
 
 def _built(image: Image) -> float:

@@ -56,23 +56,23 @@ class Home:
     @property
     def partly(self) -> tuple[str, ...]:
         """What is on the sandbox's disk only, a name and a reason each, safe to print: empty when all is home."""
-        rows = [str(each) for each in (*self.collected.set_aside, *self.manifest.left_out)]
+        rows = [str(item) for item in (*self.collected.set_aside, *self.manifest.left_out)]
         if self.manifest.wip_state == "failed":
             rows.append("the uncommitted files: they could not be written as a tree")
         rows += [f"Git LFS content of {row}" for row in self.lfs.missing]
-        for each in self.nested.homes:
-            rows += [f"{each.path}: {row}" for row in each.collected.set_aside]
-            rows += [f"{each.path}: Git LFS content of {row}" for row in each.lfs.missing]
+        for home in self.nested.homes:
+            rows += [f"{home.path}: {row}" for row in home.collected.set_aside]
+            rows += [f"{home.path}: Git LFS content of {row}" for row in home.lfs.missing]
         return (*rows[:MAX_PARTLY], *([f"and {len(rows) - MAX_PARTLY} more"] if len(rows) > MAX_PARTLY else []))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Safe to print."""
-        told = f"{self.away} commit(s) were reset away and no ref reaches them: they stay on the sandbox's disk"
+        text = f"{self.away} commit(s) were reset away and no ref reaches them: they stay on the sandbox's disk"
         return (
             *self.collected.warnings,
             *self.nested.warnings,
-            *([told] if self.away else []),
+            *([text] if self.away else []),
             *(f"still on the sandbox's disk only: {row}" for row in self.partly[:SHOWN]),
             *([f"{len(self.partly)} in all: `sandbox ls --json` has them"] if len(self.partly) > SHOWN else []),
         )
@@ -100,26 +100,26 @@ def from_channel(
         return _taken(box, record, reply.header, reply.chunks)
 
     try:
-        told, took = taken()
+        manifest, took = taken()
     except DamagedError as error:
         progress(f"Asking again for what is sound: {error.cause}")
-        told, took = taken(careful=True)
+        manifest, took = taken(careful=True)
     box.remember()
     content = lfs.bring_home(box.repo, box.refs, record, channel)
-    inner = nested.bring_home(box, record, channel, told.nested)
-    if any(each.borrowed for each in inner.homes):
+    inner = nested.bring_home(box, record, channel, manifest.nested)
+    if any(home.borrowed for home in inner.homes):
         box.remember(nested_refs.noted(box, record))
-    return _home(box, record, (told, took), inner, content)
+    return _home(box, record, (manifest, took), inner, content)
 
 
 def from_export(box: Box, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Home:
     """The same of an export that somebody else asked for. What he was not asked for, or could not be (repositories
     inside, Git LFS objects), is `partly`. Raises CollectError, or what reading `pack` does; nothing is imported then.
     """
-    told, took = _taken(box, record, manifest, pack)
+    listed, took = _taken(box, record, manifest, pack)
     box.remember()
-    inner, content = nested.left(record, told.nested), lfs.left(box.repo, box.refs, record)
-    return _home(box, record, (told, took), inner, content)
+    inner, content = nested.left(record, listed.nested), lfs.left(box.repo, box.refs, record)
+    return _home(box, record, (listed, took), inner, content)
 
 
 def known_to(box: Box, record: Record) -> list[Oid]:
@@ -128,21 +128,21 @@ def known_to(box: Box, record: Record) -> list[Oid]:
 
 
 def _taken(box: Box, record: Record, header: bytes, chunks: Iterable[bytes]) -> tuple[Manifest, Collected]:
-    told = manifests.parse(header, object_format=record.object_format).since(record.refs)
-    if told.unchanged:  # what is in progress is in progress here as well
-        told = told.without_operation()
-    new, place = _without_what_went_in(told, record), box.directory.quarantine
-    return told, collect(box.repo, box.refs, new, chunks, quarantine=place, given=record.refs)
+    manifest = manifests.parse(header, object_format=record.object_format).since(record.refs)
+    if manifest.unchanged:  # what is in progress is in progress here as well
+        manifest = manifest.without_operation()
+    new, place = _without_what_went_in(manifest, record), box.directory.quarantine
+    return manifest, collect(box.repo, box.refs, new, chunks, quarantine=place, given=record.refs)
 
 
 def _home(box: Box, record: Record, came: tuple[Manifest, Collected], inner: Nested, content: LfsHome) -> Home:
-    told, took = came
-    changed = _changed(took, told, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
-    changed |= not told.unchanged
-    changed |= took.set_aside != () or told.left_out != () or told.wip_state in ("partial", "failed")
+    manifest, took = came
+    changed = _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
+    changed |= not manifest.unchanged
+    changed |= took.set_aside != () or manifest.left_out != () or manifest.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
-    away = 0 if changed else _unknown(box.repo, told.away)
-    return Home(took, told, changed or away > 0, nested=inner, away=away, lfs=content)
+    away = 0 if changed else _unknown(box.repo, manifest.away)
+    return Home(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content)
 
 
 def _unknown(repo: Repository, names: tuple[str, ...]) -> int:
@@ -151,18 +151,18 @@ def _unknown(repo: Repository, names: tuple[str, ...]) -> int:
     return repo.git.run("cat-file", "--batch-check", input=asked).count(b" missing\n") if names else 0
 
 
-def _without_what_went_in(told: Manifest, record: Record) -> Manifest:
-    return nested.came_along(told, record.base, record.snapshot, record.index_tree, record.stash)
+def _without_what_went_in(manifest: Manifest, record: Record) -> Manifest:
+    return nested.came_along(manifest, record.base, record.snapshot, record.index_tree, record.stash)
 
 
-def _changed(took: Collected, told: Manifest, record: Record) -> bool:
-    same_head = told.head.oid == record.base and told.head.symref == record.base_symref
+def _changed(took: Collected, manifest: Manifest, record: Record) -> bool:
+    same_head = manifest.head.oid == record.base and manifest.head.symref == record.base_symref
     # A ref of another kind is told, and took, only when the host had not got what it points to.
-    refs = {ref.name: ref.oid for ref in told.refs if ref.name.startswith(RECORDED)} != {
+    refs = {ref.name: ref.oid for ref in manifest.refs if ref.name.startswith(RECORDED)} != {
         name: value for name, value in record.refs.items() if name.startswith(RECORDED)
     }
     refs |= any(not name.startswith(RECORDED) for name in took.names)
-    stash = tuple(entry.oid for entry in told.stash) != record.stash
+    stash = tuple(entry.oid for entry in manifest.stash) != record.stash
     return not same_head or refs or stash or took.wip is not None
 
 

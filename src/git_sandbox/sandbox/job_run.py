@@ -71,9 +71,9 @@ class Export:
         self, directory: SandboxDir, channel: socket.socket, *, alive: float | None = None, end: bool = False
     ) -> None:
         """Raises CollectError, OSError; then there is no file."""
-        told = {"object_format": self.job.record.object_format, "end": end, "time": time.time()}
+        header = {"object_format": self.job.record.object_format, "end": end, "time": time.time()}
         reply = stream.request(
-            channel, protocol.EXPORT, known=self.job.known, extra={**told, **CAREFUL}, alive=alive
+            channel, protocol.EXPORT, known=self.job.known, extra={**header, **CAREFUL}, alive=alive
         )  # fmt: skip
         target = exported(directory)
         fresh = target.with_suffix(".new")
@@ -123,9 +123,9 @@ class Attempt:
                 stdout=_closing(stack, recorder.channel(1)), stderr=_closing(stack, recorder.channel(2)),
             )  # fmt: skip
             extras = Extras(setup=self.job.setup)
-            made = Prepared(record, self.image, (), applying=self.job.disks.applying)
+            prepared = Prepared(record, self.image, (), applying=self.job.disks.applying)
             run = Run(
-                box, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way, made
+                box, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way, prepared
             )  # fmt: skip
             answer = self._ran(run)
         finish(box.directory, answer)
@@ -144,12 +144,12 @@ class Attempt:
         return self.answer(known, reason, run.warnings)
 
     def answer(self, exit_code: int | None, reason: str, warnings: tuple[str, ...] = ()) -> Answer:
-        told = tuple(each[:MAX_TEXT] for each in warnings[:MAX_WARNINGS])
+        texts = tuple(warning[:MAX_TEXT] for warning in warnings[:MAX_WARNINGS])
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         usage = Usage(time.monotonic() - self.started, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
         return Answer(
             self.job.nonce, self.job.name, exit_code, __version__, socket.gethostname()[:200], reason[:MAX_TEXT],
-            told, usage,
+            texts, usage,
         )  # fmt: skip
 
     def _laid(self, backend: Backend, settings: Settings, places: Mapping[Blob, Path]) -> Record:
@@ -162,9 +162,9 @@ class Attempt:
         strategy = cow.choose(settings.cow, means).strategy
         tail = job_parts.StoredTail(places[disks.tail]) if disks.tail else None
         workspace_disk.lay(strategy, places[disks.base], directory, tail, means.pool)
-        for number, each in enumerate(disks.mounts):
+        for number, blob in enumerate(disks.mounts):
             directory.mounts.mkdir(mode=0o700, exist_ok=True)
-            job_parts.share(places[each], machine_spec.copy_disk(self.box, number))
+            job_parts.share(places[blob], machine_spec.copy_disk(self.box, number))
         files.write(directory.config, jsontext.encode(msgspec.structs.replace(self.job.config, auto_push=False)))
         if self.job.egress is not None:
             _policy(self.job.egress)
@@ -188,16 +188,18 @@ def _closing(stack: contextlib.ExitStack, descriptor: int) -> int:
 
 def asked(job: Job) -> Settings:
     """The worker's own settings, and of the job's what makes the machine it is for."""
-    told = job.record
+    record = job.record
     given = {
-        "cpus": told.cpus, "memory": f"{told.memory}M", "net": told.net, "boot_timeout": job.boot_timeout,
+        "cpus": record.cpus, "memory": f"{record.memory}M", "net": record.net, "boot_timeout": job.boot_timeout,
         "stop_timeout": job.config.stop_timeout, "transport": "disk", "workdir": "guest", "mount": (), "setup": "",
     }  # fmt: skip
     return resolve(given)[0]
 
 
 def own_record(box: Box, job: Job, backend: str) -> Record:
-    inside = tuple(msgspec.structs.replace(each, host="/nonexistent", host_worktree=None) for each in job.record.nested)
+    inside = tuple(
+        msgspec.structs.replace(inner, host="/nonexistent", host_worktree=None) for inner in job.record.nested
+    )
     repo = box.repo
     return msgspec.structs.replace(
         job.record, id=box.id, worktree=os.fspath(repo.worktree), git_dir=os.fspath(repo.git_dir),
@@ -220,8 +222,8 @@ def finish(directory: SandboxDir, answer: Answer) -> None:
         writer.end()
         os.fsync(out.fileno())
     fresh.replace(directory.result)
-    for each in (printed(directory), exported(directory)):
-        each.unlink(missing_ok=True)
+    for path in (printed(directory), exported(directory)):
+        path.unlink(missing_ok=True)
 
 
 def _frames(path: Path, first: bytes | None) -> Iterator[tuple[bytes, bytes]]:

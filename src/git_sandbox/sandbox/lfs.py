@@ -54,7 +54,7 @@ def went_in(record: Record | NestedRecord | None) -> list[str]:
     if record is None:
         return []
     named = (record.base, *record.refs.values(), *record.stash)
-    return list(dict.fromkeys(each for each in named if each))
+    return list(dict.fromkeys(oid for oid in named if oid))
 
 
 def lacking(
@@ -82,27 +82,32 @@ def bring_home(
     `place`: which repository inside the worktree is meant, as the request has it.
     """
     try:
-        wanted = lacking(repo, repo.refs(*refs.patterns), record, refs)
-        if not wanted:
+        pointers = lacking(repo, repo.refs(*refs.patterns), record, refs)
+        if not pointers:
             return NOTHING
-        few, reasons = _few_enough(repo, wanted)
+        few, reasons = _few_enough(repo, pointers)
         stored = _fetched(repo, few, channel, dict(place or {}))
     except (SandboxError, OSError) as error:
         return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
-    size = sum(each.size for each in stored)
-    reasons |= {each: "the sandbox's store has no such object" for each in few if each not in stored}
-    reasons |= {each: why for each, why in stored.items() if why}
-    lines = [one_line(f"{wanted[each]} ({each.oid[:12]}): {why}", limit=500) for each, why in sorted(reasons.items())]
+    size = sum(pointer.size for pointer in stored)
+    reasons |= {pointer: "the sandbox's store has no such object" for pointer in few if pointer not in stored}
+    reasons |= {pointer: why for pointer, why in stored.items() if why}
+    lines = [
+        one_line(f"{pointers[pointer]} ({pointer.oid[:12]}): {why}", limit=500)
+        for pointer, why in sorted(reasons.items())
+    ]
     return LfsHome(sum(not why for why in stored.values()), tuple(lines), size)
 
 
 def left(repo: Repository, refs: SandboxRefs, record: Record) -> LfsHome:
     """What is not here of the content that came, where nobody can be asked for it."""
     try:
-        wanted = lacking(repo, repo.refs(*refs.patterns), record, refs)
+        pointers = lacking(repo, repo.refs(*refs.patterns), record, refs)
     except (SandboxError, OSError) as error:
         return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
-    lines = (f"{path} ({each.oid[:12]}): it is no part of a job's result" for each, path in sorted(wanted.items()))
+    lines = (
+        f"{path} ({pointer.oid[:12]}): it is no part of a job's result" for pointer, path in sorted(pointers.items())
+    )
     return LfsHome(missing=tuple(one_line(line, limit=500) for line in lines))
 
 
@@ -112,49 +117,49 @@ def _why(error: SandboxError | OSError) -> str:
     return f"{error.message}: {error.cause}" if error.cause else error.message
 
 
-def _few_enough(repo: Repository, wanted: Iterable[Pointer]) -> tuple[list[Pointer], dict[Pointer, str]]:
+def _few_enough(repo: Repository, pointers: Iterable[Pointer]) -> tuple[list[Pointer], dict[Pointer, str]]:
     """What is asked for, the smallest first, and why the others are not."""
     left, chosen, reasons = Store.of(repo).room(), list[Pointer](), dict[Pointer, str]()
-    for each in sorted(wanted, key=lambda it: it.size):
-        left -= each.size
-        if each.size > MAX_OBJECT:
-            reasons[each] = f"it has {each.size} bytes, the limit is {MAX_OBJECT}"
+    for pointer in sorted(pointers, key=lambda it: it.size):
+        left -= pointer.size
+        if pointer.size > MAX_OBJECT:
+            reasons[pointer] = f"it has {pointer.size} bytes, the limit is {MAX_OBJECT}"
         elif left < 0:
-            reasons[each] = "there is no room for it on this host's disk"
+            reasons[pointer] = "there is no room for it on this host's disk"
         elif len(chosen) == MAX_OBJECTS:
-            reasons[each] = f"more than {MAX_OBJECTS} objects at once: `sandbox sync` or `sandbox recover` gets more"
+            reasons[pointer] = f"more than {MAX_OBJECTS} objects at once: `sandbox sync` or `sandbox recover` gets more"
         else:
-            chosen.append(each)
+            chosen.append(pointer)
     return chosen, reasons
 
 
 def _fetched(
-    repo: Repository, wanted: list[Pointer], channel: socket.socket, place: dict[str, object]
+    repo: Repository, pointers: list[Pointer], channel: socket.socket, place: dict[str, object]
 ) -> dict[Pointer, str]:
     """What the guest sent: nothing for an object that is stored now, or what is wrong with it."""
-    asked = [{"oid": each.oid, "size": each.size} for each in wanted]
+    asked = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
     reply = stream.request(channel, protocol.LFS, extra={**place, "objects": asked}, limits=LIMITS)
-    objects = _announced(reply.header, set(wanted))
-    found: dict[Pointer, str] = {}
+    objects = _announced(reply.header, set(pointers))
+    problems: dict[Pointer, str] = {}
     try:
-        for each, sound in lfs.receive(Store.of(repo), objects, reply.chunks):
-            found[each] = "" if sound else "what the sandbox has is not the content that its name says"
+        for pointer, sound in lfs.receive(Store.of(repo), objects, reply.chunks):
+            problems[pointer] = "" if sound else "what the sandbox has is not the content that its name says"
         if next(reply.chunks, None) is not None:
             raise CollectError("the guest's reply did not arrive in one piece", cause="it sent more than it announced")
     except (SandboxError, OSError) as error:
-        found |= {each: _why(error) for each in objects if each not in found}
-    return found
+        problems |= {pointer: _why(error) for pointer in objects if pointer not in problems}
+    return problems
 
 
-def _announced(header: bytes, wanted: set[Pointer]) -> list[Pointer]:
+def _announced(header: bytes, pointers: set[Pointer]) -> list[Pointer]:
     try:
-        told = jsontext.decode(header, _Header)
+        announced = jsontext.decode(header, _Header)
     except ValueError as error:
         raise CollectError("the guest's list of Git LFS objects was refused", cause=one_line(str(error))) from None
-    if told.error:
-        raise CollectError("the guest could not look for Git LFS objects", cause=one_line(told.error))
-    objects = [Pointer(each.oid, each.size) for each in told.objects]
-    if len(set(objects)) != len(objects) or not wanted.issuperset(objects):
+    if announced.error:
+        raise CollectError("the guest could not look for Git LFS objects", cause=one_line(announced.error))
+    objects = [Pointer(sent.oid, sent.size) for sent in announced.objects]
+    if len(set(objects)) != len(objects) or not pointers.issuperset(objects):
         raise CollectError(
             "the guest's list of Git LFS objects was refused", cause="it names objects that were not asked for"
         )

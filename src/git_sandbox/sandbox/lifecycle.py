@@ -91,11 +91,11 @@ class _New:
             formats=formats, whole=whole,
         )  # fmt: skip
 
-    def run(self, made: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Home], Home]:
+    def run(self, prepared: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Home], Home]:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
-            self.box, made.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
-            retrieve.Import(self.options.settings), made, first, notice=self.notice,
+            self.box, prepared.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
+            retrieve.Import(self.options.settings), prepared, first, notice=self.notice,
         )  # fmt: skip
         try:
             return run, run.run()
@@ -140,17 +140,17 @@ def spawn(
         notes += machines.unconfined(backend.name, settings, share=share)
         new, again = _New(box, options, image, backend, extras, progress, notice), tuple[str, ...]()
         with new.prestarted() as first:
-            made = new.prepared(whole=False)
-            notice((*notes, *made.warnings))
+            prepared = new.prepared(whole=False)
+            notice((*notes, *prepared.warnings))
             try:
-                run, home = new.run(made, ready, first)
+                run, home = new.run(prepared, ready, first)
             except BaseRefusedError as reason:
                 again = (f"The repository was copied once more: {reason.message}",)
                 notice(again)
-                made = new.prepared(whole=True)
-                run, home = new.run(made, ready, first)
-        kept = retrieve.settle(box, made.record, home, run.exit_code)
-    return _finished(run, home, kept=kept, warnings=(*notes, *again, *made.warnings))
+                prepared = new.prepared(whole=True)
+                run, home = new.run(prepared, ready, first)
+        kept = retrieve.settle(box, prepared.record, home, run.exit_code)
+    return _finished(run, home, kept=kept, warnings=(*notes, *again, *prepared.warnings))
 
 
 def resume(
@@ -184,5 +184,7 @@ def resume(
 
 
 def _finished(run: Run[Home], home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
-    said = (*warnings, *run.warnings, *home.warnings)
-    return Finished(run.box.repo, run.box.id, run.record, run.exit_code, home, kept, said, run.interrupted, run.refused)
+    lines = (*warnings, *run.warnings, *home.warnings)
+    return Finished(
+        run.box.repo, run.box.id, run.record, run.exit_code, home, kept, lines, run.interrupted, run.refused
+    )

@@ -73,26 +73,30 @@ class _Seen(msgspec.Struct, frozen=True):
 
 def rows(repo: Repository) -> list[Row]:
     entries, starts = store.entries_and_starts(repo)
-    git = gitdirs.reading(repo.git, *(each.directory.objects for each in entries[-MAX_STORES:]))
+    git = gitdirs.reading(repo.git, *(entry.directory.objects for entry in entries[-MAX_STORES:]))
     seen = _look(repo, git, entries)
-    differences = paths_between(git, [pair for each in seen for pair in _pairs(repo, each)])
-    work = {each.entry.id: _uncommitted(repo, each, differences) for each in seen}
+    differences = paths_between(git, [pair for sandbox in seen for pair in _pairs(repo, sandbox)])
+    work = {sandbox.entry.id: _uncommitted(repo, sandbox, differences) for sandbox in seen}
     ahead, moved = _ahead(repo, seen), _moved(repo, seen, starts)
-    open_ones = {each.entry.id: _touched(each, differences) for each in seen if each.pending or work[each.entry.id]}
+    open_ones = {
+        sandbox.entry.id: _touched(sandbox, differences)
+        for sandbox in seen
+        if sandbox.pending or work[sandbox.entry.id]
+    }
     return [
         _row(
-            each,
-            ahead.get(each.entry.id),
-            uncommitted=work[each.entry.id],
-            moved=each.entry.id in moved,
-            overlap=_overlap(each.entry.id, open_ones),
+            sandbox,
+            ahead.get(sandbox.entry.id),
+            uncommitted=work[sandbox.entry.id],
+            moved=sandbox.entry.id in moved,
+            overlap=_overlap(sandbox.entry.id, open_ones),
         )
-        for each in seen
+        for sandbox in seen
     ]
 
 
-def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, overlap: Mapping[str, int]) -> Row:
-    entry, record = each.entry, each.record
+def _row(sandbox: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, overlap: Mapping[str, int]) -> Row:
+    entry, record = sandbox.entry, sandbox.record
     partly = record.partly if record else ()
     return Row(
         entry.id,
@@ -102,11 +106,11 @@ def _row(each: _Seen, ahead: int | None, *, uncommitted: bool, moved: bool, over
         (record.base_symref or "").removeprefix("refs/heads/") or None if record else None,
         ahead,
         uncommitted,
-        each.head is not None and not uncommitted and not each.pending and not partly,
+        sandbox.head is not None and not uncommitted and not sandbox.pending and not partly,
         entry.disk_bytes,
         record.command if record else (),
         moved,
-        each.stashed and (each.pending or uncommitted),
+        sandbox.stashed and (sandbox.pending or uncommitted),
         record.origin if record else None,
         overlap,
         changes=record.changes if record else None,
@@ -134,14 +138,14 @@ def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
     records = {entry.id: entry.record or gone.get(entry.id) for entry in entries}
     tips = {entry.id: lookup.tips(entry) for entry in entries}
     wips = {entry.id: entry.refs.get(SandboxRefs(entry.id).wip) for entry in entries}
-    commits_of = [(each, "commit") for group in tips.values() for each in group]
+    commits_of = [(oid, "commit") for group in tips.values() for oid in group]
     starts = {name: Oid(record.snapshot) for name, record in records.items() if record}
     staged = {name: Oid(record.index_tree) for name, record in records.items() if record and record.index_tree}
     ended = {name: Oid(f"{wip}^2") for name, wip in wips.items() if wip}
     trees = [*starts.values(), *staged.values(), *ended.values()]
     trees += [value for entry in entries for value in _states(entry)]
-    found = peeled(git, [*commits_of, *((value, "tree") for value in trees)])
-    commits = {name: value for (name, kind), value in found.items() if kind == "commit"}
+    objects = peeled(git, [*commits_of, *((value, "tree") for value in trees)])
+    commits = {name: value for (name, kind), value in objects.items() if kind == "commit"}
     kept_apart = unmerged_of(repo, [*commits.values(), *(wip for wip in wips.values() if wip)])
 
     left = beyond_stash(repo, kept_apart)
@@ -151,7 +155,7 @@ def _look(repo: Repository, git: Git, entries: list[Entry]) -> list[_Seen]:
         return not any(value in left for value in (*(commits.get(tip) for tip in tips[name]), wip))
 
     def tree(name: Oid | None) -> Oid | None:
-        return found.get((name, "tree")) if name else None
+        return objects.get((name, "tree")) if name else None
 
     return [
         _Seen(
@@ -175,12 +179,12 @@ def _states(entry: Entry) -> list[Oid]:
     return [entry.refs[name] for name in (refs.base, refs.head, refs.wip) if name in entry.refs]
 
 
-def _pairs(repo: Repository, each: _Seen) -> list[tuple[Oid, Oid]]:
-    pairs = [(each.snapshot, each.last)] if each.snapshot and each.last else []
-    if each.wip and not each.stored:
-        pairs.append((each.head or _nothing(repo), each.wip))
-        others = (each.head or _nothing(repo), each.wip, each.index_then)
-        pairs += [(other, each.index) for other in others if other and each.index]
+def _pairs(repo: Repository, sandbox: _Seen) -> list[tuple[Oid, Oid]]:
+    pairs = [(sandbox.snapshot, sandbox.last)] if sandbox.snapshot and sandbox.last else []
+    if sandbox.wip and not sandbox.stored:
+        pairs.append((sandbox.head or _nothing(repo), sandbox.wip))
+        others = (sandbox.head or _nothing(repo), sandbox.wip, sandbox.index_then)
+        pairs += [(other, sandbox.index) for other in others if other and sandbox.index]
     return pairs
 
 
@@ -193,49 +197,49 @@ def _nothing(repo: Repository) -> Oid:
 Differences = Mapping[tuple[Oid, Oid], frozenset[bytes]]
 
 
-def _uncommitted(repo: Repository, each: _Seen, differences: Differences) -> bool:
+def _uncommitted(repo: Repository, sandbox: _Seen, differences: Differences) -> bool:
     """As `uncommitted.lost`, which says why."""
-    if each.wip is None or each.stored:
+    if sandbox.wip is None or sandbox.stored:
         return False
-    beyond_head = differences.get((each.head or _nothing(repo), each.wip), frozenset())
-    if beyond_head and (each.snapshot is None or meet(beyond_head, _touched(each, differences))):
+    beyond_head = differences.get((sandbox.head or _nothing(repo), sandbox.wip), frozenset())
+    if beyond_head and (sandbox.snapshot is None or meet(beyond_head, _touched(sandbox, differences))):
         return True
-    return each.index is not None and _staged(repo, each, each.index, differences)
+    return sandbox.index is not None and _staged(repo, sandbox, sandbox.index, differences)
 
 
-def _staged(repo: Repository, each: _Seen, index: Oid, differences: Differences) -> bool:
+def _staged(repo: Repository, sandbox: _Seen, index: Oid, differences: Differences) -> bool:
     """Whether something is staged that is neither in HEAD nor in the files, nor was it staged at the start."""
-    others = (each.head or _nothing(repo), each.wip, each.index_then)
-    found = [differences.get((other, index), frozenset()) for other in others if other]
-    known = [paths for paths in found if MORE not in paths]
-    return all(found) and (not known or bool(frozenset.intersection(*known)))
+    others = (sandbox.head or _nothing(repo), sandbox.wip, sandbox.index_then)
+    differing = [differences.get((other, index), frozenset()) for other in others if other]
+    known = [paths for paths in differing if MORE not in paths]
+    return all(differing) and (not known or bool(frozenset.intersection(*known)))
 
 
-def _touched(each: _Seen, differences: Differences) -> frozenset[bytes]:
-    if each.snapshot is None or each.last is None:
+def _touched(sandbox: _Seen, differences: Differences) -> frozenset[bytes]:
+    if sandbox.snapshot is None or sandbox.last is None:
         return frozenset()
-    return differences.get((each.snapshot, each.last), frozenset())
+    return differences.get((sandbox.snapshot, sandbox.last), frozenset())
 
 
 def _ahead(repo: Repository, seen: list[_Seen]) -> dict[SandboxId, int | None]:
     """One walk for each base that sandboxes started from: the same one for all of them, mostly."""
     groups: dict[Oid | None, dict[SandboxId, Oid]] = {}
-    for each in seen:
-        head = each.entry.refs.get(SandboxRefs(each.entry.id).head)
+    for sandbox in seen:
+        head = sandbox.entry.refs.get(SandboxRefs(sandbox.entry.id).head)
         if head is not None:
-            base = Oid(each.record.base) if each.record and each.record.base else None
-            groups.setdefault(base, {})[each.entry.id] = head
-    found: dict[SandboxId, int | None] = {}
+            base = Oid(sandbox.record.base) if sandbox.record and sandbox.record.base else None
+            groups.setdefault(base, {})[sandbox.entry.id] = head
+    ahead_of: dict[SandboxId, int | None] = {}
     for base, heads in groups.items():
         counts = counts_beyond(repo, base, list(heads.values()))
-        found |= {name: counts[head] for name, head in heads.items()}
-    return found
+        ahead_of |= {name: counts[head] for name, head in heads.items()}
+    return ahead_of
 
 
 def _moved(repo: Repository, seen: list[_Seen], starts: Mapping[RefName, Oid]) -> set[SandboxId]:
     """`starts`: refs that were looked at already. Others are those of sandboxes of which only refs are left."""
-    started = {each.entry.id: each.record for each in seen if each.record and each.record.base_symref}
-    others = store.starts(each.record for each in seen if each.entry.record is None)
+    started = {sandbox.entry.id: sandbox.record for sandbox in seen if sandbox.record and sandbox.record.base_symref}
+    others = store.starts(sandbox.record for sandbox in seen if sandbox.entry.record is None)
     now = {str(name): str(value) for name, value in {**starts, **(repo.refs(*others) if others else {})}.items()}
     return {name for name, record in started.items() if now.get(record.base_symref or "") != record.base}
 

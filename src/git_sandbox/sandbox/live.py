@@ -82,12 +82,14 @@ def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
 
     Raises StateError when the one named does not run.
     """
-    asked = [running(repo, name)[0]] if name else [each for each in store.entries(repo) if each.state is State.RUNNING]
-    found = {}
+    asked = (
+        [running(repo, name)[0]] if name else [entry for entry in store.entries(repo) if entry.state is State.RUNNING]
+    )
+    synced = {}
     for entry in asked:
         with contextlib.suppress(FileNotFoundError):  # it is starting, or about to end
-            found[str(entry.id)] = entry.directory.ssh_include.read_text()
-    return found
+            synced[str(entry.id)] = entry.directory.ssh_include.read_text()
+    return synced
 
 
 def sync(repo: Repository, name: str, progress: Progress) -> Home:
@@ -117,7 +119,7 @@ def stop(repo: Repository, name: str, progress: Progress, grace: float | None = 
     with store.followed(repo) as where:
         _end(entry, record, progress, grace)
         repo = where()
-    left = [each for each in store.entries(repo) if each.id == entry.id]
+    left = [other for other in store.entries(repo) if other.id == entry.id]
     if left and left[0].state is State.RECOVERABLE:
         raise StateError(f"sandbox `{name}` stopped without bringing its work home", hint=f"`sandbox recover {name}`")
     return left[0].refs if left else {}
@@ -130,12 +132,12 @@ def stop_anywhere(name: str, progress: Progress, grace: float | None = None) -> 
     """
     from git_sandbox.sandbox import everywhere
 
-    found = everywhere.find(name, None)
-    entry, record = found.entry, found.entry.record
+    sandbox = everywhere.find(name, None)
+    entry, record = sandbox.entry, sandbox.entry.record
     if entry.state is not State.RUNNING or record is None:
         raise StateError(f"sandbox `{name}` is not running ({entry.state})", hint="`sandbox ls --everywhere`")
     _end(entry, record, progress, grace)
-    return next((each.state for each in store.entries_in(found.of.root) if each.id == entry.id), State.TRASH)
+    return next((other.state for other in store.entries_in(sandbox.of.root) if other.id == entry.id), State.TRASH)
 
 
 def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) -> None:

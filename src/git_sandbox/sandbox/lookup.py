@@ -28,12 +28,12 @@ def base_of(repo: Repository, record: Record) -> BaseRecord:
 
     directory = store.directory(repo, record.id)
     index, commit = Oid(record.index_tree) if record.index_tree else None, Oid(record.base) if record.base else None
-    found = BaseRecord(commit, Oid(record.snapshot), index, directory.objects, _apart(directory))
-    wanted = [each for each in (found.snapshot, index) if each]
-    asked = "".join(f"{each}\n" for each in wanted).encode()
-    if b" missing" in found.seen_by(repo.git).run("cat-file", "--batch-check", input=asked):
+    base = BaseRecord(commit, Oid(record.snapshot), index, directory.objects, _apart(directory))
+    oids = [oid for oid in (base.snapshot, index) if oid]
+    asked = "".join(f"{oid}\n" for oid in oids).encode()
+    if b" missing" in base.seen_by(repo.git).run("cat-file", "--batch-check", input=asked):
         return BaseRecord(commit, tree_of(repo.git, commit))
-    return found
+    return base
 
 
 def _apart(directory: SandboxDir) -> dict[str, Stamp]:
@@ -48,10 +48,14 @@ def _apart(directory: SandboxDir) -> dict[str, Stamp]:
 
 def from_refs(repo: Repository, entries: Iterable[Entry]) -> dict[SandboxId, Record]:
     """The copies of records in `refs/sandbox-meta/<id>`, for sandboxes whose directory is gone."""
-    tags = {each.id: each.refs[SandboxRefs(each.id).meta] for each in entries if SandboxRefs(each.id).meta in each.refs}
+    tags = {
+        entry.id: entry.refs[SandboxRefs(entry.id).meta]
+        for entry in entries
+        if SandboxRefs(entry.id).meta in entry.refs
+    }
     texts = contents(repo, tags.values())
-    found = {name: store.decode(texts[tag].partition(b"\n\n")[2]) for name, tag in tags.items() if tag in texts}
-    return {name: record for name, record in found.items() if record is not None}
+    records = {name: store.decode(texts[tag].partition(b"\n\n")[2]) for name, tag in tags.items() if tag in texts}
+    return {name: record for name, record in records.items() if record is not None}
 
 
 def record_of(repo: Repository, entry: Entry) -> Record | None:
@@ -80,8 +84,8 @@ class Known(msgspec.Struct, frozen=True, dict=True):
     @property
     def wip(self) -> Oid | None:
         """Uncommitted work; the ref is where HEAD is once there is none any more."""
-        found = self.entry.refs.get(self.refs.wip)
-        return None if found == self.head else found
+        oid = self.entry.refs.get(self.refs.wip)
+        return None if oid == self.head else oid
 
     @cached_property
     def base(self) -> BaseRecord:
@@ -103,15 +107,15 @@ def known(repo: Repository, name: str) -> Known:
     return Known(repo, entry, record, SandboxRefs(entry.id))
 
 
-def require_head(found: Known) -> Oid:
+def require_head(sandbox: Known) -> Oid:
     """The sandbox's final HEAD; StateError saying what to do when there is none yet."""
-    if found.head is not None:
-        return found.head
+    if sandbox.head is not None:
+        return sandbox.head
     hints = {
         State.RECOVERING: f"its disk is being read: {claims.WAIT}",
         State.RUNNING: "it is still running: its commits come home when it ends",
-        State.RECOVERABLE: f"bring them home with `sandbox recover {found.entry.id}`",
+        State.RECOVERABLE: f"bring them home with `sandbox recover {sandbox.entry.id}`",
         State.AWAY: "another machine has its job: `sandbox collect FILE`, or `sandbox recover --on HOST`",
     }
-    hint = hints.get(found.entry.state, "it ended without a commit")
-    raise StateError(f"no commits of sandbox `{found.entry.id}` are here", hint=hint)
+    hint = hints.get(sandbox.entry.state, "it ended without a commit")
+    raise StateError(f"no commits of sandbox `{sandbox.entry.id}` are here", hint=hint)

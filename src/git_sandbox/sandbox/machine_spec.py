@@ -134,7 +134,7 @@ def personal(
         auto_push=config.auto_push and run,
         shutdown=can.ends_by,
         vsock=tuple(name for name in can.vsock if name in (GUEST_LISTENS if run else (CONTROL,))),
-        git_dirs=tuple(each.git_dir for each in record.nested),
+        git_dirs=tuple(inner.git_dir for inner in record.nested),
         share=share_dir.TAG if share_dir.used(directory) else "",
         virtualization=run and record.virtualization,
         share_files=idspace.files_at_once(),

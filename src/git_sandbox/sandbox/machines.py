@@ -36,8 +36,8 @@ def backend(settings: Settings, image: Image, progress: Progress, *, disk: str =
     Raises RequirementError when none can do what the settings ask for.
     """
     nested = settings.nested == "yes"
-    wanted = Wanted(settings.backend, settings.net, settings.accelerator, disk, share, nested)
-    chosen = backends.choose(wanted, backends.look(wanted))
+    needs = Wanted(settings.backend, settings.net, settings.accelerator, disk, share, nested)
+    chosen = backends.choose(needs, backends.look(needs))
     progress("Checking the accelerator")
     files = host.BootFiles(image.kernel, image.initramfs)
     proof = backends.prove(chosen, files, settings.accelerator)
@@ -54,8 +54,8 @@ def unconfined(backend: str, settings: Settings, *, share: bool) -> tuple[str, .
     """
     if settings.confinement == "no":
         return ()
-    wanted = Wanted(net=settings.net, share=share)
-    why = backends.unconfined(backends.BY_NAME[backend], wanted)
+    needs = Wanted(net=settings.net, share=share)
+    why = backends.unconfined(backends.BY_NAME[backend], needs)
     if why and settings.confinement == "yes":
         raise RequirementError("the sandbox cannot be confined", cause=why, hint=CONFINE)
     return (
@@ -96,8 +96,8 @@ def started(
     """
     chosen = backend_of_record(box, record, image, mode, progress, like=like)
     settings, _ = resolve({"net": "none", "confinement": like.confinement if like else None})
-    for each in unconfined(chosen.name, settings, share=share_dir.used(box.directory)):
-        notices.say(each)
+    for setting in unconfined(chosen.name, settings, share=share_dir.used(box.directory)):
+        notices.say(setting)
     with begun(box, record, image, chosen, progress, mode=mode) as (running, _):
         yield running
 

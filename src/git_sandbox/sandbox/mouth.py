@@ -149,7 +149,7 @@ class Recorder:
 
     def close(self, patience: float = 5.0) -> None:
         """Wait for the last of it; whoever still holds a descriptor is not waited for."""
-        for each in self._threads:
-            each.join(patience)
+        for thread in self._threads:
+            thread.join(patience)
         with self._lock, contextlib.suppress(OSError):
             self._file.close()

@@ -55,8 +55,8 @@ class Nested:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        told = [f"{home.path}: {text}" for home in self.homes for text in home.collected.warnings]
-        return (*told, *(f"still on the sandbox's disk only: {why}" for why in self.missing))
+        texts = [f"{home.path}: {text}" for home in self.homes for text in home.collected.warnings]
+        return (*texts, *(f"still on the sandbox's disk only: {why}" for why in self.missing))
 
 
 NOTHING_NESTED = Nested()
@@ -65,11 +65,13 @@ NOTHING_NESTED = Nested()
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def came_along(told: Manifest, base: str | None, tree: str | None, index: str | None, stash: Sequence[str]) -> Manifest:
-    """`told` without stashes and uncommitted work that the host has in the same form: only noise in refs."""
-    if told.wip and (told.head.oid, told.worktree_tree, told.wip.index_tree) == (base, tree, index):
-        told = replace(told, wip=None, worktree_tree=None)
-    return replace(told, stash=tuple(each for each in told.stash if each.oid not in stash))
+def came_along(
+    manifest: Manifest, base: str | None, tree: str | None, index: str | None, stash: Sequence[str]
+) -> Manifest:
+    """`manifest` without stashes and uncommitted work that the host has in the same form: only noise in refs."""
+    if manifest.wip and (manifest.head.oid, manifest.worktree_tree, manifest.wip.index_tree) == (base, tree, index):
+        manifest = replace(manifest, wip=None, worktree_tree=None)
+    return replace(manifest, stash=tuple(entry for entry in manifest.stash if entry.oid not in stash))
 
 
 @dataclass
@@ -87,9 +89,9 @@ class _Budget:
             raise CollectError(_TOO_MUCH)
         return replace(stream.DEFAULT_LIMITS, idle=min(IDLE, left), overall=left, total=self.total)
 
-    def listed(self, found: Manifest, chunks: Iterator[bytes]) -> None:
+    def listed(self, manifest: Manifest, chunks: Iterator[bytes]) -> None:
         """Raises CollectError, at the end of `chunks`, for more refs and stashes than are left."""
-        self.refs -= len(found.refs) + len(found.stash)
+        self.refs -= len(manifest.refs) + len(manifest.stash)
         if self.refs < 0:
             for _ in chunks:
                 pass
@@ -101,55 +103,55 @@ class _Budget:
             yield chunk
 
 
-def bring_home(box: Box, record: Record, channel: socket.socket, told: Iterable[GuestNested]) -> Nested:
+def bring_home(box: Box, record: Record, channel: socket.socket, inners: Iterable[GuestNested]) -> Nested:
     """Ask for every repository inside the worktree that is not as it went in, and collect each by itself.
 
     One that fails holds up no other; it is in `missing`.
     """
     budget = _Budget()
     homes, missing = [], []
-    for each in told:
-        known = _known(record, each)
-        if known and known.state is not None and known.state == each.state:
+    for inner in inners:
+        known = _known(record, inner)
+        if known and known.state is not None and known.state == inner.state:
             continue
         try:
             at_home = host_repository(box.repo, box.refs, record, known) if known else None
             try:
-                home = _collected(box, channel, each, (known, at_home), budget)
+                home = _collected(box, channel, inner, (known, at_home), budget)
             except DamagedError:  # found out while it was sent: once more, for what is sound
-                home = _collected(box, channel, each, (known, at_home), budget, careful=True)
+                home = _collected(box, channel, inner, (known, at_home), budget, careful=True)
         except SandboxError as error:
             if known and known.broken:  # as it was when it went in
                 continue
             why = f"{error.message}: {error.cause}" if error.cause else error.message
-            missing.append(one_line(f"{each.path or each.git_dir}: {why}", limit=500))
+            missing.append(one_line(f"{inner.path or inner.git_dir}: {why}", limit=500))
             continue
         if home is not None:
             homes.append(home)
     return Nested(tuple(homes), tuple(missing))
 
 
-def left(record: Record, told: Iterable[GuestNested]) -> Nested:
+def left(record: Record, inners: Iterable[GuestNested]) -> Nested:
     """Those that are not as they went in, where nobody can be asked for them."""
     names = []
-    for each in told:
-        known = _known(record, each)
-        if not (known and (known.broken or (known.state is not None and known.state == each.state))):
-            names.append(one_line(f"{each.path or each.git_dir}: it is no part of a job's result", limit=500))
+    for inner in inners:
+        known = _known(record, inner)
+        if not (known and (known.broken or (known.state is not None and known.state == inner.state))):
+            names.append(one_line(f"{inner.path or inner.git_dir}: it is no part of a job's result", limit=500))
     return Nested(missing=tuple(names))
 
 
-def _known(record: Record, told: GuestNested) -> NestedRecord | None:
+def _known(record: Record, inner: GuestNested) -> NestedRecord | None:
     """What the guest means, by git directory, or by checkout where that was moved (`git submodule absorbgitdirs`)."""
-    same = [each for each in record.nested if each.git_dir == told.git_dir]
-    moved = [each for each in record.nested if each.path is not None and each.path == told.path]
+    same = [part for part in record.nested if part.git_dir == inner.git_dir]
+    moved = [part for part in record.nested if part.path is not None and part.path == inner.path]
     return next(iter([*same, *moved]), None)
 
 
 def _collected(
     box: Box,
     channel: socket.socket,
-    told: GuestNested,
+    inner: GuestNested,
     host: tuple[NestedRecord | None, Repository | None],
     budget: _Budget,
     *,
@@ -157,29 +159,29 @@ def _collected(
 ) -> NestedHome | None:
     """`host`: what went in, and the repository it came from, as far as these are known."""
     known, at_home = host
-    place = box.directory.nested / own_name(told.git_dir)
+    place = box.directory.nested / own_name(inner.git_dir)
     repo = at_home or (bare(place) if place.is_dir() else None)
     have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
-    extra = {"git_dir": told.git_dir, "path": told.path}
+    extra = {"git_dir": inner.git_dir, "path": inner.path}
     asked = {**extra, "careful": careful}
     reply = stream.request(channel, protocol.EXPORT, known=have, extra=asked, limits=budget.limits())
     chunks = budget.counted(reply.chunks)
-    found = _parsed(reply.header, repo)
-    budget.listed(found, chunks)
+    manifest = _parsed(reply.header, repo)
+    budget.listed(manifest, chunks)
     if known:
-        found = came_along(found, known.base, known.snapshot, known.index_tree, known.stash)
-    if not _anything(found, known):
+        manifest = came_along(manifest, known.base, known.snapshot, known.index_tree, known.stash)
+    if not _anything(manifest, known):
         for _ in chunks:
             pass
         return None
-    target = repo or make_bare(place, found.object_format)
+    target = repo or make_bare(place, manifest.object_format)
     given = known.refs if known and at_home else {}
     most = CollectLimits(objects=budget.objects)
-    took = collect(target, box.refs, found, chunks, quarantine=box.directory.quarantine, limits=most, given=given)
+    took = collect(target, box.refs, manifest, chunks, quarantine=box.directory.quarantine, limits=most, given=given)
     budget.objects -= took.objects
     content = lfs.bring_home(target, box.refs, known if at_home else None, channel, place=extra)
     return NestedHome(
-        one_line(told.path or told.git_dir), target.git_dir, at_home is not None, took, content, found.operation
+        one_line(inner.path or inner.git_dir), target.git_dir, at_home is not None, took, content, manifest.operation
     )
 
 
@@ -192,11 +194,11 @@ def _parsed(header: bytes, repo: Repository | None) -> Manifest:
         return manifest.parse(header, object_format="sha256")
 
 
-def _anything(found: Manifest, known: NestedRecord | None) -> bool:
+def _anything(manifest: Manifest, known: NestedRecord | None) -> bool:
     """Whether there is something that did not simply go in."""
-    refs = {ref.name: ref.oid for ref in found.refs}  # those of other kinds, too: only what is new is told
+    refs = {ref.name: ref.oid for ref in manifest.refs}  # those of other kinds, too: only what is new is told
     base = (known.base, known.refs) if known else (None, {})
-    return (found.head.oid, refs) != base or bool(found.stash) or found.wip is not None
+    return (manifest.head.oid, refs) != base or bool(manifest.stash) or manifest.wip is not None
 
 
 # --- where it is ------------------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ def host_repository(repo: Repository, refs: SandboxRefs, record: Record, known: 
     if git_dir is None or not gitdirs.is_git_dir(git_dir) or gitdirs.is_linked(git_dir):
         return None
     worktree = anchor.moved(known.host_worktree, before, repo) if known.host_worktree else None
-    found = _opened(git_dir, worktree if worktree and worktree.is_dir() else git_dir)
-    return None if found.refs(refs.meta) else found
+    repository = _opened(git_dir, worktree if worktree and worktree.is_dir() else git_dir)
+    return None if repository.refs(refs.meta) else repository
 
 
 def _opened(git_dir: Path, worktree: Path) -> Repository:
@@ -75,33 +75,37 @@ class Holding:
 def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
     """Everywhere this sandbox has put refs, apart from `repo` itself."""
     own = sorted(box.directory.nested.glob("*.git"))
-    found = [Holding(each, each.refs(*box.refs.patterns), borrowed=False) for each in map(bare, own)]
-    return [*borrowed(repo, box, record), *(each for each in found if each.refs)]
+    own_holdings = [
+        Holding(repository, repository.refs(*box.refs.patterns), borrowed=False) for repository in map(bare, own)
+    ]
+    return [*borrowed(repo, box, record), *(holding for holding in own_holdings if holding.refs)]
 
 
 def borrowed(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
     """Those of them that are the user's own repositories, and not in the sandbox's directory. What something else has
     removed of their refs is put back.
     """
-    at_home = [(host_repository(repo, box.refs, record, each), each) for each in record.nested] if record else []
+    at_home = [(host_repository(repo, box.refs, record, inner), inner) for inner in record.nested] if record else []
     home = record.inner if record else {}
-    found = [_mended(box, each, known, home.get(known.git_dir, {})) for each, known in at_home if each]
-    return [each for each in found if each.refs or each.gone]
+    holdings = [
+        _mended(box, repository, known, home.get(known.git_dir, {})) for repository, known in at_home if repository
+    ]
+    return [holding for holding in holdings if holding.refs or holding.gone]
 
 
 def _mended(box: Box, repo: Repository, known: NestedRecord, home: Mapping[str, str]) -> Holding:
     refs = repo.refs(*box.refs.patterns)
-    wanted = box.refs.own({RefName(name): Oid(value) for name, value in home.items()})
-    found = put_back(repo.git, {name: value for name, value in wanted.items() if name not in refs})
-    if found.done:
+    expected = box.refs.own({RefName(name): Oid(value) for name, value in home.items()})
+    restored = put_back(repo.git, {name: value for name, value in expected.items() if name not in refs})
+    if restored.done:
         where = one_line(os.fspath(repo.worktree), limit=300)
-        notices.say(f"{len(found.done)} refs of sandbox `{box.id}` in {where} had been removed and are back")
-    return Holding(repo, {**refs, **found.done}, True, known, tuple({**found.lost, **found.blocked}))
+        notices.say(f"{len(restored.done)} refs of sandbox `{box.id}` in {where} had been removed and are back")
+    return Holding(repo, {**refs, **restored.done}, True, known, tuple({**restored.lost, **restored.blocked}))
 
 
 def noted(box: Box, record: Record) -> dict[str, dict[RefName, Oid]]:
     """The refs in those, for the record."""
-    return {each.known.git_dir: each.refs for each in borrowed(box.repo, box, record) if each.known}
+    return {holding.known.git_dir: holding.refs for holding in borrowed(box.repo, box, record) if holding.known}
 
 
 def lost(repo: Repository, holding: Holding) -> list[Oid]:

@@ -26,10 +26,10 @@ MOST = 64 << 10  # bytes that it may say
 _BUSY = threading.BoundedSemaphore(4)  # commands at a time; a guest may say something every second
 
 
-def tell(command: Sequence[str], record: Record, told: Activity) -> None:
+def tell(command: Sequence[str], record: Record, activity: Activity) -> None:
     """Beside what else is done. `command`: the user's, empty for none. Nobody is told that somebody works."""
-    if command and told.state != "working":
-        Beside(lambda: _run(command, record, told))
+    if command and activity.state != "working":
+        Beside(lambda: _run(command, record, activity))
 
 
 def command(notify: str, environ: Mapping[str, str], *, agent: bool) -> tuple[str, ...]:
@@ -47,38 +47,38 @@ def _bus(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("DBUS_SESSION_BUS_ADDRESS")) or os.path.exists(f"{runtime}/bus")  # noqa: PTH110 - see above
 
 
-def argv(command: Sequence[str], record: Record, told: Activity) -> list[str]:
+def argv(command: Sequence[str], record: Record, activity: Activity) -> list[str]:
     """The desktop's program gets its text as arguments, which it takes for markup once it has resolved what begins
     with a backslash in them; a command of the user's gets none.
     """
     if tuple(command) != (DESKTOP,):
         return list(command)
-    title = f"sandbox {record.id}: {told.state}"
-    body = html.escape(told.message or record.agent or "-").replace("\\", "\\\\")
+    title = f"sandbox {record.id}: {activity.state}"
+    body = html.escape(activity.message or record.agent or "-").replace("\\", "\\\\")
     return [DESKTOP, "--app-name=sandbox", "--", title, body]
 
 
-def variables(record: Record, told: Activity) -> dict[str, str]:
+def variables(record: Record, activity: Activity) -> dict[str, str]:
     return {
         "SANDBOX_ID": record.id,
-        "SANDBOX_STATE": one_line(told.state),
-        "SANDBOX_MESSAGE": one_line(told.message),
+        "SANDBOX_STATE": one_line(activity.state),
+        "SANDBOX_MESSAGE": one_line(activity.message),
         "SANDBOX_AGENT": one_line(record.agent),
         "SANDBOX_REPOSITORY": record.worktree,
     }
 
 
-def _run(command: Sequence[str], record: Record, told: Activity, wait: float = 0.0) -> None:
+def _run(command: Sequence[str], record: Record, activity: Activity, wait: float = 0.0) -> None:
     """What goes wrong with it is nobody's concern here. `wait`: seconds for those that run already, when all places are
     taken; then it is left out.
     """
     if not _BUSY.acquire(timeout=wait):
         return
     try:
-        more = variables(record, told)
+        more = variables(record, activity)
         with contextlib.suppress(SandboxError, OSError, ValueError):
             process.run(
-                argv(command, record, told), env=process.environment(process.asking() | more), cwd=Path("/"),
+                argv(command, record, activity), env=process.environment(process.asking() | more), cwd=Path("/"),
                 input=json.dumps(more).encode() + b"\n", timeout=WITHIN, output=MOST,
             )  # fmt: skip
     finally:

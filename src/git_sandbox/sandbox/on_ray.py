@@ -88,17 +88,17 @@ class Tasks:
 
     def _stored(self, packed: Packed) -> dict[str, Any]:
         """References of a job's files: each is put into the object store once."""
-        wanted: dict[str, Callable[[Writer], None]] = {}
+        writers: dict[str, Callable[[Writer], None]] = {}
         for blob in packed.job.disks.every:
-            wanted[blob.digest] = lambda writer, blob=blob: blobs.send(writer, blob, packed.places[blob])  # type: ignore[misc]
+            writers[blob.digest] = lambda writer, blob=blob: blobs.send(writer, blob, packed.places[blob])  # type: ignore[misc]
         for name in packed.images:
-            wanted[name] = lambda writer, name=name: packed.image(writer, name)  # type: ignore[misc]
-        for name, send in wanted.items():
+            writers[name] = lambda writer, name=name: packed.image(writer, name)  # type: ignore[misc]
+        for name, send in writers.items():
             if name not in self.parts:
                 out = io.BytesIO()
                 send(Writer(out, None))
                 self.parts[name] = self.ray.put(out.getvalue())
-        return {name: self.parts[name] for name in wanted}
+        return {name: self.parts[name] for name in writers}
 
     def hear(self) -> None:
         """Import what is done, as it is done."""
@@ -136,34 +136,34 @@ class Tasks:
 
     def _got(self, task: Any) -> Done:
         try:
-            found: Done = self.ray.get(task)
+            done: Done = self.ray.get(task)
         except self.ray.exceptions.RayError as error:
             raise SandboxError("Ray lost the task", cause=str(error)[:2000]) from error
-        if found.error is not None:
-            raise failure(*found.error)
-        return found
+        if done.error is not None:
+            raise failure(*done.error)
+        return done
 
-    def imported(self, name: str, nonce: str, found: Done, *, remove: bool) -> Finished:
+    def imported(self, name: str, nonce: str, done: Done, *, remove: bool) -> Finished:
         """What a task returned, in the sandbox that waits for it; its node hears of it. Raises SandboxError."""
         with store.open_existing(self.repo, name) as (box, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
             hearing = Hearing(output=lambda channel, data: self._say(name, channel, data))
-            answer, home = dispatch.took(box, entry.record, nonce, io.BytesIO(found.result), hearing)
+            answer, home = dispatch.took(box, entry.record, nonce, io.BytesIO(done.result), hearing)
             record, kept = dispatch.settled(box, entry.record, answer, home, remove=remove)
             ended = dispatch.finished(box, record, answer, home, kept=kept, warnings=())
         if dispatch.whole(home):
-            self.acknowledge(found.node, nonce)
+            self.acknowledge(done.node, nonce)
         return ended
 
-    def _home(self, index: int, name: str, nonce: str, found: Done) -> Try:
-        ended = self.imported(name, nonce, found, remove=True)
+    def _home(self, index: int, name: str, nonce: str, done: Done) -> Try:
+        ended = self.imported(name, nonce, done, remove=True)
         home, came = ended.home, ended.home.collected
-        told = Ended(
+        result = Ended(
             name, ended.exit_code, home.changed, home.rescued, came.head, came.wip,
             {ref: new for ref, (_, new) in came.updated.items()}, ended.warnings,
         )  # fmt: skip
-        return Try(index, name, ended.exit_code, ended=told)
+        return Try(index, name, ended.exit_code, ended=result)
 
     def _say(self, name: str, channel: int, data: bytes) -> None:
         for line in lines(iter([data]), len(data) + 1):
@@ -175,15 +175,15 @@ class Tasks:
 
 
 def _failed(index: int, name: str | None, error: SandboxError) -> Try:
-    told = Failure(error.kind, error.message, error.cause, error.hint, error.exit_code)
-    return Try(index, name, error.exit_code, failure=told)
+    failure = Failure(error.kind, error.message, error.cause, error.hint, error.exit_code)
+    return Try(index, name, error.exit_code, failure=failure)
 
 
-def run(repo: Repository, each: Sequence[Options], progress: Progress, output: Output) -> Ran:
+def run(repo: Repository, attempts: Sequence[Options], progress: Progress, output: Output) -> Ran:
     """Run all of them as tasks of one cluster. Those that end are imported while others run."""
-    with _connected(each[0].on[0]) as ray:
+    with _connected(attempts[0].on[0]) as ray:
         crowd = Tasks(ray, repo, progress, output)
-        for index, options in enumerate(each, 1):
+        for index, options in enumerate(attempts, 1):
             crowd.submit(index, options)
         crowd.hear()
     return Ran(tuple(crowd.tries[index] for index in sorted(crowd.tries)))

@@ -11,16 +11,16 @@ _WORDS = {"ignored": "ignored", "nested": "in repositories inside", "outside": "
 
 def sentence(changes: Changes | None) -> str:
     """A list of it; empty when there is nothing of the kind."""
-    return ", ".join(f"{each.count} {_WORDS[kind]} ({names(each)})" for kind, each in tallies(changes).items())
+    return ", ".join(f"{tally.count} {_WORDS[kind]} ({names(tally)})" for kind, tally in tallies(changes).items())
 
 
 def count(changes: Changes | None) -> int:
-    return sum(each.count for each in tallies(changes).values())
+    return sum(tally.count for tally in tallies(changes).values())
 
 
 def tallies(changes: Changes | None) -> dict[str, Tally]:
     """By the kind of place."""
-    return {kind: each for kind, each in changes.tallies().items() if kind in _WORDS} if changes else {}
+    return {kind: tally for kind, tally in changes.tallies().items() if kind in _WORDS} if changes else {}
 
 
 def names(tally: Tally) -> str:

@@ -73,12 +73,12 @@ def require_programs(settings: Settings) -> None:
         IdSpace.ours()
 
 
-def require_memory(wanted: int) -> None:
+def require_memory(mebibytes: int) -> None:
     """Raises HostResourceError, before anything is started, when the host has not enough memory left."""
     available = available_memory()
-    if available < wanted + RESERVE:
+    if available < mebibytes + RESERVE:
         raise HostResourceError(
-            f"the machine needs {wanted} MiB of memory, {available} MiB are available on this host",
+            f"the machine needs {mebibytes} MiB of memory, {available} MiB are available on this host",
             hint=f"try `--memory {max(256, (available - RESERVE) // 2)}M`, or stop another sandbox",
         )
 
@@ -110,24 +110,24 @@ def prepare(
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude, git_extra=settings.git_extra)
     if share_dir.wanted(settings.transport):
-        made = share.make(box, policy, settings, progress)
+        workspace = share.make(box, policy, settings, progress)
     else:
-        made = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
+        workspace = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
     try:
-        record = _record(box, options, made.captured, made.snapshot, ready, backend=backend)
-        record = msgspec.structs.replace(record, nested=made.nested, workdir=extras.folder or record.workdir)
-        pin(box, record, made.snapshot)
+        record = _record(box, options, workspace.captured, workspace.snapshot, ready, backend=backend)
+        record = msgspec.structs.replace(record, nested=workspace.nested, workdir=extras.folder or record.workdir)
+        pin(box, record, workspace.snapshot)
         copy_mounts(box, extras, progress)
         if not parts:
             ssh_config.make_keys(box.directory.keys, box.id)
-        apart = (*made.snapshot.apart, *made.worktrees.apart, *nested.apart(made.nested))
-        configure(box, record, settings, extras, WentIn(apart, made.worktrees.states))
+        apart = (*workspace.snapshot.apart, *workspace.worktrees.apart, *nested.apart(workspace.nested))
+        configure(box, record, settings, extras, WentIn(apart, workspace.worktrees.states))
         box.save(record)
     except BaseException:
         store.delete(box, name_too=False)
         raise
-    warnings = (*made.captured.warnings, *made.snapshot.warnings, *nested.broken(made.nested))
-    return Prepared(record, ready, warnings, made.base, made.applying)
+    warnings = (*workspace.captured.warnings, *workspace.snapshot.warnings, *nested.broken(workspace.nested))
+    return Prepared(record, ready, warnings, workspace.base, workspace.applying)
 
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
@@ -196,7 +196,7 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         env=dict(extras.env),
         stop_timeout=settings.stop_timeout,
         auto_push=settings.auto_push == "yes",
-        mounts=tuple(GuestMount(each.name, os.fspath(each.path)) for each in extras.mounts),
+        mounts=tuple(GuestMount(mount.name, os.fspath(mount.path)) for mount in extras.mounts),
         files=extras.files,
         places=extras.places,
         apart=went_in.apart,
@@ -204,19 +204,19 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
     )
     files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
     if settings.net.egress:
-        made = egress_proxy.policy(box.repo, settings, box.id)
-        made = policyfile.with_rules(made, rules.parse_all(extras.keys.rules, origin="--key"))
-        policyfile.save(box.directory.egress, replace(made, credentials=extras.keys.credentials))
+        egress = egress_proxy.policy(box.repo, settings, box.id)
+        egress = policyfile.with_rules(egress, rules.parse_all(extras.keys.rules, origin="--key"))
+        policyfile.save(box.directory.egress, replace(egress, credentials=extras.keys.credentials))
 
 
 def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
     """The read-only disks with copies of the host's directories, in order."""
-    for number, each in enumerate(extras.mounts):
+    for number, mount in enumerate(extras.mounts):
         box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
-        progress(f"Copying {each.path}")
-        readonly_copy.make(each.path.resolve(), machine_spec.copy_disk(box, number))
-        if each.digest and consent.look("mount", "", each.path).state != each.digest:
+        progress(f"Copying {mount.path}")
+        readonly_copy.make(mount.path.resolve(), machine_spec.copy_disk(box, number))
+        if mount.digest and consent.look("mount", "", mount.path).state != mount.digest:
             raise StateError(
-                f"{text.one_line(str(each.path))} is not what you agreed to: it changed meanwhile",
+                f"{text.one_line(str(mount.path))} is not what you agreed to: it changed meanwhile",
                 hint="`sandbox config` shows what changed",
             )

@@ -53,8 +53,8 @@ class _Load:
     def head(self, writer: Writer) -> None:
         writer.text(frames.HEAD, self.words)
 
-    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
-        for name in wanted or ():
+    def files(self, writer: Writer, digests: Collection[str] | None = None) -> None:
+        for name in digests or ():
             if name in self.parts:
                 reader = Reader(io.BytesIO(ray().get(self.parts[name])), None)
                 while (frame := reader.next()) is not None:

@@ -95,12 +95,12 @@ class _Try:
                 self.begun = False
             raise
 
-    def give(self, place: str, writer: Writer, wanted: Collection[str] | None) -> None:
+    def give(self, place: str, writer: Writer, digests: Collection[str] | None) -> None:
         """The files. Noted before, for the worker may begin with the last of them; `ready` when it has them all."""
         if not self.begun:
             self.sent.note(place)
             self.begun = True
-        self.sent.packed.files(writer, wanted)
+        self.sent.packed.files(writer, digests)
         if not self.arrived:
             self.arrived = True
             self.ready(self.sent.box.id)
@@ -125,8 +125,8 @@ class _Load:
     def head(self, writer: Writer) -> None:
         self.of.sent.packed.head(writer)
 
-    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
-        self.of.give(self.place, writer, wanted)
+    def files(self, writer: Writer, digests: Collection[str] | None = None) -> None:
+        self.of.give(self.place, writer, digests)
 
 
 def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, notice: Notice) -> Finished:

@@ -65,17 +65,17 @@ def drop_orphan(name: str, *, force: bool) -> Dropped:
 
     Without `force` always a StateError: its disk may be the only place with its work.
     """
-    found = everywhere.find(name, None)
-    if found.common_dir is not None:
-        raise StateError(f"the repository of sandbox `{found.entry.id}` is there", hint=f"go to {found.common_dir}")
+    sandbox = everywhere.find(name, None)
+    if sandbox.common_dir is not None:
+        raise StateError(f"the repository of sandbox `{sandbox.entry.id}` is there", hint=f"go to {sandbox.common_dir}")
     if not force:
         raise StateError(
-            f"the repository of sandbox `{found.entry.id}` is gone, and its disk may be all there is of the work",
-            hint=f"`sandbox recover {found.name} --into REPOSITORY`, or `sandbox drop --force {found.name}`",
+            f"the repository of sandbox `{sandbox.entry.id}` is gone, and its disk may be all there is of the work",
+            hint=f"`sandbox recover {sandbox.name} --into REPOSITORY`, or `sandbox drop --force {sandbox.name}`",
         )
-    noted = store.trash_directory(found.entry.directory, DROPPED)
-    disk = ondisk.sentence(found.entry.record.changes) if found.entry.record else ""
-    return Dropped(found.name, {}, (), trashed.until(noted), disk, trashed.stays(noted))
+    noted = store.trash_directory(sandbox.entry.directory, DROPPED)
+    disk = ondisk.sentence(sandbox.entry.record.changes) if sandbox.entry.record else ""
+    return Dropped(sandbox.name, {}, (), trashed.until(noted), disk, trashed.stays(noted))
 
 
 def _unmerged(repo: Repository, entry: Entry, *, force: bool) -> tuple[Oid, ...]:
@@ -123,18 +123,18 @@ def _refuse_partly(name: str, entry: Entry, record: Record | None) -> None:
 def _refuse_disk(name: str, entry: Entry, record: Record | None) -> None:
     """What git does not bring home is on the disk only: ignored files, packages, what is outside the workspace."""
     changes = record.changes if record and entry.directory.has_disk() else None
-    found = ondisk.sentence(changes)
-    if changes is not None and (found or changes.state == "unknown"):
+    changed = ondisk.sentence(changes)
+    if changes is not None and (changed or changes.state == "unknown"):
         raise StateError(
             f"the disk of sandbox `{name}` has what is nowhere else",
-            cause=found or f"whether anything else changed on it is not known: {changes.reason}",
+            cause=changed or f"whether anything else changed on it is not known: {changes.reason}",
             hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it anyway",
         )
 
 
 def _refuse_commits(repo: Repository, name: str, lost: tuple[Oid, ...]) -> None:
     if lost:
-        shown = ", ".join(each[:12] for each in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
+        shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
         stash = "" if beyond_stash(repo, lost[:1]) else ", only in your stash"
         raise StateError(
             f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours{stash}: {shown}",
@@ -143,16 +143,16 @@ def _refuse_commits(repo: Repository, name: str, lost: tuple[Oid, ...]) -> None:
 
 
 def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
-    for each in inside:
-        if each.gone:
-            place = one_line(str(each.repo.git_dir), limit=300)
+    for holding in inside:
+        if holding.gone:
+            place = one_line(str(holding.repo.git_dir), limit=300)
             raise StateError(
                 f"what came home from sandbox `{name}` into {place} is gone there",
                 hint=f"`sandbox recover {name}` brings it again, or `drop --force`",
             )
-        if lost := nested_refs.lost(repo, each):
+        if lost := nested_refs.lost(repo, holding):
             shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
-            where = each.repo.git_dir
+            where = holding.repo.git_dir
             raise StateError(
                 f"{len(lost)} commit(s) of sandbox `{name}` in {where} are nowhere else: {shown}",
                 hint=f"`git fetch {where} refs/sandbox/{name}` where you want them, merge that, or `drop --force`",
@@ -187,10 +187,10 @@ def _refuse_lfs(repo: Repository, entry: Entry, record: Record | None, inside: l
         return
     name = SandboxRefs(entry.id)
     left = lfs.lacking(repo, entry.refs, record, name)
-    for each in inside:
-        went_in = record.nested if record and each.borrowed else ()
-        known = next((row for row in went_in if row.host == os.fspath(each.repo.git_dir)), None)
-        left |= lfs.lacking(each.repo, each.refs, known, name)
+    for holding in inside:
+        went_in = record.nested if record and holding.borrowed else ()
+        known = next((row for row in went_in if row.host == os.fspath(holding.repo.git_dir)), None)
+        left |= lfs.lacking(holding.repo, holding.refs, known, name)
     if left:
         shown = ", ".join(one_line(path, limit=80) for path in list(left.values())[:SHOWN])
         more = " …" if len(left) > SHOWN else ""

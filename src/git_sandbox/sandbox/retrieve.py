@@ -86,8 +86,8 @@ def rescue(box: Box, record: Record, progress: Progress, *, like: Settings | Non
     """
     _ = box.repo  # no machine where there is nothing to bring its work to
     with rescued(box, record, progress, like=like) as channel:
-        found = imported.from_channel(box, record, channel, progress)
-    return dataclasses.replace(found, rescued=True)
+        home = imported.from_channel(box, record, channel, progress)
+    return dataclasses.replace(home, rescued=True)
 
 
 def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list[Path]:
@@ -148,10 +148,10 @@ def _first_that_boots(
             running = machine.enter_context(rescue.started(left.pop(0)))
             return running, talk.enter_context(control(rescue.box.directory, patience=BOOTING))
         except MachineError as error:
-            said = _explained(error, running) if running else error
+            explained = _explained(error, running) if running else error
             machine.close()
             if not left:
-                raise said from None
+                raise explained from None
             rescue.progress("That image does not boot: trying another one")
 
 
@@ -159,7 +159,7 @@ def _explained(error: CollectError | MachineError, running: Running) -> CollectE
     """With the last words of a machine that has died."""
     if not running.wait(DYING):
         return error
-    why = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+    why = "\n".join(text for text in (error.cause, running.diagnosis()) if text)
     return type(error)(error.message, cause=why, hint=error.hint)
 
 

@@ -263,14 +263,14 @@ class Run(Generic[Brought]):
 
     def _command(self, opened: Session, running: Running) -> int:
         directory = live.directory(self.record, self.options.subdirectory)
-        wanted, output = self.options, self.box.directory.output
-        if wanted.command is not None and wanted.detached:
-            held = (protocol.COMMAND, "terminal", *wanted.command) if wanted.terminal else wanted.command
+        options, output = self.options, self.box.directory.output
+        if options.command is not None and options.detached:
+            held = (protocol.COMMAND, "terminal", *options.command) if options.terminal else options.command
             return opened.run_logged(held, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)
-        if wanted.command is not None:
+        if options.command is not None:
             return opened.run(
-                wanted.command, directory, stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr,
-                tty=wanted.tty, on_signal=self._pass_on,
+                options.command, directory, stdin=options.stdin, stdout=options.stdout, stderr=options.stderr,
+                tty=options.tty, on_signal=self._pass_on,
             )  # fmt: skip
         if self.options.detached:
             running.wait()

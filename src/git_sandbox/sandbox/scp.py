@@ -185,7 +185,10 @@ def _sender(argv: list[str]) -> Iterator[tuple[Child, Callable[[], str]]]:
     """A program whose output is the archive, and its complaints, bounded."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "complaints"
-        with bounded_log.log(log, MAX_SAID) as said, process.spawn(argv, stdout=process.PIPE, stderr=said) as child:
+        with (
+            bounded_log.log(log, MAX_SAID) as complaints,
+            process.spawn(argv, stdout=process.PIPE, stderr=complaints) as child,
+        ):
             yield child, lambda: log.read_text("utf-8", "replace") if log.exists() else ""
 
 

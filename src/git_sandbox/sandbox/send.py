@@ -40,7 +40,7 @@ def send(repo: Repository, record: Record, session: Session) -> list[str]:
 def _pack(repo: Repository, new: dict[RefName, Oid], record: Record) -> bytes:
     # Everything the sandbox started from is still in it: git does not prune what its own reflogs reach.
     had = {*record.refs.values(), *([record.base] if record.base else [])}
-    present = [each for each in had if repo.resolve(f"{each}^{{commit}}")]
+    present = [commit for commit in had if repo.resolve(f"{commit}^{{commit}}")]
     revisions = "\n".join([*sorted(set(new.values())), "--not", *present, ""])
     options = ("--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
     return repo.git.run("pack-objects", *options, input=revisions.encode())

@@ -122,14 +122,14 @@ def _of_file(settings: Settings) -> dict[str, Mapping[str, object]]:
         tables = tomltext.decode(files.read(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}", cause=files.why(error), hint="`sandbox help keys`") from error
-    found: dict[str, Mapping[str, object]] = {}
+    credentials: dict[str, Mapping[str, object]] = {}
     for name in settings.key:
         table = tables.get(name)
         if not isinstance(table, dict):
             known = ", ".join(map(str, tables)) or "none"
             raise UsageError(f"there is no key `{printable(name, limit=40)}` in {path}", hint=f"known: {known}")
-        found[name] = table
-    return found
+        credentials[name] = table
+    return credentials
 
 
 def environment(
@@ -139,13 +139,13 @@ def environment(
 
     `read`: for who has read them already.
     """
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for name in names:
-        found |= dict(_variable(line, host, name) for line in _lines(name, read))
-    found |= dict(_variable(text, host, "--env") for text in given)
-    if sum(len(name) + len(os.fsencode(value)) for name, value in found.items()) > MAX_ENVIRONMENT:
+        variables |= dict(_variable(line, host, name) for line in _lines(name, read))
+    variables |= dict(_variable(text, host, "--env") for text in given)
+    if sum(len(name) + len(os.fsencode(value)) for name, value in variables.items()) > MAX_ENVIRONMENT:
         raise UsageError(f"more than {MAX_ENVIRONMENT >> 10} KiB of environment", hint="send a file: `sandbox cp`")
-    return found
+    return variables
 
 
 def _lines(path: str, read: Reader) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _variable(text: str, host: Mapping[str, str], origin: str) -> tuple[str, str
         if name not in host:
             raise UsageError(f"{name} is not set here ({origin})", hint=f"set it, or write {name}=VALUE")
         value = host[name]
-    if any("\ud800" <= each <= "\udfff" for each in value):
+    if any("\ud800" <= character <= "\udfff" for character in value):
         raise UsageError(f"the value of {name} is not UTF-8 ({origin})", hint="send a file: `sandbox cp`")
     if set(value) & {"\n", "\r", "\0"}:
         raise UsageError(f"the value of {name} has more than one line ({origin})", hint="send a file: `sandbox cp`")
@@ -176,9 +176,9 @@ def _variable(text: str, host: Mapping[str, str], origin: str) -> tuple[str, str
 
 def port(text: str) -> Port:
     """`HOST:GUEST`, both 1 to 65535."""
-    found = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
-    numbers = [int(each) for each in found.groups()] if found else []
-    if not numbers or not all(0 < each < 1 << 16 for each in numbers):
+    match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
+    numbers = [int(digits) for digits in match.groups()] if match else []
+    if not numbers or not all(0 < number < 1 << 16 for number in numbers):
         raise UsageError(f"invalid value `{text}` for publish", hint="use HOST:GUEST, e.g. 8080:80; loopback only")
     return Port(*numbers)
 
@@ -186,23 +186,23 @@ def port(text: str) -> Port:
 def require_free(ports: Iterable[Port]) -> None:
     """Raises HostResourceError when the host's port cannot be had, UsageError when it is named twice."""
     seen: set[int] = set()
-    for each in ports:
-        if each.host in seen:
-            raise UsageError(f"port {each.host} is published twice")
-        seen.add(each.host)
+    for port in ports:
+        if port.host in seen:
+            raise UsageError(f"port {port.host} is published twice")
+        seen.add(port.host)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", each.host))
+                probe.bind(("127.0.0.1", port.host))
             except OSError as error:
                 raise HostResourceError(
-                    f"port {each.host} of 127.0.0.1 cannot be published", cause=error.strerror or str(error)
+                    f"port {port.host} of 127.0.0.1 cannot be published", cause=error.strerror or str(error)
                 ) from error
 
 
 def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tuple[Mount, ...]:
     """`PATH` or `PATH:ro`, directories of this host. Raises UsageError for what cannot be had."""
-    found: list[Mount] = []
+    copies: list[Mount] = []
     for text in given:
         path, mode = (text[:-3], text[-2:]) if text.endswith((":ro", ":rw")) else (text, "ro")
         if mode == "rw":
@@ -212,24 +212,24 @@ def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tupl
                 hint="without :rw the guest gets a read-only copy; `sandbox cp` brings files back",
             )
         place = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
-        made = _mount(place, {each.name for each in found})
-        found.append(replace(made, digest=agreed.get(path, "")))
-    if len(found) > MAX_MOUNTS:
+        mount = _mount(place, {mount.name for mount in copies})
+        copies.append(replace(mount, digest=agreed.get(path, "")))
+    if len(copies) > MAX_MOUNTS:
         raise UsageError(f"more than {MAX_MOUNTS} mounts", hint="mount a directory that holds them")
-    return tuple(found)
+    return tuple(copies)
 
 
 def _mount(path: Path, taken: set[str]) -> Mount:
     if not os.path.isdir(path):  # noqa: PTH112 - is_dir raises where a directory above is locked
         raise UsageError(f"there is no directory {one_line(str(path))} to mount")
-    if any("\ud800" <= each <= "\udfff" for each in str(path)):
+    if any("\ud800" <= character <= "\udfff" for character in str(path)):
         raise UsageError(f"the name of {one_line(str(path))} is not UTF-8: it cannot be mounted")
     real = path.resolve()
     if paths.state_root().resolve().is_relative_to(real):
         raise UsageError(f"{path} holds the disks of the sandboxes: it cannot be mounted", hint="mount a part of it")
     name = re.sub(r"[^A-Za-z0-9._-]", "_", real.name).lstrip(".") or "root"
     numbered = (f"{name}-{number}" for number in range(2, MAX_MOUNTS + 3))
-    return Mount(path, next(each for each in (name, *numbered) if each not in taken))
+    return Mount(path, next(free for free in (name, *numbered) if free not in taken))
 
 
 def _agent(settings: Settings, host: Mapping[str, str]) -> str:
@@ -255,11 +255,11 @@ def _setup(settings: Settings) -> bytes | None:
 
 def publish(session: Session, ports: Iterable[Port]) -> None:
     """Raises SessionError when ssh cannot listen."""
-    for each in ports:
-        rule = f"127.0.0.1:{each.host}:localhost:{each.guest}"  # sshd tries ::1, too
+    for port in ports:
+        rule = f"127.0.0.1:{port.host}:localhost:{port.guest}"  # sshd tries ::1, too
         done = process.run(["ssh", "-F", str(session.config), "-O", "forward", "-L", rule, session.host], timeout=20)
         if done.returncode != 0:
-            raise SessionError(f"port {each.host} cannot be published", cause=printable(done.complaint, limit=500))
+            raise SessionError(f"port {port.host} cannot be published", cause=printable(done.complaint, limit=500))
 
 
 def run_setup(session: Session, script: bytes, log: Path | None) -> None:

@@ -74,10 +74,10 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     except SandboxError as error:  # no name and address to commit with, for one
         target, choice, problem = head, "keep", _said(error)
     try:
-        found = _merge(repo, record, home, target, questions, on_exit=on_exit)
+        settled = _merge(repo, record, home, target, questions, on_exit=on_exit)
     finally:
         store.remember(repo, record.id)
-    return dataclasses.replace(found, dirty=choice, dirty_problem=problem)
+    return dataclasses.replace(settled, dirty=choice, dirty_problem=problem)
 
 
 def _in_progress(record: Record, home: Home) -> str:
@@ -96,20 +96,20 @@ def _merge(
     if target is None or target == record.base:
         return Settled(None)
     try:
-        found = plan(repo, base_of(repo, record), Request(name, target))
+        planned = plan(repo, base_of(repo, record), Request(name, target))
     except (IntegrateError, LimitError) as error:
         explained = "" if isinstance(error, LimitError) else _explained(repo, record, target)
         return Settled(target, reason=error.message, explained=explained)
-    if found.relation is Relation.UP_TO_DATE:
-        return Settled(None, found)
-    agreed, reason = _agreed(found, questions, on_exit, same_branch=_same_branch(repo, record, home))
+    if planned.relation is Relation.UP_TO_DATE:
+        return Settled(None, planned)
+    agreed, reason = _agreed(planned, questions, on_exit, same_branch=_same_branch(repo, record, home))
     if not agreed:
-        return Settled(target, found, reason=reason)
+        return Settled(target, planned, reason=reason)
     try:
         merged = merge(repo, base_of(repo, record), Request(name, target))
     except SandboxError as error:
-        return Settled(target, found, reason=error.message if isinstance(error, IntegrateError) else _said(error))
-    return Settled(target, found, merged)
+        return Settled(target, planned, reason=error.message if isinstance(error, IntegrateError) else _said(error))
+    return Settled(target, planned, merged)
 
 
 def _explained(repo: Repository, record: Record, target: Oid) -> str:
@@ -123,27 +123,27 @@ def _explained(repo: Repository, record: Record, target: Oid) -> str:
         return f"({error.message})"
 
 
-def _agreed(found: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:
+def _agreed(plan: Plan, questions: Questions, on_exit: str, *, same_branch: bool) -> tuple[bool, str]:
     if on_exit == "keep" or (on_exit != "merge" and questions.merge is None):
         return False, ""
-    if not found.possible:
-        return False, why_not(found)
-    if on_exit == "merge" and not found.risky:
+    if not plan.possible:
+        return False, why_not(plan)
+    if on_exit == "merge" and not plan.risky:
         return True, ""
     if questions.merge is None:
-        return False, f"{found.question} ({listed([risk.path for risk in found.risky])})"
-    plain = found.relation is Relation.FAST_FORWARD and same_branch and not found.risky and not found.late
+        return False, f"{plan.question} ({listed([risk.path for risk in plan.risky])})"
+    plain = plan.relation is Relation.FAST_FORWARD and same_branch and not plan.risky and not plan.late
     if on_exit == "auto" and plain:
         return True, ""
-    return questions.merge(found), "not merged"
+    return questions.merge(plan), "not merged"
 
 
-def why_not(found: Plan) -> str:
-    if found.busy:
-        return found.busy
-    if found.conflicts:
-        return f"it conflicts with HEAD in {len(found.conflicts)} file(s)"
-    return f"{len(found.blocked)} file(s) of yours are in the way"
+def why_not(plan: Plan) -> str:
+    if plan.busy:
+        return plan.busy
+    if plan.conflicts:
+        return f"it conflicts with HEAD in {len(plan.conflicts)} file(s)"
+    return f"{len(plan.blocked)} file(s) of yours are in the way"
 
 
 def _same_branch(repo: Repository, record: Record, home: Home) -> bool:
@@ -187,6 +187,6 @@ def commit_wip(repo: Repository, name: SandboxId, head: Oid | None, wip: Oid) ->
     committer(repo.git)
     message = f"Uncommitted work of sandbox {name}\n".encode()
     git, tree = repo.git, tree_of(repo.git, wip)
-    made = usercommit.commit(git, tree, [head] if head else [], message, sign=usercommit.signs(git))
-    repo.git.run("update-ref", "-m", "sandbox: commit uncommitted work", SandboxRefs(name).head, made)
-    return made
+    commit = usercommit.commit(git, tree, [head] if head else [], message, sign=usercommit.signs(git))
+    repo.git.run("update-ref", "-m", "sandbox: commit uncommitted work", SandboxRefs(name).head, commit)
+    return commit

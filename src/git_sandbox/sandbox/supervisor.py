@@ -164,9 +164,9 @@ def _live(order: Order, progress: Progress, ready: Callable[[str], None], notice
         finished = lifecycle.resume(repo, order.resume, options, progress, ready=ready, notice=notice)
     else:
         finished = lifecycle.spawn(repo, options, progress, ready, notice)
-    wanted = options.settings
+    settings = options.settings
     settle.settle(
-        finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
+        finished.repo, finished.record, finished.home, Questions(), on_exit=settings.on_exit, dirty=settings.dirty
     )
     if options.agent:
         notifying.ended(run.told_by(options), finished.record, finished.exit_code)

@@ -37,38 +37,38 @@ class Transferred:
     moved: bool
 
 
-def into(target: Repository, found: Found, progress: Progress) -> Transferred:
+def into(target: Repository, sandbox: Found, progress: Progress) -> Transferred:
     """Bring home to `target` what is on the disk of a sandbox that does not run.
 
     Raises RepositoryError when `target` cannot take it, and what `retrieve.rescue` does; then nothing has changed.
     """
-    if registry.find(target) == found.of.root:
-        return Transferred(remove.recover(target, found.entry.id, progress), moved=False)
-    if found.entry.record is None:
-        raise store.unreadable(found.entry)
-    record = noted.complete(found.entry.directory, found.entry.record)
+    if registry.find(target) == sandbox.of.root:
+        return Transferred(remove.recover(target, sandbox.entry.id, progress), moved=False)
+    if sandbox.entry.record is None:
+        raise store.unreadable(sandbox.entry)
+    record = noted.complete(sandbox.entry.directory, sandbox.entry.record)
     if record.object_format != target.object_format:
         raise RepositoryError(
             f"the sandbox has {record.object_format} objects, and {target.worktree} has {target.object_format}",
             hint=f"make one: `git init --object-format={record.object_format} DIRECTORY`",
         )
-    with store.reserved(target, found.entry.id) as place, store.opened(target, found.entry, place.name) as box:
+    with store.reserved(target, sandbox.entry.id) as place, store.opened(target, sandbox.entry, place.name) as box:
         brought = retrieve.rescue(box, _unfounded(record, box), progress)
-        made = _founded(target, record, box)
-        store.pin(box, made, _base(target, made))
-        moved = found.common_dir is None
+        founded = _founded(target, record, box)
+        store.pin(box, founded, _base(target, founded))
+        moved = sandbox.common_dir is None
         if moved:
             brought = _along(brought, box.directory.root, place)
-            _move(box, place, made)
-            retrieve.note(box, made, record.exit_code, brought)
-        return Transferred(Recovered(str(box.id), made, brought), moved)
+            _move(box, place, founded)
+            retrieve.note(box, founded, record.exit_code, brought)
+        return Transferred(Recovered(str(box.id), founded, brought), moved)
 
 
 def _along(brought: Home, old: Path, new: Path) -> Home:
     """What is said of repositories that came into the sandbox's directory, after that has moved."""
     homes = [
-        replace(each, git_dir=new / each.git_dir.relative_to(old)) if each.git_dir.is_relative_to(old) else each
-        for each in brought.nested.homes
+        replace(home, git_dir=new / home.git_dir.relative_to(old)) if home.git_dir.is_relative_to(old) else home
+        for home in brought.nested.homes
     ]
     return replace(brought, nested=replace(brought.nested, homes=tuple(homes)))
 
@@ -85,8 +85,8 @@ def _unfounded(record: Record, box: Box) -> Record:
 
 def _founded(target: Repository, record: Record, box: Box) -> Record:
     """The record for the other repository, after the import: as much of the start as is there now."""
-    wanted = [(Oid(value), "commit") for value in (record.base, *record.refs.values()) if value]
-    known = {name for name, _ in peeled(target.git, wanted)}
+    objects = [(Oid(value), "commit") for value in (record.base, *record.refs.values()) if value]
+    known = {name for name, _ in peeled(target.git, objects)}
     return msgspec.structs.replace(
         record, id=box.id, worktree=os.fspath(target.worktree), git_dir=os.fspath(target.git_dir),
         common_dir=os.fspath(target.common_dir), base=record.base if record.base in known else None,

@@ -99,9 +99,9 @@ def _describe_here(repo: Repository, extra: tuple[str, ...]) -> bytes:
 def _parsed(raw: bytes) -> dict[str, Any]:
     # Not msgspec.json: it refuses lone surrogates, which is how names that are not UTF-8 travel.
     try:
-        found = json.loads(raw)
+        described = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise MachineError("the guest's description of its repository is damaged", cause=str(error)) from error
-    if not isinstance(found, dict):
+    if not isinstance(described, dict):
         raise MachineError("the guest's description of its repository is damaged", cause="it is no object")
-    return found
+    return described

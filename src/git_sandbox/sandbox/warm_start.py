@@ -166,14 +166,14 @@ def _lasting(start: Start, can: Capabilities) -> list[Disk]:
     """
     image, disks = start.image, start.spec.disks
     paths = (image.system.rootfs if image.system else None, image.layer)
-    return [each for each in disks[1:] if each.path in paths] if len(disks) > can.restored_disks else []
+    return [disk for disk in disks[1:] if disk.path in paths] if len(disks) > can.restored_disks else []
 
 
 def key(start: Start, backend: Snapshotting) -> str:
     """Changes with everything in the template: image, VMM, processor, devices, our own programs in the guest."""
     digest = hashlib.sha256()
     parts = [SCHEMA.encode(), (start.image.root / "image.json").read_bytes()]
-    parts += [name.encode() + b"\0" + each.content for name, each in sorted(guestfiles.programs().items())]
+    parts += [name.encode() + b"\0" + file.content for name, file in sorted(guestfiles.programs().items())]
     parts.append(backend.fingerprint(_shape(start, Path("initrd"), Path("disks"))).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -185,8 +185,8 @@ def _shape(start: Start, archive: Path, disks: Path, saved: Saved | None = None)
     can = start.backend.capabilities
     lasting, end = _lasting(start, can), can.ends_by
     own = [
-        each if each in lasting else Disk(disks / str(number), each.readonly)
-        for number, each in enumerate(start.spec.disks[1:])
+        disk if disk in lasting else Disk(disks / str(number), disk.readonly)
+        for number, disk in enumerate(start.spec.disks[1:])
     ]
     return dataclasses.replace(
         start.spec,
@@ -224,10 +224,10 @@ def _boot_and_save(start: Start, backend: Snapshotting, built: Template, scratch
     }
     initrd.write(built.initrd, start.image.initramfs, own)
     shape = _shape(start, built.initrd, scratch, Saved(built.root, restore=False))
-    for each in shape.disks[1:]:  # there have to be some; the guest does not touch them
-        if each.path.parent != scratch:  # an image's own
+    for disk in shape.disks[1:]:  # there have to be some; the guest does not touch them
+        if disk.path.parent != scratch:  # an image's own
             continue
-        with files.opened(each.path, "wb") as file:
+        with files.opened(disk.path, "wb") as file:
             file.truncate(1 << 20)
     logs = MachineLogs(scratch / "console", scratch / "vmm")
     with backend.start(shape, start.runtime, logs) as machine:
@@ -241,19 +241,19 @@ def _told(can: Capabilities) -> dict[str, object]:
     return {"mode": protocol.TEMPLATE, "vsock": vsock, "shutdown": can.ends_by}
 
 
-def restored_spec(start: Start, found: Template) -> MachineSpec:
+def restored_spec(start: Start, template: Template) -> MachineSpec:
     """The template's machine with what is a sandbox's own."""
-    shape = _shape(start, found.initrd, start.runtime, Saved(found.root, restore=True))
+    shape = _shape(start, template.initrd, start.runtime, Saved(template.root, restore=True))
     return dataclasses.replace(shape, name=start.spec.name, disks=start.spec.disks)
 
 
 def adoption(start: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Adoption:
-    files = {name: (_text(each.content), each.mode) for name, each in start.files.items()}
+    files = {name: (_text(file.content), file.mode) for name, file in start.files.items()}
     extra = {"files": files, "seed": _text(os.urandom(SEED))}
     forgets = CONTROL in start.backend.capabilities.vsock
-    made = Adoption(running, key, extra, forgets=forgets, applying=start.applying)
-    stack.callback(made.abandon)  # before the machine is stopped
-    return made
+    personalized = Adoption(running, key, extra, forgets=forgets, applying=start.applying)
+    stack.callback(personalized.abandon)  # before the machine is stopped
+    return personalized
 
 
 def _awake(machine: Running) -> None:

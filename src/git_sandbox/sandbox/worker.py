@@ -68,14 +68,14 @@ def _problem(error: SandboxError | OSError) -> SandboxError:
 
 
 def _failed(mouth: Mouth, error: SandboxError, *, begun: bool) -> int:
-    told = Failure(error.message[:4096], error.cause[:65536], error.hint[:4096], error.exit_code, begun)
-    mouth.say(frames.FAILURE, jsontext.encode(told))
+    failure = Failure(error.message[:4096], error.cause[:65536], error.hint[:4096], error.exit_code, begun)
+    mouth.say(frames.FAILURE, jsontext.encode(failure))
     return error.exit_code
 
 
 def hello() -> Hello:
     """What this machine is."""
-    images = [*(each.root.name for each in guest_images.every()), *(each.key for each in root_images.every())]
+    images = [*(image.root.name for image in guest_images.every()), *(image.key for image in root_images.every())]
     return Hello(
         __version__, len(os.sched_getaffinity(0)), max(0, provision.available_memory() - provision.RESERVE),
         free=shutil.disk_usage(paths.private_directory(paths.state_root())).free >> 20,
@@ -130,33 +130,33 @@ def _begun() -> Iterator[None]:
         raise BegunError(_problem(error)) from error
 
 
-def _worked(wanted: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
+def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
     """Run a job that is new; give the result of one that is not."""
-    repo = repository(wanted.record.object_format)
+    repo = repository(order.record.object_format)
     with _begun():
-        directory = _directory(repo, wanted.nonce, again=True)
+        directory = _directory(repo, order.nonce, again=True)
     if directory.root.is_dir():
         with _begun():
             mouth.say(frames.WANT, jsontext.encode([]))
-            for each in job.files(reader):
-                if isinstance(each, Blob):
-                    blobs.receive(reader, each, None)
+            for blob in job.files(reader):
+                if isinstance(blob, Blob):
+                    blobs.receive(reader, blob, None)
         if _delivered(repo, directory, Ears(source), mouth):
             return 0
         raise StateError("the job was here before, and nothing of it ran", hint="send it again")
-    places = _arrived(wanted, reader, mouth)
+    places = _arrived(order, reader, mouth)
     ears = Ears(source)
-    _run(repo, wanted, places, mouth)
+    _run(repo, order, places, mouth)
     with _begun():
         _given(repo, directory, ears, mouth, output=False)
     return 0
 
 
-def _run(repo: Repository, wanted: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
+def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
     """The first time. What did not run leaves nothing."""
-    with store.create(repo, _name(wanted.nonce)) as box:
-        job_run.remember(box.directory, wanted)
-        attempt = Attempt(box, wanted, _image(wanted), mouth)
+    with store.create(repo, _name(job.nonce)) as box:
+        job_run.remember(box.directory, job)
+        attempt = Attempt(box, job, _image(job), mouth)
         try:
             attempt.run(places)
         except (SandboxError, OSError) as error:  # OSError: the disk is full, say
@@ -168,30 +168,30 @@ def _run(repo: Repository, wanted: Job, places: Mapping[Blob, Path], mouth: Mout
                 store.delete(box)
 
 
-def _arrived(wanted: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
+def _arrived(order: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
     """The files of a job, from the cache or as they come; its images as well."""
-    there = {each: job_files.find(each.digest) for each in wanted.disks.every}
-    lacking = [each.digest for each, place in there.items() if place is None]
-    lacking += [name for name in job.images(wanted.record) if not _has(name)]
+    there = {blob: job_files.find(blob.digest) for blob in order.disks.every}
+    lacking = [blob.digest for blob, place in there.items() if place is None]
+    lacking += [name for name in job.images(order.record) if not _has(name)]
     mouth.say(frames.WANT, jsontext.encode(lacking))
-    for each in job.files(reader):
-        if isinstance(each, ImageFiles):
-            if each.wanted not in lacking:
+    for blob in job.files(reader):
+        if isinstance(blob, ImageFiles):
+            if blob.wanted not in lacking:
                 raise broken("an image is in it that was not asked for")
-            mouth.progress(f"Receiving image {each.key}")
-            _receive_image(reader, each)
-        elif there.get(each, each) is None:
-            mouth.progress(f"Receiving {each.size >> 20} MiB")
+            mouth.progress(f"Receiving image {blob.key}")
+            _receive_image(reader, blob)
+        elif there.get(blob, blob) is None:
+            mouth.progress(f"Receiving {blob.size >> 20} MiB")
             with job_files.arriving() as place:
-                blobs.receive(reader, each, place)
-                there[each] = job_files.keep(place, each.digest)
+                blobs.receive(reader, blob, place)
+                there[blob] = job_files.keep(place, blob.digest)
         else:
-            blobs.receive(reader, each, None)
-    job_files.tidy(settings.resolve()[0].bases << 20, keep={each.digest for each in there})
-    missing = [each.digest for each, place in there.items() if place is None]
+            blobs.receive(reader, blob, None)
+    job_files.tidy(settings.resolve()[0].bases << 20, keep={blob.digest for blob in there})
+    missing = [blob.digest for blob, place in there.items() if place is None]
     if missing:
         raise broken(f"the file {missing[0]} is not in it")
-    return {each: place for each, place in there.items() if place is not None}
+    return {blob: place for blob, place in there.items() if place is not None}
 
 
 def _has(name: str) -> bool:
@@ -199,39 +199,39 @@ def _has(name: str) -> bool:
     return (guest_images.find(key) if kind == "image" else root_images.find(key)) is not None
 
 
-def _receive_image(reader: Reader, told: ImageFiles) -> None:
+def _receive_image(reader: Reader, image: ImageFiles) -> None:
     """Into the cache, complete or not at all."""
-    making = guest_images.building if told.kind == "image" else root_images.making
+    making = guest_images.building if image.kind == "image" else root_images.making
     with making() as place:
-        for name, blob in told.files.items():
+        for name, blob in image.files.items():
             frame = reader.next()
             if frame is None or frame.kind != frames.BLOB or blobs.announced(frame.data) != blob:
                 raise broken("a file of an image is missing")
             blobs.receive(reader, blob, place / name)
-        if _has(told.wanted):
+        if _has(image.wanted):
             return  # somebody else was faster
         try:
-            if told.kind == "image":
+            if image.kind == "image":
                 info = jsontext.load(place / "image.json", ImageInfo)
-                guest_images.publish(place, msgspec.structs.replace(info, key=told.key))
+                guest_images.publish(place, msgspec.structs.replace(info, key=image.key))
             else:
                 known = jsontext.load(place / "info.json", RootInfo)
                 config = jsontext.load(place / "config.json", ImageConfig)
-                root_images.publish(place, msgspec.structs.replace(known, key=told.key), config)
+                root_images.publish(place, msgspec.structs.replace(known, key=image.key), config)
         except (OSError, ValueError) as error:
             raise broken(f"an image: {one_line(str(error))}") from error
 
 
-def _image(wanted: Job) -> Image:
+def _image(job: Job) -> Image:
     """Raises StateError where it is not here and did not come."""
-    told = wanted.record
-    found, system = guest_images.find(told.image), root_images.find(told.root) if told.root else None
-    if found is None or (told.root and system is None):
+    record = job.record
+    image, system = guest_images.find(record.image), root_images.find(record.root) if record.root else None
+    if image is None or (record.root and system is None):
         raise StateError(
-            f"this machine has no image {told.root or told.image}",
+            f"this machine has no image {record.root or record.image}",
             hint="`sandbox image build` here, or send the job by `sandbox run --on ssh:HOST`, which brings it",
         )
-    return dataclasses.replace(found, system=system)
+    return dataclasses.replace(image, system=system)
 
 
 def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth) -> bool:
@@ -247,10 +247,10 @@ def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth
                 if not (directory.record.exists() and directory.has_disk()):  # the record comes last, then it may run
                     store.delete(box)
                     return False
-                wanted = job_run.remembered(directory)
-                if entry.record is None or wanted is None:
+                job = job_run.remembered(directory)
+                if entry.record is None or job is None:
                     raise store.unreadable(entry)
-                job_run.salvaged(box, entry.record, wanted, _image(wanted), mouth)
+                job_run.salvaged(box, entry.record, job, _image(job), mouth)
         _given(repo, directory, ears, mouth, output=True)
     return True
 
