@@ -98,7 +98,7 @@ def test_socket_of_a_dead_vmm_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_who_is_not_wanted_any_more_stops_trying() -> None:
     with peer(hang_up) as other, pytest.raises(channel.NotListeningError):
-        channel.connect(HYBRID_VSOCK, str(other.path), 22, patience=3600, wanted=lambda: other.met < 3)
+        channel.connect(HYBRID_VSOCK, str(other.path), 22, patience=3600, needed=lambda: other.met < 3)
     assert other.met == 3
 
 

@@ -31,7 +31,7 @@ def test_file_that_is_no_such_device_is_refused_and_closed(monkeypatch: pytest.M
 
 
 def test_nothing_is_taken_that_is_not_wanted() -> None:
-    with vhost.reserved(wanted=False) as address:
+    with vhost.reserved(needed=False) as address:
         assert address == vhost.Address()
 
 

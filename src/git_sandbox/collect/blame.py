@@ -36,23 +36,23 @@ class Blame:
         """For each of `tips` the nearest sound commit in its history, first parents first, if any: of the new ones, or
         (`old`) of all.
         """
-        found: dict[str, str | None] = {}
+        ways: dict[str, str | None] = {}
         for tip in tips:
             stack = [tip]
             while stack:
                 name = stack[-1]
                 parents = self.parents.get(name, ())
-                waiting = [each for each in parents if each not in found and name in self.reasons]
-                if name not in found and waiting:
+                waiting = [parent for parent in parents if parent not in ways and name in self.reasons]
+                if name not in ways and waiting:
                     stack.append(waiting[0])
                     continue
                 stack.pop()
                 there = name in self.parents or (old and name not in self.unfit)
                 if there and name not in self.reasons:
-                    found[name] = name
+                    ways[name] = name
                 else:
-                    found[name] = next((at for each in parents if (at := found.get(each))), None)
-        return {tip: at for tip in tips if (at := found[tip])}
+                    ways[name] = next((at for parent in parents if (at := ways.get(parent))), None)
+        return {tip: at for tip in tips if (at := ways[tip])}
 
 
 def blame(place: Quarantine, bad: Mapping[str, str]) -> Blame:
@@ -87,23 +87,23 @@ def _spread(reasons: dict[str, str], above: Mapping[str, list[str]]) -> None:
     todo = deque(reasons)
     while todo:
         name = todo.popleft()
-        for each in above.get(name, ()):
-            if each not in reasons:
-                reasons[each] = reasons[name]
-                todo.append(each)
+        for commit in above.get(name, ()):
+            if commit not in reasons:
+                reasons[commit] = reasons[name]
+                todo.append(commit)
 
 
 def _lacking(place: Quarantine, outside: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """What new objects name and the user has not got, or not as what they call it."""
     kinds = {name: kind for name, kind, _ in sizes(place, {name for name, _ in outside})}
-    found = {}
+    causes = {}
     for name, kind in outside:
         if name not in kinds:
             if not place.promisor:  # a partial clone lacks much, rightly
-                found[name, kind] = f"{kind} {name} is missing: it was not sent, and is not here"
+                causes[name, kind] = f"{kind} {name} is missing: it was not sent, and is not here"
         elif kinds[name] != kind:
-            found[name, kind] = f"{name} should be a {kind} and is a {kinds[name]}"
-    return found
+            causes[name, kind] = f"{name} should be a {kind} and is a {kinds[name]}"
+    return causes
 
 
 def _links(place: Quarantine, new: Mapping[str, tuple[str, int]], reasons: dict[str, str]) -> Iterator[Link]:
@@ -112,11 +112,11 @@ def _links(place: Quarantine, new: Mapping[str, tuple[str, int]], reasons: dict[
     for name, data in contents(place, readable):
         kind = new[name][0]
         try:
-            found = _of_tree(data, len(name) // 2) if kind == "tree" else _of_headers(data, kind)
+            trees = _of_tree(data, len(name) // 2) if kind == "tree" else _of_headers(data, kind)
         except (ValueError, LookupError):
             reasons.setdefault(name, f"{kind} {name} is malformed")
             continue
-        for child, what in found:
+        for child, what in trees:
             yield name, child, what
 
 
@@ -141,18 +141,18 @@ def _name(raw: bytes) -> str:
 def incomplete(place: Quarantine, tips: Iterable[Oid], have: Iterable[Oid]) -> dict[str, str]:
     """Those of `tips` whose history git cannot walk to what the user has, and why. It gives up after some."""
     have = list(have)
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     groups = [list(dict.fromkeys(tips))]
     for _ in range(MOST_QUESTIONS):
         if not groups:
-            return found
+            return names
         group = groups.pop()
         try:
             place.check_connected(group, have)
         except CollectError as error:
             if len(group) == 1:
-                found[group[0]] = error.cause
+                names[group[0]] = error.cause
             else:
                 groups += [group[: len(group) // 2], group[len(group) // 2 :]]
     rest = {tip: "its history was not examined: too many others are damaged" for group in groups for tip in group}
-    return found | rest
+    return names | rest

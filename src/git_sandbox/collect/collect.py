@@ -64,8 +64,8 @@ def known_objects(repo: Repository, refs: SandboxRefs, *, most: int = MAX_KNOWN)
 
 
 def _names(refs: SandboxRefs, everything: Mapping[RefName, Oid], head: Oid | None) -> list[Oid]:
-    found = [*([head] if head else []), *refs.own(everything).values(), *everything.values()]
-    return list(dict.fromkeys(found))
+    objects = [*([head] if head else []), *refs.own(everything).values(), *everything.values()]
+    return list(dict.fromkeys(objects))
 
 
 def collect(
@@ -106,11 +106,11 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
     listed = [ref for ref in manifest.refs if given.get(ref.name) != ref.oid or not names.new(ref.name)]
     sorted_out = sort(place, replace(manifest, refs=tuple(listed)), _names(refs, everything, head))
     sound = sorted_out.sound
-    made = plan.make(sound, refs, names, sound.refs)
+    planned = plan.make(sound, refs, names, sound.refs)
     others: dict[str, str] = {name: value for name, value in everything.items() if plan.kind_of(name)[0] == "other"}
-    made.leave_out({**others, **given}, existing)
-    wip = _uncommitted(place, refs, sound, made.targets, existing)
-    changed = {name: value for name, value in made.targets.items() if existing.get(name) != value}
+    planned.leave_out({**others, **given}, existing)
+    wip = _uncommitted(place, refs, sound, planned.targets, existing)
+    changed = {name: value for name, value in planned.targets.items() if existing.get(name) != value}
     if changed:
         if (size := place.size) > SMALL:
             require(size, repo.common_dir)
@@ -118,13 +118,13 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         delivery.check(existing)
         delivery.run()
     return Collected(
-        head=made.targets.get(refs.head),
+        head=planned.targets.get(refs.head),
         head_symref=manifest.head.symref,
         wip=wip,
         updated={name: (existing.get(name), value) for name, value in changed.items()},
-        names=made.names,
-        stale=tuple(name for name in existing if name not in made.targets and _is_guests(name)),
-        warnings=_safe((*made.warnings, *manifest.warnings)),
+        names=planned.names,
+        stale=tuple(name for name in existing if name not in planned.targets and _is_guests(name)),
+        warnings=_safe((*planned.warnings, *manifest.warnings)),
         set_aside=(*manifest.set_aside, *sorted_out.aside),
         objects=place.objects,
         size=place.size,

@@ -38,7 +38,7 @@ def confinement(place: Path, common: Path) -> tuple[str, ...]:
             cause=f"{one_line(str(common))} has objects that are links to more than {MOST_LINKS} places",
             hint="make them files: `git repack -a -d`",
         )
-    everywhere = dict.fromkeys([*stores, *(each.resolve() for each in stores)])
+    everywhere = dict.fromkeys([*stores, *(store.resolve() for store in stores)])
     shown = tuple((here, os.fspath(there)) for there, here in links.items())
     view = confine.owned(View((*confine.LINKER, *named(*everywhere), *shown), named(place)))
     return tuple(confine.argv((), view, os.fspath(place)))
@@ -66,7 +66,7 @@ def _store(link: tuple[Path, Path]) -> tuple[Path, Path]:
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(directory) as found:
-            return list(found)
+        with os.scandir(directory) as entries:
+            return list(entries)
     except OSError:
         return []

@@ -27,14 +27,14 @@ def examined(place: Quarantine) -> dict[str, str]:
     """
     if not place.filled:
         return {}
-    found = oversized(place)
+    large = oversized(place)
     reports, unread = _fsck(place, place.alone)
-    found = _harmful(reports) | unread | found
-    old = _here(place, found)
+    large = _harmful(reports) | unread | large
+    old = _here(place, large)
     reused = old & {name for name, msg_id in reports if msg_id.startswith("gitmodules")}
     # What is nowhere is found missing as everything else is.
     gone = {name for name, msg_id in reports if msg_id == "gitmodulesMissing"}
-    return {name: why for name, why in found.items() if name not in old | gone} | _reused(place, reused)
+    return {name: why for name, why in large.items() if name not in old | gone} | _reused(place, reused)
 
 
 def _fsck(place: Quarantine, objects: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
@@ -42,16 +42,16 @@ def _fsck(place: Quarantine, objects: Path) -> tuple[dict[tuple[str, str], str],
 
     Blobs of the latter kind are whole: git was only told something false about them by another object.
     """
-    status, said = place.fsck(objects, fsckids.ignored())
+    status, report = place.fsck(objects, fsckids.ignored())
     reports = {
         (name.decode(), msg_id.decode()): one_line(b"%s %s: %s %s" % (kind, name, msg_id, text), limit=_MAX_REASON)
-        for kind, name, msg_id, text in _REPORT.findall(said)
+        for kind, name, msg_id, text in _REPORT.findall(report)
     }
-    corrupt = {name.decode() for name in _UNREADABLE.findall(said)}
+    corrupt = {name.decode() for name in _UNREADABLE.findall(report)}
     kinds = _kinds(place, corrupt).items()
     unread = {name: f"{kind} {name}: git cannot read it" for name, kind in kinds if kind in _KINDS}
     if status and not reports and not corrupt:
-        raise refused(f"git fsck: {one_line(said[-1000:], limit=500)}")
+        raise refused(f"git fsck: {one_line(report[-1000:], limit=500)}")
     return reports, unread
 
 
@@ -60,8 +60,8 @@ def _harmful(reports: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 def _kinds(place: Quarantine, names: Iterable[str]) -> dict[str, str]:
-    wanted = list(names)
-    rows = zip(wanted, place.kinds(wanted) if wanted else (), strict=True)
+    names_left = list(names)
+    rows = zip(names_left, place.kinds(names_left) if names_left else (), strict=True)
     return {name: kind for name, (kind, _) in rows if kind != "missing"}
 
 
@@ -79,11 +79,11 @@ def _reused(place: Quarantine, names: set[str]) -> dict[str, str]:
     if not files:
         return {}
     reports, _ = _fsck(place, place.as_gitmodules(sorted(files)))
-    found = {name: why for name, why in _harmful(reports).items() if name in files}
+    harmful = {name: why for name, why in _harmful(reports).items() if name in files}
     git = place.repo.git.without_broken_refs()
     words = ("log", "--all", "-1", "--format=%H")
     return {
         name: why
-        for name, why in found.items()
+        for name, why in harmful.items()
         if not git.try_run(*words, f"--find-object={name}", "--", ".gitmodules").stdout
     }

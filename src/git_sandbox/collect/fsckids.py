@@ -95,8 +95,8 @@ VERDICTS: dict[str, Verdict] = {
 
 
 def harmful(msg_id: str) -> bool:
-    found = VERDICTS.get(msg_id)
-    return found is None or found.kind == "harmful"
+    ids = VERDICTS.get(msg_id)
+    return ids is None or ids.kind == "harmful"
 
 
 def ignored() -> list[str]:

@@ -30,8 +30,8 @@ def _temporaries(directory: Path) -> Iterator[Path]:
 
 
 def _open_files() -> set[Path]:
-    found = set()
+    names = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            found.add(Path(os.readlink(link)))  # noqa: PTH115 - Path.readlink is the same, slower
-    return found
+            names.add(Path(os.readlink(link)))  # noqa: PTH115 - Path.readlink is the same, slower
+    return names

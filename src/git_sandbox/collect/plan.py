@@ -101,9 +101,9 @@ class Plan:
                 del self.names[guest_name], self.targets[name]
 
 
-def make(manifest: Manifest, refs: SandboxRefs, names: Names, wanted: Iterable[GuestRef]) -> Plan:
+def make(manifest: Manifest, refs: SandboxRefs, names: Names, guest_refs: Iterable[GuestRef]) -> Plan:
     plan = Plan()
-    for ref in wanted:
+    for ref in guest_refs:
         name, readable = names.choose(ref.name)
         plan.targets[name] = Oid(ref.oid)
         plan.names[ref.name] = name

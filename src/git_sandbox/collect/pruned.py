@@ -34,9 +34,9 @@ class _Pruning:
         self.written += 1
         if name in self.bad or self.written > MOST_TREES:
             return None
-        (found,) = contents(self.place, {name: 0})
-        rows = entries_of(found[1], len(name) // 2)
-        there = {each for each, _, _ in sizes(self.place, {what.hex() for _, _, what in rows})}
+        (content,) = contents(self.place, {name: 0})
+        rows = entries_of(content[1], len(name) // 2)
+        there = {oid for oid, _, _ in sizes(self.place, {what.hex() for _, _, what in rows})}
         kept = [row for mode, file, what in rows if (row := self._entry(mode, file, what.hex(), at, there))]
         return self.place.run("mktree", "-z", "--missing", input=b"".join(kept)).decode().strip()
 
@@ -60,10 +60,10 @@ def pruned(
     place: Quarantine, tree: str, base: str | None, reasons: Mapping[str, str], bad: Mapping[str, str]
 ) -> tuple[Wip | None, list[SetAside]]:
     """A commit of what is sound in `tree`, on the commit `base`, and what is not in it; None when nothing is left."""
-    found = _Pruning(place, reasons, bad)
-    kept = found.tree(tree, b"") if tree in reasons else tree
+    pruning = _Pruning(place, reasons, bad)
+    kept = pruning.tree(tree, b"") if tree in reasons else tree
     if kept is None:
-        return None, found.dropped
+        return None, pruning.dropped
     parents = ("-p", base) if base else ()
     commit = place.run("commit-tree", kept, *parents, "-m", "sandbox: uncommitted work", env=_NOBODY).decode().strip()
-    return Wip(commit, kept, None), found.dropped
+    return Wip(commit, kept, None), pruning.dropped

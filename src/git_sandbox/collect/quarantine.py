@@ -164,7 +164,7 @@ class Quarantine:
     @property
     def size(self) -> int:
         """Bytes of the packs."""
-        return sum(each.stat().st_size for each in (self.path / "objects/pack").glob("*.pack"))
+        return sum(path.stat().st_size for path in (self.path / "objects/pack").glob("*.pack"))
 
     @property
     def objects(self) -> int:
@@ -273,10 +273,10 @@ def quarantined(repo: Repository, path: Path, limits: CollectLimits) -> Iterator
     try:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            made = Quarantine(repo, path, limits)
-            _set_up(made)
-            with contextlib.closing(made.answers):
-                yield made
+            quarantine = Quarantine(repo, path, limits)
+            _set_up(quarantine)
+            with contextlib.closing(quarantine.answers):
+                yield quarantine
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -288,13 +288,13 @@ def _clear(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _set_up(made: Quarantine) -> None:
+def _set_up(quarantine: Quarantine) -> None:
     """As `git init --bare` does, without the process (gitrepository-layout(5))."""
-    common, info = made.repo.common_dir, made.path / "objects/info"
-    for each in (info, made.path / "objects/pack", made.path / "refs"):
-        each.mkdir(parents=True)
-    made.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
-    made.path.joinpath("config").write_text(_CONFIG[made.repo.object_format])
+    common, info = quarantine.repo.common_dir, quarantine.path / "objects/info"
+    for path in (info, quarantine.path / "objects/pack", quarantine.path / "refs"):
+        path.mkdir(parents=True)
+    quarantine.path.joinpath("HEAD").write_text("ref: refs/heads/main\n")
+    quarantine.path.joinpath("config").write_text(_CONFIG[quarantine.repo.object_format])
     info.joinpath("alternates").write_text(f"{gitdirs.quoted(common / 'objects')}\n", "utf-8", "surrogateescape")
     if common.joinpath("shallow").exists():
-        shutil.copyfile(common / "shallow", made.path / "shallow")
+        shutil.copyfile(common / "shallow", quarantine.path / "shallow")

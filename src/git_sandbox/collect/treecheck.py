@@ -46,20 +46,20 @@ def oversized(quarantine: Quarantine) -> dict[str, str]:
     """
     limits = quarantine.limits
     ceilings = {"blob": limits.blob, "tree": limits.tree, "commit": limits.message, "tag": limits.message}
-    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
     trees, merges = {}, {}
     least = limits.parents * len("parent ") * 2  # bytes; a commit below it has not so many parents
     for name, kind, size in sizes(quarantine, quarantine.new_objects()):
         if size > ceilings.get(kind, 0):
-            found[name] = f"{kind} {name} has {size} bytes, the limit is {ceilings.get(kind, 0)}"
+            faults[name] = f"{kind} {name} has {size} bytes, the limit is {ceilings.get(kind, 0)}"
         elif kind == "tree":
             trees[name] = size
         elif kind == "commit" and size > least:
             merges[name] = size
-    found |= _too_many_parents(quarantine, merges)
-    loaded = _load(quarantine, trees, found)
-    measure(loaded, limits, trees.keys(), found)
-    return found
+    faults |= _too_many_parents(quarantine, merges)
+    loaded = _load(quarantine, trees, faults)
+    measure(loaded, limits, trees.keys(), faults)
+    return faults
 
 
 def _too_many_parents(quarantine: Quarantine, large: Mapping[str, int]) -> dict[str, str]:
@@ -69,15 +69,15 @@ def _too_many_parents(quarantine: Quarantine, large: Mapping[str, int]) -> dict[
         total += size
         if total <= limits.merges:
             looked_at[name] = size
-    found = {
+    trees = {
         name: f"commit {name}: commits that large have more than {limits.merges} bytes together"
         for name in large.keys() - looked_at.keys()
     }
     for name, data in contents(quarantine, looked_at):
         count = data.partition(b"\n\n")[0].count(b"\nparent ")
         if count > limits.parents:
-            found[name] = f"commit {name} has {count} parents, the limit is {limits.parents}"
-    return found
+            trees[name] = f"commit {name} has {count} parents, the limit is {limits.parents}"
+    return trees
 
 
 def sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:
@@ -89,9 +89,9 @@ def sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, s
                 yield name, kind, size
 
 
-def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str]) -> dict[str, Tree]:
+def _load(quarantine: Quarantine, new: Mapping[str, int], faults: dict[str, str]) -> dict[str, Tree]:
     """The trees in `new` (with their sizes) and, level by level, the user's trees they refer to. What cannot be read,
-    or is missing as in a partial clone, stands as an empty one; of the new ones `found` gets the reason.
+    or is missing as in a partial clone, stands as an empty one; of the new ones `faults` gets the reason.
     """
     known: dict[str, Tree] = {}
     names: dict[str, str] = {}  # one text for each child, however many entries name it
@@ -104,13 +104,13 @@ def _load(quarantine: Quarantine, new: Mapping[str, int], found: dict[str, str])
             except ValueError as error:
                 tree = Tree(0, ())
                 if name in new:
-                    found[name] = f"tree {name}: {error}"
-            known[name] = replace(tree, children=tuple(names.setdefault(each, each) for each in tree.children))
+                    faults[name] = f"tree {name}: {error}"
+            known[name] = replace(tree, children=tuple(names.setdefault(child, child) for child in tree.children))
             entries += len(tree.children)
             if entries > quarantine.limits.directories:
                 raise refused(f"its trees name more than {quarantine.limits.directories} directories in all")
         below = {child for name in level for child in known[name].children} - known.keys()
-        level = {name: size for name, kind, size in sizes(quarantine, below - found.keys()) if kind == "tree"}
+        level = {name: size for name, kind, size in sizes(quarantine, below - faults.keys()) if kind == "tree"}
         known |= {name: Tree(0, ()) for name in below - level.keys()}
         if not level:
             break
@@ -125,10 +125,10 @@ def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple
 
 def entries_of(data: bytes, width: int) -> list[tuple[bytes, bytes, bytes]]:
     """Mode, name and object of everything in a tree. Raises ValueError when it is malformed."""
-    found: list[tuple[bytes, bytes, bytes]] = _ENTRY[width].findall(data)
-    if sum(len(mode) + len(name) for mode, name, _ in found) + len(found) * (width + 2) != len(data):
+    rows: list[tuple[bytes, bytes, bytes]] = _ENTRY[width].findall(data)
+    if sum(len(mode) + len(name) for mode, name, _ in rows) + len(rows) * (width + 2) != len(data):
         raise ValueError("it is malformed")
-    return found
+    return rows
 
 
 def parse(data: bytes, width: int, limits: CollectLimits) -> Tree:
@@ -143,8 +143,8 @@ def parse(data: bytes, width: int, limits: CollectLimits) -> Tree:
     return Tree(len(listed) - len(lengths), tuple(child for child, _ in directories), names, lengths)
 
 
-def measure(trees: Mapping[str, Tree], limits: CollectLimits, judged: Container[str], found: dict[str, str]) -> None:
-    """Put those of `judged` with too many paths or levels into `found`, with why. All children must be in `trees`."""
+def measure(trees: Mapping[str, Tree], limits: CollectLimits, judged: Container[str], faults: dict[str, str]) -> None:
+    """Put those of `judged` with too many paths or levels into `faults`, with why. All children must be in `trees`."""
     paths: dict[str, int] = {}
     size: dict[str, int] = {}
     depth: dict[str, int] = {}
@@ -165,7 +165,7 @@ def measure(trees: Mapping[str, Tree], limits: CollectLimits, judged: Container[
             paths[name] = min(tree.files + sum(paths[child] for child in tree.children), limits.paths + 1)
             depth[name] = min(1 + max((depth[child] for child in tree.children), default=0), limits.depth + 1)
             if name in judged and (why := _too_much(paths[name], size[name], depth[name], limits)):
-                found.setdefault(name, f"tree {name}: {why}")
+                faults.setdefault(name, f"tree {name}: {why}")
 
 
 def _too_much(paths: int, size: int, depth: int, limits: CollectLimits) -> str:

@@ -60,36 +60,38 @@ def sort(place: Quarantine, manifest: Manifest, have: Sequence[Oid]) -> Sorted:
     head = sound("HEAD", manifest.head.oid) if manifest.head.oid else None
     tags = {ref.name for ref in manifest.refs if plan.kind_of(ref.name)[0] in ("tags", "other")}
     refs = [replace(ref, oid=at) for ref in manifest.refs if (at := sound(ref.name, ref.oid, tag=ref.name in tags))]
-    stash = [each for at, each in enumerate(manifest.stash) if sound(f"stash@{{{at}}}", each.oid, exact=True)]
-    found = replace(manifest, head=GuestHead(manifest.head.symref, head), refs=tuple(refs), stash=tuple(stash))
+    stash = [entry for at, entry in enumerate(manifest.stash) if sound(f"stash@{{{at}}}", entry.oid, exact=True)]
+    remaining = replace(manifest, head=GuestHead(manifest.head.symref, head), refs=tuple(refs), stash=tuple(stash))
     if head != manifest.head.oid:
-        found = replace(found, wip_state="failed")  # never taken for none
-    return Sorted(_with_work(place, found, manifest, judged, aside), capped(aside))
+        remaining = replace(remaining, wip_state="failed")  # never taken for none
+    return Sorted(_with_work(place, remaining, manifest, judged, aside), capped(aside))
 
 
-def _with_work(place: Quarantine, found: Manifest, told: Manifest, judged: Judged, aside: list[SetAside]) -> Manifest:
-    """`found` with what can come of the files as they are at the end. `told` is the manifest that the guest sent.
+def _with_work(
+    place: Quarantine, remaining: Manifest, manifest: Manifest, judged: Judged, aside: list[SetAside]
+) -> Manifest:
+    """`remaining` with what can come of the files as they are at the end. `manifest`: what the guest sent.
 
     Also of committed ones, where HEAD itself cannot come: they stand on what stands for it.
     """
-    wip, moved = told.wip, found.head.oid != told.head.oid
-    if wip is None and not (moved and told.worktree_tree):
-        return found
-    kinds = _kinds(place, [each for each in (told.worktree_tree, wip.oid if wip else None) if each])
+    wip, moved = manifest.wip, remaining.head.oid != manifest.head.oid
+    if wip is None and not (moved and manifest.worktree_tree):
+        return remaining
+    kinds = _kinds(place, [oid for oid in (manifest.worktree_tree, wip.oid if wip else None) if oid])
     why = _of_wrong_kind(kinds[wip.oid], tag=False) if wip else None
-    if wip and why is None and not _as_told(place, told):
+    if wip and why is None and not _as_told(place, manifest):
         why = "its commit is not what the list of refs says"
     if why is None and not moved and (wip is None or wip.oid not in judged.reasons):
-        return found
-    tree = told.worktree_tree
+        return remaining
+    tree = manifest.worktree_tree
     if why is None and tree and kinds[tree][0] == "tree":
-        made, dropped = pruned(place, tree, found.head.oid, judged.reasons, judged.bad)
+        commit, dropped = pruned(place, tree, remaining.head.oid, judged.reasons, judged.bad)
         aside += dropped
-        if made and not incomplete(place, [Oid(made.oid)], judged.have):
-            return replace(found, wip=made, worktree_tree=made.tree, wip_state="partial")
+        if commit and not incomplete(place, [Oid(commit.oid)], judged.have):
+            return replace(remaining, wip=commit, worktree_tree=commit.tree, wip_state="partial")
     why = why or (judged.reasons.get(wip.oid) if wip else None) or "it cannot be read"
     aside.append(SetAside("uncommitted work", one_line(why, limit=400)))
-    return replace(found, wip=None, wip_state="failed")
+    return replace(remaining, wip=None, wip_state="failed")
 
 
 def capped(rows: list[SetAside]) -> list[SetAside]:
@@ -126,16 +128,18 @@ def _judged(place: Quarantine, tips: list[Oid], head: str | None, have: Sequence
     have = _present(place, have)
     if not bad and _connected(place, tips, have):
         return Judged(have=have)
-    found = blame(place, bad)
-    reasons = {tip: found.reasons[tip] for tip in tips if tip in found.reasons}
-    instead = found.soundest([tip for tip in reasons if tip in found.parents])
+    causes = blame(place, bad)
+    reasons = {tip: causes.reasons[tip] for tip in tips if tip in causes.reasons}
+    instead = causes.soundest([tip for tip in reasons if tip in causes.parents])
     # Also what the user has already may be only half there, and then git would not take what leads to it.
-    for_head = found.soundest([head], old=True).get(head) if head in reasons else None
-    rest = [tip for tip in tips if tip not in reasons] + [Oid(each) for each in (*instead.values(), for_head) if each]
+    for_head = causes.soundest([head], old=True).get(head) if head in reasons else None
+    rest = [tip for tip in tips if tip not in reasons] + [
+        Oid(value) for value in (*instead.values(), for_head) if value
+    ]
     broken = incomplete(place, rest, have)
     for_head = None if for_head in broken else for_head
     return Judged(
-        {**found.reasons, **broken},
+        {**causes.reasons, **broken},
         bad,
         {tip: commit for tip, commit in instead.items() if commit not in broken},
         for_head,

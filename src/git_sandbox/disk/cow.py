@@ -79,29 +79,29 @@ STRATEGIES = (
     ),
     Strategy(COPY, "a whole copy without holes, which needs nothing", lambda _means: ""),
 )
-NAMES = tuple(each.name for each in STRATEGIES)
+NAMES = tuple(strategy.name for strategy in STRATEGIES)
 
 
-def choose(wanted: str, means: Means) -> Choice:
+def choose(setting: str, means: Means) -> Choice:
     """The one rule: what is asked for by name, or the first that works here and is worth it. Pure.
 
     Raises RequirementError when what is asked for does not work.
     """
-    if wanted != AUTO:
-        asked = next(each for each in STRATEGIES if each.name == wanted)
+    if setting != AUTO:
+        asked = next(strategy for strategy in STRATEGIES if strategy.name == setting)
         if problem := asked.lacks(means):
             hint = f"`sandbox doctor` says what works here; `--cow {AUTO}` takes that"
-            raise RequirementError(f"`--cow {wanted}` cannot be used", cause=problem, hint=hint)
-        return Choice(wanted, f"asked for: {asked.gives}")
+            raise RequirementError(f"`--cow {setting}` cannot be used", cause=problem, hint=hint)
+        return Choice(setting, f"asked for: {asked.gives}")
     if means.pool and means.trouble:
         hint = f"fix it, or unset it; `--cow {QCOW2}` and others need no pool"
         raise RequirementError(f"the thin pool {means.pool} cannot be used", cause=means.trouble, hint=hint)
     passed: list[str] = []
-    for each in STRATEGIES:
-        problem = each.lacks(means)
-        if not problem and each.worth(means):
-            return Choice(each.name, each.gives + (f" (not {'; not '.join(passed)})" if passed else ""))
-        passed.append(f"{each.name}: {problem or f'the base has less than {SMALL >> 20} MiB'}")
+    for strategy in STRATEGIES:
+        problem = strategy.lacks(means)
+        if not problem and strategy.worth(means):
+            return Choice(strategy.name, strategy.gives + (f" (not {'; not '.join(passed)})" if passed else ""))
+        passed.append(f"{strategy.name}: {problem or f'the base has less than {SMALL >> 20} MiB'}")
     raise AssertionError  # the last one always works
 
 

@@ -100,7 +100,7 @@ def strays(pool: str, needed: Callable[[], tuple[list[Path], list[Path]]]) -> in
         listed = _lvm(*listing).text.split()
         images, links = needed()
         # As the links say: a sandbox in the trash, or whose directory was renamed, still has the volume it had.
-        keep = {Volume.of(each).name.split("/")[-1] for each in links} | {base_name(each) for each in images}
+        keep = {Volume.of(path).name.split("/")[-1] for path in links} | {base_name(path) for path in images}
         gone = [name for name in listed if name not in keep]
         for name in gone:
             _do("lvremove", "--yes", Volume.beside(pool, name).name)
@@ -143,15 +143,15 @@ def tag(root: Path) -> str:
     return f"git-sandbox.{_digest(os.fspath(root))}"
 
 
-def snapshot(origin: Volume, made: Volume, label: str) -> list[str]:
+def snapshot(origin: Volume, volume: Volume, label: str) -> list[str]:
     """The command. `-kn`: active again after a boot. The snapshot takes no space until something is written."""
-    name = made.name.split("/")[1]
+    name = volume.name.split("/")[1]
     return ["lvcreate", "--quiet", "--snapshot", "-kn", "-ay", "--addtag", label, "--name", name, origin.name]
 
 
-def create(pool: str, made: Volume, size: int, label: str) -> list[str]:
+def create(pool: str, volume: Volume, size: int, label: str) -> list[str]:
     """The command for an empty volume of `size` bytes."""
-    name = made.name.split("/")[1]
+    name = volume.name.split("/")[1]
     words = ["--virtualsize", f"{size}b", "--thinpool", pool, "--addtag", label, "--name", name]
     return ["lvcreate", "--quiet", "--yes", "--wipesignatures", "n", *words]
 

@@ -113,5 +113,5 @@ def discard(directory: SandboxDir) -> None:
     """Remove the disk, and what it was laid over. Raises HostResourceError when a volume cannot be removed."""
     if directory.disk.is_symlink():
         lvm_thin.discard(directory.disk)
-    for each in (directory.disk, directory.base, directory.lower):
-        each.unlink(missing_ok=True)
+    for path in (directory.disk, directory.base, directory.lower):
+        path.unlink(missing_ok=True)

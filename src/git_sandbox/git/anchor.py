@@ -94,6 +94,6 @@ def moved(path: str, old: tuple[str, str], new: Repository) -> Path | None:
     worktree, common = map(Path, old)
     for before, after in ((common, new.common_dir), (worktree, new.worktree)):
         if Path(path).is_relative_to(before):
-            found = os.path.join(os.path.realpath(after), Path(path).relative_to(before))  # noqa: PTH118 - as text
-            return Path(found) if os.path.realpath(found) == os.path.normpath(found) else None
+            place = os.path.join(os.path.realpath(after), Path(path).relative_to(before))  # noqa: PTH118 - as text
+            return Path(place) if os.path.realpath(place) == os.path.normpath(place) else None
     return None

@@ -75,7 +75,7 @@ def of(args: Sequence[str], named: Bounds | None) -> Bounds:
     """`named`: what the caller wants for a git that reads."""
     if reads(args):
         return named or REVIEW
-    plain = verb(args) in _NO_OBJECTS and not any(each.startswith(_PEELS) for each in args)
+    plain = verb(args) in _NO_OBJECTS and not any(arg.startswith(_PEELS) for arg in args)
     return UNBOUND if plain else WORK
 
 

@@ -26,10 +26,10 @@ def pair(record: bytes) -> Pair:
 
 def split_key(key: str) -> tuple[str, str | None, str]:
     """Section, subsection and variable of a key; ValueError when git could not read it back."""
-    found = _KEY.fullmatch(key)
-    if found is None:
+    match = _KEY.fullmatch(key)
+    if match is None:
         raise ValueError(f"not a configuration key: {key[:80]!r}")
-    return found["section"], found["sub"], found["name"]
+    return match["section"], match["sub"], match["name"]
 
 
 def render(pairs: Iterable[Pair]) -> str:

@@ -54,12 +54,12 @@ def main(repo: Repository) -> GitDir:
 
 def modules(outer: GitDir) -> list[GitDir]:
     """Absorbed submodules of `outer` and theirs: those of its own worktree before those of the main one."""
-    found: dict[str, GitDir] = {}
+    directories: dict[str, GitDir] = {}
     for base in dict.fromkeys((outer.private, outer.common)):
         for path in _git_dirs_below(base / "modules"):
             target = os.path.join(outer.target, os.fspath(path.relative_to(base)))  # noqa: PTH118
-            found.setdefault(target, GitDir(path, path, target, None, None))
-    return [each for module in found.values() for each in (module, *modules(module))]
+            directories.setdefault(target, GitDir(path, path, target, None, None))
+    return [directory for module in directories.values() for directory in (module, *modules(module))]
 
 
 def _git_dirs_below(directory: Path) -> Iterator[Path]:
@@ -111,21 +111,21 @@ class Alternates(msgspec.Struct, frozen=True):
 
 
 def alternates(common: Path) -> Alternates:
-    found: dict[Path, None] = {}
+    stores: dict[Path, None] = {}
     missing: dict[Path, None] = {}
     own = _real(common / "objects")
     todo = [own]
     while todo:
         objects = todo.pop(0)
-        for each in _listed(objects):
-            if each == own or each in found:
+        for path in _listed(objects):
+            if path == own or path in stores:
                 continue
-            if not each.is_dir():
-                missing[each] = None
+            if not path.is_dir():
+                missing[path] = None
                 continue
-            found[each] = None
-            todo.append(each)
-    return Alternates(tuple(found), tuple(missing))
+            stores[path] = None
+            todo.append(path)
+    return Alternates(tuple(stores), tuple(missing))
 
 
 def _listed(objects: Path) -> Iterator[Path]:
@@ -143,7 +143,7 @@ def reading(git: Git, *stores: Path) -> Git:
     anywhere, and the repository would lack it when the store has gone.
     """
     known = git.environment().get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
-    named = [*([known] if known else []), *(quoted(each) for each in stores if each.is_dir())]
+    named = [*([known] if known else []), *(quoted(store) for store in stores if store.is_dir())]
     return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=":".join(named)) if named else git
 
 

@@ -54,12 +54,12 @@ def read(common_dir: Path) -> RepositoryId | None:
         return None
     try:
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        found = _CONTENT.fullmatch(os.read(descriptor, _MOST)) if regular else None
+        match = _CONTENT.fullmatch(os.read(descriptor, _MOST)) if regular else None
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    return RepositoryId(found[1].decode("ascii")) if found else None
+    return RepositoryId(match[1].decode("ascii")) if match else None
 
 
 def give(common_dir: Path) -> RepositoryId:

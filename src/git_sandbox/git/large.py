@@ -34,7 +34,7 @@ def chooser(top: Path, *, changed: bool) -> Choose:
 
 def _beyond(sizes: Iterable[tuple[bytes, int]]) -> Iterator[bytes]:
     total = 0
-    for number, (path, size) in enumerate(sorted(sizes, key=lambda each: (each[1], each[0]))):
+    for number, (path, size) in enumerate(sorted(sizes, key=lambda row: (row[1], row[0]))):
         total += size
         if size > LARGE or total > TOGETHER or number >= FILES:
             yield path
@@ -51,7 +51,7 @@ def _sizes(top: Path, paths: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def stamps(top: Path, paths: Iterable[str]) -> dict[str, Stamp]:
-    return {path: found for path in paths if (found := stamp(top / path))}
+    return {path: state for path in paths if (state := stamp(top / path))}
 
 
 def stamp(path: Path) -> Stamp | None:

@@ -50,10 +50,10 @@ def parse(blob: bytes) -> Pointer | None:
     if [key for key, _ in plain] != ["version", "oid", "size"]:
         return None
     (_, version), (_, oid), (_, size) = plain
-    found = _OID.fullmatch(oid)
-    if version not in _VERSIONS or not found or not re.fullmatch("[0-9]{1,18}", size):
+    match = _OID.fullmatch(oid)
+    if version not in _VERSIONS or not match or not re.fullmatch("[0-9]{1,18}", size):
         return None
-    return Pointer(found[1], int(size))
+    return Pointer(match[1], int(size))
 
 
 def pointers(repo: Repository, tips: Iterable[str], without: Iterable[str]) -> dict[Pointer, str]:
@@ -62,42 +62,42 @@ def pointers(repo: Repository, tips: Iterable[str], without: Iterable[str]) -> d
     Raises SandboxError when there are too many small files to look at all of them.
     """
     repo = repo.within(PATIENT)  # its content has to come home, however much history there is
-    asked = "".join(f"{each}\n" for each in (*tips, *(f"^{each}" for each in without)))
+    asked = "".join(f"{tip}\n" for tip in (*tips, *(f"^{known}" for known in without)))
     words = ("--objects", "--ignore-missing", f"--filter=blob:limit={MAX_POINTER + 1}", "--filter=object:type=blob")
     listed = repo.git.try_run("rev-list", "--stdin", *words, input=asked.encode(), output=MAX_LISTED)
     if listed.returncode != 0:
         raise RepositoryError("git rev-list failed", cause=printable(listed.complaint, limit=2000))
     rows = (line.partition(b" ") for line in listed.stdout.split(b"\n"))
     blobs = {Oid(name.decode("ascii")): path for name, _, path in rows if path}  # the tips themselves have no path
-    found: dict[Pointer, str] = {}
+    path_of: dict[Pointer, str] = {}
     for name, pointer in read(repo.git, blobs).items():
-        found.setdefault(pointer, blobs[name].decode("utf-8", "surrogateescape"))
-    return found
+        path_of.setdefault(pointer, blobs[name].decode("utf-8", "surrogateescape"))
+    return path_of
 
 
 def read(git: Git, blobs: Iterable[Oid]) -> dict[Oid, Pointer]:
     """Those of `blobs` that are pointers. One that is missing (a partial clone) is none."""
     rest = iter(blobs)
-    found: dict[Oid, Pointer] = {}
+    pointers: dict[Oid, Pointer] = {}
     while batch := list(itertools.islice(rest, _BATCH)):
         asked = "".join(f"{name}\n" for name in batch).encode()
         sizes = git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", input=asked)
         rows = [row.split(" ") for row in sizes.decode("ascii").splitlines()]
         small = [row[0] for row in rows if row[1:2] == ["blob"] and 0 < int(row[2]) <= MAX_POINTER]
-        found |= _parsed(git, small)
-    return found
+        pointers |= _parsed(git, small)
+    return pointers
 
 
 def _parsed(git: Git, names: Sequence[str]) -> dict[Oid, Pointer]:
-    data, found = git.run("cat-file", "--batch=%(objectsize)", input="".join(f"{n}\n" for n in names).encode()), {}
+    data, parsed = git.run("cat-file", "--batch=%(objectsize)", input="".join(f"{n}\n" for n in names).encode()), {}
     at = 0
     for name in names:
         end = data.index(b"\n", at)
         size = int(data[at:end])
         if pointer := parse(data[end + 1 : end + 1 + size]):
-            found[Oid(name)] = pointer
+            parsed[Oid(name)] = pointer
         at = end + 2 + size
-    return found
+    return parsed
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -112,28 +112,28 @@ class Store:
     @classmethod
     def of(cls, repo: Repository) -> Store:
         """As the user's own configuration says; a `.lfsconfig`, which a guest may have written, has no say."""
-        said = repo.git.try_run("config", "lfs.storage").text.strip()
-        return cls(repo.common_dir / (said or "lfs"))
+        setting = repo.git.try_run("config", "lfs.storage").text.strip()
+        return cls(repo.common_dir / (setting or "lfs"))
 
     def path(self, oid: str) -> Path:
         return self.root / "objects" / oid[:2] / oid[2:4] / oid
 
-    def has(self, each: Pointer) -> bool:
+    def has(self, pointer: Pointer) -> bool:
         """Empty content needs no object."""
         with contextlib.suppress(OSError):
-            return self.path(each.oid).stat().st_size == each.size
-        return each.size == 0
+            return self.path(pointer.oid).stat().st_size == pointer.size
+        return pointer.size == 0
 
     def room(self) -> int:
         """Bytes that may still be written."""
-        place = next(each for each in (self.root, *self.root.parents) if each.is_dir())
+        place = next(directory for directory in (self.root, *self.root.parents) if directory.is_dir())
         return max(0, shutil.disk_usage(place).free - KEEP_FREE)
 
 
-def missing(repo: Repository, found: Mapping[Pointer, str]) -> dict[Pointer, str]:
-    """Those of `found` whose content is not in the user's store."""
+def missing(repo: Repository, pointers: Mapping[Pointer, str]) -> dict[Pointer, str]:
+    """Those of `pointers` whose content is not in the user's store."""
     store = Store.of(repo)
-    return {each: path for each, path in found.items() if not store.has(each)}
+    return {pointer: path for pointer, path in pointers.items() if not store.has(pointer)}
 
 
 def receive(store: Store, objects: Sequence[Pointer], chunks: Iterable[bytes]) -> Iterator[tuple[Pointer, bool]]:
@@ -143,8 +143,8 @@ def receive(store: Store, objects: Sequence[Pointer], chunks: Iterable[bytes]) -
     what was stored before stays.
     """
     left = _Pieces(chunks)
-    for each in objects:
-        yield each, _store(store, each, left)
+    for pointer in objects:
+        yield pointer, _store(store, pointer, left)
 
 
 class _Pieces:
@@ -166,24 +166,24 @@ class _Pieces:
             yield piece
 
 
-def _store(store: Store, each: Pointer, pieces: _Pieces) -> bool:
+def _store(store: Store, pointer: Pointer, pieces: _Pieces) -> bool:
     temporary = store.root / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=temporary, prefix="git-sandbox-", delete=False) as out:
-        made = Path(out.name)
+        written = Path(out.name)
         try:
-            for piece in pieces.take(each.size):
+            for piece in pieces.take(pointer.size):
                 digest.update(piece)
                 out.write(piece)
-            if digest.hexdigest() != each.oid or out.tell() != each.size:
+            if digest.hexdigest() != pointer.oid or out.tell() != pointer.size:
                 return False
             out.flush()
             os.fchmod(out.fileno(), 0o444)
             os.fsync(out.fileno())
-            place = store.path(each.oid)
+            place = store.path(pointer.oid)
             place.parent.mkdir(parents=True, exist_ok=True)
-            made.replace(place)
+            written.replace(place)
             return True
         finally:
-            made.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)

@@ -70,10 +70,10 @@ def _encode_component(raw: bytes) -> str:
     # `%` itself is always encoded: the mapping stays injective.
     if not unicodedata.is_normalized("NFC", text):  # looks like another one, and on some file systems is it
         encoded = _quoted(raw)
-    elif _plain("".join("a" if _is_letter(each) else each for each in text)):
+    elif _plain("".join("a" if _is_letter(letter) else letter for letter in text)):
         encoded = text
     else:
-        encoded = "".join(each if _is_letter(each) else _quoted(os.fsencode(each)) for each in text) or "%"
+        encoded = "".join(letter if _is_letter(letter) else _quoted(os.fsencode(letter)) for letter in text) or "%"
     if not 0 < len(encoded.encode()) <= MAX_REF_COMPONENT:
         raise ValueError("ref name component too long")
     return encoded if not encoded.startswith("-") else "%2D" + encoded[1:]

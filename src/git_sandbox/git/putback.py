@@ -29,12 +29,14 @@ class PutBack(msgspec.Struct, frozen=True):
 def put_back(git: Git, missing: Mapping[RefName, Oid]) -> PutBack:
     """Create the refs `missing`. One that somebody else has created meanwhile is `blocked`, and stays as it is."""
     lost = _incomplete(git, set(missing.values()))
-    wanted = {name: value for name, value in missing.items() if value not in lost}
-    done = wanted if _create(git, wanted) else {name: value for name, value in wanted.items() if _one(git, name, value)}
+    lacking = {name: value for name, value in missing.items() if value not in lost}
+    done = (
+        lacking if _create(git, lacking) else {name: value for name, value in lacking.items() if _one(git, name, value)}
+    )
     return PutBack(
         dict(done),
         {name: value for name, value in missing.items() if value in lost},
-        {name: value for name, value in wanted.items() if name not in done},
+        {name: value for name, value in lacking.items() if name not in done},
     )
 
 

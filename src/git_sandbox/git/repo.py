@@ -136,21 +136,21 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
 
 def _named(complaint: str, start: Path) -> str | Path:
     """The directory git wants to be told about: it names it in its complaint."""
-    found = re.search(r"repository at '([^'\n]+)'", complaint)
-    return found[1] if found else start
+    match = re.search(r"repository at '([^'\n]+)'", complaint)
+    return match[1] if match else start
 
 
 def require_version() -> None:
     version = host_version()
     if version < command.MINIMUM_VERSION:
-        wanted = ".".join(map(str, command.MINIMUM_VERSION))
+        minimum = ".".join(map(str, command.MINIMUM_VERSION))
         raise RequirementError(
-            f"git {'.'.join(map(str, version))} is too old: {wanted} or newer is needed",
+            f"git {'.'.join(map(str, version))} is too old: {minimum} or newer is needed",
             cause="older versions can be attacked through repositories they read (CVE-2024-32002 and others)",
             hint="upgrade git, e.g. `sudo apt-get install git`",
         )
 
 
 def host_version() -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)", command.discover(Path("/"), "version").text)
-    return tuple(int(part) for part in found.groups()) if found else (0, 0, 0)
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", command.discover(Path("/"), "version").text)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0, 0)

@@ -73,14 +73,14 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: 
     staged = None if damage or any(tag in b"Mm" for tag, _ in unusual) else _staged(writing)
     _unhide(plain, unusual)
     choose = choose or large.chooser(git.worktree or git.git_dir, changed=False)
-    found = _fill(private, plain, choose)
+    filled = _fill(private, plain, choose)
     try:
         tree = _write_tree(plain)
     except RepositoryError:  # an entry that the cached trees of the index hid
         damage = _unsound(plain)
-        found = _fill(private, plain, choose)
+        filled = _fill(private, plain, choose)
         tree, staged = _write_tree(plain), None
-    return Snapshot(tree, staged, tuple(map(os.fsdecode, found.apart)), (*damage, *_described(found)))
+    return Snapshot(tree, staged, tuple(map(os.fsdecode, filled.apart)), (*damage, *_described(filled)))
 
 
 def _mended(git: Git, place: Path) -> tuple[str, ...]:
@@ -129,12 +129,12 @@ def _ask(git: Git, plain: Git, *args: str, input: bytes = b"", filters: bool = F
     return (git if filters else plain).try_run(*args, input=input)
 
 
-def _described(found: Staged) -> Iterator[str]:
-    if found.raw:
-        names = listed(list(map(os.fsdecode, found.raw)))
+def _described(staged: Staged) -> Iterator[str]:
+    if staged.raw:
+        names = listed(list(map(os.fsdecode, staged.raw)))
         yield f"git cannot convert {names}: in `sandbox diff` the content is as it is on disk"
     reasons: dict[str, list[str]] = {}
-    for path, why in found.left_out.items():
+    for path, why in staged.left_out.items():
         if why != stage.NO_COMMIT:
             reasons.setdefault(why, []).append(os.fsdecode(path))
     for why, paths in reasons.items():
@@ -147,8 +147,8 @@ def without_filters(git: Git) -> Git:
     A repository inside the worktree may have come out of an archive, with a configuration nobody has looked at, and
     git in the outer one would never run its programs.
     """
-    found = git.try_run("config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$")
-    names = {os.fsdecode(key).split(".", 1)[1].rsplit(".", 1)[0] for key in found.stdout.split(b"\0") if key}
+    done = git.try_run("config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$")
+    names = {os.fsdecode(key).split(".", 1)[1].rsplit(".", 1)[0] for key in done.stdout.split(b"\0") if key}
     off = [(f"filter.{name}.{key}", "") for name in sorted(names) for key in ("process", "clean", "smudge")]
     off += [(f"filter.{name}.required", "false") for name in sorted(names)]
     return _configured(git, off)
@@ -157,10 +157,10 @@ def without_filters(git: Git) -> Git:
 def _configured(git: Git, pairs: Sequence[tuple[str, str]]) -> Git:
     """`git` with more settings, by environment: unlike `-c` this takes names with `=` in them."""
     start = int(git.environment().get("GIT_CONFIG_COUNT", "") or "0")
-    made = {"GIT_CONFIG_COUNT": str(start + len(pairs))}
+    variables = {"GIT_CONFIG_COUNT": str(start + len(pairs))}
     for number, (key, value) in enumerate(pairs, start):
-        made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return git.with_env(**made)
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return git.with_env(**variables)
 
 
 def commit(git: Git, snapshot: Snapshot, parents: Sequence[Oid], message: str) -> Oid:

@@ -33,10 +33,10 @@ def cleaned(text: str) -> str:
     return _TAIL.sub(_without_query, without_userinfo(text)) if "://" in text else text
 
 
-def _without_query(found: re.Match[str]) -> str:
-    kept = [each for each in (found["query"] or "").split("&") if each.partition("=")[0].lower() in _PLAIN]
-    fragment = found["fragment"] or ""
-    return found["url"] + (f"?{'&'.join(kept)}" if kept else "") + ("" if "=" in fragment else fragment)
+def _without_query(match: re.Match[str]) -> str:
+    kept = [word for word in (match["query"] or "").split("&") if word.partition("=")[0].lower() in _PLAIN]
+    fragment = match["fragment"] or ""
+    return match["url"] + (f"?{'&'.join(kept)}" if kept else "") + ("" if "=" in fragment else fragment)
 
 
 def holds_secret(text: str) -> bool:

@@ -33,18 +33,18 @@ def rewritten(git: Git, header: Sequence[bytes], message: bytes, tree: Oid, pare
     encoding = next(
         (line.split(b" ", 1)[1].decode("ascii", "replace") for line in header if line.startswith(b"encoding ")), ""
     )
-    found = _PERSON.fullmatch(author)
-    env = {f"GIT_AUTHOR_{key.upper()}": _text(value) for key, value in found.groupdict().items()} if found else {}
-    if found:
+    match = _PERSON.fullmatch(author)
+    env = {f"GIT_AUTHOR_{key.upper()}": _text(value) for key, value in match.groupdict().items()} if match else {}
+    if match:
         env["GIT_AUTHOR_DATE"] = f"@{env['GIT_AUTHOR_DATE']}"
     parents = [parent] if parent else []
     config = ("-c", f"i18n.commitEncoding={encoding or 'UTF-8'}")
-    made = _made(git, tree, parents, message, sign=True, env=env, config=config)
-    kept = git.run("cat-file", "commit", made).partition(b"\n\n")
+    commit = _made(git, tree, parents, message, sign=True, env=env, config=config)
+    kept = git.run("cat-file", "commit", commit).partition(b"\n\n")
     if author not in kept[0].split(b"\n") or kept[2] != message:
         hint = "nothing was changed; merge it as it is, or with --no-gpg-sign"
         raise IntegrateError("a copy of the commit that is signed would have another author or message", hint=hint)
-    return made
+    return commit
 
 
 def _text(raw: bytes) -> str:
@@ -60,7 +60,7 @@ def _made(
         "commit-tree",
         *(["-S"] if sign else []),
         tree,
-        *(word for each in parents for word in ("-p", each)),
+        *(word for parent in parents for word in ("-p", parent)),
     ]
     asking = git.with_env(**env)
     done = asking.foreground(*words, input=message) if sign else asking.try_run(*words, input=message)
@@ -77,5 +77,5 @@ def unsigned(git: Git, since: Oid | None, tip: Oid) -> int:
     """How many commits that `tip` has and `since` has not bear no signature, among the first megabytes of them."""
     words = ("rev-list", "--header", tip, *([f"^{since}"] if since else []), "--")
     listed, _ = git.beginning(*words, most=MAX_LOOKED_AT)
-    headers = [each.partition(b"\n\n")[0] for each in listed.split(b"\0") if each.strip()]
-    return sum(b"\ngpgsig" not in each for each in headers)
+    headers = [text.partition(b"\n\n")[0] for text in listed.split(b"\0") if text.strip()]
+    return sum(b"\ngpgsig" not in header for header in headers)

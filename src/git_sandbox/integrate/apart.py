@@ -44,8 +44,8 @@ class Apart:
 def explain(repo: Repository, base: Oid | None, target: Oid, relation: Relation) -> Apart:
     """What became of the history the sandbox started from."""
     with borrowing(repo) as git:
-        found = git.try_run("merge-base", base, target) if base else None
-        common = oid(found.text.split()[0]) if found and found.returncode == 0 else None
+        done = git.try_run("merge-base", base, target) if base else None
+        common = oid(done.text.split()[0]) if done and done.returncode == 0 else None
         replaced = _between(git, common, base) if base and common else ()
         own = _between(git, common, target)
         lines = _words(base, common, replaced, own)

@@ -32,7 +32,7 @@ def save(repo: Repository, sandbox: SandboxId, backup: Backup) -> RefName:
     """Store `backup` under the next free number; never replaces an older one."""
     git = repo.git
     staged, left = (commit_tree(git, tree, (), _SUBJECT) for tree in (backup.index, backup.left))
-    parents = [each for each in (backup.before.commit, staged, left) if each]
+    parents = [parent for parent in (backup.before.commit, staged, left) if parent]
     # A branch may have any bytes in its name, and git rewrites a message that is not UTF-8.
     symref = quote(os.fsencode(backup.before.symref or "none"), safe="/")
     fields = {

@@ -51,16 +51,16 @@ def choose(offered: Mapping[RefName, Oid], asked: Sequence[str]) -> dict[str, tu
     """
     known = {name: (ref, value) for ref, value in offered.items() if (name := guest_name(ref))}
     known |= {ref: (ref, value) for ref, value in offered.items()}
-    found: dict[str, tuple[RefName, Oid]] = {}
+    branches: dict[str, tuple[RefName, Oid]] = {}
     for word in asked or [name for name in known if not name.startswith("refs/sandbox-heads/")]:
         name, _, new = word.partition(":")
         if name not in known:
-            there = ", ".join(one_line(each) for each in known if not each.startswith("refs/")) or "none"
+            there = ", ".join(one_line(name) for name in known if not name.startswith("refs/")) or "none"
             raise UsageError(f"the sandbox has no branch `{one_line(name)}`", hint=f"new or moved there: {there}")
-        if (new or name) in found:
+        if (new or name) in branches:
             raise UsageError(f"`{one_line(new or name)}` is named twice")
-        found[new or name] = known[name]
-    return found
+        branches[new or name] = known[name]
+    return branches
 
 
 def look(repo: Repository, chosen: Mapping[str, tuple[RefName, Oid]], *, explicit: bool) -> tuple[Branch, ...]:
@@ -68,14 +68,14 @@ def look(repo: Repository, chosen: Mapping[str, tuple[RefName, Oid]], *, explici
 
     Raises UsageError for a name git does not allow, IntegrateError for what cannot be done.
     """
-    found = []
+    rows = []
     busy = _checked_out(repo)
     for name, (source, value) in chosen.items():
         branch = _look(repo, name, source, value, busy)
         if branch.move is Move.LEFT and explicit:
             raise IntegrateError(f"the branch `{one_line(name)}` {branch.reason}", hint="nothing was changed")
-        found.append(branch)
-    return tuple(found)
+        rows.append(branch)
+    return tuple(rows)
 
 
 def _look(repo: Repository, name: str, source: RefName, value: Oid, busy: Mapping[str, str]) -> Branch:
@@ -98,8 +98,10 @@ def risky(repo: Repository, branches: Iterable[Branch], *, moved_only: bool) -> 
     """What is risky in what the branches get: those here that move, or also new ones, compared with HEAD."""
     kinds = (Move.FORWARD,) if moved_only else (Move.FORWARD, Move.CREATE)
     head = tree_of(repo.git, repo.head().commit)
-    found = [between(repo.git, each.before or head, each.after) for each in branches if each.move in kinds]
-    return tuple(dict.fromkeys(risk for risks in found for risk in risks))
+    between_them = [
+        between(repo.git, branch.before or head, branch.after) for branch in branches if branch.move in kinds
+    ]
+    return tuple(dict.fromkeys(risk for risks in between_them for risk in risks))
 
 
 def _unfit(repo: Repository, name: str) -> str:
@@ -113,22 +115,22 @@ def _checked_out(repo: Repository) -> dict[str, str]:
     """Branches that are checked out somewhere, or in the middle of a rebase or bisect, and where."""
     listed = repo.git.run("for-each-ref", "--format=%(refname)%00%(worktreepath)", _ROOT)
     rows = (line.split("\0") for line in listed.decode("utf-8", "surrogateescape").splitlines() if "\0" in line)
-    found = {name: one_line(place) for name, place in rows if place}
+    busy = {name: one_line(place) for name, place in rows if place}
     for git_dir in (repo.common_dir, *sorted((repo.common_dir / "worktrees").glob("*"))):
         for marker in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
             path = git_dir / marker
             if path.is_file():
                 name = os.fsdecode(path.read_bytes()[:_MAX_ENTRY]).strip()
-                found.setdefault(name if name.startswith(_ROOT) else f"{_ROOT}{name}", one_line(os.fspath(git_dir)))
-    return found
+                busy.setdefault(name if name.startswith(_ROOT) else f"{_ROOT}{name}", one_line(os.fspath(git_dir)))
+    return busy
 
 
 def make(repo: Repository, sandbox: SandboxId, branches: Iterable[Branch]) -> None:
     """Set what `look` found. Raises IntegrateError, with nothing changed, when git cannot, or a branch has moved."""
     lines = [
-        f"update {_ROOT}{each.name}\0{each.after}\0{each.before or '0' * len(each.after)}\0"
-        for each in branches
-        if each.move in (Move.CREATE, Move.FORWARD)
+        f"update {_ROOT}{branch.name}\0{branch.after}\0{branch.before or '0' * len(branch.after)}\0"
+        for branch in branches
+        if branch.move in (Move.CREATE, Move.FORWARD)
     ]
     if lines:
         _transaction(repo, lines, f"sandbox branch {sandbox}")
@@ -148,14 +150,14 @@ def undo(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
             before = Oid(rows[1][0]) if len(rows) > 1 else None
             done.append(Branch(name, name.removeprefix(_ROOT), before, now, Move.FORWARD if before else Move.CREATE))
     busy = _checked_out(repo)
-    done = [each for each in done if f"{_ROOT}{each.name}" not in busy]
+    done = [branch for branch in done if f"{_ROOT}{branch.name}" not in busy]
     if not done:
         raise IntegrateError(f"no branch is as `sandbox branch {sandbox}` left it")
     lines = [
-        f"update {_ROOT}{each.name}\0{each.before}\0{each.after}\0"
-        if each.before
-        else f"delete {_ROOT}{each.name}\0{each.after}\0"
-        for each in done
+        f"update {_ROOT}{branch.name}\0{branch.before}\0{branch.after}\0"
+        if branch.before
+        else f"delete {_ROOT}{branch.name}\0{branch.after}\0"
+        for branch in done
     ]
     _transaction(repo, lines, f"sandbox branch --undo {sandbox}")
     return tuple(done)

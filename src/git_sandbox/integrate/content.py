@@ -17,17 +17,17 @@ _UNREADABLE = object()
 
 def _package(data: bytes) -> object:
     """What npm and the like run without being told to: scripts around an installation (docs.npmjs.com: scripts)."""
-    found = json.loads(data or b"{}")
-    scripts = found.get("scripts") or {}
-    manager = [found.get(key) for key in ("packageManager", "husky", "simple-git-hooks", "pnpm")]
+    document = json.loads(data or b"{}")
+    scripts = document.get("scripts") or {}
+    manager = [document.get(key) for key in ("packageManager", "husky", "simple-git-hooks", "pnpm")]
     return [scripts.get(name) for name in _INSTALL], manager
 
 
 def _python(data: bytes) -> object:
     """What an installation runs (PEP 517), and what is obeyed by `sandbox` and by uv."""
-    found = tomllib.loads(data.decode())
-    tools = found.get("tool", {})
-    return found.get("build-system"), tools.get("sandbox"), tools.get("uv")
+    document = tomllib.loads(data.decode())
+    tools = document.get("tool", {})
+    return document.get("build-system"), tools.get("sandbox"), tools.get("uv")
 
 
 _READERS: Mapping[bytes, tuple[Callable[[bytes], Any], str]] = {

@@ -83,20 +83,20 @@ def decide(git: Git, base: BaseRecord, snapshot: Snapshot, *, head_tree: Oid, ta
     blocked: dict[bytes, str] = {}
     late: list[bytes] = []
     for path in view.paths:
-        found = checkout.current(
+        state = checkout.current(
             path,
             captured=view.at(view.now, path),
-            wanted=view.target(path),
+            expected=view.target(path),
             touched=view.paths.keys(),
             candidates=view.accepted(path),
         )
-        if isinstance(found, Obstacle):
-            blocked[path] = found.reason
+        if isinstance(state, Obstacle):
+            blocked[path] = state.reason
             continue
-        disk[path] = found
-        if found in view.accepted(path) or both_gitlinks(found, view.target(path)) or as_it_went_in(path):
+        disk[path] = state
+        if state in view.accepted(path) or both_gitlinks(state, view.target(path)) or as_it_went_in(path):
             continue
-        if found is not None and view.at(view.now, path) is None:
+        if state is not None and view.at(view.now, path) is None:
             blocked[path] = IGNORED
         else:
             late.append(path)
@@ -132,7 +132,7 @@ def _intent_to_add(entry: Entry | None, disk: Entry | None) -> bool:
 
 def _bring(source: Git, target: Git, entries: Iterable[Entry | None]) -> None:
     """Have in `target` what files were at the start, to merge with."""
-    for entry in {each for each in entries if each and each.mode != GITLINK}:
+    for entry in {side for side in entries if side and side.mode != GITLINK}:
         if target.try_run("cat-file", "-e", entry.oid).returncode:
             target.run("hash-object", "-w", "--stdin", input=source.run("cat-file", "blob", entry.oid))
 

@@ -80,28 +80,28 @@ class Checkout:
         path: bytes,
         *,
         captured: Entry | None,
-        wanted: Entry | None,
+        expected: Entry | None,
         touched: Collection[bytes],
         candidates: Collection[Entry | None],
     ) -> Entry | Obstacle | None:
         """What is at `path`: an entry, nothing, or something that must not be overwritten.
 
-        `captured` is what the snapshot of the worktree has there, `wanted` what shall come there, `touched` all paths
+        `captured` is what the snapshot of the worktree has there, `expected` what shall come there, `touched` all paths
         of the whole move; `candidates` are the entries the caller could accept.
         """
         if captured is None:
-            return self._unknown(path, wanted, touched, candidates)
-        if captured.mode == GITLINK and wanted and wanted.mode != GITLINK and self.populated(path):
+            return self._unknown(path, expected, touched, candidates)
+        if captured.mode == GITLINK and expected and expected.mode != GITLINK and self.populated(path):
             return Obstacle("a repository is checked out here")
         return captured
 
     def _unknown(
-        self, path: bytes, wanted: Entry | None, touched: Collection[bytes], candidates: Collection[Entry | None]
+        self, path: bytes, expected: Entry | None, touched: Collection[bytes], candidates: Collection[Entry | None]
     ) -> Entry | Obstacle | None:
         """A path that the snapshot does not have: it is absent, ignored, or an obstacle."""
         obstacle = self._ancestor(path, touched)
         if obstacle is not None:
-            return obstacle if wanted and obstacle.reason else None
+            return obstacle if expected and obstacle.reason else None
         try:
             seen = self.at(path).lstat()
         except FileNotFoundError:
@@ -109,7 +109,7 @@ class Checkout:
         except OSError as error:
             return Obstacle(error.strerror or str(error))
         if stat.S_ISDIR(seen.st_mode):
-            return self._directory(path, wanted, touched)
+            return self._directory(path, expected, touched)
         return self._file(path, seen, candidates)
 
     def _ancestor(self, path: bytes, touched: Collection[bytes]) -> Obstacle | None:
@@ -130,8 +130,8 @@ class Checkout:
                 return Obstacle(f"`{text(above)}` is a repository of its own here")
         return None
 
-    def _directory(self, path: bytes, wanted: Entry | None, touched: Collection[bytes]) -> Obstacle | None:
-        if wanted is None or wanted.mode == GITLINK:
+    def _directory(self, path: bytes, expected: Entry | None, touched: Collection[bytes]) -> Obstacle | None:
+        if expected is None or expected.mode == GITLINK:
             return None
         stranger = self._first_below(path, lambda inner: inner not in touched)
         return Obstacle(f"a directory with `{text(stranger)}` is in the way") if stranger else None
@@ -154,8 +154,8 @@ class Checkout:
         if not os.access(self.at(path), os.R_OK):
             return Obstacle("an unreadable file is in the way")
         mode = "100755" if seen.st_mode & stat.S_IXUSR else "100644"
-        found = Entry(mode, oid(self.git.line("hash-object", "--", os.fsdecode(path))))
+        there = Entry(mode, oid(self.git.line("hash-object", "--", os.fsdecode(path))))
         if not self.file_mode:
-            same = [entry for entry in candidates if entry and entry.oid == found.oid and entry.mode != SYMLINK]
-            return same[0] if same else found
-        return found
+            same = [entry for entry in candidates if entry and entry.oid == there.oid and entry.mode != SYMLINK]
+            return same[0] if same else there
+        return there

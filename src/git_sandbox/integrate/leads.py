@@ -46,51 +46,51 @@ class Leads:
 
 def leads(git: Git) -> Leads:
     """What can be found without running anything but `git config` and `git rev-parse`."""
-    found = Leads()
+    all_leads = Leads()
     if git.worktree is None:
-        return found
+        return all_leads
     top = os.fsencode(git.worktree)
     common = os.fsencode(git.git_dir / git.line("rev-parse", "--git-common-dir"))
-    _hooks(found, top, posixpath.join(common, b"hooks"), "is what .git/hooks leads to")
+    _hooks(all_leads, top, posixpath.join(common, b"hooks"), "is what .git/hooks leads to")
     for key, value, origin in _configured(git):
-        _value(found, top, (top, os.fsencode(git.git_dir), common, origin), key, value)
+        _value(all_leads, top, (top, os.fsencode(git.git_dir), common, origin), key, value)
     for name, text in environment().items():
         if _VARIABLES.fullmatch(name):
-            _words(found, (top,), top, os.fsencode(text), f"is named by your {name}")
+            _words(all_leads, (top,), top, os.fsencode(text), f"is named by your {name}")
     for place in environment().get("PATH", "").split(os.pathsep):
-        _directory(found, top, os.fsencode(place or "."), "is on your PATH")
-    _home(found, top)
-    _sandboxes(found, git.worktree)
-    return found
+        _directory(all_leads, top, os.fsencode(place or "."), "is on your PATH")
+    _home(all_leads, top)
+    _sandboxes(all_leads, git.worktree)
+    return all_leads
 
 
-def _sandboxes(found: Leads, worktree: Path) -> None:
+def _sandboxes(leads: Leads, worktree: Path) -> None:
     """What the next sandbox reads on the host: consent to a project file is for the content of these, too."""
     for path, setting in named_below(worktree).items():
         why = f"is what your sandbox settings name ({setting.replace('_', '-')})"
-        found.files.setdefault(os.fsencode(path), why)
-        found.directories.setdefault(os.fsencode(path), why)
+        leads.files.setdefault(os.fsencode(path), why)
+        leads.directories.setdefault(os.fsencode(path), why)
 
 
-def _value(found: Leads, top: bytes, bases: tuple[bytes, ...], key: str, value: bytes) -> None:
+def _value(leads: Leads, top: bytes, bases: tuple[bytes, ...], key: str, value: bytes) -> None:
     if key == "core.hookspath":
-        _hooks(found, top, posixpath.join(top, posixpath.expanduser(value)), _HOOKS)
+        _hooks(leads, top, posixpath.join(top, posixpath.expanduser(value)), _HOOKS)
     elif key == "init.templatedir":
-        _directory(found, top, posixpath.expanduser(value), "is what new repositories begin with")
+        _directory(leads, top, posixpath.expanduser(value), "is what new repositories begin with")
     elif not _PLAIN.fullmatch(key):
-        _words(found, bases, top, value, f"is named by {key} of your git configuration")
+        _words(leads, bases, top, value, f"is named by {key} of your git configuration")
 
 
-def _hooks(found: Leads, top: bytes, directory: bytes, why: str) -> None:
+def _hooks(leads: Leads, top: bytes, directory: bytes, why: str) -> None:
     """A directory of hooks: what is below it in the worktree, what its entries link to, and what their text names."""
-    _directory(found, top, directory, why)
+    _directory(leads, top, directory, why)
     for path in _entries(directory):
         if posixpath.islink(path):
             target = posixpath.join(posixpath.realpath(directory), os.readlink(path))  # noqa: PTH115 - bytes
-            _file(found, top, target, "is a git hook: one of yours links to it")
+            _file(leads, top, target, "is a git hook: one of yours links to it")
         if not path.endswith(b".sample"):
             name = os.fsdecode(posixpath.basename(path))
-            _words(found, (top,), top, _beginning(path), f"is named by your git hook {name}")
+            _words(leads, (top,), top, _beginning(path), f"is named by your git hook {name}")
 
 
 def _entries(directory: bytes) -> list[bytes]:
@@ -111,7 +111,7 @@ def _beginning(path: bytes) -> bytes:
         return b""
 
 
-def _words(found: Leads, bases: tuple[bytes, ...], top: bytes, text: bytes, why: str) -> None:
+def _words(leads: Leads, bases: tuple[bytes, ...], top: bytes, text: bytes, why: str) -> None:
     """Every word of a command or value that can be a path inside the worktree."""
     whole = text.strip()
     for word in {whole, *_BETWEEN.split(_EXPANDED.sub(b" ", whole)), *_BETWEEN.split(whole)}:
@@ -119,20 +119,20 @@ def _words(found: Leads, bases: tuple[bytes, ...], top: bytes, text: bytes, why:
             continue
         expanded = posixpath.expanduser(word)
         for base in bases:
-            _file(found, top, posixpath.join(base, expanded), why)
-        _file(found, top, posixpath.join(top, word.lstrip(b"/")), why)
+            _file(leads, top, posixpath.join(base, expanded), why)
+        _file(leads, top, posixpath.join(top, word.lstrip(b"/")), why)
 
 
-def _file(found: Leads, top: bytes, path: bytes, why: str) -> None:
+def _file(leads: Leads, top: bytes, path: bytes, why: str) -> None:
     place = _place(top, path)
     if place:
-        found.files.setdefault(place, why)
+        leads.files.setdefault(place, why)
 
 
-def _directory(found: Leads, top: bytes, path: bytes, why: str) -> None:
+def _directory(leads: Leads, top: bytes, path: bytes, why: str) -> None:
     place = _place(top, posixpath.join(top, path))
     if place:
-        found.directories.setdefault(place, why)
+        leads.directories.setdefault(place, why)
 
 
 def _place(top: bytes, path: bytes) -> bytes | None:
@@ -173,14 +173,14 @@ def _listed(git: Git, where: tuple[str, ...]) -> Iterator[tuple[str, bytes, byte
         yield ".".join(filter(None, (head.lower(), middle, name.lower()))), value, posixpath.dirname(file)
 
 
-def _home(found: Leads, top: bytes) -> None:
+def _home(leads: Leads, top: bytes) -> None:
     """Links from the places where programs look for their settings: many keep those in a repository."""
     home = os.fsencode(environment().get("HOME", ""))
-    for each in (b"", b".config", b".local/bin", b"bin", b".ssh", b".claude") if home else ():
-        directory = posixpath.join(home, each)
+    for name in (b"", b".config", b".local/bin", b"bin", b".ssh", b".claude") if home else ():
+        directory = posixpath.join(home, name)
         for link in _entries(directory):
-            if posixpath.islink(link) and (each or posixpath.basename(link).startswith(b".")):
+            if posixpath.islink(link) and (name or posixpath.basename(link).startswith(b".")):
                 target = posixpath.join(directory, os.readlink(link))  # noqa: PTH115 - bytes
                 why = f"is what ~/{os.fsdecode(posixpath.relpath(link, home))} links to"
-                _file(found, top, target, why)
-                _directory(found, top, target, why)
+                _file(leads, top, target, why)
+                _directory(leads, top, target, why)

@@ -84,8 +84,8 @@ class Links:
         """An absolute target inside the worktree as one from its top, which the leading slash marks."""
         if target is None or not target.startswith(b"/"):
             return target
-        found = inside(self.top, target) if self.top else None
-        return None if found is None else b"/" + found
+        within = inside(self.top, target) if self.top else None
+        return None if within is None else b"/" + within
 
     def aliases(self, path: bytes) -> Iterator[bytes]:
         """Other names of `path`, through links to it or to a directory that it is in."""
@@ -106,12 +106,12 @@ class Links:
 
     @functools.cached_property
     def _by_end(self) -> dict[bytes, list[bytes]]:
-        found: dict[bytes, list[bytes]] = {}
+        links: dict[bytes, list[bytes]] = {}
         for link in self._every():
             way = self.follow(link)
             if way.end is not None:
-                found.setdefault(way.end, []).append(link)
-        return found
+                links.setdefault(way.end, []).append(link)
+        return links
 
     def _every(self) -> list[bytes]:
         """Those of the tree, and the user's own at the top of the worktree."""
@@ -165,23 +165,25 @@ def _listed(git: Git, tree: Oid) -> Iterator[bytes]:
 
 def read(git: Git, names: Iterable[Oid], most: int = MAX_LINK) -> dict[Oid, bytes | None]:
     """The content of blobs; None for one of more than `most` bytes."""
-    wanted = sorted(set(names))
-    if not wanted:
+    names_asked = sorted(set(names))
+    if not names_asked:
         return {}
-    asked = "\n".join(wanted).encode()
+    asked = "\n".join(names_asked).encode()
     sizes = git.line("cat-file", "--batch-check=%(objectsize)", input=asked).splitlines()
-    short = [n for n, size in zip(wanted, sizes, strict=True) if size.isdecimal() and int(size) <= most]
+    short = [n for n, size in zip(names_asked, sizes, strict=True) if size.isdecimal() and int(size) <= most]
     if not short:
-        return dict.fromkeys(wanted)
-    return dict.fromkeys(wanted) | _contents(git.run("cat-file", "--batch", input="\n".join(short).encode()), short)
+        return dict.fromkeys(names_asked)
+    return dict.fromkeys(names_asked) | _contents(
+        git.run("cat-file", "--batch", input="\n".join(short).encode()), short
+    )
 
 
 def _contents(data: bytes, names: Iterable[Oid]) -> dict[Oid, bytes | None]:
-    found: dict[Oid, bytes | None] = {}
+    targets: dict[Oid, bytes | None] = {}
     at = 0
     for name in names:
         end = data.index(b"\n", at)
         size = int(data[at:end].split(b" ")[2])
-        found[name] = data[end + 1 : end + 1 + size]
+        targets[name] = data[end + 1 : end + 1 + size]
         at = end + size + 2
-    return found
+    return targets

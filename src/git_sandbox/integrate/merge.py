@@ -93,8 +93,8 @@ def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool
 def _absent(repo: Repository, decision: Decision) -> tuple[str, ...]:
     """Paths that come in as pointers of Git LFS to content that the user's store has not got."""
     after = {path: entry.oid for path, (_, entry) in decision.paths.items() if entry and entry.mode != GITLINK}
-    store, found = lfs.Store.of(repo), lfs.read(repo.git, dict.fromkeys(after.values()))
-    return shown(path for path, name in after.items() if name in found and not store.has(found[name]))
+    store, pointers = lfs.Store.of(repo), lfs.read(repo.git, dict.fromkeys(after.values()))
+    return shown(path for path, name in after.items() if name in pointers and not store.has(pointers[name]))
 
 
 @contextlib.contextmanager
@@ -117,18 +117,18 @@ def _unsigned(git: Git, before: Oid | None, after: Oid, request: Request) -> int
     return usercommit.unsigned(git, before, after) if request.sign and usercommit.signs(git) else 0
 
 
-def _rehearsed(found: Plan, sandbox: SandboxId) -> Merged:
-    host.refuse(found.busy)
-    _refuse_conflicts(tuple(map(_raw, found.conflicts)), found.stopped_at, sandbox)
-    _refuse_blocked({_raw(each.path): each.reason for each in found.blocked})
+def _rehearsed(plan: Plan, sandbox: SandboxId) -> Merged:
+    host.refuse(plan.busy)
+    _refuse_conflicts(tuple(map(_raw, plan.conflicts)), plan.stopped_at, sandbox)
+    _refuse_blocked({_raw(blocked.path): blocked.reason for blocked in plan.blocked})
     return Merged(
-        found.relation,
-        found.mode,
-        found.head.commit,
-        None if found.moves else found.head.commit,
-        changed=found.changed,
-        late=found.late,
-        skipped=found.skipped,
+        plan.relation,
+        plan.mode,
+        plan.head.commit,
+        None if plan.moves else plan.head.commit,
+        changed=plan.changed,
+        late=plan.late,
+        skipped=plan.skipped,
         dry_run=True,
     )
 

@@ -63,7 +63,7 @@ def load(repo: Repository, refs: SandboxRefs, head: Oid | None, wip: Oid | None)
     git = repo.git
     worktree, index = (repo.resolve(f"{state}:{name}") for name in ("worktree", "0"))
     parents = git.line("rev-list", "--parents", "--max-count=1", state).split()[1:]
-    if worktree is None or index is None or parents != [each for each in (head,) if each]:
+    if worktree is None or index is None or parents != [parent for parent in (head,) if parent]:
         return None
     if worktree != tree_of(git, wip or head):
         return None
@@ -73,7 +73,7 @@ def load(repo: Repository, refs: SandboxRefs, head: Oid | None, wip: Oid | None)
     named = _small(git, state, HEADS[kind]).decode("ascii", "replace").split() if kind in HEADS else []
     heads = [repo.resolve(f"{name}^{{commit}}") for name in named if re.fullmatch("[0-9a-f]{40,64}", name)]
     return Operation(
-        kind, state, tuple(each for each in heads if each), worktree, index, _stages(git, state),
+        kind, state, tuple(commit for commit in heads if commit), worktree, index, _stages(git, state),
         _small(git, state, "MERGE_MSG"), _small(git, state, "MERGE_MODE"), _later(repo, state),
     )  # fmt: skip
 
@@ -86,18 +86,18 @@ def _small(git: Git, state: Oid, name: str) -> bytes:
 
 
 def _stages(git: Git, state: Oid) -> dict[bytes, dict[str, Entry]]:
-    found: dict[bytes, dict[str, Entry]] = {}
+    stages: dict[bytes, dict[str, Entry]] = {}
     for stage in STAGES:
         listed = git.try_run("ls-tree", "-r", "-z", "--full-tree", f"{state}:{stage}", output=MAX_STAGES)
         for row in listed.stdout.split(b"\0")[:-1] if listed.returncode == 0 else ():
             words, path = row.split(b"\t", 1)
             mode, _, name = words.decode("ascii").split(" ")
-            found.setdefault(path, {})[stage] = Entry(mode, oid(name))
-    return found
+            stages.setdefault(path, {})[stage] = Entry(mode, oid(name))
+    return stages
 
 
 def _later(repo: Repository, state: Oid) -> tuple[Oid, ...]:
     todo = text(_small(repo.git, state, "sequencer/todo"))
     rows = re.findall(r"^(?:pick|p|revert) ([0-9a-f]{4,64})\b", todo, re.MULTILINE)
-    found = [repo.resolve(f"{name}^{{commit}}") for name in rows[1:100]]
-    return tuple(each for each in found if each)
+    oids = [repo.resolve(f"{name}^{{commit}}") for name in rows[1:100]]
+    return tuple(oid for oid in oids if oid)

@@ -32,15 +32,15 @@ Answer = TypeVar("Answer")
 
 def each_alone(asked: Sequence[Asked], ask: Callable[[Asked], Answer], unknown: Answer) -> dict[Asked, Answer]:
     """The answer for each, where one for all was too large; `unknown` for the one that is to blame."""
-    found, failed = dict.fromkeys(asked, unknown), 0
+    numbers, failed = dict.fromkeys(asked, unknown), 0
     for one in asked:
         try:
-            found[one] = ask(one)
+            numbers[one] = ask(one)
         except LimitError:
             failed += 1
             if failed == _PATIENCE:
                 break
-    return found
+    return numbers
 
 
 def meet(one: frozenset[bytes], other: frozenset[bytes]) -> bool:
@@ -50,71 +50,75 @@ def meet(one: frozenset[bytes], other: frozenset[bytes]) -> bool:
 
 def peeled(git: Git, asked_for: Iterable[tuple[Oid, str]]) -> dict[tuple[Oid, str], Oid]:
     """The commit or tree (second of each pair) an object stands for; those that stand for none are left out."""
-    wanted = list(dict.fromkeys(asked_for))
-    if not wanted:
+    oids = list(dict.fromkeys(asked_for))
+    if not oids:
         return {}
-    asked = "".join(f"{name}^{{{kind}}}\n" for name, kind in wanted).encode()
+    asked = "".join(f"{name}^{{{kind}}}\n" for name, kind in oids).encode()
     answers = git.line("cat-file", "--batch-check=%(objectname)", input=asked).splitlines()
-    return {name: oid(each) for name, each in zip(wanted, answers, strict=True) if not each.endswith(" missing")}
+    return {
+        name: oid(answer_line)
+        for name, answer_line in zip(oids, answers, strict=True)
+        if not answer_line.endswith(" missing")
+    }
 
 
 def there(repo: Repository, names: Iterable[str]) -> list[Oid]:
     """Those of `names` that the repository has: a stash entry of the user's may have been dropped, and collected."""
-    wanted = list(map(oid, names))
-    if not wanted:
+    oids = list(map(oid, names))
+    if not oids:
         return []
-    answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=_tips(wanted)).splitlines()
-    return [each for each, answer in zip(wanted, answers, strict=True) if not answer.endswith(" missing")]
+    answers = repo.git.line("cat-file", "--batch-check=%(objectname)", input=_tips(oids)).splitlines()
+    return [oid for oid, answer in zip(oids, answers, strict=True) if not answer.endswith(" missing")]
 
 
 def contents(repo: Repository, names: Iterable[Oid]) -> dict[Oid, bytes]:
     """The bytes of each object; those that are not there are left out. For objects made by us, not for a guest's."""
-    wanted = list(dict.fromkeys(names))
-    if not wanted:
+    oids = list(dict.fromkeys(names))
+    if not oids:
         return {}
-    rest = repo.git.run("cat-file", "--batch=%(objectsize)", input=_tips(wanted))
-    found = {}
-    for name in wanted:
+    rest = repo.git.run("cat-file", "--batch=%(objectsize)", input=_tips(oids))
+    peeled_by = {}
+    for name in oids:
         size, rest = rest.split(b"\n", 1)
         if not size.endswith(b" missing"):
-            found[name], rest = rest[: int(size)], rest[int(size) + 1 :]
-    return found
+            peeled_by[name], rest = rest[: int(size)], rest[int(size) + 1 :]
+    return peeled_by
 
 
 def paths_between(git: Git, pairs: Sequence[tuple[Oid, Oid]]) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
     """For each pair of trees, the paths at which they differ; `MORE` for one with more than are looked at."""
-    wanted = list(dict.fromkeys(pairs))
-    if not wanted:
+    oids = list(dict.fromkeys(pairs))
+    if not oids:
         return {}
     try:
-        return _paths(git, wanted, MAX_PATHS)
+        return _paths(git, oids, MAX_PATHS)
     except LimitError:
-        most = max(MAX_PATHS // len(wanted), SHARE)
-        return each_alone(wanted, lambda pair: _paths(git, [pair], most).get(pair, frozenset()), frozenset((MORE,)))
+        most = max(MAX_PATHS // len(oids), SHARE)
+        return each_alone(oids, lambda pair: _paths(git, [pair], most).get(pair, frozenset()), frozenset((MORE,)))
 
 
-def _paths(git: Git, wanted: Sequence[tuple[Oid, Oid]], most: int) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
-    asked = "".join(f"{before} {after}\n" for before, after in wanted).encode()
+def _paths(git: Git, oids: Sequence[tuple[Oid, Oid]], most: int) -> dict[tuple[Oid, Oid], frozenset[bytes]]:
+    asked = "".join(f"{before} {after}\n" for before, after in oids).encode()
     words = ("--stdin", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", "--abbrev=4")
     done = git.within(QUICK).try_run("diff-tree", *words, input=asked, output=most)
     if done.returncode:
         raise RepositoryError("git diff-tree failed", cause=printable(done.complaint, limit=2000))
-    return {pair: frozenset(found) for pair, found in _split(done.stdout, len(wanted[0][0])).items()}
+    return {pair: frozenset(changed) for pair, changed in _split(done.stdout, len(oids[0][0])).items()}
 
 
 def _split(raw: bytes, width: int) -> dict[tuple[Oid, Oid], set[bytes]]:
     """Each pair begins with a line of its own; then, as --raw has them, a colon with modes and the path follow."""
-    found: dict[tuple[Oid, Oid], set[bytes]] = {}
+    paths: dict[tuple[Oid, Oid], set[bytes]] = {}
     here: set[bytes] = set()
     fields = iter(raw.split(b"\0"))
     for field in fields:
         rest = field
         while rest and not rest.startswith(b":"):
             head, rest = rest[: 2 * width + 1].decode("ascii"), rest[2 * width + 2 :]
-            here = found.setdefault((oid(head[:width]), oid(head[width + 1 :])), set())
+            here = paths.setdefault((oid(head[:width]), oid(head[width + 1 :])), set())
         if rest:
             here.add(next(fields))
-    return found
+    return paths
 
 
 def unmerged_of(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
@@ -124,47 +128,47 @@ def unmerged_of(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
 
 def beyond_stash(repo: Repository, commits: Iterable[Oid]) -> frozenset[Oid]:
     """Those of `commits`, which are not merged, that no entry of the user's stash reaches either."""
-    wanted = list(dict.fromkeys(commits))
-    entries = stash(repo) if wanted else ()
-    return _beyond(repo, wanted, entries) if entries else frozenset(wanted)
+    oids = list(dict.fromkeys(commits))
+    entries = stash(repo) if oids else ()
+    return _beyond(repo, oids, entries) if entries else frozenset(oids)
 
 
 def stash(repo: Repository) -> tuple[Oid, ...]:
     """The entries of `git stash list`: only the newest has a ref."""
-    if not any((repo.common_dir / each).exists() for each in ("logs/refs/stash", "reftable")):
+    if not any((repo.common_dir / option).exists() for option in ("logs/refs/stash", "reftable")):
         return ()
     listed = repo.git.try_run("rev-list", "-g", f"--max-count={MAX_COMMITS}", "refs/stash", "--")
-    return tuple(Oid(each) for each in listed.text.split())
+    return tuple(Oid(name) for name in listed.text.split())
 
 
 _ALONE = 200  # commits that are asked about one by one
 
 
 def _beyond(repo: Repository, commits: Iterable[Oid], known: Sequence[Oid]) -> frozenset[Oid]:
-    wanted = list(dict.fromkeys(commits))
-    if not wanted:
+    oids = list(dict.fromkeys(commits))
+    if not oids:
         return frozenset()
     # --stdin first: what --not does to lines on standard input has changed between versions of git.
     most = f"--max-count={MAX_COMMITS}"
-    asked = _tips(wanted, *(f"^{each}" for each in known))
+    asked = _tips(oids, *(f"^{oid}" for oid in known))
     git = repo.git.within(QUICK).without_broken_refs()
     try:
         listed = git.line("rev-list", most, "--stdin", "--not", *USERS, input=asked).split()
     except LimitError:
-        return _reached_by_none(git, wanted, known)
+        return _reached_by_none(git, oids, known)
     # Where the list was cut off nobody knows: then all that was asked for counts as unmerged.
-    return frozenset(map(Oid, [*listed, *(wanted if len(listed) == MAX_COMMITS else [])]))
+    return frozenset(map(Oid, [*listed, *(oids if len(listed) == MAX_COMMITS else [])]))
 
 
-def _reached_by_none(git: Git, wanted: Sequence[Oid], known: Sequence[Oid]) -> frozenset[Oid]:
-    """The same of `wanted` only, one by one. Of which it cannot be told, that counts as unmerged."""
+def _reached_by_none(git: Git, oids: Sequence[Oid], known: Sequence[Oid]) -> frozenset[Oid]:
+    """The same of `oids` only, one by one. Of which it cannot be told, that counts as unmerged."""
 
     def beyond(tip: Oid) -> bool:
-        asked = _tips([tip], *(f"^{each}" for each in known))
+        asked = _tips([tip], *(f"^{oid}" for oid in known))
         return bool(git.run("rev-list", "--max-count=1", "--stdin", "--not", *USERS, input=asked))
 
-    found = each_alone(wanted[:_ALONE], beyond, unknown=True)
-    return frozenset([*(tip for tip, so in found.items() if so), *wanted[_ALONE:]])
+    counts = each_alone(oids[:_ALONE], beyond, unknown=True)
+    return frozenset([*(tip for tip, so in counts.items() if so), *oids[_ALONE:]])
 
 
 def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> dict[Oid, int | None]:
@@ -172,25 +176,25 @@ def counts_beyond(repo: Repository, base: Oid | None, heads: Sequence[Oid]) -> d
 
     None for one with more than are looked at, or with more parents than that.
     """
-    wanted = list(dict.fromkeys(heads))
-    if not wanted:
+    oids = list(dict.fromkeys(heads))
+    if not oids:
         return {}
-    asked = _tips(wanted, *([f"^{base}"] if base else []))
+    asked = _tips(oids, *([f"^{base}"] if base else []))
     git = repo.git.within(QUICK)
     done = None
     with contextlib.suppress(LimitError):
         most = f"--max-count={MAX_COMMITS}"
         done = git.try_run("rev-list", "--parents", most, "--stdin", input=asked, output=MAX_LISTED)
     if done is None or done.stdout.count(b"\n") == MAX_COMMITS:
-        return each_alone(wanted[:_ALONE], lambda head: _count(git, base, head), None) | dict.fromkeys(wanted[_ALONE:])
+        return each_alone(oids[:_ALONE], lambda head: _count(git, base, head), None) | dict.fromkeys(oids[_ALONE:])
     if done.returncode:
         raise RepositoryError("git rev-list failed", cause=printable(done.complaint, limit=2000))
     numbers: dict[str, int] = {}
     parents: dict[int, list[int]] = {}
     for line in done.text.splitlines():
-        name, *rest = (numbers.setdefault(each, len(numbers)) for each in line.split())
+        name, *rest = (numbers.setdefault(name, len(numbers)) for name in line.split())
         parents[name] = rest
-    return {head: _reach(parents, numbers.get(head, -1)) for head in wanted}
+    return {head: _reach(parents, numbers.get(head, -1)) for head in oids}
 
 
 def _count(git: Git, base: Oid | None, head: Oid) -> int:
@@ -199,7 +203,7 @@ def _count(git: Git, base: Oid | None, head: Oid) -> int:
 
 
 def _tips(names: Iterable[str], *more: str) -> bytes:
-    return "".join(f"{each}\n" for each in (*names, *more)).encode()
+    return "".join(f"{name}\n" for name in (*names, *more)).encode()
 
 
 def _reach(parents: Mapping[int, Sequence[int]], head: int) -> int:

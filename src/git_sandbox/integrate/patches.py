@@ -60,7 +60,7 @@ def patches(repo: Repository, target: Oid, directory: Path) -> Patches:
                 _prove(git, name, source)
                 sources.append(source)
                 changed += harmless != name
-        files = [_name(each.name, number) for number, each in enumerate(sources, start=1)]
+        files = [_name(source.name, number) for number, source in enumerate(sources, start=1)]
         _store(sources, files, directory)
     return Patches(directory, tuple(files), merges, changed)
 
@@ -104,10 +104,10 @@ def _written(git: Git, commit: Oid, number: int) -> Path | None:
 
 def _prove(git: Git, commit: Oid, patch: Path) -> None:
     """Raises IntegrateError unless `git am --keep-cr` makes the tree of `commit` of it, with scissors or without."""
-    wanted = tree_of(git, commit)
+    tree = tree_of(git, commit)
     before = git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^1^{{tree}}").text.strip()
     for scissors in ("--no-scissors", "--scissors"):
-        if _applied(git, oid(before) if before else empty_tree(git), patch, scissors) != wanted:
+        if _applied(git, oid(before) if before else empty_tree(git), patch, scissors) != tree:
             raise IntegrateError(
                 f"commit {commit[:12]} cannot be a patch: applied, it would not bring what it changes",
                 cause="its message or its content can be taken for something else in a mail",

@@ -126,7 +126,7 @@ def _refuse_dirty(git: Git, index: Path, base: BaseRecord, head: Oid, outcome: O
         decision = decide(git, base, state, head_tree=tree, target=outcome.tree, scratch=Path(place))
     now = changes(git, tree, state.tree)
     bad = dict.fromkeys(now.keys() & outcome.conflicts, "changed here, and in conflict")
-    bad |= {path: "changed here" for path, found in decision.disk.items() if found != decision.paths[path].before}
+    bad |= {path: "changed here" for path, problem in decision.disk.items() if problem != decision.paths[path].before}
     bad |= dict.fromkeys(staged(git, tree), "staged here")
     bad |= decision.blocked
     if bad:

@@ -33,8 +33,8 @@ def grouped(repo: Repository, sandboxes: Mapping[SandboxId, Mapping[RefName, Oid
         tree = trees.get((tips[name], "tree"))
         if tree is not None:
             groups.setdefault(tree, []).append(name)
-    found = [Group(tree, tuple(names)) for tree, names in groups.items()]
-    return tuple(sorted(found, key=lambda group: -len(group.ids)))
+    ranked = [Group(tree, tuple(names)) for tree, names in groups.items()]
+    return tuple(sorted(ranked, key=lambda group: -len(group.ids)))
 
 
 def _by_number(name: SandboxId) -> tuple[str, int, str]:

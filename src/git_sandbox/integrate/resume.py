@@ -72,27 +72,27 @@ def resume(repo: Repository, waiting: Waiting) -> Resumed:
     staged there, and when a file of his is in the way.
     """
     with locked(repo), tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
-        scratch, found, name = Path(place), waiting.operation, waiting.sandbox
+        scratch, operation, name = Path(place), waiting.operation, waiting.sandbox
         before, state, decision = _decided(repo, repo.git, waiting, scratch)
         disk = overlay(repo.git, state.tree, decision.disk, scratch)
         nothing = empty_tree(repo.git)
-        saved = Backup(before, found.heads[0], disk, state.index_tree or nothing, nothing)
+        saved = Backup(before, operation.heads[0], disk, state.index_tree or nothing, nothing)
         ref = backup.save(repo, name, saved)
         index = {path: change.after for path, change in decision.paths.items()}
         log = f"sandbox merge --resume {name}"
         move = Move(before, before.commit, decision.disk, decision.worktree, index, log, ref)
-        with _all_or_nothing(repo, found, move, scratch):
+        with _all_or_nothing(repo, operation, move, scratch):
             execute(repo, move, scratch)
-            _set_index(repo, found)
-            _set_files(repo, found)
-        return Resumed(found.kind, before.commit, found.unmerged, shown(decision.paths), found.later, ref)
+            _set_index(repo, operation)
+            _set_files(repo, operation)
+        return Resumed(operation.kind, before.commit, operation.unmerged, shown(decision.paths), operation.later, ref)
 
 
 def _decided(repo: Repository, git: Git, waiting: Waiting, scratch: Path) -> tuple[Head, Snapshot, Decision]:
-    found, name, head = waiting.operation, waiting.sandbox, waiting.head
+    operation, name, head = waiting.operation, waiting.sandbox, waiting.head
     host.refuse_if_busy(repo)
-    if found.kind not in HEADS or not found.heads:
-        what = f"{in_progress(found.kind)} there, and it"
+    if operation.kind not in HEADS or not operation.heads:
+        what = f"{in_progress(operation.kind)} there, and it"
         raise IntegrateError(f"{what} can only be continued inside", hint=f"`sandbox shell {name}`")
     before = repo.head()
     if before.commit != head or head is None:
@@ -101,7 +101,7 @@ def _decided(repo: Repository, git: Git, waiting: Waiting, scratch: Path) -> tup
     committer(git)
     state = snapshot.take(git, repo.git_dir / "index", scratch)
     start = tree_of(git, head)
-    decision = decide(git, waiting.base, state, head_tree=start, target=found.worktree, scratch=scratch)
+    decision = decide(git, waiting.base, state, head_tree=start, target=operation.worktree, scratch=scratch)
     bad = dict.fromkeys(decision.late, "changed here as well") | dict(decision.blocked)
     if state.index_tree != waiting.base.index_tree:
         bad |= dict.fromkeys(staged(git, start), "staged here")
@@ -121,7 +121,7 @@ def _refuse(bad: dict[bytes, str]) -> None:
 
 
 @contextlib.contextmanager
-def _all_or_nothing(repo: Repository, found: Operation, move: Move, scratch: Path) -> Iterator[None]:
+def _all_or_nothing(repo: Repository, operation: Operation, move: Move, scratch: Path) -> Iterator[None]:
     """Put files and index back when the block fails after the files were moved (a full disk)."""
     index, old = repo.git_dir / "index", scratch / "index-before"
     if index.exists():
@@ -129,9 +129,9 @@ def _all_or_nothing(repo: Repository, found: Operation, move: Move, scratch: Pat
     try:
         yield
     except BaseException:
-        for name in _written(found):
-            for each in (name, f"{name}{_FRESH}"):
-                repo.git_dir.joinpath(each).unlink(missing_ok=True)
+        for name in _written(operation):
+            for file in (name, f"{name}{_FRESH}"):
+                repo.git_dir.joinpath(file).unlink(missing_ok=True)
         if index.exists() and not (old.exists() and index.read_bytes() == old.read_bytes()):
             back = replace(move, disk=move.worktree, worktree=move.disk, index=move.disk)
             execute(repo, back, scratch)
@@ -148,17 +148,17 @@ def _put_back(repo: Repository, old: Path) -> None:
     private.replace(repo.git_dir / "index")
 
 
-def _set_index(repo: Repository, found: Operation) -> None:
+def _set_index(repo: Repository, operation: Operation) -> None:
     """The index that the guest has: what is staged, and the stages of what is in conflict."""
     private = repo.git_dir / _INDEX
     shutil.copy2(repo.git_dir / "index", private)
     git = repo.git.with_env(GIT_INDEX_FILE=str(private))
-    width = len(found.state)
-    set_entries(git, {path: change.before for path, change in staged(git, found.index).items()}, width)
-    gone = [b"0 %s\t%s\0" % (b"0" * width, path) for path in found.stages]
+    width = len(operation.state)
+    set_entries(git, {path: change.before for path, change in staged(git, operation.index).items()}, width)
+    gone = [b"0 %s\t%s\0" % (b"0" * width, path) for path in operation.stages]
     rows = [
         b"%s %s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), stage.encode(), path)
-        for path, entries in found.stages.items()
+        for path, entries in operation.stages.items()
         for stage, entry in entries.items()
     ]
     git.run("update-index", "-z", "--index-info", input=b"".join(gone + rows))
@@ -166,17 +166,17 @@ def _set_index(repo: Repository, found: Operation) -> None:
     private.replace(repo.git_dir / "index")
 
 
-def _written(found: Operation) -> tuple[str, ...]:
+def _written(operation: Operation) -> tuple[str, ...]:
     """The operation's own files; the one that counts last."""
-    return ("MERGE_MSG", *(["MERGE_MODE"] if found.kind == "merge" else []), HEADS[found.kind])
+    return ("MERGE_MSG", *(["MERGE_MODE"] if operation.kind == "merge" else []), HEADS[operation.kind])
 
 
-def _set_files(repo: Repository, found: Operation) -> None:
+def _set_files(repo: Repository, operation: Operation) -> None:
     """Those by which git knows that it waits."""
-    files = dict.fromkeys(_written(found), b"") | {"MERGE_MSG": found.message}
-    if found.kind == "merge":
-        files["MERGE_MODE"] = b"no-ff" if found.mode.strip() == b"no-ff" else b""
-    files[HEADS[found.kind]] = "".join(f"{each}\n" for each in found.heads).encode()
+    files = dict.fromkeys(_written(operation), b"") | {"MERGE_MSG": operation.message}
+    if operation.kind == "merge":
+        files["MERGE_MODE"] = b"no-ff" if operation.mode.strip() == b"no-ff" else b""
+    files[HEADS[operation.kind]] = "".join(f"{oid}\n" for oid in operation.heads).encode()
     for name, content in files.items():
         fresh = repo.git_dir / f"{name}{_FRESH}"
         fresh.write_bytes(content)

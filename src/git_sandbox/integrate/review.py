@@ -111,7 +111,7 @@ def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int =
     """
     if not tips:
         return []
-    asked = "".join(f"{each}\n" for each in (*tips, *([f"^{base}"] if base else []))).encode()
+    asked = "".join(f"{tip}\n" for tip in (*tips, *([f"^{base}"] if base else []))).encode()
     listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", "--stdin", input=asked).split()
     sizes = _sizes(repo, listed)
     shown: dict[Oid, CommitInfo] = {}
@@ -135,13 +135,13 @@ def _shown(repo: Repository, names: Sequence[str]) -> dict[Oid, CommitInfo]:
     )  # fmt: skip
     words = raw.split(b"\0")[:-1]
     width = len(_FIELDS)
-    found = (_commit(words[start : start + width]) for start in range(0, len(words), width))
-    return {commit.oid: commit for commit in found}
+    commits = (_commit(words[start : start + width]) for start in range(0, len(words), width))
+    return {commit.oid: commit for commit in commits}
 
 
 def _not_shown(name: Oid, size: int | None) -> CommitInfo:
-    told = "(a commit that is not here)" if size is None else f"(a commit of {size} bytes)"
-    return CommitInfo(name, (), "", "", 0, 0, told)
+    note = "(a commit that is not here)" if size is None else f"(a commit of {size} bytes)"
+    return CommitInfo(name, (), "", "", 0, 0, note)
 
 
 def _commit(words: Sequence[bytes]) -> CommitInfo:

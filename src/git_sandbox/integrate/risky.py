@@ -33,8 +33,8 @@ def risks(git: Git, paths: Mapping[bytes, Change], tree: Oid) -> tuple[Risk, ...
         return ()
     where = links.of(git, tree, git.worktree)
     judge = _Judge(where, _resolved(leads(git), where), _texts(git, paths))
-    found = ((path, judge.reason(path, change)) for path, change in sorted(paths.items()))
-    return tuple(Risk(text(path), why) for path, why in found if why)
+    judged = ((path, judge.reason(path, change)) for path, change in sorted(paths.items()))
+    return tuple(Risk(text(path), why) for path, why in judged if why)
 
 
 def between(git: Git, before: Oid, after: Oid) -> tuple[Risk, ...]:
@@ -44,21 +44,21 @@ def between(git: Git, before: Oid, after: Oid) -> tuple[Risk, ...]:
 
 def _resolved(given: Leads, where: Links) -> Leads:
     """What the user's git leads to, and where that leads once the links of the tree are there."""
-    found = Leads(dict(given.files), dict(given.directories))
+    leads = Leads(dict(given.files), dict(given.directories))
     for path, why in given.files.items():
-        for each in where.follow(path).passed:
-            found.files.setdefault(each, why)
+        for step in where.follow(path).passed:
+            leads.files.setdefault(step, why)
     for path, why in given.directories.items():
         way = where.follow(path)
-        for each in way.passed:
-            found.files.setdefault(each, why)
+        for step in way.passed:
+            leads.files.setdefault(step, why)
         if way.end:
-            found.directories.setdefault(way.end, why)
+            leads.directories.setdefault(way.end, why)
     for link in where.tree:
-        hook = _below(found.directories, link)
-        for each in where.follow(link).passed if hook else ():
-            found.files.setdefault(each, f"is what {text(link)} links to, which {hook}")
-    return found
+        hook = _below(leads.directories, link)
+        for step in where.follow(link).passed if hook else ():
+            leads.files.setdefault(step, f"is what {text(link)} links to, which {hook}")
+    return leads
 
 
 def _below(directories: Mapping[bytes, str], path: bytes) -> str | None:

@@ -78,22 +78,22 @@ def compare(repo: Repository, siblings: Sequence[Sibling]) -> Comparison:
     head = repo.head().commit
     with aside(repo) as (git, _):
         touched = _touched(git, siblings)
-        siblings, left_out = [each for each in siblings if each.id in touched], siblings
+        siblings, left_out = [sibling for sibling in siblings if sibling.id in touched], siblings
         pairs = tuple(_pair(git, one, other, touched) for one, other in itertools.combinations(siblings, 2))
         order = _order(git, head, siblings, pairs)
-    return Comparison(pairs, order, tuple(each.id for each in left_out if each.id not in touched))
+    return Comparison(pairs, order, tuple(sibling.id for sibling in left_out if sibling.id not in touched))
 
 
 def _touched(git: Git, siblings: Sequence[Sibling]) -> dict[SandboxId, frozenset[bytes]]:
     """The files that each changed; without those that changed more than is looked at, of all together."""
-    named = [each for sibling in siblings for each in (sibling.base, sibling.tip) if each]
-    trees = peeled(git, [(each, "tree") for each in named])
+    named = [oid for sibling in siblings for oid in (sibling.base, sibling.tip) if oid]
+    trees = peeled(git, [(oid, "tree") for oid in named])
     ends = {
-        each.id: (trees[each.base, "tree"] if each.base else empty_tree(git), trees[each.tip, "tree"])
-        for each in siblings
+        sibling.id: (trees[sibling.base, "tree"] if sibling.base else empty_tree(git), trees[sibling.tip, "tree"])
+        for sibling in siblings
     }
-    found = paths_between(git, list(ends.values()))
-    by_id = {name: found.get(pair, frozenset()) for name, pair in ends.items()}
+    touched_paths = paths_between(git, list(ends.values()))
+    by_id = {name: touched_paths.get(pair, frozenset()) for name, pair in ends.items()}
     return {name: paths for name, paths in by_id.items() if MORE not in paths}
 
 
@@ -118,40 +118,40 @@ def _merged(git: Git, ours: Oid, theirs: Oid) -> Merge | None:
 def _order(git: Git, head: Oid | None, siblings: Sequence[Sibling], pairs: Sequence[Pair]) -> tuple[Step, ...]:
     """The largest set without conflicts inside it, as they came; then the others. Each is merged to be sure."""
     bad = {frozenset((pair.one, pair.other)) for pair in pairs if not pair.clean}
-    bad |= {frozenset((each.id,)) for each in siblings if head and not _goes_in(git, head, each)}
-    first = _largest_free([each.id for each in siblings], bad)
-    ranked = sorted(siblings, key=lambda each: each.id not in first)
+    bad |= {frozenset((sibling.id,)) for sibling in siblings if head and not _goes_in(git, head, sibling)}
+    first = _largest_free([sibling.id for sibling in siblings], bad)
+    ranked = sorted(siblings, key=lambda sibling: sibling.id not in first)
     clean, rest, at = [], [], head
-    for each in ranked:
-        step, after = _step(git, at, each)
+    for sibling in ranked:
+        step, after = _step(git, at, sibling)
         if step.clean:
             clean.append(step)
             at = after
         else:
-            rest.append(each)
-    return (*clean, *(_step(git, at, each)[0] for each in rest))
+            rest.append(sibling)
+    return (*clean, *(_step(git, at, sibling)[0] for sibling in rest))
 
 
-def _goes_in(git: Git, head: Oid, each: Sibling) -> bool:
+def _goes_in(git: Git, head: Oid, sibling: Sibling) -> bool:
     try:
-        merge = _merged(git, head, each.tip)
+        merge = _merged(git, head, sibling.tip)
     except LimitError:
         return False
     return merge is not None and not merge.conflicts
 
 
-def _step(git: Git, at: Oid | None, each: Sibling) -> tuple[Step, Oid | None]:
+def _step(git: Git, at: Oid | None, sibling: Sibling) -> tuple[Step, Oid | None]:
     if at is None:
-        return Step(each.id, ()), each.tip
+        return Step(sibling.id, ()), sibling.tip
     try:
-        merge = _merged(git, at, each.tip)
+        merge = _merged(git, at, sibling.tip)
     except LimitError:
-        return Step(each.id, (), too_large=True), at
+        return Step(sibling.id, (), too_large=True), at
     if merge is None:
-        return Step(each.id, (), unrelated=True), at
+        return Step(sibling.id, (), unrelated=True), at
     if merge.conflicts:
-        return Step(each.id, shown(merge.conflicts)), at
-    return Step(each.id, ()), commit_tree(git, merge.tree, (at, each.tip), "merged")
+        return Step(sibling.id, shown(merge.conflicts)), at
+    return Step(sibling.id, ()), commit_tree(git, merge.tree, (at, sibling.tip), "merged")
 
 
 def _largest_free(names: Sequence[SandboxId], bad: set[frozenset[SandboxId]]) -> frozenset[SandboxId]:
@@ -159,10 +159,10 @@ def _largest_free(names: Sequence[SandboxId], bad: set[frozenset[SandboxId]]) ->
     free = [name for name in names if frozenset((name,)) not in bad]
     if len(free) <= _EXACT:
         sets = (chosen for size in range(len(free), 0, -1) for chosen in itertools.combinations(free, size))
-        return frozenset(next((each for each in sets if _compatible(each, bad)), ()))
+        return frozenset(next((chosen for chosen in sets if _compatible(chosen, bad)), ()))
     enemies = {name: sum(name in pair for pair in bad) for name in free}
     chosen: list[SandboxId] = []
-    for name in sorted(free, key=lambda each: enemies[each]):
+    for name in sorted(free, key=lambda ident: enemies[ident]):
         if _compatible((*chosen, name), bad):
             chosen.append(name)
     return frozenset(chosen)

@@ -80,11 +80,11 @@ _RAW = ("--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 
 def _parse(raw: bytes) -> dict[bytes, Change]:
     fields = raw.split(b"\0")[:-1]
-    found = {}
+    entries = {}
     for head, path in zip(fields[::2], fields[1::2], strict=True):
         mode1, mode2, oid1, oid2, _status = map(sys.intern, head[1:].decode("ascii").split(" "))
-        found[path] = Change(_entry(mode1, oid1), _entry(mode2, oid2))
-    return found
+        entries[path] = Change(_entry(mode1, oid1), _entry(mode2, oid2))
+    return entries
 
 
 def _entry(mode: str, name: str) -> Entry | None:

@@ -53,15 +53,15 @@ def undo(repo: Repository, sandbox: SandboxId) -> Undone:
 
 
 def _last(repo: Repository, sandbox: SandboxId) -> tuple[RefName, Backup]:
-    found, head = saved(repo, sandbox), repo.head()
-    if not found:
+    backup, head = saved(repo, sandbox), repo.head()
+    if not backup:
         raise IntegrateError(f"nothing of `{sandbox}` was merged here", hint="`sandbox log` shows what it holds")
-    for name, old in found:
+    for name, old in backup:
         if old.result == head.commit and old.before.symref == head.symref:
             return name, old
     raise IntegrateError(
         "HEAD is no longer where the merge left it",
-        hint=f"`{found[0][0]}` holds the checkout before it: `git diff {found[0][0]}` compares",
+        hint=f"`{backup[0][0]}` holds the checkout before it: `git diff {backup[0][0]}` compares",
     )
 
 
@@ -109,18 +109,18 @@ def _unedited(git: Git, name: RefName, old: Backup, states: _States, now: Snapsh
     checkout, disk, edited = host.Checkout.of(git), {}, []
     for path, change in states.paths.items():
         left = states.left[path]
-        found = checkout.current(
+        state = checkout.current(
             path,
             captured=_at(worktree, path, change.before),
-            wanted=states.worktree[path],
+            expected=states.worktree[path],
             touched=states.paths.keys(),
             candidates=(left,),
         )
         moved = path in index and index[path].after != left
-        if isinstance(found, host.Obstacle) or moved or not (found == left or both_gitlinks(found, left)):
+        if isinstance(state, host.Obstacle) or moved or not (state == left or both_gitlinks(state, left)):
             edited.append(path)
         else:
-            disk[path] = found
+            disk[path] = state
     if edited:
         raise IntegrateError(
             f"{len(edited)} path(s) of the merge were edited since",

@@ -21,16 +21,16 @@ from git_sandbox.protocol.manifest import Manifest
 _EMPTY = struct.pack(">4sII", b"PACK", 2, 0)
 
 
-def write(target: Path, told: bytes, chunks: Iterable[bytes], *, object_format: str, base: str | None) -> list[Path]:
-    """Write the guest's manifest `told` to `target` with `.json` added, and its pack to `target`: as a bundle which
+def write(target: Path, header: bytes, chunks: Iterable[bytes], *, object_format: str, base: str | None) -> list[Path]:
+    """Write the guest's manifest `header` to `target` with `.json` added, and its pack to `target`: as a bundle which
     needs the commit `base`, or bare when the manifest is malformed. Both are new files, mode 0600; what was written.
 
     Raises UsageError when one is there already, HostResourceError, or what reading `chunks` raises; then neither is.
     """
     beside = target.with_name(f"{target.name}.json")
     with fresh(beside) as listed, fresh(target) as out:
-        listed.write(told)
-        head = _head(told, object_format, base)
+        listed.write(header)
+        head = _head(header, object_format, base)
         out.write(head)
         empty = True
         for chunk in watched(chunks, target.absolute().parent):
@@ -61,20 +61,20 @@ def fresh(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def _head(told: bytes, object_format: str, base: str | None) -> bytes:
+def _head(header: bytes, object_format: str, base: str | None) -> bytes:
     try:
-        return head(manifest.parse(told, object_format=object_format), base)
+        return head(manifest.parse(header, object_format=object_format), base)
     except CollectError:
         return b""
 
 
-def head(found: Manifest, base: str | None) -> bytes:
+def head(manifest: Manifest, base: str | None) -> bytes:
     """What stands before the pack. Every name in it was checked: none has a line break or a space."""
-    rows = [(found.head.oid, "HEAD")] if found.head.oid else []
-    rows += [(ref.oid, ref.name) for ref in found.refs]
-    rows += [(entry.oid, f"refs/sandbox/stash/{number}") for number, entry in enumerate(found.stash)]
-    rows += [(found.wip.oid, "refs/sandbox/wip")] if found.wip else []
-    lines = ["# v2 git bundle"] if found.object_format == "sha1" else ["# v3 git bundle", "@object-format=sha256"]
+    rows = [(manifest.head.oid, "HEAD")] if manifest.head.oid else []
+    rows += [(ref.oid, ref.name) for ref in manifest.refs]
+    rows += [(entry.oid, f"refs/sandbox/stash/{number}") for number, entry in enumerate(manifest.stash)]
+    rows += [(manifest.wip.oid, "refs/sandbox/wip")] if manifest.wip else []
+    lines = ["# v2 git bundle"] if manifest.object_format == "sha1" else ["# v3 git bundle", "@object-format=sha256"]
     lines += [f"-{base} the commit the sandbox started from"] if base else []
     lines += [f"{oid} {name}" for oid, name in rows]
     return "".join(f"{line}\n" for line in [*lines, ""]).encode("utf-8", "surrogateescape")

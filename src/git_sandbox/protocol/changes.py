@@ -35,13 +35,13 @@ class Changes(msgspec.Struct, frozen=True):
         """Those that are known and not zero, by the kind of place."""
         names = ("uncommitted", "ignored", "nested", "git", "outside")
         every: dict[str, Tally | None] = {name: getattr(self, name) for name in names}
-        return {name: each for name, each in every.items() if each is not None and each.count}
+        return {name: tally for name, tally in every.items() if tally is not None and tally.count}
 
     def safe(self) -> Changes:
         """The same with text that is safe to print and to keep."""
 
-        def plain(each: Tally | None) -> Tally | None:
-            return Tally(each.count, tuple(one_line(name) for name in each.names)) if each else None
+        def plain(tally: Tally | None) -> Tally | None:
+            return Tally(tally.count, tuple(one_line(name) for name in tally.names)) if tally else None
 
         counts = (self.uncommitted, self.ignored, self.nested, self.git, self.outside)
         return Changes(self.state, one_line(self.reason, limit=400), *map(plain, counts))

@@ -35,7 +35,7 @@ def connect(
     *,
     timeout: float | None = None,
     patience: float = 0.0,
-    wanted: Callable[[], bool] = lambda: True,
+    needed: Callable[[], bool] = lambda: True,
 ) -> socket.socket:
     """A connection to the channel; reading and writing take `timeout` seconds at most.
 
@@ -46,55 +46,55 @@ def connect(
         raise ValueError(f"unknown kind of channel: {kind}")
     deadline = time.monotonic() + patience
     while True:
-        made = socket.socket(socket.AF_VSOCK if kind == VSOCK else socket.AF_UNIX)
+        connection = socket.socket(socket.AF_VSOCK if kind == VSOCK else socket.AF_UNIX)
         try:
-            made.settimeout(timeout if kind == UNIX else TRY)
-            _reach(made, kind, path, port)
+            connection.settimeout(timeout if kind == UNIX else TRY)
+            _reach(connection, kind, path, port)
         except _NotYetError as error:
-            made.close()
-            if time.monotonic() >= deadline or not wanted():
+            connection.close()
+            if time.monotonic() >= deadline or not needed():
                 raise NotListeningError(f"nothing listens on port {port} of the machine") from error
             time.sleep(PAUSE)
         except BaseException:
-            made.close()
+            connection.close()
             raise
         else:
-            made.settimeout(timeout)
-            return made
+            connection.settimeout(timeout)
+            return connection
 
 
 class _NotYetError(Exception):
     """The machine is there, what we want in it is not."""
 
 
-def _reach(made: socket.socket, kind: str, path: str, port: int) -> None:
+def _reach(connection: socket.socket, kind: str, path: str, port: int) -> None:
     """Connect. OSError when there is no machine."""
     if kind != VSOCK:
-        reach(made, path)
+        reach(connection, path)
     try:
         if kind == VSOCK:
-            made.connect((int(path), port))
+            connection.connect((int(path), port))
         if kind == HYBRID_VSOCK:
-            handshake(made, port)
+            handshake(connection, port)
     except OSError as error:
         if error.errno == errno.ENODEV:  # nobody has that context id
             raise
         raise _NotYetError from error
 
 
-def reach(made: socket.socket, path: str) -> None:
+def reach(connection: socket.socket, path: str) -> None:
     """Connect to the socket at `path`, to what is there and not to what a link there leads to. Raises OSError.
 
     A VMM makes sockets in a directory of its own. One that a guest has taken over could put a link in their place, to
     another socket of this user's: an agent, a bus, another sandbox.
     """
-    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), path)
-        made.connect(f"/proc/self/fd/{found}")
+        connection.connect(f"/proc/self/fd/{descriptor}")
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 def handshake(connection: socket.socket, port: int) -> None:

@@ -205,8 +205,8 @@ Row = TypeVar("Row")
 class _Lists:
     """The lists of a manifest without what is unfit in them, which is set aside by name."""
 
-    def __init__(self, told: Iterable[raw_wire.Aside]) -> None:
-        self._aside = [SetAside(_cut(each.name), _cut(each.reason)) for each in told]
+    def __init__(self, asides: Iterable[raw_wire.Aside]) -> None:
+        self._aside = [SetAside(_cut(aside.name), _cut(aside.reason)) for aside in asides]
 
     @property
     def aside(self) -> tuple[SetAside, ...]:
@@ -220,27 +220,27 @@ class _Lists:
         return rows[:most]
 
     def refs(self, rows: list[raw_wire.Ref]) -> tuple[GuestRef, ...]:
-        found: dict[str, GuestRef] = {}
+        by_name: dict[str, GuestRef] = {}
         for ref in self.first(rows, MAX_REFS, "refs"):
             why = _unfit(ref.name)
-            why = why or ("it is in the list twice" if ref.name in found else "")
+            why = why or ("it is in the list twice" if ref.name in by_name else "")
             why = why or ("refs of this kind do not come home" if _NOT_SENT.match(ref.name) else "")
             if why:
                 self._aside.append(SetAside(_cut(ref.name), why))
             else:
-                found[ref.name] = GuestRef(ref.name, ref.oid)
-        return tuple(found.values())
+                by_name[ref.name] = GuestRef(ref.name, ref.oid)
+        return tuple(by_name.values())
 
     def nested(self, rows: list[raw_wire.Nested]) -> tuple[GuestNested, ...]:
-        found: dict[str, GuestNested] = {}
-        for each in self.first(rows, protocol.MAX_NESTED, "repositories inside"):
-            why = _no_text(each.git_dir) or _no_text(each.path or "")
-            why = why or ("it is in the list twice" if each.git_dir in found else "")
+        repositories: dict[str, GuestNested] = {}
+        for row in self.first(rows, protocol.MAX_NESTED, "repositories inside"):
+            why = _no_text(row.git_dir) or _no_text(row.path or "")
+            why = why or ("it is in the list twice" if row.git_dir in repositories else "")
             if why:
-                self._aside.append(SetAside(_cut(each.path or each.git_dir), why))
+                self._aside.append(SetAside(_cut(row.path or row.git_dir), why))
             else:
-                found[each.git_dir] = GuestNested(each.git_dir, each.path, each.state)
-        return tuple(found.values())
+                repositories[row.git_dir] = GuestNested(row.git_dir, row.path, row.state)
+        return tuple(repositories.values())
 
 
 def _cut(text: str) -> str:
@@ -260,24 +260,24 @@ def _build(wire: Wire) -> Manifest:
         worktree_tree=wire.worktree_tree,
         wip=Wip(wire.wip.oid, wire.wip.tree, wire.wip.index_tree) if wire.wip else None,
         operation=wire.operation,
-        warnings=tuple(_cut(each) for each in wire.warnings[: raw_wire.MAX_WARNINGS]),
+        warnings=tuple(_cut(warning) for warning in wire.warnings[: raw_wire.MAX_WARNINGS]),
         nested=nested,
         away=tuple(wire.away),
         changes=_changes(wire.changes),
         wip_state=wire.wip_state,
-        left_out=tuple(SetAside(_cut(each.path), _cut(each.reason)) for each in left_out),
+        left_out=tuple(SetAside(_cut(file.path), _cut(file.reason)) for file in left_out),
         set_aside=lists.aside,
-        unmerged=tuple(_cut(each) for each in wire.unmerged[: protocol.MAX_ROWS]),
+        unmerged=tuple(_cut(row) for row in wire.unmerged[: protocol.MAX_ROWS]),
         removed=None if wire.removed is None else tuple(wire.removed),
     )
 
 
-def _changes(told: raw_wire.Changes | None) -> Changes | None:
-    if told is None:
+def _changes(changes: raw_wire.Changes | None) -> Changes | None:
+    if changes is None:
         return None
 
-    def tally(each: raw_wire.Tally | None) -> Tally | None:
-        return Tally(each.count, tuple(each.names)) if each else None
+    def tally(raw: raw_wire.Tally | None) -> Tally | None:
+        return Tally(raw.count, tuple(raw.names)) if raw else None
 
-    counts = (told.uncommitted, told.ignored, told.nested, told.git, told.outside)
-    return Changes(told.state, told.reason, *map(tally, counts))
+    counts = (changes.uncommitted, changes.ignored, changes.nested, changes.git, changes.outside)
+    return Changes(changes.state, changes.reason, *map(tally, counts))

@@ -29,7 +29,7 @@ def main(kind: str, path: str, port: str, ours: str = "") -> int:
         print(f"the machine cannot be reached: {one_line(fault)}", file=sys.stderr)  # noqa: T201 - ssh shows it
         return 2
     try:
-        connection = channel.connect(kind, path, int(port), patience=BOOTING, wanted=lambda: os.getppid() == ssh)
+        connection = channel.connect(kind, path, int(port), patience=BOOTING, needed=lambda: os.getppid() == ssh)
     except (OSError, ValueError) as error:
         print(f"the machine cannot be reached: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - ssh shows it to nobody else
         return 2

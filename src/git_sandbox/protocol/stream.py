@@ -173,14 +173,14 @@ class _Wire:
 def _find_reply(wire: _Wire, mark: bytes, stale: int) -> int:
     """Throw away what an earlier, broken conversation left behind; return the length of the header."""
     thrown = 0
-    while (found := wire.buffer.find(mark)) < 0 and thrown <= stale:
+    while (start := wire.buffer.find(mark)) < 0 and thrown <= stale:
         useless = max(0, len(wire.buffer) - len(mark) + 1)  # the mark may have begun
         thrown += useless
         del wire.buffer[:useless]
         wire.more()
-    if thrown + max(found, 0) > stale:
+    if thrown + max(start, 0) > stale:
         raise _broken(f"more than {stale} bytes came that do not belong to the reply")
-    del wire.buffer[: found + len(mark)]
+    del wire.buffer[: start + len(mark)]
     return _length(wire)
 
 

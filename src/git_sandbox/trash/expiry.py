@@ -37,19 +37,19 @@ class Rule:
 
 def summarise() -> Summary:
     """Look, and write down what there is for the verbs to come. Failing to write is no failure."""
-    found = every()
-    whens = [each.when for each in found if each.expires]
-    made = Summary(min(whens, default=None), sum(each.size for each in found))
+    trashed = every()
+    whens = [item.when for item in trashed if item.expires]
+    summary = Summary(min(whens, default=None), sum(item.size for item in trashed))
     fresh = paths.trash_summary().with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
-        files.write(fresh, jsontext.encode(made))
+        files.write(fresh, jsontext.encode(summary))
         fresh.replace(paths.trash_summary())
-    return made
+    return summary
 
 
 def every() -> list[Trashed]:
     """In the trash of any repository."""
-    return [each for root in note.everywhere() for each in note.listed(root)]
+    return [item for root in note.everywhere() for item in note.listed(root)]
 
 
 def summary() -> Summary:
@@ -67,36 +67,36 @@ def pending(known: Summary, rule: Rule, now: float | None = None) -> bool:
     return late or known.size > rule.room
 
 
-def due(found: Iterable[Trashed], rule: Rule, now: float | None = None) -> list[Trashed]:
+def due(listed: Iterable[Trashed], rule: Rule, now: float | None = None) -> list[Trashed]:
     """What has expired by now, the oldest first."""
     now = time.time() if now is None else now
-    everything = list(found)
-    size = sum(each.size for each in everything)
+    everything = list(listed)
+    size = sum(item.size for item in everything)
     gone = []
-    for each in sorted((each for each in everything if each.expires), key=lambda each: (each.when, each.id)):
-        late = rule.age is not None and each.when + rule.age <= now
+    for item in sorted((item for item in everything if item.expires), key=lambda item: (item.when, item.id)):
+        late = rule.age is not None and item.when + rule.age <= now
         if late or size > rule.room:
-            gone.append(each)
-            size -= each.size
+            gone.append(item)
+            size -= item.size
     return gone
 
 
-def until(found: Trashed, rule: Rule) -> float | None:
+def until(trashed: Trashed, rule: Rule) -> float | None:
     """When it expires by age; None when it does not."""
-    return found.when + rule.age if found.expires and rule.age is not None else None
+    return trashed.when + rule.age if trashed.expires and rule.age is not None else None
 
 
-def remove(found: Iterable[Trashed], *, patience: float = 0.0) -> list[Trashed]:
+def remove(items: Iterable[Trashed], *, patience: float = 0.0) -> list[Trashed]:
     """Delete these for good; those that could be. Waits `patience` seconds where somebody else uses the trash."""
     from git_sandbox.trash import moving  # late: seldom is anything due
 
     gone = []
-    for each in found:
-        with contextlib.suppress(SandboxError, OSError), note.locked(each.repository, patience=patience):
-            if each.directory.root.is_dir():
-                moving.delete(each.directory)
-                gone.append(each)
-            moving.sweep(each.repository)
+    for item in items:
+        with contextlib.suppress(SandboxError, OSError), note.locked(item.repository, patience=patience):
+            if item.directory.root.is_dir():
+                moving.delete(item.directory)
+                gone.append(item)
+            moving.sweep(item.repository)
     summarise()
     return gone
 

@@ -61,7 +61,7 @@ def put(directory: SandboxDir, holders: Sequence[Holder], why: str) -> Note:
     with note.locked(root):
         place = _place(root, name, directory, holders)
         try:
-            made = _noted(place, name, holders, why, directory=place.root == directory.root)
+            noted = _noted(place, name, holders, why, directory=place.root == directory.root)
         except BaseException:
             _forget_note(place)
             if place.root != directory.root:
@@ -73,10 +73,10 @@ def put(directory: SandboxDir, holders: Sequence[Holder], why: str) -> Note:
         except SandboxError:
             _move(paths.trash_root(root) / name, place.root)
             raise
-    for holder, part in zip(holders, made.parts, strict=True):
+    for holder, part in zip(holders, noted.parts, strict=True):
         objects.sweep(holder, part, SandboxRefs(name).meta)
     directory.forget_sockets()
-    return made
+    return noted
 
 
 def _place(root: Path, name: SandboxId, directory: SandboxDir, holders: Sequence[Holder]) -> SandboxDir:
@@ -98,13 +98,13 @@ def _noted(place: SandboxDir, name: SandboxId, holders: Sequence[Holder], why: s
     try:
         _remove_packs(place)
         place.trash_packs.mkdir(mode=0o700)
-        parts = [objects.part(each, place.trash_packs / f"{number}.pack") for number, each in enumerate(holders)]
+        parts = [objects.part(holder, place.trash_packs / f"{number}.pack") for number, holder in enumerate(holders)]
         note.sync(place.trash_packs)
-        made = Note(name, time.time(), why, directory, tuple(parts), measured(place.root))
+        noted = Note(name, time.time(), why, directory, tuple(parts), measured(place.root))
     except OSError as error:
         raise HostResourceError(f"cannot write {place.trash_packs}", cause=error.strerror or str(error)) from error
-    note.write(place, made)
-    return made
+    note.write(place, noted)
+    return noted
 
 
 def _forget(holders: Sequence[Holder]) -> None:
@@ -120,8 +120,8 @@ def finish(root: Path, git: Git, refs: Mapping[SandboxId, Mapping[RefName, Oid]]
     """Remove what a process that was killed after step 3 of `put` left, of `refs` by sandbox."""
     for name in note.ids(root) & refs.keys():
         with contextlib.suppress(SandboxError), note.locked(root, patience=0):
-            found = note.read(root, name)
-            if found and not (root / name).exists() and note.leftover(found, refs[name]):
+            trashed = note.read(root, name)
+            if trashed and not (root / name).exists() and note.leftover(trashed, refs[name]):
                 objects.forget(git, refs[name])
 
 
@@ -154,44 +154,44 @@ def restore(root: Path, name: SandboxId, repository: Callable[[Part], Git | None
     and objects are missing; HostResourceError for a full disk. It stays in the trash then.
     """
     with note.locked(root):
-        found = note.read(root, name)
-        if found is None:
+        trashed = note.read(root, name)
+        if trashed is None:
             raise StateError(f"no sandbox named `{name}` in the trash", hint="`sandbox ls --all` lists what is there")
-        _require_free(root, found, repository)
+        _require_free(root, trashed, repository)
         refs: dict[str, str] = {}
         missing: dict[str, str] = {}
-        for each in found.note.parts if found.note else ():
-            git = repository(each)
-            lost = objects.bring_back(git, each, found.directory.trash_packs) if git else each.refs
+        for part in trashed.note.parts if trashed.note else ():
+            git = repository(part)
+            lost = objects.bring_back(git, part, trashed.directory.trash_packs) if git else part.refs
             missing |= lost
-            refs |= {ref: value for ref, value in each.refs.items() if ref not in lost}
-        target = _out(found, root / name, missing)
+            refs |= {ref: value for ref, value in part.refs.items() if ref not in lost}
+        target = _out(trashed, root / name, missing)
     return Restored(name, target, refs, missing)
 
 
-def _require_free(root: Path, found: Trashed, repository: Callable[[Part], Git | None]) -> None:
+def _require_free(root: Path, trashed: Trashed, repository: Callable[[Part], Git | None]) -> None:
     """Nothing else has the name. Refs that `put` had no time to remove, or an earlier `restore` set, are its own."""
-    main = next((each for each in found.note.parts if not each.key), None) if found.note else None
+    main = next((part for part in trashed.note.parts if not part.key), None) if trashed.note else None
     git = repository(main or Part("", "", {}))
-    listing = ("for-each-ref", "--format=%(refname) %(objectname)", *SandboxRefs(found.id).patterns)
+    listing = ("for-each-ref", "--format=%(refname) %(objectname)", *SandboxRefs(trashed.id).patterns)
     rows = git.run(*listing).decode("utf-8", "surrogateescape").splitlines() if git else []
     refs = dict(row.rsplit(" ", 1) for row in rows)
-    if os.path.lexists(root / found.id) or (refs and found.note and not note.leftover(found, refs)):
-        raise StateError(f"a sandbox named `{found.id}` exists", hint=f"`sandbox drop {found.id}` would make room")
+    if os.path.lexists(root / trashed.id) or (refs and trashed.note and not note.leftover(trashed, refs)):
+        raise StateError(f"a sandbox named `{trashed.id}` exists", hint=f"`sandbox drop {trashed.id}` would make room")
 
 
-def _out(found: Trashed, target: Path, missing: dict[str, str]) -> SandboxDir:
+def _out(trashed: Trashed, target: Path, missing: dict[str, str]) -> SandboxDir:
     """Steps 3 and 4. With `missing` the packs stay beside the disk: whatever they have, it is not lost."""
-    if found.note is not None and not found.note.directory:
+    if trashed.note is not None and not trashed.note.directory:
         if missing:
             raise StateError(
-                f"the refs of sandbox `{found.id}` cannot be restored: their history is gone from this repository",
+                f"the refs of sandbox `{trashed.id}` cannot be restored: their history is gone from this repository",
                 cause=", ".join(sorted(missing)[:5]),
-                hint=f"what there is of it is in {found.directory.trash_packs}",
+                hint=f"what there is of it is in {trashed.directory.trash_packs}",
             )
-        _remnant(found.directory)
+        _remnant(trashed.directory)
         return SandboxDir(target)
-    _move(found.directory.root, target)
+    _move(trashed.directory.root, target)
     restored = SandboxDir(target)
     if not missing:
         _forget_note(restored)
@@ -220,9 +220,9 @@ def _remnant(directory: SandboxDir) -> None:
 
 def sweep(root: Path) -> None:
     """Finish what killed processes began to delete. The trash's lock is held."""
-    for each in note.remnants(root):
+    for path in note.remnants(root):
         with contextlib.suppress(SandboxError, OSError):
-            _clear(each)
+            _clear(path)
 
 
 def _clear(place: Path) -> None:
@@ -248,12 +248,12 @@ def reset(directory: SandboxDir) -> None:
 def measured(place: Path) -> int:
     """Bytes that deleting a sandbox's directory frees: of files that have no other name, and of its share."""
     directory = SandboxDir(place)
-    found = 0 if directory.share.is_symlink() else share_dir.size(directory)
+    size = 0 if directory.share.is_symlink() else share_dir.size(directory)
     for folder, folders, names in os.walk(place):
         if Path(folder) == place:
-            folders[:] = [each for each in folders if each != directory.share.name]
+            folders[:] = [name for name in folders if name != directory.share.name]
         for name in names:
             with contextlib.suppress(OSError):
                 seen = os.lstat(Path(folder, name))
-                found += seen.st_blocks * 512 if seen.st_nlink == 1 and stat.S_ISREG(seen.st_mode) else 0
-    return found
+                size += seen.st_blocks * 512 if seen.st_nlink == 1 and stat.S_ISREG(seen.st_mode) else 0
+    return size

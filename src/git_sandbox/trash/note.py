@@ -85,12 +85,12 @@ class Trashed(msgspec.Struct, frozen=True):
 
 def ids(root: Path) -> set[SandboxId]:
     """Names that are not given out again: of what is in the trash, and of what is on its way out of it."""
-    found = set()
+    ids_found = set()
     for name in _names(root):
         bare = name.removeprefix(REMNANT)
         if is_sandbox_id(bare):
-            found.add(SandboxId(bare))
-    return found
+            ids_found.add(SandboxId(bare))
+    return ids_found
 
 
 def _names(root: Path) -> list[str]:
@@ -101,8 +101,8 @@ def _names(root: Path) -> list[str]:
 
 def listed(root: Path) -> list[Trashed]:
     """What can be restored, oldest first."""
-    found = [read(root, SandboxId(name)) for name in _names(root) if is_sandbox_id(name)]
-    return sorted((each for each in found if each), key=lambda each: (each.when, each.id))
+    trashed = [read(root, SandboxId(name)) for name in _names(root) if is_sandbox_id(name)]
+    return sorted((item for item in trashed if item), key=lambda item: (item.when, item.id))
 
 
 def remnants(root: Path) -> list[Path]:
@@ -112,7 +112,7 @@ def remnants(root: Path) -> list[Path]:
 
 def everywhere() -> list[Path]:
     """The state directories of all repositories that have a trash."""
-    return sorted(each.parent for each in paths.state_root().glob("*/.trash") if each.is_dir())
+    return sorted(path.parent for path in paths.state_root().glob("*/.trash") if path.is_dir())
 
 
 def read(root: Path, name: SandboxId) -> Trashed | None:
@@ -125,9 +125,9 @@ def read(root: Path, name: SandboxId) -> Trashed | None:
         return Trashed(name, directory, None)
 
 
-def leftover(found: Trashed, refs: Mapping[RefName, Oid] | Mapping[str, str]) -> bool:
+def leftover(trashed: Trashed, refs: Mapping[RefName, Oid] | Mapping[str, str]) -> bool:
     """Whether `refs` are what a process that was killed has not removed: the trash has all of them."""
-    part = next((each for each in found.note.parts if not each.key), None) if found.note else None
+    part = next((row for row in trashed.note.parts if not row.key), None) if trashed.note else None
     if part is None:
         return False
     return all(value == part.refs.get(name) or value in part.logs.get(name, ()) for name, value in refs.items())
@@ -170,8 +170,8 @@ def write(directory: SandboxDir, note: Note) -> None:
 
 def sync(*directories: Path) -> None:
     """Names in `directories` are as they are now after a power failure, too."""
-    for each in directories:
-        descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for path in directories:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:

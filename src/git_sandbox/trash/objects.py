@@ -83,18 +83,18 @@ def _resolved(git: Git, names: Iterable[str]) -> list[str]:
 
 def _excluded(holder: Holder) -> list[str]:
     """What was there when the sandbox began and is still the user's: commits behind which nothing need be packed."""
-    found = [each for each in _resolved(holder.git, [f"{each}^{{commit}}" for each in holder.start]) if each]
-    start = list(dict.fromkeys(found))
+    commits = [oid for oid in _resolved(holder.git, [f"{name}^{{commit}}" for name in holder.start]) if oid]
+    start = list(dict.fromkeys(commits))
     if not start:
         return []
     head = ["HEAD"] if any(_resolved(holder.git, ["HEAD^{commit}"])) else []
-    asked = "".join(f"{each}\n" for each in start).encode()
+    asked = "".join(f"{oid}\n" for oid in start).encode()
     git = holder.git.within(PATIENT).without_broken_refs()
     done = git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
     rows = done.text.split()
     if done.returncode != 0:
         return []
-    return [*(each for each in start if each not in set(rows)), *(row[1:] for row in rows if row.startswith("-"))]
+    return [*(oid for oid in start if oid not in set(rows)), *(row[1:] for row in rows if row.startswith("-"))]
 
 
 def _pack(git: Git, tips: Sequence[str], excluded: Sequence[str], target: Path) -> bool:
@@ -119,12 +119,12 @@ def _pack(git: Git, tips: Sequence[str], excluded: Sequence[str], target: Path) 
 
 
 def _refuse_full(done: Completed, message: str) -> None:
-    if done.returncode < 0 or any(each in done.complaint for each in _FULL):
+    if done.returncode < 0 or any(word in done.complaint for word in _FULL):
         raise HostResourceError(message, cause=printable(done.complaint, limit=1000), hint="free some space")
 
 
 def _range(tips: Iterable[str], excluded: Iterable[str]) -> bytes:
-    return "".join([*(f"{tip}\n" for tip in tips), *(f"^{each}\n" for each in excluded)]).encode()
+    return "".join([*(f"{tip}\n" for tip in tips), *(f"^{tip}\n" for tip in excluded)]).encode()
 
 
 def _complete(git: Git, tips: Iterable[str], excluded: Iterable[str] = ()) -> bool:
@@ -162,22 +162,22 @@ def sweep(holder: Holder, part: Part, meta: RefName) -> None:
                 loose.parent.rmdir()
 
 
-def bring_back(git: Git, found: Part, packs: Path) -> dict[str, str]:
+def bring_back(git: Git, part: Part, packs: Path) -> dict[str, str]:
     """Put the objects, the refs and what these pointed at before into the repository. Refs that cannot be had again,
     because objects are missing, are left out and returned. Raises HostResourceError when the disk is full.
     """
-    if found.pack and (packs / found.pack).is_file():
-        small = (packs / found.pack).stat().st_size < SMALL  # git's own way with few objects: no pack for each of them
+    if part.pack and (packs / part.pack).is_file():
+        small = (packs / part.pack).stat().st_size < SMALL  # git's own way with few objects: no pack for each of them
         words = ("unpack-objects", "-q") if small else ("index-pack", "--stdin")
-        with (packs / found.pack).open("rb") as pack:
+        with (packs / part.pack).open("rb") as pack:
             done = git.try_run(*words, feed=iter(lambda: pack.read(1 << 20), b""))
         _refuse_full(done, "the objects of the sandbox cannot be written to the repository")
-    values = dict.fromkeys([*found.refs.values(), *(value for log in found.logs.values() for value in log)])
+    values = dict.fromkeys([*part.refs.values(), *(value for log in part.logs.values() for value in log)])
     sound = _sound(git, values)
-    refs = {name: value for name, value in found.refs.items() if value in sound}
-    _set(git, {name: _steps(each for each in (*found.logs.get(name, ()), value) if each in sound)
+    refs = {name: value for name, value in part.refs.items() if value in sound}
+    _set(git, {name: _steps(log for log in (*part.logs.get(name, ()), value) if log in sound)
                for name, value in refs.items()}, "sandbox restore")  # fmt: skip
-    return {name: value for name, value in found.refs.items() if name not in refs}
+    return {name: value for name, value in part.refs.items() if name not in refs}
 
 
 def sound(pack: Path, object_format: str) -> bool:
@@ -185,11 +185,11 @@ def sound(pack: Path, object_format: str) -> bool:
     try:
         with pack.open("rb") as file:
             left = os.fstat(file.fileno()).st_size - hashlib.new(object_format, usedforsecurity=False).digest_size
-            made = hashlib.new(object_format, usedforsecurity=False)
+            digest = hashlib.new(object_format, usedforsecurity=False)
             while left > 0 and (chunk := file.read(min(left, 1 << 20))):
-                made.update(chunk)
+                digest.update(chunk)
                 left -= len(chunk)
-            return left == 0 and file.read() == made.digest()
+            return left == 0 and file.read() == digest.digest()
     except OSError:
         return False
 
@@ -202,7 +202,7 @@ def rename(holder: Holder, names: Mapping[RefName, RefName], there: Mapping[RefN
     forget(git, {name: value for name, value in there.items() if name in taken})
     logs = {name: _log(holder, name) for name in holder.refs}
     past = list(dict.fromkeys(value for log in logs.values() for value in log))
-    known = {value for value, found in zip(past, _resolved(git, past), strict=True) if found}
+    known = {value for value, there in zip(past, _resolved(git, past), strict=True) if there}
     values = {
         str(names[name]): _steps((*(old for old in logs[name] if old in known), value))
         for name, value in holder.refs.items()
@@ -215,7 +215,7 @@ def _set(git: Git, values: Mapping[str, Sequence[str]], why: str) -> None:
     """Each ref takes the values it had one after the other, so that its reflog has them again."""
     lines: list[str] = []
     for step in range(max(map(len, values.values()), default=0)):
-        now = {name: each[step] for name, each in sorted(values.items()) if step < len(each)}
+        now = {name: steps[step] for name, steps in sorted(values.items()) if step < len(steps)}
         lines += ["start", *(f"update {name} {value}" for name, value in now.items()), "prepare", "commit"]
     if lines:
         script = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
@@ -224,8 +224,8 @@ def _set(git: Git, values: Mapping[str, Sequence[str]], why: str) -> None:
 
 def _steps(values: Iterable[str]) -> list[str]:
     """None twice in a row."""
-    found: list[str] = []
-    for each in values:
-        if not found or found[-1] != each:
-            found.append(each)
-    return found
+    lines: list[str] = []
+    for value in values:
+        if not lines or lines[-1] != value:
+            lines.append(value)
+    return lines

@@ -120,77 +120,77 @@ def survey() -> Iterator[Found]:
         yield Found(kind, kind.version())
 
 
-def look(wanted: Wanted) -> Iterable[Found]:
+def look(needs: Wanted) -> Iterable[Found]:
     """Those that come into question: one that is asked for by name, or all in the order of preference."""
-    if wanted.backend == AUTO:
+    if needs.backend == AUTO:
         return survey()
-    kind = BY_NAME[wanted.backend]
+    kind = BY_NAME[needs.backend]
     return [Found(kind, kind.version())]
 
 
-def choose(wanted: Wanted, found: Iterable[Found]) -> Choice:
+def choose(needs: Wanted, candidates: Iterable[Found]) -> Choice:
     """The one rule: of what comes into question, the first that is installed, supported, and can do what is wanted.
 
     QEMU comes first: every distribution has it, and it runs with KVM and without. Pure. Raises RequirementError saying
     what is wrong with each.
     """
     refused = []
-    for each in found:
-        problem = each.problem or _cannot(each.kind, wanted)
-        if not problem and each.version is not None:
+    for candidate in candidates:
+        problem = candidate.problem or _cannot(candidate.kind, needs)
+        if not problem and candidate.version is not None:
             reason = f"first of {', '.join(BY_NAME)} that is installed here and can do what is asked"
-            return Choice(each.kind, each.version, "asked for" if wanted.backend != AUTO else reason)
+            return Choice(candidate.kind, candidate.version, "asked for" if needs.backend != AUTO else reason)
         refused.append(problem)
-    if wanted.backend == AUTO:
+    if needs.backend == AUTO:
         raise RequirementError(
             "no virtual machine monitor can be used", cause="\n".join(refused), hint="run `sandbox doctor`"
         )
     hint = "`sandbox doctor` says how to get it, or use `--backend auto`"
-    raise RequirementError(f"the backend {wanted.backend} cannot be used", cause="\n".join(refused), hint=hint)
+    raise RequirementError(f"the backend {needs.backend} cannot be used", cause="\n".join(refused), hint=hint)
 
 
-def _cannot(kind: Kind, wanted: Wanted) -> str:
+def _cannot(kind: Kind, needs: Wanted) -> str:
     """What of that the backend cannot do; empty when it can do all."""
-    if wanted.net.device and not kind.capabilities.network_device:
-        able = [name for name, each in BY_NAME.items() if each.capabilities.network_device]
-        return f"{kind.name} has no network without root: `--net {wanted.net.name}` needs `--backend {'|'.join(able)}`"
-    if wanted.accelerator == "tcg" and not kind.capabilities.emulation:
+    if needs.net.device and not kind.capabilities.network_device:
+        able = [name for name, backend in BY_NAME.items() if backend.capabilities.network_device]
+        return f"{kind.name} has no network without root: `--net {needs.net.name}` needs `--backend {'|'.join(able)}`"
+    if needs.accelerator == "tcg" and not kind.capabilities.emulation:
         return f"{kind.name} runs with KVM only, and software emulation is asked for"
-    if wanted.share and not kind.capabilities.share:
+    if needs.share and not kind.capabilities.share:
         return f"{kind.name} has no virtio-fs: `--transport share` needs `--backend {_able_to_share()}`"
-    if wanted.nested and not kind.capabilities.nested:
-        able = [name for name, each in BY_NAME.items() if each.capabilities.nested]
+    if needs.nested and not kind.capabilities.nested:
+        able = [name for name, backend in BY_NAME.items() if backend.capabilities.nested]
         return f"{kind.name} passes no virtualization on: `--nested yes` needs `--backend {'|'.join(able)}`"
-    if wanted.disk not in kind.capabilities.disk_formats:
-        able = [name for name, each in BY_NAME.items() if wanted.disk in each.capabilities.disk_formats]
-        return f"{kind.name} cannot read this {wanted.disk} disk, laid over a base: `--backend {'|'.join(able)}`"
+    if needs.disk not in kind.capabilities.disk_formats:
+        able = [name for name, backend in BY_NAME.items() if needs.disk in backend.capabilities.disk_formats]
+        return f"{kind.name} cannot read this {needs.disk} disk, laid over a base: `--backend {'|'.join(able)}`"
     return ""
 
 
-def refuse_contradiction(wanted: Wanted) -> None:
+def refuse_contradiction(needs: Wanted) -> None:
     """Raises UsageError for a backend that was asked for by name and no version of which can do what is asked."""
-    if wanted.share and wanted.backend != AUTO and not BY_NAME[wanted.backend].capabilities.share:
+    if needs.share and needs.backend != AUTO and not BY_NAME[needs.backend].capabilities.share:
         raise UsageError(
-            f"--transport share and --backend {wanted.backend} cannot be used together",
-            cause=_cannot(BY_NAME[wanted.backend], wanted),
+            f"--transport share and --backend {needs.backend} cannot be used together",
+            cause=_cannot(BY_NAME[needs.backend], needs),
             hint=f"use `--transport disk`, or `--backend {_able_to_share()}`",
         )
 
 
 def _able_to_share() -> str:
-    return "|".join(name for name, each in BY_NAME.items() if each.capabilities.share)
+    return "|".join(name for name, backend in BY_NAME.items() if backend.capabilities.share)
 
 
 def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = False) -> Proof:
     """What this host can do, proved with the backend that is going to use it. `accelerator`: auto, kvm or tcg."""
     prober = host.Prober(chosen.kind.make(KVM, Ways()), dotted(chosen.version))
-    return host.accelerator(files, prober, wanted=accelerator, fresh=fresh)
+    return host.accelerator(files, prober, setting=accelerator, fresh=fresh)
 
 
 def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Backend:
     """The backend. `accelerator`, `reason`: what was proved. Raises RequirementError for one that needs KVM."""
     if accelerator != KVM and not kind.capabilities.emulation:
-        able = [name for name, each in BY_NAME.items() if each.capabilities.emulation]
+        able = [name for name, backend in BY_NAME.items() if backend.capabilities.emulation]
         raise RequirementError(
             f"{kind.name} needs KVM, and this host has none that works",
             cause=reason,
@@ -199,14 +199,14 @@ def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Back
     return kind.make(accelerator, ways)
 
 
-def unconfined(kind: Kind, wanted: Wanted) -> str:
+def unconfined(kind: Kind, needs: Wanted) -> str:
     """Which programs that work on a guest's data see all that the user sees, and why; empty when none does."""
-    programs = [kind.program, "git", *(each.name for each in wanted.net.programs)]
-    programs += [str(virtiofs.choose(virtiofs.look()).path)] if wanted.share else []
+    programs = [kind.program, "git", *(program.name for program in needs.net.programs)]
+    programs += [str(virtiofs.choose(virtiofs.look()).path)] if needs.share else []
     reasons: dict[str, list[str]] = {}
-    for each in programs:
-        if why := confine.obstacle(each):
-            reasons.setdefault(why, []).append(each.rpartition("/")[2])
+    for program in programs:
+        if why := confine.obstacle(program):
+            reasons.setdefault(why, []).append(program.rpartition("/")[2])
     return "; ".join(f"{', '.join(named)} can open all of your files: {why}" for why, named in reasons.items())
 
 

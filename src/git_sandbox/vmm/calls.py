@@ -43,10 +43,10 @@ class Calls:
 
     def close(self) -> None:
         """Ends the iteration, also one that waits for a connection or for what a guest says."""
-        for each in (self._socket, self._current):
+        for connection in (self._socket, self._current):
             with contextlib.suppress(OSError):
-                if each is not None:
-                    each.shutdown(socket.SHUT_RDWR)
+                if connection is not None:
+                    connection.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 

@@ -35,16 +35,16 @@ def cloud_hypervisor(spec: MachineSpec, place: Path) -> View:
 
 def _machine(spec: MachineSpec, *places: Path, kvm: bool, proc: str, first: bool) -> View:
     later = spec.saved is not None and spec.saved.later
-    disks = [each for each in (spec.disks[:1] if later else spec.disks) if not each.block]
+    disks = [disk for disk in (spec.disks[:1] if later else spec.disks) if not disk.block]
     readonly: list[Path] = []
     writable = list(places)
     if spec.saved is not None:
         (readonly if spec.saved.restore else writable).append(spec.saved.place)
         writable += [spec.saved.private] if spec.saved.private else []
-    readonly += [spec.kernel, spec.initrd, *(each.path for each in disks if each.readonly)]
-    readonly += [each.backing for each in disks if each.backing is not None]
-    writable += [each.path for each in disks if not each.readonly]
-    devices = [each.path for each in spec.disks if each.block and not later] + ([KVM] if kvm else [])
+    readonly += [spec.kernel, spec.initrd, *(disk.path for disk in disks if disk.readonly)]
+    readonly += [disk.backing for disk in disks if disk.backing is not None]
+    writable += [disk.path for disk in disks if not disk.readonly]
+    devices = [disk.path for disk in spec.disks if disk.block and not later] + ([KVM] if kvm else [])
     return View(named(*readonly), named(*writable), devices=tuple(devices), first=first, proc=proc)
 
 

@@ -137,7 +137,7 @@ class Firecracker:
 
     def fingerprint(self, spec: MachineSpec) -> str:
         """Firecracker itself, the processor, and every device."""
-        shape = msgspec.json.encode([dataclasses.asdict(each) for each in calls(spec, firecracker_state.VSOCK, "")])
+        shape = msgspec.json.encode([dataclasses.asdict(call) for call in calls(spec, firecracker_state.VSOCK, "")])
         return "\0".join([identity.program(PROGRAM), identity.processor(), shape.decode()])
 
 

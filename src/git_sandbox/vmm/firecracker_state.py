@@ -27,7 +27,7 @@ def names(spec: MachineSpec) -> dict[str, Path]:
 def relative(spec: MachineSpec) -> MachineSpec:
     """The machine as it is described when its disks are found by these names. Pure."""
     own = {path: Path(name) for name, path in names(spec).items()}
-    disks = (dataclasses.replace(each, path=own.get(each.path, each.path)) for each in spec.disks)
+    disks = (dataclasses.replace(disk, path=own.get(disk.path, disk.path)) for disk in spec.disks)
     return dataclasses.replace(spec, disks=tuple(disks))
 
 

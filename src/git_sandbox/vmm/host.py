@@ -75,13 +75,13 @@ def require_nesting(accelerator: str, modules: Path = Path("/sys/module")) -> No
         )
 
 
-def accelerator(files: BootFiles, prober: Prober, *, wanted: str = "auto", fresh: bool = False) -> Proof:
+def accelerator(files: BootFiles, prober: Prober, *, setting: str = "auto", fresh: bool = False) -> Proof:
     """Kvm when a kernel boots to user space with it, tcg otherwise; remembered until the next host boot.
 
-    `wanted`: auto, or kvm/tcg to skip the probe.
+    `setting`: auto, or kvm/tcg to skip the probe.
     """
-    asked = Proof(wanted, "asked for", _boot_id(), prober.name, str(files.kernel))
-    if wanted != "auto":
+    asked = Proof(setting, "asked for", _boot_id(), prober.name, str(files.kernel))
+    if setting != "auto":
         return asked
     remembered = None if fresh else _remembered(prober.backend.name)
     if remembered and remembered.identity == asked.identity:

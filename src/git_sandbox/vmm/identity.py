@@ -10,15 +10,15 @@ from git_sandbox.errors import RequirementError
 
 def program(name: str) -> str:
     """Changes whenever another `name` is installed. Raises RequirementError when none is."""
-    found = process.which(name)
-    if found is None:
+    path = process.which(name)
+    if path is None:
         raise RequirementError(f"{name} is not installed", hint="run `sandbox doctor` for how to get it")
-    seen = Path(found).stat()
-    return f"{found} {seen.st_size} {seen.st_mtime_ns}"
+    seen = Path(path).stat()
+    return f"{path} {seen.st_size} {seen.st_mtime_ns}"
 
 
 def processor() -> str:
     """Model and features of this host's processors: a machine saved with KVM runs on the same ones only."""
-    wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    keys = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
     rows = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
-    return " ".join(sorted({f"{name.strip()}={value}" for name, _, value in rows if name.strip() in wanted}))
+    return " ".join(sorted({f"{name.strip()}={value}" for name, _, value in rows if name.strip() in keys}))

@@ -92,12 +92,12 @@ def place(runtime: Path) -> Iterator[Path]:
 
     So nothing in it is followed: connections are made to sockets only (`channel.reach`), and it is removed as it is.
     """
-    made = runtime / PLACE
-    made.mkdir(mode=0o700)
+    view = runtime / PLACE
+    view.mkdir(mode=0o700)
     try:
-        yield made
+        yield view
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(view, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def boot(api: Api, running: RunningProcess, calls: Iterable[Call]) -> None:
             api.send(call)
     except MachineError as error:
         running.child.stop()
-        cause = "\n".join(each for each in (error.cause, running.diagnosis()) if each)
+        cause = "\n".join(text for text in (error.cause, running.diagnosis()) if text)
         raise MachineError(error.message, cause=cause, hint=error.hint) from error
 
 
@@ -160,5 +160,5 @@ def version(program: str) -> tuple[int, ...] | None:
     if process.which(program) is None:
         return None
     done = process.run([program, "--version"], timeout=process.ASKED)
-    found = re.search(rb"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
-    return tuple(int(each) for each in found.groups() if each) if found else ()
+    match = re.search(rb"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    return tuple(int(digits) for digits in match.groups() if digits) if match else ()

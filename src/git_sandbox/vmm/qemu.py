@@ -214,7 +214,7 @@ class Qemu:
                 server = stack.enter_context(serves)
                 listeners["share"] = stack.enter_context(Attachment(UNIX, str(server.place)).connect())
             descriptors = {name: listener.fileno() for name, listener in listeners.items()}
-            address = stack.enter_context(vhost.reserved(wanted=bool(over_vsock)))
+            address = stack.enter_context(vhost.reserved(needed=bool(over_vsock)))
             descriptors |= {"vsock": address.descriptor} if address.cid else {}
             child = stack.enter_context(
                 confine.spawned(
@@ -269,10 +269,10 @@ def version() -> tuple[int, ...]:
 
 @functools.cache
 def _version(_identity: str) -> tuple[int, ...]:
-    said = process.run([binary(), "--version"], timeout=process.ASKED).text
-    words = said.split("version ", 1)
+    output = process.run([binary(), "--version"], timeout=process.ASKED).text
+    words = output.split("version ", 1)
     if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
-        raise RequirementError("cannot read the version of QEMU", cause=printable(said, limit=200))
+        raise RequirementError("cannot read the version of QEMU", cause=printable(output, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
     return tuple(int(part) for part in digits if part.isdigit())
 

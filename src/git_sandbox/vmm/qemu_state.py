@@ -41,8 +41,8 @@ def words(saved: Saved, memory: int) -> list[str]:
     }  # fmt: skip
     if saved.restore and saved.private is None:
         backend |= {"readonly": True, "rom": "off"}
-    found = ["-object", msgspec.json.encode(backend).decode(), "-machine", "memory-backend=ram"]
-    return [*found, "-incoming", "defer"] if saved.restore else found
+    options = ["-object", msgspec.json.encode(backend).decode(), "-machine", "memory-backend=ram"]
+    return [*options, "-incoming", "defer"] if saved.restore else options
 
 
 @contextlib.contextmanager
@@ -111,10 +111,10 @@ def _migrate(monitor: Qmp, command: str, descriptor: int) -> None:
 def _finished(monitor: Qmp) -> None:
     deadline = time.monotonic() + WITHIN
     while time.monotonic() < deadline:
-        told = monitor.execute("query-migrate")
-        if told.get("status") == "completed":
+        status = monitor.execute("query-migrate")
+        if status.get("status") == "completed":
             return
-        if told.get("status") in ("failed", "cancelled"):
-            raise MachineError("QEMU cannot save or restore the machine", cause=str(told.get("error-desc", "")))
+        if status.get("status") in ("failed", "cancelled"):
+            raise MachineError("QEMU cannot save or restore the machine", cause=str(status.get("error-desc", "")))
         time.sleep(0.002)
     raise MachineError("QEMU cannot save or restore the machine", cause=f"not done within {WITHIN:g} s")

@@ -50,13 +50,13 @@ def explain(status: int, body: bytes) -> str:
     """What an error says: `{"fault_message": …}` (Firecracker), a list of causes (Cloud Hypervisor), or plain text."""
     texts = [body.decode("utf-8", "replace")]
     with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        found = msgspec.json.decode(body)
-        if isinstance(found, dict) and "fault_message" in found:
-            texts = [str(found["fault_message"])]
-        elif isinstance(found, list) and found:
-            texts = [str(each) for each in found]
-    said = printable("\n".join(texts), limit=2000).strip()
-    return said or f"HTTP status {status}"
+        fault = msgspec.json.decode(body)
+        if isinstance(fault, dict) and "fault_message" in fault:
+            texts = [str(fault["fault_message"])]
+        elif isinstance(fault, list) and fault:
+            texts = [str(value) for value in fault]
+    text = printable("\n".join(texts), limit=2000).strip()
+    return text or f"HTTP status {status}"
 
 
 # What VMMs say when something outside of us is wrong, and what to do about it.

@@ -42,9 +42,9 @@ def problem() -> str:
 
 
 @contextlib.contextmanager
-def reserved(*, wanted: bool = True) -> Iterator[Address]:
+def reserved(*, needed: bool = True) -> Iterator[Address]:
     """An address nobody else has. The kernel gives it out: two of us cannot get the same. Raises RequirementError."""
-    if not wanted:
+    if not needed:
         yield Address()
         return
     if why := problem():

@@ -42,37 +42,39 @@ class Found:
 
     @property
     def words(self) -> str:
-        told = ".".join(map(str, self.version)) if self.version else "the old one, written in C, which needs root"
-        return f"{self.path} ({told})"
+        version = ".".join(map(str, self.version)) if self.version else "the old one, written in C, which needs root"
+        return f"{self.path} ({version})"
 
 
 def candidates(path: str) -> list[Path]:
     """Where one may be, in order. `path`: the variable PATH."""
     directories = dict.fromkeys([*filter(None, path.split(":")), *ELSEWHERE])
-    return [Path(each, PROGRAM) for each in directories]
+    return [Path(directory, PROGRAM) for directory in directories]
 
 
 def look() -> list[Found]:
     """Every one this host has."""
     path = process.environment().get("PATH", "")
-    return [Found(each, version(each)) for each in candidates(path) if os.access(each, os.X_OK)]
+    return [Found(place, version(place)) for place in candidates(path) if os.access(place, os.X_OK)]
 
 
 def version(program: Path) -> tuple[int, ...]:
     done = process.run([str(program), "--version"], timeout=process.ASKED)
-    said = _RUST.match(done.stdout + done.stderr)
-    return tuple(int(each) for each in said.groups() if each) if said else ()
+    match = _RUST.match(done.stdout + done.stderr)
+    return tuple(int(digits) for digits in match.groups() if digits) if match else ()
 
 
-def choose(found: Sequence[Found]) -> Found:
+def choose(candidates: Sequence[Found]) -> Found:
     """The first that can be used. Pure. Raises RequirementError."""
-    for each in found:
-        if each.usable:
-            return each
+    for candidate in candidates:
+        if candidate.usable:
+            return candidate
     lowest = ".".join(map(str, VERSIONS[0]))
     raise RequirementError(
         f"`--transport share` needs virtiofsd {lowest} or newer",
-        cause="found: " + ", ".join(each.words for each in found) if found else "it is not installed",
+        cause="found: " + ", ".join(candidate.words for candidate in candidates)
+        if candidates
+        else "it is not installed",
         hint=f"{HOW}; or use `--transport disk`",
     )
 
