@@ -17,11 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import process
+from git_sandbox import answers, process
 from git_sandbox.helpers import scoped
 from git_sandbox.text import one_line
 
 PROGRAM = "bwrap"
+PROVED = "confinement"  # what is remembered
+SWITCHES = (  # of the kernel's, for user namespaces: everywhere, Debian's, Ubuntu's
+    "user/max_user_namespaces", "kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns",
+)  # fmt: skip
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64")  # links into /usr on every distribution that is supported
 PROGRAMS = Path("/usr")  # what most views have
 # How a view's /proc is. With none, what a program holds open to read cannot be opened once more to write; one that
@@ -122,12 +126,38 @@ LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 @functools.cache
 def unavailable() -> str:
-    """Why nothing can be confined here; empty when it can."""
-    if process.which(PROGRAM) is None:
+    """Why nothing can be confined here; empty when it can. That it can is proved once for each boot and circumstance,
+    and remembered: should it be over, what is started confined does not start.
+    """
+    found = process.which(PROGRAM)
+    if found is None:
         return "bubblewrap is not installed"
+    asked = _circumstances(found)
+    if answers.kept(PROVED, asked) is not None:
+        return ""
+    if not (why := refusal()):
+        answers.keep(PROVED, asked, "")
+    return why
+
+
+def _circumstances(program: str) -> str:
+    """What decides whether `program` may make namespaces, as far as it can be read."""
+    named = (*(f"/proc/sys/{name}" for name in SWITCHES), "/proc/self/attr/current", "/proc/sys/kernel/random/boot_id")
+    texts = [answers.program(program), str(os.getuid())]
+    for place in map(Path, named):
+        with contextlib.suppress(OSError):
+            texts.append(f"{place} {place.read_text().strip()}")
+    rows = Path("/proc/self/status").read_text().splitlines()
+    texts += [row for row in rows if row.startswith(("Cap", "NoNewPrivs:", "Seccomp:"))]
+    return "\n".join((*texts, *(str(Path("/proc/self/ns", name).readlink()) for name in ("user", "mnt", "pid", "net"))))
+
+
+def refusal() -> str:
+    """The proof itself: why bubblewrap does not work here; empty when it does. A failure is remembered by nobody."""
     for view in (View(), *([View(rights=(PASS,))] if os.getuid() == 0 else [])):  # root needs both, see `owned`
         done = process.run(argv(["true"], view), timeout=process.ASKED)
         if done.returncode != 0:
+            answers.forget(PROVED)
             return f"bubblewrap does not work ({one_line(done.complaint, limit=200)})"
     return ""
 

@@ -95,15 +95,16 @@ class Box(msgspec.Struct):
     def refs(self) -> SandboxRefs:
         return SandboxRefs(self.id)
 
-    def save(self, record: Record) -> Record:
-        """Write the record durably, with the refs that the sandbox has here now."""
-        refs = {} if self.homeless or self.visiting else self.repo.refs(*self.refs.patterns)
+    def save(self, record: Record, refs: Mapping[RefName, Oid] | None = None) -> Record:
+        """Write the record durably, with the refs that the sandbox has here now; git says which when none are given."""
+        if refs is None:
+            refs = {} if self.homeless or self.visiting else self.repo.refs(*self.refs.patterns)
         return noted.save(self.directory, record, refs)
 
-    def remember(self, inner: Mapping[str, Mapping[RefName, Oid]] | None = None) -> None:
-        """Note what came home; `inner`: into the user's repositories inside."""
+    def remember(self, refs: Mapping[RefName, Oid], inner: Mapping[str, Mapping[RefName, Oid]] | None = None) -> None:
+        """Note what came home: the sandbox's `refs` here; `inner`: into the user's repositories inside."""
         if not self.visiting:
-            noted.remember(self.directory, self.repo.refs(*self.refs.patterns), inner)
+            noted.remember(self.directory, refs, inner)
 
 
 @contextlib.contextmanager
@@ -225,7 +226,9 @@ def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
 
 def remember(repo: Repository, name: str) -> None:
     """Note the refs that a sandbox has now: a merge has made one, say."""
-    noted.remember(directory(repo, name), repo.refs(*SandboxRefs(sandbox_id(name)).patterns))
+    place = directory(repo, name)
+    if place.root.is_dir():
+        noted.remember(place, repo.refs(*SandboxRefs(sandbox_id(name)).patterns))
 
 
 @contextlib.contextmanager
@@ -261,9 +264,12 @@ def recovering(directory: SandboxDir) -> Iterator[None]:
         directory.recovering.unlink(missing_ok=True)
 
 
-def pin(box: Box, record: Record, base: Oid) -> None:
-    """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository."""
+def pin(box: Box, record: Record, base: Oid) -> dict[RefName, Oid]:
+    """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository; these
+    refs.
+    """
     git = box.repo.git
     meta = noted.tag(git, record, base)
     lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"
     git.run("update-ref", "--stdin", input=lines.encode())
+    return {box.refs.base: base, box.refs.meta: meta}

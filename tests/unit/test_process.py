@@ -165,3 +165,17 @@ def test_a_capped_log_keeps_what_children_say_and_no_more(tmp_path: Path) -> Non
     ):
         child.wait()
     assert 900 < log.stat().st_size < 2000
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_limits_hold_before_a_program_has_its_input(*, reads: bool) -> None:
+    code = "import sys; from resource import *; sys.stdin.read(); print(getrlimit(RLIMIT_CPU), getrlimit(RLIMIT_DATA))"
+    limits = process.Limits(cpu=77, data=5 << 30)
+    done = process.run([sys.executable, "-c", code], input=b"x", limits=limits, reads=reads)
+    assert done.text == f"(77, 77) ({5 << 30}, {5 << 30})\n"
+
+
+def test_one_that_gets_no_input_is_bounded_before_it_begins() -> None:
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU))"
+    done = process.run([sys.executable, "-c", code], limits=process.Limits(cpu=77), reads=True)
+    assert done.text == "(77, 77)\n"

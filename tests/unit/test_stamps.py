@@ -33,7 +33,7 @@ def every(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("below", ["", "x/%s \\n"])
-@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("few", [0, 5, 1000])
 def test_both_ways_to_look_give_the_same_rows(
     tree: Path, below: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +65,7 @@ def test_what_cannot_be_looked_at_is_said(tree: Path, tmp_path: Path, monkeypatc
     programs = tmp_path / "programs"
     programs.mkdir()
     find = programs / "find"
+    monkeypatch.setattr(stat_scan, "FEW", 0)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     find.write_text("#!/bin/sh\necho \"find: './x': No such file or directory\" >&2\nexit 1\n")
     find.chmod(0o755)
@@ -72,3 +73,10 @@ def test_what_cannot_be_looked_at_is_said(tree: Path, tmp_path: Path, monkeypatc
     find.write_text("#!/bin/sh\necho \"find: './x': Permission denied\" >&2\nexit 1\n")
     with pytest.raises(Unseen, match="Permission denied"):
         look(tree, ["plain"])
+
+
+def test_a_small_tree_is_looked_at_without_a_program(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}/none")
+    assert {entry(each).path for each in look(tree, [each.name for each in tree.iterdir()])} == every(tree)

@@ -115,8 +115,11 @@ def _import(place: Quarantine, refs: SandboxRefs, manifest: Manifest, given: Map
         if (size := place.size) > SMALL:
             require(size, repo.common_dir)
         delivery = Delivery(repo, place.path, changed, place.limits.alloc, place.limits.time)
-        delivery.check(existing)
-        delivery.run()
+        if place.empty:
+            delivery.point(existing)
+        else:
+            delivery.check(existing)
+            delivery.run()
     return Collected(
         head=planned.targets.get(refs.head),
         head_symref=manifest.head.symref,

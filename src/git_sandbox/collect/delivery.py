@@ -22,6 +22,7 @@ _FETCH = (
     "fetch", "-q", "--atomic", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
     "--no-auto-maintenance", "--no-prune", "--upload-pack=git-upload-pack", "--stdin",
 )  # fmt: skip
+_MOVE = ("-c", "core.logAllRefUpdates=always", "update-ref", "--stdin", "-m", "sandbox: brought home")
 # Beats every protocol.*.allow there is. A repository inside the worktree may have come out of an archive: its
 # `url.*.insteadOf` rewrote the path of the quarantine into a command.
 _LOCAL_ONLY = {"GIT_ALLOW_PROTOCOL": "file"}
@@ -42,10 +43,18 @@ class Delivery:
 
     def check(self, existing: Mapping[RefName, Oid]) -> None:
         """All refs can be locked and fit beside the user's others: `fetch` tries only after it has stored the pack."""
-        none = "0" * (64 if self.repo.object_format == "sha256" else 40)
-        lines = [f"verify {name} {existing.get(name, none)}" for name in self.targets]
+        lines = [f"verify {name} {existing.get(name, self._none)}" for name in self.targets]
         script = "\n".join(["start", *lines, "prepare", "abort", ""])
         _require(self.repo.git.try_run("update-ref", "--stdin", input=script.encode(), timeout=self.time))
+
+    def point(self, existing: Mapping[RefName, Oid]) -> None:
+        """Set the user's refs, all or none, where his repository has all that they lead to: nothing is copied."""
+        lines = [f"update {name} {value} {existing.get(name, self._none)}\n" for name, value in self.targets.items()]
+        _require(self.repo.git.try_run(*_MOVE, input="".join(lines).encode(), timeout=self.time))
+
+    @property
+    def _none(self) -> str:
+        return "0" * (64 if self.repo.object_format == "sha256" else 40)
 
     def run(self) -> None:
         """Set the user's refs, all or none, and bring the objects along."""

@@ -162,6 +162,11 @@ class Quarantine:
         return any((self.path / "objects/pack").glob("*.idx"))
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing came, and nothing was made of what did: the user's repository has all there is."""
+        return not self.filled and {each.name for each in (self.path / "objects").iterdir()} <= {"info", "pack"}
+
+    @property
     def size(self) -> int:
         """Bytes of the packs."""
         return sum(path.stat().st_size for path in (self.path / "objects/pack").glob("*.pack"))
@@ -215,6 +220,9 @@ class Quarantine:
 
         (`fetch` checks after it has stored the pack in the user's repository.)
         """
+        tips, have = list(tips), list(have)
+        if set(tips) <= set(have):
+            return
         lines = [*tips, *(f"^{name}" for name in have)]  # git 2.39 knows no --not on standard input
         options = ("--exclude-promisor-objects",) if self.promisor else ()
         asked = "".join(f"{line}\n" for line in lines).encode()

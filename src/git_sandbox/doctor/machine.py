@@ -54,7 +54,7 @@ def confinement(settings: Settings) -> Check:
     bad = Verdict.MISSING if settings.confinement == "yes" else Verdict.NOTE
     if settings.confinement == "no":
         return Check(name, bad, "switched off: a VMM that a guest takes over can open all of your files")
-    if why := confine.unavailable():
+    if why := confine.unavailable() or confine.refusal():  # proved once more, whatever is remembered
         result = f"the programs that work on a guest's data can open all of your files: {why}"
         return Check(name, bad, result, "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs")
     programs = [*(kind.program for kind in backends.KINDS), "git"]

@@ -48,6 +48,10 @@ READS = frozenset((
 ))  # fmt: skip
 _NO_OBJECTS = frozenset(("config", "for-each-ref", "ls-files", "symbolic-ref"))
 _PEELS = ("--points-at", "--contains", "--merged", "--no-merged", "--no-contains")  # options with which git reads some
+# A git that is told by its input what to do: with one of these options before any argument, or always.
+_FROM_INPUT = ("--stdin", "--batch", "--revs")
+_LISTENS = frozenset(("cat-file", "fetch", "pack-objects", "rev-list", "update-ref"))
+_ALWAYS = frozenset(("mktag", "mktree"))
 # Windows and caches that fit into the memory; a larger file is shown as binary, and is never split into lines.
 CONFIG = (
     "core.packedGitWindowSize=8m", "core.packedGitLimit=48m", "core.deltaBaseCacheLimit=16m",
@@ -69,6 +73,13 @@ def verb(args: Sequence[str]) -> str:
 
 def reads(args: Sequence[str]) -> bool:
     return verb(args) in READS
+
+
+def listens(args: Sequence[str]) -> bool:
+    """Whether git reads its input before any object or ref: what it is to do is in there."""
+    found = verb(args)
+    options = itertools.takewhile(lambda each: each.startswith("-"), args[args.index(found) + 1 :] if found else ())
+    return found in _ALWAYS or (found in _LISTENS and any(each.startswith(_FROM_INPUT) for each in options))
 
 
 def of(args: Sequence[str], named: Bounds | None) -> Bounds:

@@ -116,6 +116,7 @@ class Git(msgspec.Struct, frozen=True):
                 output=most,
                 to=to,
                 nudge=waiting.release,
+                reads=bounds.listens(args) and not self.confinement,
             )
         except process.FloodError:
             raise bounds.too_much(args, msgspec.structs.replace(own, output=most)) from None

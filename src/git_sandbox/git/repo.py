@@ -57,12 +57,7 @@ class Repository(msgspec.Struct, frozen=True):
         return self.git_dir != self.common_dir
 
     def head(self) -> Head:
-        symbolic = self.git.try_run("symbolic-ref", "-q", "HEAD")
-        commit = self.git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
-        return Head(
-            symbolic.text.strip() or None if symbolic.returncode == 0 else None,
-            oid(commit.text.strip()) if commit.returncode == 0 else None,
-        )
+        return head(self.git)
 
     def refs(self, *patterns: str) -> dict[RefName, Oid]:
         """Full ref names and what they point at, below `patterns` (all without)."""
@@ -86,6 +81,20 @@ class Repository(msgspec.Struct, frozen=True):
         """The object `name` stands for, or None."""
         done = self.git.try_run("rev-parse", "-q", "--verify", "--end-of-options", name)
         return oid(done.text.strip()) if done.returncode == 0 else None
+
+
+def head(git: Git) -> Head:
+    """Where the HEAD of `git` points. One git says both, unless it is unborn or another ref is called HEAD, too."""
+    both = git.try_run("rev-parse", "-q", "HEAD^{commit}", "--symbolic-full-name", "HEAD", "--")
+    rows = both.text.split("\n")
+    if both.returncode == 0 and len(rows) > 2 and (rows[1] == "HEAD" or rows[1].startswith("refs/")):  # noqa: PLR2004
+        return Head(None if rows[1] == "HEAD" else rows[1], oid(rows[0]))
+    symbolic = git.try_run("symbolic-ref", "-q", "HEAD")
+    commit = git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
+    return Head(
+        symbolic.text.strip() or None if symbolic.returncode == 0 else None,
+        oid(commit.text.strip()) if commit.returncode == 0 else None,
+    )
 
 
 def discover(start: Path, *, any_version: bool = False) -> Repository:

@@ -64,10 +64,7 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: 
     place = _copy(index, scratch)
     private = private.with_env(GIT_INDEX_FILE=str(place))
     plain = without_filters(private)
-    damage = _mended(plain, place)
-    writing = Beside(lambda: _write_tree(plain))
-    rows = plain.run("ls-files", "-s", "-v", "-z")
-    writing.wait()
+    rows, writing, damage = _read(plain, place)
     damage = damage or (_unsound(plain) if _NO_OBJECT.search(rows) else ())  # git would write no index with one
     unusual = _unusual(rows)
     staged = None if damage or any(tag in b"Mm" for tag, _ in unusual) else _staged(writing)
@@ -75,7 +72,7 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: 
     choose = choose or large.chooser(git.worktree or git.git_dir, changed=False)
     filled = _fill(private, plain, choose)
     try:
-        tree = _write_tree(plain)
+        tree = staged if staged and filled.same and not unusual else _write_tree(plain)
     except RepositoryError:  # an entry that the cached trees of the index hid
         damage = _unsound(plain)
         filled = _fill(private, plain, choose)
@@ -83,15 +80,30 @@ def take(git: Git, index: Path, scratch: Path, *, copied: bool = False, choose: 
     return Snapshot(tree, staged, tuple(map(os.fsdecode, filled.apart)), (*damage, *_described(filled)))
 
 
-def _mended(git: Git, place: Path) -> tuple[str, ...]:
-    """Put HEAD in the place of an index that cannot be used. What was wrong with it."""
-    if not place.exists():
-        return ()
-    asked = git.try_run("ls-files", "-u", "-z")
-    whole = stage.whole_index(place)
-    if whole and not asked.returncode:
-        return ()
-    why = asked.complaint if whole else "its checksum is wrong"
+def _read(git: Git, place: Path) -> tuple[bytes, Beside[Oid], tuple[str, ...]]:
+    """Its rows, its tree in the making, and what was wrong with it. HEAD takes the place of an index that cannot be
+    used.
+    """
+    damage: tuple[str, ...] = ()
+    if place.exists() and not stage.whole_index(place):
+        damage = _mended(git, place, "its checksum is wrong")
+    rows, writing = _listed(git)
+    if rows.returncode and place.exists():
+        damage = _mended(git, place, rows.complaint)
+        rows, writing = _listed(git)
+    if rows.returncode:
+        raise _unwritten(rows.complaint)
+    return rows.stdout, writing, damage
+
+
+def _listed(git: Git) -> tuple[process.Completed, Beside[Oid]]:
+    writing = Beside(lambda: _write_tree(git))
+    rows = git.try_run("ls-files", "-s", "-v", "-z")
+    writing.wait()
+    return rows, writing
+
+
+def _mended(git: Git, place: Path, why: str) -> tuple[str, ...]:
     place.unlink()
     git.try_run("read-tree", "HEAD")  # with an unborn HEAD: no index
     return (f"the index is damaged ({one_line(why)}): HEAD is used instead",)

@@ -76,6 +76,7 @@ class Staged:
     raw: list[bytes] = field(default_factory=list)
     left_out: dict[bytes, str] = field(default_factory=dict)
     apart: list[bytes] = field(default_factory=list)
+    same: bool = False  # nothing was to be done: the index is as it was
 
 
 def nothing(_untracked: Sequence[bytes], _modified: Sequence[bytes]) -> Collection[bytes]:
@@ -95,7 +96,9 @@ def stage(ask: Ask, top: bytes, index: str, choose: Choose = nothing) -> Staged:
     found.apart = sorted(apart)
     wanted = list(_sound(top, (path for path in (*modified, *untracked) if path not in apart), found))
     work = _Work(ask, top, index, found)
-    work.doubt(b"%s\t%s\0" % (head, path) for path, head in modified.items() if head.endswith(b" 0"))
+    doubted = [b"%s\t%s\0" % (head, path) for path, head in modified.items() if head.endswith(b" 0")]
+    found.same = not (wanted or doubted)
+    work.doubt(doubted)
     unnamed = _batch(work, wanted)
     if unnamed:
         known = {*apart, *found.left_out}

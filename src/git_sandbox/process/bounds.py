@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -45,6 +46,23 @@ class Limits(msgspec.Struct, frozen=True):
             if value is not None
         ]
         return ["prlimit", *options, "--", *argv] if options else list(argv)
+
+    def impose(self, pid: int) -> None:
+        """Bound a child that has begun: for one that does nothing of note before it has read what we give it. Raises
+        OSError.
+        """
+        import resource  # late: `sandbox ls` does without
+
+        kinds = (
+            (resource.RLIMIT_AS, self.address_space),
+            (resource.RLIMIT_FSIZE, self.file_size),
+            (resource.RLIMIT_CPU, self.cpu),
+            (resource.RLIMIT_DATA, self.data),
+        )
+        for kind, value in kinds:
+            if value is not None:
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    resource.prlimit(pid, kind, (value, value))
 
 
 NO_LIMITS = Limits()

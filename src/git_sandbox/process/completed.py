@@ -67,8 +67,12 @@ def run(
     to: IO[bytes] | None = None,
     meter: Callable[[int], None] | None = None,
     nudge: Callable[[int], object] | None = None,
+    reads: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it said, whatever its exit status.
+
+    `reads`: before it does anything of note it reads its standard input. Then it needs no prlimit(1) before it: its
+    limits hold before it gets any.
 
     `meter` hears now and then, from another thread, how many bytes it has written so far; `nudge` its process id, and
     after a true answer soon again.
@@ -79,7 +83,8 @@ def run(
     `feed` streams standard input from an iterator; an exception raised by it kills the child and propagates.
     `timeout` (seconds) kills the child's whole process group and raises SandboxError.
     """
-    full = resolve(limits.wrap(resolve(argv)))
+    reads = reads and bool(input)
+    full = resolve(argv) if reads else resolve(limits.wrap(resolve(argv)))
     with (
         start(
             full,
@@ -94,6 +99,8 @@ def run(
         _watched(child.pid, nudge, NUDGED_EVERY),
     ):
         try:
+            if reads:
+                limits.impose(child.pid)
             if output is not None and feed is None:
                 feed = [input] if input else []
             if feed is None:

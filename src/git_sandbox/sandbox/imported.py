@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import DamagedError
-from git_sandbox.git.names import Oid
+from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.integrate.overview import there
@@ -104,12 +104,13 @@ def from_channel(
     except DamagedError as error:
         progress(f"Asking again for what is sound: {error.cause}")
         manifest, took = taken(careful=True)
-    box.remember()
-    content = lfs.bring_home(box.repo, box.refs, record, channel)
+    refs = box.repo.refs(*box.refs.patterns)
+    box.remember(refs)
+    content = lfs.bring_home(box.repo, box.refs, record, channel, there=refs)
     inner = nested.bring_home(box, record, channel, manifest.nested)
     if any(home.borrowed for home in inner.homes):
-        box.remember(nested_refs.noted(box, record))
-    return _home(box, record, (manifest, took), inner, content)
+        box.remember(refs, nested_refs.noted(box, record))
+    return _home(box, record, (manifest, took), inner, content, refs=refs)
 
 
 def from_export(box: Box, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Home:
@@ -117,9 +118,10 @@ def from_export(box: Box, record: Record, manifest: bytes, pack: Iterable[bytes]
     inside, Git LFS objects), is `partly`. Raises CollectError, or what reading `pack` does; nothing is imported then.
     """
     listed, took = _taken(box, record, manifest, pack)
-    box.remember()
-    inner, content = nested.left(record, listed.nested), lfs.left(box.repo, box.refs, record)
-    return _home(box, record, (listed, took), inner, content)
+    refs = box.repo.refs(*box.refs.patterns)
+    box.remember(refs)
+    inner, content = nested.left(record, listed.nested), lfs.left(box.repo, refs, record, box.refs)
+    return _home(box, record, (listed, took), inner, content, refs=refs)
 
 
 def known_to(box: Box, record: Record) -> list[Oid]:
@@ -135,9 +137,18 @@ def _taken(box: Box, record: Record, header: bytes, chunks: Iterable[bytes]) -> 
     return manifest, collect(box.repo, box.refs, new, chunks, quarantine=place, given=record.refs)
 
 
-def _home(box: Box, record: Record, came: tuple[Manifest, Collected], inner: Nested, content: LfsHome) -> Home:
+def _home(
+    box: Box,
+    record: Record,
+    came: tuple[Manifest, Collected],
+    inner: Nested,
+    content: LfsHome,
+    *,
+    refs: Mapping[RefName, Oid],
+) -> Home:
+    """`refs`: the sandbox's in its repository, now."""
     manifest, took = came
-    changed = _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record)
+    changed = _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record, refs)
     changed |= not manifest.unchanged
     changed |= took.set_aside != () or manifest.left_out != () or manifest.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
@@ -166,12 +177,12 @@ def _changed(took: Collected, manifest: Manifest, record: Record) -> bool:
     return not same_head or refs or stash or took.wip is not None
 
 
-def _kept_before(box: Box, record: Record) -> bool:
+def _kept_before(box: Box, record: Record, there: Mapping[RefName, Oid]) -> bool:
     """Whether something is here, from an earlier import or a merge, that must not go because the guest now says that
     nothing ever happened. What a ref pointed at before counts, too.
     """
     own = {box.refs.base, box.refs.meta}
-    refs = {name: value for name, value in box.repo.refs(*box.refs.patterns).items() if name not in own}
+    refs = {name: value for name, value in there.items() if name not in own}
     if any(value != record.base for value in refs.values()) or nested_refs.holdings(box.repo, box, record):
         return True
     logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]

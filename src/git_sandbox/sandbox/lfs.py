@@ -75,14 +75,16 @@ def bring_home(
     record: Record | NestedRecord | None,
     channel: socket.socket,
     *,
+    there: Mapping[RefName, Oid] | None = None,
     place: Mapping[str, object] | None = None,
 ) -> LfsHome:
     """Ask for what `lacking` names and store it. Never raises for what does not come: it is in `missing`.
 
-    `place`: which repository inside the worktree is meant, as the request has it.
+    `there`: the sandbox's refs in `repo`, which git says unless they are given. `place`: which repository inside the
+    worktree is meant, as the request has it.
     """
     try:
-        pointers = lacking(repo, repo.refs(*refs.patterns), record, refs)
+        pointers = lacking(repo, repo.refs(*refs.patterns) if there is None else there, record, refs)
         if not pointers:
             return NOTHING
         few, reasons = _few_enough(repo, pointers)
@@ -99,10 +101,10 @@ def bring_home(
     return LfsHome(sum(not why for why in stored.values()), tuple(lines), size)
 
 
-def left(repo: Repository, refs: SandboxRefs, record: Record) -> LfsHome:
-    """What is not here of the content that came, where nobody can be asked for it."""
+def left(repo: Repository, refs: Mapping[RefName, Oid], record: Record, name: SandboxRefs) -> LfsHome:
+    """What is not here of the content that came, where nobody can be asked for it. `refs` as in `lacking`."""
     try:
-        pointers = lacking(repo, repo.refs(*refs.patterns), record, refs)
+        pointers = lacking(repo, refs, record, name)
     except (SandboxError, OSError) as error:
         return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
     lines = (

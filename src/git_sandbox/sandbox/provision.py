@@ -18,7 +18,7 @@ from git_sandbox.disk import share_dir
 from git_sandbox.egress import policyfile, rules
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
-from git_sandbox.git.names import oid
+from git_sandbox.git.names import Oid, RefName, oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.idspace import IdSpace
@@ -116,13 +116,13 @@ def prepare(
     try:
         record = _record(box, options, workspace.captured, workspace.snapshot, ready, backend=backend)
         record = msgspec.structs.replace(record, nested=workspace.nested, workdir=extras.folder or record.workdir)
-        pin(box, record, workspace.snapshot)
+        pinned = pin(box, record, workspace.snapshot)
         copy_mounts(box, extras, progress)
         if not parts:
             ssh_config.make_keys(box.directory.keys, box.id)
         apart = (*workspace.snapshot.apart, *workspace.worktrees.apart, *nested.apart(workspace.nested))
         configure(box, record, settings, extras, WentIn(apart, workspace.worktrees.states))
-        box.save(record)
+        box.save(record, pinned)
     except BaseException:
         store.delete(box, name_too=False)
         raise
@@ -132,8 +132,9 @@ def prepare(
 
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
     settings, repo = options.settings, box.repo
-    refs = {name: value for name, value in repo.refs().items() if not NO_WORK.match(name)}
-    stash = repo.git.try_run("rev-list", "-g", "refs/stash").text.split()
+    found = repo.refs()
+    refs = {name: value for name, value in found.items() if not NO_WORK.match(name)}
+    stash = repo.git.try_run("rev-list", "-g", protocol.STASH).text.split() if protocol.STASH in found else []
     return Record(
         id=box.id,
         worktree=os.fspath(repo.worktree),
@@ -162,15 +163,15 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
     )
 
 
-def pin(box: Box, record: Record, taken: Snapshot) -> None:
-    """Keep the commit it started from, whatever becomes of the user's branches. W0 is in the sandbox's own store, and
-    what is in neither is known by its stamps.
+def pin(box: Box, record: Record, taken: Snapshot) -> dict[RefName, Oid]:
+    """Keep the commit it started from, whatever becomes of the user's branches; the refs that do. W0 is in the
+    sandbox's own store, and what is in neither is known by its stamps.
     """
     files.write(box.directory.apart, jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
     git = box.repo.git
     unborn = "a sandbox of a branch without a commit\n"
     base = oid(record.base) if record.base else snapshot.commit_tree(git, empty_tree(git), (), unborn)
-    store.pin(box, record, base)
+    return store.pin(box, record, base)
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,10 @@ def part(holder: Holder, pack: Path) -> Part:
     """Write the pack, and say what it holds. Raises HostResourceError when it cannot be written."""
     logs = {str(name): log for name in holder.refs if (log := _log(holder, name))}
     tips = list(dict.fromkeys([*holder.refs.values(), *(value for log in logs.values() for value in log)]))
-    known = [tip for tip, there in zip(tips, _resolved(holder.git, tips), strict=True) if there]
-    excluded = _excluded(holder)
+    start = [f"{each}^{{commit}}" for each in holder.start]
+    *there, head = _resolved(holder.git, [*tips, *start, "HEAD^{commit}"])
+    known = [tip for tip, oid in zip(tips, there, strict=False) if oid]
+    excluded = _excluded(holder, [oid for oid in there[len(tips) :] if oid], head)
     packed = _packed(holder, known, excluded, pack)
     return Part(
         holder.key, os.fspath(holder.common), {str(name): str(value) for name, value in holder.refs.items()}, logs,
@@ -81,16 +83,17 @@ def _resolved(git: Git, names: Iterable[str]) -> list[str]:
     return [row if is_oid(row) else "" for row in rows]
 
 
-def _excluded(holder: Holder) -> list[str]:
-    """What was there when the sandbox began and is still the user's: commits behind which nothing need be packed."""
-    commits = [oid for oid in _resolved(holder.git, [f"{name}^{{commit}}" for name in holder.start]) if oid]
+def _excluded(holder: Holder, commits: Iterable[str], head: str) -> list[str]:
+    """What was there when the sandbox began and is still the user's: commits behind which nothing need be packed.
+
+    `commits`: commits of `holder.start` that are there. `head`: the commit of HEAD, if there is one.
+    """
     start = list(dict.fromkeys(commits))
     if not start:
         return []
-    head = ["HEAD"] if any(_resolved(holder.git, ["HEAD^{commit}"])) else []
     asked = "".join(f"{oid}\n" for oid in start).encode()
     git = holder.git.within(PATIENT).without_broken_refs()
-    done = git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *head, input=asked)
+    done = git.try_run("rev-list", "--boundary", "--stdin", *_USERS, *(["HEAD"] if head else []), input=asked)
     rows = done.text.split()
     if done.returncode != 0:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from git_sandbox import process
+from git_sandbox import answers, process
 from git_sandbox.errors import RequirementError
 
 
@@ -13,8 +13,7 @@ def program(name: str) -> str:
     path = process.which(name)
     if path is None:
         raise RequirementError(f"{name} is not installed", hint="run `sandbox doctor` for how to get it")
-    seen = Path(path).stat()
-    return f"{path} {seen.st_size} {seen.st_mtime_ns}"
+    return answers.program(path)
 
 
 def processor() -> str:

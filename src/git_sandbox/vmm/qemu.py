@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from git_sandbox import arguments, bounded_log, confine, process
+from git_sandbox import answers, arguments, bounded_log, confine, process
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.guest.protocol import PORT_PREFIX, SSH, VSOCK_PORTS
 from git_sandbox.protocol.channel import UNIX, VSOCK
@@ -31,6 +31,7 @@ CAPABILITIES = Capabilities(
     snapshots=True,
     late_disks=True,
 )
+VERSION = "qemu-version"  # what is remembered
 LOOKED_WITHIN = 10.0  # seconds for the monitor of a machine that runs, when it is only looked at
 VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for keys, the others ask for nothing
 
@@ -268,13 +269,17 @@ def version() -> tuple[int, ...]:
 
 
 @functools.cache
-def _version(_identity: str) -> tuple[int, ...]:
+def _version(identity: str) -> tuple[int, ...]:
+    if (kept := answers.kept(VERSION, identity)) is not None:
+        return tuple(map(int, kept.split(".")))
     output = process.run([binary(), "--version"], timeout=process.ASKED).text
     words = output.split("version ", 1)
     if len(words) < 2:  # noqa: PLR2004 - a text and its remainder
         raise RequirementError("cannot read the version of QEMU", cause=printable(output, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
-    return tuple(int(part) for part in digits if part.isdigit())
+    number = tuple(int(part) for part in digits if part.isdigit())
+    answers.keep(VERSION, identity, ".".join(map(str, number)))
+    return number
 
 
 def identity() -> str:

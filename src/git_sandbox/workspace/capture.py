@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
-from git_sandbox.git.names import oid
-from git_sandbox.git.repo import Head
+from git_sandbox.git.repo import Head, head
 from git_sandbox.text import listed, one_line
 from git_sandbox.workspace import configcopy, filecopy, secrets
 from git_sandbox.workspace.configcopy import Adapted
@@ -245,10 +244,4 @@ def _point(gitfile: Path, git_dir: Path, worktree: Path | None) -> None:
 def _head(target: Path, repo: Repository) -> Head:
     # The copy may lack the objects that a base has: they are in the repository, too.
     objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": gitdirs.quoted(repo.common_dir / "objects")}
-    git = Git(target / ".git", target, tuple((HERMETIC | objects).items()))
-    symbolic = git.try_run("symbolic-ref", "-q", "HEAD")
-    commit = git.try_run("rev-parse", "-q", "--verify", "HEAD^{commit}")
-    return Head(
-        symbolic.text.strip() if symbolic.returncode == 0 else None,
-        oid(commit.text.strip()) if commit.returncode == 0 else None,
-    )
+    return head(Git(target / ".git", target, tuple((HERMETIC | objects).items())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from git_sandbox import process
@@ -10,6 +11,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git import urls
 from git_sandbox.text import printable
 
+SMALL, FEW = 256 << 10, 100  # bytes and files that are searched here
 _NOTED = ("logs", "FETCH_HEAD", "MERGE_MSG", "SQUASH_MSG", "gc.log")
 
 
@@ -27,11 +29,30 @@ def _with_urls(places: list[Path]) -> list[Path]:
     """Files below `places` that have a URL in them: there can be a reflog for each of ten thousand refs."""
     if not places:
         return []
+    if (few := _small(places)) is not None:
+        return [each for each in few if b"://" in each.read_bytes()]
     done = process.run(["grep", "-rlZF", "-e", "://", "--", *map(os.fspath, places)])
     if done.returncode > 1:
         raise RepositoryError("cannot look for URLs in the copy", cause=printable(done.complaint, limit=500))
     found = [Path(os.fsdecode(each)) for each in done.stdout.split(b"\0") if each]
     return [each for each in found if not each.is_symlink()]
+
+
+def _small(places: list[Path]) -> list[Path] | None:
+    """All files below `places`, where reading them takes less than starting a program; else None."""
+    found: list[Path] = []
+    todo, left = list(places), SMALL
+    while todo:
+        place = todo.pop()
+        seen = place.lstat()
+        if stat.S_ISDIR(seen.st_mode):
+            todo += place.iterdir()
+        elif stat.S_ISREG(seen.st_mode):
+            found.append(place)
+        left -= seen.st_size
+        if left < 0 or len(found) + len(todo) > FEW:
+            return None
+    return found
 
 
 def _read(path: Path) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import stat
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SETTLED = 2_000_000_000  # ns; a younger change time can hide a second change (FAT counts in two seconds)
 MOST_FINDS = 4  # at once; more wait for each other
-FEW = 1000  # start points; so many are spread evenly as they are
+FEW = 500  # entries; to look at so many takes as long as to start a find
 # Kind, mode, inode, size, modification and change time, links, owner, group. Not the device: its number can be another
 # one after the next boot of the host.
 _FORMAT = "%y %m %i %s %T@ %C@ %n %U %G {below}//%p\\0"
@@ -93,29 +94,34 @@ def look(root: Path, entries: Sequence[str], bare: Iterable[str] = (), below: st
 
     Paths in the rows begin with `below`. What vanishes meanwhile is left out. Raises Unseen.
     """
-    wide, alone = _spread(root, entries)
+    prefix = f"{below}/" if below else ""
+    found, wide = _spread(root, entries, prefix)
     lots = [wide[number::MOST_FINDS] for number in range(MOST_FINDS)]
     finds = [Beside(partial(_find, root, lot, below)) for lot in lots if lot]
-    found = set(_lstat(root, {*alone, *bare, *parents((*entries, *bare))}, f"{below}/" if below else ""))
+    found.update(_lstat(root, {*bare, *parents((*entries, *bare))}, prefix))
     return frozenset(found.union(*(each.result() for each in finds)))
 
 
-def _spread(root: Path, entries: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Start points for several finds, and the directories among `entries` that were opened for that."""
-    if len(entries) > FEW:
-        return list(entries), []
-    wide: list[str] = []
-    opened: list[str] = []
-    for each in entries:
+def _spread(root: Path, entries: Sequence[str], prefix: str) -> tuple[set[bytes], list[str]]:
+    """Rows of what was looked at here, `FEW` of them or some more, and start points for several finds, which are
+    quicker where there is more.
+    """
+    found: set[bytes] = set()
+    left: list[str] = []
+    todo = deque(entries)
+    while todo:
+        path = todo.popleft()
+        if len(found) >= FEW:
+            left.append(path)
+            continue
         try:
-            if stat.S_ISDIR(os.lstat(f"{root}/{each}").st_mode):
-                wide += [f"{each}/{name}" for name in os.listdir(f"{root}/{each}")]  # noqa: PTH208 - names are wanted
-                opened.append(each)
-                continue
+            seen = os.lstat(f"{root}/{path}")
+            if stat.S_ISDIR(seen.st_mode):
+                todo.extend(f"{path}/{name}" for name in os.listdir(f"{root}/{path}"))  # noqa: PTH208 - names are wanted
+            found.add(row(seen, prefix + path))
         except OSError:
-            pass  # find(1) says whether that matters
-        wide.append(each)
-    return wide, opened
+            left.append(path)  # find(1) says whether that matters
+    return found, left
 
 
 def _find(root: Path, entries: Sequence[str], below: str) -> set[bytes]:

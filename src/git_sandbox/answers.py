@@ -1,0 +1,50 @@
+"""What programs of this host have answered, kept as long as they are the same: to ask once more costs a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from git_sandbox import files, jsontext, paths
+from git_sandbox.errors import HostResourceError
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`asked`: all that the answer depends on."""
+
+    asked: str
+    text: str
+
+
+def program(found: str) -> str:
+    """Changes whenever another program is installed at the path `found`. Raises OSError."""
+    seen = Path(found).stat()
+    return f"{found} {seen.st_size} {seen.st_mtime_ns}"
+
+
+def kept(question: str, asked: str) -> str | None:
+    """The answer to `question`, a file name, if it was asked the same way; else None."""
+    with contextlib.suppress(OSError, ValueError):
+        answer = jsontext.load(_place(question), Answer, files.WRITTEN)
+        return answer.text if answer.asked == asked else None
+    return None
+
+
+def keep(question: str, asked: str, text: str) -> None:
+    with contextlib.suppress(OSError, HostResourceError):  # not to know it costs a process next time
+        paths.private_directory(paths.cache_root())
+        fresh = _place(question).with_suffix(f".{os.getpid()}")
+        files.write(fresh, jsontext.encode(Answer(asked, text)))
+        fresh.replace(_place(question))
+
+
+def forget(question: str) -> None:
+    with contextlib.suppress(OSError):
+        _place(question).unlink()
+
+
+def _place(question: str) -> Path:
+    return paths.cache_root() / f"{question}.json"
