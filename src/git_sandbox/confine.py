@@ -13,12 +13,12 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from git_sandbox import answers, process
 from git_sandbox.helpers import scoped
+from git_sandbox.later import dataclass, replace
 from git_sandbox.text import one_line
 
 PROGRAM = "bwrap"

@@ -12,13 +12,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox import files, jsontext
 from git_sandbox.errors import HostResourceError
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import whole
 
 SCHEMA = 1

@@ -13,7 +13,6 @@ import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ import msgspec
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, RequirementError, SandboxError
 from git_sandbox.helpers import userns
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 COUNT = userns.COUNT  # ids a guest has; the usual range of an ordinary user

@@ -6,7 +6,7 @@ A mode without a device works with every backend. To add one: a value here with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from git_sandbox.later import dataclass
 
 # passt answers DNS at this address and asks the host's first resolver, also one that listens on loopback only
 # (systemd-resolved). From the documentation prefix of RFC 5737, so it is nobody's real address.

@@ -12,13 +12,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from git_sandbox import consent, files, paths, tomltext, transports
 from git_sandbox.consent import Agreement, NamedFile
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 
 OWN, SHARED = "sandbox.toml", "pyproject.toml"
 MOST_SHARED = 1 << 20  # bytes of a pyproject.toml that is looked through for our table

@@ -9,7 +9,6 @@ import select
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.configtext import Pair
 from git_sandbox.guest import protocol
 from git_sandbox.image import terminfo
+from git_sandbox.later import dataclass
 from git_sandbox.ssh_config import SENT, Keys, config, offer
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment

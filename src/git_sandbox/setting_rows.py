@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files, network
+from git_sandbox.later import dataclass, field
 from git_sandbox.network import Network
 from git_sandbox.setting_values import AUTO
 

@@ -10,13 +10,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from git_sandbox import consent, files, notices, paths, projectfile, setting_values, tomltext, transports
 from git_sandbox.consent import NamedFile
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.projectfile import ProjectFile, bare
 from git_sandbox.setting_rows import ANY, BACKENDS, BY_NAME, COW, INSIDE, ROWS, VALUES, Row, Settings
 from git_sandbox.setting_values import one_word

@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from git_sandbox import arguments, files, process
 from git_sandbox.background import Beside
 from git_sandbox.errors import SessionError
 from git_sandbox.git.configtext import Pair
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import Attachment
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from git_sandbox import answers, confine, paths, process
+from git_sandbox import answers, confine, paths
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +45,7 @@ def bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\necho >>{tmp_path}/asked\nexit $(cat {tmp_path}/status)\n")
     program.chmod(0o755)
     (tmp_path / "status").write_text("0")
-    which = process.which
-    monkeypatch.setattr(process, "which", lambda name: str(program) if name == confine.PROGRAM else which(name))
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     return program
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ from git_sandbox.agents import manifest
 from git_sandbox.agents.manifest import Manifest
 from git_sandbox.errors import SandboxError, UsageError
 from git_sandbox.image.spec import data
+from git_sandbox.later import dataclass
 from git_sandbox.text import listed, one_line
 
 USER, SHIPPED, REPOSITORY = "user", "shipped", "repository"

@@ -10,13 +10,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import translate
 from itertools import islice
 from pathlib import Path
 
 from git_sandbox import files
 from git_sandbox.agents.manifest import OFF_LIMITS, HostFile
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 from git_sandbox.workspace import secrets
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ import msgspec
 from git_sandbox import jsontext, paths
 from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
+from git_sandbox.later import dataclass
 
 SCHEMA = 5
 _INFO = "base.json"

@@ -12,11 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, locks, paths
 from git_sandbox.errors import StateError
+from git_sandbox.later import dataclass
 
 BLOCK = 512  # bytes; what st_blocks counts
 UNLOCKED = 60.0  # seconds; a build without a lock that is older is dead

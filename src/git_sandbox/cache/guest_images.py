@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ from git_sandbox.cache import entries, root_images
 from git_sandbox.cache.entries import Entries
 from git_sandbox.cache.root_images import RootImage
 from git_sandbox.errors import ImageError
+from git_sandbox.later import dataclass
 
 _INFO = "image.json"
 PARTS = ("kernel", "initramfs", "rootfs.ext4")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from git_sandbox import files, jsontext, paths
 from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
 from git_sandbox.errors import ImageError
+from git_sandbox.later import dataclass
 
 T = TypeVar("T")
 _INFO, _CONFIG = "info.json", "config.json"

@@ -11,7 +11,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from git_sandbox import files, jsontext, paths
 from git_sandbox.cache import entries
 from git_sandbox.cache.entries import Entries
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass
 
 KEPT = 12  # templates, the most recently used: one for each kind of machine and layer
 KEPT_BYTES = 4 << 30  # of all together

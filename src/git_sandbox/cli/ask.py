@@ -6,7 +6,6 @@ import contextlib
 import sys
 import termios
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
@@ -23,6 +22,7 @@ from git_sandbox.integrate.modes import Relation, Request
 from git_sandbox.integrate.plan import Plan
 from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.risky import Risk
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions, waits

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from git_sandbox.cli import common
 from git_sandbox.devcontainer.agreed import File
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.setting_values import AUTO
 from git_sandbox.text import one_line, whole
 

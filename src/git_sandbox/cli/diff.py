@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -18,6 +17,7 @@ from git_sandbox.integrate import review
 from git_sandbox.integrate.modes import Request
 from git_sandbox.integrate.preview import preview, uncommitted
 from git_sandbox.integrate.review import Span, Style
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox import lookup
 from git_sandbox.sandbox.lookup import Known
 from git_sandbox.text import printable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import build, spec
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import lifecycle
 from git_sandbox.sandbox.lifecycle import Finished
@@ -92,7 +92,7 @@ class Elsewhere:
 
 def live(
     verb: str, command: tuple[str, ...] | None, given: dict[str, Any], *, agent: str = "", update: bool = False,
-    elsewhere: Elsewhere = Elsewhere(),
+    elsewhere: Elsewhere = Elsewhere(),  # noqa: B008 - frozen
 ) -> Result:  # fmt: skip
     """Spawn, run, bring home, settle; the session's exit code is the result's.
 

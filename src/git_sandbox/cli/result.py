@@ -7,7 +7,6 @@ exit_code}]}`, one line on standard output, also for failures before a verb ran.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ import msgspec
 from git_sandbox import notices
 from git_sandbox.cli import door
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line, printable
 
 SCHEMA = 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.collect.treecheck import DIRECTORY, contents, entries_of, refused, sizes
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import Oid, oid
+from git_sandbox.later import dataclass
 
 MOST_LINKS = 30_000_000  # between new objects, all together: each costs memory
 MOST_QUESTIONS = 256  # walks of git's through the history of a group of refs

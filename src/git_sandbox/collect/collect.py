@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox.collect import plan
@@ -15,6 +14,7 @@ from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.free_space import SMALL, require, watched
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass, replace
 from git_sandbox.protocol.manifest import Manifest, SetAside
 from git_sandbox.text import one_line
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.collect.litter import sweep
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.process import Completed
 from git_sandbox.text import printable
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
+from git_sandbox.later import dataclass, field
 from git_sandbox.protocol.manifest import GuestRef, Manifest
 from git_sandbox.text import one_line
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.collect.treecheck import DIRECTORY, contents, entries_of, sizes
+from git_sandbox.later import dataclass, field
 from git_sandbox.protocol.manifest import SetAside, Wip
 
 MOST_TREES = 10_000  # that are written anew

@@ -13,7 +13,6 @@ import shutil
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +25,7 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.process import Child, Completed
 from git_sandbox.text import printable
 

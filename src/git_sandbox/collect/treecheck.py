@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from git_sandbox.collect.quarantine import CollectLimits, Quarantine
 from git_sandbox.errors import CollectError
 from git_sandbox.git.bounds import batches
+from git_sandbox.later import dataclass, replace
 
 _ENTRY = {width: re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
 DIRECTORY = (b"40000", b"040000")

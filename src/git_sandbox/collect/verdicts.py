@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from git_sandbox.collect import plan
 from git_sandbox.collect.blame import blame, incomplete
@@ -13,6 +12,7 @@ from git_sandbox.collect.pruned import pruned
 from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import Oid
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.protocol.manifest import GuestHead, Manifest, SetAside
 from git_sandbox.text import one_line
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from git_sandbox.devcontainer.model import Devcontainer
 from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.devcontainer.variables import Values
 from git_sandbox.errors import HostResourceError, UsageError
+from git_sandbox.later import dataclass, replace
 from git_sandbox.projectfile import Consent
 from git_sandbox.text import whole
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -17,6 +16,7 @@ from git_sandbox.devcontainer import jsonc
 from git_sandbox.devcontainer.model import Command, Options
 from git_sandbox.devcontainer.plan import below
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import listed, one_line
 
 MAX_FEATURES = 50  # with all that they depend on

@@ -7,12 +7,12 @@ out; `--mount` takes a read-only copy in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from git_sandbox.devcontainer.model import MountTable
 from git_sandbox.devcontainer.variables import Replaced
 from git_sandbox.image.guestfiles import GuestPlace
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 _TARGET = re.compile(r"/[A-Za-z0-9._@+/-]{1,500}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from git_sandbox.devcontainer import commands, mounts, ports, properties, run_args
@@ -14,6 +13,7 @@ from git_sandbox.devcontainer.mounts import Folders
 from git_sandbox.devcontainer.variables import Replaced, Values
 from git_sandbox.errors import UsageError
 from git_sandbox.image.guestfiles import GuestPlace
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.text import listed, one_line
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")

@@ -4,7 +4,7 @@ code goes by these tables, the reference page shows them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from git_sandbox.later import dataclass
 
 UNDERSTOOD, APPROXIMATED, IGNORED, REFUSED = "understood", "approximated", "ignored", "refused"
 STATES = (UNDERSTOOD, APPROXIMATED, IGNORED, REFUSED)

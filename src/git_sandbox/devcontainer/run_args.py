@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from git_sandbox.later import dataclass
 
 ENVIRONMENT = ("-e", "--env")
 # What a container needs and a machine of its own has.

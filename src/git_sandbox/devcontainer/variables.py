@@ -8,8 +8,9 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from git_sandbox.later import dataclass, field
 
 # The kind, and for those of an environment a name and what counts where there is none.
 _VARIABLE = re.compile(r"\$\{([A-Za-z]{1,40})(?::([^:{}\0]{1,200})(?::([^{}\0]*))?)?\}")

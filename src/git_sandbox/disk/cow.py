@@ -6,11 +6,11 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.disk import lvm_thin, reflink
 from git_sandbox.errors import RequirementError
+from git_sandbox.later import dataclass
 
 AUTO = "auto"
 THIN, QCOW2, REFLINK, OVERLAY, COPY = "thin", "qcow2", "reflink", "overlay", "copy"

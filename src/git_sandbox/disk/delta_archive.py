@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +18,7 @@ import msgspec
 
 from git_sandbox.errors import SandboxError
 from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
+from git_sandbox.later import dataclass
 
 BLOCK = 4096  # bytes
 _CHUNK = 1 << 20

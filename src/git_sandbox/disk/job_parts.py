@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files
 from git_sandbox.disk import ext4
 from git_sandbox.disk.delta_archive import Tail
+from git_sandbox.later import dataclass
 
 BASE, TAIL = "base.ext4", "tail"
 _CHUNK = 1 << 20

@@ -12,12 +12,12 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, locks, paths, process
 from git_sandbox.disk.delta_archive import Appended
 from git_sandbox.errors import HostResourceError, StateError
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 CONTROL = Path("/dev/mapper/control")

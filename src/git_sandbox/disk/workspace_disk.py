@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.disk import cow, dm_snapshot, ext4, lvm_thin, reflink
 from git_sandbox.disk.delta_archive import Appended
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox_dir import SandboxDir
 
 

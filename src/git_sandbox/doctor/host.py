@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from git_sandbox import network, paths, process
 from git_sandbox.errors import HostResourceError
 from git_sandbox.git import command
 from git_sandbox.git import repo as repos
+from git_sandbox.later import dataclass
 
 _MAX_SSH_CONFIG = 1 << 20  # bytes
 

@@ -8,10 +8,10 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from git_sandbox.egress import names
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 PLACES = ("header", "bearer", "basic", "query")

@@ -12,7 +12,6 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,6 +21,7 @@ from git_sandbox.egress.names import Address
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.service import Upstream
+from git_sandbox.later import dataclass
 
 MOST_ADDRESSES = 8  # of one name
 RESOLVE = 20.0  # seconds

@@ -11,7 +11,6 @@ import contextlib
 import http
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from git_sandbox.egress import gitaccess, head, inject, names
 from git_sandbox.egress.credentials import Credential
@@ -22,6 +21,7 @@ from git_sandbox.egress.origin import UPGRADE, Order, Origin, framed
 from git_sandbox.egress.refusal import Refused, response
 from git_sandbox.egress.state import State
 from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.later import dataclass
 
 _BROKER = re.compile(r"/@([a-z0-9-]{1,40})(/[!-~]*)?")
 

@@ -7,13 +7,13 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 from git_sandbox.egress import head
 from git_sandbox.egress.head import CHUNKED, LENGTH, NONE, Body
 from git_sandbox.egress.names import Address
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.later import dataclass
 
 PIECE = 64 << 10  # bytes
 MOST_CHUNK_LINE = 1024  # bytes

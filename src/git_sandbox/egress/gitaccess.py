@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from git_sandbox.egress import inject, names
 from git_sandbox.egress.head import Request
 from git_sandbox.egress.policyfile import GIT_NONE, GIT_PUSH, Egress
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.later import dataclass, field
 
 FETCH, PUSH, OTHER = "fetch", "push", "other"
 FILL = 60.0  # seconds for the host's credential helper

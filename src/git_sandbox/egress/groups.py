@@ -12,12 +12,12 @@ import configparser
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from git_sandbox import files, tomltext
 from git_sandbox.egress import names
+from git_sandbox.later import dataclass, field
 
 DEFAULTS = {
     "apt": ("deb.debian.org", "security.debian.org"),

@@ -7,10 +7,10 @@ body is. What is not so is refused and not repaired: that is what request smuggl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from git_sandbox.egress import names
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.later import dataclass
 
 MOST_HEAD = 64 << 10  # bytes
 MOST_FIELDS = 128

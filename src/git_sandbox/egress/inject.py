@@ -12,11 +12,11 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from git_sandbox.egress.credentials import Credential
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.later import dataclass
 
 FieldList = list[tuple[bytes, bytes]]
 AUTHORIZATION = b"authorization"

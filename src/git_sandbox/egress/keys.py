@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from git_sandbox.egress import credentials
 from git_sandbox.egress.credentials import Credential
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.text import one_line
 
 GUEST = ("variable", "base_url", "base_path")  # keys of a declaration that are about the guest

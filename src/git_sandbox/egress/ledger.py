@@ -11,10 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from git_sandbox import files
+from git_sandbox.later import asdict, dataclass, field
 from git_sandbox.text import one_line
 
 SCHEMA = 1

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 from git_sandbox.egress import gitaccess, head, names
 from git_sandbox.egress.dial import authorization
@@ -17,6 +16,7 @@ from git_sandbox.egress.inject import Parts, Scan
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.state import State
+from git_sandbox.later import dataclass
 
 MOST_INTERIM = 16  # answers before the answer
 MOST_DRAINED = 64 << 10  # bytes of an answer that is not passed on

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from git_sandbox.egress import names, rules
 from git_sandbox.egress.credentials import MOST_CREDENTIALS, Credential, Source
 from git_sandbox.egress.rules import Limits, Policy, Rule
 from git_sandbox.errors import StateError, UsageError
+from git_sandbox.later import asdict, dataclass, field, replace
 
 SCHEMA = 1
 MOST = 4 << 20  # bytes

@@ -10,11 +10,11 @@ import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from git_sandbox.egress import addresses, names
 from git_sandbox.egress.names import Address
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 ALLOW, GET, DENY = "allow", "get", "deny"

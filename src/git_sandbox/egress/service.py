@@ -18,8 +18,9 @@ import resource
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from git_sandbox.later import asdict, dataclass, field
 
 MODULE, SOURCES = "git_sandbox.egress", "git_sandbox.egress.sources"
 BACKLOG = 128

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from git_sandbox.egress import gitaccess, policyfile, service, values
 from git_sandbox.egress.credentials import Credential
 from git_sandbox.egress.policyfile import GIT_NONE, Egress
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass, field
 
 MOST = 64 << 10  # bytes of a message; a value has at most 16 KiB
 AT_ONCE = 8  # questions that are answered at the same time; the others wait

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from git_sandbox.egress.refusal import Refused
 from git_sandbox.egress.rules import Decision
 from git_sandbox.egress.values import Values
 from git_sandbox.errors import StateError
+from git_sandbox.later import dataclass, field, replace
 
 
 class PolicyFile:

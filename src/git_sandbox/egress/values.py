@@ -6,12 +6,12 @@ import asyncio
 import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files
 from git_sandbox.egress.credentials import MOST, Credential, Source, placeholder, sound
 from git_sandbox.errors import RequirementError, SandboxError
+from git_sandbox.later import dataclass, field
 
 COMMAND = 60.0  # seconds for a command
 AGAIN = 5.0  # seconds after which a source that gave nothing is asked again

@@ -14,7 +14,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError
@@ -22,6 +21,7 @@ from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 MAX_POINTER = 1024  # bytes; git-lfs takes no longer blob for one

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.guest import stage
 from git_sandbox.guest.stage import Choose, Staged
+from git_sandbox.later import dataclass
 from git_sandbox.text import listed, one_line, printable
 
 _US = "git-sandbox"

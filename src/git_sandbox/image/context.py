@@ -13,13 +13,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from git_sandbox import files
 from git_sandbox.errors import ImageError, LimitError
 from git_sandbox.git.command import Git
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.files import opened
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)

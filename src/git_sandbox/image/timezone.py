@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from git_sandbox.later import dataclass
 
 ZONEINFO, LOCALTIME, TIMEZONE = Path("/usr/share/zoneinfo"), Path("/etc/localtime"), Path("/etc/timezone")
 MAGIC = b"TZif"

@@ -19,7 +19,6 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError, RepositoryError, SandboxError
@@ -28,6 +27,7 @@ from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Head, Repository
 from git_sandbox.integrate.host import Checkout
 from git_sandbox.integrate.trees import Entry, empty_tree, overlay, set_entries, staged
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 _PRIVATE = "sandbox-index"

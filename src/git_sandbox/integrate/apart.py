@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError
@@ -20,6 +19,7 @@ from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.modes import Relation
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 MAX_COMPARED = 100  # commits on either side; range-diff takes time and memory with their product

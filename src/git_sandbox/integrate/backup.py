@@ -7,7 +7,6 @@ on disk at the paths it touched. The message says the rest, so that `undo` needs
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from git_sandbox.errors import IntegrateError
@@ -15,6 +14,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs, oid
 from git_sandbox.git.repo import Head, Repository
 from git_sandbox.git.snapshot import commit_tree
+from git_sandbox.later import dataclass
 
 _SUBJECT = "sandbox: the checkout before a merge"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import Git
 from git_sandbox.git.large import Stamp
 from git_sandbox.git.names import Oid
+from git_sandbox.later import dataclass, field
 
 
 @dataclass(frozen=True)

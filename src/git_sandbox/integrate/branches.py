@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
@@ -13,6 +12,7 @@ from git_sandbox.git.names import Oid, RefName, SandboxId
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.risky import Risk, between
 from git_sandbox.integrate.trees import tree_of
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line, printable
 
 _ROOT = "refs/heads/"

@@ -8,7 +8,6 @@ else is the user's own later work: it is merged by content if that goes without 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.git import large
@@ -28,6 +27,7 @@ from git_sandbox.integrate.trees import (
     overlay,
     staged,
 )
+from git_sandbox.later import dataclass
 
 LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
 STAGED = "staged here since the sandbox started"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
@@ -13,6 +12,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.trees import GITLINK, SYMLINK, Entry, text
+from git_sandbox.later import dataclass
 
 # Files and directories in the git directory that exist exactly while the operation waits for the user.
 # A bisect is no obstacle: it moves HEAD, but nothing is half done.

@@ -11,12 +11,12 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox.git import command
 from git_sandbox.git.command import Git
 from git_sandbox.integrate.links import MAX_LINK, inside
+from git_sandbox.later import dataclass, field
 from git_sandbox.settings import environment, named_below
 
 _MAX_HOOK = 64 << 10  # bytes of a hook that are looked at

@@ -8,13 +8,13 @@ import os
 import posixpath
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import LimitError, RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, oid
 from git_sandbox.integrate.trees import SYMLINK
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 MAX_LINKS = 100_000  # of one tree

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError, UsageError
@@ -22,6 +21,7 @@ from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import Mode, Relation, Request, combine, relate
 from git_sandbox.integrate.plan import Plan, plan
 from git_sandbox.integrate.trees import GITLINK, empty_tree, overlay, shown, text, tree_of
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line, printable
 
 _NAMED = 10  # paths named in an error message; the plan has them all

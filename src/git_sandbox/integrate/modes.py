@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from git_sandbox.errors import IntegrateError, RepositoryError
 from git_sandbox.git import usercommit
@@ -12,6 +11,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxId, oid
 from git_sandbox.git.repo import Head
 from git_sandbox.integrate.trees import Merge, empty_tree, merge_commits, merge_trees, tree_of
+from git_sandbox.later import dataclass
 
 
 class Mode(enum.StrEnum):

@@ -7,12 +7,12 @@ what is named here is ever written into the user's git directory. A `todo` may h
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, SandboxRefs, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.trees import Entry, shown, text, tree_of
+from git_sandbox.later import dataclass
 
 MAX_STAGES = 64 << 20  # bytes of the list of one stage
 MAX_NAMES = 1 << 20  # bytes of the list of the operation's files

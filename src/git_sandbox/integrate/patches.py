@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import HostResourceError, IntegrateError
@@ -18,6 +17,7 @@ from git_sandbox.git.names import Oid, oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.apart import borrowing
 from git_sandbox.integrate.trees import empty_tree, tree_of
+from git_sandbox.later import dataclass
 
 MAX_PATCHES = 1000
 _NAME = re.compile(r"[0-9]{4,}-[A-Za-z0-9._-]{0,80}\.patch")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.git import gitdirs, snapshot
@@ -18,6 +17,7 @@ from git_sandbox.integrate.decide import Decision, decide
 from git_sandbox.integrate.modes import Mode, Outcome, Relation, Request, combine, relate
 from git_sandbox.integrate.risky import Risk, risks
 from git_sandbox.integrate.trees import changes, shown, text, tree_of
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
@@ -13,6 +12,7 @@ from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.modes import Request, combine, relate
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.trees import Entries, changes, empty_tree, overlay, shown, tree_of
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
@@ -24,6 +23,7 @@ from git_sandbox.integrate.decide import decide
 from git_sandbox.integrate.modes import Mode, Outcome, Request, combine, committer, merge_message, relate
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.trees import changes, empty_tree, shown, staged, text, tree_of
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line, printable
 
 _NAMED = 10  # paths named in an error message

@@ -6,11 +6,11 @@ One git process, however many sandboxes there are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import peeled
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
@@ -28,6 +27,7 @@ from git_sandbox.integrate.operation import HEADS, Operation, in_progress
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.risky import Risk, risks
 from git_sandbox.integrate.trees import empty_tree, overlay, set_entries, shown, staged, text, tree_of
+from git_sandbox.later import dataclass, replace
 from git_sandbox.text import one_line
 
 _NAMED = 10  # paths named in an error message

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from git_sandbox.errors import LimitError
 from git_sandbox.git.bounds import batches
@@ -17,6 +16,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.base import BaseRecord
 from git_sandbox.integrate.overview import USERS
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.later import dataclass
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%ct", "%s")
 _MAX_TEXT = 500  # characters of a name or subject; a guest writes megabytes if it likes

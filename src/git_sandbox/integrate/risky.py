@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid
@@ -17,6 +16,7 @@ from git_sandbox.integrate.leads import Leads, leads
 from git_sandbox.integrate.links import Links
 from git_sandbox.integrate.obeyed import runs_by_itself
 from git_sandbox.integrate.trees import GITLINK, SYMLINK, Change, changes, text
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)

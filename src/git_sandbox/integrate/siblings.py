@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from git_sandbox.errors import LimitError
 from git_sandbox.git.command import Git
@@ -17,6 +16,7 @@ from git_sandbox.git.snapshot import commit_tree
 from git_sandbox.integrate.overview import MORE, paths_between, peeled
 from git_sandbox.integrate.plan import aside
 from git_sandbox.integrate.trees import Merge, empty_tree, merge_commits, shown
+from git_sandbox.later import dataclass
 
 MAX_SIBLINGS = 30  # every pair is merged once
 _EXACT = 15  # up to so many, every set of them is tried: 2**15 are quick

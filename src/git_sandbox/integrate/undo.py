@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import IntegrateError
@@ -27,6 +26,7 @@ from git_sandbox.integrate.trees import (
     staged,
     tree_of,
 )
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 

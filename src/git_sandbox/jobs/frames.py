@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
 from git_sandbox.errors import CollectError
+from git_sandbox.later import dataclass
 
 JOB, ASK, RESULT = b"git-sandbox job 1\n", b"git-sandbox ask 1\n", b"git-sandbox result 1\n"
 HEAD, IMAGE, BLOB, BLOCK = b"J", b"I", b"B", b"X"  # of a job

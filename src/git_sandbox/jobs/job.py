@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +21,7 @@ from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.jobs import blobs, frames
 from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer, broken
+from git_sandbox.later import dataclass
 from git_sandbox.record import Record
 from git_sandbox.text import one_line
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import IO, Annotated, Literal, TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ from git_sandbox.errors import SandboxError
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Frame, Reader, Writer, broken
 from git_sandbox.jobs.job import Nonce
+from git_sandbox.later import dataclass
 from git_sandbox.protocol.manifest import MAX_JSON
 from git_sandbox.protocol.stream import DEFAULT_LIMITS
 from git_sandbox.text import one_line, printable

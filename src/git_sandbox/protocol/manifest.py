@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from git_sandbox.errors import CollectError
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, replace
 from git_sandbox.protocol import wire as raw_wire
 from git_sandbox.protocol.changes import Changes, Tally
 from git_sandbox.protocol.wire import MAX_NAME, MAX_REFS, Operation, WipState, Wire

@@ -13,12 +13,12 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
 from git_sandbox.errors import CollectError, DamagedError
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line
 
 _READ = 256 << 10  # bytes asked for at once

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import StateError
 from git_sandbox.integrate.obeyed import runs_by_itself
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 MAX_DEPTH = 200  # directories in directories

@@ -23,6 +23,7 @@ from git_sandbox.errors import SandboxError, SessionError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import variables
 from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import provision, session_options
 from git_sandbox.sandbox.options import Options
@@ -166,7 +167,7 @@ def remembered(place: Path) -> tuple[Stage, ...]:
     return ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Commands:
     """The commands of one start. `logs`: the directory for the output of those that run when nobody is at a terminal,
     or beside the session.

@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +28,7 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.job import MAX_KNOWN, Disks, Job, Nonce, Packed
 from git_sandbox.jobs.result import Answer, Hearing
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
 from git_sandbox.sandbox import imported, machine_spec, provision, retrieve, session_options

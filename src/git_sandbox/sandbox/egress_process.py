@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,7 @@ from git_sandbox.egress import confinement, service
 from git_sandbox.egress.policyfile import GIT_NONE, Egress
 from git_sandbox.egress.service import Order, Ready, SourcesOrder, Upstream
 from git_sandbox.errors import HostResourceError, SandboxError, SessionError
+from git_sandbox.later import dataclass, field
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 

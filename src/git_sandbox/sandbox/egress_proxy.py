@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,7 @@ from git_sandbox.egress.service import Upstream
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import authorities
+from git_sandbox.later import dataclass, replace
 from git_sandbox.sandbox import egress_process
 from git_sandbox.sandbox.egress_process import Proxy
 from git_sandbox.sandbox_dir import SandboxDir

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox.doctor import Check, Verdict
@@ -12,6 +11,7 @@ from git_sandbox.doctor.host import MINIMUM_FREE
 from git_sandbox.errors import HostResourceError, SandboxError
 from git_sandbox.image import spec
 from git_sandbox.jobs.result import Hello
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import hosts
 from git_sandbox.settings import Settings

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -16,6 +15,7 @@ from git_sandbox import files, signals
 from git_sandbox.background import Beside
 from git_sandbox.errors import CollectError, Interrupted, SandboxError
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.sandbox import retrieve

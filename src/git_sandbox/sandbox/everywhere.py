@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import registry, store
@@ -15,6 +14,7 @@ from git_sandbox.git import gitdirs
 from git_sandbox.git import repo as repos
 from git_sandbox.git.names import is_sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.registry import StateDirectory
 from git_sandbox.store import Entry, State
 from git_sandbox.text import one_line

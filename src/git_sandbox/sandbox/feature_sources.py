@@ -11,7 +11,6 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,7 @@ from git_sandbox.errors import ImageError, UsageError
 from git_sandbox.image.context import Pack
 from git_sandbox.image.oci import manifest, skopeo, source
 from git_sandbox.image.oci.manifest import Descriptor
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
 

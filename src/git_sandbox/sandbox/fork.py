@@ -14,7 +14,6 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,6 +24,7 @@ from git_sandbox.errors import CollectError, MachineError, SandboxError, StateEr
 from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits

@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -31,6 +30,7 @@ from git_sandbox.jobs import frames, result
 from git_sandbox.jobs.frames import CutOffError, Frame, Reader, Writer
 from git_sandbox.jobs.job import Nonce
 from git_sandbox.jobs.result import Hearing, Hello, Question
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line, printable
 
 SSH = "ssh:"

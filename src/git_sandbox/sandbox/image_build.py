@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import IO
 
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.context import Context, packing
+from git_sandbox.later import dataclass, field
 from git_sandbox.sandbox import feature_sources
 from git_sandbox.sandbox.feature_sources import Installed
 

@@ -12,7 +12,6 @@ import dataclasses
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +28,7 @@ from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.image.oci import pull, remembered
 from git_sandbox.image.oci.source import Source
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import machines, provision
 from git_sandbox.sandbox.builder_output import Archive, Lines

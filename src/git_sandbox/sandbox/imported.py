@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from git_sandbox.collect import Collected, collect, known_objects
 from git_sandbox.errors import DamagedError
@@ -13,6 +12,7 @@ from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.integrate.overview import there
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import manifest as manifests
 from git_sandbox.protocol import stream

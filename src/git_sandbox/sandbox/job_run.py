@@ -12,7 +12,6 @@ import resource
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,7 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.job import Job, decode
 from git_sandbox.jobs.result import MAX_TEXT, MAX_WARNINGS, Answer, Usage
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.sandbox import machine_spec, machines, provision, retrieve

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -15,6 +14,7 @@ from git_sandbox.git.lfs import Pointer, Store
 from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, replace
 from git_sandbox.protocol import stream
 from git_sandbox.store import NestedRecord, Record
 from git_sandbox.text import one_line

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from git_sandbox import network, store
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import share_dir
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import (
     built_images,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from git_sandbox import claims, locks, session, signals, store
 from git_sandbox.errors import Interrupted, StateError
 from git_sandbox.git.names import Oid, RefName
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol.changes import Changes
 from git_sandbox.session import Session

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ from git_sandbox.guest.protocol import CHANNELS, CONTROL, SSH
 from git_sandbox.image import guestfiles, initrd, variables
 from git_sandbox.image.guestfiles import GuestConfig
 from git_sandbox.image.initrd import GuestFile
+from git_sandbox.later import dataclass
 from git_sandbox.network import Network
 from git_sandbox.sandbox import egress_proxy
 from git_sandbox.sandbox_dir import SandboxDir

@@ -10,13 +10,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
 from git_sandbox.errors import CollectError, DamagedError, SandboxError
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import GuestNested, Manifest
 from git_sandbox.protocol.wire import MAX_REFS

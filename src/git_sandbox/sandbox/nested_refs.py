@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import notices
@@ -16,6 +15,7 @@ from git_sandbox.git.names import Oid, RefName, SandboxRefs
 from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
+from git_sandbox.later import dataclass
 from git_sandbox.store import Box, NestedRecord, Record
 from git_sandbox.text import one_line
 

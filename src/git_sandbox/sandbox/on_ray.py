@@ -10,7 +10,6 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from git_sandbox import jsontext, store
@@ -20,6 +19,7 @@ from git_sandbox.jobs import blobs
 from git_sandbox.jobs.frames import Writer
 from git_sandbox.jobs.job import Packed
 from git_sandbox.jobs.result import Hearing
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts
 from git_sandbox.sandbox.lifecycle import Finished

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from git_sandbox.devcontainer.plan import Plan
 from git_sandbox.image.guestfiles import UserFile
+from git_sandbox.later import dataclass, field
 from git_sandbox.settings import Settings
 
 

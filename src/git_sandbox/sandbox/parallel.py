@@ -13,12 +13,12 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from git_sandbox import claims, jsontext, process, signals, store
 from git_sandbox.errors import Interrupted, MachineError, SandboxError, StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, elsewhere, supervisor
 from git_sandbox.sandbox.options import Options

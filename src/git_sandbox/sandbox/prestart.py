@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from git_sandbox.background import Beside
@@ -15,6 +14,7 @@ from git_sandbox.cache import guest_images, templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import SandboxError
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import machine_spec, warm_start
 from git_sandbox.sandbox.warm_start import Start, Warm

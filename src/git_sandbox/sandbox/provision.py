@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +24,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec, terminfo, timezone
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import egress_proxy, machine_spec
 from git_sandbox.sandbox.options import Options

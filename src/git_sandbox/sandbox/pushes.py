@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
 from git_sandbox import files, jsontext
 from git_sandbox.errors import CollectError
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.nested import NestedHome
 from git_sandbox.sandbox_dir import SandboxDir

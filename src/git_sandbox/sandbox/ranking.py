@@ -13,7 +13,6 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from git_sandbox import store
 from git_sandbox.errors import Interrupted, SandboxError, UsageError
@@ -22,6 +21,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import results
 from git_sandbox.integrate.overview import MORE, paths_between, peeled
 from git_sandbox.integrate.results import Group
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, parallel, remove, trashed
 from git_sandbox.sandbox.elsewhere import Room

@@ -6,7 +6,6 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.result import Hearing, Question
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox import hosts
 from git_sandbox.sandbox.hosts import LostError
 from git_sandbox.sandbox.mouth import OUTPUT_LIMIT

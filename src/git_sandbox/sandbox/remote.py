@@ -13,7 +13,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files, jsontext, store
@@ -22,6 +21,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Writer
 from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
 from git_sandbox.sandbox.dispatch import Sent

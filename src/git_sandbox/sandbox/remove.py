@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import store
@@ -12,6 +11,7 @@ from git_sandbox.git.names import Oid, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import everywhere, lfs, lookup, nested_refs, ondisk, retrieve, trashed, uncommitted
 from git_sandbox.sandbox.imported import Home

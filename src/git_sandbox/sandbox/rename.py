@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from git_sandbox import registry, renaming, store
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox import nested_refs
 from git_sandbox.store import Box, Entry, State
 

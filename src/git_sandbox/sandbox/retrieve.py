@@ -8,7 +8,6 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import CollectError, MachineError, RepositoryError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import bundle, stream
 from git_sandbox.sandbox import images, imported, reach, trashed

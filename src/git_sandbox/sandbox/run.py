@@ -6,7 +6,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from git_sandbox import files, network, signals
@@ -15,6 +14,7 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import HOST, SSH
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import (
     devcontainers,

@@ -13,12 +13,12 @@ import shlex
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import bounded_log, process
 from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
 from git_sandbox.guest.protocol import WORKSPACE
+from git_sandbox.later import dataclass
 from git_sandbox.process import Child, Limits
 from git_sandbox.sandbox import arrival
 from git_sandbox.sandbox.arrival import Arrival

@@ -7,7 +7,6 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from git_sandbox import files, network, paths, process, tomltext
@@ -21,6 +20,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.image import authorities
 from git_sandbox.image.guestfiles import GuestPlace, UserFile
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.session import Session
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, printable

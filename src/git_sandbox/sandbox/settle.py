@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox import store
@@ -19,6 +18,7 @@ from git_sandbox.integrate.modes import Relation, Request, committer
 from git_sandbox.integrate.operation import in_progress
 from git_sandbox.integrate.plan import Plan, plan, relation_only
 from git_sandbox.integrate.trees import empty_tree, tree_of
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.uncommitted import new_work
 from git_sandbox.store import Record

@@ -7,7 +7,6 @@ on. Where its repository is still there it stays, and the other one gets its ref
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from git_sandbox.git.names import Oid
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.overview import peeled
 from git_sandbox.integrate.trees import empty_tree
+from git_sandbox.later import dataclass, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import remove, retrieve
 from git_sandbox.sandbox.everywhere import Found

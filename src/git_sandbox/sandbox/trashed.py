@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.sandbox import everywhere, nested_refs
 from git_sandbox.sandbox.expiring import rule
 from git_sandbox.store import Box, Record, State

@@ -16,6 +16,7 @@ from git_sandbox.errors import MachineError, RepositoryError
 from git_sandbox.git.repo import Repository
 from git_sandbox.guest import protocol
 from git_sandbox.image import spec
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import lifecycle, trashed
 from git_sandbox.sandbox.describe_diff import compare
@@ -26,7 +27,7 @@ MAX_DESCRIPTION = 512 << 20  # bytes the guest may answer
 TIMEOUT = 3600.0  # seconds; every file is read
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Verified:
     """`differences`: one line each, safe to show; none when the guest saw exactly what is here. `trash`: what of the
     repository's trash `sandbox restore` could not bring back whole, one line each.

@@ -28,6 +28,7 @@ from git_sandbox.guest import protocol
 from git_sandbox.guest.protocol import CONTROL
 from git_sandbox.image import guestfiles, initrd
 from git_sandbox.image.initrd import GuestFile
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.text import one_line
@@ -53,7 +54,7 @@ SEED = 64  # bytes of fresh randomness for the guest's kernel
 SPARE = 1 << 30  # bytes the host's disk keeps free beside a template's memory
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Start:
     """A start that may be warm: the machine as it would boot, and what makes it the sandbox's own."""
 

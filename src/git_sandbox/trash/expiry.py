@@ -10,12 +10,12 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass
 from git_sandbox.trash import note
 from git_sandbox.trash.note import Trashed
 

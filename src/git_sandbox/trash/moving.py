@@ -28,7 +28,6 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, paths
@@ -36,6 +35,7 @@ from git_sandbox.disk import share_dir, workspace_disk
 from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.trash import note, objects
 from git_sandbox.trash.note import FRESH, REMNANT, Note, Part, Trashed

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox import files
@@ -18,6 +17,7 @@ from git_sandbox.errors import HostResourceError, SandboxError, StateError
 from git_sandbox.git.bounds import PATIENT
 from git_sandbox.git.command import Git
 from git_sandbox.git.names import Oid, RefName, is_oid
+from git_sandbox.later import dataclass, field
 from git_sandbox.process import Completed
 from git_sandbox.text import printable
 from git_sandbox.trash.note import Part

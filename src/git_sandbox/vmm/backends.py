@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from git_sandbox import confine, network, process
 from git_sandbox.errors import RequirementError, UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.network import Network
 from git_sandbox.vmm import cloud_hypervisor, firecracker, host, launch, qemu, virtiofs
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
@@ -187,7 +187,7 @@ def prove(chosen: Choice, files: BootFiles, accelerator: str, *, fresh: bool = F
     return host.accelerator(files, prober, setting=accelerator, fresh=fresh)
 
 
-def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Backend:
+def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Backend:  # noqa: B008 - frozen
     """The backend. `accelerator`, `reason`: what was proved. Raises RequirementError for one that needs KVM."""
     if accelerator != KVM and not kind.capabilities.emulation:
         able = [name for name, backend in BY_NAME.items() if backend.capabilities.emulation]

@@ -10,7 +10,6 @@ import platform
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +18,7 @@ import msgspec
 from git_sandbox import arguments, bounded_log
 from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import CHANNELS
+from git_sandbox.later import dataclass
 from git_sandbox.vmm import cloud_hypervisor_state, confined, identity, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import Capabilities, Cleanup, Disk, MachineLogs, MachineSpec

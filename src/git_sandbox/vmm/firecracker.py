@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ import msgspec
 from git_sandbox import bounded_log
 from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import CHANNELS
+from git_sandbox.later import dataclass
 from git_sandbox.vmm import confined as views
 from git_sandbox.vmm import firecracker_state, identity, launch
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess

@@ -8,7 +8,6 @@ import platform
 import secrets
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass
 from git_sandbox.vmm import device_access
 from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, Running, kernel_arguments
 

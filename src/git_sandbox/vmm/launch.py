@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +16,7 @@ from git_sandbox import bounded_log, confine, process
 from git_sandbox.confine import View
 from git_sandbox.errors import MachineError
 from git_sandbox.guest.protocol import HOST, VSOCK_PORTS
+from git_sandbox.later import dataclass, field
 from git_sandbox.protocol import channel
 from git_sandbox.text import printable
 from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs

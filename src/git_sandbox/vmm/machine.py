@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from git_sandbox import network
 from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, field
 from git_sandbox.network import Network
 from git_sandbox.protocol import channel
 

@@ -7,12 +7,12 @@ import functools
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_sandbox import answers, arguments, bounded_log, confine, process
 from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.guest.protocol import PORT_PREFIX, SSH, VSOCK_PORTS
+from git_sandbox.later import dataclass, replace
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.text import printable
 from git_sandbox.vmm import confined, launch, net, qemu_disks, qemu_state, vhost, virtiofs

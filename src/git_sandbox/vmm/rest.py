@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from git_sandbox.errors import MachineError
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 
 OVERALL = 30.0  # seconds for one call; starting a machine takes well under one

@@ -9,10 +9,10 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RequirementError
+from git_sandbox.later import dataclass
 from git_sandbox.vmm import device_access
 
 DEVICE = Path("/dev/vhost-vsock")

@@ -7,7 +7,6 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +14,7 @@ from git_sandbox import confine, idspace, process
 from git_sandbox.errors import RequirementError
 from git_sandbox.helpers import userns
 from git_sandbox.idspace import IdSpace
+from git_sandbox.later import dataclass
 from git_sandbox.vmm import confined as views
 from git_sandbox.vmm.machine import Cleanup, Share
 

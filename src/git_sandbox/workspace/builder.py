@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.image.spec import asked
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.repo import Head, head
+from git_sandbox.later import dataclass, replace
 from git_sandbox.text import listed, one_line
 from git_sandbox.workspace import configcopy, filecopy, secrets
 from git_sandbox.workspace.configcopy import Adapted

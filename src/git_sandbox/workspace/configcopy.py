@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import configtext, urls
 from git_sandbox.git.command import HERMETIC, Git
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line
 from git_sandbox.workspace.configfilter import FROM_FILE, FROM_WORKTREE, Filtered, Place, filtered
 

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -44,6 +43,7 @@ from typing import TYPE_CHECKING
 from git_sandbox.git import urls
 from git_sandbox.git.configtext import split_key
 from git_sandbox.git.urls import holds_secret
+from git_sandbox.later import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_sandbox.git import gitdirs
+from git_sandbox.later import dataclass
 from git_sandbox.workspace.base_content import unproved
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.incremental import Ledger, Moved, believed, digest

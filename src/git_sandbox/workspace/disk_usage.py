@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from git_sandbox.later import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable

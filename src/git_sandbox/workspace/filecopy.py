@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, RepositoryError
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:

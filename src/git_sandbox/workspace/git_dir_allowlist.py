@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from git_sandbox.later import dataclass, field
 from git_sandbox.workspace.secrets import suspicious
 
 # Where a row ends with a slash it is about what is in that directory.

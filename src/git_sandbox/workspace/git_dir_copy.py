@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git import gitdirs, gitvariables
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.guest.protocol import WORKSPACE
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line
 from git_sandbox.workspace import filecopy, git_dir_entries, git_dir_texts
 from git_sandbox.workspace.git_dir_allowlist import GitFiles

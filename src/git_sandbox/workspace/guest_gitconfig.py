@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from git_sandbox import process
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import command, configtext
 from git_sandbox.git.urls import holds_secret
+from git_sandbox.later import dataclass
 from git_sandbox.text import printable
 from git_sandbox.workspace.configfilter import secret_key
 

@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from git_sandbox.background import Beside
+from git_sandbox.later import dataclass, field
 from git_sandbox.workspace import secrets
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.git_dir_entries import STORES

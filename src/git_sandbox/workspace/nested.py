@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError
@@ -18,6 +17,7 @@ from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol, stage
 from git_sandbox.guest.stage import Choose
+from git_sandbox.later import dataclass, field
 from git_sandbox.store import NestedRecord
 from git_sandbox.text import one_line
 from git_sandbox.workspace.incremental import Moved

@@ -5,10 +5,10 @@ Submodules and other repositories inside bring git directories of their own, in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from git_sandbox.later import dataclass
 from git_sandbox.workspace.git_dir_entries import STORES
 
 if TYPE_CHECKING:

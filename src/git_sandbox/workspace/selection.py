@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from git_sandbox.later import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

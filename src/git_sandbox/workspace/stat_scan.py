@@ -11,12 +11,12 @@ import os
 import re
 import stat
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.background import Beside
+from git_sandbox.later import dataclass
 from git_sandbox.workspace.filecopy import chunks
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,7 @@ from git_sandbox import paths
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import listed, one_line
 from git_sandbox.workspace import secrets
 from git_sandbox.workspace.disk_usage import Census

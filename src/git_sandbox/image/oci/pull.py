@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import files, process, transports
@@ -17,6 +16,7 @@ from git_sandbox.image.oci.flatten import Layer
 from git_sandbox.image.oci.manifest import Manifest
 from git_sandbox.image.oci.remembered import Seen
 from git_sandbox.image.oci.source import Source, parse
+from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.text import one_line
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import transports
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
