@@ -246,14 +246,17 @@ def spawned(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
+    yields: bool = False,
 ) -> Iterator[process.Child]:
     """`process.spawn` of a command that sees `view` alone and begins in `directory`; of the same one, not confined,
-    where that is not `wanted` or this host does not let us (`obstacle`).
+    where that is not `wanted` or this host does not let us (`obstacle`). `yields` as there.
 
     When it is to end, one that is `first` is asked itself; bubblewrap, when it is asked, kills the others.
     """
     if not wanted or obstacle(command[0]):
-        with process.spawn(command, cwd=directory, stdout=stdout, stderr=stderr, pass_fds=pass_fds) as child:
+        with process.spawn(
+            command, cwd=directory, stdout=stdout, stderr=stderr, pass_fds=pass_fds, yields=yields
+        ) as child:
             yield child
         return
     place = Path(process.which(command[0]) or command[0]).resolve()
@@ -265,6 +268,8 @@ def spawned(
             at = words.index(PROGRAM) + 1
             words[at:at] = ["--info-fd", str(writing)]
             given = (*pass_fds, writing)
-            child = stack.enter_context(process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given))
+            child = stack.enter_context(
+                process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given, yields=yields)
+            )
         child.report = report if view.first else None
         yield child

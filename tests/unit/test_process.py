@@ -105,7 +105,7 @@ def test_spawned_child_dies_with_a_killed_supervisor() -> None:
 def test_a_child_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
     """As if it had been killed between fork(2) and prctl(2): somebody else is the parent by then."""
     mark = tmp_path / "began"
-    argv = children._mortal(["touch", str(mark)], "KILL")
+    argv = children._mortal(["touch", str(mark)], "KILL", yields=False)
     assert subprocess.run(argv, check=False).returncode == 0
     assert mark.exists()
     mark.unlink()

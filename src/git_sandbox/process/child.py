@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-
-
 PIECE = 64 << 10  # bytes
-
-
+NICE = 5  # of a program that yields: it gets a third of what another one gets that wants the same processor
+OOM, WORST = 500, 1000  # more to be ended for than we have ourselves, and the most there is (proc(5), oom_score_adj)
 _CHILD = re.compile(rb'"child-pid": (\d+)')
 
 
@@ -113,10 +111,22 @@ class Child(msgspec.Struct):
         return self.popen.wait()
 
 
-def _mortal(argv: Sequence[str], death: str) -> list[str]:
+def _mortal(argv: Sequence[str], death: str, *, yields: bool) -> list[str]:
     """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin."""
-    begin = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    script = f"{_yielding()} exec nice -n {NICE}" if yields else "exec"
+    begin = ["sh", "-c", f'[ "$PPID" = "$0" ] || exit; {script} "$@"', str(os.getpid())]
     return resolve(["setpriv", "--pdeathsig", death, "--", *resolve(begin), *resolve(argv)])
+
+
+def _yielding() -> str:
+    """What a shell says to be the first to go when memory runs out, and that its session be nice, where the kernel
+    counts by session (`sched_autogroup`, sched(7)).
+    """
+    ours = 0
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj") as file:  # noqa: PTH123 - pathlib is not here
+        ours = int(file.read())
+    rows = {"oom_score_adj": min(WORST, ours + OOM), "autogroup": NICE}
+    return " ".join(f"{{ echo {value} >/proc/self/{name}; }} 2>/dev/null;" for name, value in rows.items())
 
 
 @contextlib.contextmanager
@@ -132,6 +142,7 @@ def spawn(
     foreground: bool = False,
     grace: float = STOP_GRACE,
     tidies: bool = False,
+    yields: bool = False,
 ) -> Iterator[Child]:
     """Start a program that lives as long as the block (or shorter) and dies with this process.
 
@@ -140,9 +151,10 @@ def spawn(
     to the thread that forked (prctl(2)).
 
     `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
+    `yields`: what else wants a processor has more of it, and when memory runs out the kernel ends this one before us.
     """
     popen = start(
-        _mortal(argv, "TERM" if tidies else "KILL"),
+        _mortal(argv, "TERM" if tidies else "KILL", yields=yields),
         cwd=cwd,
         env=environment() if env is None else dict(env),
         stdin=subprocess.DEVNULL if stdin is None else stdin,

@@ -116,7 +116,7 @@ def spawned(start: Start, logs: MachineLogs, complaints: IO[bytes]) -> Iterator[
     """The VMM with its standard output in the console log, bounded."""
     with confine.spawned(
         start.argv, start.view, wanted=start.confined, directory=start.directory,
-        stdout=process.PIPE, stderr=complaints, pass_fds=start.keep,
+        stdout=process.PIPE, stderr=complaints, pass_fds=start.keep, yields=True,
     ) as child:  # fmt: skip
         reader = threading.Thread(
             target=bounded_log.keep, args=(child.stdout, logs.console, CONSOLE_LIMIT), daemon=True

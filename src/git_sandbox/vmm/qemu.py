@@ -225,6 +225,7 @@ class Qemu:
                     stdout=process.PIPE,
                     stderr=complaints,
                     pass_fds=list(descriptors.values()),
+                    yields=True,
                 )
             )
             reader = threading.Thread(
