@@ -111,6 +111,11 @@ class SandboxDir(msgspec.Struct, frozen=True):
         return self.root / "supervisor.log"
 
     @property
+    def host_agent(self) -> Path:
+        """There where `sandbox mcp` started it: the agents of this host may use it without asking."""
+        return self.root / "host-agent"
+
+    @property
     def output(self) -> Path:
         """Output of a command that runs detached."""
         return self.root / "output.log"

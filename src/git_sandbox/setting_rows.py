@@ -33,6 +33,7 @@ class Row:
     free: tuple[str, ...] = ()
     least: int = 128  # MiB of a size; no guest boots with less
     most: int = 100_000  # of a count or of seconds; beyond any machine or patience
+    own: bool = False  # of the user's only: no project file can say it, whoever trusts it
 
 
 ROWS = (
@@ -179,6 +180,20 @@ ROWS = (
         most=3600,
     ),
     Row("boot_timeout", "180", "seconds that a machine may take to answer", kind="seconds", free=(ANY,)),
+    Row(
+        "mcp_allow",
+        "",
+        "what agents of this host may do without asking: merge, drop, sandboxes, or SETTING:VALUE",
+        kind="lines",
+        own=True,
+    ),
+    Row(
+        "mcp_repositories",
+        "",
+        "directories with more repositories that `sandbox mcp` serves",
+        kind="lines",
+        own=True,
+    ),
 )
 
 
@@ -229,6 +244,8 @@ class Settings:
     trash_size: int  # MiB
     stop_timeout: int  # seconds
     boot_timeout: int  # seconds
+    mcp_allow: tuple[str, ...]
+    mcp_repositories: tuple[str, ...]
     # What a project file names, as it was when its content was judged: by path, a file's content (or nothing for one
     # that was not there), and the digest of a directory.
     contents: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)

@@ -25,7 +25,9 @@ from git_sandbox.setting_values import one_word
 __all__ = ["ANY", "BACKENDS", "BY_NAME", "COW", "INSIDE", "ROWS", "VALUES", "Row", "Settings", "Value", "resolve"]
 
 _VARIABLE = re.compile("SANDBOX_[A-Z_]{1,60}")
-_OURS = ("SANDBOX_INDEX", "SANDBOX_COUNT", "SANDBOX_TEST_")  # no settings, and near to some
+PROGRESS = "SANDBOX_PROGRESS_FD"  # of a program that shows progress: an open descriptor
+_OURS = ("SANDBOX_INDEX", "SANDBOX_COUNT", "SANDBOX_TEST_", PROGRESS)  # no settings, and near to some
+_DIGITS = 9  # of a descriptor's number, and more
 _REPLACED = {"jailer": "confinement"}  # settings of earlier versions
 _SHORTENED = 3  # letters with which a setting's name may begin that is meant
 
@@ -43,6 +45,12 @@ class Value:
 def environment() -> Mapping[str, str]:
     """The user's environment, for the few who need more of it than a setting (git identity, time zone)."""
     return os.environ
+
+
+def progress_descriptor() -> int | None:
+    """Where a program that started us wants lines of progress. No program that we start sees the variable."""
+    text = os.environ.pop(PROGRESS, "")
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else None
 
 
 def resolve(
@@ -106,6 +114,8 @@ def _given(
 
 def _of_project(row: Row, project: ProjectFile) -> Value:
     asked = _text(row, project.values[row.name])
+    if row.own:
+        return Value(row.name, row.default, "default", withheld=f"{asked} (only your own settings can say that)")
     named = _named_of_project(row, asked, project)
     if not (project.trusted or _free(row, asked, named)):
         return Value(row.name, row.default, "default", withheld=asked or '""')

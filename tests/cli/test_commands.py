@@ -47,7 +47,7 @@ def test_every_verb_shows_examples_and_help_shows_the_same(cli: Cli, words: tupl
     shown = cli(*words, "--help")
     assert "\n  Examples:\n    sandbox" in shown.out
     assert cli("help", *words) == shown
-    if words and words not in (("image",), ("agent",), ("worker",)):  # groups; its output is the result
+    if words and words not in (("image",), ("agent",), ("worker",), ("mcp",)):  # groups; their output is for a program
         assert "--json" in shown.out
 
 

@@ -80,6 +80,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
         ("update", NASTY),
         ("inspect", NASTY),
     ),
+    "mcp": (("--repository", NASTY), ("--repository", f"../{QUIET}")),
     "doctor": ((), ("--image", NASTY)),
     "config": ((), ("--trust",), ("--distrust",), (NASTY,)),
     "completion": ((NASTY,), ("bash",)),

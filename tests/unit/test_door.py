@@ -63,7 +63,8 @@ def test_nothing_goes_around_the_door() -> None:
     modules = [each for each in SOURCE.rglob("*.py") if "guest" not in each.relative_to(SOURCE).parts]
     found = {str(path.relative_to(SOURCE)): ways_out(ast.parse(path.read_bytes())) for path in modules}
     found = {name: ways for name, ways in found.items() if ways}
-    assert found.pop("cli/progress.py") == ["Console"]  # rich draws a spinner; what it says is one line and no markup
+    # Rich draws a spinner, and a program gets lines: what they say is one line and no markup.
+    assert found.pop("cli/progress.py") == ["Console", "os.write"]
     assert found.keys() == OUTSIDE.keys(), {name: ways for name, ways in found.items() if name not in OUTSIDE}
 
 

@@ -61,6 +61,8 @@ class Given(TypedDict, total=False):
     trash_size: str
     stop_timeout: int
     boot_timeout: int
+    mcp_allow: Sequence[str]
+    mcp_repositories: Sequence[str]
 
 
 LIMIT = 64 << 20  # bytes of each output that are kept

@@ -45,6 +45,7 @@ VERBS = {
     "net": "Show a sandbox's network requests, and allow more names.",
     "sync": "Bring home now what a running sandbox has.",
     "stop": "Stop running sandboxes; their work comes home first.",
+    "mcp": "Serve tools for a coding agent on this computer (MCP).",
     "image": "Build, fetch, list and remove guest images.",
     "doctor": "Check this machine and report what is missing.",
     "config": "Show every setting and where its value comes from.",

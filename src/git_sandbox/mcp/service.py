@@ -1,0 +1,106 @@
+"""A server between an agent and its user: reads calls, finds out what they need, and does them. Knows no SDK."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from git_sandbox import files, paths, projectfile, registry, settings
+from git_sandbox.errors import HostResourceError, SandboxError, UsageError
+from git_sandbox.mcp import consent, repositories, results
+from git_sandbox.mcp.catalogue import TOOLS
+from git_sandbox.mcp.consent import Question
+from git_sandbox.mcp.repositories import Served
+from git_sandbox.mcp.results import Answer
+from git_sandbox.mcp.running import Work
+from git_sandbox.mcp.tools import Context, Prepared
+from git_sandbox.text import one_line
+
+_OWN = ("mcp_allow", "mcp_repositories")
+MOST_PENDING = 50  # questions that wait for an answer; older ones are forgotten
+
+
+@dataclass
+class Service:
+    """`allowed`: rules of the user's configuration. `given`: consent of this run of the server, to use sandboxes that
+    he started: it is asked for once.
+    """
+
+    served: Served
+    allowed: frozenset[str] = frozenset()
+    given: set[str] = field(default_factory=set)
+    pending: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str, arguments: Mapping[str, object]) -> Ready:
+        """A call with what it needs. Raises SandboxError for one that cannot be done."""
+        tool = TOOLS.get(name)
+        if tool is None:
+            raise UsageError(f"there is no tool `{one_line(name, limit=60)}`")
+        place = arguments.get("repository")
+        repo = self.served.choose(place if isinstance(place, str) else None)
+        configured, _ = settings.resolve(None, projectfile.read(repo.worktree, registry.consent(repo)))
+        prepared = tool.read(Context(repo, configured), arguments)
+        sandbox = f"{repo.common_dir}:{arguments.get('id') or arguments.get('origin')}"
+        missing = tuple(
+            need
+            for need in prepared.needs
+            if need.rule not in self.allowed and not (need.rule == consent.SANDBOXES and sandbox in self.given)
+        )
+        asked = consent.question(prepared.intro, missing, prepared.details, repo.worktree) if missing else None
+        uses = sandbox if any(need.rule == consent.SANDBOXES for need in missing) else ""
+        return Ready(prepared, asked, uses, json.dumps([name, arguments], sort_keys=True))
+
+    def agreed(self, ready: Ready) -> None:
+        """The user said yes."""
+        if ready.uses:
+            self.given.add(ready.uses)
+
+    def ask_later(self, ready: Ready) -> str:
+        """For a client that answers with a second call: what it has to say with it. It is good for one answer."""
+        token = secrets.token_urlsafe(24)
+        self.pending[token] = ready.agreement
+        while len(self.pending) > MOST_PENDING:
+            del self.pending[next(iter(self.pending))]
+        return token
+
+    def answers(self, token: str | None, ready: Ready) -> bool:
+        """Whether a second call is the one that was asked about, to the letter."""
+        return token is not None and self.pending.pop(token, None) == ready.agreement
+
+
+@dataclass(frozen=True)
+class Ready:
+    """`question`: nothing is done before its answer. `uses`: of whose sandbox consent is remembered."""
+
+    prepared: Prepared
+    question: Question | None
+    uses: str
+    call: str
+
+    @property
+    def agreement(self) -> str:
+        return json.dumps([self.call, self.question.text if self.question else ""])
+
+    def act(self, work: Work) -> Answer:
+        """Do it; what went wrong is an answer, too."""
+        try:
+            return self.prepared.act(work)
+        except SandboxError as error:
+            return results.failure(error)
+        except OSError as error:
+            return results.failure(HostResourceError(files.why(error)))
+
+
+def service(given: tuple[str, ...]) -> Service:
+    """For the repositories that the command line names, by the user's own settings. Raises SandboxError."""
+    configured, values = settings.resolve()
+    for value in values:
+        if value.name in _OWN and value.source not in ("default", str(paths.config_file())):
+            raise UsageError(
+                f"{value.name.replace('_', '-')} counts in {paths.config_file()} only",
+                cause=f"set by {value.source}: an agent may write the settings of the program that starts this",
+            )
+    served = repositories.served(given, configured.mcp_repositories)
+    return Service(served, consent.rules(configured.mcp_allow))

@@ -1,0 +1,235 @@
+"""What the tools do: each reads a call, and says what it needs before anything is done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from git_sandbox import files, store
+from git_sandbox.errors import HostResourceError, SandboxError, SessionError
+from git_sandbox.git.repo import Repository
+from git_sandbox.mcp import arguments as given
+from git_sandbox.mcp import command_lines, consent, guest_files, merging, results, running
+from git_sandbox.mcp.arguments import Call
+from git_sandbox.mcp.consent import Need
+from git_sandbox.mcp.results import Answer
+from git_sandbox.mcp.running import Ran, Work
+from git_sandbox.settings import Settings
+from git_sandbox.store import State
+from git_sandbox.text import one_line
+
+MOST_RUNNING = 16  # sandboxes of a repository that run at once, before an agent may start one more
+SHORT, LONG = 600.0, 3600.0  # seconds for a look; for a machine to start, or to bring its work home
+
+T = TypeVar("T", bound=Call)
+S = TypeVar("S", bound=given.Start)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a call is done, and what its user has configured there."""
+
+    repository: Repository
+    configured: Settings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call that was read. `intro`, `needs` and `details` are what its user is asked where a need is not covered."""
+
+    act: Callable[[Work], Answer]
+    intro: str = ""
+    needs: tuple[Need, ...] = ()
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tool(Generic[T]):
+    """`looks`: it changes nothing. `title`, `text`: for the agent."""
+
+    kind: type[T]
+    title: str
+    text: str
+    prepare: Callable[[Context, T], Prepared]
+    looks: bool = False
+    destroys: bool = False
+
+    def read(self, context: Context, arguments: Mapping[str, object]) -> Prepared:
+        return self.prepare(context, given.read(self.kind, arguments))
+
+
+def _verb(context: Context, words: list[str], timeout: float = SHORT) -> Callable[[Work], Answer]:
+    return lambda work: answer(running.run(words, context.repository.worktree, work, timeout=timeout))
+
+
+def answer(ran: Ran, *, output: bool = False) -> Answer:
+    """What a verb's envelope says; `output`: with what its command said."""
+    said = {"output": ran.said.decode("utf-8", "replace")} if output else {}
+    ended = {"timed_out": True} if ran.timed_out else {}
+    if not ran.whole:
+        raise HostResourceError("the result is too large", hint="ask for less: name paths, or `style` stat")
+    try:
+        envelope: dict[str, Any] = json.loads(ran.stdout)
+    except ValueError:
+        cause = one_line(ran.said[-2000:], limit=2000)
+        raise SessionError(f"it ended with exit code {ran.code} and no result", cause=cause) from None
+    if envelope.get("status") != "ok":
+        return Answer({"errors": envelope.get("errors"), **said, **ended}, failed=True)
+    return Answer({"result": envelope.get("data"), **said, **ended})
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+def listing(context: Context, call: given.List) -> Prepared:
+    return Prepared(_verb(context, command_lines.listing(call)))
+
+
+def log(context: Context, call: given.Log) -> Prepared:
+    return Prepared(_verb(context, command_lines.log(call)))
+
+
+def diff(context: Context, call: given.Diff) -> Prepared:
+    return Prepared(_verb(context, command_lines.diff(call)))
+
+
+def compare(context: Context, call: given.Compare) -> Prepared:
+    return Prepared(_verb(context, command_lines.compare(call)))
+
+
+def logs(context: Context, call: given.One) -> Prepared:
+    return Prepared(_verb(context, command_lines.logs(call)))
+
+
+def sync(context: Context, call: given.One) -> Prepared:
+    return Prepared(_verb(context, command_lines.sync(call), LONG))
+
+
+# --- sandboxes of its own -------------------------------------------------------------------------------------------
+
+
+def spawn(context: Context, call: given.Start) -> Prepared:
+    call = _with_real_paths(context, call)
+    return _begun(context, call, command_lines.spawn(call), LONG, "start a sandbox")
+
+
+def run(context: Context, call: given.Run) -> Prepared:
+    call = _with_real_paths(context, call)
+    shown = one_line(" ".join(call.command), limit=200)
+    timeout = LONG if call.background else float(call.timeout)
+    return _begun(context, call, command_lines.run(call), timeout, f"run `{shown}` in a new sandbox")
+
+
+def _begun(context: Context, call: given.Start, words: list[str], timeout: float, intro: str) -> Prepared:
+    needs = consent.of_settings(call, context.configured)
+    needs += _of_others(context, call.origin, "begin with a copy of the disk of") if call.origin else []
+
+    def act(work: Work) -> Answer:
+        _refuse_crowd(context.repository)
+        made = answer(
+            running.run(words, context.repository.worktree, work, timeout=timeout), output=isinstance(call, given.Run)
+        )
+        _mark(context.repository, made)
+        return made
+
+    return Prepared(act, intro, tuple(needs), consent.also(call, context.configured))
+
+
+def _with_real_paths(context: Context, call: S) -> S:
+    root = context.repository.worktree
+    image = consent.real(call.image, root) if call.image else None
+    return msgspec.structs.replace(call, image=image, mount=[consent.real(place, root) for place in call.mount])
+
+
+def _refuse_crowd(repo: Repository) -> None:
+    count = sum(entry.state is State.RUNNING for entry in store.entries(repo))
+    if count >= MOST_RUNNING:
+        raise HostResourceError(f"{count} sandboxes of this repository run already", hint="stop some of them first")
+
+
+def _mark(repo: Repository, made: Answer) -> None:
+    """Note that an agent of this host started it: it may go on using it."""
+    result = made.data.get("result")
+    name = result.get("id") if isinstance(result, dict) else None
+    with contextlib.suppress(OSError, SandboxError):
+        if isinstance(name, str):
+            files.write(store.find(repo, name).directory.host_agent, b"")
+
+
+def _of_others(context: Context, name: str, what: str) -> list[Need]:
+    """Of a sandbox that its user started, with what he allowed to it. Raises StateError when there is none."""
+    directory = store.find(context.repository, name).directory
+    if directory.host_agent.is_file():
+        return []
+    return [Need(consent.SANDBOXES, f"{what} sandbox {name}, which no agent of this host started")]
+
+
+def start(context: Context, call: given.One) -> Prepared:
+    needs = _of_others(context, call.id, "start")
+    act = _verb(context, ["shell", "--json", "--detach", call.id], LONG)
+    return Prepared(act, f"start sandbox {call.id} again", tuple(needs))
+
+
+def execute(context: Context, call: given.Exec) -> Prepared:
+    words, place = command_lines.execute(call), context.repository.worktree
+
+    def act(work: Work) -> Answer:
+        ran = running.run(words, place, work, timeout=float(call.timeout), input=call.input.encode())
+        return answer(ran, output=True)
+
+    shown = one_line(" ".join(call.command), limit=200)
+    needs = _of_others(context, call.id, "use")
+    return Prepared(act, f"run `{shown}` in sandbox {call.id}", tuple(needs))
+
+
+def read_file(context: Context, call: given.ReadFile) -> Prepared:
+    def act(work: Work) -> Answer:
+        most = call.limit + guest_files.HEADER
+        ran = running.run(guest_files.reading(call), context.repository.worktree, work, timeout=SHORT, most=most)
+        return Answer({"result": guest_files.read(call, ran)}, most=results.MOST_FILE)
+
+    needs = _of_others(context, call.id, "use")
+    return Prepared(act, f"read {one_line(call.path)} in sandbox {call.id}", tuple(needs))
+
+
+def write_file(context: Context, call: given.WriteFile) -> Prepared:
+    content, words = guest_files.content(call), guest_files.writing(call)
+
+    def act(work: Work) -> Answer:
+        ran = running.run(words, context.repository.worktree, work, timeout=SHORT, input=content, most=1 << 10)
+        guest_files.require(ran)
+        return Answer({"result": {"path": call.path, "bytes": len(content)}})
+
+    needs = _of_others(context, call.id, "use")
+    return Prepared(act, f"write {one_line(call.path)} in sandbox {call.id}", tuple(needs))
+
+
+def stop(context: Context, call: given.One) -> Prepared:
+    needs = _of_others(context, call.id, "stop")
+    return Prepared(_verb(context, command_lines.stop(call), LONG), f"stop sandbox {call.id}", tuple(needs))
+
+
+def network(context: Context, call: given.Network) -> Prepared:
+    needs = [Need(f"allow:{rule}", f"allow: {rule}") for rule in call.allow]
+    needs += _of_others(context, call.id, "use") if call.allow else []
+    act = _verb(context, command_lines.network(call))
+    return Prepared(act, f"let sandbox {call.id} connect to more", tuple(needs))
+
+
+# --- the user's own -------------------------------------------------------------------------------------------------
+
+
+def drop(context: Context, call: given.Drop) -> Prepared:
+    needs = [Need(consent.DROP, "drop it even if its work exists nowhere else")] if call.force else []
+    needs += _of_others(context, call.id, "drop")
+    return Prepared(_verb(context, command_lines.drop(call)), f"drop sandbox {call.id}", tuple(needs))
+
+
+def merge(context: Context, call: given.Merge) -> Prepared:
+    planned = merging.plan(context.repository, call)
+    return Prepared(planned.merge, planned.intro, planned.needs, planned.details)
