@@ -158,6 +158,12 @@ ROWS = (
         kind="command",
     ),
     Row(
+        "banner",
+        "yes",
+        "three lines before a shell: what this is, its network, how work comes home",
+        ("yes", "no"),
+    ),
+    Row(
         "workdir",
         "guest",
         "where sessions begin: /workspace (guest), or the repository's own path (host)",
@@ -239,6 +245,7 @@ class Settings:
     cow: str
     thin_pool: str
     notify: str  # auto | no | a command line
+    banner: str  # yes | no
     workdir: str  # guest | host
     trash: int | None  # seconds; None: for ever
     trash_size: int  # MiB

@@ -81,7 +81,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inspect", NASTY),
     ),
     "mcp": (("--repository", NASTY), ("--repository", f"../{QUIET}")),
-    "doctor": ((), ("--image", NASTY)),
+    "doctor": ((), ("--image", NASTY), ("--fix", "--dry-run")),
     "config": ((), ("--trust",), ("--distrust",), (NASTY,)),
     "completion": ((NASTY,), ("bash",)),
     "help": ((NASTY,), ("run",)),

@@ -56,6 +56,7 @@ class Given(TypedDict, total=False):
     cow: str
     thin_pool: str
     notify: str
+    banner: str
     workdir: str
     trash: str
     trash_size: str

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from git_sandbox import doctor, settings
@@ -20,8 +22,11 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 @click.option(
     "--on", "places", multiple=True, metavar="PLACE", help="Check what jobs need on that machine instead (ssh:HOST)."
 )
+@click.option("--fix", "fixing", is_flag=True, help="Install what is missing, after asking: packages, ids, a group.")
+@click.option("--dry-run", is_flag=True, help="With --fix: show the commands and run none.")
+@click.option("-y", "--yes", is_flag=True, help="With --fix: do not ask.")
 @common.json_option
-def command(verifying: bool, places: tuple[str, ...], as_json: bool) -> Result:
+def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: bool, **given: bool) -> Result:
     """Check this machine and report what is missing.
 
     The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. The exit
@@ -35,13 +40,19 @@ def command(verifying: bool, places: tuple[str, ...], as_json: bool) -> Result:
     sandbox, its processors, memory and disk space, KVM, the image, and how many machines it takes at a time. What is
     missing for machines of its own, `ssh HOST sandbox doctor` says.
 
+    With --fix the commands that would help are shown, and run with sudo once you agreed to them, one by
+    one: packages of Debian and Ubuntu, subordinate ids, the group of /dev/kvm.
+
     \b
     Examples:
       sandbox doctor
+      sandbox doctor --fix --dry-run
       sandbox doctor --verify
       sandbox doctor --on ssh:build-1 --on ssh:build-2
       sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if ((verifying or places) and fixing) or (any(given.values()) and not fixing):
+        raise UsageError("--dry-run and --yes belong to --fix, which goes without --verify and --on")
     wanted, _ = settings.resolve(None, configured.project())
     if places:
         if verifying:
@@ -49,13 +60,12 @@ def command(verifying: bool, places: tuple[str, ...], as_json: bool) -> Result:
         return _elsewhere(wanted, places, as_json=as_json)
     if verifying:
         return _verify(wanted, as_json=as_json)
-    asked = spec.asked(wanted)
-    rows = []
-    with progress.shown(quiet=as_json) as say:
-        say("Checking")
-        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
-        rows = list(doctor.checks(asked, machine, wanted))
-    return _result(rows)
+    look = partial(_checks, wanted, quiet=as_json)
+    if fixing:
+        from git_sandbox.cli import doctor_fix
+
+        return doctor_fix.fix(look, as_json=as_json, **given)
+    return _result(look())
 
 
 def _elsewhere(wanted: settings.Settings, places: tuple[str, ...], *, as_json: bool) -> Result:
@@ -69,6 +79,13 @@ def _elsewhere(wanted: settings.Settings, places: tuple[str, ...], *, as_json: b
 def _result(rows: list[Check]) -> Result:
     missing = any(row.verdict is Verdict.MISSING for row in rows)
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
+
+
+def _checks(wanted: settings.Settings, *, quiet: bool) -> list[Check]:
+    with progress.shown(quiet=quiet) as say:
+        say("Checking")
+        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
+        return list(doctor.checks(spec.asked(wanted), machine, wanted))
 
 
 def _verify(wanted: settings.Settings, *, as_json: bool) -> Result:

@@ -8,7 +8,8 @@ import click
 
 from git_sandbox import transports
 from git_sandbox.cache import guest_images
-from git_sandbox.cli import door
+from git_sandbox.cli import columns, door
+from git_sandbox.errors import RequirementError
 from git_sandbox.image import spec
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.progress import Progress
@@ -16,18 +17,43 @@ from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 
 MAX_WARNINGS = 50
+_SPACE = "disk space"  # the doctor's row: a build may do with less
 
 
 def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
     """Before an image is built or fetched for the first time: what will happen, and how much is fetched."""
     asked = spec.asked(wanted)
     lines = [] if guest_images.find(asked.key) else [f"{build_of(asked)}."]
+    if lines and not _has_base(asked):
+        lines += _about_this_host(asked, wanted)
     if transports.named(wanted.image):
         lines += fetch_of(wanted)
     if lines and not quiet:
         say("")
         for line in lines:
             door.line(line)
+
+
+def _about_this_host(asked: ImageSpec, wanted: Settings) -> list[str]:
+    """What a first start is going to be like here. Raises RequirementError, before minutes of building, where something
+    is missing that no sandbox can do without.
+    """
+    from git_sandbox import doctor  # late: only a first start looks
+    from git_sandbox.disk import share_dir
+    from git_sandbox.doctor import Verdict, surroundings
+    from git_sandbox.vmm.backends import Wanted
+
+    machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
+    missing = [row for row in doctor.checks(asked, machine, wanted) if row.verdict is Verdict.MISSING]
+    lacking = [row for row in missing if row.name != _SPACE]
+    if lacking:
+        raise RequirementError(
+            f"{columns.number(len(lacking), 'thing')} that sandboxes need {'is' if len(lacking) == 1 else 'are'} "
+            "missing on this host",
+            cause="\n".join(f"{row.name}: {row.result}" for row in lacking),
+            hint="`sandbox doctor --fix` shows what would help, and does it once you agree",
+        )
+    return [*(f"Little room: {row.result}." for row in missing), *surroundings.look().lines]
 
 
 def fetch_of(wanted: Settings) -> list[str]:
@@ -45,10 +71,29 @@ def fetch_of(wanted: Settings) -> list[str]:
 
 def build_of(asked: ImageSpec) -> str:
     """What has to be built for `asked`, in words."""
-    if asked.base and guest_images.find(asked.base.key):
+    if _has_base(asked):
         names = [*asked.additions, *asked.npm, *asked.pip, *(["your commands"] if asked.commands else [])]
         return f"Adding {one_line(', '.join(names), limit=200)} to the guest image"
-    return f"First use: building the guest image (Debian {asked.suite}, about {asked.download_mib} MiB to fetch)"
+    size = f"Debian {asked.suite}, about {asked.download_mib} MiB to fetch"
+    return f"First use: building the guest image ({size}); this takes 2 to 5 minutes, once"
+
+
+def _has_base(asked: ImageSpec) -> bool:
+    return bool(asked.base and guest_images.find(asked.base.key))
+
+
+def banner(name: str, net: str) -> list[str]:
+    """Before a shell. `net`: the name of its network."""
+    ways = {
+        "none": "No network in here: `sandbox --allow NAME` and `sandbox --net nat` start one with it.",
+        "allow": f"Network: the names you allowed; on your host `sandbox net {name}` shows requests and allows more.",
+        "nat": "Network: everything that your host reaches, its local network, too.",
+    }
+    return [
+        f"Sandbox {name}: a virtual machine with a copy of your repository. Break what you like; sudo works.",
+        ways.get(net, f"Network: {net}."),
+        "`exit` brings commits and files home. Before that: `sandbox push`, `sandbox pull`, `sandbox status`.",
+    ]
 
 
 def warnings(texts: Sequence[str]) -> list[str]:

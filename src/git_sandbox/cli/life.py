@@ -31,8 +31,7 @@ _SETTINGS = (
     "backend", "transport", "accelerator", "nested", "vsock", "warm", "confinement", "cpus", "memory", "disk", "net",
     "allow", "key", "git_credentials", "egress_limit", "ca", "image", "packages", "ignored", "exclude", "git_extra",
     "on_exit", "dirty", "auto_push", "env", "devcontainer", "env_file", "setup", "mount", "publish", "ssh_agent", "cow",
-    "notify",
-    "workdir", "stop_timeout", "boot_timeout",
+    "notify", "banner", "workdir", "stop_timeout", "boot_timeout",
 )  # fmt: skip
 
 
@@ -126,7 +125,8 @@ def live(
 
             begun = supervisor.start(repo, chosen, say, notice=notice)
         else:
-            finished = lifecycle.spawn(repo, chosen, say, ready=_import_the_rest, notice=notice)
+            ready = _ready(repo, chosen, quiet=as_json)
+            finished = lifecycle.spawn(repo, chosen, say, ready=ready, notice=notice)
     if chosen.detached:
         return _detached(verb, repo, begun) if not chosen.tty else _attached(verb, repo, begun, as_json=as_json)
     return settled(verb, wanted, _left(finished, said), as_json=as_json)
@@ -220,15 +220,24 @@ def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json:
             from git_sandbox.sandbox import supervisor
 
             return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name, notice=notice))
-        finished = lifecycle.resume(repo, name, chosen, say, ready=_import_the_rest, notice=notice)
+        ready = _ready(repo, chosen, quiet=as_json)
+        finished = lifecycle.resume(repo, name, chosen, say, ready=ready, notice=notice)
     return settled(verb, wanted, _left(finished, said), as_json=as_json)
 
 
-def _import_the_rest(_name: str) -> None:
-    """What `settled` needs, a third of all our imports: no start waits for it, and once the session is open there is
-    nothing to do here but to wait.
+def _ready(repo: Repository, chosen: Options, *, quiet: bool) -> Callable[[str], None]:
+    """What happens once the session is open: the banner of a shell. And what `settled` needs is imported, a third of
+    all our imports: no start waits for it, and from here on there is nothing to do but to wait.
     """
-    Beside(partial(import_module, "git_sandbox.cli.ask"))
+
+    def ready(name: str) -> None:
+        Beside(partial(import_module, "git_sandbox.cli.ask"))
+        record = store.load(store.directory(repo, name)) if chosen.command is None and not quiet else None
+        if record is not None and chosen.settings.banner == "yes" and sys.stderr.isatty():
+            for line in first.banner(name, record.net):
+                door.line(click.style(line, dim=True))
+
+    return ready
 
 
 def settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from git_sandbox import transports
-from git_sandbox.doctor import host, machine
+from git_sandbox.doctor import host, machine, surroundings
 from git_sandbox.doctor.host import Check, Tool, Verdict
 from git_sandbox.errors import SandboxError
 from git_sandbox.vmm import backends, virtiofs
@@ -23,8 +23,10 @@ __all__ = ["Check", "Tool", "Verdict", "checks"]
 def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Check]:
     """Every check in turn; none of them raises. `wanted`: what the settings ask of a machine."""
     named: tuple[tuple[str, Callable[[], Check]], ...] = (
+        ("surroundings", surroundings.check),
         ("git", host.git_version),
         *((kind.name, machine.installed(kind, wanted)) for kind in backends.KINDS),
+        ("kvm", machine.kvm),
         ("backend", lambda: machine.backend(wanted)),
         *((tool.program, host.program(tool)) for tool in host.TOOLS),
         ("confinement", lambda: machine.confinement(settings)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,10 +29,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
+    """`packages`: of Debian and Ubuntu, that would help. `command`: one of root's that would."""
+
     name: str
     verdict: Verdict
     result: str
     hint: str = ""
+    packages: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ TOOLS = (
 
 def git_version() -> Check:
     if process.which("git") is None:
-        return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`")
+        return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`", ("git",))
     version = repos.host_version()
     shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
     if version < command.MINIMUM_VERSION:
@@ -78,7 +82,7 @@ def program(tool: Tool) -> Callable[[], Check]:
         if found is None:
             verdict = Verdict.NOTE if tool.optional else Verdict.MISSING
             hint = f"`sudo apt-get install {tool.package}`"
-            return Check(tool.program, verdict, f"not installed ({tool.purpose})", hint)
+            return Check(tool.program, verdict, f"not installed ({tool.purpose})", hint, (tool.package,))
         return Check(tool.program, Verdict.OK, _version(tool) or found)
 
     return check
@@ -98,13 +102,16 @@ def user_namespaces() -> Check:
     if os.getuid() == 0:
         return Check(name, Verdict.OK, "not needed by root")
     if process.which("newuidmap") is None:
-        return Check(name, Verdict.MISSING, "no newuidmap (builds the guest image)", "`sudo apt-get install uidmap`")
-    user = _user()
-    for table in ("/etc/subuid", "/etc/subgid"):
-        lines = Path(table).read_text().splitlines() if Path(table).exists() else []
+        hint = "`sudo apt-get install uidmap`"
+        return Check(name, Verdict.MISSING, "no newuidmap (builds the guest image)", hint, ("uidmap",))
+    user = user_name()
+    tables = {place: _lines(Path(place)) for place in ("/etc/subuid", "/etc/subgid")}
+    for table, lines in tables.items():
         if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
-            hint = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
-            return Check(name, Verdict.MISSING, f"{table} has no line for {user}", hint)
+            ids = free_ids([line for lines in tables.values() for line in lines])
+            command = ("usermod", "--add-subuids", ids, "--add-subgids", ids, user)
+            hint = f"`sudo {' '.join(command)}`"
+            return Check(name, Verdict.MISSING, f"{table} has no line for {user}", hint, command=command)
     done = process.run(["unshare", "--user", "--map-root-user", "true"], timeout=process.ASKED)
     if done.returncode != 0:
         hint = "allow them: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu"
@@ -112,7 +119,21 @@ def user_namespaces() -> Check:
     return Check(name, Verdict.OK, "allowed, with subordinate ids")
 
 
-def _user() -> str:
+def _lines(table: Path) -> list[str]:
+    return table.read_text("utf-8", "replace").splitlines() if table.exists() else []
+
+
+def free_ids(lines: Iterable[str]) -> str:
+    """A range above all that subuid(5) and subgid(5) give to somebody: no two users may have the same."""
+    first = 100_000
+    for line in lines:
+        _, begin, count = [*line.split(":"), "", "", ""][:3]
+        if begin.isdecimal() and count.isdecimal():
+            first = max(first, int(begin) + int(count))
+    return f"{first}-{first + 65_535}"
+
+
+def user_name() -> str:
     import pwd
 
     try:

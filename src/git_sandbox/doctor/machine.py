@@ -9,11 +9,7 @@ from pathlib import Path
 from git_sandbox import confine, network, paths
 from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.disk import cow
-from git_sandbox.doctor.host import (
-    Check,
-    Verdict,
-    existing,
-)
+from git_sandbox.doctor.host import Check, Verdict, existing, user_name
 from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import SSH
 from git_sandbox.idspace import IdSpace
@@ -21,7 +17,7 @@ from git_sandbox.image.oci import pull, source
 from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
-from git_sandbox.vmm import backends, host, vhost, virtiofs
+from git_sandbox.vmm import backends, device_access, host, vhost, virtiofs
 from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.workspace import filecopy
 
@@ -34,9 +30,23 @@ def installed(kind: Kind, wanted: Wanted) -> Callable[[], Check]:
         if not found.problem:
             return Check(kind.name, Verdict.OK, backends.dotted(found.version or ()))
         verdict = Verdict.MISSING if wanted.backend == kind.name else Verdict.NOTE
-        return Check(kind.name, verdict, found.problem, kind.get)
+        packages = kind.packages if found.version is None else ()
+        return Check(kind.name, verdict, found.problem, kind.get, packages)
 
     return check
+
+
+def kvm() -> Check:
+    """Whether this user may open the device; whether it works is proved by booting (`accelerator`)."""
+    if not host.KVM.exists():
+        return Check("kvm", Verdict.NOTE, f"there is no {host.KVM}", "software emulation does everything, slower")
+    why = device_access.denied(host.KVM)
+    if not why:
+        return Check("kvm", Verdict.OK, f"{host.KVM} can be opened")
+    group = device_access.helpful_group(host.KVM)
+    command = ("usermod", "--append", "--groups", group, user_name()) if group else ()
+    hint = f"`sudo {' '.join(command)}`, then log in again" if command else ""
+    return Check("kvm", Verdict.NOTE, why, hint, command=command)
 
 
 def backend(wanted: Wanted) -> Check:

@@ -41,6 +41,7 @@ class Kind:
     version: Callable[[], tuple[int, ...] | None]  # None: not installed
     make: Callable[[str, Ways], Backend]  # given the accelerator
     get: str  # how to get it
+    packages: tuple[str, ...] = ()  # of Debian and Ubuntu, that bring it
 
 
 _OPTIONAL = "optional; `sandbox help backends` says how to get it and when it is worth it"
@@ -51,7 +52,7 @@ KINDS = (
         "qemu", qemu.binary(), qemu.VERSIONS, qemu.CAPABILITIES,
         lambda: qemu.version() if process.which(qemu.binary()) else None,
         lambda accelerator, ways: Qemu(accelerator, vsock=ways.vsock, confined=ways.confined),
-        "`sudo apt-get install qemu-system-x86`",
+        f"`sudo apt-get install {qemu.PACKAGE}`", (qemu.PACKAGE,),
     ),
     Kind(
         "cloud-hypervisor", cloud_hypervisor.PROGRAM, cloud_hypervisor.VERSIONS, CloudHypervisor.capabilities,

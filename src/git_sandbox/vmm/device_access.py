@@ -15,10 +15,16 @@ def denied(device: Path) -> str:
     if os.access(device, os.R_OK | os.W_OK):
         return ""
     seen = device.stat()
-    if seen.st_gid != 0 and seen.st_mode & READ_WRITE == READ_WRITE:
-        return f"{device} may not be opened by this user (add yourself to the group `{_group(seen.st_gid)}`)"
+    if group := helpful_group(device):
+        return f"{device} may not be opened by this user (add yourself to the group `{group}`)"
     mode = f"{stat.S_IMODE(seen.st_mode):04o}, group {_group(seen.st_gid)}"
     return f"{device} may not be opened by this user: its mode is {mode} (`sudo chmod 0666 {device}` lets everybody)"
+
+
+def helpful_group(device: Path) -> str:
+    """The group whose members may open it; empty where joining one does not help. Raises OSError."""
+    seen = device.stat()
+    return _group(seen.st_gid) if seen.st_gid != 0 and seen.st_mode & READ_WRITE == READ_WRITE else ""
 
 
 def _group(number: int) -> str:

@@ -38,6 +38,8 @@ VHOST = (SSH,)  # channels that may be ports of the host's vsock: it asks for ke
 # q35 rather than microvm: under emulation microvm lacks the timers Linux calibrates the TSC with and hung in 5-20 % of
 # the boots; q35 never did in 200 (docs/explanation/no-kvm.md). What no guest of ours needs is off, which saves probing.
 _MACHINE = {"x86_64": "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off", "aarch64": "virt"}
+# The package of Debian and Ubuntu that brings it.
+PACKAGE = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}.get(platform.machine(), "qemu-system")
 _CONSOLE = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 
 

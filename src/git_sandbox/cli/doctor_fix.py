@@ -1,0 +1,80 @@
+"""`sandbox doctor --fix`: shows each command before it runs, and runs none that nobody agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from git_sandbox import process
+from git_sandbox.cli import common, door
+from git_sandbox.cli.choices import choose
+from git_sandbox.cli.result import Result
+from git_sandbox.doctor import Check, Verdict, fixes
+from git_sandbox.doctor.fixes import Fix
+from git_sandbox.errors import RequirementError
+
+_STDERR = 2
+
+
+def fix(look: Callable[[], list[Check]], *, dry_run: bool, yes: bool, as_json: bool) -> Result:
+    """`look`: the checks, made again at the end. Raises RequirementError where nobody can be asked, or root's rights
+    cannot be had.
+    """
+    rows = look()
+    planned = fixes.fixes(rows, apt=process.which("apt-get") is not None)
+    left = _by_hand(rows, planned)
+    if not as_json:
+        for line in (*_shown(planned), *left):
+            door.line(line)
+    if dry_run or not planned:
+        return _result(rows, planned, [], left, dry_run=dry_run)
+    fixes.require_root()
+    if not yes and (as_json or not common.interactive()):
+        raise RequirementError("nothing was run: nobody can be asked", hint="add --yes: `sandbox doctor --fix --yes`")
+    done = [each for each in planned if (yes or _agreed(each)) and _ran(each)]
+    return _result(look(), planned, done, left, dry_run=False)
+
+
+def _shown(planned: Sequence[Fix]) -> list[str]:
+    lines = []
+    for each in planned:
+        lines += [f"{'Needed' if each.needed else 'Optional'}: {each.why}", *(f"  {words}" for words in each.shown)]
+    return lines or ["There is nothing that this command could fix."]
+
+
+def _by_hand(rows: Sequence[Check], planned: Sequence[Fix]) -> list[str]:
+    """What is missing and stays so."""
+    lines = []
+    if (names := fixes.unknown(rows)) and not any("apt-get" in words for each in planned for words in each.argv):
+        lines.append(f"No apt-get here: install with your package manager what Debian calls {', '.join(names)}.")
+    rest = [row for row in rows if row.verdict is Verdict.MISSING and not (row.packages or row.command)]
+    return [*lines, *(f"By hand: {row.name}: {row.result}{f': {row.hint}' if row.hint else ''}" for row in rest)]
+
+
+def _agreed(each: Fix) -> bool:
+    question = f"Run {'this' if len(each.argv) == 1 else 'these'} for {each.why}?"
+    answers = {"yes": f"run {'; '.join(each.shown)}", "no": "leave it as it is"}
+    return choose(question, answers, "no") == "yes"
+
+
+def _ran(each: Fix) -> bool:
+    """What it says goes to our standard error; it may ask for a password."""
+    for words in each.argv:
+        door.line(click.style(f"$ {' '.join(words)}", bold=True))
+        with process.spawn(words, stdin=0, stdout=_STDERR, stderr=_STDERR, foreground=True) as child:
+            code = child.wait()
+        if code != 0:
+            door.line(f"`{words[0]}` ended with exit code {code}: the rest of this is left out")
+            return False
+    if each.then:
+        door.line(each.then[0].upper() + each.then[1:])
+    return True
+
+
+def _result(rows: list[Check], planned: list[Fix], done: list[Fix], left: list[str], *, dry_run: bool) -> Result:
+    missing = [row.name for row in rows if row.verdict is Verdict.MISSING]
+    text = f"Still missing: {', '.join(missing)}." if missing else "Nothing that is needed is missing."
+    data: dict[str, Any] = {"checks": rows, "fixes": planned, "done": done, "by_hand": left, "dry_run": dry_run}
+    return Result("doctor", data, text=text, exit_code=RequirementError.exit_code if missing else 0)
