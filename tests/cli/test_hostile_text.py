@@ -28,6 +28,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "net": (("one",), (NASTY,), ("one", "--allow", NASTY), ("one", "--json")),
     "logs": (("one",), (NASTY,), ("--follow", "torn")),
     "ls": ((), ("--all",), ("--everywhere",), ("--json",)),
+    "top": (("--json",), (NASTY,)),  # the screen and --plain end by a key: test_top_cli
     "log": (("one",), ("one", "--json"), ("two",), ("torn",), (NASTY,)),
     "diff": (
         ("one",),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -66,7 +66,11 @@ def command(
     _refuse_rest(places, given)
     if group_by:
         return _grouped(repo, names)
-    named = [common.sandbox_here(name)[1] for name in names]
+    return look(repo, [common.sandbox_here(name)[1] for name in names])
+
+
+def look(repo: Repository, named: Sequence[str]) -> Result:
+    """Of all that brought commits home where none is named. Raises UsageError for fewer than two, and for too many."""
     chosen = [_sibling(repo, name) for name in dict.fromkeys(named or _with_commits(repo))]
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
         raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` lists them")

@@ -93,6 +93,7 @@ class _Asked:
     found: Known
     style: Style
     paths: tuple[str, ...]
+    most: int = MOST
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ class _Part:
 
 
 def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str = "", note: str = "") -> _Part:
-    found = review.difference(git, before, after, style=asked.style, paths=asked.paths, most=MOST)
+    found = review.difference(git, before, after, style=asked.style, paths=asked.paths, most=asked.most)
     notes = [each for each in (note, found.note) if each]
-    notes += [] if found.whole else [f"only the first {MOST >> 20} MiB are shown: name paths, or use --stat"]
+    notes += [] if found.whole else [f"only the first {asked.most >> 20} MiB are shown: name paths, or use --stat"]
     return _Part(before, after, printable(found.raw).rstrip("\n"), found.whole, heading, tuple(notes))
 
 
@@ -121,6 +122,13 @@ def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
         head = found.wip or head
     ends = review.ends(asked.repo, found.base, head, found.wip, span)
     return _compared(asked, found.base.seen_by(asked.repo.git), *ends, note=note)
+
+
+def lines(repo: Repository, name: str, style: Style, most: int) -> list[str]:
+    """What `sandbox diff` shows on a terminal, with its notes, of at most `most` bytes each; safe to print."""
+    parts = _default(_Asked(repo, lookup.known(repo, name), style, (), most))
+    texts = ["\n".join(filter(None, (*part.notes, part.heading, part.text))) for part in parts]
+    return "\n\n".join(filter(None, texts)).splitlines()
 
 
 def _default(asked: _Asked) -> list[_Part]:

@@ -5,6 +5,7 @@ import click
 from git_sandbox.cli import common, ondisk, words
 from git_sandbox.cli.result import Result
 from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import operation, review
 from git_sandbox.integrate.overview import beyond_stash, unmerged_of
 from git_sandbox.sandbox import lookup, uncommitted
@@ -28,7 +29,11 @@ def command(name: str, limit: int, as_json: bool) -> Result:
       sandbox log -n 5 fix-login
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    repo, name = common.sandbox(name)
+    return look(*common.sandbox(name), limit)
+
+
+def look(repo: Repository, name: str, limit: int) -> Result:
+    """At most `limit` commits. Raises StateError where there is no such sandbox, or nothing of it is here."""
     found = lookup.known(repo, name)
     tips = [*([found.head] if found.head else []), *found.branches.values()]
     if not tips:

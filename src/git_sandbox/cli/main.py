@@ -22,6 +22,7 @@ VERBS = {
     "run": "Run a command in a new sandbox and exit with its code.",
     "agent": "Start a coding agent in a new sandbox; list agents and what they want.",
     "ls": "List the sandboxes of this repository.",
+    "top": "See and steer all sandboxes on one screen.",
     "log": "Show the commits that came home from a sandbox.",
     "diff": "Show what a sandbox changed.",
     "merge": "Merge a sandbox's commits into the current branch.",
@@ -57,6 +58,7 @@ VERBS = {
 ELSEWHERE = {
     "start": "spawn", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
     "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
+    "dashboard": "top", "ui": "top", "htop": "top",
     "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop",
     "undelete": "restore", "undrop": "restore", "trash": "ls --all", "gc": "prune", "clean": "prune",
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",

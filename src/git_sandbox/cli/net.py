@@ -12,7 +12,7 @@ from git_sandbox.cli.result import Result
 from git_sandbox.egress import names
 from git_sandbox.errors import Interrupted, StateError, UsageError
 from git_sandbox.sandbox import egress_proxy
-from git_sandbox.store import State
+from git_sandbox.store import Entry, State
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
@@ -55,20 +55,31 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
     egress_proxy.parsed(repo, allow)  # what is no rule changes nothing
     if allow and entry.state is State.STOPPED:
         egress_proxy.switch_on(repo, name)
-    if not entry.directory.egress.exists():
-        raise StateError(
-            f"sandbox `{name}` was not started with `--net allow`",
-            hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
-        )
+    _require_rules(entry)
     if allow:
         egress_proxy.allow(repo, entry.directory, allow)
     if follow:
         return _followed(entry.directory)
+    return look(entry)
+
+
+def look(entry: Entry) -> Result:
+    """Raises StateError for a sandbox without rules for its network."""
+    _require_rules(entry)
+    name = entry.id
     egress, rows = egress_proxy.look(entry.directory)
     rules = [{"rule": str(each), "origin": each.origin} for each in egress.policy.rules]
     data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
     late = entry.state is State.RUNNING and egress.opens_tls and not egress_proxy.inspected(entry.directory)
     return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]), notes=(LATE,) if late else ())
+
+
+def _require_rules(entry: Entry) -> None:
+    if not entry.directory.egress.exists():
+        raise StateError(
+            f"sandbox `{entry.id}` was not started with `--net allow`",
+            hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
+        )
 
 
 def _allowed(rules: list[dict[str, str]]) -> str:

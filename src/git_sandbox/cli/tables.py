@@ -57,19 +57,20 @@ def repository() -> Repository:
 
 def text(rows: list[Row]) -> str:
     if any(row.state is State.TRASH for row in rows):
-        return columns.table((*_HEAD[:-1], "EXPIRES", _HEAD[-1]), [_with_expiry(row) for row in rows])
-    return columns.table(_HEAD, [_cells(row) for row in rows]) if rows else _NONE
+        return columns.table((*HEAD[:-1], "EXPIRES", HEAD[-1]), [_with_expiry(row) for row in rows])
+    return columns.table(HEAD, [cells(row) for row in rows]) if rows else _NONE
 
 
 def _with_expiry(row: Row) -> tuple[str, ...]:
-    *cells, command = _cells(row)
-    return (*cells, columns.left(row.expires), command)
+    *first, command = cells(row)
+    return (*first, columns.left(row.expires), command)
 
 
-_HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMMAND")
+HEAD = ("ID", "STATE", "AGE", "BASE", "AHEAD", "WORK", "OVERLAP", "DISK", "COMMAND")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """As `HEAD` has the columns; safe to print."""
     work = _work(row)
     return (
         row.id,

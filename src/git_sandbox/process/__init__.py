@@ -15,6 +15,7 @@ from git_sandbox.process.child import (
     Child,
     answering,
     detach,
+    interactive,
     kill_group,
     page,
     require,
@@ -33,6 +34,7 @@ from git_sandbox.process.completed import (
 
 __all__ = [
     "ASKED", "DEVNULL", "NO_LIMITS", "PIPE", "STDERR_LIMIT", "STDOUT", "STOP_GRACE", "Child", "Completed", "FloodError",
-    "Limits", "answering", "asking", "beginning", "detach", "environment", "foreground", "inherited", "kill_group",
+    "Limits", "answering", "asking", "beginning", "detach", "environment", "foreground", "inherited", "interactive",
+    "kill_group",
     "page", "require", "run", "spawn", "which",
 ]  # fmt: skip

@@ -210,6 +210,23 @@ def page(command: str, text: bytes) -> int:
     return child.returncode
 
 
+def interactive(argv: Sequence[str], *, cwd: Path) -> int:
+    """Run a program that has our terminal and all of our environment; its exit status, as a shell says it.
+
+    Ctrl-C and Ctrl-Z belong to it as long as it runs: the one is ignored by us, the other stops both.
+    """
+    child = start(resolve(argv), cwd=cwd)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTSTP)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only now: children inherit what is ignored
+    signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
 def detach(argv: Sequence[str], *, data: bytes, log: Path, pass_fds: Sequence[int] = ()) -> int:
     """Start a program that outlives us and our terminal, with all of our environment; its process id.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from git_sandbox import registry, store
@@ -67,6 +67,23 @@ def look() -> Everywhere:
     """All of them, by repository, the oldest first."""
     rows = [_row(sandbox) for sandbox in _all()]
     return Everywhere(rows, sum(row.disk_bytes for row in rows), expiry.summary().size)
+
+
+def by_repository() -> Iterator[tuple[str, Repository | None, list[Elsewhere]]]:
+    """The key of each repository that has sandboxes, a checkout of it (None where there is none any more), and them."""
+    for directory in registry.every():
+        entries = store.entries_in(directory.root)
+        sandboxes = [Found(directory, entry, _there(directory, entry)) for entry in entries]
+        if sandboxes:
+            yield directory.key, _checkout(sandboxes), [_row(sandbox) for sandbox in sandboxes]
+
+
+def _checkout(sandboxes: Sequence[Found]) -> Repository | None:
+    common = next((sandbox.common_dir for sandbox in sandboxes if sandbox.common_dir), None)
+    started = [Path(sandbox.entry.record.worktree) for sandbox in sandboxes if sandbox.entry.record]
+    with contextlib.suppress(RepositoryError):
+        return checkout(common, started) if common else None
+    return None
 
 
 def _all() -> list[Found]:

@@ -71,8 +71,9 @@ class _Seen(msgspec.Struct, frozen=True):
         return self.wip or self.head
 
 
-def rows(repo: Repository) -> list[Row]:
-    entries, starts = store.entries_and_starts(repo)
+def rows(repo: Repository, known: tuple[list[Entry], dict[RefName, Oid]] | None = None) -> list[Row]:
+    """`known`: what `store.entries_and_starts` says, where that was asked for already."""
+    entries, starts = known or store.entries_and_starts(repo)
     git = gitdirs.reading(repo.git, *(entry.directory.objects for entry in entries[-MAX_STORES:]))
     seen = _look(repo, git, entries)
     differences = paths_between(git, [pair for sandbox in seen for pair in _pairs(repo, sandbox)])

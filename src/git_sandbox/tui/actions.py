@@ -1,0 +1,75 @@
+"""What can be done with the selected sandbox: a key, and the verb that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from git_sandbox.tui.content import Row
+
+
+class Way(Enum):
+    """How a verb is run: on the terminal, beside the screen, or beside it after a question."""
+
+    TERMINAL = "terminal"
+    BESIDE = "beside"
+    CONFIRMED = "confirmed"
+    ANSWERED = "answered"  # with a word that the user types
+
+
+@dataclass(frozen=True)
+class Action:
+    """`options` come before the names. `question`: of the last two ways; `value`: the option that gets the answer.
+    `many`: of all that are marked.
+    """
+
+    key: str
+    label: str
+    verb: str
+    way: Way
+    help: str
+    options: tuple[str, ...] = ()
+    question: str = ""
+    value: str = ""
+    many: bool = False
+
+    def words(self, rows: Sequence[Row], answer: str = "") -> list[str]:
+        """Its command line, after `sandbox`. An answer can be no option."""
+        given = [f"{self.value}={answer}"] if self.value and answer else []
+        return [self.verb, *self.options, *given, *(row.id for row in rows)]
+
+
+ACTIONS = (
+    Action("a", "attach", "attach", Way.TERMINAL, "its program's terminal; Ctrl-\\ comes back"),
+    Action("s", "shell", "shell", Way.TERMINAL, "a shell; starts it again when it is stopped"),
+    Action("y", "sync", "sync", Way.BESIDE, "bring home now what it has"),
+    Action("m", "merge", "merge", Way.TERMINAL, "show what a merge brings, then merge"),
+    Action("f", "fork", "fork", Way.ANSWERED, "a copy of it",
+           question="Name of the copy (empty: vm-N)", value="--name"),
+    Action("n", "net --allow", "net", Way.ANSWERED, "allow one more name",
+           question="Allow on its network", value="--allow"),
+    Action("x", "stop", "stop", Way.CONFIRMED, "end it; its work comes home first", question="Stop", many=True),
+    Action("d", "drop", "drop", Way.CONFIRMED, "to the trash, unless it has what is nowhere else",
+           question="Move to the trash", many=True),
+    Action("D", "drop --force", "drop", Way.CONFIRMED, "to the trash in any case",
+           options=("--force",), question="Move to the trash, even what exists nowhere else,", many=True),
+    Action("r", "restore", "restore", Way.BESIDE, "back from the trash; t shows that", many=True),
+    Action("v", "recover", "recover", Way.TERMINAL, "bring home the disk of a crashed one"),
+)  # fmt: skip
+BY_KEY = {action.key: action for action in ACTIONS}
+
+# The other keys: what they do on the screen.
+SCREEN_KEYS = (
+    ("space", "mark it; x, d, D, r and c work on all marked ones"),
+    ("c", "compare: conflicts among the marked ones, or all"),
+    ("w", "the next that waits for you, failed or crashed"),
+    ("/", "search in all columns; Escape ends it"),
+    ("1 to 5", "log, difference, files, network, output"),
+    ("Tab", "to the page and back; Page Down scrolls"),
+    ("t", "show or hide the trash"),
+    ("e", "all repositories, or this one"),
+    ("F5", "look again now; otherwise every two seconds"),
+    ("?", "these keys"),
+    ("q", "leave; sandboxes go on"),
+)
