@@ -79,10 +79,10 @@ def spawn(where: Path, warm: str, **settings: str) -> float:
     return took
 
 
-def made_warm(where: Path) -> None:
+def made_warm(where: Path, **settings: str) -> None:
     """Makes the template, if there is none."""
     with suppress(AssertionError):
-        spawn(where, "auto")
+        spawn(where, "auto", **settings)
 
 
 @contextmanager
@@ -132,9 +132,9 @@ def inside(where: Path, name: str, command: str) -> float:
     return int(found[1]) / 1e9
 
 
-def starts(where: Path, runs: int) -> Pairs:
-    made_warm(where)
-    return [(spawn(where, "auto"), spawn(where, "no")) for _ in range(runs)]
+def starts(where: Path, runs: int, **settings: str) -> Pairs:
+    made_warm(where, **settings)
+    return [(spawn(where, "auto", **settings), spawn(where, "no", **settings)) for _ in range(runs)]
 
 
 def crowd(where: Path, runs: int) -> Pairs:

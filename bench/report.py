@@ -57,10 +57,12 @@ class Row:
         return one / other
 
 
-def markdown(rows: Sequence[Row], missing: Sequence[Missing], facts: Mapping[str, str]) -> str:
+def markdown(rows: Sequence[Row], missing: Sequence[Missing], facts: Mapping[str, str], name: str = "benchmark") -> str:
+    kvm = name.endswith("-kvm")
     lines = [
-        "# Benchmark", "",
-        "Written by `bench/compare --write`; not edited by hand. Only the ratios mean something: both sides ran in",
+        *(["---", "orphan: true", "---", ""] if kvm else []),  # in no table of contents until it has been written
+        f"# Benchmark{' with KVM' if kvm else ''}", "",
+        f"Written by `bench/compare {'--kvm ' if kvm else ''}--write`; not edited by hand. Only the ratios mean something: both sides ran in",
         "turn, on a machine that may have been busy.", "",
         *(f"* {name}: {value}" for name, value in facts.items()), "",
         "| Measure | Compared with | To reach | Seconds | Seconds | Ratio |", "| --- | --- | --- | --: | --: | --: |",
@@ -68,7 +70,7 @@ def markdown(rows: Sequence[Row], missing: Sequence[Missing], facts: Mapping[str
     for row in rows:
         one, other = row.medians
         lines.append(f"| {row.name} | {row.against} | {row.target} | {one:.3f} | {other:.3f} | **{row.ratio:.2f}** |")
-    lines += ["", "![ratios](benchmark.svg)"]
+    lines += ["", f"![ratios]({name}.svg)"]
     if missing:
         lines += ["", "## Not measured", ""]
         lines += ["| Measure | Compared with | To reach | Why not |", "| --- | --- | --- | --- |"]

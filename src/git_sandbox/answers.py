@@ -20,9 +20,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def program(found: str) -> str:
-    """Changes whenever another program is installed at the path `found`. Raises OSError."""
-    seen = Path(found).stat()
-    return f"{found} {seen.st_size} {seen.st_mtime_ns}"
+    """Changes whenever another program is installed at the path `found`, a link perhaps. Raises OSError."""
+    path = os.path.realpath(found)
+    stat = Path(path).stat()
+    return f"{found} {path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def kept(question: str, asked: str) -> str | None:

@@ -97,8 +97,10 @@ class Box(msgspec.Struct):
 
     def save(self, record: Record, refs: Mapping[RefName, Oid] | None = None) -> Record:
         """Write the record durably, with the refs that the sandbox has here now; git says which when none are given."""
-        if refs is None:
-            refs = {} if self.homeless or self.visiting else self.repo.refs(*self.refs.patterns)
+        if self.visiting or (refs is None and self.homeless):
+            refs = {}
+        elif refs is None:
+            refs = self.repo.refs(*self.refs.patterns)
         return noted.save(self.directory, record, refs)
 
     def remember(self, refs: Mapping[RefName, Oid], inner: Mapping[str, Mapping[RefName, Oid]] | None = None) -> None:

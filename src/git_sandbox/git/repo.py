@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
 
 import msgspec
 
-from git_sandbox import process
+from git_sandbox import answers, process
 from git_sandbox.errors import RepositoryError, RequirementError
 from git_sandbox.git import command, gitvariables
 from git_sandbox.git.bounds import Bounds
@@ -161,5 +162,19 @@ def require_version() -> None:
 
 
 def host_version() -> tuple[int, ...]:
-    match = re.search(r"(\d+)\.(\d+)\.(\d+)", command.discover(Path("/"), "version").text)
+    """What git says of itself; it is asked again when it is another program, or a script, which can start any."""
+    path = process.which("git")
+    asked = answers.program(path) if path and _compiled(Path(path)) else ""
+    text = answers.kept("git-version", asked) if asked else None
+    if text is None:
+        text = command.discover(Path("/"), "version").text
+        if asked:
+            answers.keep("git-version", asked, text)
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     return tuple(int(part) for part in match.groups()) if match else (0, 0, 0)
+
+
+def _compiled(program: Path) -> bool:
+    with contextlib.suppress(OSError), program.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+    return False

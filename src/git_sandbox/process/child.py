@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 PIECE = 64 << 10  # bytes
-NICE = 5  # of a program that yields: it gets a third of what another one gets that wants the same processor
 OOM, WORST = 500, 1000  # more to be ended for than we have ourselves, and the most there is (proc(5), oom_score_adj)
 _CHILD = re.compile(rb'"child-pid": (\d+)')
 
@@ -113,20 +112,17 @@ class Child(msgspec.Struct):
 
 def _mortal(argv: Sequence[str], death: str, *, yields: bool) -> list[str]:
     """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin."""
-    script = f"{_yielding()} exec nice -n {NICE}" if yields else "exec"
-    begin = ["sh", "-c", f'[ "$PPID" = "$0" ] || exit; {script} "$@"', str(os.getpid())]
+    script = f'[ "$PPID" = "$0" ] || exit; {_yielding() if yields else ""}exec "$@"'
+    begin = ["sh", "-c", script, str(os.getpid())]
     return resolve(["setpriv", "--pdeathsig", death, "--", *resolve(begin), *resolve(argv)])
 
 
 def _yielding() -> str:
-    """What a shell says to be the first to go when memory runs out, and that its session be nice, where the kernel
-    counts by session (`sched_autogroup`, sched(7)).
-    """
+    """What a shell says to be the first to go when memory runs out."""
     ours = 0
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj") as file:  # noqa: PTH123 - pathlib is not here
         ours = int(file.read())
-    rows = {"oom_score_adj": min(WORST, ours + OOM), "autogroup": NICE}
-    return " ".join(f"{{ echo {value} >/proc/self/{name}; }} 2>/dev/null;" for name, value in rows.items())
+    return f"{{ echo {min(WORST, ours + OOM)} >/proc/self/oom_score_adj; }} 2>/dev/null; "
 
 
 @contextlib.contextmanager
@@ -151,7 +147,7 @@ def spawn(
     to the thread that forked (prctl(2)).
 
     `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
-    `yields`: what else wants a processor has more of it, and when memory runs out the kernel ends this one before us.
+    `yields`: when memory runs out the kernel ends this one before us.
     """
     popen = start(
         _mortal(argv, "TERM" if tidies else "KILL", yields=yields),

@@ -47,6 +47,7 @@ class Home:
     nested: Nested = NOTHING_NESTED
     away: int = 0
     lfs: LfsHome = lfs.NOTHING
+    refs: Mapping[RefName, Oid] | None = None
 
     @property
     def changes(self) -> Changes:
@@ -148,12 +149,14 @@ def _home(
 ) -> Home:
     """`refs`: the sandbox's in its repository, now."""
     manifest, took = came
-    changed = _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record, refs)
+    changed = (
+        _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record, took, refs)
+    )
     changed |= not manifest.unchanged
     changed |= took.set_aside != () or manifest.left_out != () or manifest.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(box.repo, manifest.away)
-    return Home(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content)
+    return Home(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content, refs=refs)
 
 
 def _unknown(repo: Repository, names: tuple[str, ...]) -> int:
@@ -177,13 +180,14 @@ def _changed(took: Collected, manifest: Manifest, record: Record) -> bool:
     return not same_head or refs or stash or took.wip is not None
 
 
-def _kept_before(box: Box, record: Record, there: Mapping[RefName, Oid]) -> bool:
+def _kept_before(box: Box, record: Record, took: Collected, there: Mapping[RefName, Oid]) -> bool:
     """Whether something is here, from an earlier import or a merge, that must not go because the guest now says that
-    nothing ever happened. What a ref pointed at before counts, too.
+    nothing ever happened. What a ref pointed at before counts, too; of one that was made just now there is nothing.
     """
     own = {box.refs.base, box.refs.meta}
     refs = {name: value for name, value in there.items() if name not in own}
     if any(value != record.base for value in refs.values()) or nested_refs.holdings(box.repo, box, record):
         return True
-    logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in list(refs)[:_LOGS]]
+    older = [name for name in refs if took.updated.get(name, ("", ""))[0] is not None]
+    logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in older[:_LOGS]]
     return any(value != record.base for log in logs for value in log)

@@ -200,7 +200,8 @@ def note(box: Box, record: Record, exit_code: int | None, home: Home) -> Record:
     return box.save(
         msgspec.structs.replace(
             record, brought_home=when, exit_code=exit_code, partly=home.partly, changes=home.changes
-        )
+        ),
+        home.refs,
     )
 
 
