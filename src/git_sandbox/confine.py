@@ -271,5 +271,5 @@ def spawned(
             child = stack.enter_context(
                 process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given, yields=yields)
             )
-        child.report = report if view.first else None
+        child.report, child.first = report, view.first
         yield child

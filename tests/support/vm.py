@@ -120,7 +120,8 @@ class Sandboxes:
         return sorted(each.name for each in self.state.glob("git-sandbox/*/.trash/*") if each.is_dir())
 
     def sockets(self) -> list[Path]:
-        return [each for each in self.runtime.rglob("*") if not each.is_dir()]
+        # rglob would stumble over a directory that goes at this moment
+        return [Path(directory, name) for directory, _, names in os.walk(self.runtime) for name in names]
 
     def refs(self) -> dict[str, str]:
         return {name: value for name, value in self.repo.refs().items() if name.startswith("refs/sandbox")}
@@ -200,7 +201,7 @@ def sandboxes(repo: GitRepo, state: Path, cache: Path) -> Iterator[Sandboxes]:
 def _prove_gone(made: Sandboxes) -> None:
     with contextlib.suppress(AssertionError):  # who was killed a moment ago may still be on its way out
         wait_for("every process gone", lambda: not made.processes(), 5)
-    assert made.processes() == {}
+    assert (left := made.processes()) == {}, left
     assert made.sockets() == []
     locks = [each for each in made.directories() if (each / "staging").exists() or (each / "quarantine").exists()]
     assert locks == []

@@ -482,6 +482,28 @@ def test_what_is_confined_is_asked_to_end_and_says_how_it_ended() -> None:
 
 
 @pytest.mark.usefixtures("needs")
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize("first", [False, True])
+def test_ended_at_any_moment_of_its_start_it_leaves_no_process(tmp_path: Path, *, first: bool) -> None:
+    """Bubblewrap's child waits for a word of its parent, and does not end with it before its program begins."""
+    view = View(readonly=((tmp_path, "/shown"),), first=first)
+    for moment in range(40):
+        with confine.spawned(["sleep", "600"], view) as child:
+            time.sleep(moment / 1000)
+            child.stop(0.1)
+    name, left = os.fsencode(tmp_path), [b""]
+    deadline = time.monotonic() + 60
+    while left and time.monotonic() < deadline:  # who was killed a moment ago may still be on its way out
+        left = [words for words in _command_lines() if name in words]
+    assert left == []
+
+
+def _command_lines() -> Iterator[bytes]:
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield place.read_bytes()
+
+
 def test_the_end_of_whoever_watches_is_the_end_of_what_is_confined() -> None:
     """SIGKILL, which nobody can handle."""
     mark = f"{time.time_ns() % 10**9 + 10**9}"

@@ -68,8 +68,7 @@ def damage(base: Path, *commands: str) -> None:
     ("command", "warm"),
     [
         ("sif repo/many/2 flags 0x80010", "auto"),  # immutable: nothing in it can be replaced
-        ("ssv feature_incompat 0x80000000", "auto"),  # cannot be mounted
-        ("ssv feature_incompat 0x80000000", "no"),
+        ("ssv feature_incompat 0x80000000", "no"),  # cannot be mounted
     ],
 )
 def test_a_base_that_the_guest_cannot_use_is_thrown_away(large: Sandboxes, command: str, warm: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,16 @@ def wait_for(child: subprocess.Popen[bytes], timeout: float | None) -> int | Non
         return None
 
 
+@contextlib.contextmanager
+def _descriptor(pid: int) -> Iterator[int]:
+    """It stands for that process, and is readable once it has ended (pidfd_open(2)). Raises ProcessLookupError."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def kill_group(pid: int) -> None:
     """SIGKILL to the process group of `pid`; nothing happens when it is already gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -73,6 +84,7 @@ class Child(msgspec.Struct):
     popen: subprocess.Popen[bytes]
     tidies: bool = False  # it has processes of its own, and cleans up when all of them get SIGTERM
     report: IO[bytes] | None = None  # where bubblewrap tells which process is the program that it runs (`--info-fd`)
+    first: bool = False  # that program is asked to end, and not bubblewrap, which would kill it
 
     @property
     def pid(self) -> int:
@@ -95,19 +107,32 @@ class Child(msgspec.Struct):
         """Exit status, or None when it still runs after `timeout` seconds."""
         return wait_for(self.popen, timeout)
 
-    def _asked(self) -> int:
-        """Who gets SIGTERM. Bubblewrap, when it has not yet told of another: then that one has not begun."""
-        told = _CHILD.search(self.report.read(PIECE) or b"") if self.report else None
-        return int(told[1]) if told else self.pid
-
     def stop(self, grace: float = STOP_GRACE) -> int:
         """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""
         if self.popen.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGTERM) if self.tidies else os.kill(self._asked(), signal.SIGTERM)
-            if self.wait(grace) is None:
-                kill_group(self.pid)
+            if self.report:
+                self._stop_confined(self.report, grace)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGTERM) if self.tidies else os.kill(self.pid, signal.SIGTERM)
+                if self.wait(grace) is None:
+                    kill_group(self.pid)
         return self.popen.wait()
+
+    def _stop_confined(self, report: IO[bytes], grace: float) -> None:
+        """Bubblewrap asks the kernel late to end its child with it, and tells of that child before it lets it go on.
+
+        Of whom it has not told is in its process group and waits. The other one is killed when bubblewrap has ended.
+        """
+        told = _CHILD.search(report.read(PIECE) or b"")
+        with contextlib.ExitStack() as stack, contextlib.suppress(ProcessLookupError):
+            program = stack.enter_context(_descriptor(int(told[1]))) if told else None
+            os.kill(int(told[1]) if told and self.first else self.pid, signal.SIGTERM)
+            with _descriptor(self.pid) as bubblewrap:  # a zombie until it is waited for: its id is nobody else's
+                select.select([bubblewrap], [], [], grace)
+            kill_group(self.pid)
+            if program is not None:
+                signal.pidfd_send_signal(program, signal.SIGKILL)
 
 
 def _mortal(argv: Sequence[str], death: str, *, yields: bool) -> list[str]:
