@@ -118,7 +118,7 @@ with progress.shown(quiet=False) as say:
     say("[link=http://x]markup[/link] [/nothing] " + NASTY)
 asker = ask.Asker(repo, finished)
 settled = settle.settle(repo, record, home, asker.questions(), on_exit="auto", dirty="ask")
-for line in words.story(repo, finished, settled, told=False):
+for line in words.story(repo, finished, settled, shown=False):
     door.line(line)
 ask.branch_name(Apart(Relation.DIVERGED, None, (), (), "apart " + printable(NASTY).replace("\\n", " ")))
 result.fail("run", SandboxError("e " + NASTY, cause="c " + NASTY, hint="h " + NASTY), as_json=False)

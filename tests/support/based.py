@@ -146,7 +146,7 @@ def age(base: Base, seed: int) -> None:
     """
     choose = random.Random(seed)
     layout = base.known.layout
-    rows = {stat_scan.entry(row).path: row for row in base.known.rows}
+    rows = {stat_scan.entry_of(row).path: row for row in base.known.rows}
     again, digests = set(base.known.again), dict(base.known.digests)
 
     def forget(path: str) -> None:

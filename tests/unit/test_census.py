@@ -40,7 +40,7 @@ def test_unwanted_directories_are_not_entered(tmp_path: Path) -> None:
         return path != "a"
 
     census = Census()
-    census.walk(tmp_path, wanted=wanted)
+    census.walk(tmp_path, counts=wanted)
     assert heard == ["a", "x", "x/y"]
     assert census.inodes == 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.workspace import stat_scan
-from git_sandbox.workspace.stat_scan import Unseen, entry, glance, look, row
+from git_sandbox.workspace.stat_scan import Unseen, entry_of, glance, look, row
 
 NAMES = ("plain", "-e", "sp ace", "a .", "%p", "back\\slash", "new\nline", "\udcff", "deep/er/still", ".hidden")
 
@@ -44,7 +44,7 @@ def test_both_ways_to_look_give_the_same_rows(
 
 
 def test_directories_above_and_bare_ones(tree: Path) -> None:
-    paths = {entry(each).path for each in look(tree, ["deep/er/still", "gone", "gone/too"], ["a dir ."])}
+    paths = {entry_of(each).path for each in look(tree, ["deep/er/still", "gone", "gone/too"], ["a dir ."])}
     assert paths == {"deep", "deep/er", "deep/er/still", "a dir ."}
 
 
@@ -79,4 +79,4 @@ def test_a_small_tree_is_looked_at_without_a_program(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}/none")
-    assert {entry(each).path for each in look(tree, [each.name for each in tree.iterdir()])} == every(tree)
+    assert {entry_of(each).path for each in look(tree, [each.name for each in tree.iterdir()])} == every(tree)

@@ -20,8 +20,8 @@ class Agents(click.Group):
         return super().get_command(ctx, cmd_name) or start_agent
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [each for each in names() if each.startswith(incomplete)]
-        return [*(CompletionItem(each) for each in found), *super().shell_complete(ctx, incomplete)]
+        matching = [name for name in names() if name.startswith(incomplete)]
+        return [*(CompletionItem(name) for name in matching), *super().shell_complete(ctx, incomplete)]
 
 
 def names() -> list[str]:
@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [each for each in names() if each.startswith(incomplete)]
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 def _around() -> Repository | None:
@@ -44,8 +44,8 @@ def _around() -> Repository | None:
 
 
 def _worktree() -> Path | None:
-    found = _around()
-    return found.worktree if found else None
+    repository = _around()
+    return repository.worktree if repository else None
 
 
 @click.group("agent", cls=Agents, invoke_without_command=True, no_args_is_help=False)
@@ -148,7 +148,7 @@ def show_agent(name: str, toml: bool, as_json: bool) -> Result:
     data = catalogue.as_data(agent) | {
         "agreed": given,
         "changes": agent_words.changes(agent, place),
-        "goes_in": [f"~/{each.path}" for each in chosen.files],
+        "goes_in": [f"~/{file.path}" for file in chosen.files],
         "stays": list(chosen.kept),
     }
     lines = [*agent_words.about(agent, chosen), *agent_words.consent(agent, place)]

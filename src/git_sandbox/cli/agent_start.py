@@ -39,16 +39,16 @@ def options(
         raise UsageError(f"the agent `{name}` needs a terminal", hint=hint)
     chosen = agent_words.chosen(agent)
     _ask(agent, identity(agent, repo), chosen)
-    wanted = _networked(agent, _settings(agent, given.settings, values), values)
-    keys = _keys(agent, wanted, here=here)
+    settings = _networked(agent, _settings(agent, given.settings, values), values)
+    keys = _keys(agent, settings, here=here)
     words = manifest.command.headless if headless else manifest.command.interactive
-    files = [UserFile(f"~/{each.path}", each.content, each.mode) for each in chosen.files]
+    files = [UserFile(f"~/{file.path}", file.content, file.mode) for file in chosen.files]
     files += [
         UserFile(file.path, file.content.encode(), 0o755 if file.executable else 0o644) for file in manifest.files
     ]
     terminal = given.terminal if headless else given.detached or given.tty
     return dataclasses.replace(
-        given, settings=wanted, keys=keys, command=(*words, *arguments), agent=name,
+        given, settings=settings, keys=keys, command=(*words, *arguments), agent=name,
         files=tuple(files), terminal=terminal, detached=given.detached or terminal,
     )  # fmt: skip
 
@@ -88,40 +88,44 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
     agreed.give(agent, repository)
 
 
-def _networked(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
+def _networked(agent: Agent, settings: Settings, values: list[Value]) -> Settings:
     """It reaches what its manifest names and what the user allows, unless he says how its network is."""
     manifest = agent.manifest
     if not manifest.allow:
-        return wanted
-    if wanted.net == network.NONE and any(each.name == "net" and each.source == "default" for each in values):
-        wanted = dataclasses.replace(wanted, net=network.ALLOW)
-    if wanted.net == network.NONE:
+        return settings
+    if settings.net == network.NONE and any(value.name == "net" and value.source == "default" for value in values):
+        settings = dataclasses.replace(settings, net=network.ALLOW)
+    if settings.net == network.NONE:
         _note(f"{agent.name} has no network: `net = none` is set")
-    if wanted.net != network.ALLOW:
-        return wanted
-    return dataclasses.replace(wanted, allow=tuple(dict.fromkeys((*manifest.allow, *wanted.allow))))
+    if settings.net != network.ALLOW:
+        return settings
+    return dataclasses.replace(settings, allow=tuple(dict.fromkeys((*manifest.allow, *settings.allow))))
 
 
-def _keys(agent: Agent, wanted: Settings, *, here: bool) -> dict[str, dict[str, object]]:
+def _keys(agent: Agent, effective: Settings, *, here: bool) -> dict[str, dict[str, object]]:
     """Those of its keys that this host has; none for another machine: they stay."""
     declared = agent.manifest.credentials
-    if not declared or wanted.net == network.NONE:
+    if not declared or effective.net == network.NONE:
         return {}
     if not here:
         _note(
             f"{agent.name} gets no key: keys stay on this host. `--env NAME` gives a variable, which the guest can read"
         )
         return {}
-    if wanted.net != network.ALLOW:
+    if effective.net != network.ALLOW:
         _note(f"{agent.name} gets no key: they are used with `--net allow` only")
         return {}
     environment = settings.environment()
-    there = {name: each for name, each in declared.items() if not each.env or environment.get(each.env)}
-    there = {name: each for name, each in there.items() if not each.file or _is_file(each.file)}
+    there = {
+        name: credential
+        for name, credential in declared.items()
+        if not credential.env or environment.get(credential.env)
+    }
+    there = {name: credential for name, credential in there.items() if not credential.file or _is_file(credential.file)}
     if not there:
-        wants = ", ".join(filter(None, (each.env or each.file for each in declared.values())))
+        wants = ", ".join(filter(None, (credential.env or credential.file for credential in declared.values())))
         _note(f"{agent.name} has no key: this host has none of {one_line(wants)}")
-    return {name: each.table for name, each in there.items()}
+    return {name: credential.table for name, credential in there.items()}
 
 
 def _is_file(path: str) -> bool:
@@ -133,7 +137,7 @@ def _note(text: str) -> None:
     door.line(click.style(f"note: {text}", fg="yellow"))
 
 
-def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
+def _settings(agent: Agent, effective: Settings, values: list[Value]) -> Settings:
     """With the agent's image, variables and resources; what the user says himself comes first."""
     manifest = agent.manifest
     default = {value.name for value in values if value.source == "default"}
@@ -143,15 +147,15 @@ def _settings(agent: Agent, wanted: Settings, values: list[Value]) -> Settings:
         for name, text in hints.items()
         if text and name in default
     }
-    env = (*(f"{name}={value}" for name, value in manifest.env.items()), *wanted.env)
-    wanted = dataclasses.replace(wanted, env=env, **parsed)
+    env = (*(f"{name}={value}" for name, value in manifest.env.items()), *effective.env)
+    effective = dataclasses.replace(effective, env=env, **parsed)
     if not manifest.install:
-        return wanted
-    if transports.named(wanted.image):
-        _note(f"{agent.name} installs itself in the default image; {one_line(wanted.image)} is not used")
+        return effective
+    if transports.named(effective.image):
+        _note(f"{agent.name} installs itself in the default image; {one_line(effective.image)} is not used")
     try:
-        image = manifest.install.added_to(spec.asked(wanted)).toml.encode()
+        image = manifest.install.added_to(spec.asked(effective)).toml.encode()
     except ValueError as error:
         raise UsageError(f"the image cannot have all that {agent.name} installs", cause=str(error)) from error
     place = str(Path(f"{agent.path}.image"))  # no file: its content goes with it
-    return dataclasses.replace(wanted, image=place, packages=(), contents={**wanted.contents, place: image})
+    return dataclasses.replace(effective, image=place, packages=(), contents={**effective.contents, place: image})

@@ -39,14 +39,14 @@ def about(agent: Agent, files: Chosen) -> list[str]:
         ("runs", [_listed(manifest.command.interactive, " ")]),
         ("for a task", [_listed(manifest.command.headless, " ")]),
         ("installs", list(_installs(manifest))),
-        ("writes", [_written(each) for each in manifest.files]),
+        ("writes", [_written(file) for file in manifest.files]),
         ("sets", [f"{name}={whole(value)}" for name, value in manifest.env.items()]),
         ("machine", [f"{name} {value}" for name, value in _resources(manifest).items() if value]),
         ("stays here", _first(files.kept)),
-        ("goes in", [_file(each) for each in files.files] or ["no file of yours"]),
-        ("host files", [whole(each.path) for each in manifest.host_files]),
-        ("reaches", [whole(each) for each in manifest.allow] or ["nothing that a plain sandbox does not"]),
-        ("keys", [line for each in manifest.credentials.items() for line in _key(*each)] or ["none"]),
+        ("goes in", [_file(file) for file in files.files] or ["no file of yours"]),
+        ("host files", [whole(file.path) for file in manifest.host_files]),
+        ("reaches", [whole(rule) for rule in manifest.allow] or ["nothing that a plain sandbox does not"]),
+        ("keys", [line for pair in manifest.credentials.items() for line in _key(*pair)] or ["none"]),
     ]  # fmt: skip
     head = f"{click.style(agent.name, bold=True)}: {whole(manifest.description)} ({_FROM[agent.origin]}"
     head += f", {whole(os.fspath(agent.path))})" if agent.origin != catalogue.SHIPPED else ")"
@@ -76,27 +76,32 @@ def _installs(manifest: Manifest) -> Iterator[str]:
         yield f"runs in its image: {whole(script)}"
 
 
-def _written(each: File) -> str:
-    content = each.content.encode("utf-8", "surrogateescape")
+def _written(file: File) -> str:
+    content = file.content.encode("utf-8", "surrogateescape")
     what = f"{columns.size(len(content))}, {hashlib.sha256(content).hexdigest()[:_DIGITS]}"
-    return f"{whole(each.path)} ({what}{', executable' if each.executable else ''})"
+    return f"{whole(file.path)} ({what}{', executable' if file.executable else ''})"
 
 
 def _resources(manifest: Manifest) -> dict[str, str]:
     return {"memory": manifest.resources.memory, "cpus": manifest.resources.cpus}
 
 
-def _file(each: HomeFile) -> str:
-    return f"~/{whole(each.path)} ({columns.size(len(each.content))})"
+def _file(file: HomeFile) -> str:
+    return f"~/{whole(file.path)} ({columns.size(len(file.content))})"
 
 
-def _key(name: str, each: Credential) -> Iterator[str]:
-    where = f"${whole(each.env)}" if each.env else _listed(filter(None, (each.file, *each.command, *each.keyring)), " ")
-    yield f"{name} ({where}), for {_listed(each.hosts)} only"
-    sent = {"header": each.header, "password of": each.basic, "query": each.query}
+def _key(name: str, credential: Credential) -> Iterator[str]:
+    where = (
+        f"${whole(credential.env)}"
+        if credential.env
+        else _listed(filter(None, (credential.file, *credential.command, *credential.keyring)), " ")
+    )
+    yield f"{name} ({where}), for {_listed(credential.hosts)} only"
+    sent = {"header": credential.header, "password of": credential.basic, "query": credential.query}
     more = {
-        "sent as": "bearer token" if each.bearer else _named(sent), "asked for again after": _seconds(each.expiry),
-        "placeholder in": each.variable, "address in": each.base_url, "which ends with": each.base_path,
+        "sent as": "bearer token" if credential.bearer else _named(sent),
+        "asked for again after": _seconds(credential.expiry), "placeholder in": credential.variable,
+        "address in": credential.base_url, "which ends with": credential.base_path,
     }  # fmt: skip
     yield f"  {_named(more, ', ')}"
 

@@ -82,8 +82,8 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
     if plan.relation is Relation.DIVERGED:
         door.line("Your branch has commits that the sandbox does not have. Merging both changes here:")
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
-    with preview(repo, base, request) as found:
-        _stat(found.git, found.before, found.after)
+    with preview(repo, base, request) as merged:
+        _stat(merged.git, merged.before, merged.after)
     warn(plan.risky)
     forget_typed()
     answers = {
@@ -138,8 +138,8 @@ def _some(lines: list[str]) -> None:
 
 def _stat(git: Git, before: Oid, after: Oid) -> None:
     try:
-        found = review.difference(git, before, after, style=review.Style.STAT, most=MOST)
+        difference = review.difference(git, before, after, style=review.Style.STAT, most=MOST)
     except LimitError as error:
         door.line(f"({error.message})")
         return
-    door.line(printable(found.raw).rstrip() + ("" if found.whole else "\n…"))
+    door.line(printable(difference.raw).rstrip() + ("" if difference.whole else "\n…"))

@@ -26,10 +26,10 @@ def command(name: str, as_json: bool) -> Result:
       sandbox agent claude --detach --name fix      start one and leave it running
       sandbox attach fix
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    repo, found = common.sandbox(name)
-    entry = store.find(repo, found)
+    repo, ident = common.sandbox(name)
+    entry = store.find(repo, ident)
     if entry.state is State.RUNNING and entry.record is not None and entry.record.terminal:
         if not common.interactive():
-            raise UsageError("attaching needs a terminal", hint=f"`sandbox logs -f {found}` shows its output")
-        return attached.show("attach", repo, found, quiet=as_json)
+            raise UsageError("attaching needs a terminal", hint=f"`sandbox logs -f {ident}` shows its output")
+        return attached.show("attach", repo, ident, quiet=as_json)
     return shell.attach("attach", name, as_json=as_json)

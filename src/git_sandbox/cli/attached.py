@@ -37,10 +37,10 @@ def ended(verb: str, repo: Repository, name: str) -> Result:
     from git_sandbox.cli import words
     from git_sandbox.sandbox import trashed
 
-    entry = next((each for each in store.entries(repo) if each.id == name), None)
+    entry = next((other for other in store.entries(repo) if other.id == name), None)
     if entry is None:
-        found = trashed.find(repo, name)
-        record = store.load(found.directory) if found else None
+        gone = trashed.find(repo, name)
+        record = store.load(gone.directory) if gone else None
         code = (record.exit_code if record else None) or 0
         data = {"id": name, "detached": False, "exit_code": code, "changed": False}
         note = f"No changes in sandbox {name}. {words.in_trash(repo, name)}"
@@ -61,7 +61,7 @@ def _came_home(repo: Repository, entry: Entry) -> list[str]:
     base = Oid(entry.record.base) if entry.record and entry.record.base else None
     commits = review.log(repo, tips, base) if tips else []
     lines = [f"{words.count(len(commits), 'commit')} came home from sandbox {name} ({refs.head}):"] if commits else []
-    lines += [f"  {words.commit_line(each)}" for each in commits[: words.SHOWN]]
+    lines += [f"  {words.commit_line(commit)}" for commit in commits[: words.SHOWN]]
     lines += [f"  … and {len(commits) - words.SHOWN} more: `sandbox log {name}`"] if len(commits) > words.SHOWN else []
     wip, head = entry.refs.get(refs.wip), entry.refs.get(refs.head)
     lines += (

@@ -36,20 +36,20 @@ def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes
       sandbox branch vm-1 topic:try-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
-    found = lookup.known(repo, name)
+    sandbox = lookup.known(repo, name)
     if undo:
         if names or dry_run:
             raise UsageError("--undo cannot be used with names or --dry-run")
-        return Result("branch", _data(name, back := branches.undo(repo, found.entry.id)), text=_undone(back))
-    chosen = branches.choose(found.branches, names)
-    made = branches.look(repo, chosen, explicit=bool(names))
-    risky = branches.risky(repo, made, moved_only=False)
+        return Result("branch", _data(name, back := branches.undo(repo, sandbox.entry.id)), text=_undone(back))
+    chosen = branches.choose(sandbox.branches, names)
+    moves = branches.look(repo, chosen, explicit=bool(names))
+    risky = branches.risky(repo, moves, moved_only=False)
     if not dry_run:
         if not yes:
-            _agree(name, branches.risky(repo, made, moved_only=True), can_ask=common.interactive() and not as_json)
-        branches.make(repo, found.entry.id, made)
-    notes = [f"left: {one_line(each.name)} {one_line(each.reason)}" for each in made if each.move is Move.LEFT]
-    return Result("branch", _data(name, made), text=_text(made, dry_run=dry_run), notes=(*notes, *ask.careful(risky)))
+            _agree(name, branches.risky(repo, moves, moved_only=True), can_ask=common.interactive() and not as_json)
+        branches.make(repo, sandbox.entry.id, moves)
+    notes = [f"left: {one_line(branch.name)} {one_line(branch.reason)}" for branch in moves if branch.move is Move.LEFT]
+    return Result("branch", _data(name, moves), text=_text(moves, dry_run=dry_run), notes=(*notes, *ask.careful(risky)))
 
 
 def _agree(name: str, risky: tuple[Risk, ...], *, can_ask: bool) -> None:
@@ -66,22 +66,23 @@ def _agree(name: str, risky: tuple[Risk, ...], *, can_ask: bool) -> None:
         raise click.Abort
 
 
-def _data(name: str, made: tuple[Branch, ...]) -> dict[str, object]:
-    return {"id": name, "branches": made}
+def _data(name: str, moves: tuple[Branch, ...]) -> dict[str, object]:
+    return {"id": name, "branches": moves}
 
 
-def _text(made: tuple[Branch, ...], *, dry_run: bool) -> str:
+def _text(moves: tuple[Branch, ...], *, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
     words = {Move.CREATE: f"{would}new", Move.FORWARD: f"{would}moved forward", Move.SAME: "already has it"}
-    rows = [each for each in made if each.move in words]
+    rows = [branch for branch in moves if branch.move in words]
     return (
-        "\n".join(f"{one_line(each.name)} {each.after[:10]} {words[each.move]}" for each in rows)
+        "\n".join(f"{one_line(branch.name)} {branch.after[:10]} {words[branch.move]}" for branch in rows)
         or "No branches to create or move."
     )
 
 
-def _undone(made: tuple[Branch, ...]) -> str:
-    return "\n".join(
-        f"{one_line(each.name)} is {f'back at {each.before[:10]}' if each.before else f'gone (was {each.after})'}"
-        for each in made
-    )
+def _undone(moves: tuple[Branch, ...]) -> str:
+    return "\n".join(f"{one_line(branch.name)} is {_became(branch)}" for branch in moves)
+
+
+def _became(branch: Branch) -> str:
+    return f"back at {branch.before[:10]}" if branch.before else f"gone (was {branch.after})"

@@ -21,18 +21,18 @@ def choose(question: str, answers: Mapping[str, str], default: str) -> str:
     for _ in range(ATTEMPTS):
         with shown_again(f"{text}: "):
             given = door.prompt(text, default).lower()
-        found = next((each for each in answers if given and each.startswith(given)), None)
-        if found is not None:
-            return found
-        for each, meaning in answers.items():
-            door.line(f"  {each[0]}  {each}: {meaning}{' (default)' if each == default else ''}")
+        answer = next((option for option in answers if given and option.startswith(given)), None)
+        if answer is not None:
+            return answer
+        for word, meaning in answers.items():
+            door.line(f"  {word[0]}  {word}: {meaning}{' (default)' if word == default else ''}")
     raise click.Abort
 
 
 def _listed(answers: Mapping[str, str], default: str) -> str:
     if set(answers) == {"yes", "no"}:
         return "Y/n" if default == "yes" else "y/N"
-    return ", ".join(f"{each}*" if each == default else each for each in answers)
+    return ", ".join(f"{answer}*" if answer == default else answer for answer in answers)
 
 
 @contextlib.contextmanager

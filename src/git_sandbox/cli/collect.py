@@ -32,6 +32,6 @@ def command(file: Path, quiet: bool, as_json: bool) -> Result:
     hearing = Hearing() if quiet else Hearing(output=door.Foreign(as_json=as_json))
     with progress.shown(quiet=as_json) as say:
         say("Collecting commits and uncommitted work")
-        found = dispatch.collect(repo, file, hearing)
-    wanted, _ = resolve({"on_exit": "keep", "dirty": "keep"})
-    return life.settled("collect", wanted, found, as_json=as_json)
+        finished = dispatch.collect(repo, file, hearing)
+    settings, _ = resolve({"on_exit": "keep", "dirty": "keep"})
+    return life.settled("collect", settings, finished, as_json=as_json)

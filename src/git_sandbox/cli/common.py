@@ -40,14 +40,14 @@ def sandbox_here(name: str) -> tuple[Repository, str]:
         return repository(), name
     from git_sandbox.sandbox import everywhere
 
-    found, wanted = everywhere.addressed(name, around := _around())
-    if around is None or around.common_dir != found.common_dir:
-        place = one_line(str(found.worktree), limit=300)
+    repo, ident = everywhere.addressed(name, around := _around())
+    if around is None or around.common_dir != repo.common_dir:
+        place = one_line(str(repo.worktree), limit=300)
         raise UsageError(
             f"`{name}` belongs to another repository, and this command works on the checkout you are in",
             hint=f"run it in {place}",
         )
-    return around, wanted
+    return around, ident
 
 
 def _around() -> Repository | None:
@@ -71,7 +71,7 @@ def complete_ids(_context: click.Context, _parameter: click.Parameter, incomplet
         if "/" in incomplete:
             from git_sandbox.sandbox import everywhere
 
-            return [each.name for each in everywhere.look().sandboxes if each.name.startswith(incomplete)]
+            return [sandbox.name for sandbox in everywhere.look().sandboxes if sandbox.name.startswith(incomplete)]
         return [entry.id for entry in store.entries(repository()) if entry.id.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []
@@ -90,7 +90,7 @@ def complete_trashed(_context: click.Context, _parameter: click.Parameter, incom
 
     try:
         root = store.state_directory(repository())
-        return [each.id for each in note.listed(root) if each.id.startswith(incomplete)]
+        return [trashed.id for trashed in note.listed(root) if trashed.id.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []
 

@@ -76,8 +76,8 @@ def look(repo: Repository, named: Sequence[str]) -> Result:
         raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` lists them")
     if len(chosen) > siblings.MAX_SIBLINGS:
         raise UsageError(f"at most {siblings.MAX_SIBLINGS} sandboxes can be compared at once", hint="name some of them")
-    found = siblings.compare(repo, chosen)
-    return Result("compare", found, text="\n".join(_lines(found)))
+    comparison = siblings.compare(repo, chosen)
+    return Result("compare", comparison, text="\n".join(_lines(comparison)))
 
 
 def _refuse_both(group_by: str | None) -> None:
@@ -99,9 +99,9 @@ def _refs(repo: Repository, names: tuple[str, ...]) -> dict[SandboxId, dict[RefN
 
 
 def _grouped(repo: Repository, names: tuple[str, ...]) -> Result:
-    found = results.grouped(repo, _refs(repo, names))
-    lines = [f"{len(group.ids):5}  {group.tree[:10]}  {listed(group.ids)}" for group in found]
-    return Result("compare", found, text="\n".join(lines) or "No sandbox brought anything home.")
+    groups = results.grouped(repo, _refs(repo, names))
+    lines = [f"{len(group.ids):5}  {group.tree[:10]}  {listed(group.ids)}" for group in groups]
+    return Result("compare", groups, text="\n".join(lines) or "No sandbox brought anything home.")
 
 
 def _with_commits(repo: Repository) -> list[str]:
@@ -109,14 +109,19 @@ def _with_commits(repo: Repository) -> list[str]:
 
 
 def _sibling(repo: Repository, name: str) -> Sibling:
-    found = lookup.known(repo, name)
-    return Sibling(found.entry.id, found.base.commit, lookup.require_head(found))
+    sandbox = lookup.known(repo, name)
+    return Sibling(sandbox.entry.id, sandbox.base.commit, lookup.require_head(sandbox))
 
 
-def _lines(found: Comparison) -> list[str]:
-    lines = [line for pair in found.pairs for line in _pair(pair)]
-    lines += [f"{name}: too large to compare" for name in found.left_out]
-    return [*lines, "", "Merge in this order:", *(_step(number, step) for number, step in enumerate(found.order, 1))]
+def _lines(comparison: Comparison) -> list[str]:
+    lines = [line for pair in comparison.pairs for line in _pair(pair)]
+    lines += [f"{name}: too large to compare" for name in comparison.left_out]
+    return [
+        *lines,
+        "",
+        "Merge in this order:",
+        *(_step(number, step) for number, step in enumerate(comparison.order, 1)),
+    ]
 
 
 def _pair(pair: Pair) -> list[str]:

@@ -33,17 +33,17 @@ def ranked(
     with progress.shown(quiet=as_json) as say:
         first.first_use(options.settings, say, quiet=as_json)
         room = places.room(options, say, quiet=as_json)
-        found = ranking.best(repo, sandboxes, options, check, say, share_processors=automatic, room=room)
-    if not found:
+        ranks = ranking.best(repo, sandboxes, options, check, say, share_processors=automatic, room=room)
+    if not ranks:
         raise StateError("no sandbox brought anything home", hint="`sandbox ls` lists them")
-    name, code = found[0].ids[0], found[0].exit_code
+    name, code = ranks[0].ids[0], ranks[0].exit_code
     notes = (f"Look: `sandbox diff {name}`. Merge: `sandbox merge {name}`",) if code == 0 else ()
     code = ranking.NOT_CHECKED if code is None else code
-    return Result("compare", found, text=_table(found), notes=notes, exit_code=code)
+    return Result("compare", ranks, text=_table(ranks), notes=notes, exit_code=code)
 
 
-def _table(found: tuple[Ranked, ...]) -> str:
-    rows = [(f"{number}.", listed(row.ids), *_cells(row)) for number, row in enumerate(found, 1)]
+def _table(ranks: tuple[Ranked, ...]) -> str:
+    rows = [(f"{number}.", listed(row.ids), *_cells(row)) for number, row in enumerate(ranks, 1)]
     return columns.table(("", "SANDBOXES", "CHECK", "SCORE", "FILES", "LAST LINE"), rows)
 
 

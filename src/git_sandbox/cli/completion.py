@@ -60,9 +60,9 @@ def command(shell: str, as_json: bool) -> Result:
     del as_json
     from git_sandbox.cli.main import cli
 
-    made = get_completion_class(shell)
-    if made is None:
+    kind = get_completion_class(shell)
+    if kind is None:
         raise UsageError(f"no completion for {shell}")
-    script = made(cli, {}, "sandbox", "_SANDBOX_COMPLETE").source().partition(_ZSH_END)[0].rstrip()
+    script = kind(cli, {}, "sandbox", "_SANDBOX_COMPLETE").source().partition(_ZSH_END)[0].rstrip()
     script = f"{script}\n{_GIT[shell]}".rstrip()
     return Result("completion", {"shell": shell, "script": script}, text=script)

@@ -65,26 +65,26 @@ def command(trust: bool, distrust: bool, as_json: bool, **given: Any) -> Result:
     project = configured.project()
     if trust and distrust:
         raise UsageError("--trust and --distrust cannot be used together")
-    wanted, values = settings.resolve(given, project)  # one that cannot work is named before anybody agrees to it
+    effective, values = settings.resolve(given, project)  # one that cannot work is named before anybody agrees to it
     if trust or distrust:
-        _agree(project, wanted.devcontainer, yes=trust)
-        wanted, values = settings.resolve(given, project)
+        _agree(project, effective.devcontainer, yes=trust)
+        effective, values = settings.resolve(given, project)
     table = columns.table(("SETTING", "VALUE", "SOURCE"), [_row(value) for value in values])
-    devcontainer = devcontainer_words.look(wanted.devcontainer)
+    devcontainer = devcontainer_words.look(effective.devcontainer)
     shown = [_data(value, devcontainer) for value in values]
     rows = [f"Configuration file: {one_line(str(paths.config_file()))}", *_project(project)]
-    files = "\n".join([*rows, *devcontainer_words.about(devcontainer, wanted.devcontainer)])
+    files = "\n".join([*rows, *devcontainer_words.about(devcontainer, effective.devcontainer)])
     return Result("config", shown, text=f"{table}\n\n{files}")
 
 
 def _agree(project: ProjectFile | None, devcontainer: str, *, yes: bool) -> None:
     """To all that the repository brings along, or no more. Raises UsageError where that is nothing."""
-    found = [*([project] if project else []), devcontainer_words.usable(devcontainer, alone=project is None)]
-    if found == [None]:
+    files = [*([project] if project else []), devcontainer_words.usable(devcontainer, alone=project is None)]
+    if files == [None]:
         raise UsageError("this repository has neither a project file nor a devcontainer.json")
-    for each in found:
-        if each is not None:
-            (each.trust if yes else each.distrust)()
+    for file in files:
+        if file is not None:
+            (file.trust if yes else file.distrust)()
 
 
 def _project(project: ProjectFile | None) -> list[str]:
@@ -96,7 +96,7 @@ def _project(project: ProjectFile | None) -> list[str]:
         return [f"Project file: {where} (trusted)", *_named(project)]
     if not project.agreed:
         return [f"Project file: {where} (not trusted: read it, then run `sandbox config --trust`)", *_named(project)]
-    changed = [whole(each) for each in project.changes]
+    changed = [whole(change) for change in project.changes]
     if project.agreed.repository != project.now.repository:
         changed.append("you trusted it in another repository")
     return [

@@ -51,22 +51,22 @@ help_all_option = click.option(
 def project(repo: Repository | None = None) -> ProjectFile | None:
     """What the repository around the working directory says about its sandboxes, if there is one."""
     try:
-        found = repo or repository()
+        where = repo or repository()
     except RepositoryError:
         return None
-    return projectfile.read(found.worktree, registry.consent(found))
+    return projectfile.read(where.worktree, registry.consent(where))
 
 
 def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tuple[Settings, list[Value]]:
     """Settings for a sandbox of `repo`; says what its project file asks for in vain."""
-    wanted, values = settings.resolve(given, project(repo))
+    effective, values = settings.resolve(given, project(repo))
     held = [value for value in values if value.withheld]
     for value in held:
         line = f"note: the repository asks for {value.name.replace('_', '-')} = {whole(value.withheld)}: "
         door.line(click.style(f"{line}not without your consent", fg="yellow"))
     if held:
         door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
-    return wanted, values
+    return effective, values
 
 
 def with_devcontainer(
@@ -75,24 +75,24 @@ def with_devcontainer(
     """`options` with what the repository's devcontainer.json asks for, if the user has agreed to that; says what does
     not work. `agent`: which has an image of its own. `many`: a port leads to one sandbox only. `here`: on this host.
     """
-    wanted = options.settings.devcontainer
-    if wanted == "none":
+    setting = options.settings.devcontainer
+    if setting == "none":
         return options
     from git_sandbox.devcontainer import discovery
 
-    if wanted == AUTO and not discovery.places(repo.worktree):
+    if setting == AUTO and not discovery.places(repo.worktree):
         return options
     if not here:
-        if wanted != AUTO:
+        if setting != AUTO:
             raise UsageError("--devcontainer cannot be used with --on and --job-out")
         _note("without its devcontainer: that works on this host only")
         return options
     from git_sandbox.sandbox import devcontainers
 
-    made, notes = devcontainers.applied(repo, options, values, image=not agent, forwarded=not many)
-    for each in notes:
-        _note(each)
-    return made
+    applied, notes = devcontainers.applied(repo, options, values, image=not agent, forwarded=not many)
+    for note in notes:
+        _note(note)
+    return applied
 
 
 def _note(text: str) -> None:
@@ -104,7 +104,7 @@ def _complete_images(context: click.Context, parameter: click.Parameter, incompl
     from git_sandbox.cli import image_sources  # late: only the shell asks
 
     names = image_sources.complete_sources(context, parameter, incomplete)
-    return [*(CompletionItem(each) for each in names), CompletionItem(incomplete, type="file")]
+    return [*(CompletionItem(name) for name in names), CompletionItem(incomplete, type="file")]
 
 
 def setting_options(*names: str) -> Callable[[F], F]:

@@ -33,15 +33,15 @@ def command(source: str, target: str, limit: str, follow_links: bool, yes: bool,
       sandbox cp vm-1:build/report.html .
       sandbox cp ~/fixtures vm-1:/tmp
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    given, wanted = scp.plan(source, target)
+    given, transfer = scp.plan(source, target)
     most = settings.size("limit", limit)
-    repo, name = common.sandbox(given.sandbox or wanted.sandbox or "")
+    repo, name = common.sandbox(given.sandbox or transfer.sandbox or "")
     session = live.open_session(repo, name)
     with progress.shown(quiet=as_json) as say:
-        if wanted.sandbox:
-            scp.upload(session, Path(given.path), wanted.path, say, follow=follow_links)
-            return Result("cp", {"id": name, "target": wanted.path})
-        done = scp.download(session, given.path, Path(wanted.path), most, say, follow=follow_links, accept_risky=yes)
+        if transfer.sandbox:
+            scp.upload(session, Path(given.path), transfer.path, say, follow=follow_links)
+            return Result("cp", {"id": name, "target": transfer.path})
+        done = scp.download(session, given.path, Path(transfer.path), most, say, follow=follow_links, accept_risky=yes)
     notes = tuple(f"not copied: {skipped}" for skipped in done.arrival.skipped)
     data = {"id": name, "target": done.target, "skipped": done.arrival.skipped, "risky": done.arrival.risky}
     return Result("cp", data, notes=notes)

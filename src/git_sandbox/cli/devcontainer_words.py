@@ -34,7 +34,7 @@ def _repository() -> Repository | None:
         return None
 
 
-def usable(wanted: str, *, alone: bool) -> File | None:
+def usable(setting: str, *, alone: bool) -> File | None:
     """The one that the setting means. `alone`: there is nothing else to agree to, so one that cannot be used is an
     error (UsageError).
     """
@@ -42,17 +42,17 @@ def usable(wanted: str, *, alone: bool) -> File | None:
 
     repo = _repository()
     try:
-        found = devcontainers.chosen(repo, wanted) if repo else None
-        if found is not None:
-            found.plan({})
+        file = devcontainers.chosen(repo, setting) if repo else None
+        if file is not None:
+            file.plan({})
     except UsageError:
-        if alone or wanted != AUTO:
+        if alone or setting != AUTO:
             raise
         return None
-    return found
+    return file
 
 
-def look(wanted: str) -> Shown | None:
+def look(setting: str) -> Shown | None:
     """The one that the setting means; None outside of a repository."""
     repo = _repository()
     if repo is None:
@@ -60,33 +60,33 @@ def look(wanted: str) -> Shown | None:
     from git_sandbox.sandbox import devcontainers
 
     try:
-        found = devcontainers.chosen(repo, wanted)
-        if found is None:
+        file = devcontainers.chosen(repo, setting)
+        if file is None:
             return Shown("none")
-        plan = found.plan({})
-        changes = () if found.trusted else tuple(found.changes)
-        return Shown(_state(found), found.place, found.now.lines, changes, plan.notes)
+        plan = file.plan({})
+        changes = () if file.trusted else tuple(file.changes)
+        return Shown(_state(file), file.place, file.now.lines, changes, plan.notes)
     except UsageError as error:
-        return Shown("unusable", notes=tuple(each for each in (error.message, error.cause, error.hint) if each))
+        return Shown("unusable", notes=tuple(text for text in (error.message, error.cause, error.hint) if text))
 
 
-def _state(found: File) -> str:
-    return "trusted" if found.trusted else "changed" if found.agreed else "not trusted"
+def _state(file: File) -> str:
+    return "trusted" if file.trusted else "changed" if file.agreed else "not trusted"
 
 
-def about(shown: Shown | None, wanted: str) -> list[str]:
+def about(shown: Shown | None, setting: str) -> list[str]:
     """For people. Safe to print."""
     if shown is None:
         return []
     if shown.state == "none":
         from git_sandbox.sandbox import devcontainers
 
-        return [f"Devcontainer: {'none' if wanted == devcontainers.NONE else 'the repository has none'}"]
+        return [f"Devcontainer: {'none' if setting == devcontainers.NONE else 'the repository has none'}"]
     if shown.state == "unusable":
-        return ["Devcontainer: " + "\n  ".join(one_line(each, limit=300) for each in shown.notes)]
-    rows = [*(shown.changes or shown.lines), *(f"note: {each}" for each in shown.notes)]
+        return ["Devcontainer: " + "\n  ".join(one_line(note, limit=300) for note in shown.notes)]
+    rows = [*(shown.changes or shown.lines), *(f"note: {note}" for note in shown.notes)]
     state = {"changed": f"changed since you trusted it: {_READ}", "not trusted": f"not trusted: {_READ}"}
     return [
         f"Devcontainer: {one_line(shown.path)} ({state.get(shown.state, shown.state)})",
-        *(f"  {whole(each)}" for each in rows),
+        *(f"  {whole(row)}" for row in rows),
     ]

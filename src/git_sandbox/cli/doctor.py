@@ -53,14 +53,14 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if ((verifying or places) and fixing) or (any(given.values()) and not fixing):
         raise UsageError("--dry-run and --yes belong to --fix, which goes without --verify and --on")
-    wanted, _ = settings.resolve(None, configured.project())
+    effective, _ = settings.resolve(None, configured.project())
     if places:
         if verifying:
             raise UsageError("--on and --verify cannot be used together", hint="leave one of them out")
-        return _elsewhere(wanted, places, as_json=as_json)
+        return _elsewhere(effective, places, as_json=as_json)
     if verifying:
-        return _verify(wanted, as_json=as_json)
-    look = partial(_checks, wanted, quiet=as_json)
+        return _verify(effective, as_json=as_json)
+    look = partial(_checks, effective, quiet=as_json)
     if fixing:
         from git_sandbox.cli import doctor_fix
 
@@ -68,12 +68,12 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
     return _result(look())
 
 
-def _elsewhere(wanted: settings.Settings, places: tuple[str, ...], *, as_json: bool) -> Result:
+def _elsewhere(effective: settings.Settings, places: tuple[str, ...], *, as_json: bool) -> Result:
     from git_sandbox.sandbox import elsewhere
 
     with progress.shown(quiet=as_json) as say:
-        machines = elsewhere.asked(places, wanted, say)
-    return _result([row for machine in machines for row in elsewhere.checks(machine, wanted)])
+        machines = elsewhere.asked(places, effective, say)
+    return _result([row for machine in machines for row in elsewhere.checks(machine, effective)])
 
 
 def _result(rows: list[Check]) -> Result:
@@ -81,26 +81,28 @@ def _result(rows: list[Check]) -> Result:
     return Result("doctor", rows, text=_text(rows), exit_code=RequirementError.exit_code if missing else 0)
 
 
-def _checks(wanted: settings.Settings, *, quiet: bool) -> list[Check]:
+def _checks(effective: settings.Settings, *, quiet: bool) -> list[Check]:
     with progress.shown(quiet=quiet) as say:
         say("Checking")
-        machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
-        return list(doctor.checks(spec.asked(wanted), machine, wanted))
+        machine = Wanted(
+            effective.backend, effective.net, effective.accelerator, share=share_dir.wanted(effective.transport)
+        )
+        return list(doctor.checks(spec.asked(effective), machine, effective))
 
 
-def _verify(wanted: settings.Settings, *, as_json: bool) -> Result:
+def _verify(effective: settings.Settings, *, as_json: bool) -> Result:
     from git_sandbox.sandbox import verify
     from git_sandbox.sandbox.options import Options
 
     repo = common.repository()
     with progress.shown(quiet=as_json) as say:
-        found = verify.verify(repo, Options(wanted), say)
-    lines = [*(f"warning: {one_line(text)}" for text in found.warnings), *found.differences]
-    said = f"{len(found.differences)} difference(s)" if found.differences else "No difference"
-    lines.append(f"{said} between this repository and the sandbox's ({found.files} files compared).")
-    lines += [f"in the trash: {text}" for text in found.trash]
-    code = RepositoryError.exit_code if found.differences or found.trash else 0
-    return Result("doctor", found, text="\n".join(lines), exit_code=code)
+        verified = verify.verify(repo, Options(effective), say)
+    lines = [*(f"warning: {one_line(text)}" for text in verified.warnings), *verified.differences]
+    count = f"{len(verified.differences)} difference(s)" if verified.differences else "No difference"
+    lines.append(f"{count} between this repository and the sandbox's ({verified.files} files compared).")
+    lines += [f"in the trash: {text}" for text in verified.trash]
+    code = RepositoryError.exit_code if verified.differences or verified.trash else 0
+    return Result("doctor", verified, text="\n".join(lines), exit_code=code)
 
 
 def _text(rows: list[Check]) -> str:

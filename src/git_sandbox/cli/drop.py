@@ -58,9 +58,9 @@ def _named(name: str) -> _Take:
     """What drops the sandbox of that name: an ID here, or KEY/ID, whose repository may be gone. Raises StateError."""
     if everywhere.SEPARATOR in name and everywhere.find(name, None).common_dir is None:
         return partial(remove.drop_orphan, name)
-    repo, wanted = common.sandbox(name)
-    store.find(repo, wanted)
-    return lambda *, force: replace(remove.drop(repo, wanted, force=force), id=name)
+    repo, ident = common.sandbox(name)
+    store.find(repo, ident)
+    return lambda *, force: replace(remove.drop(repo, ident, force=force), id=name)
 
 
 def _drop_merged(repo: Repository, gone: list[Dropped], *, force: bool) -> list[str]:
@@ -86,9 +86,9 @@ def _worth(name: str, value: Oid, gone: Dropped) -> bool:
 
 def _text(gone: list[Dropped]) -> str:
     lines = []
-    for each in gone:
-        back = f"`sandbox restore {each.id}` brings it back{columns.until(each.expires)}."
-        lines.append(f"Dropped {each.id}. {back if each.restorable else columns.FLEETING}")
-        lines += [f"  only on its disk: {each.disk}"] if each.disk else []
-        lines += [f"  {name} was {value}" for name, value in each.tips.items() if _worth(name, value, each)]
+    for dropped in gone:
+        back = f"`sandbox restore {dropped.id}` brings it back{columns.until(dropped.expires)}."
+        lines.append(f"Dropped {dropped.id}. {back if dropped.restorable else columns.FLEETING}")
+        lines += [f"  only on its disk: {dropped.disk}"] if dropped.disk else []
+        lines += [f"  {name} was {value}" for name, value in dropped.tips.items() if _worth(name, value, dropped)]
     return "\n".join(lines)

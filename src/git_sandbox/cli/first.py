@@ -20,21 +20,21 @@ MAX_WARNINGS = 50
 _SPACE = "disk space"  # the doctor's row: a build may do with less
 
 
-def first_use(wanted: Settings, say: Progress, *, quiet: bool) -> None:
+def first_use(settings: Settings, say: Progress, *, quiet: bool) -> None:
     """Before an image is built or fetched for the first time: what will happen, and how much is fetched."""
-    asked = spec.asked(wanted)
+    asked = spec.asked(settings)
     lines = [] if guest_images.find(asked.key) else [f"{build_of(asked)}."]
     if lines and not _has_base(asked):
-        lines += _about_this_host(asked, wanted)
-    if transports.named(wanted.image):
-        lines += fetch_of(wanted)
+        lines += _about_this_host(asked, settings)
+    if transports.named(settings.image):
+        lines += fetch_of(settings)
     if lines and not quiet:
         say("")
         for line in lines:
             door.line(line)
 
 
-def _about_this_host(asked: ImageSpec, wanted: Settings) -> list[str]:
+def _about_this_host(asked: ImageSpec, settings: Settings) -> list[str]:
     """What a first start is going to be like here. Raises RequirementError, before minutes of building, where something
     is missing that no sandbox can do without.
     """
@@ -43,8 +43,8 @@ def _about_this_host(asked: ImageSpec, wanted: Settings) -> list[str]:
     from git_sandbox.doctor import Verdict, surroundings
     from git_sandbox.vmm.backends import Wanted
 
-    machine = Wanted(wanted.backend, wanted.net, wanted.accelerator, share=share_dir.wanted(wanted.transport))
-    missing = [row for row in doctor.checks(asked, machine, wanted) if row.verdict is Verdict.MISSING]
+    machine = Wanted(settings.backend, settings.net, settings.accelerator, share=share_dir.wanted(settings.transport))
+    missing = [row for row in doctor.checks(asked, machine, settings) if row.verdict is Verdict.MISSING]
     lacking = [row for row in missing if row.name != _SPACE]
     if lacking:
         raise RequirementError(
@@ -56,15 +56,15 @@ def _about_this_host(asked: ImageSpec, wanted: Settings) -> list[str]:
     return [*(f"Little room: {row.result}." for row in missing), *surroundings.look().lines]
 
 
-def fetch_of(wanted: Settings) -> list[str]:
+def fetch_of(settings: Settings) -> list[str]:
     """What has to be fetched for an OCI image, in words; nothing when it is here. Raises UsageError."""
     from git_sandbox.image.oci import pull, source  # late: most starts have no use for them
 
-    if pull.known(source.parse(wanted.image)):
+    if pull.known(source.parse(settings.image)):
         return []
-    lines = [f"First use: fetching the image {one_line(wanted.image)}."]
-    if wanted.packages:
-        names = one_line(", ".join(wanted.packages), limit=200)
+    lines = [f"First use: fetching the image {one_line(settings.image)}."]
+    if settings.packages:
+        names = one_line(", ".join(settings.packages), limit=200)
         lines.append(f"Your packages ({names}) are not in it: they are added to the default image only.")
     return lines
 
@@ -98,5 +98,5 @@ def banner(name: str, net: str) -> list[str]:
 
 def warnings(texts: Sequence[str]) -> list[str]:
     """At most `MAX_WARNINGS`, and how many more there are."""
-    told = [*texts[:MAX_WARNINGS], *([f"and {len(texts) - MAX_WARNINGS} more"] if len(texts) > MAX_WARNINGS else [])]
-    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in told]
+    lines = [*texts[:MAX_WARNINGS], *([f"and {len(texts) - MAX_WARNINGS} more"] if len(texts) > MAX_WARNINGS else [])]
+    return [click.style(f"warning: {one_line(text, limit=300)}", fg="yellow") for text in lines]

@@ -25,8 +25,8 @@ def command(name: str, new: str | None, as_json: bool) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
     with progress.shown(quiet=as_json) as say:
-        made = fork.fork(repo, name, new, say)
-    notes = tuple(words.homecoming(repo, made.record, made.home)) if made.home else ()
-    head = made.home.collected.head if made.home else None
-    text = f"Made {made.id} from {made.origin}. Shell: `sandbox shell {made.id}`"
-    return Result("fork", {"id": made.id, "origin": made.origin, "head": head}, text=text, notes=notes)
+        forked = fork.fork(repo, name, new, say)
+    notes = tuple(words.homecoming(repo, forked.record, forked.home)) if forked.home else ()
+    head = forked.home.collected.head if forked.home else None
+    text = f"Made {forked.id} from {forked.origin}. Shell: `sandbox shell {forked.id}`"
+    return Result("fork", {"id": forked.id, "origin": forked.origin, "head": head}, text=text, notes=notes)

@@ -32,24 +32,26 @@ def command(words: tuple[str, ...], as_json: bool) -> Result:
     if len(words) == 1 and words[0] not in VERBS:
         return _page(words[0])
     context = click.Context(cli, info_name="sandbox", **cli.context_settings)
-    found: click.Command = cli
+    group: click.Command = cli
     rest = list(words)
     while rest:
-        if not isinstance(found, click.Group):
+        if not isinstance(group, click.Group):
             raise UsageError(f"`{context.command_path}` has no commands", hint=f"see `{context.command_path} --help`")
-        name, inner, rest = found.resolve_command(context, rest)
+        name, inner, rest = group.resolve_command(context, rest)
         if inner is None:
             raise UsageError(f"there is no command `{name}`", hint=f"see `{context.command_path} --help`")
-        found, context = inner, click.Context(inner, info_name=name, parent=context)
-    text = found.get_help(context)
+        group, context = inner, click.Context(inner, info_name=name, parent=context)
+    text = group.get_help(context)
     return Result("help", {"command": context.command_path, "text": text}, text=text)
 
 
 def _page(name: str) -> Result:
     """A page of docs/how-to: an installation has them in the package, a checkout beside it."""
     package = Path(git_sandbox.__file__).parent
-    place = next(each for each in (package / "how-to", package.parent.parent / "docs" / "how-to") if each.is_dir())
-    pages = {each.stem: each for each in sorted(place.glob("*.md"))}
+    place = next(
+        folder for folder in (package / "how-to", package.parent.parent / "docs" / "how-to") if folder.is_dir()
+    )
+    pages = {page.stem: page for page in sorted(place.glob("*.md"))}
     if name not in pages:
         raise UsageError(
             f"there is no command and no page `{one_line(name, limit=60)}`",

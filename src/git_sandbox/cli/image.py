@@ -61,20 +61,20 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if given["allow"] and not given["net"]:
         given["net"] = network.ALLOW.name
-    wanted, _ = settings.resolve(given, configured.project())
-    if transports.containerfile(wanted.image):
-        return _built(wanted, force=force, as_json=as_json)
-    asked = spec.asked(wanted)
+    effective, _ = settings.resolve(given, configured.project())
+    if transports.containerfile(effective.image):
+        return _built(effective, force=force, as_json=as_json)
+    asked = spec.asked(effective)
     if force or guest_images.find(asked.key) is None:
         door.line(f"{first.build_of(asked)}.")
-    source = pull.of(wanted.image)
+    source = pull.of(effective.image)
     with progress.shown(quiet=as_json) as say:
-        made: Image | RootImage = build.ensure(asked, say, force=force)
+        image: Image | RootImage = build.ensure(asked, say, force=force)
         if source and force:
-            made = pull.pull(source, wanted.confinement, say).image
+            image = pull.pull(source, effective.confinement, say).image
         elif source:
-            made = pull.ensure(source, wanted.confinement, say)
-    return _ready(made)
+            image = pull.ensure(source, effective.confinement, say)
+    return _ready(image)
 
 
 @command.command("ls", short_help="List images; * is the one for your settings.")
@@ -90,8 +90,8 @@ def list_images(sizes: bool, as_json: bool) -> Result:
       sandbox image ls --size
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    wanted, _ = settings.resolve({}, configured.project())
-    current = _current(wanted)
+    effective, _ = settings.resolve({}, configured.project())
+    current = _current(effective)
     rows = [_row(image, current, sizes=sizes) for image in guest_images.every()]
     rows += [_root_row(image, current) for image in root_images.every()]
     head = ("", "KEY", "FROM", "AGE", "SIZE", "OVER")
@@ -106,7 +106,9 @@ def list_images(sizes: bool, as_json: bool) -> Result:
 
 def _weights(row: dict[str, Any]) -> str:
     """The packages that weigh most in an image; those that it adds, where it is laid over another."""
-    cells = [(columns.size(each["bytes"]), each["name"], each["version"]) for each in row.get("packages", ())]
+    cells = [
+        (columns.size(package["bytes"]), package["name"], package["version"]) for package in row.get("packages", ())
+    ]
     head = (row["key"], "PACKAGE", "VERSION")
     return columns.table(head, cells) if cells else f"{row['key']}: no list of packages"
 
@@ -125,12 +127,12 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     del as_json
     needed = images.needed()
     for key in keys:
-        found = guest_images.find(key)
+        image = guest_images.find(key)
         root = root_images.find(key)
-        if found is None and root is None:
+        if image is None and root is None:
             raise StateError(f"no image `{one_line(key)}`", hint="`sandbox image ls` lists them")
-        if found:
-            guest_images.remove(found)
+        if image:
+            guest_images.remove(image)
         if root:
             if reason := _needs(needed.get(key, [])):
                 raise StateError(f"image {key} is in use: {reason}", hint="`sandbox drop`, then `sandbox prune`")
@@ -155,9 +157,9 @@ def prune_images(as_json: bool) -> Result:
     del as_json
     from git_sandbox.sandbox import image_builder
 
-    wanted, _ = settings.resolve({}, configured.project())
-    asked, needed = spec.asked(wanted), images.needed()
-    current = {*_current(wanted), asked.key, *([asked.base.key] if asked.base else [])}
+    effective, _ = settings.resolve({}, configured.project())
+    asked, needed = spec.asked(effective), images.needed()
+    current = {*_current(effective), asked.key, *([asked.base.key] if asked.base else [])}
     lines: list[str] = []
     gone: list[str] = []
     kept: list[str] = []
@@ -173,10 +175,10 @@ def prune_images(as_json: bool) -> Result:
     lines += [f"Removed {columns.number(copies, 'image')} of repositories"] if copies else []
     builders = image_builder.prune()
     lines += [f"Removed {columns.number(builders, 'builder')} of Containerfiles"] if builders else []
-    stray = stray_volumes.tidy(wanted.thin_pool)
+    stray = stray_volumes.tidy(effective.thin_pool)
     lines += [f"Removed {columns.number(stray, 'thin volume')} that nothing uses"] if stray else []
     text = "\n".join(lines) if gone or saved or copies or builders or stray or len(kept) > 1 else "Nothing to remove."
-    found = {
+    removed = {
         "removed": gone,
         "kept": kept,
         "templates": saved,
@@ -184,7 +186,7 @@ def prune_images(as_json: bool) -> Result:
         "builders": builders,
         "volumes": stray,
     }
-    return Result("image prune", found, text=text)
+    return Result("image prune", removed, text=text)
 
 
 @command.command("spec", short_help="Print the image spec of your settings.")
@@ -204,17 +206,17 @@ def show_spec(as_json: bool, **given: Any) -> Result:
     return Result("image spec", asked, text=f"# image {asked.key}\n{asked.toml.rstrip()}")
 
 
-def _built(wanted: Settings, *, force: bool, as_json: bool) -> Result:
+def _built(settings: Settings, *, force: bool, as_json: bool) -> Result:
     """Of a Containerfile."""
     from git_sandbox.sandbox import built_images, image_builder
     from git_sandbox.sandbox.options import Options
 
     repo = common.repository()
     with progress.shown(quiet=as_json) as say:
-        asked = built_images.wanted(repo, Options(wanted), say)
+        asked = built_images.wanted(repo, Options(settings), say)
         if asked is None:
-            raise UsageError(f"`{one_line(wanted.image)}` is no Containerfile")
-        return _ready(image_builder.ensure(repo, built_images.identity(repo), asked, wanted, say, force=force))
+            raise UsageError(f"`{one_line(settings.image)}` is no Containerfile")
+        return _ready(image_builder.ensure(repo, built_images.identity(repo), asked, settings, say, force=force))
 
 
 def _ready(image: Image | RootImage) -> Result:
@@ -229,13 +231,13 @@ def _needs(sandboxes: list[str]) -> str:
     return f"sandbox {one_line(sandboxes[0])}{more}" if sandboxes else ""
 
 
-def _removals(found: list[Image]) -> list[tuple[str, Callable[[], None]]]:
+def _removals(images: list[Image]) -> list[tuple[str, Callable[[], None]]]:
     """Of each image its key, and what removes it."""
-    return [(each.root.name, functools.partial(guest_images.remove, each)) for each in found]
+    return [(image.root.name, functools.partial(guest_images.remove, image)) for image in images]
 
 
-def _root_removals(found: list[RootImage]) -> list[tuple[str, Callable[[], None]]]:
-    return [(each.key, functools.partial(_remove_root, each)) for each in found]
+def _root_removals(images: list[RootImage]) -> list[tuple[str, Callable[[], None]]]:
+    return [(image.key, functools.partial(_remove_root, image)) for image in images]
 
 
 def _remove_root(image: RootImage) -> None:
@@ -253,24 +255,24 @@ def _in_use(remove: Callable[[], None]) -> str:
     return ""
 
 
-def _current(wanted: Settings) -> set[str]:
+def _current(settings: Settings) -> set[str]:
     """Keys of what a start with these settings uses for a root: of an OCI image none, as long as it is not here."""
-    source = pull.of(wanted.image)
+    source = pull.of(settings.image)
     if source is None:
-        return {spec.asked(wanted).key}
+        return {spec.asked(settings).key}
     known = pull.known(source)
     return {known.key} if known else set()
 
 
 def _asked(given: dict[str, Any]) -> spec.ImageSpec:
-    wanted, _ = settings.resolve(given, configured.project())
-    return spec.asked(wanted)
+    effective, _ = settings.resolve(given, configured.project())
+    return spec.asked(effective)
 
 
 def _row(image: Image, current: set[str], *, sizes: bool) -> dict[str, Any]:
     info = image.info
-    found = weights.heaviest(image, HEAVIEST) if sizes else []
-    packages = [{"name": each.name, "version": each.version, "bytes": each.size} for each in found]
+    heaviest = weights.heaviest(image, HEAVIEST) if sizes else []
+    packages = [{"name": weight.name, "version": weight.version, "bytes": weight.size} for weight in heaviest]
     return ({"packages": packages} if sizes else {}) | {
         "key": info.key, "suite": info.suite, "built": info.built, "bytes": image.size,
         "current": info.key in current, "base": info.base, "built_at": _time(info.built), "source": "", "digest": "",
@@ -278,10 +280,10 @@ def _row(image: Image, current: set[str], *, sizes: bool) -> dict[str, Any]:
 
 
 def _root_row(image: RootImage, current: set[str]) -> dict[str, Any]:
-    made, config = image.info.made, image.config
+    when, config = image.info.made, image.config
     return {
-        "key": image.key, "suite": "", "built": made, "bytes": image.size, "current": image.key in current,
-        "base": "", "built_at": _time(made), "source": config.source, "digest": config.digest,
+        "key": image.key, "suite": "", "built": when, "bytes": image.size, "current": image.key in current,
+        "base": "", "built_at": _time(when), "source": config.source, "digest": config.digest,
     }  # fmt: skip
 
 

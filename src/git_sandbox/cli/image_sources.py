@@ -23,8 +23,8 @@ def complete_sources(_context: click.Context, _parameter: click.Parameter, incom
     """Names of images that were seen before, or the words that names begin with."""
     try:
         seen = sorted({name for names in remembered.keys().values() for name in names})
-        begin = [f"{each}:" for each in transports.ALL if each != transports.REGISTRY]
-        return [each for each in [*seen, f"{transports.REGISTRY}://", *begin] if each.startswith(incomplete)]
+        begin = [f"{transport}:" for transport in transports.ALL if transport != transports.REGISTRY]
+        return [source for source in [*seen, f"{transports.REGISTRY}://", *begin] if source.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []
 
@@ -32,8 +32,8 @@ def complete_sources(_context: click.Context, _parameter: click.Parameter, incom
 def complete_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Keys of all images, and names of those that were seen before."""
     try:
-        keys = [each.root.name for each in guest_images.every()] + [each.key for each in root_images.every()]
-        return [each for each in keys if each.startswith(incomplete)] + complete_sources(context, parameter, incomplete)
+        keys = [image.root.name for image in guest_images.every()] + [image.key for image in root_images.every()]
+        return [key for key in keys if key.startswith(incomplete)] + complete_sources(context, parameter, incomplete)
     except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
         return []
 
@@ -54,7 +54,7 @@ def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
       sandbox image pull docker://docker.io/library/python:3.13
       sandbox image pull oci-archive:build/image.tar
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    return _fetched("image pull", [parse(each) for each in names] or [_configured()], as_json=as_json)
+    return _fetched("image pull", [parse(name) for name in names] or [_configured()], as_json=as_json)
 
 
 @click.command("update", short_help="Look up what the tags of OCI images are now.")
@@ -76,9 +76,9 @@ def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Re
     if everything and names:
         raise UsageError("--all and IMAGE cannot be used together")
     if everything:
-        sources = [parse(each) for each in sorted({name for row in remembered.keys().values() for name in row})]
+        sources = [parse(text) for text in sorted({name for row in remembered.keys().values() for name in row})]
     else:
-        sources = [parse(each) for each in names] or [_configured()]
+        sources = [parse(name) for name in names] or [_configured()]
     return _fetched("image update", sources, as_json=as_json)
 
 
@@ -105,8 +105,8 @@ COMMANDS = (pull_images, update_images, inspect_image)
 
 
 def _configured() -> Source:
-    wanted, _ = settings.resolve(None, configured.project())
-    source = pull.of(wanted.image)
+    effective, _ = settings.resolve(None, configured.project())
+    source = pull.of(effective.image)
     if source is None:
         raise UsageError("your settings ask for no OCI image", hint="name one: `sandbox image pull docker://NAME:TAG`")
     return source
@@ -117,43 +117,43 @@ def _fetched(verb: str, sources: list[Source], *, as_json: bool) -> Result:
     rows, lines = [], []
     for source in sources:
         with progress.shown(quiet=as_json) as say:
-            found = pull.pull(source, confinement, say)
-        rows.append(_row(source, found))
-        lines += _lines(source, found)
+            pulled = pull.pull(source, confinement, say)
+        rows.append(_row(source, pulled))
+        lines += _lines(source, pulled)
     return Result(verb, rows, text="\n".join(lines) or "No images.")
 
 
-def _row(source: Source, found: Pulled) -> dict[str, Any]:
+def _row(source: Source, pulled: Pulled) -> dict[str, Any]:
     return {
-        "source": source.text, "key": found.image.key, "digest": found.digest, "before": found.before,
-        "pinned": source.pin(found.digest), "path": found.image.root, "bytes": found.image.size,
+        "source": source.text, "key": pulled.image.key, "digest": pulled.digest, "before": pulled.before,
+        "pinned": source.pin(pulled.digest), "path": pulled.image.root, "bytes": pulled.image.size,
     }  # fmt: skip
 
 
-def _lines(source: Source, found: Pulled) -> list[str]:
-    name, size = one_line(source.text), columns.size(found.image.size)
-    if found.before in ("", found.digest):
-        state = "unchanged" if found.before else "ready"
-        first = f"{name}: {state}, {found.digest} (image {found.image.key}, {size})"
+def _lines(source: Source, pulled: Pulled) -> list[str]:
+    name, size = one_line(source.text), columns.size(pulled.image.size)
+    if pulled.before in ("", pulled.digest):
+        state = "unchanged" if pulled.before else "ready"
+        first = f"{name}: {state}, {pulled.digest} (image {pulled.image.key}, {size})"
     else:
-        first = f"{name}: {found.before} is now {found.digest} (image {found.image.key}, {size})"
-    pin = source.pin(found.digest)
+        first = f"{name}: {pulled.before} is now {pulled.digest} (image {pulled.image.key}, {size})"
+    pin = source.pin(pulled.digest)
     return [first, f'  always this one: image = "{pin}"'] if pin and not source.pinned else [first]
 
 
 def _found(name: str) -> RootImage:
     """By its key or one of its names."""
-    found = root_images.find(name) if name and not transports.named(name) else None
-    if found is None and (not name or transports.named(name)):
+    image = root_images.find(name) if name and not transports.named(name) else None
+    if image is None and (not name or transports.named(name)):
         source = parse(name) if name else _configured()
-        found = pull.known(source)
+        image = pull.known(source)
         name = source.text
-    if found is None:
+    if image is None:
         kind = "is built here, not fetched" if guest_images.find(name) else "is not here"
         raise StateError(
             f"image `{one_line(name)}` {kind}", hint="`sandbox image ls` lists them, `sandbox image pull` fetches one"
         )
-    return found
+    return image
 
 
 def _data(image: RootImage) -> dict[str, Any]:

@@ -76,11 +76,11 @@ class Elsewhere:
             return chosen
         from git_sandbox.sandbox import dispatch, hosts
 
-        ray = [each for each in self.places if each.partition(":")[0] == "ray"]
+        ray = [place for place in self.places if place.partition(":")[0] == "ray"]
         if ray and (len(self.places) > 1 or not many):
             raise UsageError("--on ray is one cluster, and needs --count", hint="`--on ray --count N`")
-        for each in self.places if not ray else ():
-            hosts.host(each)
+        for place in self.places if not ray else ():
+            hosts.host(place)
         dispatch.refuse(dataclasses.replace(chosen, tty=False))
         if self.job_out is not None and (self.places or many or chosen.detached):
             raise UsageError("--job-out writes one job and runs nothing", hint="leave --on, --count and --detach out")
@@ -102,7 +102,7 @@ def live(
     repo = common.repository()
     here = not elsewhere.places and elsewhere.job_out is None
     chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None, here=here)
-    wanted, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
+    settings, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
     if elsewhere.job_out is not None:
         return _job(repo, chosen, elsewhere.job_out, as_json=as_json)
     if count is not None:
@@ -110,12 +110,12 @@ def live(
         from git_sandbox.cli import tries
 
         return tries.live(repo, chosen, count, share_processors=automatic, as_json=as_json)
-    said: list[str] = []
+    lines: list[str] = []
     with progress.shown(quiet=as_json) as say:
-        first.first_use(wanted, say, quiet=as_json)
+        first.first_use(settings, say, quiet=as_json)
         if update:
-            build.ensure(spec.asked(wanted), say, force=True)
-        notice = _notice(say, said, quiet=as_json)
+            build.ensure(spec.asked(settings), say, force=True)
+        notice = _notice(say, lines, quiet=as_json)
         if len(chosen.on) > 1:
             from git_sandbox.cli import places
 
@@ -129,7 +129,7 @@ def live(
             finished = lifecycle.spawn(repo, chosen, say, ready=ready, notice=notice)
     if chosen.detached:
         return _detached(verb, repo, begun) if not chosen.tty else _attached(verb, repo, begun, as_json=as_json)
-    return settled(verb, wanted, _left(finished, said), as_json=as_json)
+    return settled(verb, settings, _left(finished, lines), as_json=as_json)
 
 
 def _job(repo: Repository, chosen: Options, target: Path, *, as_json: bool) -> Result:
@@ -146,21 +146,21 @@ def _job(repo: Repository, chosen: Options, target: Path, *, as_json: bool) -> R
     return Result("run", {"id": name, "job": target}, text=text)
 
 
-def _notice(say: Progress, said: list[str], *, quiet: bool) -> Notice:
+def _notice(say: Progress, lines: list[str], *, quiet: bool) -> Notice:
     """Shows warnings at once and not only at the end: who sees that secrets went in may want to stop here."""
 
     def notice(warnings: tuple[str, ...]) -> None:
         if warnings and not quiet:
             say("")
-            said.extend(warnings)
+            lines.extend(warnings)
             for line in first.warnings(warnings):
                 door.line(line)
 
     return notice
 
 
-def _left(finished: Finished, said: list[str]) -> Finished:
-    return dataclasses.replace(finished, warnings=tuple(text for text in finished.warnings if text not in said))
+def _left(finished: Finished, lines: list[str]) -> Finished:
+    return dataclasses.replace(finished, warnings=tuple(text for text in finished.warnings if text not in lines))
 
 
 def _chosen(
@@ -174,15 +174,15 @@ def _chosen(
         raise UsageError(f"--net {given['net']} does not go by names", hint="--allow is for `--net allow`")
     if (given["allow"] or given["key"]) and not given["net"]:
         given["net"] = network.ALLOW.name
-    wanted, values = configured.resolved(repo, given)
+    settings, values = configured.resolved(repo, given)
     if origin is not None:
         origin = common.sandbox_here(origin)[1]
-        wanted = _without_setup(wanted, values)
+        settings = _without_setup(settings, values)
     if tty and many:
         raise UsageError("no terminal shows its output", hint="--tty cannot be used with --count")
     seen = common.terminal(tty, as_json=as_json) and not detach and not many
     options = Options(
-        wanted, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
+        settings, name, command, common.subdirectory(repo), skip_unreadable=skip, stdout=2 if as_json else 1,
         origin=origin, detached=detach, terminal=detach and bool(tty) and command is not None, tty=seen,
     )  # fmt: skip
     options = configured.with_devcontainer(repo, options, values, agent=bool(agent), many=many, here=here)
@@ -201,28 +201,30 @@ def _attached(verb: str, repo: Repository, name: str, *, as_json: bool) -> Resul
     return attached.show(verb, repo, name, quiet=as_json)
 
 
-def _without_setup(wanted: Settings, values: list[Value]) -> Settings:
+def _without_setup(settings: Settings, values: list[Value]) -> Settings:
     """What a setup script made is on the disk a fork begins with."""
     if any(value.name == "setup" and value.source == "command line" for value in values):
         raise UsageError(
             "--from and --setup cannot be used together", hint="run the script as a command, or in the origin"
         )
-    return dataclasses.replace(wanted, setup="")
+    return dataclasses.replace(settings, setup="")
 
 
-def resume(verb: str, repo: Repository, name: str, wanted: Settings, *, as_json: bool, detach: bool = False) -> Result:
+def resume(
+    verb: str, repo: Repository, name: str, settings: Settings, *, as_json: bool, detach: bool = False
+) -> Result:
     """A shell in a stopped sandbox, started again; `detach`: only started, and left running."""
-    chosen = Options(wanted, name, None, common.subdirectory(repo), detached=detach)
-    said: list[str] = []
+    chosen = Options(settings, name, None, common.subdirectory(repo), detached=detach)
+    lines: list[str] = []
     with progress.shown(quiet=as_json) as say:
-        notice = _notice(say, said, quiet=as_json)
+        notice = _notice(say, lines, quiet=as_json)
         if detach:
             from git_sandbox.sandbox import supervisor
 
             return _detached(verb, repo, supervisor.start(repo, chosen, say, resume=name, notice=notice))
         ready = _ready(repo, chosen, quiet=as_json)
         finished = lifecycle.resume(repo, name, chosen, say, ready=ready, notice=notice)
-    return settled(verb, wanted, _left(finished, said), as_json=as_json)
+    return settled(verb, settings, _left(finished, lines), as_json=as_json)
 
 
 def _ready(repo: Repository, chosen: Options, *, quiet: bool) -> Callable[[str], None]:
@@ -240,7 +242,7 @@ def _ready(repo: Repository, chosen: Options, *, quiet: bool) -> Callable[[str],
     return ready
 
 
-def settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -> Result:
+def settled(verb: str, settings: Settings, finished: Finished, *, as_json: bool) -> Result:
     from git_sandbox.cli import ask, net, words
     from git_sandbox.sandbox import settle
     from git_sandbox.sandbox.settle import Questions
@@ -252,13 +254,13 @@ def settled(verb: str, wanted: Settings, finished: Finished, *, as_json: bool) -
     questions = asker.questions() if can_ask else Questions()
     record, brought, code = finished.record, finished.home, finished.exit_code
     try:
-        end = settle.settle(repo, record, brought, questions, on_exit=wanted.on_exit, dirty=wanted.dirty)
+        end = settle.settle(repo, record, brought, questions, on_exit=settings.on_exit, dirty=settings.dirty)
     except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
         signals.listen_again()
         door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         end = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = (*words.story(repo, finished, end, told=asker.told), *net.refusals(finished.refused))
+    notes = (*words.story(repo, finished, end, shown=asker.told), *net.refusals(finished.refused))
     return Result(verb, words.data(finished, end), notes=notes, exit_code=code)
 
 

@@ -63,8 +63,8 @@ def command(watch: bool, everything: bool, everywhere: bool, as_json: bool) -> R
 def _everywhere() -> Result:
     from git_sandbox.sandbox import everywhere
 
-    found = everywhere.look()
-    return Result("ls", found, text=tables.everywhere(found))
+    look = everywhere.look()
+    return Result("ls", look, text=tables.everywhere(look))
 
 
 def _rows(repo: Repository, *, everything: bool) -> list[Row]:
@@ -86,10 +86,10 @@ def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
             rows = _rows(repo, everything=everything)
             door.clear()
             door.line(tables.text(rows), err=False)
-            told = _told(rows)
-            for name, state in sorted(told - before if before is not None else ()):
+            text = _told(rows)
+            for name, state in sorted(text - before if before is not None else ()):
                 door.bell(f"sandbox {name}: {state}")
-            before = told
+            before = text
             time.sleep(EVERY)
     except Interrupted:
         return Result("ls")

@@ -84,23 +84,23 @@ def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     _refuse_several(given, mode)
     around, name = common.sandbox_here(name)
     repo = around.within(PATIENT)
-    found = lookup.known(repo, name)
+    sandbox = lookup.known(repo, name)
     if given["undo"]:
-        undone = undo(repo, found.entry.id)
+        undone = undo(repo, sandbox.entry.id)
         return Result("merge", undone, text=f"HEAD is back at {(undone.after or 'unborn')[:10]}")
     if given["resume"]:
-        return _resume(repo, found, given)
+        return _resume(repo, sandbox, given)
     if given["abort"]:
-        return _aborted(repo, found)
-    target = lookup.require_head(found)
+        return _aborted(repo, sandbox)
+    target = lookup.require_head(sandbox)
     if given["branch"] is not None:
         return _branch(repo, given["branch"], target, dry_run=given["dry_run"])
     if given["patches"] is not None:
         return _patches(repo, target, given["patches"])
     message, sign = given["message"] or None, not given["no_gpg_sign"]
-    request = Request(found.entry.id, target, mode, _picked(repo, picks), message, sign)
+    request = Request(sandbox.entry.id, target, mode, _picked(repo, picks), message, sign)
     try:
-        return _merge(repo, found, request, given)
+        return _merge(repo, sandbox, request, given)
     finally:
         store.remember(repo, name)
 
@@ -121,19 +121,19 @@ def _refuse_several(given: dict[str, Any], mode: Mode) -> None:
         raise UsageError(f"--message and --{mode} cannot be used together: the commits keep theirs")
 
 
-def _merge(repo: Repository, found: Known, request: Request, given: dict[str, Any]) -> Result:
+def _merge(repo: Repository, sandbox: Known, request: Request, given: dict[str, Any]) -> Result:
     can_ask = common.interactive() and not given["as_json"] and not given["yes"] and not given["dry_run"]
-    relation = relation_only(repo, found.base, request.target)
+    relation = relation_only(repo, sandbox.base, request.target)
     if relation in _APART and request.mode in (Mode.FF_OR_MERGE, Mode.FF_ONLY):
-        return _apart(repo, found, request, relation, can_ask=can_ask)
+        return _apart(repo, sandbox, request, relation, can_ask=can_ask)
     if not given["dry_run"] and (given["conflicts"] or not given["yes"]):
-        planned = plan(repo, found.base, request)
+        planned = plan(repo, sandbox.base, request)
         by_hand = bool(planned.conflicts) and not planned.busy and request.mode in _PLAIN
         if by_hand and (given["conflicts"] or can_ask):
-            return _resolve(repo, found, request, planned, yes=given["yes"], can_ask=can_ask)
+            return _resolve(repo, sandbox, request, planned, yes=given["yes"], can_ask=can_ask)
         if not given["yes"]:
-            _confirm(repo, found, request, planned, can_ask=can_ask)
-    return _told(found.entry.id, merge(repo, found.base, request, dry_run=given["dry_run"]))
+            _confirm(repo, sandbox, request, planned, can_ask=can_ask)
+    return _told(sandbox.entry.id, merge(repo, sandbox.base, request, dry_run=given["dry_run"]))
 
 
 def _mode(given: dict[str, Any], picks: tuple[str, ...]) -> Mode:
@@ -148,10 +148,10 @@ def _picked(repo: Repository, picks: tuple[str, ...]) -> tuple[Oid, ...]:
 
 
 def _commit(repo: Repository, pick: str) -> Oid:
-    found = repo.resolve(f"{pick}^{{commit}}")
-    if found is None:
+    oid = repo.resolve(f"{pick}^{{commit}}")
+    if oid is None:
         raise UsageError(f"`{one_line(pick)}` is not a commit", hint="`sandbox log ID` lists them")
-    return found
+    return oid
 
 
 def _branch(repo: Repository, name: str, target: Oid, *, dry_run: bool = False) -> Result:
@@ -167,30 +167,30 @@ def _careful(repo: Repository, target: Oid) -> tuple[str, ...]:
 
 
 def _patches(repo: Repository, target: Oid, directory: Path) -> Result:
-    made = patches(repo, target, directory)
+    written = patches(repo, target, directory)
     shown = one_line(str(directory), limit=MOST)
-    text = f"{len(made.files)} patch(es) in {shown}. Apply: `git am --keep-cr {shown}/*.patch`"
-    notes = [f"{made.merges} merge commit(s) are in no patch"] if made.merges else []
-    if made.changed:
-        notes.append(f"the message of {made.changed} commit(s) looked like a patch or a mail: indented")
+    text = f"{len(written.files)} patch(es) in {shown}. Apply: `git am --keep-cr {shown}/*.patch`"
+    notes = [f"{written.merges} merge commit(s) are in no patch"] if written.merges else []
+    if written.changed:
+        notes.append(f"the message of {written.changed} commit(s) looked like a patch or a mail: indented")
     notes += _careful(repo, target)
-    return Result("merge", made, text=text, notes=tuple(notes))
+    return Result("merge", written, text=text, notes=tuple(notes))
 
 
-def _apart(repo: Repository, found: Known, request: Request, relation: Relation, *, can_ask: bool) -> Result:
+def _apart(repo: Repository, sandbox: Known, request: Request, relation: Relation, *, can_ask: bool) -> Result:
     """Rewritten or unrelated history: explain it; on a terminal offer a branch, elsewhere fail and name the ways."""
-    apart = explain(repo, found.base.commit, request.target, relation)
+    apart = explain(repo, sandbox.base.commit, request.target, relation)
     if can_ask and (name := ask.branch_name(apart)):
         return _branch(repo, name, request.target)
     try:
-        plan(repo, found.base, request)
+        plan(repo, sandbox.base, request)
     except IntegrateError as error:
         cause = "" if can_ask else apart.text
         raise IntegrateError(error.message, cause=cause, hint=error.hint) from None
     raise AssertionError  # such a history is always refused
 
 
-def _confirm(repo: Repository, found: Known, request: Request, plan: Plan, *, can_ask: bool) -> None:
+def _confirm(repo: Repository, sandbox: Known, request: Request, plan: Plan, *, can_ask: bool) -> None:
     """Ask before files that run by themselves change: that was not said by typing the verb.
 
     Without a terminal there is nobody to ask, and no merge.
@@ -198,7 +198,7 @@ def _confirm(repo: Repository, found: Known, request: Request, plan: Plan, *, ca
     if not plan.possible or not plan.question:
         return
     if can_ask:
-        if not ask.confirm_merge(repo, plan, found.base, request.sandbox):
+        if not ask.confirm_merge(repo, plan, sandbox.base, request.sandbox):
             raise click.Abort
         return
     named = "; ".join(ask.risk_line(risk) for risk in plan.risky[: ask.SHOWN])
@@ -207,7 +207,7 @@ def _confirm(repo: Repository, found: Known, request: Request, plan: Plan, *, ca
     )
 
 
-def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, yes: bool, can_ask: bool) -> Result:
+def _resolve(repo: Repository, sandbox: Known, request: Request, plan: Plan, *, yes: bool, can_ask: bool) -> Result:
     """Begin a merge with conflicts, after asking."""
     if not yes:
         if not can_ask:
@@ -215,7 +215,7 @@ def _resolve(repo: Repository, found: Known, request: Request, plan: Plan, *, ye
             raise UsageError("a merge with conflicts needs your consent", hint=hint)
         if not ask.confirm_conflicts(plan, request.sandbox):
             raise click.Abort
-    return _begun(request, start(repo, found.base, request))
+    return _begun(request, start(repo, sandbox.base, request))
 
 
 def _begun(request: Request, started: Started) -> Result:
@@ -228,14 +228,14 @@ def _begun(request: Request, started: Started) -> Result:
     return Result("merge", started, text="\n".join(lines), exit_code=code)
 
 
-def _resume(repo: Repository, found: Known, given: dict[str, Any]) -> Result:
-    name = found.entry.id
-    operation = load(repo, found.refs, found.head, found.wip)
+def _resume(repo: Repository, sandbox: Known, given: dict[str, Any]) -> Result:
+    name = sandbox.entry.id
+    operation = load(repo, sandbox.refs, sandbox.head, sandbox.wip)
     if operation is None:
         raise IntegrateError(
             f"nothing is in progress in sandbox `{name}`", hint=f"`sandbox log {name}` shows what it has"
         )
-    waiting = Waiting(name, found.base, found.head, operation)
+    waiting = Waiting(name, sandbox.base, sandbox.head, operation)
     risky = look(repo, waiting)
     if risky and not given["yes"]:
         if not common.interactive() or given["as_json"]:
@@ -250,13 +250,13 @@ def _resume(repo: Repository, found: Known, given: dict[str, Any]) -> Result:
     lines.append(f"Resolve them, `git add` and `git {end}`. Before it: {done.backup}")
     if done.later:
         lines.append(
-            f"More commits follow it: `git {done.kind} {' '.join(each[:12] for each in done.later)}` afterwards."
+            f"More commits follow it: `git {done.kind} {' '.join(oid[:12] for oid in done.later)}` afterwards."
         )
     return Result("merge", done, text="\n".join(lines), exit_code=IntegrateError.exit_code if done.conflicts else 0)
 
 
-def _aborted(repo: Repository, found: Known) -> Result:
-    aborted = abort(repo, found.entry.id)
+def _aborted(repo: Repository, sandbox: Known) -> Result:
+    aborted = abort(repo, sandbox.entry.id)
     text = f"Merge aborted; HEAD is at {aborted.head[:10]}. What you had resolved is in {aborted.backup}"
     return Result("merge", aborted, text=text)
 

@@ -68,7 +68,7 @@ def look(entry: Entry) -> Result:
     _require_rules(entry)
     name = entry.id
     egress, rows = egress_proxy.look(entry.directory)
-    rules = [{"rule": str(each), "origin": each.origin} for each in egress.policy.rules]
+    rules = [{"rule": str(rule), "origin": rule.origin} for rule in egress.policy.rules]
     data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
     late = entry.state is State.RUNNING and egress.opens_tls and not egress_proxy.inspected(entry.directory)
     return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]), notes=(LATE,) if late else ())
@@ -83,7 +83,7 @@ def _require_rules(entry: Entry) -> None:
 
 
 def _allowed(rules: list[dict[str, str]]) -> str:
-    shown = ", ".join(one_line(each["rule"], limit=SHOWN) for each in rules)
+    shown = ", ".join(one_line(rule["rule"], limit=SHOWN) for rule in rules)
     return f"Allowed: {shown or 'nothing'}"
 
 
@@ -144,10 +144,10 @@ def refusals(refused: Sequence[Refused]) -> list[str]:
     """What to say at the end of a session whose network refused something."""
     if not refused:
         return []
-    shown = [f"{_place(each)} ({each.times})" for each in refused[:MOST]]
+    shown = [f"{_place(row)} ({row.times})" for row in refused[:MOST]]
     more = f" and {len(refused) - MOST} more" if len(refused) > MOST else ""
-    rules = list(dict.fromkeys(each.rule for each in refused[:MOST] if each.rule))
-    reasons = dict.fromkeys(one_line(each.message, limit=SHOWN) for each in refused[:MOST] if not each.rule)
+    rules = list(dict.fromkeys(row.rule for row in refused[:MOST] if row.rule))
+    reasons = dict.fromkeys(one_line(row.message, limit=SHOWN) for row in refused[:MOST] if not row.rule)
     lines = [f"The network refused {', '.join(shown)}{more}.", *(f"  {reason}" for reason in reasons if reason)]
     options = one_line(" ".join(f"--allow {rule}" for rule in rules), limit=SHOWN * 4)
     return [*lines, f"To allow it next time: `{options}`"] if rules else lines

@@ -21,24 +21,24 @@ def lines(
     if changes is None:
         return []
     changes = changes.safe()  # also where it comes from a record: those are files
-    said = []
+    parts = []
     if not here:
-        found = sentence(changes)
-        return [f"Only on the machine that ran it, in its trash: {found}."] if found else []
-    if found := sentence(changes):
-        said += [
-            f"Only on the sandbox's disk, until you drop it: {found}.",
+        text = sentence(changes)
+        return [f"Only on the machine that ran it, in its trash: {text}."] if text else []
+    if text := sentence(changes):
+        parts += [
+            f"Only on the sandbox's disk, until you drop it: {text}.",
             f"  Get it: {_ways(name, changes, runs=runs)}",
         ]
     elif nothing_else and changes.git and changes.git.count:
-        said.append(f"Kept until you drop it: {changes.git.count} changed in .git ({names(changes.git)}).")
+        parts.append(f"Kept until you drop it: {changes.git.count} changed in .git ({names(changes.git)}).")
     if changes.state == "unknown":
-        said.append(f"Whether anything else changed is not known ({changes.reason}): the sandbox is kept.")
-    return said
+        parts.append(f"Whether anything else changed is not known ({changes.reason}): the sandbox is kept.")
+    return parts
 
 
 def _ways(name: str, changes: Changes, *, runs: bool) -> str:
-    first = next((each.names[0] for each in tallies(changes).values() if each.names), "")
+    first = next((tally.names[0] for tally in tallies(changes).values() if tally.names), "")
     path = first if first.startswith("/") else _INSIDE + first
     copy = f"sandbox cp {name}:{shlex.quote(path.rstrip('/'))} ." if first else ""
     begin = "" if runs else f"sandbox shell -d {name}; "

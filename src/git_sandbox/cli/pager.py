@@ -26,8 +26,8 @@ def coloured(when: str) -> bool:
 
 def chosen() -> str:
     """The shell command git would pipe its output into: GIT_PAGER, core.pager, PAGER, or what git was built with."""
-    wanted = {name: environment()[name] for name in _CHOOSING if name in environment()}
-    done = command.discover(Path.cwd(), "var", "GIT_PAGER", env=wanted)
+    variables = {name: environment()[name] for name in _CHOOSING if name in environment()}
+    done = command.discover(Path.cwd(), "var", "GIT_PAGER", env=variables)
     return done.text.strip() if done.returncode == 0 else "cat"
 
 

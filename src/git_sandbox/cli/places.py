@@ -29,5 +29,5 @@ def ordered(options: Options, say: Progress, *, quiet: bool) -> Options:
     """With several machines, the one with the most room comes first; one that cannot take it is left out."""
     if len(options.on) <= 1:
         return options
-    found = room(options, say, quiet=quiet)
-    return dataclasses.replace(options, on=found.take()) if found else options
+    machines = room(options, say, quiet=quiet)
+    return dataclasses.replace(options, on=machines.take()) if machines else options

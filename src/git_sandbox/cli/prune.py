@@ -38,7 +38,7 @@ def command(names: tuple[str, ...], everything: bool, dry_run: bool, everywhere:
     if everywhere:
         roots = note.everywhere()
     else:
-        far = [each for each in note.everywhere() if any(name.startswith(f"{each.name}/") for name in names)]
+        far = [root for root in note.everywhere() if any(name.startswith(f"{root.name}/") for name in names)]
         roots = [] if names and all("/" in name for name in names) else [_own()]
         if roots and far:
             names = tuple(name if "/" in name else f"{roots[0].name}/{name}" for name in names)
@@ -57,9 +57,9 @@ def _own() -> Path:
 def _text(done: Pruned, *, everywhere: bool) -> str:
     verb = "Would delete" if done.dry_run else "Deleted"
     lines = [
-        f"{verb} {f'{each.repository}/' if everywhere else ''}{each.id} "
-        f"({each.why} {columns.age(each.when)} ago, {columns.size(each.size)})"
-        for each in done.sandboxes
+        f"{verb} {f'{freed.repository}/' if everywhere else ''}{freed.id} "
+        f"({freed.why} {columns.age(freed.when)} ago, {columns.size(freed.size)})"
+        for freed in done.sandboxes
     ]
     if done.sandboxes:
         lines.append(f"{'It would free' if done.dry_run else 'Freed'} {columns.size(done.freed)}.")

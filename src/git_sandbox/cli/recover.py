@@ -70,11 +70,11 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
         return _handed_out(repo, name, bundle, as_json=as_json)
     names = [name] if name else remove.recoverable(repo)
     lines, data = [], []
-    for each in names:
+    for ident in names:
         with progress.shown(quiet=as_json) as say:
-            found = remove.recover(repo, each, say)
-        data.append({"id": each, "head": found.home.collected.head, "wip": found.home.collected.wip})
-        lines += _said(repo, found)
+            recovered = remove.recover(repo, ident, say)
+        data.append({"id": ident, "head": recovered.home.collected.head, "wip": recovered.home.collected.wip})
+        lines += _said(repo, recovered)
     return Result("recover", data, text="\n".join(lines) or "Nothing to recover.")
 
 
@@ -93,25 +93,25 @@ def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> R
     data, code = [], 0
     with progress.shown(quiet=as_json) as say:
         fetch = on_ray.recover if ray else remote.recovered
-        for one, found in fetch(repo, place, names, say) if names else ():
-            if isinstance(found, Finished):
-                data.append({"id": one, "head": found.home.collected.head, "wip": found.home.collected.wip})
-                lines += _said(repo, Recovered(found.id, found.record, found.home))
+        for one, result in fetch(repo, place, names, say) if names else ():
+            if isinstance(result, Finished):
+                data.append({"id": one, "head": result.home.collected.head, "wip": result.home.collected.wip})
+                lines += _said(repo, Recovered(result.id, result.record, result.home))
             elif len(names) == 1:
-                raise found
+                raise result
             else:  # the others come home all the same
-                data.append({"id": one, "error": found.message})
-                lines.append(f"Sandbox {one}: {found.message}{f' ({one_line(found.cause)})' if found.cause else ''}")
-                code = code or found.exit_code
+                data.append({"id": one, "error": result.message})
+                lines.append(f"Sandbox {one}: {result.message}{f' ({one_line(result.cause)})' if result.cause else ''}")
+                code = code or result.exit_code
     return Result("recover", data, text="\n".join(lines) or f"Nothing is at {place}.", exit_code=code)
 
 
-def _said(repo: Repository, found: Recovered) -> list[str]:
-    took = found.home.collected
-    lines = words.homecoming(repo, found.record, found.home) or [f"Sandbox {found.id}: no new commits."]
-    if uncommitted.new_work(repo, base_of(repo, found.record), took.head, took.wip):
-        lines.append(f"Uncommitted work is in refs/sandbox-wip/{found.id}: `sandbox diff --wip {found.id}`")
-    return lines + [f"warning: {text}" for text in found.home.warnings]
+def _said(repo: Repository, recovered: Recovered) -> list[str]:
+    took = recovered.home.collected
+    lines = words.homecoming(repo, recovered.record, recovered.home) or [f"Sandbox {recovered.id}: no new commits."]
+    if uncommitted.new_work(repo, base_of(repo, recovered.record), took.head, took.wip):
+        lines.append(f"Uncommitted work is in refs/sandbox-wip/{recovered.id}: `sandbox diff --wip {recovered.id}`")
+    return lines + [f"warning: {text}" for text in recovered.home.warnings]
 
 
 def _into(name: str | None, place: Path, *, as_json: bool) -> Result:
@@ -122,14 +122,14 @@ def _into(name: str | None, place: Path, *, as_json: bool) -> Result:
         here: Repository | None = common.repository()
     except RepositoryError:
         here = None
-    found = everywhere.find(name, here)
+    sandbox = everywhere.find(name, here)
     with progress.shown(quiet=as_json) as say:
-        done = transfer.into(target, found, say)
+        done = transfer.into(target, sandbox, say)
     took, new = done.recovered.home.collected, done.recovered.id
     lines = _said(target, done.recovered)
     if done.moved:
         lines.append(f"The sandbox is one of {one_line(str(target.worktree), limit=300)} now: {new}")
-    data = {"id": new, "head": took.head, "wip": took.wip, "from": found.name, "moved": done.moved}
+    data = {"id": new, "head": took.head, "wip": took.wip, "from": sandbox.name, "moved": done.moved}
     return Result("recover", [data], text="\n".join(lines))
 
 
@@ -138,6 +138,6 @@ def _handed_out(repo: Repository, name: str | None, target: Path, *, as_json: bo
         raise UsageError("--bundle needs the ID of one sandbox", hint="sandbox recover vm-1 --bundle vm-1.bundle")
     with progress.shown(quiet=as_json) as say:
         files = remove.hand_out(repo, name, target, say)
-    shown = [one_line(str(each), limit=4096) for each in files]
+    shown = [one_line(str(file), limit=4096) for file in files]
     text = f"Written: {', '.join(shown)}. It is unchecked: open it only in a machine that you can lose."
     return Result("recover", [{"id": name, "files": shown}], text=text)

@@ -51,10 +51,11 @@ _NEXT = {
 
 def _text(back: list[Restored]) -> str:
     lines = []
-    for each in back:
-        lines.append(f"Restored {each.id} ({each.state}); {_NEXT.get(each.state, '`sandbox ls`').format(each.id)}")
+    for restored in back:
+        following = _NEXT.get(restored.state, "`sandbox ls`").format(restored.id)
+        lines.append(f"Restored {restored.id} ({restored.state}); {following}")
         lines += [
             f"  {one_line(name)} cannot be set: objects of {value[:12]} are not in this repository any more"
-            for name, value in each.missing.items()
+            for name, value in restored.missing.items()
         ]
     return "\n".join(lines)

@@ -39,8 +39,8 @@ def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Resu
     if state is State.RECOVERABLE:
         _recover(repo, name, quiet=as_json)
     if state in (State.STOPPED, State.RECOVERABLE):
-        wanted, _ = settings.resolve(None, configured.project(repo))
-        return life.resume(verb, repo, name, wanted, as_json=as_json, detach=detach)
+        effective, _ = settings.resolve(None, configured.project(repo))
+        return life.resume(verb, repo, name, effective, as_json=as_json, detach=detach)
     if detach:
         raise StateError(f"sandbox `{name}` is {state}: it cannot be started", hint="`sandbox ls`")
     with progress.shown(quiet=as_json):

@@ -30,8 +30,8 @@ def command(name: str | None, as_json: bool) -> Result:
       scp -F sandbox.conf sandbox-vm-1:/workspace/report .
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
-    repo, wanted = common.sandbox(name) if name else (common.repository(), None)
-    blocks = live.ssh_configs(repo, wanted)
+    repo, ident = common.sandbox(name) if name else (common.repository(), None)
+    blocks = live.ssh_configs(repo, ident)
     notes: tuple[str, ...] = () if blocks else ("No sandbox of this repository is running.",)
     root = os.path.realpath(paths.state_root())
     fault = places.fault_above(f"{root}/repository", lasting=True)

@@ -55,7 +55,7 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
         data.append({"id": name, "state": state})
         hint = f": `sandbox recover {name} --into REPO`" if state is State.RECOVERABLE else ""
         lines.append(f"Stopped {name} ({state}){hint}")
-    for name in (each for each in names if each not in far):
+    for name in (other for other in names if other not in far):
         repo = common.repository()
         with progress.shown(quiet=as_json) as say, store.followed(repo) as where:
             refs = live.stop(repo, name, say, timeout)

@@ -92,8 +92,8 @@ def _state(row: Row) -> str:
 def _command(row: Row) -> str:
     """An agent by its name, with what it says."""
     if row.agent:
-        said = f": {row.activity.message}" if row.activity and row.activity.message else ""
-        return one_line(f"{row.agent}{said}", limit=60)
+        message = f": {row.activity.message}" if row.activity and row.activity.message else ""
+        return one_line(f"{row.agent}{message}", limit=60)
     return one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)")
 
 
@@ -121,14 +121,14 @@ def _base(row: Row) -> str:
 _EVERYWHERE = ("NAME", "STATE", "AGE", "DISK", "REPOSITORY", "COMMAND")
 
 
-def everywhere(found: Everywhere) -> str:
+def everywhere(look: Everywhere) -> str:
     """Those of all repositories, with the disk that all together take."""
-    trash = f", and {columns.size(found.trash_bytes)} in the trash" if found.trash_bytes else ""
-    if not found.sandboxes:
+    trash = f", and {columns.size(look.trash_bytes)} in the trash" if look.trash_bytes else ""
+    if not look.sandboxes:
         return f"No sandboxes in any repository{trash}."
-    shown = columns.table(_EVERYWHERE, [_elsewhere(row) for row in found.sandboxes])
-    count = columns.number(len(found.sandboxes), "sandbox", "sandboxes")
-    return f"{shown}\n{count}, {columns.size(found.disk_bytes)} on disk{trash}"
+    shown = columns.table(_EVERYWHERE, [_elsewhere(row) for row in look.sandboxes])
+    count = columns.number(len(look.sandboxes), "sandbox", "sandboxes")
+    return f"{shown}\n{count}, {columns.size(look.disk_bytes)} on disk{trash}"
 
 
 def _elsewhere(row: Elsewhere) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def live(repo: Repository, options: Options, count: int, *, share_processors: bo
         with progress.shown(quiet=as_json) as say:
             first.first_use(options.settings, say, quiet=as_json)
             room = places.room(options, say, quiet=as_json)
-            ran = parallel.run(repo, planned, say, lambda *said: _line(*said, as_json=as_json), room=room)
+            ran = parallel.run(repo, planned, say, lambda *line: _line(*line, as_json=as_json), room=room)
         rows = {row.id: row for row in listing.rows(where())}
     return Result("run", _data(ran.tries), notes=tuple(_notes(ran, rows)), exit_code=ran.exit_code)
 
@@ -44,19 +44,19 @@ def _line(label: str, channel: int, line: bytes, *, as_json: bool) -> None:
 
 
 def _data(tries: Sequence[Try]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(each) for each in tries]
+    return [dataclasses.asdict(attempt) for attempt in tries]
 
 
 def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     tries = ran.tries
-    width = max((len(each.id or "-") for each in tries), default=0)
-    lines = [f"{each.id or '-':{width}}  {_became(each, rows.get(each.id or ''))}" for each in tries]
-    for each in tries:
-        told = [text for text in (each.ended.warnings if each.ended else ()) if text not in ran.said]
-        told += [each.failure.hint] if each.failure else []
-        lines += [f"{each.id or '-'}: {one_line(text, limit=300)}" for text in told if text]
-    ahead = [each.id for each in tries if each.id and each.id in rows and rows[each.id].ahead]
-    run = [each.id for each in tries if each.detached and each.id]
+    width = max((len(attempt.id or "-") for attempt in tries), default=0)
+    lines = [f"{attempt.id or '-':{width}}  {_became(attempt, rows.get(attempt.id or ''))}" for attempt in tries]
+    for attempt in tries:
+        warnings = [text for text in (attempt.ended.warnings if attempt.ended else ()) if text not in ran.said]
+        warnings += [attempt.failure.hint] if attempt.failure else []
+        lines += [f"{attempt.id or '-'}: {one_line(text, limit=300)}" for text in warnings if text]
+    ahead = [attempt.id for attempt in tries if attempt.id and attempt.id in rows and rows[attempt.id].ahead]
+    run = [attempt.id for attempt in tries if attempt.detached and attempt.id]
     if run:
         lines.append(f"Running: `sandbox ls --watch`. Stop: `sandbox stop {' '.join(run)}`")
     elif len(ahead) > 1:
@@ -68,14 +68,14 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     return lines
 
 
-def _became(each: Try, row: Row | None) -> str:
-    begin = f"try {each.index}  "
-    if each.failure is not None:
-        cause = f" ({one_line(each.failure.cause, limit=300)})" if each.failure.cause else ""
-        return begin + click.style(f"failed: {one_line(each.failure.message, limit=300)}{cause}", fg="red")
-    if each.detached:
+def _became(attempt: Try, row: Row | None) -> str:
+    begin = f"try {attempt.index}  "
+    if attempt.failure is not None:
+        cause = f" ({one_line(attempt.failure.cause, limit=300)})" if attempt.failure.cause else ""
+        return begin + click.style(f"failed: {one_line(attempt.failure.message, limit=300)}{cause}", fg="red")
+    if attempt.detached:
         return f"{begin}runs"
-    ended = f"{begin}exit {each.exit_code}  "
+    ended = f"{begin}exit {attempt.exit_code}  "
     if row is None:
         return f"{ended}no changes: it is in the trash"
     return f"{ended}{row.ahead or 0} commit(s){', uncommitted work' if row.uncommitted else ''}"

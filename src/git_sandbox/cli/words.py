@@ -50,8 +50,8 @@ def commits(repo: Repository, record: Record, collected: Collected) -> list[Comm
     return review.log(repo, tips, Oid(record.base) if record.base else None)
 
 
-def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool = False) -> tuple[str, ...]:
-    """Lines for stderr: warnings, commits (unless that was `told`), uncommitted work, the merge or how to get it."""
+def story(repo: Repository, finished: Finished, settled: Settled, *, shown: bool = False) -> tuple[str, ...]:
+    """Lines for stderr: warnings, commits (unless that was `shown`), uncommitted work, the merge or how to get it."""
     from git_sandbox.cli.first import warnings
 
     lines = warnings(finished.warnings)
@@ -60,7 +60,7 @@ def story(repo: Repository, finished: Finished, settled: Settled, *, told: bool 
         lines.append(f"The machine could not export its work{why}; a rescue machine read its disk.")
     if not finished.home.changed:
         return (*lines, f"No changes in sandbox {finished.id}. {in_trash(repo, finished.id)}")
-    lines += [] if told else homecoming(repo, finished.record, finished.home)
+    lines += [] if shown else homecoming(repo, finished.record, finished.home)
     lines += _dirty(finished, settled)
     here, nothing_else = store.directory(repo, finished.id).has_disk(), not finished.home.collected.updated
     lines += ondisk.lines(finished.id, finished.home.changes, nothing_else=nothing_else, here=here)
@@ -71,27 +71,27 @@ def in_trash(repo: Repository, name: str) -> str:
     """Where a sandbox that ended unchanged is."""
     from git_sandbox.sandbox import trashed
 
-    found = trashed.find(repo, name)
-    if found is None:
+    gone = trashed.find(repo, name)
+    if gone is None:
         return f"`sandbox drop {name}` removes it."
-    if not trashed.stays(found):
+    if not trashed.stays(gone):
         return columns.FLEETING
-    return f"It is in the trash{columns.until(trashed.until(found))}: `sandbox restore {name}`"
+    return f"It is in the trash{columns.until(trashed.until(gone))}: `sandbox restore {name}`"
 
 
 def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
     lines = []
     try:
-        found = commits(repo, record, home.collected)
+        listed = commits(repo, record, home.collected)
     except LimitError:
-        found = []
+        listed = []
         lines.append(f"What came home from sandbox {record.id} is too large to list.")
-    if found:
+    if listed:
         ref = SandboxRefs(SandboxId(record.id)).head
-        lines.append(f"{count(len(found), 'commit')} came home from sandbox {record.id} ({ref}):")
-        lines += [f"  {commit_line(commit)}" for commit in found[:SHOWN]]
-        if len(found) > SHOWN:
-            lines.append(f"  … and {len(found) - SHOWN} more: `sandbox log {record.id}`")
+        lines.append(f"{count(len(listed), 'commit')} came home from sandbox {record.id} ({ref}):")
+        lines += [f"  {commit_line(commit)}" for commit in listed[:SHOWN]]
+        if len(listed) > SHOWN:
+            lines.append(f"  … and {len(listed) - SHOWN} more: `sandbox log {record.id}`")
     lines += _nested(record, home)
     lines += _branches(record, home)
     lines += _content(home)
@@ -103,7 +103,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
 
 
 def _content(home: Home) -> list[str]:
-    stored = home.lfs.stored + sum(each.lfs.stored for each in home.nested.homes)
+    stored = home.lfs.stored + sum(inner.lfs.stored for inner in home.nested.homes)
     return [f"  the content of {count(stored, 'Git LFS file')} came into your store"] if stored else []
 
 
@@ -141,17 +141,16 @@ def _nested(record: Record, home: Home) -> list[str]:
     from git_sandbox.integrate import operation
 
     lines = []
-    for each in home.nested.homes:
-        new = [name for name in each.collected.updated if name.startswith(("refs/sandbox/", "refs/sandbox-heads/"))]
+    for inner in home.nested.homes:
+        new = [name for name in inner.collected.updated if name.startswith(("refs/sandbox/", "refs/sandbox-heads/"))]
         what = "commits" if new else "uncommitted work, stashes or tags"
-        where = one_line(os.fspath(each.git_dir), limit=300)
-        fetch = "" if each.borrowed else f": `git fetch {shlex.quote(where)} {SandboxRefs(SandboxId(record.id)).head}`"
-        if each.collected.updated:
-            lines.append(f"  {each.path}: {what} of that repository came home into {where}{fetch}")
-        if each.operation:
-            lines.append(
-                f"  {each.path}: {operation.in_progress(each.operation)}: continue inside, `sandbox shell {record.id}`"
-            )
+        where = one_line(os.fspath(inner.git_dir), limit=300)
+        fetch = "" if inner.borrowed else f": `git fetch {shlex.quote(where)} {SandboxRefs(SandboxId(record.id)).head}`"
+        if inner.collected.updated:
+            lines.append(f"  {inner.path}: {what} of that repository came home into {where}{fetch}")
+        if inner.operation:
+            state = operation.in_progress(inner.operation)
+            lines.append(f"  {inner.path}: {state}: continue inside, `sandbox shell {record.id}`")
     return lines
 
 
@@ -178,14 +177,14 @@ def _merge(finished: Finished, settled: Settled) -> list[str]:
     if settled.merged is not None and settled.merged.after is not None:
         before = settled.merged.before[:10] if settled.merged.before else "nothing"
         moved = f"{how(settled.merged)}, {before}..{settled.merged.after[:10]}"
-        said = f"Merged into your branch ({moved}). Undo: `sandbox merge --undo {finished.id}`"
-        return [said, *merge_notes(settled.merged)]
+        text = f"Merged into your branch ({moved}). Undo: `sandbox merge --undo {finished.id}`"
+        return [text, *merge_notes(settled.merged)]
     reason = settled.reason or (why_not(settled.plan) if settled.plan and not settled.plan.possible else "")
-    said = f"Not merged: {one_line(reason, limit=300)}. " if reason else ""
+    text = f"Not merged: {one_line(reason, limit=300)}. " if reason else ""
     if settled.explained:
         ways = f"`sandbox merge --branch NAME {finished.id}` or `sandbox merge --patches DIR {finished.id}`"
-        return [said.rstrip(), *(f"  {line}" for line in settled.explained.splitlines()), f"Keep it: {ways}"]
-    return [f"{said}Look: `sandbox diff {finished.id}`. Merge: `sandbox merge {finished.id}`"]
+        return [text.rstrip(), *(f"  {line}" for line in settled.explained.splitlines()), f"Keep it: {ways}"]
+    return [f"{text}Look: `sandbox diff {finished.id}`. Merge: `sandbox merge {finished.id}`"]
 
 
 def how(merged: Merged) -> str:
@@ -239,12 +238,12 @@ def data(finished: Finished, settled: Settled) -> dict[str, Any]:
         "unmerged": list(finished.home.manifest.unmerged),
         "nested": [
             {
-                "path": each.path,
-                "git_dir": one_line(os.fspath(each.git_dir), limit=4096),
-                "head": each.collected.head,
-                "refs": each.collected.updated,
+                "path": inner.path,
+                "git_dir": one_line(os.fspath(inner.git_dir), limit=4096),
+                "head": inner.collected.head,
+                "refs": inner.collected.updated,
             }
-            for each in finished.home.nested.homes
+            for inner in finished.home.nested.homes
         ],
         "warnings": list(finished.warnings),
     }

@@ -20,7 +20,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.workspace.paths_of_copy import BY_STAMPS, Layout
-from git_sandbox.workspace.stat_scan import Entry, entry, look, parents
+from git_sandbox.workspace.stat_scan import Entry, entry_of, look, parents
 
 ENTRIES, BYTES = 1000, 16 << 20  # of private things left out of a base; every sandbox's guest writes them again
 GIT_ENTRIES = 5000  # the same of what git keeps beside its stores: that changes with every command
@@ -54,32 +54,34 @@ class Division(NamedTuple):
 
 def divide(copy: Path, layout: Layout, git_dirs: Iterable[GitDir]) -> Division:
     """`copy` is a whole one that nobody writes to. Raises Unseen."""
-    found = {each.path: each for each in map(entry, look(copy, os.listdir(copy)))}  # noqa: PTH208 - names are wanted
-    odd = {path for path in found if _labelled(copy / path)}
+    by_path = {item.path: item for item in map(entry_of, look(copy, os.listdir(copy)))}  # noqa: PTH208 - names are wanted
+    odd = {path for path in by_path if _labelled(copy / path)}
     trees: dict[str, str] = {}
     lasting: set[str] = set()
     named: set[str] = set()  # directories that the trees name
-    for each in git_dirs:
-        if each.checkout is not None and not each.shared:
-            tree, paths = _committed(copy, each, found)
-            below = f"{each.checkout}/" if each.checkout else ""
-            trees |= {each.target: tree} if tree else {}
+    for git_dir in git_dirs:
+        if git_dir.checkout is not None and not git_dir.shared:
+            tree, paths = _committed(copy, git_dir, by_path)
+            below = f"{git_dir.checkout}/" if git_dir.checkout else ""
+            trees |= {git_dir.target: tree} if tree else {}
             lasting |= {below + path for path in paths} - odd
             named |= {below + path for path in parents(paths)}
-    inside = {path: _inside(layout, path) for path in found if layout.owner(path)}
+    inside = {path: _inside(layout, path) for path in by_path if layout.owner(path)}
     lasting |= {path for path, name in inside.items() if _LOOSE.fullmatch(name)} - odd
     stores = {path for path, name in inside.items() if not name or _STORE.fullmatch(name)}
     packs = {path for path, name in inside.items() if _PACK.fullmatch(name)}
-    kept = lasting | packs | {each for each in stores if found[each].is_directory}
+    kept = lasting | packs | {store for store in stores if by_path[store].is_directory}
     kept |= parents(kept)
-    roots = _chosen(_groups(found, kept), found, layout)
-    left_out = frozenset(path for path in found if path in roots or not roots.isdisjoint(parents((path,))))
-    private = found.keys() - left_out - lasting - named - (stores & kept)
-    labels = {f"{path}/" for path in odd - left_out if found[path].is_directory} | ({"/"} if _labelled(copy) else set())
+    roots = _chosen(_groups(by_path, kept), by_path, layout)
+    left_out = frozenset(path for path in by_path if path in roots or not roots.isdisjoint(parents((path,))))
+    private = by_path.keys() - left_out - lasting - named - (stores & kept)
+    labels = {f"{path}/" for path in odd - left_out if by_path[path].is_directory} | (
+        {"/"} if _labelled(copy) else set()
+    )
     return Division(tuple(sorted(roots)), left_out, frozenset(private | labels), trees)
 
 
-def _committed(copy: Path, git_dir: GitDir, found: Mapping[str, Entry]) -> tuple[str, set[str]]:
+def _committed(copy: Path, git_dir: GitDir, by_path: Mapping[str, Entry]) -> tuple[str, set[str]]:
     """The tree of HEAD, and which of its files the checkout has byte for byte: filters may change any of them."""
     assert git_dir.checkout is not None  # noqa: S101 - asked for checkouts only
     git = Git(copy / git_dir.target, copy / git_dir.checkout, tuple((HERMETIC | _NO_NETWORK).items()))
@@ -88,12 +90,12 @@ def _committed(copy: Path, git_dir: GitDir, found: Mapping[str, Entry]) -> tuple
         tree = git.line("rev-parse", "-q", "--verify", "HEAD^{tree}")
         listed = dict(_listed(git.run("ls-tree", "-r", "-z", "--full-tree", tree)))
         # A line's end in a name would be one of the list.
-        files = [path for path in listed if _kind(found, below + path) == "f" and not re.search(r"[\r\n]", path)]
+        files = [path for path in listed if _kind(by_path, below + path) == "f" and not re.search(r"[\r\n]", path)]
         names = git.line("hash-object", "--no-filters", "--stdin-paths", input=_lines(f"./{path}" for path in files))
     except RepositoryError:
         return "", set()
     same = {path for path, name in zip(files, names.split("\n"), strict=False) if name == listed[path]}
-    links = (path for path in listed if _kind(found, below + path) == "l")
+    links = (path for path in listed if _kind(by_path, below + path) == "l")
     return tree, same | {path for path in links if _link_name(copy / below / path, listed[path]) == listed[path]}
 
 
@@ -105,8 +107,8 @@ def _listed(rows: bytes) -> Iterator[tuple[str, str]]:
             yield os.fsdecode(path), name
 
 
-def _kind(found: Mapping[str, Entry], path: str) -> str:
-    return found[path].kind if path in found else ""
+def _kind(by_path: Mapping[str, Entry], path: str) -> str:
+    return by_path[path].kind if path in by_path else ""
 
 
 def _link_name(place: Path, like: str) -> str:
@@ -128,10 +130,10 @@ def _inside(layout: Layout, path: str) -> str:
     return path[len(layout.owner(path) or "") + 1 :]
 
 
-def _groups(found: Mapping[str, Entry], kept: set[str]) -> dict[str, list[str]]:
+def _groups(by_path: Mapping[str, Entry], kept: set[str]) -> dict[str, list[str]]:
     """What is not kept, by the outermost directory in which nothing is, or by itself."""
     groups: dict[str, list[str]] = {}
-    for path in found.keys() - kept:
+    for path in by_path.keys() - kept:
         above = path
         while (outer := os.path.dirname(above)) and outer not in kept:  # noqa: PTH120 - hot
             above = outer
@@ -139,13 +141,13 @@ def _groups(found: Mapping[str, Entry], kept: set[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _chosen(groups: Mapping[str, list[str]], found: Mapping[str, Entry], layout: Layout) -> frozenset[str]:
+def _chosen(groups: Mapping[str, list[str]], by_path: Mapping[str, Entry], layout: Layout) -> frozenset[str]:
     """The groups to leave out: git's own, then the smallest, as long as there is room."""
-    together = _together(groups, found)
-    size = {root: sum(found[path].size for path in paths) for root, paths in groups.items()}
+    together = _together(groups, by_path)
+    size = {root: sum(by_path[path].size for path in paths) for root, paths in groups.items()}
     chosen = set()
     entries, room = {True: GIT_ENTRIES, False: ENTRIES}, BYTES
-    for root in sorted(groups.keys() - together, key=lambda each: (size[each], len(groups[each]), each)):
+    for root in sorted(groups.keys() - together, key=lambda key: (size[key], len(groups[key]), key)):
         gits = layout.kept_whole(root)
         if len(groups[root]) > entries[gits] or (not gits and size[root] > room):
             continue
@@ -155,13 +157,13 @@ def _chosen(groups: Mapping[str, list[str]], found: Mapping[str, Entry], layout:
     return frozenset(chosen)
 
 
-def _together(groups: Mapping[str, list[str]], found: Mapping[str, Entry]) -> set[str]:
+def _together(groups: Mapping[str, list[str]], by_path: Mapping[str, Entry]) -> set[str]:
     """Groups with a file that has another name elsewhere: they stay, as one file cannot be in two places."""
     grouped = {path: root for root, paths in groups.items() for path in paths}
     places: dict[bytes, set[str]] = {}
-    for path, each in found.items():
-        if each.links > 1 and not each.is_directory:
-            places.setdefault(each.inode, set()).add(grouped.get(path, ""))
+    for path, entry in by_path.items():
+        if entry.links > 1 and not entry.is_directory:
+            places.setdefault(entry.inode, set()).add(grouped.get(path, ""))
     return {root for roots in places.values() if len(roots) > 1 for root in roots}
 
 
@@ -179,7 +181,7 @@ def unproved(
             yield path
         elif question:
             questions.setdefault(owner, []).append((path, question))
-    known = {each.target: each for each in git_dirs}
+    known = {git_dir.target: git_dir for git_dir in git_dirs}
     for owner, asked in questions.items():
         if owner not in known:
             yield from (path for path, _ in asked)
@@ -188,7 +190,7 @@ def unproved(
         answer = git.try_run("cat-file", "--batch-check", input=_lines(question for _, question in asked))
         answers = answer.stdout.split(b"\n")[:-1]
         answers += [b""] * (len(asked) - len(answers))
-        yield from (path for (path, _), each in zip(asked, answers, strict=False) if not _HAS.fullmatch(each))
+        yield from (path for (path, _), reply in zip(asked, answers, strict=False) if not _HAS.fullmatch(reply))
 
 
 def _question(path: str, layout: Layout, trees: Mapping[str, str]) -> tuple[str, str | None]:

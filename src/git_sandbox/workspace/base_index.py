@@ -35,7 +35,7 @@ class Known(msgspec.Struct, frozen=True):
         gone = held.left_out
         return msgspec.structs.replace(
             self,
-            rows=frozenset(each for each in self.rows if path_of(each) not in gone),
+            rows=frozenset(row for row in self.rows if path_of(row) not in gone),
             again=self.again - gone,
             digests={path: value for path, value in self.digests.items() if path not in gone},
             suspects=tuple(path for path in self.suspects if path not in gone),

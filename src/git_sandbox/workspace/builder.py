@@ -133,9 +133,9 @@ class _Task:
         settings, place = self.settings, self.box.directory.root
         spec = asked(settings)
         source = paths.private_directory(bases.bases_root())
-        found = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
-        cow.choose(settings.cow, found)
-        return found
+        support = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
+        cow.choose(settings.cow, support)
+        return support
 
     def cached(self) -> bool:
         """Whether bases can be kept: a cache is never required. Raises what `means` does, before anything is copied."""
@@ -173,9 +173,9 @@ class _Task:
             nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
             confirm_young(repo.git, place, ledger, captured.git_dirs)
             confirm_still(repo.git, ledger)
-            found = difference(place, ledger)
-            confirm_lasting(ledger, found, captured.git_dirs)
-            applying = self._attach(base, delta_archive.build(place, found.remove, found.write))
+            delta = difference(place, ledger)
+            confirm_lasting(ledger, delta, captured.git_dirs)
+            applying = self._attach(base, delta_archive.build(place, delta.remove, delta.write))
         return Workspace(captured, taken, inside, base, applying, linked)
 
     def _attach(self, base: Base, difference: Tail) -> float:
@@ -223,13 +223,13 @@ class _Task:
         """
         try:
             with bases.building(self.repository) as build:
-                made = Base(build)
+                base = Base(build)
                 held = divide(place, ledger.layout, captured.git_dirs)
-                made.known.write_bytes(ledger.known(place).holding(held).encoded())
+                base.known.write_bytes(ledger.known(place).holding(held).encoded())
                 with aside(place, held.roots, self.box.directory.staging / "aside"):
-                    self._make(captured, made.image, growth=max(ROOM, int(captured.bytes * SHARE)))
-                made.image.chmod(0o400)
-                applying = self._attach(made, delta_archive.build(place, (), held.write))
+                    self._make(captured, base.image, growth=max(ROOM, int(captured.bytes * SHARE)))
+                base.image.chmod(0o400)
+                applying = self._attach(base, delta_archive.build(place, (), held.write))
                 info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
                 bases.publish(build, info, self.settings.bases << 20)
         except (HostResourceError, OSError) as error:

@@ -72,45 +72,45 @@ def capture(
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
     say("Scanning the worktree")
-    found = survey(repo, policy) if ledger.base is None else outline(repo, policy, ledger.base.layout.checkouts)
-    ledger.consider(found, policy)
-    ledger.begin(repo.worktree, found.selection)
+    surveyed = survey(repo, policy) if ledger.base is None else outline(repo, policy, ledger.base.layout.checkouts)
+    ledger.consider(surveyed, policy)
+    ledger.begin(repo.worktree, surveyed.selection)
     _prepare(target)
     if ledger.base is None:
-        _require_space(repo, target, found)
-    warnings = [*found.warnings]
+        _require_space(repo, target, surveyed)
+    warnings = [*surveyed.warnings]
     left: list[str] = []
-    inside = tuple(each for each in found.git_dirs if each.shared)
-    for git_dir in found.git_dirs:
+    inside = tuple(inner for inner in surveyed.git_dirs if inner.shared)
+    for git_dir in surveyed.git_dirs:
         if git_dir.shared:
             continue
         say(f"Copying {one_line(git_dir.target)}")
         copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, ledger=ledger)
         copy.files = GitFiles(policy.git_extra, configcopy.named(git_dir))
-        copy.inside = tuple((each, target / each.target) for each in inside if each.common == git_dir.common)
+        copy.inside = tuple((inner, target / inner.target) for inner in inside if inner.common == git_dir.common)
         copy.run()
         warnings += copy.warnings
         left += [f"{git_dir.target}/{path}" for path in copy.files.left]
     say("Copying the worktree")
-    denied = _copy_worktree(repo.worktree, target, found, policy, ledger=ledger, say=say)
+    denied = _copy_worktree(repo.worktree, target, surveyed, policy, ledger=ledger, say=say)
     if ledger.base is not None:
-        warnings += secrets.note(ledger.suspects(), found.git_dirs)
-    adapted = _adapt(found.git_dirs, repo, target, policy, whole=ledger.base is None)
+        warnings += secrets.note(ledger.suspects(), surveyed.git_dirs)
+    adapted = _adapt(surveyed.git_dirs, repo, target, policy, whole=ledger.base is None)
     warnings += [*adapted.unread, *_strangers(left, adapted.unknown)]
-    for path, git_dir_path in found.aliases.items():
+    for path, git_dir_path in surveyed.aliases.items():
         _alias(target / path, target / git_dir_path)
     filecopy.clone_directory(repo.worktree, target)
-    if found.special:
-        warnings.append(f"not copied, because it is a device or its path is too long: {listed(found.special)}")
+    if surveyed.special:
+        warnings.append(f"not copied, because it is a device or its path is too long: {listed(surveyed.special)}")
     return Captured(
         head=_head(target, repo),
         index=target / ".git" / "index",
-        skipped=(*found.unreadable, *found.special, *denied),
+        skipped=(*surveyed.unreadable, *surveyed.special, *denied),
         warnings=tuple(warnings),
         settings_left_out=tuple(dict.fromkeys(adapted.dropped)),
-        bytes=found.bytes,
-        inodes=found.inodes,
-        git_dirs=found.git_dirs,
+        bytes=surveyed.bytes,
+        inodes=surveyed.inodes,
+        git_dirs=surveyed.git_dirs,
     )
 
 
@@ -128,25 +128,25 @@ def _prepare(target: Path) -> None:
         raise HostResourceError(f"{target} is not empty", hint="remove it: it is left over from an interrupted copy")
 
 
-def _require_space(repo: Repository, target: Path, found: Survey) -> None:
+def _require_space(repo: Repository, target: Path, survey: Survey) -> None:
     file_system = os.statvfs(target)
     free = file_system.f_bavail * file_system.f_frsize
-    if found.bytes + SPARE > free and not filecopy.can_reflink(repo.git_dir / "HEAD", target):
+    if survey.bytes + SPARE > free and not filecopy.can_reflink(repo.git_dir / "HEAD", target):
         raise HostResourceError(
-            f"the copy needs {_mib(found.bytes + SPARE)} MiB, and {_mib(free)} MiB are free at {target}",
+            f"the copy needs {_mib(survey.bytes + SPARE)} MiB, and {_mib(free)} MiB are free at {target}",
             hint="free some space, leave ignored files behind, or set XDG_STATE_HOME to a larger disk",
         )
-    if file_system.f_files and found.inodes > file_system.f_favail:  # file systems without a fixed number say 0
-        raise HostResourceError(f"the copy has {found.inodes} files, and {target} has room for {file_system.f_favail}")
+    if file_system.f_files and survey.inodes > file_system.f_favail:  # file systems without a fixed number say 0
+        raise HostResourceError(f"the copy has {survey.inodes} files, and {target} has room for {file_system.f_favail}")
 
 
 def _mib(size: int) -> int:
     return -(-size // (1024 * 1024))
 
 
-def _meter(found: Survey, say: Callable[[str], None]) -> Callable[[int], None] | None:
+def _meter(survey: Survey, say: Callable[[str], None]) -> Callable[[int], None] | None:
     """Says how far the copy is, where that takes long enough to be waited for."""
-    total = found.worktree_bytes
+    total = survey.worktree_bytes
     if total < WORTH_SAYING:
         return None
 
@@ -158,11 +158,11 @@ def _meter(found: Survey, say: Callable[[str], None]) -> Callable[[int], None] |
 
 
 def _copy_worktree(
-    root: Path, target: Path, found: Survey, policy: CapturePolicy, *, ledger: Ledger, say: Callable[[str], None]
+    root: Path, target: Path, survey: Survey, policy: CapturePolicy, *, ledger: Ledger, say: Callable[[str], None]
 ) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
-    bare = found.selection.bare_directories(root)
-    outcome = filecopy.copy(root, target, ledger.worktree(), meter=_meter(found, say))
+    bare = survey.selection.bare_directories(root)
+    outcome = filecopy.copy(root, target, ledger.worktree(), meter=_meter(survey, say))
     if ledger.base is not None:
         ledger.require(not outcome.denied, "something cannot be read")
         if outcome != filecopy.Outcome():
@@ -207,7 +207,10 @@ def _adapt(
 
 def _strangers(files: list[str], settings: list[str]) -> list[str]:
     """One sentence about what git does not know, if there is any."""
-    words = [*(one_line(each) for each in files), *dict.fromkeys(f"setting {one_line(each)}" for each in settings)]
+    words = [
+        *(one_line(file) for file in files),
+        *dict.fromkeys(f"setting {one_line(setting)}" for setting in settings),
+    ]
     if not words:
         return []
     more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
@@ -228,12 +231,12 @@ def _point(gitfile: Path, git_dir: Path, worktree: Path | None) -> None:
     """A submodule's `.git` file names its git directory, absolutely or from where it was: here, from where it is. Times
     stay as they are in `worktree`, where it was copied from.
     """
-    wanted = os.fsencode(f"gitdir: {os.path.relpath(git_dir, gitfile.parent)}\n")
+    expected = os.fsencode(f"gitdir: {os.path.relpath(git_dir, gitfile.parent)}\n")
     if not gitfile.parent.is_dir():  # the submodule vanished meanwhile
         return
-    if gitfile.is_symlink() or not gitfile.is_file() or gitfile.read_bytes() != wanted:
+    if gitfile.is_symlink() or not gitfile.is_file() or gitfile.read_bytes() != expected:
         gitfile.unlink(missing_ok=True)
-        gitfile.write_bytes(wanted)
+        gitfile.write_bytes(expected)
         with contextlib.suppress(OSError):  # vanished meanwhile
             if worktree:
                 seen = (worktree / ".git").lstat()

@@ -44,7 +44,7 @@ def named(git_dir: GitDir) -> frozenset[str]:
 
     Relative to the directory that has them. What git cannot read names nothing.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     done: set[Path] = set()
     todo = [git_dir.common / "config", git_dir.private / "config.worktree"]
     while todo and len(done) < _MAX_INCLUDED:
@@ -55,9 +55,9 @@ def named(git_dir: GitDir) -> frozenset[str]:
         for path, is_config in _paths(file, git_dir):
             for root in {git_dir.common, git_dir.private}:
                 if path.is_relative_to(root) and path != root:
-                    found.add(os.fspath(path.relative_to(root)))
+                    names.add(os.fspath(path.relative_to(root)))
                     todo += [path] if is_config else []
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _paths(file: Path, git_dir: GitDir) -> Iterator[tuple[Path, bool]]:

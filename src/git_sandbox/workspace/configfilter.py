@@ -94,9 +94,9 @@ def known(key: str) -> bool:
     names, patterns = _git_settings()
     short = f"{section}.{name}".lower()
     if sub is None or section.lower() in _PER_NAME:
-        return short in names or any(fnmatchcase(short, each) for each in patterns if each.count(".") == 1)
+        return short in names or any(fnmatchcase(short, pattern) for pattern in patterns if pattern.count(".") == 1)
     folded = f"{section}.*.{name}".lower()
-    return folded in names or any(fnmatchcase(folded, each) for each in patterns)
+    return folded in names or any(fnmatchcase(folded, pattern) for pattern in patterns)
 
 
 def secret_key(key: str) -> bool:
@@ -147,7 +147,9 @@ def filtered(pairs: Iterable[Pair], place: Place, *, bare: bool, extra: tuple[st
     unknown: dict[str, None] = {}
     for pair in pairs:
         section, _, name = split_key(pair[0])
-        if not known(pair[0]) and not any(fnmatchcase(f"{section}.{name}".lower(), each.lower()) for each in extra):
+        if not known(pair[0]) and not any(
+            fnmatchcase(f"{section}.{name}".lower(), pattern.lower()) for pattern in extra
+        ):
             unknown[f"{section}.{name}"] = dropped[f"{section}.{name}"] = None
             continue
         result = _decide(pair, place, bare=bare)

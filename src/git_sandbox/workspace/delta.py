@@ -53,37 +53,44 @@ def _rewritten(ledger: Ledger, staged: Mapping[str, Entry], write: Iterable[str]
     """
     assert ledger.base is not None  # noqa: S101 - as above
     stale, unsure = ledger.stale(), ledger.base.again | ledger.base.digests.keys()
-    found, rest = set(), set()
+    files, rest = set(), set()
     for path in write:
         if path in stale:
-            found |= set() if stale[path].is_directory and staged[path].is_directory else {path}
+            files |= set() if stale[path].is_directory and staged[path].is_directory else {path}
         elif path in unsure:
-            found.add(path)
+            files.add(path)
         elif not staged[path].is_directory and path not in ledger.fresh:
             rest.add(path)  # another name of a file that changed, perhaps
     with believed():
-        return found | rest.intersection(path_of(each) for each in (ledger.base.rows if rest else ()))
+        return files | rest.intersection(path_of(row) for row in (ledger.base.rows if rest else ()))
 
 
-def confirm_lasting(ledger: Ledger, found: Difference, git_dirs: Sequence[GitDir]) -> None:
+def confirm_lasting(ledger: Ledger, difference: Difference, git_dirs: Sequence[GitDir]) -> None:
     """Prove that all that the base has is in the repository as it is now: the guest can read it. Raises Unusable."""
     base = ledger.base
     assert base is not None  # noqa: S101 - as above
-    labels = {"/", *(f"{path}/" for path in (*found.lost, *found.write) if path in found.lost or path in ledger.fresh)}
-    ledger.require(base.private.isdisjoint(found.lost | labels), "something that is nowhere else went or changed")
-    gone = next(unproved(sorted(found.lost), base.layout, base.trees, git_dirs), None)
+    labels = {
+        "/",
+        *(
+            f"{path}/"
+            for path in (*difference.lost, *difference.write)
+            if path in difference.lost or path in ledger.fresh
+        ),
+    }
+    ledger.require(base.private.isdisjoint(difference.lost | labels), "something that is nowhere else went or changed")
+    gone = next(unproved(sorted(difference.lost), base.layout, base.trees, git_dirs), None)
     ledger.require(gone is None, "the base has what is in no commit any more")
 
 
 def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:
     """Those of `gone` that do not go with another. `new`: what the base has not, or not so."""
-    found = []
+    rows = []
     for path in gone:
         above = os.path.dirname(path)  # noqa: PTH120 - hot
         if above in gone or (above in new and not new[above].is_directory):
             continue  # goes with the directory, or when something else takes its place
-        found.append(path)
-    return tuple(sorted(found))
+        rows.append(path)
+    return tuple(sorted(rows))
 
 
 def _same(base: Known, copy: Path, path: str) -> bool:
@@ -116,7 +123,7 @@ def confirm_young(git: Git, copy: Path, ledger: Ledger, git_dirs: Sequence[GitDi
     it was copied when the source still leads to the same git directory.
     """
     top = git.worktree or git.git_dir
-    leads = {f"{each.checkout}/.git": each.private for each in git_dirs if each.checkout}
+    leads = {f"{git_dir.checkout}/.git": git_dir.private for git_dir in git_dirs if git_dir.checkout}
     if _not_ignored(git, {
         path for path in ledger.young()
         if not (_equal(top / path, copy / path) or (path in leads and gitdirs.pointed(top / path) == leads[path]))

@@ -35,10 +35,10 @@ class Census:
     mounts: list[str] = field(default_factory=list)
     _linked: set[tuple[int, int]] = field(default_factory=set)
 
-    def walk(self, root: Path, start: str = "", *, wanted: Callable[[str, os.stat_result], bool] = _always) -> None:
+    def walk(self, root: Path, start: str = "", *, counts: Callable[[str, os.stat_result], bool] = _always) -> None:
         """Count `start` (relative to `root`) and everything below it for which `wanted(path, lstat)` holds.
 
-        `wanted` hears of a directory before anything inside it. Entries that vanish meanwhile do not count.
+        `counts` hears of a directory before anything inside it. Entries that vanish meanwhile do not count.
         """
         try:
             seen = os.lstat(root / start)
@@ -48,24 +48,26 @@ class Census:
         while todo:
             path, seen = todo.pop()
             if self._count(root, path, seen):
-                todo.extend(reversed([each for each in self._children(root, path, seen) if wanted(*each)]))
+                todo.extend(reversed([child for child in self._children(root, path, seen) if counts(*child)]))
 
     def _children(self, root: Path, path: str, parent: os.stat_result) -> list[tuple[str, os.stat_result]]:
-        found: list[tuple[str, os.stat_result]] = []
+        children: list[tuple[str, os.stat_result]] = []
         try:
             with os.scandir(root / path) as entries:
-                for entry in sorted(entries, key=lambda each: each.name):
+                for entry in sorted(entries, key=lambda item: item.name):
                     with contextlib.suppress(FileNotFoundError):
-                        found.append(
+                        children.append(
                             (f"{path}/{entry.name}" if path else entry.name, entry.stat(follow_symlinks=False))
                         )
         except FileNotFoundError:
-            return found
+            return children
         except OSError:  # a name that is too long, a file system that is damaged
             self.beyond.append(path)
-            return found
-        self.mounts.extend(name for name, seen in found if stat.S_ISDIR(seen.st_mode) and seen.st_dev != parent.st_dev)
-        return found
+            return children
+        self.mounts.extend(
+            name for name, seen in children if stat.S_ISDIR(seen.st_mode) and seen.st_dev != parent.st_dev
+        )
+        return children
 
     def _count(self, root: Path, path: str, seen: os.stat_result) -> bool:
         """Count one entry; True for a directory whose children can be seen."""
@@ -88,9 +90,9 @@ class Census:
 
 def readable(path: str, seen: os.stat_result) -> bool:
     """What is gone, or is another one by now, is not unreadable. `seen`: its lstat(2)."""
-    wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(seen.st_mode) else 0)
+    mode = os.R_OK | (os.X_OK if stat.S_ISDIR(seen.st_mode) else 0)
     for _ in range(REPLACED):
-        if os.access(path, wanted, effective_ids=True):
+        if os.access(path, mode, effective_ids=True):
             return True
         try:
             now = os.lstat(path)

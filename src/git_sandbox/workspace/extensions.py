@@ -35,8 +35,8 @@ def require_understood(repo: Repository, suite: str) -> None:
     if version in ("", "0"):  # then extensions that a git does not know mean nothing to it
         return
     listed = repo.git.try_run("config", "-z", "--name-only", "--get-regexp", r"^extensions\.").stdout
-    if found := unknown(map(os.fsdecode, listed.split(b"\0")), suite):
-        named = ", ".join(f"extensions.{one_line(each)}" for each in found)
+    if names := unknown(map(os.fsdecode, listed.split(b"\0")), suite):
+        named = ", ".join(f"extensions.{one_line(name)}" for name in names)
         raise RepositoryError(
             f"the git of the guest image ({suite}) does not understand this repository",
             cause=f"it uses {named}, which is newer",

@@ -79,8 +79,8 @@ class GitDirCopy:
         raced |= stamp != self._stamp()
         if self.ledger.base is not None:
             self.ledger.require(not raced, "the repository changed while it was copied")
-        for each in [*git_dir_entries.litter(self.target), *self.files.strangers(self.target)]:
-            files.remove_tree(each, ignore_errors=False)
+        for path in [*git_dir_entries.litter(self.target), *self.files.strangers(self.target)]:
+            files.remove_tree(path, ignore_errors=False)
         filecopy.clone_directory(self.source.common, self.target)
         return not raced or self._complete()
 
@@ -106,24 +106,24 @@ class GitDirCopy:
 
     def _stamp(self) -> Stamp:
         stamp = git_dir_entries.state_stamp(self.source)
-        for each, _ in self.inside:
-            stamp |= git_dir_entries.state_stamp(each)
+        for git_dir, _ in self.inside:
+            stamp |= git_dir_entries.state_stamp(git_dir)
         return stamp
 
     def _copy_inside(self) -> None:
         """What each linked worktree inside has of its own: before any object, as all that names objects."""
-        for each, target in self.inside:
+        for git_dir, target in self.inside:
             target.mkdir(parents=True)
-            entries = git_dir_entries.private_entries(each.private, self.files)
-            _refuse(filecopy.copy(each.private, target, entries), each.private)
+            entries = git_dir_entries.private_entries(git_dir.private, self.files)
+            _refuse(filecopy.copy(git_dir.private, target, entries), git_dir.private)
             # Git before 2.48 wants the second one absolute.
-            for name, text in (("commondir", "../.."), ("gitdir", f"{WORKSPACE}/{each.checkout}/.git")):
+            for name, text in (("commondir", "../.."), ("gitdir", f"{WORKSPACE}/{git_dir.checkout}/.git")):
                 (target / name).write_bytes(os.fsencode(f"{text}\n"))
                 with contextlib.suppress(OSError):
-                    shutil.copystat(each.private / name, target / name)
+                    shutil.copystat(git_dir.private / name, target / name)
             for litter in list(git_dir_entries.litter(target)):
                 files.remove_tree(litter, ignore_errors=False)
-            filecopy.clone_directory(each.private, target)
+            filecopy.clone_directory(git_dir.private, target)
         if self.inside:
             filecopy.clone_directory(self.source.common / "worktrees", self.target / "worktrees")
 
@@ -143,8 +143,8 @@ class GitDirCopy:
     def _copy_alternates(self) -> bool:
         """Borrowed objects to `alt/N`, all named in one place, so that no chain has to be followed."""
         borrowed = gitdirs.alternates(self.source.common)
-        for each in borrowed.missing:
-            self._warn(f"the alternate object directory {one_line(os.fspath(each))} is missing")
+        for path in borrowed.missing:
+            self._warn(f"the alternate object directory {one_line(os.fspath(path))} is missing")
         raced = False
         for number, objects in enumerate(borrowed.found):
             place = self.target / "alt" / str(number)
@@ -160,13 +160,13 @@ class GitDirCopy:
     def _wait(self) -> None:
         """Until no git holds the index or collects garbage here, or patience is at its end."""
         deadline = time.monotonic() + self.patience
-        told = False
+        reported = False
         while (holder := self._holder()) and time.monotonic() < deadline:
             if holder == "index.lock" and self._held_for_us():
                 break
-            if not told:
+            if not reported:
                 self.say(f"Waiting for another git to finish ({holder})")
-                told = True
+                reported = True
             time.sleep(POLL)
         if holder == "index.lock" and self.source.index is None:
             lock = one_line(os.fspath(self.source.private / holder))

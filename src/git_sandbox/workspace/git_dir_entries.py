@@ -74,11 +74,13 @@ def state_lots(source: GitDir, files: GitFiles) -> Iterator[Lot]:
 
 def _lots(root: Path, files: GitFiles, *, shared_only: bool) -> Iterator[Lot]:
     entries = list(_chosen(root, files, _entries(root, shared_only=shared_only)))
-    loose = [each for each in entries if each.startswith("refs/")]
+    loose = [entry for entry in entries if entry.startswith("refs/")]
     # HEAD as a link is not a place but a symbolic ref, as git wrote them before 2005 (core.preferSymlinkRefs).
-    links = [each for each in entries if (root / each).is_symlink() and (each == "HEAD" or not _shared(root, each))]
-    yield Lot(root, [each for each in loose if each not in links], _FOLLOW)
-    yield Lot(root, [each for each in entries if each not in {*loose, *links}], _FOLLOW)
+    links = [
+        entry for entry in entries if (root / entry).is_symlink() and (entry == "HEAD" or not _shared(root, entry))
+    ]
+    yield Lot(root, [name for name in loose if name not in links], _FOLLOW)
+    yield Lot(root, [entry for entry in entries if entry not in {*loose, *links}], _FOLLOW)
     yield Lot(root, links, ())
 
 
@@ -93,10 +95,10 @@ def _entries(root: Path, *, shared_only: bool) -> Iterator[str]:
 
 
 def _chosen(root: Path, files: GitFiles, entries: Iterable[str]) -> Iterator[str]:
-    taken = [each for each in entries if files.takes(root, each) and not _leads_nowhere(root, each)]
+    taken = [entry for entry in entries if files.takes(root, entry) and not _leads_nowhere(root, entry)]
     yield from taken
     for path in sorted(files.named):
-        apart = any(path == each or path.startswith(f"{each}/") for each in (*taken, *STORES))
+        apart = any(path == store or path.startswith(f"{store}/") for store in (*taken, *STORES))
         top = path.partition("/")[0]
         if not apart and not _NEVER.fullmatch(top) and not _PER_WORKTREE.fullmatch(top) and _reached(root, path):
             yield path
@@ -153,11 +155,11 @@ def store_entries(store: Path, *, foreign: bool = False) -> list[str]:
     """Loose objects before packs: repacking moves them that way. `foreign`: only what git itself keeps in such a place,
     because `alternates` or a link named it.
     """
-    names = (each.name for each in store.iterdir() if not each.is_symlink() or _elsewhere(each))
+    names = (path.name for path in store.iterdir() if not path.is_symlink() or _elsewhere(path))
     known = _OBJECTS if foreign else STORED.get(store.name, _OBJECTS)
-    wanted = (name for name in names if known.fullmatch(name))
+    valid = (name for name in names if known.fullmatch(name))
     return sorted(
-        (name for name in wanted if not OBJECT_LITTER.fullmatch(name)), key=lambda name: (name == "pack", name)
+        (name for name in valid if not OBJECT_LITTER.fullmatch(name)), key=lambda name: (name == "pack", name)
     )
 
 
@@ -187,21 +189,21 @@ def state_stamp(source: GitDir) -> Stamp:
 
 
 def _stamps(root: Path, unless: re.Pattern[str], *, recurse: bool = False) -> Stamp:
-    found: Stamp = {}
+    stamp: Stamp = {}
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 seen = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(seen.st_mode):
-                    found |= _stamps(Path(entry.path), unless, recurse=True) if recurse else {}
+                    stamp |= _stamps(Path(entry.path), unless, recurse=True) if recurse else {}
                 elif not unless.fullmatch(entry.name):
-                    found[entry.path] = (seen.st_mtime_ns, seen.st_ino, seen.st_size)
-    return found
+                    stamp[entry.path] = (seen.st_mtime_ns, seen.st_ino, seen.st_size)
+    return stamp
 
 
 def litter(target: Path) -> Iterator[Path]:
     """What unfinished commands left in a copy: no process holds these locks there, nobody completes these files."""
     for name, pattern in (*((name, _LOCK) for name in _LOCKED), ("objects", OBJECT_LITTER), ("alt", OBJECT_LITTER)):
         for directory, directories, files in os.walk(target / name):
-            yield from (Path(directory, each) for each in (*directories, *files) if pattern.fullmatch(each))
-            directories[:] = [each for each in directories if not pattern.fullmatch(each)]
+            yield from (Path(directory, name) for name in (*directories, *files) if pattern.fullmatch(name))
+            directories[:] = [name for name in directories if not pattern.fullmatch(name)]

@@ -20,8 +20,8 @@ def clean(*git_dirs: Path) -> None:
 
     Not in packed-refs: git refuses it when there is any comment but its own.
     """
-    places = [place for each in git_dirs for name in _NOTED if os.path.lexists(place := each / name)]
-    for path in _with_urls([each for each in places if not each.is_symlink()]):
+    places = [place for git_dir in git_dirs for name in _NOTED if os.path.lexists(place := git_dir / name)]
+    for path in _with_urls([place for place in places if not place.is_symlink()]):
         _rewrite(path, urls.cleaned(text := _read(path)), text)
 
 
@@ -34,8 +34,8 @@ def _with_urls(places: list[Path]) -> list[Path]:
     done = process.run(["grep", "-rlZF", "-e", "://", "--", *map(os.fspath, places)])
     if done.returncode > 1:
         raise RepositoryError("cannot look for URLs in the copy", cause=printable(done.complaint, limit=500))
-    found = [Path(os.fsdecode(each)) for each in done.stdout.split(b"\0") if each]
-    return [each for each in found if not each.is_symlink()]
+    paths = [Path(os.fsdecode(name)) for name in done.stdout.split(b"\0") if name]
+    return [path for path in paths if not path.is_symlink()]
 
 
 def _small(places: list[Path]) -> list[Path] | None:

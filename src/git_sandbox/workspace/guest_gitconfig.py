@@ -137,11 +137,11 @@ def effective(repo: Repository, environ: Mapping[str, str] | None = None) -> Gue
     """
     environ = process.environment() if environ is None else environ
     asking = {name: value for name, value in environ.items() if _CONFIG_ENVIRONMENT.fullmatch(name)}
-    settings = [each for each in _settings(repo, asking) if _from_outside(each, repo)]
+    settings = [setting for setting in _settings(repo, asking) if _from_outside(setting, repo)]
     identity = {name: environ[name] for name in _IDENTITY if environ.get(name)}
     return GuestConfig(
         pairs=(
-            *((each.key, each.value) for each in settings if wanted(each.key, each.value)),
+            *((setting.key, setting.value) for setting in settings if wanted(setting.key, setting.value)),
             *((_IDENTITY[name], value) for name, value in identity.items()),
         ),
         contents=tuple((key, content) for key in _FILES if (content := _content(repo, settings, key, environ))),
@@ -170,7 +170,7 @@ def everything(repo: Repository, environ: Mapping[str, str]) -> dict[str, str | 
     Raises RepositoryError.
     """
     asking = {name: value for name, value in environ.items() if _CONFIG_ENVIRONMENT.fullmatch(name)}
-    return {each.key: each.value for each in _settings(repo, asking)}
+    return {setting.key: setting.value for setting in _settings(repo, asking)}
 
 
 def _settings(repo: Repository, asking: Mapping[str, str]) -> list[_Setting]:
@@ -193,7 +193,7 @@ def _from_outside(setting: _Setting, repo: Repository) -> bool:
     if setting.scope not in ("local", "worktree"):
         return True
     origin = Path(os.path.realpath(repo.worktree / setting.origin))
-    return not any(origin.is_relative_to(os.path.realpath(each)) for each in _own(repo))
+    return not any(origin.is_relative_to(os.path.realpath(path)) for path in _own(repo))
 
 
 def _own(repo: Repository) -> tuple[Path, ...]:
@@ -202,7 +202,7 @@ def _own(repo: Repository) -> tuple[Path, ...]:
 
 def _content(repo: Repository, settings: list[_Setting], key: str, environ: Mapping[str, str]) -> bytes:
     """What is in the file that `key` names, or in the one git reads when nothing does; empty when there is none."""
-    named = [each.value for each in settings if each.key == key.lower()]
+    named = [setting.value for setting in settings if setting.key == key.lower()]
     home, default_name = environ.get("HOME", ""), _FILES[key][1]
     base = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")  # noqa: PTH118 - may be empty
     value = named[-1] if named else os.path.join(base, "git", default_name) if default_name else ""  # noqa: PTH118

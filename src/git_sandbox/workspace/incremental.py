@@ -26,7 +26,7 @@ from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.git_dir_entries import STORES
 from git_sandbox.workspace.paths_of_copy import GIT, Layout
 from git_sandbox.workspace.selection import Selection
-from git_sandbox.workspace.stat_scan import Entry, Rows, Unseen, entry, look, settled
+from git_sandbox.workspace.stat_scan import Entry, Rows, Unseen, entry_of, look, settled
 from git_sandbox.workspace.survey import CapturePolicy, Survey
 
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
@@ -65,19 +65,19 @@ class Ledger:
     _before: Rows = frozenset()  # the worktree's rows
     _stores: set[bytes] = field(default_factory=set)
 
-    def consider(self, found: Survey, policy: CapturePolicy) -> None:
+    def consider(self, survey: Survey, policy: CapturePolicy) -> None:
         """Look for anything that a difference cannot express exactly (yet)."""
         self.began = self.began or time.time_ns()
-        self.layout = Layout({each.target: each.checkout for each in found.git_dirs})
+        self.layout = Layout({git_dir.target: git_dir.checkout for git_dir in survey.git_dirs})
         self.require(self.base is None or len(self.base.again) <= HURRIED, "the base was made right after a checkout")
-        self.require(not found.unreadable and not found.special, "something cannot be read")
-        self.require(not found.mounts, "another file system is mounted inside")
+        self.require(not survey.unreadable and not survey.special, "something cannot be read")
+        self.require(not survey.mounts, "another file system is mounted inside")
         self.require(not policy.exclude, "patterns leave files out")
-        for each in found.git_dirs:
-            links = [place for name in STORES if (place := each.common / name).is_symlink()]
+        for git_dir in survey.git_dirs:
+            links = [place for name in STORES if (place := git_dir.common / name).is_symlink()]
             self.require(not links, "a store of git's is a link")
-        self._require_same_repositories(found.git_dirs[0].worktree)
-        self._suspects = found.suspects
+        self._require_same_repositories(survey.git_dirs[0].worktree)
+        self._suspects = survey.suspects
 
     def _require_same_repositories(self, root: Path | None) -> None:
         """Those inside that the base has must be where they were, or gone. New ones show as new rows."""
@@ -115,19 +115,19 @@ class Ledger:
         root, selection = self._worktree
         self._before = self._seen(self._looking.result)
         if self.base is None:
-            named = [os.fsdecode(each.split(b" ", 9)[9]) for each in self._before if each.endswith(b"/.git")]
+            named = [os.fsdecode(row.split(b" ", 9)[9]) for row in self._before if row.endswith(b"/.git")]
             self.require(not any(map(self.layout.stray, named)), "something is named like one of git's")
             return selection.entries(root)
-        wanted = self._fresh(self._before)
+        fresh = self._fresh(self._before)
         self._require_ordinary(root)
-        return wanted
+        return fresh
 
     def _require_ordinary(self, root: Path) -> None:
         """The same as `consider`, of what is new: all else is as it was when the base was made."""
-        for path, found in self.fresh.items():
+        for path, entry in self.fresh.items():
             self.require(not self.layout.stray(path), "there is another repository inside")
-            self.require(found.kind not in "bc", "something cannot be read")
-            if found.is_directory and self.layout.of_worktree(path):
+            self.require(entry.kind not in "bc", "something cannot be read")
+            if entry.is_directory and self.layout.of_worktree(path):
                 self.require(_device(root / path) == _device(root), "another file system is mounted inside")
 
     def store(self, place: Path, below: str, entries: Sequence[str]) -> list[str]:
@@ -135,8 +135,8 @@ class Ledger:
         if self.base is None and self.obstacle:
             return list(entries)
         rows = self._seen(partial(look, place, entries, below=below))
-        named = {f"{below}/{each}".encode("utf-8", "surrogateescape") for each in entries}
-        linked = any(each.startswith(b"l ") and each.split(b" ", 9)[9] in named for each in rows)
+        named = {f"{below}/{name}".encode("utf-8", "surrogateescape") for name in entries}
+        linked = any(row.startswith(b"l ") and row.split(b" ", 9)[9] in named for row in rows)
         self.require(not linked, "a store of git's has links in it")
         self._stores |= rows
         below_it = len(below) + 1
@@ -147,8 +147,8 @@ class Ledger:
     def _empty(self, rows: Rows) -> list[str]:
         """New directories among `rows` with nothing in them: no file brings them along."""
         assert self.base is not None  # noqa: S101 - only asked with a base
-        new = {entry(each).path for each in rows - self.base.rows if each.startswith(b"d ")}
-        return sorted(new - {os.path.dirname(os.fsdecode(each.split(b" ", 9)[9])) for each in rows}) if new else []  # noqa: PTH120 - hot
+        new = {entry_of(row).path for row in rows - self.base.rows if row.startswith(b"d ")}
+        return sorted(new - {os.path.dirname(os.fsdecode(row.split(b" ", 9)[9])) for row in rows}) if new else []  # noqa: PTH120 - hot
 
     def _seen(self, looking: Callable[[], Rows]) -> Rows:
         try:
@@ -161,16 +161,16 @@ class Ledger:
         """Note what the base has not; the files among it."""
         assert self.base is not None  # noqa: S101 - only asked with a base
         new = rows - self.base.rows
-        found = {each.path: each for each in map(entry, new)}
-        self.fresh |= found
-        files = {path for path, each in found.items() if not each.is_directory} - self._packed(new)
+        entries = {row.path: row for row in map(entry_of, new)}
+        self.fresh |= entries
+        files = {path for path, entry in entries.items() if not entry.is_directory} - self._packed(new)
         # Names of one file stay names of one file only when all of them are copied together.
-        linked = {found[path].inode for path in files if found[path].links > 1}
+        linked = {entries[path].inode for path in files if entries[path].links > 1}
         if linked:
-            others = (entry(each) for each in rows if each.split(b" ", 3)[2] in linked)
-            found |= {each.path: each for each in others if not each.is_directory}
-            files |= {path for path, each in found.items() if each.inode in linked and not each.is_directory}
-        self.room -= sum(found[path].size for path in files)
+            others = (entry_of(row) for row in rows if row.split(b" ", 3)[2] in linked)
+            entries |= {entry.path: entry for entry in others if not entry.is_directory}
+            files |= {path for path, entry in entries.items() if entry.inode in linked and not entry.is_directory}
+        self.room -= sum(entries[path].size for path in files)
         self.require(self.room >= 0 and len(files) <= MOST, "too much is different")
         return sorted(files)
 
@@ -179,10 +179,10 @@ class Ledger:
         objects again; the name says what is inside.
         """
         assert self.base is not None  # noqa: S101 - only asked with a base
-        packs = [each for each in new if _PACKED.search(each)]
+        packs = [row for row in new if _PACKED.search(row)]
         with believed():
-            held = {_but_times(each) for each in self.base.rows if _PACKS in each} if packs else set()
-        return {entry(each).path for each in packs if _but_times(each) in held}
+            held = {_but_times(row) for row in self.base.rows if _PACKS in row} if packs else set()
+        return {entry_of(pack).path for pack in packs if _but_times(pack) in held}
 
     def moved(self) -> set[str]:
         """Paths of the worktree that do not look now as they did before the copy. None: the copy is of one moment,
@@ -190,7 +190,7 @@ class Ledger:
         """
         now = self._seen(self._look)
         one, other = (
-            {each.path: each for each in map(entry, rows)} for rows in (now - self._before, self._before - now)
+            {row.path: row for row in map(entry_of, rows)} for rows in (now - self._before, self._before - now)
         )
         # A directory that stayed one moved when something in it did, and that counts by itself.
         return {
@@ -202,19 +202,21 @@ class Ledger:
         """Directories of the worktree that are new or not as the base has them, or brought along by a git directory in
         them; outer ones first.
         """
-        found = {path for path, each in self.fresh.items() if each.is_directory and self.layout.of_worktree(path)}
-        return sorted(found | self.layout.brought)
+        directories = {
+            path for path, entry in self.fresh.items() if entry.is_directory and self.layout.of_worktree(path)
+        }
+        return sorted(directories | self.layout.brought)
 
     def young(self) -> list[str]:
         """Files of the worktree whose stamps could hide another change. What the base has is older."""
-        found = (path for path, each in self.fresh.items() if each.kind == "f" and not settled(each, self.began))
-        return [path for path in found if self.layout.of_worktree(path)]
+        changed = (path for path, entry in self.fresh.items() if entry.kind == "f" and not settled(entry, self.began))
+        return [path for path in changed if self.layout.of_worktree(path)]
 
     def stale(self) -> dict[str, Entry]:
         """What the base has and the source has not, or not so any more."""
         assert self.base is not None  # noqa: S101 - only asked with a base
         with believed():
-            return {each.path: each for each in map(entry, self.base.rows - self._before - self._stores)}
+            return {row.path: row for row in map(entry_of, self.base.rows - self._before - self._stores)}
 
     def missing(self) -> set[str]:
         """Paths that the base has; the source has nothing there, or something else, or what is copied anyway."""
@@ -225,7 +227,7 @@ class Ledger:
         """Paths of the worktree that look as if they held secrets."""
         if self.base is None:
             return list(self._suspects)
-        new = [path for path, each in self.fresh.items() if not each.is_directory and self.layout.of_worktree(path)]
+        new = [path for path, entry in self.fresh.items() if not entry.is_directory and self.layout.of_worktree(path)]
         missing = self.missing() if self.base.suspects else set()
         return [path for path in {*self.base.suspects, *filter(secrets.suspicious, new)} if path not in missing]
 
@@ -233,26 +235,26 @@ class Ledger:
         """What the finished copy at `copy` holds."""
         sources = self._sources()
         rows, again, digests = set(), set(), {}
-        for each in map(entry, look(copy, os.listdir(copy))):  # noqa: PTH208 - names are wanted
-            source = sources.get(each.path)
-            if self.layout.kept_whole(each.path):
-                digests[each.path] = digest(copy / each.path)
-            elif source and _alike(entry(source), each) and settled(entry(source), self.began):
+        for item in map(entry_of, look(copy, os.listdir(copy))):  # noqa: PTH208 - names are wanted
+            source = sources.get(item.path)
+            if self.layout.kept_whole(item.path):
+                digests[item.path] = digest(copy / item.path)
+            elif source and _alike(entry_of(source), item) and settled(entry_of(source), self.began):
                 rows.add(source)
             else:
-                again.add(each.path)
+                again.add(item.path)
         return Known(frozenset(rows), frozenset(again), digests, self._suspects, dict(self.layout.git_dirs))
 
     def _sources(self) -> dict[str, bytes]:
         """Rows by their paths, without those that were seen in two states."""
-        found: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         twice: set[str] = set()
-        for each in (*self._before, *self._stores):
-            path = os.fsdecode(each.split(b" ", 9)[9])
-            if path in found:
+        for row in (*self._before, *self._stores):
+            path = os.fsdecode(row.split(b" ", 9)[9])
+            if path in contents:
                 twice.add(path)
-            found[path] = each
-        return {path: each for path, each in found.items() if path not in twice}
+            contents[path] = row
+        return {path: content for path, content in contents.items() if path not in twice}
 
 
 def digest(path: Path) -> bytes:

@@ -29,22 +29,22 @@ def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tup
     """What goes into the sandbox, read from the copy at `copy` before it becomes a disk. When that is not `whole`, the
     files are the live worktree's, which must be proved not to have changed.
     """
-    inner = (each for each in git_dirs if each.target != ".git" and not each.shared)
-    return tuple(_recorded_or_broken(copy, each, whole=whole) for each in inner)
+    inner = (git_dir for git_dir in git_dirs if git_dir.target != ".git" and not git_dir.shared)
+    return tuple(_recorded_or_broken(copy, git_dir, whole=whole) for git_dir in inner)
 
 
 def apart(records: Iterable[NestedRecord]) -> tuple[str, ...]:
     """Large files that are in no tree of a repository inside, by their paths in the outer worktree."""
-    return tuple(f"{each.path}/{path}" for each in records for path in each.apart)
+    return tuple(f"{inner.path}/{path}" for inner in records for path in inner.apart)
 
 
 def broken(records: Iterable[NestedRecord]) -> tuple[str, ...]:
     """One line for each repository inside that git cannot use, safe to show."""
     return tuple(
-        f"git cannot use the repository {one_line(each.path or each.git_dir)}: its files went in as they are"
-        f" ({each.broken})"
-        for each in records
-        if each.broken
+        f"git cannot use the repository {one_line(inner.path or inner.git_dir)}: its files went in as they are"
+        f" ({inner.broken})"
+        for inner in records
+        if inner.broken
     )
 
 
@@ -61,12 +61,12 @@ class Worktrees:
 def worktrees(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> Worktrees:
     """They are the user's own repository, and read with his configuration, as the outer one."""
     states, apart = {}, []
-    for each in git_dirs:
-        if not each.shared or each.checkout is None or each.worktree is None:
+    for git_dir in git_dirs:
+        if not git_dir.shared or git_dir.checkout is None or git_dir.worktree is None:
             continue
-        place = copy / each.target
-        objects = [copy / ".git/objects", *([] if whole else [each.common / "objects"])]
-        checkout = copy / each.checkout if whole else each.worktree
+        place = copy / git_dir.target
+        objects = [copy / ".git/objects", *([] if whole else [git_dir.common / "objects"])]
+        checkout = copy / git_dir.checkout if whole else git_dir.worktree
         git = gitdirs.reading(Git(place, checkout), *objects)
         try:
             head = git.try_run(*_HEAD[1])
@@ -75,7 +75,7 @@ def worktrees(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> 
             continue
         trees = (taken.tree, taken.index_tree) if taken else (None, None)
         states[place.name] = (head.text.strip() if head.returncode == 0 else None, *trees)
-        apart += [f"{each.checkout}/{path}" for path in (taken.apart if taken else ())]
+        apart += [f"{git_dir.checkout}/{path}" for path in (taken.apart if taken else ())]
     return Worktrees(states, tuple(apart))
 
 
@@ -84,7 +84,7 @@ def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
 
     Raises Moved.
     """
-    heads = {each.path: each.base for each in records if each.path}
+    heads = {inner.path: inner.base for inner in records if inner.path}
     if not heads:
         return
     listed = git.run("ls-tree", "-z", "--full-tree", tree, "--", *heads)

@@ -28,17 +28,17 @@ class Layout:
     @cached_property
     def checkouts(self) -> frozenset[str]:
         """Of repositories inside."""
-        return frozenset(each for each in self.git_dirs.values() if each)
+        return frozenset(checkout for checkout in self.git_dirs.values() if checkout)
 
     @cached_property
     def brought(self) -> frozenset[str]:
         """Directories of the worktree that lead to a git directory in it."""
-        found = set()
+        names = set()
         for target in self.git_dirs:
             above = target
             while (above := above.rpartition("/")[0]) and GIT not in above.split("/"):
-                found.add(above)
-        return frozenset(found)
+                names.add(above)
+        return frozenset(names)
 
     def owner(self, path: str) -> str | None:
         """The innermost git directory that `path` is, or is in."""

@@ -19,16 +19,16 @@ def make(source: Path, target: Path) -> None:
 
     Raises UsageError for what cannot be read, HostResourceError when the host's disk is too small; no file is left.
     """
-    found = Census()
-    found.walk(source)
-    if found.unreadable:
-        raise UsageError(f"{source} cannot be copied: {one_line(found.unreadable[0], limit=200)} cannot be read")
-    size = int(found.bytes * 1.1) + found.inodes * 512 + SLACK
+    census = Census()
+    census.walk(source)
+    if census.unreadable:
+        raise UsageError(f"{source} cannot be copied: {one_line(census.unreadable[0], limit=200)} cannot be read")
+    size = int(census.bytes * 1.1) + census.inodes * 512 + SLACK
     free = shutil.disk_usage(target.parent).free
     if free < size:
         raise HostResourceError(f"a copy of {source} wants {size >> 20} MiB, {free >> 20} MiB are free")
     seen = source.stat()
-    words = argv(source, target, inodes=found.inodes + 64, size=size, owner=f"{seen.st_uid}:{seen.st_gid}")
+    words = argv(source, target, inodes=census.inodes + 64, size=size, owner=f"{seen.st_uid}:{seen.st_gid}")
     try:
         done = process.run(words, timeout=3600)
     except BaseException:

@@ -27,14 +27,14 @@ def suspicious(path: str) -> bool:
 
 def note(suspects: Sequence[str], repositories: Iterable[GitDir]) -> list[str]:
     """One sentence about those of `suspects` (relative to the worktree) that no repository tracks, if there are any."""
-    found = set(suspects)
-    for each in repositories:
-        if found and each.checkout is not None:
-            found -= _tracked(each, each.checkout, found)
-    if not found:
+    paths = set(suspects)
+    for git_dir in repositories:
+        if paths and git_dir.checkout is not None:
+            paths -= _tracked(git_dir, git_dir.checkout, paths)
+    if not paths:
         return []
-    named = ", ".join(one_line(path) for path in sorted(found)[:_NAMED])
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    named = ", ".join(one_line(path) for path in sorted(paths)[:_NAMED])
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return [
         f"{named}{more} went in and may hold secrets; the setting `exclude` leaves files out, e.g. --exclude '.env*'"
     ]

@@ -28,7 +28,7 @@ class Selection:
     def entries(self, root: Path) -> list[str]:
         """The largest subtrees of `root` that are wanted whole, and what is wanted inside unwanted ones."""
         split = _ancestors(self.without)
-        inner = [each for path in sorted(self.within) for each in self._whole_or_split(root, path, split)]
+        inner = [inner_path for path in sorted(self.within) for inner_path in self._whole_or_split(root, path, split)]
         return [*self._descend(root, "", split), *inner]
 
     def _whole_or_split(self, root: Path, path: str, split: set[str]) -> Iterator[str]:
@@ -56,13 +56,13 @@ class Selection:
 
 
 def _ancestors(paths: frozenset[str]) -> set[str]:
-    found: set[str] = set()
+    whole: set[str] = set()
     for path in paths:
         above = os.path.dirname(path)  # noqa: PTH120 - hot
-        while above not in found:
-            found.add(above)
+        while above not in whole:
+            whole.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
-    return found
+    return whole
 
 
 def ignored(git: Git, prefix: str = "") -> Selection:
@@ -73,12 +73,12 @@ def ignored(git: Git, prefix: str = "") -> Selection:
     assert git.worktree is not None  # noqa: S101 - only worktrees have ignored files
     listed = _others(git, "--exclude-standard")
     left_out = {path for path in listed if not _below_any(path, listed)}
-    wanted: set[str] = set()
+    names: set[str] = set()
     if (git.worktree / WORKTREE_INCLUDE).is_file():
-        wanted = _others(git, f"--exclude-from={git.worktree / WORKTREE_INCLUDE}")
-    within = {path for path in wanted if path not in left_out and _below_any(path, left_out)}
+        names = _others(git, f"--exclude-from={git.worktree / WORKTREE_INCLUDE}")
+    within = {path for path in names if path not in left_out and _below_any(path, left_out)}
     # A wanted directory may hold ignored entries of its own: then it comes whole, and they with it.
-    without = {path for path in left_out if path not in wanted and not _below_any(path, wanted)}
+    without = {path for path in left_out if path not in names and not _below_any(path, names)}
     return Selection(
         frozenset(os.path.join(prefix, path) for path in without),  # noqa: PTH118
         frozenset(os.path.join(prefix, path) for path in within),  # noqa: PTH118

@@ -41,14 +41,14 @@ def _move(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _writable(directories: Iterable[Path]) -> Iterator[None]:
-    before = {each: each.stat() for each in directories}
+    before = {path: path.stat() for path in directories}
     try:
-        for each, seen in before.items():
-            each.chmod(seen.st_mode | stat.S_IRWXU)
+        for path, seen in before.items():
+            path.chmod(seen.st_mode | stat.S_IRWXU)
         yield
     finally:
-        for each, seen in before.items():
-            _dress(each, seen)
+        for path, seen in before.items():
+            _dress(path, seen)
 
 
 def _dress(directory: Path, seen: os.stat_result) -> None:

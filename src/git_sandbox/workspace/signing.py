@@ -50,8 +50,8 @@ def _public(value: str, home: str, worktree: Path) -> str:
             text = files.read(place, MOST).decode("ascii")
         except (OSError, ValueError):
             return ""
-    found = _PUBLIC.fullmatch(text)
-    return found[1] if found else ""
+    match = _PUBLIC.fullmatch(text)
+    return match[1] if match else ""
 
 
 def _has(agent: str, key: str) -> bool:
@@ -60,4 +60,4 @@ def _has(agent: str, key: str) -> bool:
         done = process.run(["ssh-add", "-L"], env=env, timeout=ASKED, output=MOST_KEYS)
     except SandboxError:
         return False
-    return any(found[1] == key for line in done.text.splitlines() if (found := _PUBLIC.fullmatch(line)))
+    return any(match[1] == key for line in done.text.splitlines() if (match := _PUBLIC.fullmatch(line)))

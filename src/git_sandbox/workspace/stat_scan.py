@@ -58,7 +58,7 @@ class Entry:
         return self.kind == "d"
 
 
-def entry(row: bytes) -> Entry:
+def entry_of(row: bytes) -> Entry:
     kind, _, inode, size, _, changed, links, _, _, path = row.split(b" ", _FIELDS)
     seconds, _, fraction = changed.partition(b".")
     nanoseconds = int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0"))
@@ -84,9 +84,9 @@ def _time(ns: int) -> str:
     return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09}0"
 
 
-def settled(found: Entry, now: int) -> bool:
+def settled(entry: Entry, now: int) -> bool:
     """Whether any later change must show: `now` (ns since the epoch) is when the row was taken, or earlier."""
-    return found.changed < now - SETTLED
+    return entry.changed < now - SETTLED
 
 
 def look(root: Path, entries: Sequence[str], bare: Iterable[str] = (), below: str = "") -> Rows:
@@ -95,46 +95,46 @@ def look(root: Path, entries: Sequence[str], bare: Iterable[str] = (), below: st
     Paths in the rows begin with `below`. What vanishes meanwhile is left out. Raises Unseen.
     """
     prefix = f"{below}/" if below else ""
-    found, wide = _spread(root, entries, prefix)
+    data, wide = _spread(root, entries, prefix)
     lots = [wide[number::MOST_FINDS] for number in range(MOST_FINDS)]
     finds = [Beside(partial(_find, root, lot, below)) for lot in lots if lot]
-    found.update(_lstat(root, {*bare, *parents((*entries, *bare))}, prefix))
-    return frozenset(found.union(*(each.result() for each in finds)))
+    data.update(_lstat(root, {*bare, *parents((*entries, *bare))}, prefix))
+    return frozenset(data.union(*(beside.result() for beside in finds)))
 
 
 def _spread(root: Path, entries: Sequence[str], prefix: str) -> tuple[set[bytes], list[str]]:
     """Rows of what was looked at here, `FEW` of them or some more, and start points for several finds, which are
     quicker where there is more.
     """
-    found: set[bytes] = set()
+    data: set[bytes] = set()
     left: list[str] = []
     todo = deque(entries)
     while todo:
         path = todo.popleft()
-        if len(found) >= FEW:
+        if len(data) >= FEW:
             left.append(path)
             continue
         try:
             seen = os.lstat(f"{root}/{path}")
             if stat.S_ISDIR(seen.st_mode):
                 todo.extend(f"{path}/{name}" for name in os.listdir(f"{root}/{path}"))  # noqa: PTH208 - names are wanted
-            found.add(row(seen, prefix + path))
+            data.add(row(seen, prefix + path))
         except OSError:
             left.append(path)  # find(1) says whether that matters
-    return found, left
+    return data, left
 
 
 def _find(root: Path, entries: Sequence[str], below: str) -> set[bytes]:
-    found: set[bytes] = set()
+    data: set[bytes] = set()
     shown = _FORMAT.format(below=below.replace("\\", "\\\\").replace("%", "%%"))
-    for chunk in chunks([f"./{each}" for each in entries]):
+    for chunk in chunks([f"./{entry}" for entry in entries]):
         done = process.run(["find", "-P", *chunk, "-printf", shown], cwd=root, env=process.environment({"LC_ALL": "C"}))
         if any(not _GONE.search(line) for line in done.stderr.splitlines()):
             raise Unseen(done.complaint)
         # Two slashes are in no path: what is replaced can be nothing else.
-        found.update(done.stdout.replace(b"//./", b"/" if below else b"").split(b"\0"))
-    found.discard(b"")
-    return found
+        data.update(done.stdout.replace(b"//./", b"/" if below else b"").split(b"\0"))
+    data.discard(b"")
+    return data
 
 
 def _lstat(root: Path, paths: Iterable[str], prefix: str) -> Iterator[bytes]:
@@ -145,22 +145,22 @@ def _lstat(root: Path, paths: Iterable[str], prefix: str) -> Iterator[bytes]:
 
 def parents(paths: Iterable[str]) -> set[str]:
     """Every directory above one of `paths`, which are relative."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in paths:
         parent = os.path.dirname(path)  # noqa: PTH120 - hot
-        while parent and parent not in found:
-            found.add(parent)
+        while parent and parent not in names:
+            names.add(parent)
             parent = os.path.dirname(parent)  # noqa: PTH120
-    return found
+    return names
 
 
 def glance(root: Path) -> dict[str, Entry]:
     """Everything below `root`, a small tree of ours, by path."""
     top = f"{root}/"
-    found: dict[str, Entry] = {}
+    by_path: dict[str, Entry] = {}
     for directory, directories, files in os.walk(top):
         for name in (*directories, *files):
             full = os.path.join(directory, name)  # noqa: PTH118 - hot
             path = full.removeprefix(top)
-            found[path] = entry(row(os.lstat(full), path))
-    return found
+            by_path[path] = entry_of(row(os.lstat(full), path))
+    return by_path

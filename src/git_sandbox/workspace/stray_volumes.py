@@ -18,5 +18,5 @@ def tidy(pool: str) -> int:
 def _needed() -> tuple[list[Path], list[Path]]:
     images = [base.image for base in bases.every() if base.image.exists()]
     places = (*paths.state_root().glob("*/*"), *paths.state_root().glob("*/.trash/*"))
-    links = [SandboxDir(each).disk for each in places]
-    return images, [each for each in links if each.is_symlink()]
+    links = [SandboxDir(path).disk for path in places]
+    return images, [path for path in links if path.is_symlink()]

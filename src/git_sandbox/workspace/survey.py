@@ -72,11 +72,11 @@ def outline(repo: Repository, policy: CapturePolicy, checkouts: Iterable[str]) -
     """What can be said without a walk: nothing about what is in the worktree, but for `checkouts`, where repositories
     inside were once.
     """
-    found = _Worktree(repo, policy)
-    found.look_again(checkouts)
-    selection = Selection(frozenset(found.without), frozenset(found.within))
-    repositories = tuple(found.repositories.values())
-    return Survey(0, 0, (), (), (), selection, repositories, tuple(found.warnings), aliases=found.aliases)
+    survey = _Worktree(repo, policy)
+    survey.look_again(checkouts)
+    selection = Selection(frozenset(survey.without), frozenset(survey.within))
+    repositories = tuple(survey.repositories.values())
+    return Survey(0, 0, (), (), (), selection, repositories, tuple(survey.warnings), aliases=survey.aliases)
 
 
 def survey(repo: Repository, policy: CapturePolicy) -> Survey:
@@ -85,25 +85,27 @@ def survey(repo: Repository, policy: CapturePolicy) -> Survey:
     Raises RepositoryError when entries cannot be read and the policy does not skip them, or when a git directory
     has such entries: without them the copy would be damaged.
     """
-    found = _Worktree(repo, policy)
-    found.walk()
-    repositories = _git_census(found.repositories)
-    _refuse_unreadable(found.census.unreadable, repositories.unreadable, policy)
+    outlined = _Worktree(repo, policy)
+    outlined.walk()
+    repositories = _git_census(outlined.repositories)
+    _refuse_unreadable(outlined.census.unreadable, repositories.unreadable, policy)
     return Survey(
-        bytes=found.census.bytes + repositories.bytes,
-        inodes=found.census.inodes + repositories.inodes,
-        unreadable=tuple(found.census.unreadable),
-        special=(*found.census.devices, *found.census.beyond),
-        mounts=tuple(found.census.mounts),
+        bytes=outlined.census.bytes + repositories.bytes,
+        inodes=outlined.census.inodes + repositories.inodes,
+        unreadable=tuple(outlined.census.unreadable),
+        special=(*outlined.census.devices, *outlined.census.beyond),
+        mounts=tuple(outlined.census.mounts),
         selection=Selection(
-            frozenset([*found.without, *found.census.unreadable, *found.census.devices, *found.census.beyond]),
-            frozenset(found.within),
+            frozenset(
+                [*outlined.without, *outlined.census.unreadable, *outlined.census.devices, *outlined.census.beyond]
+            ),
+            frozenset(outlined.within),
         ),
-        git_dirs=tuple(found.repositories.values()),
-        warnings=(*found.warnings, *secrets.note(found.suspects, tuple(found.repositories.values()))),
-        suspects=tuple(found.suspects),
-        worktree_bytes=found.census.bytes,
-        aliases=found.aliases,
+        git_dirs=tuple(outlined.repositories.values()),
+        warnings=(*outlined.warnings, *secrets.note(outlined.suspects, tuple(outlined.repositories.values()))),
+        suspects=tuple(outlined.suspects),
+        worktree_bytes=outlined.census.bytes,
+        aliases=outlined.aliases,
     )
 
 
@@ -125,9 +127,9 @@ class _Worktree:
         self._register(self.main)
 
     def walk(self) -> None:
-        self.census.walk(self.root, wanted=self._wanted)
+        self.census.walk(self.root, counts=self._counts)
         for path in sorted(self.within):
-            self.census.walk(self.root, path, wanted=self._wanted)
+            self.census.walk(self.root, path, counts=self._counts)
 
     def look_again(self, checkouts: Iterable[str]) -> None:
         top = os.path.realpath(self.root)
@@ -136,7 +138,7 @@ class _Worktree:
             if reached and except_below({path}, self.without):
                 self._meet(path)
 
-    def _wanted(self, path: str, seen: os.stat_result) -> bool:
+    def _counts(self, path: str, seen: os.stat_result) -> bool:
         if path in self.without:
             return False
         if stat.S_ISDIR(seen.st_mode):
@@ -160,7 +162,7 @@ class _Worktree:
                 f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it comes as plain files"
             )
         elif gitdirs.is_git_dir(pointed):
-            if not any(pointed.is_relative_to(os.path.realpath(each)) for each in (self.root, self.common)):
+            if not any(pointed.is_relative_to(os.path.realpath(top)) for top in (self.root, self.common)):
                 # Also how an unpacked archive would get at another repository of the user's.
                 self.warnings.append(f"{one_line(path)} brings along {one_line(os.fspath(pointed))} from outside")
             self._register(GitDir(pointed, pointed, f"{path}/.git", self.root / path, path))
@@ -179,8 +181,8 @@ class _Worktree:
 
     def _register(self, git_dir: GitDir) -> None:
         self.without.add(git_dir.target)
-        for each in (git_dir, *gitdirs.modules(git_dir)):
-            self.repositories[each.private] = each
+        for private in (git_dir, *gitdirs.modules(git_dir)):
+            self.repositories[private.private] = private
         self._leave_ignored(git_dir)
 
     def _leave_ignored(self, git_dir: GitDir) -> None:
@@ -206,8 +208,8 @@ class _Worktree:
 
 def _inside(root: Path, others: tuple[Path, ...]) -> list[str]:
     real = Path(os.path.realpath(root))
-    resolved = [Path(os.path.realpath(each)) for each in others]
-    return [os.fspath(each.relative_to(real)) for each in resolved if each != real and each.is_relative_to(real)]
+    resolved = [Path(os.path.realpath(path)) for path in others]
+    return [os.fspath(path.relative_to(real)) for path in resolved if path != real and path.is_relative_to(real)]
 
 
 def _git_census(repositories: dict[Path, GitDir]) -> Census:
@@ -215,7 +217,7 @@ def _git_census(repositories: dict[Path, GitDir]) -> Census:
     for git_dir in repositories.values():
         left_out = {*DROPPED_DIRECTORIES, "modules"}
         for root in dict.fromkeys((git_dir.private,) if git_dir.shared else (git_dir.common, git_dir.private)):
-            census.walk(root, wanted=lambda path, _seen: path not in left_out)  # noqa: B023 - used at once
+            census.walk(root, counts=lambda path, _seen: path not in left_out)  # noqa: B023 - used at once
         for objects in () if git_dir.shared else gitdirs.alternates(git_dir.common).found:
             census.walk(objects)
     return census
