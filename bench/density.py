@@ -31,7 +31,7 @@ def held(where: Path, count: int) -> Counter[str]:
     """MiB by program, of `count` idle warm sandboxes together."""
     guests.made_warm(where)
     with contextlib.ExitStack() as stack:
-        names = [stack.enter_context(guests.detached(where, f"idle-{number}")) for number in range(count)]
+        names = [stack.enter_context(guests.detached(where, f"idle-{count}-{number}")) for number in range(count)]
         time.sleep(IDLE)
         found: Counter[str] = Counter()
         for name in names:
@@ -62,7 +62,8 @@ def main() -> int:
     guests.compiled()
     with tempfile.TemporaryDirectory(prefix="density-") as scratch:
         os.environ["XDG_STATE_HOME"] = f"{scratch}/state"
-        few, many = (held(samples.make(Path(scratch), 1, 0), count) for count in (1, options.count))
+        place = samples.make(Path(scratch), 1, 0)
+        few, many = held(place, 1), held(place, options.count)
     print("| Program | MiB of one | of", options.count, "|\n| --- | --: | --: |")
     for program, size in many.most_common():
         print(f"| {program} | {few[program]} | {size} |")
