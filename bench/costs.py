@@ -57,7 +57,9 @@ def versions() -> dict[str, str]:
 
 
 def commands(work: Path, files: int = 1) -> Iterator[Command]:
-    """Makes in `work` what each needs. State goes where XDG_STATE_HOME says."""
+    """Makes in `work` what each needs. State goes where XDG_STATE_HOME says. What is asked once is asked now."""
+    proof = "from git_sandbox import confine; confine.unavailable()"
+    subprocess.run([sys.executable, "-c", proof], check=True)
     place = samples.make(work, files, 0)
     repo = repository.discover(place)
     yield Command("an interpreter", ("-c", "pass"), place)
