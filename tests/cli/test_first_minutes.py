@@ -76,3 +76,4 @@ def test_without_a_repository_there_are_two_ways_on(
     assert done.code == 10
     assert "is not in a git repository" in done.err
     assert "`git init`" in done.err
+    assert "`sandbox tour`" in done.err

@@ -82,6 +82,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inspect", NASTY),
     ),
     "mcp": (("--repository", NASTY), ("--repository", f"../{QUIET}")),
+    "tour": ((), ("--json",), (NASTY,)),
     "doctor": ((), ("--image", NASTY), ("--fix", "--dry-run")),
     "config": ((), ("--trust",), ("--distrust",), (NASTY,)),
     "completion": ((NASTY,), ("bash",)),

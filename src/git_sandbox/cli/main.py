@@ -48,6 +48,7 @@ VERBS = {
     "stop": "Stop running sandboxes; their work comes home first.",
     "mcp": "Serve tools for a coding agent on this computer (MCP).",
     "image": "Build, fetch, list and remove guest images.",
+    "tour": "Show around, in a repository that is made for it.",
     "doctor": "Check this machine and report what is missing.",
     "config": "Show every setting and where its value comes from.",
     "completion": "Print the completion script for a shell.",
@@ -64,7 +65,8 @@ ELSEWHERE = {
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",
     "mv": "rename", "move": "rename", "resize": "set", "update": "set",
     "branches": "branch", "checkout": "branch",
-    "images": "image ls", "build": "image build", "check": "doctor", "settings": "config", "version": "--version",
+    "images": "image ls", "build": "image build", "check": "doctor",
+    "tutorial": "tour", "demo": "tour", "settings": "config", "version": "--version",
 }  # fmt: skip
 
 

@@ -132,7 +132,9 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
         apart = re.match(r"not a git repository: .*/worktrees/", complaint)
         hint = "if its main worktree was moved, run `git worktree repair` there" if apart else ""
         raise RepositoryError(
-            f"{start} is not in a git repository", cause=complaint, hint=hint or "go to one, or run `git init` first"
+            f"{start} is not in a git repository",
+            cause=complaint,
+            hint=hint or "go to one, or run `git init` first; `sandbox tour` shows around in one of its own",
         )
     _bare, _inside, git_dir, common_dir, object_format, top = answers
     if object_format not in ("sha1", "sha256"):  # one of the paths has gone on in the next line

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from git_sandbox import process, settings
+from git_sandbox.cli import common, door
+from git_sandbox.cli.choices import choose
+from git_sandbox.cli.result import Result
+from git_sandbox.errors import UsageError
+from git_sandbox.git.command import Git
+from git_sandbox.later import dataclass
+
+_LIST, _DRAFT = "shopping.txt", "draft.txt"
+_INSIDE = f'echo cider >>{_LIST} && git commit -qam "Add cider" && echo "pear or plum?" >{_DRAFT}'
+
+
+@dataclass(frozen=True)
+class Step:
+    """`words`: what `sandbox` is called with."""
+
+    title: str
+    text: str
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        return f"sandbox {shlex.join(self.words)}"
+
+
+STEPS = (
+    Step(
+        "A command in a sandbox",
+        "A virtual machine starts with a copy of the repository. The command commits in there, and leaves a file "
+        "that is in no commit. It has no network and sees nothing of this computer.",
+        ("run", "--name", "tour", "--", "sh", "-c", _INSIDE),
+    ),
+    Step("What there is", "The machine is gone, its work came home: one commit ahead, and a file.", ("ls",)),
+    Step("Look at it", "Nothing in your checkout changed. The commit is in refs/sandbox/tour.", ("diff", "tour")),
+    Step("What was not committed", "Is safe as well, beside it.", ("diff", "--wip", "--stat", "tour")),
+    Step("Take it", "Into the branch you are on, all or nothing.", ("merge", "tour")),
+    Step("Or not", "A merge can be undone, with what you had not committed.", ("merge", "--undo", "tour")),
+    Step(
+        "Inside",
+        f"The same sandbox once more, with a shell. Try `sudo rm -r /etc`, `git log`, `cat {_DRAFT}`, "
+        "`sandbox status`; `exit` ends it.",
+        ("shell", "tour"),
+    ),
+    Step(
+        "Away",
+        "To the trash: here with --force, since that commit is on no branch of yours.",
+        ("drop", "--force", "tour"),
+    ),
+    Step("And back", "For a week everything can be restored, the disk too.", ("restore", "tour")),
+)
+_END = (
+    "That was all. In a repository of yours: `sandbox`, or `sandbox agent ls`, `sandbox help many`, `sandbox --help`."
+)
+
+
+@click.command("tour")
+@common.json_option
+def command(as_json: bool) -> Result:
+    """Show around: real commands in a repository that is made for it and removed at the end.
+
+    Each step says what comes, shows the command and runs it when you press Enter; skip one with `s`, leave with `q`. No
+    machine starts before you agree to it, and nothing of yours is touched: repository, sandbox and its disk are in a
+    temporary directory. With --json the steps are printed and none runs.
+
+    \b
+    Examples:
+      sandbox tour
+      sandbox tour --json | jq -r '.data[].command'
+    """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if as_json:
+        return Result("tour", [{"title": each.title, "text": each.text, "command": each.command} for each in STEPS])
+    if not common.interactive():
+        raise UsageError("a tour needs a terminal", hint="`sandbox tour --json` prints its steps")
+    with _place() as (repository, variables):
+        door.line("A tour in a repository that is made for it, and removed at the end:")
+        door.line(f"  {repository} with {_LIST}, and one commit\n")
+        try:
+            code = _walk(repository, variables)
+        finally:
+            _clear(repository, variables)
+    return Result("tour", exit_code=code)
+
+
+def _walk(repository: Path, variables: Mapping[str, str]) -> int:
+    """The exit code: of the step that went wrong, else 0."""
+    for number, step in enumerate(STEPS, 1):
+        door.line(click.style(f"{number}/{len(STEPS)}  {step.title}", bold=True))
+        door.line(f"{step.text}\n  $ {step.command}")
+        answers = {"run": "run it", "skip": "go on to the next step", "quit": "end the tour"}
+        answer = choose("Enter runs it", answers, "run")
+        if answer == "quit":
+            return 0
+        if answer == "skip":
+            continue
+        code = _sandbox(step.words, repository, variables)
+        if code != 0:
+            door.line(f"That ended with exit code {code}, and the tour with it. `sandbox doctor` checks this host.")
+            return code
+        door.line()
+    door.line(_END)
+    return 0
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """A repository, and the variables with which everything that is kept of its sandboxes is beside it."""
+    with tempfile.TemporaryDirectory(prefix="git-sandbox-tour-") as scratch:
+        repository = Path(scratch, "tour")
+        repository.mkdir()
+        git = Git(repository / ".git", repository)
+        git.run("init", "-q", "--initial-branch=main")
+        for name, value in (("user.name", "Tour"), ("user.email", "tour@localhost"), ("commit.gpgSign", "false")):
+            git.run("config", "--local", name, value)
+        (repository / _LIST).write_text("apples\n")
+        git.run("add", _LIST)
+        git.run("commit", "-q", "-m", "A shopping list")
+        own = {"XDG_STATE_HOME": f"{scratch}/state", "SANDBOX_BASES": "no", "GIT_PAGER": "cat"}
+        yield repository, {**settings.environment(), **own}
+
+
+def _sandbox(words: tuple[str, ...], repository: Path, variables: Mapping[str, str], *, quiet: bool = False) -> int:
+    argv = [sys.executable, "-P", "-m", "git_sandbox", *words]
+    out = process.DEVNULL if quiet else None
+    with process.spawn(
+        argv, cwd=repository, env=variables, stdin=0, stdout=out or 1, stderr=out or 2, foreground=True, grace=60.0
+    ) as child:
+        return child.wait() or 0
+
+
+def _clear(repository: Path, variables: Mapping[str, str]) -> None:
+    """What is left of the sandbox; its disk may be a volume, which does not go with a directory."""
+    for words in (("drop", "--force", "tour"), ("prune", "--all")):
+        _sandbox(words, repository, variables, quiet=True)
+    door.line("Removed the repository and its sandbox.")

@@ -1,0 +1,78 @@
+"""The tour: nothing starts before somebody agrees, every step can be left out, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from git_sandbox.cli import tour
+from git_sandbox.cli.main import VERBS
+from support.terminal import Terminal
+
+from .conftest import Cli
+from .test_commands import SANDBOX
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A home and a directory for temporary files, with nothing in them, of somebody who told git no name."""
+    for name in ("home", "tmp", "work"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def toured(place: Path) -> Terminal:
+    own = {"HOME": f"{place}/home", "TMPDIR": f"{place}/tmp", "XDG_CACHE_HOME": f"{place}/cache", "NO_COLOR": "1"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_"))}
+    return Terminal([SANDBOX, "tour"], cwd=place / "work", env=env | own)
+
+
+def left(place: Path) -> list[str]:
+    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if "git-sandbox-0" not in path.parts)
+
+
+@pytest.mark.parametrize("ending", ["q\r", "\x04", "\x03"], ids=["quit", "end of input", "Ctrl-C"])
+def test_who_leaves_at_once_has_started_nothing(place: Path, ending: str) -> None:
+    before = left(place)
+    with toured(place) as term:
+        shown = term.expect("Enter runs it [run*, skip, quit]")
+        assert re.search(r"\$ sandbox run --name tour -- sh -c ", shown)
+        assert len(list((place / "tmp").glob("git-sandbox-tour-*/tour/.git"))) == 1
+        term.type(ending)
+        assert term.wait() == (0 if ending == "q\r" else 130), term.shown()
+        assert "Removed the repository" in term.shown()
+    assert left(place) == before
+
+
+def test_every_step_can_be_left_out(place: Path) -> None:
+    with toured(place) as term:
+        for number, step in enumerate(tour.STEPS, 1):
+            term.expect(f"{number}/{len(tour.STEPS)}  {step.title}")
+            term.expect("[run*, skip, quit]")
+            term.type("s\r")
+        assert term.wait() == 0, term.shown()
+        assert "That was all." in term.shown()
+    assert not list((place / "tmp").glob("git-sandbox-tour-*"))
+
+
+def test_a_step_that_goes_wrong_ends_it(place: Path) -> None:
+    """There is no sandbox to look at when the first step was left out."""
+    with toured(place) as term:
+        seen = ""
+        for answer in ("s\r", "\r", "\r"):
+            seen += term.expect("[run*, skip, quit]")
+            term.type(answer)
+        assert "No sandboxes in this repository." in seen
+        assert term.wait() == 17, term.shown()
+        assert "That ended with exit code 17" in term.shown()
+    assert not list((place / "tmp").glob("git-sandbox-tour-*"))
+
+
+def test_its_steps_are_commands_that_are_there(cli: Cli) -> None:
+    rows = cli("tour", "--json").envelope["data"]
+    assert [each["command"].split()[:2] for each in rows] == [["sandbox", step.words[0]] for step in tour.STEPS]
+    assert {step.words[0] for step in tour.STEPS} <= VERBS.keys()
+    assert cli("tour").code == 2
