@@ -19,11 +19,11 @@ class Answer(msgspec.Struct, frozen=True):
     text: str
 
 
-def program(found: str) -> str:
-    """Changes whenever another program is installed at the path `found`, a link perhaps. Raises OSError."""
-    path = os.path.realpath(found)
+def program(place: str) -> str:
+    """Changes whenever another program is installed at the path `place`, a link perhaps. Raises OSError."""
+    path = os.path.realpath(place)
     stat = Path(path).stat()
-    return f"{found} {path} {stat.st_size} {stat.st_mtime_ns}"
+    return f"{place} {path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def kept(question: str, asked: str) -> str | None:

@@ -20,10 +20,10 @@ LOOKING = 1.0  # seconds; who only looks whether a sandbox runs (`locks.held`) h
 def claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
     """Mkdir decides who gets a name: it cannot be made twice. What is in the trash keeps its own."""
     if name is not None:
-        wanted = sandbox_id(name)
-        require_not_trashed(root, wanted)
-        if wanted not in taken and make(root / wanted):
-            return root / wanted
+        ident = sandbox_id(name)
+        require_not_trashed(root, ident)
+        if ident not in taken and make(root / ident):
+            return root / ident
         raise StateError(f"a sandbox named `{name}` exists already", hint=f"use another name, or `sandbox drop {name}`")
     number = 1
     while SandboxId(f"vm-{number}") in taken or not make(root / f"vm-{number}"):

@@ -31,7 +31,7 @@ PROGRAMS = Path("/usr")  # what most views have
 # How a view's /proc is. With none, what a program holds open to read cannot be opened once more to write; one that
 # makes a user namespace of its own has to write there.
 NONE, READ, WRITE = "", "read", "write"
-HOSTS = tuple(f"/proc/{each}" for each in ("sys", "sysrq-trigger", "irq", "bus", "fs"))  # what is the host's of it
+HOSTS = tuple(f"/proc/{file}" for file in ("sys", "sysrq-trigger", "irq", "bus", "fs"))  # what is the host's of it
 PASS = "CAP_DAC_OVERRIDE"  # noqa: S105 - the right to pass by permissions
 
 
@@ -60,7 +60,7 @@ class View:
 
 def named(*paths: Path) -> tuple[tuple[Path, str], ...]:
     """Files that have the same name on both sides."""
-    return tuple((each, os.fspath(each)) for each in paths)
+    return tuple((path, os.fspath(path)) for path in paths)
 
 
 def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
@@ -108,7 +108,7 @@ def _scoped() -> tuple[str, ...]:
 def _sealed(view: View) -> list[str]:
     """A root without any right still owns what is below /proc/sys, `core_pattern` of the whole host among it."""
     if view.proc == WRITE:
-        return [word for each in HOSTS for word in ("--ro-bind-try", each, each)]
+        return [word for path in HOSTS for word in ("--ro-bind-try", path, path)]
     return ["--remount-ro", "/proc"] if view.proc else []
 
 
@@ -116,7 +116,7 @@ def _rights(view: View) -> list[str]:
     if view.root:
         return ["--cap-add", "ALL"]
     if view.rights:
-        return ["--cap-drop", "ALL", *(word for each in view.rights for word in ("--cap-add", each))]
+        return ["--cap-drop", "ALL", *(word for right in view.rights for word in ("--cap-add", right))]
     return ["--unshare-user", "--cap-drop", "ALL"]
 
 
@@ -129,10 +129,10 @@ def unavailable() -> str:
     """Why nothing can be confined here; empty when it can. That it can is proved once for each boot and circumstance,
     and remembered: should it be over, what is started confined does not start.
     """
-    found = process.which(PROGRAM)
-    if found is None:
+    path = process.which(PROGRAM)
+    if path is None:
         return "bubblewrap is not installed"
-    asked = _circumstances(found)
+    asked = _circumstances(path)
     if answers.kept(PROVED, asked) is not None:
         return ""
     if not (why := refusal()):
@@ -170,10 +170,10 @@ def available() -> bool:
 @functools.cache
 def obstacle(program: str) -> str:
     """Why `program` cannot be confined here; empty when it can, and when it is not installed."""
-    found = process.which(program)
-    if found is None:
+    path = process.which(program)
+    if path is None:
         return ""
-    place = Path(found).resolve()
+    place = Path(path).resolve()
     if (why := unavailable()) or not elsewhere(place) or not interpreted(place):
         return why
     done = process.run(argv([os.fspath(place), "--version"], needed(place, View())), timeout=process.ASKED)
@@ -226,8 +226,8 @@ def owned(view: View) -> View:
 
 def _roots(path: Path) -> bool:
     """Whether root reaches `path` without the right to pass by permissions."""
-    above = (each.stat() for each in path.absolute().parents)
-    return path.stat().st_uid == 0 and all(each.st_uid == 0 or each.st_mode & stat.S_IXOTH for each in above)
+    above = (parent.stat() for parent in path.absolute().parents)
+    return path.stat().st_uid == 0 and all(status.st_uid == 0 or status.st_mode & stat.S_IXOTH for status in above)
 
 
 def _anybodys(device: Path) -> bool:
@@ -241,7 +241,7 @@ def spawned(
     command: Sequence[str],
     view: View,
     *,
-    wanted: bool = True,
+    required: bool = True,
     directory: Path = Path("/"),
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
@@ -249,11 +249,11 @@ def spawned(
     yields: bool = False,
 ) -> Iterator[process.Child]:
     """`process.spawn` of a command that sees `view` alone and begins in `directory`; of the same one, not confined,
-    where that is not `wanted` or this host does not let us (`obstacle`). `yields` as there.
+    where that is not `required` or this host does not let us (`obstacle`). `yields` as there.
 
     When it is to end, one that is `first` is asked itself; bubblewrap, when it is asked, kills the others.
     """
-    if not wanted or obstacle(command[0]):
+    if not required or obstacle(command[0]):
         with process.spawn(
             command, cwd=directory, stdout=stdout, stderr=stderr, pass_fds=pass_fds, yields=yields
         ) as child:

@@ -82,11 +82,11 @@ class Agreement(msgspec.Struct, frozen=True):
 
 def agreement(repository: str, path: Path, values: Mapping[str, object], named: tuple[NamedFile, ...]) -> Agreement:
     """What a user agrees to who agrees now."""
-    rows = [(each.setting, each.text, _shown(path.parent, each.real), each.state) for each in named]
-    told = json.dumps([SCHEMA, path.name, values, rows], sort_keys=True, default=str).encode("ascii")
+    rows = [(file.setting, file.text, _shown(path.parent, file.real), file.state) for file in named]
+    agreed = json.dumps([SCHEMA, path.name, values, rows], sort_keys=True, default=str).encode("ascii")
     lines = [line for name in sorted(values) for line in _value_lines(name, values[name])]
     lines += [_file_line(text, real, state) for _, text, real, state in rows]
-    return Agreement(repository, hashlib.sha256(told).hexdigest(), tuple(lines))
+    return Agreement(repository, hashlib.sha256(agreed).hexdigest(), tuple(lines))
 
 
 def _file_line(text: str, real: str, state: str) -> str:
@@ -120,8 +120,8 @@ def look(setting: str, text: str, place: Path) -> NamedFile:
     try:
         if NAMES[setting] == TREE:
             return NamedFile(setting, text, place, real, tree(real))
-        found = files.content(place, MOST_FILE)
-        return NamedFile(setting, text, place, found.real, hashlib.sha256(found.data).hexdigest(), found.data)
+        content = files.content(place, MOST_FILE)
+        return NamedFile(setting, text, place, content.real, hashlib.sha256(content.data).hexdigest(), content.data)
     except FileNotFoundError:
         return NamedFile(setting, text, place, real, MISSING)
     except (OSError, ValueError) as error:
@@ -155,10 +155,10 @@ def _entries(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     yield root, root.lstat()
     while waiting:
         with os.scandir(waiting.pop()) as rows:
-            found = sorted(
-                ((Path(row.path), row.stat(follow_symlinks=False)) for row in rows), key=lambda each: each[0]
+            entries = sorted(
+                ((Path(row.path), row.stat(follow_symlinks=False)) for row in rows), key=lambda entry: entry[0]
             )
-        for path, seen in found:
+        for path, seen in entries:
             yield path, seen
             if stat.S_ISDIR(seen.st_mode):
                 waiting.append(path)
@@ -175,8 +175,8 @@ def _value_lines(name: str, value: object) -> Iterator[str]:
     secret; a value of several lines is several variables.
     """
     for text in map(str, value if isinstance(value, list) else [value]):
-        for each in text.split("\n") if name == "env" else [text]:
-            yield whole(f"{name.replace('_', '-')} = {_hidden(each) if name == 'env' else each}")
+        for word in text.split("\n") if name == "env" else [text]:
+            yield whole(f"{name.replace('_', '-')} = {_hidden(word) if name == 'env' else word}")
 
 
 def _hidden(text: str) -> str:

@@ -56,12 +56,12 @@ def directory(repo: Repository, name: str) -> SandboxDir:
 
 
 def find(repo: Repository, name: str) -> Entry:
-    wanted = sandbox_id(name)
+    ident = sandbox_id(name)
     for entry in entries(repo):
-        if entry.id == wanted:
+        if entry.id == ident:
             full = noted.complete(entry.directory, entry.record) if entry.record else None
             return msgspec.structs.replace(entry, record=full)
-    claims.require_not_trashed(state_directory(repo), wanted)
+    claims.require_not_trashed(state_directory(repo), ident)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
     raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
@@ -77,24 +77,24 @@ def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid
     root = state_directory(repo)
     listed = [root / name for name in names(repo, root) if is_sandbox_id(name)]
     places = [place for place in listed if place.is_dir()]
-    records = {SandboxId(each.name): load(SandboxDir(each)) for each in places}
+    records = {SandboxId(path.name): load(SandboxDir(path)) for path in places}
     everything = repo.refs(*_ROOTS, *starts(records.values()))
     refs = _by_id(everything)
     for name in trashed.ids(root) & (refs.keys() - records.keys()):
         if (gone := trashed.read(root, name)) and trashed.leftover(gone, refs[name]):
             del refs[name]  # of a process that was killed while it moved the sandbox to the trash
-    found = [
+    every = [
         _looked_at(repo, SandboxDir(root / name), records.get(name), refs.get(name, {})) for name in {*records, *refs}
     ]
-    found.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
-    return found, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
+    every.sort(key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
+    return every, {name: value for name, value in everything.items() if not name.startswith(SandboxRefs.ROOTS)}
 
 
 def names(repo: Repository, root: Path) -> list[str]:
     """What is in a state directory, once a sandbox that was being renamed has one name."""
-    found = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - names are wanted
-    if paths.RENAMING not in found:
-        return found
+    present = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - names are wanted
+    if paths.RENAMING not in present:
+        return present
     from git_sandbox import renaming
 
     renaming.finish(root, repo)
@@ -119,9 +119,9 @@ def _looked_at(repo: Repository, directory: SandboxDir, record: Record | None, r
 
 def entries_in(root: Path) -> list[Entry]:
     """What a state directory knows by itself, without a repository: no refs."""
-    places = [SandboxDir(each) for each in root.iterdir() if each.is_dir() and is_sandbox_id(each.name)]
-    found = [_entry(each, SandboxId(each.root.name), load(each), {}) for each in places]
-    return sorted(found, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
+    places = [SandboxDir(path) for path in root.iterdir() if path.is_dir() and is_sandbox_id(path.name)]
+    listed = [_entry(directory, SandboxId(directory.root.name), load(directory), {}) for directory in places]
+    return sorted(listed, key=lambda entry: (entry.record.created if entry.record else 0.0, entry.id))
 
 
 def state_of(directory: SandboxDir, record: Record | None) -> State:
@@ -149,9 +149,9 @@ _ROOTS = tuple(root.rstrip("/") for root in SandboxRefs.ROOTS)
 
 
 def _by_id(refs: Mapping[RefName, Oid]) -> dict[SandboxId, dict[RefName, Oid]]:
-    found: dict[SandboxId, dict[RefName, Oid]] = {}
+    by_id: dict[SandboxId, dict[RefName, Oid]] = {}
     for name, value in refs.items():
-        each = name.split("/")[2] if name.startswith(SandboxRefs.ROOTS) else ""
-        if is_sandbox_id(each):  # else not ours: a ref can hold text that a shell or a terminal would obey
-            found.setdefault(SandboxId(each), {})[name] = value
-    return found
+        ident = name.split("/")[2] if name.startswith(SandboxRefs.ROOTS) else ""
+        if is_sandbox_id(ident):  # else not ours: a ref can hold text that a shell or a terminal would obey
+            by_id.setdefault(SandboxId(ident), {})[name] = value
+    return by_id

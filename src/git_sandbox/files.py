@@ -50,7 +50,7 @@ def content(path: Path, most: int = WRITTEN, *, follow: bool = True) -> Content:
 def why(error: Exception) -> str:
     """What is wrong with a file that could not be read, in a few words that may be printed."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return "".join(each if each.isprintable() else "?" for each in text[:300])
+    return "".join(character if character.isprintable() else "?" for character in text[:300])
 
 
 def private(path: str, flags: int) -> int:

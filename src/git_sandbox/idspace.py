@@ -67,9 +67,9 @@ class IdSpace:
     def size(self, directory: Path) -> int:
         """Bytes that a directory takes which was given away; what cannot be looked at counts nothing."""
         with contextlib.suppress(SandboxError):
-            said = process.run(_argv(measure_order(self, directory)), timeout=MEASURING, output=4096).stdout
-            found = re.match(rb"[0-9]{1,18}\b", said)
-            return int(found[0]) if found else 0
+            output = process.run(_argv(measure_order(self, directory)), timeout=MEASURING, output=4096).stdout
+            match = re.match(rb"[0-9]{1,18}\b", output)
+            return int(match[0]) if match else 0
         return 0
 
 
@@ -82,8 +82,8 @@ def files_at_once() -> int:
 
 def _may_raise(status: str) -> bool:
     """Whether a process with this `status` (proc(5)) may raise its hard limits; root in a container often may not."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return bool(found and int(found[1], 16) >> CAP_SYS_RESOURCE & 1)
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(match and int(match[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def give_order(space: IdSpace, directory: Path) -> dict[str, object]:

@@ -39,11 +39,11 @@ def awaited(
     `what` it is for ends the sentence "another command …". Raises StateError after `within` seconds: whoever has it may
     be held up by a guest.
     """
-    wanted = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
     end, pause = time.monotonic() + within, _FIRST_PAUSE
     while True:
         try:
-            fcntl.flock(handle, wanted)
+            fcntl.flock(handle, operation)
         except BlockingIOError:
             if time.monotonic() >= end:
                 hint = "wait for it, or end it; then try again"

@@ -61,8 +61,8 @@ class Network:
         if not self.egress:
             return {}
         url = f"http://127.0.0.1:{PROXY_PORT}"
-        found = {"http_proxy": url, "https_proxy": url, "all_proxy": url, "no_proxy": _DIRECT}
-        return found | {name.upper(): value for name, value in found.items()}
+        proxies = {"http_proxy": url, "https_proxy": url, "all_proxy": url, "no_proxy": _DIRECT}
+        return proxies | {name.upper(): value for name, value in proxies.items()}
 
 
 NONE = Network("none", note="no network: start the sandbox with `--net allow` or `--net nat`")

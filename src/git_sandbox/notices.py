@@ -14,6 +14,6 @@ def say(text: str) -> None:
 
 def heard() -> tuple[str, ...]:
     """All that was said since the last time."""
-    found = tuple(_said)
+    texts = tuple(_said)
     _said.clear()
-    return found
+    return texts

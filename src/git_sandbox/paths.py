@@ -110,8 +110,10 @@ def private_directory(path: Path) -> Path:
     user could have made it first.
     """
     try:
-        for each in (*reversed(path.parents), path):
-            _make_private(each, ours=each == path or each in (state_root(), cache_root(), runtime_root()))
+        for directory in (*reversed(path.parents), path):
+            _make_private(
+                directory, ours=directory == path or directory in (state_root(), cache_root(), runtime_root())
+            )
         seen = path.lstat()
     except OSError as error:
         raise HostResourceError(
@@ -128,11 +130,11 @@ def _make_private(path: Path, *, ours: bool) -> None:
     """Make one directory; take others' rights from one that is `ours`, which an older version may have given."""
     try:
         path.mkdir(mode=0o700)
-        made = True
+        new = True
     except FileExistsError:
-        made = False
-    if not (made or ours):
+        new = False
+    if not (new or ours):
         return
     seen = path.lstat()
-    if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and (made or seen.st_mode & 0o077):
+    if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and (new or seen.st_mode & 0o077):
         path.chmod(0o700)

@@ -87,4 +87,4 @@ def _own_fault(directory: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(any(fault(each) for each in sys.argv[1:]))
+    sys.exit(any(fault(path) for path in sys.argv[1:]))

@@ -110,16 +110,16 @@ class ProjectFile:
         text = str(self.values.get("setup", "")).strip()
         place = self.root / text
         with contextlib.suppress(OSError, ValueError):
-            found = consent.look("setup", text, place)
-            own = found.real.relative_to(self.root.resolve(strict=True))
+            file = consent.look("setup", text, place)
+            own = file.real.relative_to(self.root.resolve(strict=True))
             git = ".git" in (part.casefold() for part in own.parts)
-            return found if found.content is not None and not git and not place.is_symlink() else None
+            return file if file.content is not None and not git and not place.is_symlink() else None
         return None
 
 
 def texts(value: object) -> list[str]:
     """Each thing that a value names."""
-    return [each for item in (value if isinstance(value, list) else [value]) for each in str(item).split("\n") if each]
+    return [line for item in (value if isinstance(value, list) else [value]) for line in str(item).split("\n") if line]
 
 
 def names_in(setting: str, value: object) -> list[str]:
@@ -138,20 +138,20 @@ def bare(setting: str, text: str) -> str:
 def names(worktree: Path) -> dict[str, str]:
     """Paths below the worktree that its project file names, whether trusted or not, by setting; lexically."""
     with contextlib.suppress(UsageError):
-        found = read(worktree, Consent(lambda: None, lambda: worktree, lambda: ""))
-        return below(found.root, found.values) if found else {}
+        file = read(worktree, Consent(lambda: None, lambda: worktree, lambda: ""))
+        return below(file.root, file.values) if file else {}
     return {}
 
 
 def below(root: Path, values: Mapping[str, object]) -> dict[str, str]:
     """What `values` name below `root`, relative to it, by setting. Lexical."""
-    found = {}
+    names = {}
     for setting in consent.NAMES.keys() & values.keys():
         for text in names_in(setting, values[setting]):
             path = os.path.relpath(os.path.normpath(root / bare(setting, text)), root)
             if path != ".." and not path.startswith("../"):
-                found[path] = setting
-    return found
+                names[path] = setting
+    return names
 
 
 def read(worktree: Path, given: Consent) -> ProjectFile | None:

@@ -51,8 +51,8 @@ def _missing(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid])
 
 def _replaced(record: Record, refs: Mapping[RefName, Oid]) -> Refs:
     """What came home by refs that point elsewhere now: whoever of us moves one notes that at once."""
-    found = {RefName(name): Oid(value) for name, value in record.home.items() if not name.startswith(_OURS)}
-    return {name: value for name, value in found.items() if refs.get(name, value) != value}
+    own = {RefName(name): Oid(value) for name, value in record.home.items() if not name.startswith(_OURS)}
+    return {name: value for name, value in own.items() if refs.get(name, value) != value}
 
 
 def _own(directory: SandboxDir) -> SandboxRefs:
@@ -65,13 +65,13 @@ def _mended(repo: Repository, directory: SandboxDir) -> tuple[Record, Refs] | No
     if record is None:
         return None
     refs = repo.refs(*_own(directory).patterns)
-    found = put_back(repo.git, _missing(directory, record, refs))
-    _say(directory, found)
+    restored = put_back(repo.git, _missing(directory, record, refs))
+    _say(directory, restored)
     beside = _set_beside(repo, directory, _replaced(record, refs))
     with contextlib.suppress(HostResourceError):
-        record = _forgotten(directory, record, found.lost)
+        record = _forgotten(directory, record, restored.lost)
         record = noted.save(directory, record, {**refs, **beside})
-    return record, {**refs, **found.done, **beside}
+    return record, {**refs, **restored.done, **beside}
 
 
 def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefName, Oid]) -> Refs:
@@ -101,20 +101,20 @@ def _forgotten(directory: SandboxDir, record: Record, lost: Mapping[RefName, Oid
     again = directory.has_disk() and any(not name.startswith(_OURS) for name in lost)
     with noted.changing(directory):
         home = {name: value for name, value in record.home.items() if name not in lost}
-        made = msgspec.structs.replace(record, home=home, brought_home=None if again else record.brought_home)
-        noted.write(directory, made)
-    return made
+        changed = msgspec.structs.replace(record, home=home, brought_home=None if again else record.brought_home)
+        noted.write(directory, changed)
+    return changed
 
 
-def _say(directory: SandboxDir, found: PutBack) -> None:
+def _say(directory: SandboxDir, restored: PutBack) -> None:
     name = directory.root.name
-    if found.done:
-        notices.say(f"refs of sandbox `{name}` had been removed and are back: {_named(found.done)}")
-    if found.blocked:
-        notices.say(f"refs of sandbox `{name}` are gone, and others are in their way: {_named(found.blocked)}")
-    if found.lost:
+    if restored.done:
+        notices.say(f"refs of sandbox `{name}` had been removed and are back: {_named(restored.done)}")
+    if restored.blocked:
+        notices.say(f"refs of sandbox `{name}` are gone, and others are in their way: {_named(restored.blocked)}")
+    if restored.lost:
         where = f"`sandbox recover {name}` brings it again" if directory.has_disk() else "it has no disk either"
-        notices.say(f"work of sandbox `{name}` is not in this repository any more: {_named(found.lost)}: {where}")
+        notices.say(f"work of sandbox `{name}` is not in this repository any more: {_named(restored.lost)}: {where}")
 
 
 def _named(refs: Iterable[RefName]) -> str:

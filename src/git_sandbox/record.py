@@ -95,10 +95,10 @@ def activity(directory: SandboxDir) -> Activity | None:
         return None
 
 
-def note_activity(directory: SandboxDir, told: Activity) -> None:
+def note_activity(directory: SandboxDir, activity: Activity) -> None:
     """Raises OSError. Not synced: it says how things are now."""
     fresh = directory.activity.with_suffix(".new")
-    files.write(fresh, jsontext.encode(told))
+    files.write(fresh, jsontext.encode(activity))
     fresh.replace(directory.activity)
 
 
@@ -144,9 +144,9 @@ def decode(encoded: bytes) -> Record | None:
     """
     try:
         record = jsontext.decode(encoded, Record)
-        told = (*record.refs.values(), *record.stash, *record.home.values())
-        told += tuple(value for refs in record.inner.values() for value in refs.values())
-        for value in (record.base, record.snapshot, record.index_tree, *told):
+        oids = (*record.refs.values(), *record.stash, *record.home.values())
+        oids += tuple(value for refs in record.inner.values() for value in refs.values())
+        for value in (record.base, record.snapshot, record.index_tree, *oids):
             if value is not None:
                 oid(value)
     except ValueError:
@@ -195,22 +195,22 @@ def save(directory: SandboxDir, record: Record, refs: Mapping[RefName, Oid]) -> 
         before = load(directory)
         now = {str(name): str(value) for name, value in refs.items()}
         home, inner = (before.home, before.inner) if before else ({}, {})
-        made = msgspec.structs.replace(record, home=home | record.home | now, inner=inner | record.inner)
-        write(directory, made)
-    return made
+        changed = msgspec.structs.replace(record, home=home | record.home | now, inner=inner | record.inner)
+        write(directory, changed)
+    return changed
 
 
 def remember(
     directory: SandboxDir, refs: Mapping[RefName, Oid], inner: Mapping[str, Mapping[RefName, Oid]] | None = None
 ) -> None:
     """Note the refs that a sandbox has now; `inner`: in repositories inside. What fails is noted at the next look."""
-    there = {place: {str(name): str(value) for name, value in each.items()} for place, each in (inner or {}).items()}
+    there = {place: {str(name): str(value) for name, value in refs.items()} for place, refs in (inner or {}).items()}
     with contextlib.suppress(HostResourceError), changing(directory):
         record = load(directory)
         home = {str(name): str(value) for name, value in refs.items()}
         if record is not None and (there or not home.items() <= record.home.items()):
-            made = msgspec.structs.replace(record, home=record.home | home, inner=record.inner | there)
-            write(directory, made)
+            changed = msgspec.structs.replace(record, home=record.home | home, inner=record.inner | there)
+            write(directory, changed)
 
 
 def _unwritable(directory: SandboxDir, error: OSError) -> HostResourceError:

@@ -79,11 +79,11 @@ class StateDirectory(msgspec.Struct, frozen=True):
     @property
     def told(self) -> list[_Told]:
         """Of each sandbox whose record can be read."""
-        found = []
+        repositories = []
         for record in sorted(self.root.glob("*/record.json")):
             with contextlib.suppress(OSError, ValueError):
-                found.append(_told(files.read(record, files.RECORD)))
-        return [each for each in found if each is not None]
+                repositories.append(_told(files.read(record, files.RECORD)))
+        return [repository for repository in repositories if repository is not None]
 
 
 def find(repo: Repository) -> Path | None:
@@ -106,15 +106,15 @@ def claim(repo: Repository) -> Path:
 
     Raises HostResourceError where its identity or the directory cannot be written.
     """
-    found = find(repo)
-    if found is not None:
-        return found
+    directory = find(repo)
+    if directory is not None:
+        return directory
     common = _real(repo.common_dir)
     paths.private_directory(paths.state_root())
     with _alone():
-        found = _settled(repo, common)  # somebody else may have been faster
-        if found is not None:
-            return found
+        directory = _settled(repo, common)  # somebody else may have been faster
+        if directory is not None:
+            return directory
         name = identity.read(common) or identity.give(common)
         root = paths.private_directory(paths.state_root() / f"{_slug(common)}-{name}")
         _note(root, name, common)
@@ -126,8 +126,10 @@ def every() -> list[StateDirectory]:
     root = paths.state_root()
     if not root.is_dir():
         return []
-    found = sorted(each for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
-    return [StateDirectory(each, _load(each)) for each in found]
+    directories = sorted(
+        directory for directory in root.iterdir() if directory.is_dir() and not directory.name.startswith(".")
+    )
+    return [StateDirectory(directory, _load(directory)) for directory in directories]
 
 
 def whereabouts(root: Path) -> Path | None:
@@ -147,10 +149,10 @@ def _of(name: RepositoryId | None) -> StateDirectory | None:
     """The one with that identity; its name says so, unless it is older than identities."""
     if name is None or not paths.state_root().is_dir():
         return None
-    for each in paths.state_root().iterdir():
-        if each.name.endswith(f"-{name}") and ((seen := _load(each)) is None or seen.id == name):
-            return StateDirectory(each, seen)
-    return next((each for each in every() if each.seen and each.seen.id == name), None)
+    for path in paths.state_root().iterdir():
+        if path.name.endswith(f"-{name}") and ((seen := _load(path)) is None or seen.id == name):
+            return StateDirectory(path, seen)
+    return next((state for state in every() if state.seen and state.seen.id == name), None)
 
 
 def _settled(repo: Repository, common: Path) -> Path | None:
@@ -185,23 +187,23 @@ def _adoptable(repo: Repository, common: Path) -> StateDirectory | None:
     bring more than its path: the copies of the records (`refs/sandbox-meta`), or files as old as the sandboxes.
     """
     former = paths.former_key(common)
-    free = [each for each in every() if each.seen is None or not each.seen.holds()]
+    free = [state for state in every() if state.seen is None or not state.seen.holds()]
     pinned: set[str] | None = None
-    for each in free:
-        if each.seen is None and each.key == former and _older(common, each):
-            return each
+    for state in free:
+        if state.seen is None and state.key == former and _older(common, state):
+            return state
         if pinned is None:
             pinned = _pinned(repo)
-        if pinned and _unclaimed(each, common) and any(told.mark in pinned for told in each.told):
-            return each
+        if pinned and _unclaimed(state, common) and any(repository.mark in pinned for repository in state.told):
+            return state
     return None
 
 
-def _unclaimed(each: StateDirectory, common: Path) -> bool:
+def _unclaimed(state: StateDirectory, common: Path) -> bool:
     """Whether no other repository can come and ask for it: one from before identities may still be where it was."""
-    if each.seen is not None:
+    if state.seen is not None:
         return True
-    places = {Path(told.common_dir) for told in each.told}
+    places = {Path(repository.common_dir) for repository in state.told}
     return all(place == common or not gitdirs.is_git_dir(place) for place in places)
 
 
@@ -227,13 +229,13 @@ def _told(encoded: bytes) -> _Told | None:
 def _pinned(repo: Repository) -> set[str]:
     """The marks of the records of which a copy is in the repository."""
     tags = [repo.git.run("cat-file", "tag", value, ok=(0, 1, 128)) for value in repo.refs(_META).values()]
-    return {told.mark for tag in tags if (told := _told(tag.partition(b"\n\n")[2]))}
+    return {repository.mark for tag in tags if (repository := _told(tag.partition(b"\n\n")[2]))}
 
 
-def _older(common: Path, each: StateDirectory) -> bool:
+def _older(common: Path, state: StateDirectory) -> bool:
     """Whether something in the git directory was there before the first sandbox was made."""
     with contextlib.suppress(OSError, ValueError):
-        first = min(told.created for told in each.told)
+        first = min(repository.created for repository in state.told)
         return min(entry.lstat().st_mtime for entry in common.iterdir()) < first
     return False
 
@@ -245,8 +247,8 @@ def _slug(common: Path) -> str:
 
 def _load(root: Path) -> Seen | None:
     with contextlib.suppress(OSError, ValueError):
-        found = jsontext.load(root / FILE, Seen, _MOST)
-        return found if identity.is_id(found.id) else None
+        known = jsontext.load(root / FILE, Seen, _MOST)
+        return known if identity.is_id(known.id) else None
     return None
 
 

@@ -92,10 +92,10 @@ def settle(root: Path, repo: Repository) -> None:
 
 def _load(root: Path) -> Journal | None:
     try:
-        found = jsontext.load(root / RENAMING, Journal, files.WRITTEN)
+        journal = jsontext.load(root / RENAMING, Journal, files.WRITTEN)
     except (OSError, ValueError):
         return None
-    return found if is_sandbox_id(found.old) and is_sandbox_id(found.new) else None
+    return journal if is_sandbox_id(journal.old) and is_sandbox_id(journal.new) else None
 
 
 def _write(root: Path, journal: Journal) -> None:
@@ -154,8 +154,8 @@ def _renew_copy(repo: Repository, refs: SandboxRefs, record: Record | None) -> N
         record = noted.decode(repo.git.run("cat-file", "tag", meta).partition(b"\n\n")[2])
     if record is None or base is None:
         return
-    made = noted.tag(repo.git, msgspec.structs.replace(record, id=refs.name), base)
-    repo.git.run("update-ref", refs.meta, made)
+    tag = noted.tag(repo.git, msgspec.structs.replace(record, id=refs.name), base)
+    repo.git.run("update-ref", refs.meta, tag)
 
 
 def _rewrite(path: Path, key: str, name: SandboxId) -> None:

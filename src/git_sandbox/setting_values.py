@@ -100,4 +100,4 @@ def mebibytes(text: str, least: int = LEAST_SIZE) -> int:
 
 def one_word(text: str) -> str:
     """What a user wrote into a file, for a message: nothing a terminal obeys, and short."""
-    return "".join(each if each.isprintable() else "?" for each in text[:60])
+    return "".join(character if character.isprintable() else "?" for character in text[:60])

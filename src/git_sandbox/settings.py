@@ -66,9 +66,9 @@ def resolve(
         _refuse_unknown(project.path, project.values)
     values = [_find(row, given or {}, configured, project) for row in ROWS]
     parsed: dict[str, Any] = {value.name: _parse(BY_NAME[value.name], value) for value in values}
-    named = [each for value in values for each in _named_by(value, project)]
-    contents = {str(each.place): each.content for each in named if consent.NAMES[each.setting] == consent.FILE}
-    trees = {str(each.place): each.state for each in named if consent.NAMES[each.setting] == consent.TREE}
+    named = [file for value in values for file in _named_by(value, project)]
+    contents = {str(file.place): file.content for file in named if consent.NAMES[file.setting] == consent.FILE}
+    trees = {str(file.place): file.state for file in named if consent.NAMES[file.setting] == consent.TREE}
     return Settings(**parsed, contents=contents, trees=trees), values
 
 
@@ -77,24 +77,24 @@ def named_below(worktree: Path) -> dict[str, str]:
 
     Of the project file, trusted or not, of the user's configuration and of his environment.
     """
-    found = dict(projectfile.names(worktree))
+    below = dict(projectfile.names(worktree))
     with contextlib.suppress(UsageError):
-        found |= projectfile.below(worktree, _config_file())
+        below |= projectfile.below(worktree, _config_file())
     given = {name: os.environ.get(f"SANDBOX_{name.upper()}", "") for name in consent.NAMES}
-    return found | projectfile.below(worktree, given)
+    return below | projectfile.below(worktree, given)
 
 
 def _find(
     row: Row, given: Mapping[str, object], configured: Mapping[str, object], project: ProjectFile | None
 ) -> Value:
-    found = list(_given(row, given, configured, project))
-    if row.kind == "rules" and len(found) > 1:
-        withheld = next((each.withheld for each in found if each.withheld), "")
-        said = [each for each in found if each.text]
+    values = list(_given(row, given, configured, project))
+    if row.kind == "rules" and len(values) > 1:
+        withheld = next((value.withheld for value in values if value.withheld), "")
+        texts = [value for value in values if value.text]
         return Value(
-            row.name, " ".join(each.text for each in said), " and ".join(each.source for each in said), withheld
+            row.name, " ".join(value.text for value in texts), " and ".join(value.source for value in texts), withheld
         )
-    return found[0] if found else Value(row.name, row.default, "default")
+    return values[0] if values else Value(row.name, row.default, "default")
 
 
 def _given(
@@ -119,10 +119,10 @@ def _of_project(row: Row, project: ProjectFile) -> Value:
     named = _named_of_project(row, asked, project)
     if not (project.trusted or _free(row, asked, named)):
         return Value(row.name, row.default, "default", withheld=asked or '""')
-    if any(each.too_large for each in named):  # its content cannot be agreed to once and for all
+    if any(file.too_large for file in named):  # its content cannot be agreed to once and for all
         return Value(row.name, row.default, "default", withheld=f"{asked} ({consent.TOO_LARGE}: give it yourself)")
     if named:  # whole paths, each with how it is mounted
-        asked = "\n".join(f"{each.place}{each.text.strip()[len(bare(row.name, each.text)) :]}" for each in named)
+        asked = "\n".join(f"{file.place}{file.text.strip()[len(bare(row.name, file.text)) :]}" for file in named)
     elif row.kind == "image":
         asked = transports.absolute(asked.strip(), project.root)
     return Value(row.name, asked, str(project.path))
@@ -140,7 +140,7 @@ def _named_of_project(row: Row, asked: str, project: ProjectFile) -> tuple[Named
     if row.name not in consent.NAMES or not asked.strip():
         return ()
     if project.trusted:
-        return tuple(each for each in project.named if each.setting == row.name)
+        return tuple(file for file in project.named if file.setting == row.name)
     return (project.setup,) if project.setup and INSIDE in row.free else ()
 
 

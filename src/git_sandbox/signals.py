@@ -30,20 +30,20 @@ def signals_raise() -> Iterator[None]:
         if time.monotonic() < heard + TOGETHER:
             return
         heard = time.monotonic()
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         raise Interrupted(signum)
 
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-    for each in _SIGNALS:
-        before[each] = signal.signal(each, handler)
-    _rearm.append(lambda: [signal.signal(each, handler) for each in _SIGNALS])
+    for number in _SIGNALS:
+        before[number] = signal.signal(number, handler)
+    _rearm.append(lambda: [signal.signal(number, handler) for number in _SIGNALS])
     try:
         yield
     finally:
         _rearm.pop()
-        for each, previous in before.items():
-            signal.signal(each, previous)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def listen_again() -> None:

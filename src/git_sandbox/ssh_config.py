@@ -50,8 +50,8 @@ def make_keys(root: Path, name: str) -> Keys:
     root.mkdir(mode=0o700)
     keys = Keys(root)
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"git-sandbox {name}", "-f"]
-    for each in [Beside(partial(process.run, [*words, str(path)])) for path in (keys.login, keys.host)]:
-        done = each.result()
+    for running in [Beside(partial(process.run, [*words, str(path)])) for path in (keys.login, keys.host)]:
+        done = running.result()
         if done.returncode != 0:
             raise SessionError("cannot make ssh keys", cause=printable(done.complaint, limit=500))
     public = keys.host.with_suffix(".pub").read_text()

@@ -177,9 +177,9 @@ def trash(box: Box, record: Record | None, why: str, beside: Sequence[Holder] = 
     base = record.base if record and record.base else box.refs.base
     holder = Holder(box.repo.git, box.repo.common_dir, box.repo.refs(*box.refs.patterns), [base, *heads])
     directory = SandboxDir(registry.claim(box.repo) / box.id)  # of a sandbox that is only refs there may be none
-    made = moving.put(directory, [holder, *beside], why)
+    noted_in_trash = moving.put(directory, [holder, *beside], why)
     expiry.summarise()
-    return made
+    return noted_in_trash
 
 
 def trash_directory(directory: SandboxDir, why: str) -> Note:
@@ -187,9 +187,9 @@ def trash_directory(directory: SandboxDir, why: str) -> Note:
     from git_sandbox.trash import expiry, moving
 
     with claims.lock(directory):
-        made = moving.put(directory, (), why)
+        noted_in_trash = moving.put(directory, (), why)
     expiry.summarise()
-    return made
+    return noted_in_trash
 
 
 def delete(box: Box, *, name_too: bool = True) -> None:
@@ -234,13 +234,13 @@ def remember(repo: Repository, name: str) -> None:
 
 
 @contextlib.contextmanager
-def reserved(repo: Repository, wanted: SandboxId) -> Iterator[Path]:
-    """An empty directory for another repository's sandbox in this one's, named `wanted` if that is free. It goes again
+def reserved(repo: Repository, ident: SandboxId) -> Iterator[Path]:
+    """An empty directory for another repository's sandbox in this one's, named `ident` if that is free. It goes again
     unless something has taken its place.
     """
     root, taken = registry.claim(repo), set(ref_ids(repo))
-    free = wanted not in taken and wanted not in trashed.ids(root) and claims.make(root / wanted)
-    place = root / wanted if free else claims.claim(root, None, taken)
+    free = ident not in taken and ident not in trashed.ids(root) and claims.make(root / ident)
+    place = root / ident if free else claims.claim(root, None, taken)
     try:
         yield place
     finally:

@@ -67,7 +67,7 @@ def restored(*outputs: int, raw: bool) -> Iterator[None]:
 
     `raw`: the settings of standard input are changed meanwhile, and what is typed goes to the guest.
     """
-    shown = next((each for each in outputs if os.isatty(each)), None)
+    shown = next((descriptor for descriptor in outputs if os.isatty(descriptor)), None)
     before = _settings() if raw else None
     _say(shown, prepare(os.environ))
     try:

@@ -47,12 +47,12 @@ def printable(text: str | bytes, *, limit: int = 0) -> str:
 
 def _shown(text: str) -> str:
     there = set(text)
-    clean = text.translate({ord(each): REPLACEMENT for each in there if _unsafe(each)})
+    clean = text.translate({ord(character): REPLACEMENT for character in there if _unsafe(character)})
     if there & set(_SELECTORS):
         clean = re.sub(_LOOSE_SELECTOR, REPLACEMENT, clean)
     if there & set(_JOINERS):
         clean = re.sub(_LOOSE_JOINER, REPLACEMENT, clean)
-    marks = "".join(each for each in there if unicodedata.category(each) in ("Mn", "Me"))
+    marks = "".join(character for character in there if unicodedata.category(character) in ("Mn", "Me"))
     if marks:
         clean = re.sub(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+", rf"\1{REPLACEMENT}", clean)
     return clean

@@ -23,17 +23,17 @@ def decode(data: bytes) -> dict[str, object]:
     if steps(data) > MOST_STEPS:
         raise ValueError("its keys have too many parts")
     try:
-        found: dict[str, object] = tomllib.loads(data.decode("utf-8"))
+        document: dict[str, object] = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except (KeyError, OverflowError, TypeError, AttributeError, IndexError) as error:  # faults of the parser
         raise ValueError(f"it is not TOML ({type(error).__name__})") from error
-    for each in _scalars(found):
-        if isinstance(each, int) and not -MOST_NUMBER <= each < MOST_NUMBER:
+    for value in _scalars(document):
+        if isinstance(value, int) and not -MOST_NUMBER <= value < MOST_NUMBER:
             raise ValueError("a number in it is too large")
-    return found
+    return document
 
 
 def steps(data: bytes) -> int:
@@ -45,10 +45,10 @@ def steps(data: bytes) -> int:
 def _scalars(value: object) -> Iterator[object]:
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, dict):
-            waiting += each.values()
-        elif isinstance(each, list):
-            waiting += each
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
         else:
-            yield each
+            yield item

@@ -44,9 +44,9 @@ def absolute(text: str, root: Path) -> str:
 
 def advice(text: str) -> str:
     """What to say of an `image` that is no file: what was meant, or which words there are."""
-    found = _UNKNOWN.match(text)
+    match = _UNKNOWN.match(text)
     if _REFERENCE.fullmatch(text) and not text.endswith((".toml", ".tar")):
         return f"did you mean `docker://{text}`?"
-    if found and not _REFERENCE.fullmatch(text):
-        return f"images come from docker://, {', '.join(f'{each}:' for each in (*FILES, *STORES))}"
+    if match and not _REFERENCE.fullmatch(text):
+        return f"images come from docker://, {', '.join(f'{transport}:' for transport in (*FILES, *STORES))}"
     return "`sandbox image spec` prints a good one; an image of a registry begins with `docker://`"

@@ -24,7 +24,7 @@ def now(agent: Agent, repository: str) -> Agreement:
     """What somebody agrees to who agrees now. `repository`: identity of the one whose manifest it is, else empty."""
     plain = msgspec.to_builtins(agent.manifest)
     content = json.dumps([agent.origin, repository, agent.name, plain], sort_keys=True).encode("ascii")
-    lines = tuple(each for name, value in _flat(plain) for each in _lines(name, str(value)))
+    lines = tuple(line for name, value in _flat(plain) for line in _lines(name, str(value)))
     return Agreement(repository, hashlib.sha256(content).hexdigest(), lines)
 
 
@@ -37,14 +37,14 @@ def _lines(name: str, value: str) -> Iterator[str]:
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     rows: list[tuple[str, object]] = []
     if isinstance(value, dict):
-        rows = [(f"{name}.{key}" if name else str(key), each) for key, each in value.items()]
+        rows = [(f"{name}.{key}" if name else str(key), child) for key, child in value.items()]
     elif isinstance(value, list | tuple):
-        rows = [(name, each) for each in value]
-    for inner, each in rows:
-        if isinstance(each, dict | list | tuple):
-            yield from _flat(each, inner)
-        elif each not in ("", None):
-            yield inner, each
+        rows = [(name, item) for item in value]
+    for inner, child in rows:
+        if isinstance(child, dict | list | tuple):
+            yield from _flat(child, inner)
+        elif child not in ("", None):
+            yield inner, child
 
 
 def last(agent: Agent, repository: str) -> Agreement | None:

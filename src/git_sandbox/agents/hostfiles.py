@@ -103,10 +103,10 @@ def choose(asked: tuple[HostFile, ...], home: Path) -> Chosen:
 
 def _named(asked: tuple[HostFile, ...], home: Path) -> Iterator[Path]:
     """Those that exist, files of directories in the order of their names."""
-    for each in asked:
-        path = home / each.path.removeprefix("~/").rstrip("/")
+    for file in asked:
+        path = home / file.path.removeprefix("~/").rstrip("/")
         directory = os.path.isdir(path)  # noqa: PTH112 - is_dir raises where a directory above is locked
-        if each.path.endswith("/") and directory:
+        if file.path.endswith("/") and directory:
             yield from _below(path)
         elif os.path.lexists(path) and not directory:
             yield path
@@ -118,13 +118,13 @@ def _below(top: Path) -> Iterator[Path]:
     """
     waiting, left = [top], MOST_ENTRIES
     while waiting and left > 0:
-        place, found = waiting.pop(), list[os.DirEntry[str]]()
+        place, entries = waiting.pop(), list[os.DirEntry[str]]()
         with contextlib.suppress(OSError), os.scandir(place) as rows:
-            found = sorted(islice(rows, left), key=lambda each: each.name)
-        left -= len(found)
-        files_of = (each.path for each in found if not os.path.isdir(each.path))  # noqa: PTH112 - is_dir can raise
+            entries = sorted(islice(rows, left), key=lambda entry: entry.name)
+        left -= len(entries)
+        files_of = (entry.path for entry in entries if not os.path.isdir(entry.path))  # noqa: PTH112 - is_dir can raise
         yield from map(Path, files_of)
-        waiting += [Path(each.path) for each in reversed(found) if each.is_dir(follow_symlinks=False)]
+        waiting += [Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
 
 
 def _looked(path: Path, home: Path) -> tuple[str, bytes, int]:

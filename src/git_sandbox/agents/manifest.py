@@ -108,8 +108,8 @@ class Credential(Strict, frozen=True, omit_defaults=True):
     @property
     def table(self) -> dict[str, object]:
         """What `egress.keys.given` reads."""
-        found: dict[str, object] = msgspec.to_builtins(self)
-        return found
+        members: dict[str, object] = msgspec.to_builtins(self)
+        return members
 
     @property
     def declared(self) -> dict[str, object]:
@@ -159,12 +159,12 @@ class Manifest(Strict, frozen=True):
     resources: Resources = Resources()
 
     def __post_init__(self) -> None:
-        for each in self.host_files:
-            taken = OFF_LIMITS.intersection(each.path.casefold().split("/"))
+        for file in self.host_files:
+            taken = OFF_LIMITS.intersection(file.path.casefold().split("/"))
             if taken:
                 raise ValueError(f"no agent gets a file of `{min(taken)}`")
         for name in ("files", "host_files"):
-            names = [each.path for each in getattr(self, name)]
+            names = [file.path for file in getattr(self, name)]
             if len({*names}) != len(names):
                 raise ValueError(f"`{name}` has two of the same path")
 
@@ -180,8 +180,8 @@ def decode(content: bytes, place: str) -> Manifest:
     try:
         decoded = msgspec.convert(tomltext.decode(content), Manifest)
         decoded.install.added_to(_nothing())
-        for name, each in decoded.credentials.items():
-            credentials.declared(name, each.declared)
+        for name, credential in decoded.credentials.items():
+            credentials.declared(name, credential.declared)
         rules.parse_all(decoded.allow, lambda _name: ("group.invalid",))
     except UsageError as error:
         raise UsageError(f"the agent manifest {place} is not valid", cause=f"{error.message}: {error.cause}") from error
@@ -198,5 +198,9 @@ def _nothing() -> ImageSpec:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a manifest."""
-    made = msgspec.json.schema(Manifest)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "git-sandbox agent manifest", **made}
+    described = msgspec.json.schema(Manifest)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "git-sandbox agent manifest",
+        **described,
+    }

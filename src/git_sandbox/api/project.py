@@ -104,9 +104,9 @@ class Project:
         **given: Unpack[Given],
     ) -> list[Try]:
         """`count` tries of one task side by side; each finds SANDBOX_INDEX in its environment. See `run --count`."""
-        wanted = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
-        wanted = contained(self.repository, given, wanted, forwarded=False)
-        planned = parallel.plan(self.repository, wanted, count, share_processors="cpus" not in given)
+        options = Options(resolved(self.repository, given), name, tuple(command), origin=origin)
+        options = contained(self.repository, given, options, forwarded=False)
+        planned = parallel.plan(self.repository, options, count, share_processors="cpus" not in given)
         with interruptible():
             ran = parallel.run(self.repository, planned, progress, output)
         if ran.interrupted:
@@ -140,14 +140,15 @@ class Project:
         """Predicted conflicts among two or more sandboxes with commits, and an order to merge them in."""
         if not 2 <= len(names) <= siblings.MAX_SIBLINGS:  # noqa: PLR2004 - a comparison has two sides
             raise UsageError(f"2 to {siblings.MAX_SIBLINGS} sandboxes can be compared")
-        found = [lookup.known(self.repository, name) for name in names]
+        sandboxes = [lookup.known(self.repository, name) for name in names]
         return siblings.compare(
-            self.repository, [Sibling(each.entry.id, each.base.commit, lookup.require_head(each)) for each in found]
+            self.repository,
+            [Sibling(sandbox.entry.id, sandbox.base.commit, lookup.require_head(sandbox)) for sandbox in sandboxes],
         )
 
 
 def _settle(finished: Finished, options: Options) -> Settled:
-    wanted = options.settings
+    settings = options.settings
     return settle.settle(
-        finished.repo, finished.record, finished.home, Questions(), on_exit=wanted.on_exit, dirty=wanted.dirty
+        finished.repo, finished.record, finished.home, Questions(), on_exit=settings.on_exit, dirty=settings.dirty
     )  # fmt: skip

@@ -46,15 +46,15 @@ class Sandbox:
     @property
     def state(self) -> State:
         """`State.REFS` also when nothing at all is left of it. In the trash: `State.TRASH`."""
-        found = [entry for entry in store.entries(self.repository) if entry.id == self.id]
-        if found:
-            return found[0].state
+        entries = [entry for entry in store.entries(self.repository) if entry.id == self.id]
+        if entries:
+            return entries[0].state
         return State.TRASH if trashed.find(self.repository, self.id) else State.REFS
 
     @property
     def refs(self) -> dict[RefName, Oid]:
         """The refs in the repository that are this sandbox's."""
-        return next((dict(each.refs) for each in store.entries(self.repository) if each.id == self.id), {})
+        return next((dict(entry.refs) for entry in store.entries(self.repository) if entry.id == self.id), {})
 
     def start(self, *, progress: Progress = lambda _text: None, **given: Unpack[Given]) -> Self:
         """Start it again from its disk, and leave it running. One that ended badly must be `recover`ed first."""
@@ -110,26 +110,26 @@ class Sandbox:
 
     def commits(self) -> list[CommitInfo]:
         """What came home beyond the base, newest first."""
-        found = lookup.known(self.repository, self.id)
-        tips = [*([found.head] if found.head else []), *found.branches.values()]
-        return review.log(self.repository, tips, found.base.commit) if tips else []
+        sandbox = lookup.known(self.repository, self.id)
+        tips = [*([sandbox.head] if sandbox.head else []), *sandbox.branches.values()]
+        return review.log(self.repository, tips, sandbox.base.commit) if tips else []
 
     def plan(self, mode: Mode = Mode.FF_OR_MERGE) -> Plan:
         """What `merge` would do now. Nothing is changed."""
-        found, request = self._request(mode, None)
-        return plan(self.repository, found.base, request)
+        sandbox, request = self._request(mode, None)
+        return plan(self.repository, sandbox.base, request)
 
     def merge(self, mode: Mode = Mode.FF_OR_MERGE, *, message: str | None = None, yes: bool = False) -> Merged:
         """Merge its commits into the current branch, all or nothing.
 
         Without `yes` only what needs nobody's consent is merged (`Plan.question`); else UsageError.
         """
-        found, request = self._request(mode, message)
-        planned = plan(self.repository, found.base, request)
+        sandbox, request = self._request(mode, message)
+        planned = plan(self.repository, sandbox.base, request)
         if planned.possible and planned.question and not yes:
             raise UsageError(f"not merged without asking: {planned.question}", hint="look at it, then say yes=True")
         try:
-            return merge(self.repository, found.base, request)
+            return merge(self.repository, sandbox.base, request)
         finally:
             store.remember(self.repository, self.id)
 
@@ -138,12 +138,12 @@ class Sandbox:
 
         Without `yes` none is moved to what changes files that run by themselves (`branches.risky`): UsageError.
         """
-        found = lookup.known(self.repository, self.id)
-        made = branches.look(self.repository, branches.choose(found.branches, names), explicit=bool(names))
-        if not yes and branches.risky(self.repository, made, moved_only=True):
+        sandbox = lookup.known(self.repository, self.id)
+        moves = branches.look(self.repository, branches.choose(sandbox.branches, names), explicit=bool(names))
+        if not yes and branches.risky(self.repository, moves, moved_only=True):
             raise UsageError("not moved without asking: it changes files that run on their own", hint="say yes=True")
-        branches.make(self.repository, found.entry.id, made)
-        return made
+        branches.make(self.repository, sandbox.entry.id, moves)
+        return moves
 
     def undo(self) -> Undone:
         """Undo the last merge of this sandbox."""
@@ -160,5 +160,5 @@ class Sandbox:
         return trashed.restore(self.repository, self.id)
 
     def _request(self, mode: Mode, message: str | None) -> tuple[lookup.Known, Request]:
-        found = lookup.known(self.repository, self.id)
-        return found, Request(found.entry.id, lookup.require_head(found), mode, (), message)
+        sandbox = lookup.known(self.repository, self.id)
+        return sandbox, Request(sandbox.entry.id, lookup.require_head(sandbox), mode, (), message)

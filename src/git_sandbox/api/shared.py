@@ -143,8 +143,8 @@ def streams(input: bytes, limit: int) -> Iterator[tuple[IO[bytes], Kept, Kept]]:
         stdin.write(input)
         stdin.seek(0)
         both = Kept(limit), Kept(limit)
-        for each in both:
-            stack.callback(each.close)
+        for keyword in both:
+            stack.callback(keyword.close)
         yield stdin, *both
 
 

@@ -73,18 +73,18 @@ def bases_root() -> Path:
 
 def find(repository: str, key: str) -> Base | None:
     """The newest base of that key, noted as used. `repository`: the name of its state directory."""
-    found = [each for each in _of(bases_root() / repository) if each.root.name.startswith(f"{key}-")]
-    for each in sorted(found, key=lambda base: base.root.name, reverse=True):
+    fitting = [base for base in _of(bases_root() / repository) if base.root.name.startswith(f"{key}-")]
+    for candidate in sorted(fitting, key=lambda base: base.root.name, reverse=True):
         with contextlib.suppress(OSError, ValueError):
-            if each.info.schema == SCHEMA:
-                os.utime(each.root / _INFO)
-                return each
+            if candidate.info.schema == SCHEMA:
+                os.utime(candidate.root / _INFO)
+                return candidate
     return None
 
 
 def every() -> list[Base]:
     root = bases_root()
-    return [base for each in sorted(root.iterdir()) for base in _of(each)] if root.is_dir() else []
+    return [base for path in sorted(root.iterdir()) for base in _of(path)] if root.is_dir() else []
 
 
 def _entries(directory: Path) -> Entries:
@@ -92,7 +92,7 @@ def _entries(directory: Path) -> Entries:
 
 
 def _of(directory: Path) -> list[Base]:
-    return [Base(each) for each in _entries(directory).every()]
+    return [Base(path) for path in _entries(directory).every()]
 
 
 @contextlib.contextmanager
@@ -119,7 +119,7 @@ def tidy(limit: int) -> None:
     for directory in bases_root().glob("*"):
         _entries(directory).sweep()
     total = 0
-    for base in sorted(every(), key=lambda each: each.used, reverse=True):
+    for base in sorted(every(), key=lambda candidate: candidate.used, reverse=True):
         total += base.size
         if total > limit or not _needed(base):
             total -= base.size

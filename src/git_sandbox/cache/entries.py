@@ -36,7 +36,7 @@ class Entries:
             names = sorted(self.root.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [each for each in names if not each.name.startswith(".") and each.is_dir()]
+        return [path for path in names if not path.name.startswith(".") and path.is_dir()]
 
     def find(self, name: str) -> Path | None:
         """The entry of that name, which may be anything."""
@@ -75,12 +75,12 @@ class Entries:
 
         `durable`: all of it is on the disk before it is seen.
         """
-        for each in place.iterdir() if durable else ():
-            _sync(each)  # of gigabytes it takes minutes, in which a `sweep` has to see the lock
+        for path in place.iterdir() if durable else ():
+            _sync(path)  # of gigabytes it takes minutes, in which a `sweep` has to see the lock
         (place / _LOCK).unlink()
         files.write(place / self.description, describe())
-        for each in (place / self.description, place) if durable else ():
-            _sync(each)
+        for path in (place / self.description, place) if durable else ():
+            _sync(path)
         final = self.root / name
         if final.exists():
             self.hide(final)
@@ -136,7 +136,7 @@ class Entries:
 
 def size(entry: Path) -> int:
     """Bytes on disk. Raises OSError."""
-    return sum(each.stat().st_blocks * BLOCK for each in entry.iterdir())
+    return sum(path.stat().st_blocks * BLOCK for path in entry.iterdir())
 
 
 def _in_use(place: Path, unlocked: float) -> bool:

@@ -90,7 +90,7 @@ def find(key: str) -> Image | None:
 
 
 def every() -> list[Image]:
-    return [Image(each) for each in _entries().every() if (each / _INFO).exists()]
+    return [Image(path) for path in _entries().every() if (path / _INFO).exists()]
 
 
 @contextlib.contextmanager

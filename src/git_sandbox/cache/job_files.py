@@ -52,11 +52,11 @@ def tidy(limit: int, keep: Collection[str] = ()) -> None:
     """Remove what dead arrivals left, and the least used files beyond `limit` bytes; those to `keep` stay."""
     own, total = _entries(), 0
     own.sweep()
-    for each in sorted(own.every(), key=_used, reverse=True):
+    for path in sorted(own.every(), key=_used, reverse=True):
         with contextlib.suppress(OSError):
-            total += entries.size(each)
-        if total > limit and each.name not in keep:
-            own.remove(each)
+            total += entries.size(path)
+        if total > limit and path.name not in keep:
+            own.remove(path)
 
 
 def _used(entry: Path) -> float:

@@ -104,7 +104,7 @@ def find(key: str) -> RootImage | None:
 
 
 def every() -> list[RootImage]:
-    return [RootImage(each) for each in _entries().every() if (each / _INFO).exists()]
+    return [RootImage(path) for path in _entries().every() if (path / _INFO).exists()]
 
 
 @contextlib.contextmanager

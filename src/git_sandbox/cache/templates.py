@@ -95,25 +95,25 @@ def _entries() -> Entries:
 
 
 def every() -> list[Template]:
-    return [Template(each) for each in _entries().every()]
+    return [Template(path) for path in _entries().every()]
 
 
 @contextlib.contextmanager
 def used(key: str) -> Iterator[Template | None]:
     """The template with that key, not to be removed while the block runs; None when there is none that is sound."""
-    found = Template(root() / key)
+    template = Template(root() / key)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_entries().used(found.root, "removes this template"))
+            stack.enter_context(_entries().used(template.root, "removes this template"))
         except OSError:
             yield None
             return
-        if not found.sound():
+        if not template.sound():
             yield None
             return
         with contextlib.suppress(OSError):  # a cache that cannot be written still has good templates
-            os.utime(found.description)
-        yield found
+            os.utime(template.description)
+        yield template
 
 
 @contextlib.contextmanager
@@ -139,8 +139,8 @@ def publish(place: Path, key: str, image: str, shape: str) -> None:
 
 
 def _files(place: Path) -> dict[str, tuple[int, int]]:
-    seen = {each.name: each.stat() for each in place.iterdir() if each.name != _INFO}
-    return {name: (found.st_size, found.st_mtime_ns) for name, found in seen.items()}
+    seen = {path.name: path.stat() for path in place.iterdir() if path.name != _INFO}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in seen.items()}
 
 
 def _digests(place: Path) -> dict[str, str]:
@@ -150,17 +150,17 @@ def _digests(place: Path) -> dict[str, str]:
 
 def _evict(fresh: Path) -> None:
     """Remove what the host's last boot left, then the longest unused, until number and size are within bounds."""
-    others = [each for each in every() if each.root != fresh]
-    stale = [each for each in others if not each.sound()]
-    good = [each for each in others if each not in stale]
-    good.sort(key=lambda each: each.description.stat().st_mtime, reverse=True)
+    others = [template for template in every() if template.root != fresh]
+    stale = [template for template in others if not template.sound()]
+    good = [template for template in others if template not in stale]
+    good.sort(key=lambda template: template.description.stat().st_mtime, reverse=True)
     room = KEPT_BYTES - Template(fresh).size
-    for number, each in enumerate(good, start=1):
-        room -= each.size
+    for number, template in enumerate(good, start=1):
+        room -= template.size
         if number >= KEPT or room < 0:
-            stale.append(each)
-    for each in stale:
-        remove(each)
+            stale.append(template)
+    for template in stale:
+        remove(template)
 
 
 def remove(template: Template) -> bool:
@@ -183,7 +183,7 @@ def prune() -> int:
     with contextlib.suppress(OSError):
         for note in root().glob("*.failed"):
             note.unlink(missing_ok=True)
-    gone = sum(remove(each) for each in every())
+    gone = sum(remove(template) for template in every())
     if root().is_dir():
         with contextlib.suppress(OSError, SandboxError), building():
             pass
@@ -203,10 +203,10 @@ def failed(key: str, reason: str) -> None:
 
 def failures() -> dict[str, Failure]:
     """What did not work lately, by key."""
-    found = {}
+    noted = {}
     for note in root().glob("*.failed"):
         with contextlib.suppress(OSError, ValueError):
-            told = jsontext.load(note, Failure)
-            if time.time() - told.when < NOT_AGAIN_WITHIN:
-                found[note.stem] = told
-    return found
+            failure = jsontext.load(note, Failure)
+            if time.time() - failure.when < NOT_AGAIN_WITHIN:
+                noted[note.stem] = failure
+    return noted

@@ -57,8 +57,8 @@ def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **gi
     span = _one(given, _SPANS)
     style = _one(given, _STYLES) or Style.PATCH
     repo, name = common.sandbox(name)
-    found = lookup.known(repo, name)
-    asked = _Asked(repo, found, style, tuple(_from_top(repo, path) for path in paths))
+    sandbox = lookup.known(repo, name)
+    asked = _Asked(repo, sandbox, style, tuple(_from_top(repo, path) for path in paths))
     parts = [_span(asked, span)] if span else _default(asked)
     first, rest = parts[0], parts[1:]
     together = sys.stdout.isatty() and style is not Style.NAME_ONLY
@@ -80,11 +80,11 @@ Chosen = TypeVar("Chosen")
 
 
 def _one(given: Mapping[str, bool], choices: Mapping[str, Chosen]) -> Chosen | None:
-    said = [name for name in choices if given[name]]
-    if len(said) > 1:
-        one, other = (f"--{name.replace('_', '-')}" for name in said[:2])
+    options = [name for name in choices if given[name]]
+    if len(options) > 1:
+        one, other = (f"--{name.replace('_', '-')}" for name in options[:2])
         raise UsageError(f"{one} and {other} cannot be used together")
-    return choices[said[0]] if said else None
+    return choices[options[0]] if options else None
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,19 @@ class _Part:
 
 
 def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str = "", note: str = "") -> _Part:
-    found = review.difference(git, before, after, style=asked.style, paths=asked.paths, most=asked.most)
-    notes = [each for each in (note, found.note) if each]
-    notes += [] if found.whole else [f"only the first {asked.most >> 20} MiB are shown: name paths, or use --stat"]
-    return _Part(before, after, printable(found.raw).rstrip("\n"), found.whole, heading, tuple(notes))
+    difference = review.difference(git, before, after, style=asked.style, paths=asked.paths, most=asked.most)
+    notes = [text for text in (note, difference.note) if text]
+    notes += [] if difference.whole else [f"only the first {asked.most >> 20} MiB are shown: name paths, or use --stat"]
+    return _Part(before, after, printable(difference.raw).rstrip("\n"), difference.whole, heading, tuple(notes))
 
 
 def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
-    found = asked.found
-    head = found.head if found.wip else lookup.require_head(found)
+    sandbox = asked.found
+    head = sandbox.head if sandbox.wip else lookup.require_head(sandbox)
     if span is Span.SPAWN:
-        head = found.wip or head
-    ends = review.ends(asked.repo, found.base, head, found.wip, span)
-    return _compared(asked, found.base.seen_by(asked.repo.git), *ends, note=note)
+        head = sandbox.wip or head
+    ends = review.ends(asked.repo, sandbox.base, head, sandbox.wip, span)
+    return _compared(asked, sandbox.base.seen_by(asked.repo.git), *ends, note=note)
 
 
 def lines(repo: Repository, name: str, style: Style, most: int) -> list[str]:
@@ -133,19 +133,19 @@ def lines(repo: Repository, name: str, style: Style, most: int) -> list[str]:
 
 def _default(asked: _Asked) -> list[_Part]:
     """What a merge brings, and then what is not committed."""
-    found = asked.found
-    parts = [_merge(asked, found.head)] if found.head else []
-    if found.wip or not parts:
-        parts += [_uncommitted(asked, found.wip)] if found.wip else [_span(asked, Span.SPAWN)]
+    sandbox = asked.found
+    parts = [_merge(asked, sandbox.head)] if sandbox.head else []
+    if sandbox.wip or not parts:
+        parts += [_uncommitted(asked, sandbox.wip)] if sandbox.wip else [_span(asked, Span.SPAWN)]
     return [parts[0], *(part for part in parts[1:] if part.text)]
 
 
 def _merge(asked: _Asked, head: Oid) -> _Part:
-    found = asked.found
+    sandbox = asked.found
     try:
-        with preview(asked.repo, found.base, Request(found.entry.id, head)) as seen:
+        with preview(asked.repo, sandbox.base, Request(sandbox.entry.id, head)) as seen:
             note = f"{len(seen.conflicts)} file(s) are in conflict: shown with markers" if seen.conflicts else ""
-            if seen.before == seen.after and found.base.commit != head:
+            if seen.before == seen.after and sandbox.base.commit != head:
                 note = "nothing is left to merge: --from-base shows what the sandbox committed"
             return _compared(asked, seen.git, seen.before, seen.after, note=note)
     except (IntegrateError, LimitError) as error:
@@ -153,9 +153,9 @@ def _merge(asked: _Asked, head: Oid) -> _Part:
 
 
 def _uncommitted(asked: _Asked, wip: Oid) -> _Part:
-    found = asked.found
-    heading = f"Uncommitted in sandbox {found.entry.id}, not part of a merge:"
-    with uncommitted(asked.repo, found.base, found.head, wip) as (git, before):
+    sandbox = asked.found
+    heading = f"Uncommitted in sandbox {sandbox.entry.id}, not part of a merge:"
+    with uncommitted(asked.repo, sandbox.base, sandbox.head, wip) as (git, before):
         return _compared(asked, git, before, wip, heading=heading)
 
 

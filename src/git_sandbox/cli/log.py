@@ -34,42 +34,42 @@ def command(name: str, limit: int, as_json: bool) -> Result:
 
 def look(repo: Repository, name: str, limit: int) -> Result:
     """At most `limit` commits. Raises StateError where there is no such sandbox, or nothing of it is here."""
-    found = lookup.known(repo, name)
-    tips = [*([found.head] if found.head else []), *found.branches.values()]
+    sandbox = lookup.known(repo, name)
+    tips = [*([sandbox.head] if sandbox.head else []), *sandbox.branches.values()]
     if not tips:
-        lookup.require_head(found)
-    base = Oid(found.record.base) if found.record.base else None
+        lookup.require_head(sandbox)
+    base = Oid(sandbox.record.base) if sandbox.record.base else None
     commits = review.log(repo, tips, base, limit=limit)
-    names = _names(found)
+    names = _names(sandbox)
     missing = unmerged_of(repo, tips)
     nowhere = beyond_stash(repo, missing)
     merged = [commit.oid for commit in commits if commit.oid not in missing]
     stashed = [commit.oid for commit in commits if commit.oid in missing - nowhere]
-    where = one_line((found.record.base_symref or "detached HEAD").removeprefix("refs/heads/"))
+    where = one_line((sandbox.record.base_symref or "detached HEAD").removeprefix("refs/heads/"))
     lines = [f"base {(base or 'none (unborn)')[:10]} on {where}"]
     lines += [
         words.commit_line(commit, names.get(commit.oid, ()), merged=commit.oid in merged, stashed=commit.oid in stashed)
         for commit in commits
     ] or ["no commits beyond the base"]
-    if found.wip and uncommitted.new_work(repo, found.base, found.head, found.wip):
-        where = "" if beyond_stash(repo, [found.wip]) else ", in your stash"
-        lines.append(f"uncommitted work: {found.wip[:10]}{where} (`sandbox diff --wip {name}`)")
-    lines += ondisk.lines(name, found.record.changes)
-    waiting = operation.load(repo, found.refs, found.head, found.wip)
+    if sandbox.wip and uncommitted.new_work(repo, sandbox.base, sandbox.head, sandbox.wip):
+        where = "" if beyond_stash(repo, [sandbox.wip]) else ", in your stash"
+        lines.append(f"uncommitted work: {sandbox.wip[:10]}{where} (`sandbox diff --wip {name}`)")
+    lines += ondisk.lines(name, sandbox.record.changes)
+    waiting = operation.load(repo, sandbox.refs, sandbox.head, sandbox.wip)
     if waiting:
         lines += words.in_progress(name, waiting.kind or None, waiting.unmerged)
     data = {
         "operation": waiting.kind if waiting else None, "unmerged": waiting.unmerged if waiting else (),
-        "id": name, "base": base, "head": found.head, "wip": found.wip, "commits": commits, "branches": names,
-        "merged": merged, "stashed": stashed, "changes": found.record.changes,
+        "id": name, "base": base, "head": sandbox.head, "wip": sandbox.wip, "commits": commits, "branches": names,
+        "merged": merged, "stashed": stashed, "changes": sandbox.record.changes,
     }  # fmt: skip
     return Result("log", data, text="\n".join(lines))
 
 
-def _names(found: Known) -> dict[Oid, list[str]]:
+def _names(sandbox: Known) -> dict[Oid, list[str]]:
     """What points to each commit: HEAD, and branches by the name they had in the guest."""
-    names: dict[Oid, list[str]] = {found.head: ["HEAD"]} if found.head else {}
-    root = f"refs/sandbox-heads/{found.entry.id}/"
-    for ref, value in found.branches.items():
+    names: dict[Oid, list[str]] = {sandbox.head: ["HEAD"]} if sandbox.head else {}
+    root = f"refs/sandbox-heads/{sandbox.entry.id}/"
+    for ref, value in sandbox.branches.items():
         names.setdefault(value, []).append(ref.removeprefix(root))
     return names

@@ -78,9 +78,9 @@ def of_chunks(chunks: Iterable[bytes], size: int, path: Path) -> Blob:
     return of_file(path)
 
 
-def _digest(size: int, found: Iterable[Piece]) -> str:
+def _digest(size: int, pieces: Iterable[Piece]) -> str:
     total = _begun(size)
-    for number, data in found:
+    for number, data in pieces:
         total.update(_AT.pack(number))
         total.update(data)
     return total.hexdigest()

@@ -96,7 +96,7 @@ def decode(data: bytes) -> Job:
     """Raises CollectError for what is no job, or one whose parts cannot be."""
     try:
         job = jsontext.decode(data, Job)
-        known = [oid(each) for each in job.known]
+        known = [oid(name) for name in job.known]
     except ValueError as error:
         raise broken(f"its head: {one_line(str(error))}") from None
     fault = _fault(job)
@@ -106,16 +106,18 @@ def decode(data: bytes) -> Job:
 
 
 def _fault(job: Job) -> str:
-    told = job.record
-    if record.decode(jsontext.encode(told)) is None:
+    unchecked = job.record
+    if record.decode(jsontext.encode(unchecked)) is None:
         return "the record names what is no object"
-    if not is_sandbox_id(told.id):
+    if not is_sandbox_id(unchecked.id):
         return "the sandbox's name"
-    if not is_key(told.image) or (told.root and not is_key(told.root)):
+    if not is_key(unchecked.image) or (unchecked.root and not is_key(unchecked.root)):
         return "the image's key"
-    if told.net not in network.BY_NAME or not (1 <= told.cpus <= MAX_CPUS and 1 <= told.memory <= MAX_MEMORY):
+    if unchecked.net not in network.BY_NAME or not (
+        1 <= unchecked.cpus <= MAX_CPUS and 1 <= unchecked.memory <= MAX_MEMORY
+    ):
         return "the machine"
-    return "" if told.command else "there is no command"
+    return "" if unchecked.command else "there is no command"
 
 
 def is_key(text: str) -> bool:
@@ -134,14 +136,14 @@ class Packed:
     def head(self, writer: Writer) -> None:
         writer.text(frames.HEAD, jsontext.encode(self.job))
 
-    def files(self, writer: Writer, wanted: Collection[str] | None = None) -> None:
-        """What follows the head. `wanted`: what a worker lacks; None for a file, which has all but the images. Raises
+    def files(self, writer: Writer, digests: Collection[str] | None = None) -> None:
+        """What follows the head. `digests`: what a worker lacks; None for a file, which has all but the images. Raises
         OSError.
         """
         for blob in self.job.disks.every:
-            if wanted is None or blob.digest in wanted:
+            if digests is None or blob.digest in digests:
                 blobs.send(writer, blob, self.places[blob])
-        for name in wanted or ():
+        for name in digests or ():
             if name in self.images:
                 self.image(writer, name)
         writer.end()
@@ -158,11 +160,11 @@ def images(record: Record) -> list[str]:
 
 def _send_image(writer: Writer, name: str, place: Path) -> None:
     kind, _, key = name.partition(":")
-    found = {each: blobs.of_file(place / each) for each in NAMES if (place / each).is_file()}
-    told = {"kind": kind, "key": key, "files": msgspec.to_builtins(found)}
-    writer.put(frames.IMAGE, jsontext.encode(told))
-    for each, blob in found.items():
-        blobs.send(writer, blob, place / each)
+    blobs_of = {file: blobs.of_file(place / file) for file in NAMES if (place / file).is_file()}
+    header = {"kind": kind, "key": key, "files": msgspec.to_builtins(blobs_of)}
+    writer.put(frames.IMAGE, jsontext.encode(header))
+    for file, blob in blobs_of.items():
+        blobs.send(writer, blob, place / file)
 
 
 def head(reader: Reader) -> Job:
@@ -187,9 +189,9 @@ def files(reader: Reader) -> Iterator[Blob | ImageFiles]:
 
 def _image(data: bytes) -> ImageFiles:
     try:
-        found = jsontext.decode(data, ImageFiles)
+        image = jsontext.decode(data, ImageFiles)
     except ValueError as error:
         raise broken(f"an image: {one_line(str(error))}") from None
-    if not is_key(found.key) or not set(found.files) <= set(NAMES):
+    if not is_key(image.key) or not set(image.files) <= set(NAMES):
         raise broken("an image has no such name, or no such file")
-    return found
+    return image

@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The same with text that may be printed."""
         return msgspec.structs.replace(
             self, program=one_line(self.program), host=one_line(self.host), reason=one_line(self.reason, limit=400),
-            warnings=tuple(one_line(each, limit=400) for each in self.warnings),
+            warnings=tuple(one_line(warning, limit=400) for warning in self.warnings),
         )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def hear(frame: Frame, hearing: Hearing) -> None:
 
 def wanted(data: bytes) -> frozenset[str]:
     """Digests of the files, and names of the images, that a worker lacks. Raises CollectError."""
-    return frozenset(each for each in parsed(data, list[str]) if _WANTED.fullmatch(each))
+    return frozenset(digest for digest in parsed(data, list[str]) if _WANTED.fullmatch(digest))
 
 
 def parsed(data: bytes, kind: type[T]) -> T:

@@ -80,6 +80,6 @@ def inherited(names: re.Pattern[str]) -> dict[str, str]:
 
 def asking() -> dict[str, str]:
     """More of the environment, for a child that may ask the user for a passphrase."""
-    found = {key: os.environ[key] for key in _ASKING if key in os.environ}
-    terminal = next((os.ttyname(each) for each in (0, 2) if os.isatty(each)), "")
-    return ({"GPG_TTY": terminal} if terminal else {}) | found
+    variables = {key: os.environ[key] for key in _ASKING if key in os.environ}
+    terminal = next((os.ttyname(descriptor) for descriptor in (0, 2) if os.isatty(descriptor)), "")
+    return ({"GPG_TTY": terminal} if terminal else {}) | variables

@@ -38,12 +38,12 @@ def require(*programs: str) -> None:
 
 
 def resolve(argv: Sequence[str]) -> list[str]:
-    found = which(argv[0])
-    if found is None:
+    path = which(argv[0])
+    if path is None:
         raise RequirementError(
             f"the program `{argv[0]}` is not installed", hint="run `sandbox doctor` for how to get it"
         )
-    return [found, *argv[1:]]
+    return [path, *argv[1:]]
 
 
 def start(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
@@ -124,10 +124,10 @@ class Child(msgspec.Struct):
 
         Of whom it has not told is in its process group and waits. The other one is killed when bubblewrap has ended.
         """
-        told = _CHILD.search(report.read(PIECE) or b"")
+        match = _CHILD.search(report.read(PIECE) or b"")
         with contextlib.ExitStack() as stack, contextlib.suppress(ProcessLookupError):
-            program = stack.enter_context(_descriptor(int(told[1]))) if told else None
-            os.kill(int(told[1]) if told and self.first else self.pid, signal.SIGTERM)
+            program = stack.enter_context(_descriptor(int(match[1]))) if match else None
+            os.kill(int(match[1]) if match and self.first else self.pid, signal.SIGTERM)
             with _descriptor(self.pid) as bubblewrap:  # a zombie until it is waited for: its id is nobody else's
                 select.select([bubblewrap], [], [], grace)
             kill_group(self.pid)

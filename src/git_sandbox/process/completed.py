@@ -168,11 +168,11 @@ def foreground(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], input:
 
 def _read(stream: IO[bytes], most: int) -> bytes:
     """In pieces: `read` takes memory for `most` bytes at once, however few come."""
-    found, left = [], most
+    pieces, left = [], most
     while left > 0 and (piece := stream.read(min(left, PIECE))):
-        found.append(piece)
+        pieces.append(piece)
         left -= len(piece)
-    return b"".join(found)
+    return b"".join(pieces)
 
 
 class _Readers:
@@ -242,10 +242,10 @@ def _communicate(
             watchdog.cancel()
         with contextlib.suppress(BrokenPipeError):
             child.stdin.close()
-    said = readers.finish()
+    outputs = readers.finish()
     if expired.is_set():
         raise subprocess.TimeoutExpired(child.args, timeout or 0)
-    return said
+    return outputs
 
 
 def _feed(stdin: IO[bytes], feed: Iterable[bytes]) -> None:
@@ -263,12 +263,12 @@ def beginning(
     import tempfile  # late: `sandbox ls` does without
 
     with (
-        tempfile.TemporaryFile() as said,
-        spawn(limits.wrap(argv), cwd=cwd, env=env, stdout=PIPE, stderr=said) as child,
+        tempfile.TemporaryFile() as complaints,
+        spawn(limits.wrap(argv), cwd=cwd, env=env, stdout=PIPE, stderr=complaints) as child,
     ):
-        found = _read(child.stdout, most)
+        output = _read(child.stdout, most)
         more = bool(child.stdout.read(1))
         status = 0 if more else child.wait() or 0
-        size = said.seek(0, os.SEEK_END)
-        said.seek(max(0, size - STDERR_LIMIT))
-        return Completed(tuple(argv), status, found, said.read()), not more
+        size = complaints.seek(0, os.SEEK_END)
+        complaints.seek(max(0, size - STDERR_LIMIT))
+        return Completed(tuple(argv), status, output, complaints.read()), not more

@@ -115,7 +115,7 @@ class Start:
 def spawned(start: Start, logs: MachineLogs, complaints: IO[bytes]) -> Iterator[process.Child]:
     """The VMM with its standard output in the console log, bounded."""
     with confine.spawned(
-        start.argv, start.view, wanted=start.confined, directory=start.directory,
+        start.argv, start.view, required=start.confined, directory=start.directory,
         stdout=process.PIPE, stderr=complaints, pass_fds=start.keep, yields=True,
     ) as child:  # fmt: skip
         reader = threading.Thread(

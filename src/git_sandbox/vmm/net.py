@@ -40,7 +40,7 @@ def connected(network: Network, complaints: IO[bytes], *, confined: bool = True)
     with ours:
         with theirs:
             running = confine.spawned(
-                argv(theirs.fileno()), views.passt(root=os.getuid() == 0), wanted=confined,
+                argv(theirs.fileno()), views.passt(root=os.getuid() == 0), required=confined,
                 stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()],
             )  # fmt: skip
             child = contextlib.ExitStack()

@@ -223,7 +223,7 @@ class Qemu:
                 confine.spawned(
                     argv(spec, accelerator=self.accelerator, descriptors=descriptors, cid=address.cid),
                     confined.qemu(spec, kvm=self.accelerator == "kvm"),
-                    wanted=self.confined,
+                    required=self.confined,
                     stdout=process.PIPE,
                     stderr=complaints,
                     pass_fds=list(descriptors.values()),
