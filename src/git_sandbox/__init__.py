@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from git_sandbox.integrate.review import CommitInfo
     from git_sandbox.integrate.siblings import Comparison
     from git_sandbox.integrate.undo import Undone
+    from git_sandbox.sandbox.crowd import Try
     from git_sandbox.sandbox.imported import Home
     from git_sandbox.sandbox.listing import Row
-    from git_sandbox.sandbox.parallel import Try
     from git_sandbox.sandbox.remove import Dropped, Recovered
     from git_sandbox.store import State
 
@@ -45,7 +45,7 @@ _FROM = {
     "git_sandbox.integrate.undo": ("Undone",),
     "git_sandbox.sandbox.remove": ("Dropped", "Recovered"),
     "git_sandbox.sandbox.imported": ("Home",),
-    "git_sandbox.sandbox.parallel": ("Try",),
+    "git_sandbox.sandbox.crowd": ("Try",),
     "git_sandbox.sandbox.listing": ("Row",),
     "git_sandbox.store": ("State",),
 }

@@ -33,7 +33,7 @@ def claim(root: Path, name: str | None, taken: set[SandboxId]) -> Path:
 
 def require_not_trashed(root: Path, name: SandboxId) -> None:
     """Raises StateError for a name that something in the trash has."""
-    if name in trashed.ids(root):
+    if trashed.holds(root, name):
         hint = f"`sandbox restore {name}` brings it back; `sandbox prune {name}` deletes it for good"
         raise StateError(f"the sandbox named `{name}` is in the trash", hint=hint)
 
@@ -42,7 +42,7 @@ def make(path: Path) -> bool:
     """False for a name that somebody has, here or in the trash."""
     try:
         path.mkdir(mode=0o700)
-        if path.name in trashed.ids(path.parent):  # asked when it can no longer be moved there
+        if trashed.holds(path.parent, SandboxId(path.name)):  # asked when it can no longer be moved there
             path.rmdir()
             return False
     except FileExistsError:

@@ -56,15 +56,32 @@ def directory(repo: Repository, name: str) -> SandboxDir:
 
 
 def find(repo: Repository, name: str) -> Entry:
+    """The sandbox `name`, without a look at others: there may be thousands. Raises StateError."""
     ident = sandbox_id(name)
-    for entry in entries(repo):
-        if entry.id == ident:
-            full = noted.complete(entry.directory, entry.record) if entry.record else None
-            return msgspec.structs.replace(entry, record=full)
+    entry = _alone(repo, ident)
+    if entry is not None:
+        full = noted.complete(entry.directory, entry.record) if entry.record else None
+        return msgspec.structs.replace(entry, record=full)
     claims.require_not_trashed(state_directory(repo), ident)
     known = ", ".join(entry.id for entry in entries(repo))
     hint = f"there are: {known}" if known else "there are none yet; `sandbox` starts one"
     raise StateError(f"no sandbox named `{name}` in this repository", hint=hint)
+
+
+def _alone(repo: Repository, name: SandboxId) -> Entry | None:
+    root = state_directory(repo)
+    _finish_renaming(repo, root)
+    directory = SandboxDir(root / name)
+    there, refs = directory.root.is_dir(), repo.refs(*SandboxRefs(name).patterns)
+    if not there and (not refs or _left_over(root, name, refs)):
+        return None
+    return _looked_at(repo, directory, load(directory) if there else None, refs)
+
+
+def _left_over(root: Path, name: SandboxId, refs: dict[RefName, Oid]) -> bool:
+    """Whether these are refs of a process that was killed while it moved the sandbox to the trash."""
+    gone = trashed.read(root, name)
+    return gone is not None and trashed.leftover(gone, refs)
 
 
 def entries(repo: Repository) -> list[Entry]:
@@ -92,13 +109,15 @@ def entries_and_starts(repo: Repository) -> tuple[list[Entry], dict[RefName, Oid
 
 def names(repo: Repository, root: Path) -> list[str]:
     """What is in a state directory, once a sandbox that was being renamed has one name."""
-    present = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - names are wanted
-    if paths.RENAMING not in present:
-        return present
-    from git_sandbox import renaming
+    _finish_renaming(repo, root)
+    return os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - names are ident
 
-    renaming.finish(root, repo)
-    return os.listdir(root)  # noqa: PTH208
+
+def _finish_renaming(repo: Repository, root: Path) -> None:
+    if os.path.lexists(root / paths.RENAMING):
+        from git_sandbox import renaming
+
+        renaming.finish(root, repo)
 
 
 def starts(records: Iterable[Record | None]) -> list[str]:

@@ -153,7 +153,8 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
     """
     root = registry.claim(repo)
     names(repo, root)
-    taken = set(ref_ids(repo))
+    own = SandboxRefs(sandbox_id(name)) if name is not None else None  # of thousands one is looked at
+    taken = ({own.name} if repo.refs(*own.patterns) else set()) if own else ref_ids(repo)
     directory = SandboxDir(claims.claim(root, name, taken))
     box = Box(repo, SandboxId(directory.root.name), directory)
     with claims.lock(directory), box.anchored():
@@ -178,7 +179,7 @@ def trash(box: Box, record: Record | None, why: str, beside: Sequence[Holder] = 
     holder = Holder(box.repo.git, box.repo.common_dir, box.repo.refs(*box.refs.patterns), [base, *heads])
     directory = SandboxDir(registry.claim(box.repo) / box.id)  # of a sandbox that is only refs there may be none
     noted_in_trash = moving.put(directory, [holder, *beside], why)
-    expiry.summarise()
+    expiry.add(noted_in_trash)
     return noted_in_trash
 
 
@@ -188,7 +189,7 @@ def trash_directory(directory: SandboxDir, why: str) -> Note:
 
     with claims.lock(directory):
         noted_in_trash = moving.put(directory, (), why)
-    expiry.summarise()
+    expiry.add(noted_in_trash)
     return noted_in_trash
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from git_sandbox import settings
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import capacity, parallel
+from git_sandbox.sandbox import capacity, crowd, parallel, supervisor
+from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Try
 from support.gitrepo import GitRepo
 
 
@@ -88,7 +88,29 @@ def test_the_first_that_failed_gives_the_exit_code() -> None:
 def test_lines_lose_nothing(chunks: list[bytes], most: int) -> None:
     whole = b"".join(chunks)
     wanted = whole.split(b"\n")
-    assert list(parallel.lines(iter(chunks), 0)) == (wanted if wanted[-1] else wanted[:-1])
-    pieces = list(parallel.lines(iter(chunks), most))
+    assert list(crowd.lines(iter(chunks), 0)) == (wanted if wanted[-1] else wanted[:-1])
+    pieces = list(crowd.lines(iter(chunks), most))
     assert b"".join(pieces) == whole.replace(b"\n", b"")
     assert b"\n" not in b"".join(pieces)
+
+
+def test_of_a_try_that_ended_nothing_stays(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time: when a later one speaks, the process of every earlier one is gone, also as a zombie."""
+    ended = '{"ended": {"id": "x", "exit_code": 0, "changed": false, "rescued": false, "head": null, "wip": null,'
+    ended += ' "refs": {}, "warnings": []}}'
+    monkeypatch.setattr(
+        supervisor, "argv", lambda fd: ["sh", "-c", f"cat >/dev/null; echo $$; echo '{ended}' >/proc/self/fd/{fd}"]
+    )
+    processes: list[int] = []
+    alive: list[list[int]] = []
+
+    def output(_label: str, channel: int, line: bytes) -> None:
+        if channel == 1:
+            alive.append([pid for pid in processes if Path(f"/proc/{pid}").exists()])
+            processes.append(int(line))
+
+    found = discover(repo.path)
+    tasks = [options(f"try-{number}") for number in range(1, 7)]
+    ran = parallel.run(found, tasks, lambda _text: None, output, at_once=1)
+    assert [each.exit_code for each in ran.tries] == [0] * 6
+    assert alive == [[]] * 6

@@ -19,10 +19,10 @@ from git_sandbox.integrate import siblings
 from git_sandbox.integrate.siblings import Comparison, Sibling
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import expiring, lifecycle, listing, lookup, parallel, settle, supervisor
+from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Try
 from git_sandbox.sandbox.settle import Questions, Settled
 
 Line = Callable[[str, int, bytes], None]  # id of a sandbox, 1 for output or 2 for error output, one line

@@ -13,12 +13,15 @@ from git_sandbox import store
 from git_sandbox.cli import first, places, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
+from git_sandbox.integrate.siblings import MAX_SIBLINGS
 from git_sandbox.sandbox import listing, parallel
+from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Ran, Try
+from git_sandbox.sandbox.parallel import Ran
 from git_sandbox.text import one_line, printable
 
+SHOWN = 200  # tries that are named at the end
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 
 
@@ -50,8 +53,11 @@ def _data(tries: Sequence[Try]) -> list[dict[str, Any]]:
 def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     tries = ran.tries
     width = max((len(attempt.id or "-") for attempt in tries), default=0)
-    lines = [f"{attempt.id or '-':{width}}  {_became(attempt, rows.get(attempt.id or ''))}" for attempt in tries]
-    for attempt in tries:
+    chosen = _shown(tries)
+    lines = [f"{attempt.id or '-':{width}}  {_became(attempt, rows.get(attempt.id or ''))}" for attempt in chosen]
+    if len(chosen) < len(tries):
+        lines.append(f"and {len(tries) - len(chosen)} more: `sandbox ls`")
+    for attempt in chosen:
         warnings = [text for text in (attempt.ended.warnings if attempt.ended else ()) if text not in ran.said]
         warnings += [attempt.failure.hint] if attempt.failure else []
         lines += [f"{attempt.id or '-'}: {one_line(text, limit=300)}" for text in warnings if text]
@@ -59,6 +65,8 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     run = [attempt.id for attempt in tries if attempt.detached and attempt.id]
     if run:
         lines.append(f"Running: `sandbox ls --watch`. Stop: `sandbox stop {' '.join(run)}`")
+    elif len(ahead) > MAX_SIBLINGS:
+        lines.append("Alike: `sandbox compare --group-by result`. Best: `sandbox compare --best CMD`")
     elif len(ahead) > 1:
         lines.append(
             f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"
@@ -66,6 +74,14 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     elif ahead:
         lines.append(f"Look: `sandbox diff {ahead[0]}`. Merge: `sandbox merge {ahead[0]}`")
     return lines
+
+
+def _shown(tries: Sequence[Try]) -> Sequence[Try]:
+    """All; of very many those that went wrong first, and as many in all as anybody reads."""
+    if len(tries) <= SHOWN:
+        return tries
+    first = sorted(tries, key=lambda attempt: attempt.failure is None and attempt.exit_code == 0)[:SHOWN]
+    return sorted(first, key=lambda attempt: attempt.index)
 
 
 def _became(attempt: Try, row: Row | None) -> str:

@@ -22,6 +22,7 @@ from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import job_parts
 from git_sandbox.egress import policyfile
 from git_sandbox.errors import CollectError, StateError, UsageError
+from git_sandbox.git import refpacking
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import blobs, frames, job, result
 from git_sandbox.jobs.blobs import Blob
@@ -216,6 +217,7 @@ def settled(box: Box, record: Record, answer: Answer, home: Home, *, remove: boo
     if whole(home):
         box.directory.dispatch.unlink(missing_ok=True)
         shutil.rmtree(box.directory.job, ignore_errors=True)
+    refpacking.pack(box.repo)
     if home.changed or not remove:
         return record, True
     return record, retrieve.settle(box, record, home, answer.exit_code)
@@ -243,19 +245,19 @@ def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
     except OSError as error:
         raise UsageError(f"cannot read {path}", cause=error.strerror or str(error)) from error
     with source:
-        nonce = _nonce(source)
+        answer = result.read(Reader(source, frames.RESULT), Hearing()).answer
         source.seek(0)
-        sandbox = away(repo).get(nonce)
-        if sandbox is None:
+        nonce, known = answer.nonce, None
+        with contextlib.suppress(UsageError):  # what it calls itself may be no name
+            known = told(store.directory(repo, answer.name))
+        if known is None:
             hint = "`sandbox ls` lists those that are away; what was collected before is in its sandbox"
             raise StateError(f"no sandbox of this repository waits for the result in {path}", hint=hint)
-        with store.open_existing(repo, sandbox[0].id) as (box, entry):
+        if known.nonce != nonce:
+            raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{answer.name}`")
+        with store.open_existing(repo, answer.name) as (box, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
             answer, home = took(box, entry.record, nonce, source, hearing)
             record, kept = settled(box, entry.record, answer, home, remove=True)
             return finished(box, record, answer, home, kept=kept, warnings=())
-
-
-def _nonce(source: IO[bytes]) -> Nonce:
-    return result.read(Reader(source, frames.RESULT), Hearing()).answer.nonce

@@ -22,9 +22,10 @@ from git_sandbox.jobs.result import Hearing
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts
+from git_sandbox.sandbox.crowd import Failure, Output, Try, lines
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Failure, Output, Ran, Try, lines
+from git_sandbox.sandbox.parallel import Ran
 from git_sandbox.sandbox.ray_task import Done, delivered, fetch, work
 from git_sandbox.sandbox.ray_task import ray as library
 from git_sandbox.sandbox.supervisor import Ended, failure

@@ -24,9 +24,9 @@ from git_sandbox.integrate.results import Group
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, parallel, remove, trashed
+from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.elsewhere import Room
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Try
 from git_sandbox.store import State
 from git_sandbox.trash import note
 

@@ -17,7 +17,7 @@ from git_sandbox import files, jsontext, paths
 from git_sandbox.errors import SandboxError
 from git_sandbox.later import dataclass
 from git_sandbox.trash import note
-from git_sandbox.trash.note import Trashed
+from git_sandbox.trash.note import Note, Trashed
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -40,11 +40,27 @@ def summarise() -> Summary:
     trashed = every()
     whens = [item.when for item in trashed if item.expires]
     summary = Summary(min(whens, default=None), sum(item.size for item in trashed))
-    fresh = paths.trash_summary().with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
-        files.write(fresh, jsontext.encode(summary))
-        fresh.replace(paths.trash_summary())
+        _write(summary)
     return summary
+
+
+def _write(summary: Summary) -> None:
+    fresh = paths.trash_summary().with_suffix(f".{os.getpid()}")
+    files.write(fresh, jsontext.encode(summary))
+    fresh.replace(paths.trash_summary())
+
+
+def add(new: Note) -> None:
+    """Write down that one more is there, without a look at the others: there may be thousands. What two processes add
+    in the same moment may count once, until `summarise`.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        known = jsontext.load(paths.trash_summary(), Summary)
+        whens = [each for each in (known.oldest, new.when if new.why in note.EXPIRES else None) if each is not None]
+        _write(Summary(min(whens, default=None), known.size + new.size))
+        return
+    summarise()
 
 
 def every() -> list[Trashed]:

@@ -93,6 +93,12 @@ def ids(root: Path) -> set[SandboxId]:
     return ids_found
 
 
+def holds(root: Path, name: SandboxId) -> bool:
+    """Whether `name` is one of `ids`, without a look at others."""
+    trash = paths.trash_root(root)
+    return any(place.is_dir() and not place.is_symlink() for place in (trash / name, trash / f"{REMNANT}{name}"))
+
+
 def _names(root: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(paths.trash_root(root)) as rows:
         return sorted(row.name for row in rows if row.is_dir(follow_symlinks=False))
