@@ -1,13 +1,15 @@
-"""`dataclasses.dataclass` whose methods are made with the first object, and not when the module is imported.
+"""`dataclasses.dataclass` whose methods are made with the first object, and not when the module is imported; `regex`,
+which compiles a pattern when it is first used.
 
 Python writes and compiles the methods of a data class each time it starts, which takes longer than to read its module;
 a command uses few of the classes that it imports. All else is as with the original: `fields`, `replace`, inheritance,
-copies, pickles. Only a default that the original refuses is refused later.
+copies, pickles. Only a default that the original refuses is refused later, and so is a pattern that is none.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from dataclasses import asdict, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -15,17 +17,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import dataclass
+    from re import compile as regex
 else:
+
+    def regex(text: Any, flags: int = 0) -> Any:
+        return _Regex(text, flags)
 
     def dataclass(kind: type | None = None, /, **options: Any) -> Any:
         return _decorator(options) if kind is None else _postponed(kind, options)
 
 
-__all__ = ["asdict", "dataclass", "field", "fields", "replace"]
+__all__ = ["asdict", "dataclass", "field", "fields", "regex", "replace"]
 
 _FIELDS = "__dataclass_fields__"
 _NEW_CLASS = {"slots", "weakref_slot"}  # with these the original makes another class
+_METHODS = ("findall", "finditer", "flags", "fullmatch", "match", "pattern", "search", "split", "sub", "subn")
 _making = threading.RLock()  # of all classes: one can need another
+
+
+class _Regex:
+    """Becomes a compiled pattern when somebody asks for anything of it. Not one to Python's `re` functions."""
+
+    def __init__(self, text: Any, flags: int) -> None:
+        self._given = text, flags
+
+    def __getattr__(self, name: str) -> Any:
+        compiled = re.compile(*self.__dict__["_given"])
+        for method in _METHODS:
+            setattr(self, method, getattr(compiled, method))
+        return getattr(compiled, name)
 
 
 class _Later:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import os
 import pickle
 import re
@@ -46,6 +47,7 @@ def test_it_is_a_data_class_before_anybody_used_it() -> None:
 
 BEFORE = """
 import dataclasses
+import importlib
 from git_sandbox.later import dataclass
 @dataclass(frozen=True)
 class A:
@@ -140,3 +142,28 @@ def test_the_host_uses_no_other() -> None:
         )
     }
     assert {each for each in found if not each.startswith(("guest/", "helpers/", "api/"))} == set()
+
+
+def test_a_pattern_is_compiled_when_it_is_first_used() -> None:
+    lazy: Any = later.regex("(a)(B)?", re.IGNORECASE)
+    assert "match" not in vars(lazy)
+    assert lazy.fullmatch("AB").groups() == ("A", "B")
+    assert "match" in vars(lazy)
+    assert (lazy.pattern, lazy.sub("-", "xab"), lazy.findall("ab a")) == ("(a)(B)?", "x-", [("a", "b"), ("a", "")])
+    with pytest.raises(re.error):
+        later.regex("(").match("x")
+
+
+def test_every_pattern_of_the_host_is_one() -> None:
+    source = Path(later.__file__).parent
+    kind = type(later.regex("x"))
+    found = 0
+    for path in source.rglob("*.py"):
+        if path.name == "later.py" or "regex(" not in path.read_text():
+            continue
+        module = importlib.import_module(".".join(("git_sandbox", *path.relative_to(source).with_suffix("").parts)))
+        for value in vars(module).values():
+            if isinstance(value, kind):
+                re.compile(value.pattern)
+                found += 1
+    assert found > 50

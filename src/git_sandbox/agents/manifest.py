@@ -6,7 +6,6 @@ is checked here, and nothing of it runs or is read before the user agreed (`agen
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import msgspec
@@ -16,9 +15,10 @@ from git_sandbox import files, tomltext
 from git_sandbox.egress import credentials, keys, rules
 from git_sandbox.errors import UsageError
 from git_sandbox.image.spec import MAX_FILE, ImageSpec, with_companions
+from git_sandbox.later import regex
 
 SCHEMA = 1
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+NAME = regex(r"[a-z0-9][a-z0-9-]{0,39}")
 MOST = 64 << 10  # bytes of a manifest
 # Directories that hold credentials and nothing an agent needs: no manifest may name a file in one.
 OFF_LIMITS = frozenset({

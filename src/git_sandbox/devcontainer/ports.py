@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Iterator
 
 from git_sandbox.devcontainer.model import Devcontainer
+from git_sandbox.later import regex
 
 UNPRIVILEGED = 1024
 MAX_PORT = 65535
 MAX_PORTS = 20
 NEAR = 200  # ports that are tried instead of one
-_PAIR = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
-_OF_HOST = re.compile(r"(localhost|127\.0\.0\.1):([0-9]{1,5})")
+_PAIR = regex(r"([0-9]{1,5}):([0-9]{1,5})")
+_OF_HOST = regex(r"(localhost|127\.0\.0\.1):([0-9]{1,5})")
 Free = Callable[[int], bool]
 
 

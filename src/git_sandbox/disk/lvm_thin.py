@@ -10,20 +10,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from git_sandbox import files, locks, paths, process
 from git_sandbox.disk.delta_archive import Appended
 from git_sandbox.errors import HostResourceError, StateError
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 from git_sandbox.text import one_line
 
 CONTROL = Path("/dev/mapper/control")
 UDEV = Path("/run/udev/control")  # there while udev runs
 TIMEOUT = 120.0  # seconds
-_POOL = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}/[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}")
+_POOL = regex(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}/[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}")
 _CHUNK = 1 << 20
 _BASE, _BOX = "sandbox-base-", "sandbox-"
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from git_sandbox import files, tomltext
 from git_sandbox.egress import names
-from git_sandbox.later import dataclass, field
+from git_sandbox.later import dataclass, field, regex
 
 DEFAULTS = {
     "apt": ("deb.debian.org", "security.debian.org"),
@@ -32,8 +32,8 @@ FILES_OF = {"pypi.org": ("files.pythonhosted.org",), "index.crates.io": ("static
 PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418, "git+ssh": 22, "ssh+git": 22}
 MOST_FILES = 100  # of a directory of sources
 MOST_HOSTS = 100  # of a group
-_URL = re.compile(r"\bhttps?://(?:\[[0-9a-f:]+\])?[^\s\"'<>\]]*", re.IGNORECASE)
-_SCP = re.compile(r"(?:[^@/:\s]+@)?(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?!//|:)")
+_URL = regex(r"\bhttps?://(?:\[[0-9a-f:]+\])?[^\s\"'<>\]]*", re.IGNORECASE)
+_SCP = regex(r"(?:[^@/:\s]+@)?(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?!//|:)")
 
 
 @dataclass(frozen=True)

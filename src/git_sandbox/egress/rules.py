@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections.abc import Callable, Iterable
 
 from git_sandbox.egress import addresses, names
 from git_sandbox.egress.names import Address
 from git_sandbox.errors import UsageError
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 from git_sandbox.text import one_line
 
 ALLOW, GET, DENY = "allow", "get", "deny"
@@ -24,7 +23,7 @@ MOST_RULES = 2000
 # A network that a rule may name at most; more is what `--net nat` is for.
 WIDEST = {4: 8, 6: 16}  # bits
 FORMS = "NAME, NAME:PORT, *.example.org, 192.0.2.1, 10.1.0.0/16, @pip, get:NAME or deny:NAME"
-_NETWORK = re.compile(r"(?P<open>\[)?(?P<net>[0-9a-fA-F:.]+/[0-9]{1,3})(?(open)\])(?::(?P<port>[0-9]+))?")
+_NETWORK = regex(r"(?P<open>\[)?(?P<net>[0-9a-fA-F:.]+/[0-9]{1,3})(?(open)\])(?::(?P<port>[0-9]+))?")
 
 
 @dataclass(frozen=True)

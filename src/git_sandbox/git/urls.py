@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from git_sandbox.later import regex
+
 # The authority of a URL ends at the first slash; everything up to its last @ is userinfo (RFC 3986).
-_WEB_USERINFO = re.compile(r"(?P<scheme>\b(?:https?|ftps?)://)[^/?#\s]*@", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^/?#\s:@]*):[^/?#\s]*@", re.IGNORECASE)
-_TAIL = re.compile(
+_WEB_USERINFO = regex(r"(?P<scheme>\b(?:https?|ftps?)://)[^/?#\s]*@", re.IGNORECASE)
+_PASSWORD = regex(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^/?#\s:@]*):[^/?#\s]*@", re.IGNORECASE)
+_TAIL = regex(
     r"(?P<url>\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)(?:\?(?P<query>[^\s#\"'<>]*))?(?P<fragment>#[^\s\"'<>]*)?",
     re.IGNORECASE,
 )
@@ -16,7 +18,7 @@ _PLAIN = frozenset({
     "ref", "branch", "tag", "rev", "path", "dir", "format", "version", "service", "filter", "depth", "submodules",
 })  # fmt: skip
 # Values that are secrets wherever they stand, by how their makers mark them.
-_MARKED = re.compile(
+_MARKED = regex(
     r"\b(?:gh[opsur]_|github_pat_|glpat-|gldt-|glcbt-|xox[abeoprs]-|sk_live_|sk_test_|rk_live_|npm_|pypi-|dop_v1_|hf_"
     r"|shpat_|ATATT3)[A-Za-z0-9_\-=]{8,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}|\bAIza[\w-]{30,}"

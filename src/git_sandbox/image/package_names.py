@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from git_sandbox import confine, files, paths, process
 from git_sandbox.errors import ImageError, SandboxError
 from git_sandbox.image import workshop
 from git_sandbox.image.spec import PACKAGE, ImageSpec
+from git_sandbox.later import regex
 from git_sandbox.progress import Progress
 
 MAX_AGE = 24 * 3600.0  # seconds after which a name that is not in the list is looked up in a new one
@@ -37,7 +37,7 @@ CALLED = {
     "psql": "postgresql-client", "python": "python3", "redis": "redis-server", "rg": "ripgrep", "rust": "rustc",
     "sqlite": "sqlite3", "vi": "vim",
 }  # fmt: skip
-_ROW = re.compile(rb"(Package|Provides): (.+)")
+_ROW = regex(rb"(Package|Provides): (.+)")
 
 
 def require(spec: ImageSpec, progress: Progress) -> None:

@@ -17,17 +17,18 @@ import msgspec
 
 from git_sandbox import files, tomltext, transports
 from git_sandbox.errors import ImageError
+from git_sandbox.later import regex
 from git_sandbox.settings import Settings
 
 # Values become arguments of mmdebstrap, which takes any word with a dash for an option and any `deb` line for a
 # source with options of its own.
-PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}")
-_MODULE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
-_COMPONENTS = re.compile(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
-_MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
+PACKAGE = regex(r"[a-z0-9][a-z0-9+.-]{0,99}")
+_MODULE = regex(r"[a-z0-9][a-z0-9_-]{0,99}")
+_COMPONENTS = regex(r"[a-z][a-z0-9-]{0,49}(,[a-z][a-z0-9-]{0,49}){0,9}")
+_MIRROR = regex(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]{1,255}){0,20}/?")
 # What npm and pip may be told: a name of their registry, and a version. No path, no URL, nothing that runs a command.
-_NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
-_PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
+_NPM = regex(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
+_PIP = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
 SPEC_HINT = "`sandbox image spec` prints a good one"
 COMPANIONS = {
     "docker.io": ("docker-cli",),

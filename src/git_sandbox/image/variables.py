@@ -6,15 +6,13 @@ what it is told to.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from git_sandbox.guest.protocol import BIN
+from git_sandbox.later import regex
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
-_LINE = re.compile(
-    "[^\\n\\r\\0\ud800-\udc7f\udd00-\udfff]*"
-)  # bytes that are not UTF-8 are surrogates from DC80 to DCFF
+NAME = regex(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_LINE = regex("[^\\n\\r\\0\ud800-\udc7f\udd00-\udfff]*")  # bytes that are not UTF-8 are surrogates from DC80 to DCFF
 MAX_BYTES = 64 << 10  # of all of them; sshd reads them on one line
 MAX_VALUE = 16 << 10  # bytes
 MAX_PATH = 100  # directories

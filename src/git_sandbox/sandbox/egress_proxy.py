@@ -23,7 +23,7 @@ from git_sandbox.egress.service import Upstream
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import authorities
-from git_sandbox.later import dataclass, replace
+from git_sandbox.later import dataclass, regex, replace
 from git_sandbox.sandbox import egress_process
 from git_sandbox.sandbox.egress_process import Proxy
 from git_sandbox.sandbox_dir import SandboxDir
@@ -31,7 +31,7 @@ from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 
 MOST_REMOTES = 100
-_LIMIT = re.compile(r"(connections|rate|sent)=([0-9]{1,9}(?:[MG]i?B?)?)", re.IGNORECASE)
+_LIMIT = regex(r"(connections|rate|sent)=([0-9]{1,9}(?:[MG]i?B?)?)", re.IGNORECASE)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -24,7 +23,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec, terminfo, timezone
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.integrate.trees import empty_tree
-from git_sandbox.later import dataclass, field, replace
+from git_sandbox.later import dataclass, field, regex, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import egress_proxy, machine_spec
 from git_sandbox.sandbox.options import Options
@@ -39,7 +38,7 @@ from git_sandbox.workspace.survey import CapturePolicy
 
 NOTHING = Extras()
 # Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
-NO_WORK = re.compile(f"{protocol.STASH}|refs/worktree/|{protocol.NO_WORK}")
+NO_WORK = regex(f"{protocol.STASH}|refs/worktree/|{protocol.NO_WORK}")
 RESERVE = 256  # MiB of memory left to the host
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.later import regex
 from git_sandbox.workspace.paths_of_copy import BY_STAMPS, Layout
 from git_sandbox.workspace.stat_scan import Entry, entry_of, look, parents
 
@@ -26,10 +27,10 @@ ENTRIES, BYTES = 1000, 16 << 20  # of private things left out of a base; every s
 GIT_ENTRIES = 5000  # the same of what git keeps beside its stores: that changes with every command
 # Attributes that are made from policy, owners and modes, not by anybody who has something to say.
 _LABELS = ("security.", "system.posix_acl_")
-_LOOSE = re.compile(r"(?:objects|alt/[0-9]+)/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
-_PACK = re.compile(r"(?:objects|alt/[0-9]+)/pack/pack-[0-9a-f]+\.(?:pack|idx)")
-_STORE = re.compile(r"(?:objects|alt/[0-9]+)(?:/(?:[0-9a-f]{2}|info|pack))?|" + "|".join(BY_STAMPS))
-_HAS = re.compile(rb"[0-9a-f]+ (?:blob|tree|commit|tag) [0-9]+")
+_LOOSE = regex(r"(?:objects|alt/[0-9]+)/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
+_PACK = regex(r"(?:objects|alt/[0-9]+)/pack/pack-[0-9a-f]+\.(?:pack|idx)")
+_STORE = regex(r"(?:objects|alt/[0-9]+)(?:/(?:[0-9a-f]{2}|info|pack))?|" + "|".join(BY_STAMPS))
+_HAS = regex(rb"[0-9a-f]+ (?:blob|tree|commit|tag) [0-9]+")
 _SHA1 = 40  # digits
 _NO_NETWORK = {"GIT_ALLOW_PROTOCOL": "none"}  # a partial clone would ask for what it lacks
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.image.spec import asked
-from git_sandbox.later import dataclass, field, replace
+from git_sandbox.later import dataclass, field, regex, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
@@ -53,7 +52,7 @@ SHARE = 0.2  # of the base; a larger difference makes a new base
 ATTEMPTS = 2
 CONSOLE = 1 << 20  # bytes of it that are searched
 WRITES, READS = 100, 4 << 20  # files and bytes a second that a guest without KVM applies on a busy host, at the least
-_REFUSED = re.compile(f"git-sandbox: {protocol.CANNOT_USE}".encode())
+_REFUSED = regex(f"git-sandbox: {protocol.CANNOT_USE}".encode())
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING
 from git_sandbox.git import urls
 from git_sandbox.git.configtext import split_key
 from git_sandbox.git.urls import holds_secret
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,19 +62,19 @@ FROM_WORKTREE = frozenset({
     "core.hookspath", "core.excludesfile", "core.attributesfile", "commit.template", "blame.ignorerevsfile",
     "mailmap.file",
 })  # fmt: skip
-_SECRET_NAME = re.compile(
+_SECRET_NAME = regex(
     r"(?:pass|passwd|password|passphrase|\bpat|\bpin)\Z|token\Z|secret|authorization|credentials?\Z|cookie|api-?key"
     r"|private-?key|oauth",
     re.IGNORECASE,
 )
 # Settings whose value is a command line, which can have anything in it.
-_COMMAND = re.compile(
+_COMMAND = regex(
     r"alias\..* | (filter|diff|merge|difftool|mergetool|guitool|browser|man|hook|trailer|lfs\.customtransfer)\..*"
     r" | .*\.(cmd|command|textconv|external|helper|uploadpack|receivepack|update|url|pushurl|args|diffFilter)"
     r" | pager\..*",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_SECRET_WORDS = re.compile(
+_SECRET_WORDS = regex(
     r"authorization|\bbearer\b|extraheader|token\b|token=|passw|secret|api[-_]?key|credential", re.IGNORECASE
 )
 _PER_NAME = frozenset({"http", "sendemail"})  # a variable of theirs can be for one URL or one identity

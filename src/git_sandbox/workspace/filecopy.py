@@ -8,7 +8,6 @@ attributes last: made by `cp --parents`, a read-only one would refuse its second
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 from pathlib import Path
@@ -16,20 +15,18 @@ from typing import TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, RepositoryError
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 from git_sandbox.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NAMES_PER_PROCESS = 256 * 1024  # bytes of argv; Linux allows 2 MiB under the usual stack limit
-_GONE = re.compile(
-    r"(?:No such file or directory|Not a directory|as it was replaced while being copied|Stale file handle)$"
-)
+_GONE = regex(r"(?:No such file or directory|Not a directory|as it was replaced while being copied|Stale file handle)$")
 # The content is there; the file system of the copy cannot hold its access control list, or its owner.
-_HARMLESS = re.compile(r"cp: (?:preserving|failed to preserve|setting) (?:permissions|ownership|attribute|times)")
-_DENIED = re.compile(r"(?:Permission denied|Operation not permitted)$")
-_FULL = re.compile(r"(?:No space left on device|Disk quota exceeded)$")
+_HARMLESS = regex(r"cp: (?:preserving|failed to preserve|setting) (?:permissions|ownership|attribute|times)")
+_DENIED = regex(r"(?:Permission denied|Operation not permitted)$")
+_FULL = regex(r"(?:No space left on device|Disk quota exceeded)$")
 
 
 @dataclass(frozen=True)

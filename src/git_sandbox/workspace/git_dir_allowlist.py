@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from git_sandbox.later import dataclass, field
+from git_sandbox.later import dataclass, field, regex
 from git_sandbox.workspace.secrets import suspicious
 
 # Where a row ends with a slash it is about what is in that directory.
@@ -30,20 +30,20 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("what git runs and remembers", r"hooks | rr-cache | lost-found | gc\.log"),
     ("large, and copied apart", r"objects | lfs | annex"),
 )  # fmt: skip
-_GITS = re.compile("|".join(pattern for _, pattern in _ROWS), re.VERBOSE)
-_INFO = re.compile(r"exclude|attributes|sparse-checkout|grafts|refs")
+_GITS = regex("|".join(pattern for _, pattern in _ROWS), re.VERBOSE)
+_INFO = regex(r"exclude|attributes|sparse-checkout|grafts|refs")
 # Of stores that are not git's own; git-lfs and git-annex make the rest anew. annex/creds is where accounts are.
 STORED = {
-    "lfs": re.compile(r"objects"),
-    "annex": re.compile(r"objects|index|index\.lck|journal|journal\.lck|mergedrefs|keysdb|keysdb\.\w+|smudge\.log"
+    "lfs": regex(r"objects"),
+    "annex": regex(r"objects|index|index\.lck|journal|journal\.lck|mergedrefs|keysdb|keysdb\.\w+|smudge\.log"
                         r"|sentinal|sentinal\.cache|view\w*|fsck|fsckdb|export|cidsdb|bad|unused"),
 }  # fmt: skip
-_PACKS = re.compile(r".*\.(?:pack|idx|rev|bitmap|mtimes|keep|promisor)|multi-pack-index.*")
-_OBJECTS_INFO = re.compile(r"packs|alternates|commit-graph|commit-graphs")
-_OWN_REF = re.compile(rb"(?:ref: refs/[^\n]*|[0-9a-f]{40}|[0-9a-f]{64})\s*")
-_CAPITALS = re.compile(r"[A-Z][A-Z_-]*")
+_PACKS = regex(r".*\.(?:pack|idx|rev|bitmap|mtimes|keep|promisor)|multi-pack-index.*")
+_OBJECTS_INFO = regex(r"packs|alternates|commit-graph|commit-graphs")
+_OWN_REF = regex(rb"(?:ref: refs/[^\n]*|[0-9a-f]{40}|[0-9a-f]{64})\s*")
+_CAPITALS = regex(r"[A-Z][A-Z_-]*")
 # Not missed by anybody, so not worth a word: what a process that runs has open, and what is copied apart.
-_SILENT = re.compile(r".*\.lock|gc\.pid|fsmonitor--daemon.*|modules|worktrees|alt|commondir|gitdir|locked|sandbox-id"
+_SILENT = regex(r".*\.lock|gc\.pid|fsmonitor--daemon.*|modules|worktrees|alt|commondir|gitdir|locked|sandbox-id"
                      r"|tmp_.*|\.tmp-.*|incoming-.*|.*\.sample")  # fmt: skip
 
 

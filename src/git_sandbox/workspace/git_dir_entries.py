@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from git_sandbox.later import regex
 from git_sandbox.workspace.git_dir_allowlist import STORED
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from git_sandbox.workspace.git_dir_allowlist import GitFiles
 
 STORES = ("objects", "lfs", "annex")  # large, and only ever added to: copied after everything else
-_NEVER = re.compile(
+_NEVER = regex(
     r"""modules | worktrees | alt             # copied apart, or not at all
       | commondir | gitdir | locked           # what makes a worktree a linked one
       | sandbox-id                            # which repository of the host's this is: `identity.FILE`
@@ -31,18 +32,16 @@ _NEVER = re.compile(
     re.VERBOSE,
 )
 # What belongs to one worktree: pseudo-refs and messages in capitals, the index, operations in progress.
-_PER_WORKTREE = re.compile(
-    r"[A-Z][A-Z_]* | index | sharedindex\..* | rebase-.* | sequencer | config\.worktree", re.VERBOSE
-)
+_PER_WORKTREE = regex(r"[A-Z][A-Z_]* | index | sharedindex\..* | rebase-.* | sequencer | config\.worktree", re.VERBOSE)
 _PER_WORKTREE_BELOW = {
     "logs": ("HEAD",),
     "refs": ("bisect", "worktree", "rewritten"),
     "logs/refs": ("bisect", "worktree", "rewritten"),
     "info": ("sparse-checkout",),
 }
-_PSEUDO = re.compile(r"[A-Z][A-Z_]*")
-_LOCK = re.compile(r".*\.lock")
-OBJECT_LITTER = re.compile(r".*\.lock|tmp_.*|\.tmp-.*|incoming-.*")
+_PSEUDO = regex(r"[A-Z][A-Z_]*")
+_LOCK = regex(r".*\.lock")
+OBJECT_LITTER = regex(r".*\.lock|tmp_.*|\.tmp-.*|incoming-.*")
 _LOCKED = ("refs", "logs", "reftable", "info", "rebase-merge", "rebase-apply", "sequencer")
 
 Stamp = dict[str, tuple[int, int, int]]
@@ -59,8 +58,8 @@ class Lot(NamedTuple):
 # In a directory made by git-new-workdir the entries are links into the real one: -H copies what they lead to.
 _FOLLOW = ("-H",)
 # What git keeps in a directory of objects. Whoever wrote `alternates` can name any directory of the user's there.
-_OBJECTS = re.compile(r"[0-9a-f]{2}|pack|info")
-_PACK = re.compile(r"(?:pack|multi-pack-index|tmp_|\.tmp-).*|.*\.lock")
+_OBJECTS = regex(r"[0-9a-f]{2}|pack|info")
+_PACK = regex(r"(?:pack|multi-pack-index|tmp_|\.tmp-).*|.*\.lock")
 
 
 def state_lots(source: GitDir, files: GitFiles) -> Iterator[Lot]:

@@ -15,7 +15,7 @@ from git_sandbox import process
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git import command, configtext
 from git_sandbox.git.urls import holds_secret
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 from git_sandbox.text import printable
 from git_sandbox.workspace.configfilter import secret_key
 
@@ -71,9 +71,9 @@ _ALLOWED: tuple[tuple[str, str], ...] = (
         | mailmap\.blob"""),
     ("the user's own commands, where they are git's", r"alias\..*"),
 )  # fmt: skip
-_WANTED = re.compile("|".join(f"(?:{pattern})" for _, pattern in _ALLOWED), re.VERBOSE | re.DOTALL)
-_HEADER = re.compile(r"extraheader|authorization|token|passw|secret", re.IGNORECASE)  # what `-c` in an alias can hold
-_LFS_COMMAND = re.compile(r"git[ -]lfs [a-z-]+( --skip)?( -- %f)?")
+_WANTED = regex("|".join(f"(?:{pattern})" for _, pattern in _ALLOWED), re.VERBOSE | re.DOTALL)
+_HEADER = regex(r"extraheader|authorization|token|passw|secret", re.IGNORECASE)  # what `-c` in an alias can hold
+_LFS_COMMAND = regex(r"git[ -]lfs [a-z-]+( --skip)?( -- %f)?")
 _FORCED: tuple[Pair, ...] = (
     ("commit.gpgSign", "false"),  # keys stay on the host
     ("tag.gpgSign", "false"),
@@ -91,7 +91,7 @@ _IDENTITY = {
     "GIT_COMMITTER_EMAIL": "committer.email",
 }
 # Where the user's git looks for configuration, and what it was given for this one run.
-_CONFIG_ENVIRONMENT = re.compile(
+_CONFIG_ENVIRONMENT = regex(
     r"GIT_CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|HOME|XDG_CONFIG_HOME"
 )
 

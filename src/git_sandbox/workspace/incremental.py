@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from git_sandbox.background import Beside
-from git_sandbox.later import dataclass, field
+from git_sandbox.later import dataclass, field, regex
 from git_sandbox.workspace import secrets
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.git_dir_entries import STORES
@@ -32,7 +32,7 @@ from git_sandbox.workspace.survey import CapturePolicy, Survey
 MOST = 20_000  # files of a difference; the guest writes some thousands a second, without KVM some hundreds
 HURRIED = 1000  # entries that a base may have to copy again each time
 _PACKS = b"/pack/pack-"
-_PACKED = re.compile(  # named after their content
+_PACKED = regex(  # named after their content
     rb"[ /]\.git/(?:modules/.+/)?(?:objects|alt/[0-9]+)/pack/pack-[0-9a-f]+\.(?:pack|idx)$", re.DOTALL
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +16,12 @@ from git_sandbox.git.names import Oid
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol, stage
 from git_sandbox.guest.stage import Choose
-from git_sandbox.later import dataclass, field
+from git_sandbox.later import dataclass, field, regex
 from git_sandbox.store import NestedRecord
 from git_sandbox.text import one_line
 from git_sandbox.workspace.incremental import Moved
 
-NO_WORK = re.compile(b"[0-9a-f]+ " + protocol.NO_WORK.encode())  # in a state, where the stash counts
+NO_WORK = regex(b"[0-9a-f]+ " + protocol.NO_WORK.encode())  # in a state, where the stash counts
 
 
 def record(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> tuple[NestedRecord, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
 
 from git_sandbox.git.gitdirs import GitDir
+from git_sandbox.later import regex
 from git_sandbox.text import one_line
 
 PATTERNS = (
@@ -15,8 +15,8 @@ PATTERNS = (
     ".pypirc", ".netrc", "*.tfvars", "*.tfvars.json", "credentials*", ".git-credentials",
 )  # fmt: skip
 _HARMLESS = (".env.example", ".env.sample", ".env.template", ".env.dist", "id_*.pub")
-_LOOKS = re.compile("|".join(map(translate, PATTERNS)))
-_LOOKS_NOT = re.compile("|".join(map(translate, _HARMLESS)))
+_LOOKS = regex("|".join(map(translate, PATTERNS)))
+_LOOKS_NOT = regex("|".join(map(translate, _HARMLESS)))
 _NAMED = 5  # files named in the note
 
 

@@ -16,11 +16,12 @@ from git_sandbox import process, transports
 from git_sandbox.errors import ImageError, SandboxError
 from git_sandbox.image.oci import manifest
 from git_sandbox.image.oci.source import Source
+from git_sandbox.later import regex
 from git_sandbox.text import one_line, printable
 
 PROGRAM = "skopeo"
 # What says where credentials, registries, proxies and stores of this user are.
-HEEDED = re.compile(
+HEEDED = regex(
     r"(?:https?|no|all)_proxy|REGISTRY_AUTH_FILE|DOCKER_(?:CONFIG|HOST|CERT_PATH|TLS_VERIFY)|SSL_CERT_(?:FILE|DIR)"
     r"|CONTAINERS_(?:REGISTRIES|STORAGE)_CONF|XDG_DATA_HOME",
     re.IGNORECASE,

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from git_sandbox import transports
 from git_sandbox.errors import UsageError
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, regex
 from git_sandbox.text import one_line
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = regex(r"sha256:[0-9a-f]{64}")
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:]{2,45}\])(?::[0-9]{1,5})?"
-_REGISTRY = re.compile(
+_REGISTRY = regex(
     rf"//(?P<name>(?:{_HOST}/)?{transports.PART}(?:/{transports.PART}){{0,9}})(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST.pattern}))?",
     re.ASCII,
 )
-_FILE = re.compile(r"(?P<path>[^:\x00-\x1f\x7f]{1,4000})(?::(?P<rest>[A-Za-z0-9][\w./:@+-]{0,300}))?")
-_STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,300}")
+_FILE = regex(r"(?P<path>[^:\x00-\x1f\x7f]{1,4000})(?::(?P<rest>[A-Za-z0-9][\w./:@+-]{0,300}))?")
+_STORED = regex(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,300}")
 
 
 @dataclass(frozen=True)
