@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox import transports
 from git_sandbox.errors import UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.mcp.arguments import Start
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line, whole

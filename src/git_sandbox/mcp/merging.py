@@ -4,8 +4,6 @@ came home in the meantime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from git_sandbox import store
@@ -17,6 +15,7 @@ from git_sandbox.integrate import merge as merges
 from git_sandbox.integrate import plan as plans
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import Plan
+from git_sandbox.later import dataclass
 from git_sandbox.mcp import consent
 from git_sandbox.mcp.arguments import Merge
 from git_sandbox.mcp.consent import Need

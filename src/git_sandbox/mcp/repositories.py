@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.text import one_line
 
 

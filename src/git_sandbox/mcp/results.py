@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass, field
 from git_sandbox.text import printable
 
 MOST = 100_000  # characters of a result's texts

@@ -12,11 +12,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from git_sandbox import process, settings
+from git_sandbox.later import dataclass, field
 from git_sandbox.process import Child
 from git_sandbox.text import one_line
 

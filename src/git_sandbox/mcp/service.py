@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from git_sandbox import files, paths, projectfile, registry, settings
 from git_sandbox.errors import HostResourceError, SandboxError, UsageError
+from git_sandbox.later import dataclass, field
 from git_sandbox.mcp import consent, repositories, results
 from git_sandbox.mcp.catalogue import TOOLS
 from git_sandbox.mcp.consent import Question

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from git_sandbox import files, store
 from git_sandbox.errors import HostResourceError, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
 from git_sandbox.mcp import arguments as given
 from git_sandbox.mcp import command_lines, consent, guest_files, merging, results, running
 from git_sandbox.mcp.arguments import Call

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from git_sandbox.later import dataclass
 
 _PARENT, _USER, _SYSTEM, _RESIDENT = 1, 11, 12, 21  # proc(5), `stat`, counted from the state
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from git_sandbox.later import dataclass
 from git_sandbox.tui.content import Row
 
 

@@ -6,10 +6,11 @@ Whoever makes a row or a page has made its text safe to print already; the scree
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from git_sandbox.later import dataclass
 
 COLUMNS = ("ID", "STATE", "WORK", "AHEAD", "AGE", "NET", "OVERLAP", "CPU", "MEMORY", "DISK", "BASE", "COMMAND")
 LOG, DIFF, FILES, NETWORK, OUTPUT = TABS = ("Log", "Diff", "Files", "Network", "Output")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from git_sandbox.errors import SandboxError
+from git_sandbox.later import dataclass
 
 
 @dataclass(frozen=True)
