@@ -84,6 +84,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "mcp": (("--repository", NASTY), ("--repository", f"../{QUIET}")),
     "tour": ((), ("--json",), (NASTY,)),
     "doctor": ((), ("--image", NASTY), ("--fix", "--dry-run")),
+    "uninstall": (("--dry-run",), ("--yes",), ()),
     "config": ((), ("--trust",), ("--distrust",), (NASTY,)),
     "completion": ((NASTY,), ("bash",)),
     "help": ((NASTY,), ("run",)),

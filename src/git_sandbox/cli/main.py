@@ -50,6 +50,7 @@ VERBS = {
     "image": "Build, fetch, list and remove guest images.",
     "tour": "Show around, in a repository that is made for it.",
     "doctor": "Check this machine and report what is missing.",
+    "uninstall": "Remove everything that is kept on this computer.",
     "config": "Show every setting and where its value comes from.",
     "completion": "Print the completion script for a shell.",
     "help": "Show help for a command.",

@@ -17,7 +17,7 @@ from git_sandbox.sandbox import everywhere, lfs, lookup, nested_refs, ondisk, re
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.nested_refs import Holding
-from git_sandbox.store import Entry, Record, State
+from git_sandbox.store import Box, Entry, Record, State
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DROPPED
 
@@ -45,19 +45,35 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
         record = lookup.record_of(repo, entry)
         lost = _unmerged(repo, entry, force=force)
         if not force:
-            _refuse_recoverable(name, entry)
-            inside = nested_refs.holdings(repo, box, record)
-            _refuse_commits(repo, name, lost)
-            _refuse_nested(repo, name, inside)
-            _refuse_operation(repo, entry)
-            _refuse_work(repo, entry)
-            _refuse_lfs(repo, entry, record, inside)
-            _refuse_partly(name, entry, record)
-            _refuse_disk(name, entry, record)
+            _refuse(repo, name, (box, entry, record), lost)
         noted = trashed.put(box, record, DROPPED)
         tips = {str(ref): value for ref, value in entry.refs.items()}
         disk = ondisk.sentence(record.changes) if record else ""
         return Dropped(entry.id, tips, lost, trashed.until(noted), disk, trashed.stays(noted))
+
+
+def _refuse(repo: Repository, name: str, of: tuple[Box, Entry, Record | None], lost: tuple[Oid, ...]) -> None:
+    box, entry, record = of
+    _refuse_recoverable(name, entry)
+    inside = nested_refs.holdings(repo, box, record)
+    _refuse_commits(repo, name, lost)
+    _refuse_nested(repo, name, inside)
+    _refuse_operation(repo, entry)
+    _refuse_work(repo, entry)
+    _refuse_lfs(repo, entry, record, inside)
+    _refuse_partly(name, entry, record)
+    _refuse_disk(name, entry, record)
+
+
+def obstacle(repo: Repository, name: str) -> SandboxError | None:
+    """Why it would not be dropped without `force`; None where it would."""
+    try:
+        with store.open_existing(repo, name) as (box, entry):
+            record = lookup.record_of(repo, entry)
+            _refuse(repo, name, (box, entry, record), _unmerged(repo, entry, force=False))
+    except SandboxError as error:
+        return error
+    return None
 
 
 def drop_orphan(name: str, *, force: bool) -> Dropped:

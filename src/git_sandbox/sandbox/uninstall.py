@@ -1,0 +1,164 @@
+"""All that is kept anywhere, and its way out: sandboxes with their refs, images, settings. Nothing of the user's own.
+
+Each sandbox leaves by the trash, as with `drop`: refs, repositories inside, shares and volumes go with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from git_sandbox import files, paths, registry, store
+from git_sandbox.cache import bases, templates
+from git_sandbox.errors import RepositoryError, StateError
+from git_sandbox.git import gitdirs, identity
+from git_sandbox.git.names import SandboxRefs
+from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass
+from git_sandbox.registry import StateDirectory
+from git_sandbox.sandbox import everywhere, image_builder, lookup, nested_refs, remove, trashed
+from git_sandbox.settings import Settings
+from git_sandbox.store import Entry, State
+from git_sandbox.trash import moving, note
+from git_sandbox.trash.note import DROPPED
+from git_sandbox.workspace import stray_volumes
+
+_BUSY = (State.RUNNING, State.RECOVERING)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A sandbox. `name`: as `ls --everywhere` has it. `why`: what is nowhere else, or why it cannot go now; empty for
+    one that may. `busy`: it cannot.
+    """
+
+    name: str
+    why: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    path: Path
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`trash`: how many are in all trashes. `settings`: a directory that the user wrote."""
+
+    sandboxes: tuple[Held, ...]
+    trash: int
+    repositories: tuple[Path, ...]
+    places: tuple[Place, ...]
+    settings: Path
+
+
+def survey() -> Survey:
+    held = [each for of in registry.every() for each in _held(of)]
+    known = [of.seen.path for of in registry.every() if of.seen is not None and of.seen.holds()]
+    trash = sum(len(note.listed(of.root)) for of in registry.every())
+    roots = (paths.state_root(), paths.cache_root(), paths.runtime_root())
+    places = [Place(root, moving.measured(root)) for root in roots if root.is_dir()]
+    return Survey(tuple(held), trash, tuple(known), tuple(places), paths.config_file().parent)
+
+
+def _repository(of: StateDirectory) -> Repository | None:
+    """None where it is gone. Raises RepositoryError for one without a checkout."""
+    common = registry.whereabouts(of.root)
+    if common is None:
+        return None
+    if common.parent == paths.state_root():  # a worker's own
+        return Repository(common, common, common, "sha256" if "sha256" in common.name else "sha1")
+    return everywhere.checkout(
+        common, [Path(each.record.worktree) for each in store.entries_in(of.root) if each.record]
+    )
+
+
+def _held(of: StateDirectory) -> Iterator[Held]:
+    try:
+        repo = _repository(of)
+    except RepositoryError as error:
+        yield Held(of.key, error.message, busy=True)
+        return
+    for entry in store.entries(repo) if repo else store.entries_in(of.root):
+        name = f"{of.key}{everywhere.SEPARATOR}{entry.id}"
+        if entry.state in _BUSY:
+            yield Held(name, f"it is {entry.state}", busy=True)
+        elif repo is None:
+            yield Held(name, "its repository is gone, and its disk may be all there is of the work")
+        else:
+            why = remove.obstacle(repo, entry.id)
+            yield Held(name, f"{why.message}{f' ({why.cause})' if why.cause else ''}" if why else "")
+
+
+def uninstall(settings: Settings, *, with_settings: bool) -> list[Path]:
+    """Remove everything; what could not be removed. Raises StateError for a sandbox that runs: what was before it is
+    gone then.
+    """
+    for of in registry.every():
+        repo = _repository(of)
+        for entry in store.entries(repo) if repo else store.entries_in(of.root):
+            _to_trash(repo, entry)
+        names = [each.id for each in note.listed(of.root)]
+        if names:
+            trashed.prune([of.root], names)
+        if repo is not None:
+            _forget(repo)
+    image_builder.prune()
+    templates.prune()
+    bases.prune()
+    stray_volumes.tidy(settings.thin_pool)
+    roots = [paths.state_root(), paths.cache_root(), paths.runtime_root()]
+    roots += [paths.config_file().parent] if with_settings else []
+    for root in roots:
+        files.remove_tree(root.resolve())  # a link to a larger disk, say
+        if root.is_symlink():
+            root.unlink()
+    return [root for root in roots if root.exists()]
+
+
+def _to_trash(repo: Repository | None, entry: Entry) -> None:
+    if entry.state in _BUSY:
+        raise StateError(f"sandbox `{entry.id}` is {entry.state}", hint=f"`sandbox stop {entry.id}`")
+    if repo is None:
+        store.trash_directory(entry.directory, DROPPED)
+        return
+    with store.open_existing(repo, entry.id) as (box, now):
+        record = lookup.record_of(repo, now)
+        inside = [each.repo.common_dir for each in nested_refs.borrowed(box.repo, box, record)]
+        trashed.put(box, record, DROPPED)
+    for common in inside:
+        _tidy(common)
+
+
+def _forget(repo: Repository) -> None:
+    """The repository as it was before: without its identity, and without directories that only refs of ours needed."""
+    common = repo.common_dir
+    if not gitdirs.is_git_dir(common):
+        return
+    with contextlib.suppress(OSError):
+        (common / identity.FILE).unlink()
+    _tidy(common)
+
+
+def _tidy(common: Path) -> None:
+    """Remove directories that only refs of ours needed: from the leaves up, and one with a file in it stays."""
+    for root in SandboxRefs.ROOTS:
+        for top in (common, common / "logs"):
+            for folder, _, _ in os.walk(top / root, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(folder).rmdir()
+
+
+def require_removable(found: Survey, *, force: bool) -> None:
+    """Raises StateError where a sandbox runs, or has, without `force`, what is nowhere else."""
+    bad = [each for each in found.sandboxes if each.busy or (each.why and not force)]
+    if bad:
+        busy = any(each.busy for each in bad)
+        hint = "stop what runs first" if busy else "bring home what you need; --force removes the rest with everything"
+        cause = "\n".join(f"{each.name}: {each.why}" for each in bad)
+        raise StateError("sandboxes hold what would be lost" if not busy else "not everything can be removed now",
+                         cause=cause, hint=hint)  # fmt: skip

@@ -1,0 +1,129 @@
+"""`sandbox uninstall`: the file system is as it was before the first sandbox, and nothing is lost on the way there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from git_sandbox import claims, paths, store
+from git_sandbox.git.repo import discover
+from git_sandbox.protocol.changes import Changes
+from git_sandbox.sandbox.remove import drop
+from support.fabricated import spawn, worked
+from support.gitrepo import GitRepo
+
+from .conftest import Cli
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with everything of ours below it, in the way the specification has it."""
+    place = tmp_path / "home"
+    place.mkdir()
+    (place / ".gitconfig").write_bytes((Path.home() / ".gitconfig").read_bytes())
+    monkeypatch.setenv("HOME", str(place))
+    for variable, name in (("STATE", ".local/state"), ("CACHE", ".cache"), ("CONFIG", ".config")):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(place / name))
+        (place / name).mkdir(parents=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setenv("TMPDIR", str(place))
+    (place / ".bashrc").write_text("alias ll='ls -l'\n")
+    return place
+
+
+def listed(*roots: Path) -> dict[str, bytes | None]:
+    """All there is, without the objects of git, which are git's to remove."""
+    found = [path for root in roots for path in root.rglob("*") if "objects" not in path.parts]
+    return {os.fspath(path): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def used(repo: GitRepo) -> None:
+    """One with refs in a submodule, one in the trash, one that is only refs; images, settings."""
+    inner = GitRepo(repo.path / "sub")
+    made = worked(repo, "inside", {"x": "1\n"})
+    nested = store.NestedRecord(
+        "sub/.git", "sub", os.fspath(repo.path / "sub/.git"), os.fspath(repo.path / "sub"), None, None
+    )
+    inner.git("update-ref", "refs/sandbox/inside", "HEAD")
+    with store.open_existing(made.repo, "inside") as (box, entry):
+        assert entry.record
+        box.save(msgspec.structs.replace(entry.record, nested=(nested,)))
+    worked(repo, "gone", {"y": "1\n"})
+    drop(made.repo, "gone", force=True)
+    worked(repo, "refs", {"z": "1\n"})
+    subprocess.run(["rm", "-r", store.directory(made.repo, "refs").root], check=True)
+    for name in ("images/abc/rootfs.ext4", "templates/x/memory", "bases/y/z/image.ext4"):
+        (paths.cache_root() / name).parent.mkdir(parents=True)
+        (paths.cache_root() / name).write_bytes(b"x" * 4096)
+    paths.runtime().joinpath("0123").mkdir(parents=True)
+    paths.config_file().parent.mkdir(parents=True)
+    paths.config_file().write_text('memory = "1G"\n')
+
+
+def test_what_was_there_before_is_there_and_nothing_else(cli: Cli, repo: GitRepo, home: Path, tmp_path: Path) -> None:
+    GitRepo.create(repo.path / "sub").commit("inside", {"f": "1\n"})
+    other = GitRepo.create(tmp_path / "other")
+    other.commit("other", {"o": "1\n"})
+    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # `cli` has one of its own
+    before = listed(home, repo.path, other.path)
+    used(repo)
+    spawn(other, "same")
+    assert listed(home, repo.path, other.path) != before
+    shown = cli("uninstall", "--dry-run")
+    assert (shown.code, "2 sandboxes" in shown.err or "3 sandboxes" in shown.err) == (0, True), shown.err
+    for text in ("1 in the trash", "refs/sandbox* in 2 repositories", "git-sandbox (", "(stays: your settings"):
+        assert text in shown.err
+    refused = cli("uninstall", "--yes")
+    assert (refused.code, "/inside: 1 commit(s)" in refused.err) == (17, True), refused.err
+    assert store.find(discover(repo.path), "inside").refs
+    assert cli("uninstall", "--force").code == 2, "nobody was asked"
+    done = cli("uninstall", "--force", "--yes", "--settings", "--json").envelope["data"]
+    assert done["left"] == []
+    assert listed(home, repo.path, other.path) == before
+
+
+def test_settings_stay_unless_they_are_meant(cli: Cli, repo: GitRepo, home: Path) -> None:
+    spawn(repo, "one")
+    paths.config_file().parent.mkdir(parents=True)
+    paths.config_file().write_text('memory = "1G"\n')
+    (home / ".bashrc").write_text('x\n# git-sandbox\ny\neval "$(sandbox completion bash)"\n')
+    (home / ".config/fish/completions").mkdir(parents=True)
+    (home / ".config/fish/completions/sandbox.fish").touch()
+    done = cli("uninstall", "--yes")
+    assert done.code == 0
+    assert paths.config_file().read_text() == 'memory = "1G"\n'
+    assert "~/.bashrc: line 2, 4" in done.out
+    assert "`rm ~/.config/fish/completions/sandbox.fish`" in done.out
+
+
+@pytest.mark.usefixtures("home")
+def test_one_that_runs_or_has_something_on_its_disk_only_is_named(cli: Cli, repo: GitRepo) -> None:
+    spawn(repo, "busy")
+    made = spawn(repo, "disk")
+    with store.open_existing(made.repo, "disk") as (box, entry):
+        assert entry.record
+        box.save(msgspec.structs.replace(entry.record, changes=Changes("unknown", "the walk was cut off")))
+    with claims.lock(store.directory(made.repo, "busy")):
+        said = cli("uninstall", "--force", "--yes")
+        assert (said.code, "/busy: it is running" in said.err) == (17, True)
+        assert "/disk" not in said.err.partition("error:")[2]
+    said = cli("uninstall", "--yes")
+    assert (said.code, "the walk was cut off" in said.err) == (17, True)
+    assert [row["id"] for row in cli("ls", "--json").envelope["data"]] == ["busy", "disk"]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_repository_that_is_gone_needs_force(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
+    other = GitRepo.create(tmp_path / "other")
+    other.commit("other", {"o": "1\n"})
+    spawn(other, "one")
+    subprocess.run(["rm", "-r", other.path], check=True)
+    said = cli("uninstall", "--yes")
+    assert (said.code, "its repository is gone" in said.err) == (17, True)
+    assert cli("uninstall", "--yes", "--force").code == 0
+    assert not paths.state_root().exists()
+    assert discover(repo.path)
