@@ -50,11 +50,11 @@ class File:
         is outside of the repository, which is not looked at.
         """
         dockerfile = self.content.build.dockerfile or self.content.docker_file
-        found = [self._look(consent.FILE, dockerfile)] if dockerfile else []
-        return (*found, *(self._look(consent.TREE, name) for name in self.content.features if is_local(name)))
+        files = [self._look(consent.FILE, dockerfile)] if dockerfile else []
+        return (*files, *(self._look(consent.TREE, name) for name in self.content.features if is_local(name)))
 
     def _look(self, kind: str, text: str) -> NamedFile:
-        setting = next(name for name, each in consent.NAMES.items() if each == kind)
+        setting = next(name for name, kinds in consent.NAMES.items() if kinds == kind)
         place = Path(self.worktree, planning.below(self.place, text))
         if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(self.worktree)):
             raise UsageError(f"{whole(text)} of {whole(self.place)} is a link out of the repository")
@@ -65,11 +65,11 @@ class File:
         """What the user would agree to now. Raises UsageError."""
         known = {name: value for name, value in self.table.items() if name != "customizations"}
         top = os.path.realpath(self.worktree)
-        rows = [(each.text, os.path.relpath(each.real, top), each.state) for each in self.named]
+        rows = [(file.text, os.path.relpath(file.real, top), file.state) for file in self.named]
         repository = self.consent.identity()
-        said = json.dumps([SCHEMA, self.place, known, rows], sort_keys=True).encode("ascii")
+        text = json.dumps([SCHEMA, self.place, known, rows], sort_keys=True).encode("ascii")
         lines = [*self.effects(), *(whole(f"file {real} ({state[: consent.SHOWN]})") for _, real, state in rows)]
-        return Agreement(repository, hashlib.sha256(said).hexdigest(), tuple(lines))
+        return Agreement(repository, hashlib.sha256(text).hexdigest(), tuple(lines))
 
     def effects(self) -> Iterator[str]:
         """What it asks for, a line each and whole: everything but what does nothing. Safe to print."""
@@ -87,7 +87,7 @@ class File:
 
     @property
     def trusted(self) -> bool:
-        whole_content = not any(each.too_large for each in self.named)  # else it cannot be agreed to once and for all
+        whole_content = not any(file.too_large for file in self.named)  # else it cannot be agreed to once and for all
         return bool(whole_content and self.agreed and self.agreed.repository and self.agreed == self.now)
 
     @property
@@ -104,7 +104,7 @@ class File:
     def distrust(self) -> None:
         root = self.consent.find()
         if root is not None:
-            _save(root, {place: each for place, each in _all(root).items() if place != self.place})
+            _save(root, {place: agreement for place, agreement in _all(root).items() if place != self.place})
         self._forget()
 
     def _forget(self) -> None:
@@ -118,15 +118,15 @@ class File:
         identity = variables.identity(self.consent.identity(), self.place)
         known = Values(os.fspath(self.worktree), "", identity=identity, local=local)
         plan = planning.plan(self.content, dict(self.table), self.place, known)
-        trees = {planning.below(self.place, each.text): each.state for each in self.named if each.content is None}
+        trees = {planning.below(self.place, file.text): file.state for file in self.named if file.content is None}
         plan = replace(plan, contents=trees)
         return replace(plan, build=replace(plan.build, content=self._dockerfile())) if plan.build else plan
 
     def _dockerfile(self) -> bytes:
-        found = next((each for each in self.named if each.content is not None), None)
-        if found is None or found.content is None:
+        file = next((file for file in self.named if file.content is not None), None)
+        if file is None or file.content is None:
             raise UsageError(f"there is no Dockerfile that {whole(self.place)} names")
-        return found.content
+        return file.content
 
 
 def read(worktree: Path, place: str, given: Consent) -> File:
@@ -141,12 +141,12 @@ def is_local(feature: str) -> bool:
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(value, dict) and (value or not name):
-        for key, each in value.items():
-            yield from _flat(each, f"{name}.{key}" if name else str(key))
+        for key, child in value.items():
+            yield from _flat(child, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
-        if any(isinstance(each, dict | list) for each in value):
-            for each in value:
-                yield from _flat(each, name)
+        if any(isinstance(child, dict | list) for child in value):
+            for child in value:
+                yield from _flat(child, name)
         else:
             yield name, json.dumps(value, ensure_ascii=False)
     else:

@@ -28,12 +28,12 @@ def stages(file: Devcontainer, replaced: Replaced) -> tuple[Stage, ...]:
 
     `replaced`: puts in the variables.
     """
-    found = []
+    commands = []
     for name in (*ONCE, *EVERY_START):
         words = spoken(getattr(file, attribute(name)), replaced)
         if words:
-            found.append(Stage(name, words, waited=waited(name, file.wait_for)))
-    return tuple(found)
+            commands.append(Stage(name, words, waited=waited(name, file.wait_for)))
+    return tuple(commands)
 
 
 def waited(name: str, wait_for: str) -> bool:
@@ -43,19 +43,19 @@ def waited(name: str, wait_for: str) -> bool:
 
 def merged(first: Sequence[tuple[str, Command]], own: Sequence[Stage], wait_for: str) -> tuple[Stage, ...]:
     """Commands of features, each before the file's own of the same stage."""
-    made = [Stage(name, spoken(command, str), waited(name, wait_for)) for name, command in first]
-    both = [*(each for each in made if each.words), *own]
-    return tuple(sorted(both, key=lambda each: STAGES.index(each.name)))
+    stages = [Stage(name, spoken(command, str), waited(name, wait_for)) for name, command in first]
+    both = [*(stage for stage in stages if stage.words), *own]
+    return tuple(sorted(both, key=lambda stage: STAGES.index(stage.name)))
 
 
 def spoken(command: Command, replaced: Replaced) -> tuple[str, ...]:
     """One command line; nothing for what has nothing to run."""
     if isinstance(command, dict):
-        lines = [shlex.join(words) for each in command.values() if (words := spoken(each, replaced))]
+        lines = [shlex.join(words) for value in command.values() if (words := spoken(value, replaced))]
         return shell(_together(lines)) if lines else ()
     if isinstance(command, str):
         return shell(replaced(command)) if command.strip() else ()
-    return tuple(replaced(each) for each in command)
+    return tuple(replaced(word) for word in command)
 
 
 def shell(text: str) -> tuple[str, ...]:
@@ -72,4 +72,4 @@ def _together(lines: list[str]) -> str:
 
 def attribute(name: str) -> str:
     """What Python calls the property."""
-    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

@@ -19,14 +19,14 @@ MAX_FOLDERS = 50  # of .devcontainer that are looked into
 
 def places(worktree: Path) -> list[str]:
     """Those that are there, relative to the worktree; the first of PLACES alone, else all of `.devcontainer/*/`."""
-    found = [each for each in PLACES if _regular(worktree, each)]
-    if found:
-        return found[:1]
+    regular = [place for place in PLACES if _regular(worktree, place)]
+    if regular:
+        return regular[:1]
     names: list[str] = []
     with contextlib.suppress(OSError):
-        names = sorted(each.name for each in os.scandir(worktree / FOLDER) if each.is_dir(follow_symlinks=False))
-    inner = [f"{FOLDER}/{each}/{NAME}" for each in names[:MAX_FOLDERS]]
-    return [each for each in inner if _regular(worktree, each)]
+        names = sorted(entry.name for entry in os.scandir(worktree / FOLDER) if entry.is_dir(follow_symlinks=False))
+    inner = [f"{FOLDER}/{folder}/{NAME}" for folder in names[:MAX_FOLDERS]]
+    return [path for path in inner if _regular(worktree, path)]
 
 
 def named(worktree: Path, given: str) -> str:

@@ -96,33 +96,35 @@ def reference(text: str, place: str) -> Reference:
     if text.startswith(("./", "../")):
         path = below(place, text)
         return Reference(text, path, local=True)
-    found = _OCI.fullmatch(text)
-    host = found["name"].partition("/")[0] if found else ""
-    if found is None or not set(host) & set(".:"):
+    match = _OCI.fullmatch(text)
+    host = match["name"].partition("/")[0] if match else ""
+    if match is None or not set(host) & set(".:"):
         raise UsageError(
             f"`{one_line(text, limit=100)}` is no feature that a sandbox can have",
             cause="archives by URL and names without a registry are not supported",
             hint="use REGISTRY/NAMESPACE/ID[:VERSION], or ./DIRECTORY",
         )
     return Reference(
-        text, found["name"], tag=found["tag"] or ("" if found["digest"] else "latest"), digest=found["digest"] or ""
+        text, match["name"], tag=match["tag"] or ("" if match["digest"] else "latest"), digest=match["digest"] or ""
     )
 
 
 def metadata(data: bytes, where: str) -> Metadata:
     """Raises UsageError."""
     try:
-        found = msgspec.convert(jsonc.decode(data), Metadata)
+        converted = msgspec.convert(jsonc.decode(data), Metadata)
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"cannot read devcontainer-feature.json of {one_line(where)}", cause=one_line(str(error), limit=300)
         ) from error
     bad = [
-        name for name, value in found.container_env.items() if not _VARIABLE.fullmatch(name) or set(value) & set("\n\r")
+        name
+        for name, value in converted.container_env.items()
+        if not _VARIABLE.fullmatch(name) or set(value) & set("\n\r")
     ]
     if bad:
         raise UsageError(f"the feature {one_line(where)} sets a variable that cannot be: {listed(bad)}")
-    return found
+    return converted
 
 
 def options(given: Options, of: Metadata, where: str) -> dict[str, str | bool]:
@@ -158,7 +160,7 @@ def ordered(asked: Mapping[str, Options], override: Sequence[str], place: str, l
     hard = {key: set(below) for key, (_, below) in needs.items()}
     names = {key: _names(feature) for key, feature in features.items()}
     for key, feature in features.items():
-        after = {_bare(each) for each in feature.metadata.installs_after}
+        after = {_bare(name) for name in feature.metadata.installs_after}
         hard[key] |= {other for other in features if other != key and names[other] & after}
     priority = {key: _priority(names[key], override) for key in features}
     return [features[key] for key in _rounds(features, hard, priority)]
@@ -168,40 +170,40 @@ def _collected(
     asked: Mapping[str, Options], place: str, load: Load
 ) -> dict[tuple[str, str], tuple[Feature, list[tuple[str, str]]]]:
     """Every feature, and the keys of those that it depends on."""
-    found: dict[tuple[str, str], tuple[Feature, list[tuple[str, str]]]] = {}
+    by_key: dict[tuple[str, str], tuple[Feature, list[tuple[str, str]]]] = {}
 
     def add(text: str, given: Options, depth: int) -> tuple[str, str]:
-        if depth > MAX_FEATURES or len(found) >= MAX_FEATURES:
+        if depth > MAX_FEATURES or len(by_key) >= MAX_FEATURES:
             raise UsageError(f"more than {MAX_FEATURES} features, or they depend on each other in a circle")
         known = reference(text, place)
         says, content = load(known)
         feature = Feature(known, says, content, options(given, says, text))
-        if feature.key not in found:
-            found[feature.key] = (feature, [])
-            needed = [add(name, each, depth + 1) for name, each in says.depends_on.items()]
-            found[feature.key] = (feature, needed)
+        if feature.key not in by_key:
+            by_key[feature.key] = (feature, [])
+            needed = [add(name, item, depth + 1) for name, item in says.depends_on.items()]
+            by_key[feature.key] = (feature, needed)
         return feature.key
 
     for text, given in asked.items():
         add(text, given, 0)
-    return found
+    return by_key
 
 
 def _names(feature: Feature) -> set[str]:
     """What others call it who want it first."""
     name = feature.reference.name
     above = name.rpartition("/")[0]
-    return {name, *(f"{above}/{each}" for each in feature.metadata.legacy_ids)}
+    return {name, *(f"{above}/{ident}" for ident in feature.metadata.legacy_ids)}
 
 
 def _bare(text: str) -> str:
     """A name as `installsAfter` has it; a version in it does not count."""
-    found = _OCI.fullmatch(text)
-    return found["name"] if found else text
+    match = _OCI.fullmatch(text)
+    return match["name"] if match else text
 
 
 def _priority(names: set[str], override: Sequence[str]) -> int:
-    ranks = [len(override) - number for number, each in enumerate(override) if _bare(each) in names]
+    ranks = [len(override) - number for number, name in enumerate(override) if _bare(name) in names]
     return max(ranks, default=0)
 
 
@@ -225,6 +227,6 @@ def _rounds(
 def _rank(feature: Feature) -> tuple[object, ...]:
     """The specification's order within a round: by name, older versions first, more options first."""
     tag = feature.reference.tag
-    version = (1, ()) if tag == "latest" else (0, tuple(int(each) for each in re.findall(r"\d{1,9}", tag)))
+    version = (1, ()) if tag == "latest" else (0, tuple(int(digits) for digits in re.findall(r"\d{1,9}", tag)))
     pairs = sorted((name, str(value)) for name, value in feature.options.items())
     return feature.reference.name, version, -len(pairs), pairs, feature.content

@@ -19,9 +19,9 @@ SCRIPT = f"cd {PLACE}/$number && chmod +x install.sh && set -a && . ./{OPTIONS} 
 def containerfile(base: str, features: Sequence[Feature]) -> bytes:
     """`base`: an image's name without anything else in it. The directory of feature N of the context is `N`."""
     lines = [f"FROM {base}", "USER 0:0"]
-    for number, each in enumerate(features):
+    for number, feature in enumerate(features):
         lines += [f"COPY {number} {PLACE}/{number}", f"RUN number={number}; {SCRIPT}"]
-        lines += [f"ENV {name}={_quoted(value)}" for name, value in each.metadata.container_env.items()]
+        lines += [f"ENV {name}={_quoted(value)}" for name, value in feature.metadata.container_env.items()]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
@@ -41,16 +41,16 @@ def _quoted(value: str) -> str:
 
 def commands(features: Sequence[Feature]) -> Iterator[tuple[str, Command]]:
     """Commands that features bring along, by the stage in which they run before the file's own."""
-    for each in features:
+    for feature in features:
         for name in (*ONCE, *EVERY_START):
-            command: Command = getattr(each.metadata, attribute(name))
+            command: Command = getattr(feature.metadata, attribute(name))
             if command:
                 yield name, command
 
 
 def notes(features: Sequence[Feature]) -> Iterator[str]:
     """What features ask for in vain, safe to print."""
-    for each in features:
+    for feature in features:
         for row in properties.FEATURE_ROWS:
-            if row.said and getattr(each.metadata, attribute(row.name)):
-                yield f"{row.name} of the feature {one_line(each.reference.text)} does nothing here: {row.text}"
+            if row.said and getattr(feature.metadata, attribute(row.name)):
+                yield f"{row.name} of the feature {one_line(feature.reference.text)} does nothing here: {row.text}"

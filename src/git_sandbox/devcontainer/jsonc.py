@@ -30,19 +30,19 @@ def decode(data: bytes) -> object:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 (byte {error.start})") from error
-    found: object = json.loads(
+    document: object = json.loads(
         "".join(_plain(text)), object_pairs_hook=_once, parse_constant=_refused, parse_int=_number
     )
-    for each in _strings(found):
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in each):
+    for string in _strings(document):
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in string):
             raise ValueError("a text in it has a zero byte or half a character")
-    return found
+    return document
 
 
 def _plain(text: str) -> Iterator[str]:
     """The pieces of `text`, blank where they are a comment or a trailing comma. Raises ValueError."""
     comma, spaces, before, depth = "", "", "", 0
-    for piece in (found[0] for found in _TOKEN.finditer(text)):
+    for piece in (match[0] for match in _TOKEN.finditer(text)):
         if piece.isspace() or piece.startswith(("//", "/*")):
             if piece.startswith("/*") and not (piece.endswith("*/") and len(piece) >= len("/**/")):
                 raise ValueError("a comment has no end")
@@ -61,10 +61,10 @@ def _plain(text: str) -> Iterator[str]:
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Of a name that is there twice every reader takes another value."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise ValueError("a name is there twice in one object")
-    return found
+    return table
 
 
 def _refused(name: str) -> NoReturn:
@@ -81,11 +81,11 @@ def _number(digits: str) -> int:
 def _strings(value: object) -> Iterator[str]:
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, dict):
-            waiting += each
-            waiting += each.values()
-        elif isinstance(each, list):
-            waiting += each
-        elif isinstance(each, str):
-            yield each
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str):
+            yield item

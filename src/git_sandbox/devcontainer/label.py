@@ -40,8 +40,8 @@ class Snippet(msgspec.Struct, frozen=True, rename="camel"):
 def read(label: str) -> tuple[Snippet, ...]:
     """In the order in which they count, the last most; nothing of a label that is none."""
     with contextlib.suppress(ValueError, RecursionError):
-        found = jsonc.decode(label.encode("utf-8", "surrogatepass"))
-        rows = found if isinstance(found, list) else [found]
+        content = jsonc.decode(label.encode("utf-8", "surrogatepass"))
+        rows = content if isinstance(content, list) else [content]
         return tuple(msgspec.convert(row, Snippet) for row in rows[:MAX_SNIPPETS])
     return ()
 
@@ -51,11 +51,13 @@ def merged(plan: Plan, snippets: tuple[Snippet, ...]) -> Plan:
     if not snippets:
         return plan
     replaced = Values("", plan.folder, local={}).replaced
-    rows = {name: value for each in snippets for name, value in (each.container_env | each.remote_env).items()}
+    rows = {name: value for snippet in snippets for name, value in (snippet.container_env | snippet.remote_env).items()}
     env = {name: value if value is None else replaced(value) for name, value in rows.items()}
     env = {name: value for name, value in env.items() if one_variable(name, value or "")}
-    named = [user for each in snippets for user in (each.container_user, each.remote_user) if USER.fullmatch(user)]
-    waits = [each.wait_for for each in snippets if each.wait_for]
+    named = [
+        user for snippet in snippets for user in (snippet.container_user, snippet.remote_user) if USER.fullmatch(user)
+    ]
+    waits = [snippet.wait_for for snippet in snippets if snippet.wait_for]
     return replace(
         plan, env=env | dict(plan.env), user=plan.user or (named or [""])[-1],
         wait_for=plan.wait_for or (waits or [""])[-1],
@@ -64,8 +66,8 @@ def merged(plan: Plan, snippets: tuple[Snippet, ...]) -> Plan:
 
 def commands(snippets: tuple[Snippet, ...]) -> Iterator[tuple[str, Command]]:
     """By stage, in which they run before those of features and of the file."""
-    for each in snippets:
+    for snippet in snippets:
         for name in (*ONCE, *EVERY_START):
-            command: Command = getattr(each, attribute(name))
+            command: Command = getattr(snippet, attribute(name))
             if command:
                 yield name, command

@@ -126,32 +126,32 @@ def _refuse_long(value: object, name: str = "") -> None:
     rows = (
         value.items()
         if isinstance(value, dict)
-        else ((name, each) for each in value)
+        else ((name, child) for child in value)
         if isinstance(value, list)
         else ()
     )
-    for inner, each in rows:
-        _refuse_long(each, inner)
+    for inner, child in rows:
+        _refuse_long(child, inner)
 
 
 def unknown(table: dict[str, object]) -> list[str]:
     """Names of the file that are no property of the specification; of its own tables, too."""
-    known = {each.encode_name for each in msgspec.structs.fields(Devcontainer)}
-    found = [name for name in table if name not in known]
+    known = {info.encode_name for info in msgspec.structs.fields(Devcontainer)}
+    strange = [name for name in table if name not in known]
     for name, kind in (("build", Build), ("hostRequirements", HostRequirements)):
         inner = table.get(name)
-        names = {each.encode_name for each in msgspec.structs.fields(kind)}
-        found += [f"{name}.{each}" for each in inner if each not in names] if isinstance(inner, dict) else []
-    return sorted(found)
+        names = {info.encode_name for info in msgspec.structs.fields(kind)}
+        strange += [f"{name}.{key}" for key in inner if key not in names] if isinstance(inner, dict) else []
+    return sorted(strange)
 
 
 def given(table: dict[str, object]) -> list[str]:
     """Properties that the file has, in the order of the specification's table: `build.args` and the like, too."""
     names = []
-    for each in msgspec.structs.fields(Devcontainer):
-        value = table.get(each.encode_name)
-        if each.encode_name in ("build", "hostRequirements") and isinstance(value, dict):
-            names += [f"{each.encode_name}.{inner}" for inner in value]
-        elif each.encode_name in table:
-            names.append(each.encode_name)
+    for info in msgspec.structs.fields(Devcontainer):
+        value = table.get(info.encode_name)
+        if info.encode_name in ("build", "hostRequirements") and isinstance(value, dict):
+            names += [f"{info.encode_name}.{inner}" for inner in value]
+        elif info.encode_name in table:
+            names.append(info.encode_name)
     return names

@@ -34,7 +34,7 @@ def parsed(given: str | MountTable, replaced: Replaced) -> MountTable:
     """One of Docker's `--mount` texts, or a table, with its variables replaced. Raises ValueError."""
     if isinstance(given, MountTable):
         return MountTable(replaced(given.type), replaced(given.target), replaced(given.source))
-    rows = dict(_pair(each) for each in replaced(given).split(","))
+    rows = dict(_pair(word) for word in replaced(given).split(","))
     if not rows.get("target"):
         raise ValueError("it has no target")
     return MountTable(rows.get("type", VOLUME), rows["target"], rows.get("source", ""))
@@ -61,10 +61,10 @@ def place(mount: MountTable, folders: Folders) -> GuestPlace | None:
 
 
 def _source(mount: MountTable, folders: Folders) -> str:
-    found = inside(str(PurePosixPath(mount.source)), folders.local)
-    if found is None or ".." in PurePosixPath(found).parts:
+    mounted = inside(str(PurePosixPath(mount.source)), folders.local)
+    if mounted is None or ".." in PurePosixPath(mounted).parts:
         raise ValueError("its source is outside of the repository (`--mount` gives a guest a read-only copy)")
-    return found
+    return mounted
 
 
 def clean(target: str) -> str:
@@ -78,7 +78,7 @@ def clean(target: str) -> str:
 def free(target: str) -> str:
     """A plain path that nothing of the guest's own is at, below or above. Raises ValueError."""
     path = clean(target)
-    if any(inside(path, each) is not None or inside(each, path) is not None for each in TAKEN):
+    if any(inside(path, directory) is not None or inside(directory, path) is not None for directory in TAKEN):
         raise ValueError(f"{path} is the guest's own")
     return path
 

@@ -65,18 +65,18 @@ class Plan:
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """What differs from `base`, the environment that the image has, in the guest's sessions. Raises ValueError."""
-        found = dict(base)
+        variables = dict(base)
         for name, value in self.env.items():
             if value is None:
-                found.pop(name, None)
+                variables.pop(name, None)
             else:
-                found[name] = Values("", "", container=found).replaced(value)
-        return {name: value for name, value in found.items() if base.get(name) != value}
+                variables[name] = Values("", "", container=variables).replaced(value)
+        return {name: value for name, value in variables.items() if base.get(name) != value}
 
     def completed(self, environment: Mapping[str, str]) -> tuple[Stage, ...]:
         """The commands, as `environment` of the sessions has their variables. Raises ValueError."""
         last = Values("", "", container=environment).replaced
-        return tuple(Stage(each.name, tuple(map(last, each.words)), each.waited) for each in self.stages)
+        return tuple(Stage(stage.name, tuple(map(last, stage.words)), stage.waited) for stage in self.stages)
 
 
 def require_one(file: Devcontainer, place: str) -> None:
@@ -112,7 +112,7 @@ def _planned(file: Devcontainer, table: dict[str, object], place: str, known: Va
     return Plan(
         place, folder, replaced(file.image), _build(file, place, replaced), env, shown, tuple(pairs),
         commands.stages(file, replaced), file.wait_for,
-        {name: _options(each, replaced) for name, each in file.features.items()},
+        {name: _options(item, replaced) for name, item in file.features.items()},
         file.override_feature_install_order, {},
         min(max(needs.cpus, 0), MAX_CPUS), _mebibytes(needs.memory),
         _mebibytes(needs.storage), user if USER.fullmatch(user) else "",
@@ -133,7 +133,7 @@ def _folder(file: Devcontainer, known: Values) -> str:
 def _options(given_options: Options, replaced: Replaced) -> Options:
     """Of a feature."""
     if isinstance(given_options, dict):
-        return {name: replaced(each) if isinstance(each, str) else each for name, each in given_options.items()}
+        return {name: replaced(item) if isinstance(item, str) else item for name, item in given_options.items()}
     return replaced(given_options) if isinstance(given_options, str) else given_options
 
 
@@ -167,7 +167,7 @@ def below(place: str, text: str) -> str:
 
 def one_variable(name: str, value: str) -> bool:
     """Whether it can be a variable of a session: its value is one line of UTF-8."""
-    odd = any(each in "\n\r\0" or "\ud800" <= each <= "\udfff" for each in value)
+    odd = any(character in "\n\r\0" or "\ud800" <= character <= "\udfff" for character in value)
     return bool(_NAME.fullmatch(name)) and not odd
 
 
@@ -175,28 +175,28 @@ def _variables(
     file: Devcontainer, given_env: tuple[str, ...], replaced: Replaced
 ) -> tuple[dict[str, str | None], list[str]]:
     """Variables, and names of those that cannot be one."""
-    rows: dict[str, str | None] = dict(each.partition("=")[::2] for each in given_env)
+    rows: dict[str, str | None] = dict(value.partition("=")[::2] for value in given_env)
     rows |= file.container_env | file.remote_env
-    found = {name: value if value is None else replaced(value) for name, value in rows.items()}
-    bad = [name for name, value in found.items() if not one_variable(name, value or "")]
-    return {name: value for name, value in found.items() if name not in bad}, bad
+    published = {name: value if value is None else replaced(value) for name, value in rows.items()}
+    bad = [name for name, value in published.items() if not one_variable(name, value or "")]
+    return {name: value for name, value in published.items() if name not in bad}, bad
 
 
 def _places(file: Devcontainer, folders: Folders, replaced: Replaced) -> tuple[tuple[GuestPlace, ...], list[str]]:
     """The repository in its folder and what is mounted, and why not for what is left out."""
-    found, left_out = [], []
+    supported, left_out = [], []
     if mounts.inside(folders.container, "/workspace") is None:
-        found.append(GuestPlace(folders.container, source="."))
-    for each in file.mounts:
+        supported.append(GuestPlace(folders.container, source="."))
+    for row in file.mounts:
         try:
-            mount = mounts.parsed(each, replaced)
+            mount = mounts.parsed(row, replaced)
             if place := mounts.place(mount, folders):
-                if len(found) >= MAX_PLACES:
+                if len(supported) >= MAX_PLACES:
                     raise ValueError(f"a sandbox has at most {MAX_PLACES} of them")  # noqa: TRY301 - of the same kind
-                found.append(place)
+                supported.append(place)
         except ValueError as error:
-            left_out.append(f"mount {_shown(each)}: {error}")
-    return tuple(found), left_out
+            left_out.append(f"mount {_shown(row)}: {error}")
+    return tuple(supported), left_out
 
 
 def _shown(mount: str | MountTable) -> str:
@@ -207,16 +207,16 @@ def _mebibytes(text: str) -> int:
     """0 for nothing. Raises ValueError."""
     if not text:
         return 0
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"`{one_line(text, limit=40)}` is no size such as 8gb")
-    return min(int(int(found[1]) * _MEBIBYTES[(found[2] or "")[:1].lower()]), MAX_MEBIBYTES)
+    return min(int(int(match[1]) * _MEBIBYTES[(match[2] or "")[:1].lower()]), MAX_MEBIBYTES)
 
 
 def _notes(
     table: dict[str, object], options: tuple[str, ...], variables: list[str], left_out: list[str], odd_ports: list[str]
 ) -> Iterator[str]:
-    for row in properties.ignored(given(table), said=True):
+    for row in properties.ignored(given(table), reported=True):
         yield f"{row.name} does nothing here: {row.text}"
     for what, names in (
         ("unknown properties", unknown(table)), ("runArgs that mean nothing here", list(options)),

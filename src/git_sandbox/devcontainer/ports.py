@@ -31,12 +31,12 @@ def free(number: int) -> bool:
 def asked(file: Devcontainer) -> tuple[list[tuple[int, int]], list[str]]:
     """Pairs of (port here, port there), and what is no port of the guest's, or one too many."""
     pairs, odd = [], []
-    for each in (*file.forward_ports, *_listed(file.app_port)):
-        found = _pair(each)
-        if found is None:
-            odd.append(str(each))
-        elif found not in pairs:
-            pairs.append(found)
+    for entry in (*file.forward_ports, *_listed(file.app_port)):
+        port = _pair(entry)
+        if port is None:
+            odd.append(str(entry))
+        elif port not in pairs:
+            pairs.append(port)
     return pairs[:MAX_PORTS], [*odd, *(str(there) for _, there in pairs[MAX_PORTS:])]
 
 
@@ -59,7 +59,7 @@ def _another(here: int, taken: set[int], is_free: Free) -> int:
     """The next free port; 0 where there is none near."""
     first = max(here, UNPRIVILEGED) + 1
     near = range(first, min(first + NEAR, MAX_PORT + 1))
-    return next((each for each in near if each not in taken and is_free(each)), 0)
+    return next((candidate for candidate in near if candidate not in taken and is_free(candidate)), 0)
 
 
 def _listed(value: int | str | tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -70,11 +70,11 @@ def _pair(value: int | str) -> tuple[int, int] | None:
     text = str(value)
     if isinstance(value, int) or text.isdecimal():
         numbers = (text, text)
-    elif found := _PAIR.fullmatch(text):
-        numbers = (found[1], found[2])
-    elif found := _OF_HOST.fullmatch(text):
-        numbers = (found[2], found[2])
+    elif match := _PAIR.fullmatch(text):
+        numbers = (match[1], match[2])
+    elif match := _OF_HOST.fullmatch(text):
+        numbers = (match[2], match[2])
     else:
         return None
-    ok = all(each.isascii() and len(each) < 6 and 0 < int(each) <= MAX_PORT for each in numbers)  # noqa: PLR2004
+    ok = all(digits.isascii() and len(digits) < 6 and 0 < int(digits) <= MAX_PORT for digits in numbers)  # noqa: PLR2004
     return (int(numbers[0]), int(numbers[1])) if ok else None

@@ -139,7 +139,7 @@ FEATURE_ROWS = (
 BY_NAME = {row.name: row for row in ROWS}
 
 
-def ignored(names: list[str], *, said: bool) -> list[Row]:
+def ignored(names: list[str], *, reported: bool) -> list[Row]:
     """Of the properties that a file has those that do nothing; only those that are said at a start, or all."""
     rows = [BY_NAME[name] for name in names if name in BY_NAME]
-    return [row for row in rows if row.state == IGNORED and (row.said or not said)]
+    return [row for row in rows if row.state == IGNORED and (row.said or not reported)]

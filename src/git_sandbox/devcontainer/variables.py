@@ -33,16 +33,16 @@ class Values:
 
     def replaced(self, text: str) -> str:
         """Raises ValueError where it becomes too long."""
-        made = _VARIABLE.sub(self._value, text)
-        if len(made) > MAX_VALUE:
+        result = _VARIABLE.sub(self._value, text)
+        if len(result) > MAX_VALUE:
             raise ValueError("a text is too long with its variables replaced")
-        return made
+        return result
 
-    def _value(self, found: re.Match[str]) -> str:
-        kind, name, otherwise = found[1], found[2], found[3] or ""
+    def _value(self, match: re.Match[str]) -> str:
+        kind, name, otherwise = match[1], match[2], match[3] or ""
         if kind in (*LOCAL, "containerEnv"):
             known = self.container if kind == "containerEnv" else self.local
-            return found[0] if name is None or known is None else known.get(name, otherwise)
+            return match[0] if name is None or known is None else known.get(name, otherwise)
         values = {
             "localWorkspaceFolder": self.local_folder,
             "localWorkspaceFolderBasename": PurePosixPath(self.local_folder).name,
@@ -50,7 +50,7 @@ class Values:
             "containerWorkspaceFolderBasename": PurePosixPath(self.container_folder).name,
             "devcontainerId": self.identity,
         }
-        return values.get(kind, found[0]) if name is None else found[0]
+        return values.get(kind, match[0]) if name is None else match[0]
 
 
 def identity(repository: str, path: str) -> str:
@@ -61,12 +61,12 @@ def identity(repository: str, path: str) -> str:
 
 def local_names(value: object) -> set[str]:
     """Variables of this host that a file asks for: what its reader agrees to."""
-    return {found[2] for text in _texts(value) for found in _VARIABLE.finditer(text) if found[1] in LOCAL and found[2]}
+    return {match[2] for text in _texts(value) for match in _VARIABLE.finditer(text) if match[1] in LOCAL and match[2]}
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     rows = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    for each in rows:
-        yield from _texts(each)
+    for row in rows:
+        yield from _texts(row)

@@ -57,7 +57,7 @@ _WITHIN = [
 _ISATAP = (0x5EFE, 0x02005EFE)  # before the IPv4 address in the lower half (RFC 5214)
 _LOW = 0xFFFFFFFF
 # Nobody is reached at these, so no rule allows them.
-_NEVER = [ipaddress.ip_network(each) for each in ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")]
+_NEVER = [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")]
 # Of nobody, for documentation.
 _FOREIGN: dict[int, Address] = {4: ipaddress.IPv4Address("192.0.2.1"), 6: ipaddress.IPv6Address("2001:db8::1")}
 
@@ -90,9 +90,9 @@ def embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     bits = int(address)
-    found = [(bits >> bit & _LOW) ^ (_LOW if inverted else 0) for net, bit, inverted in _WITHIN if address in net]
-    found += [bits & _LOW] if bits >> 32 & _LOW in _ISATAP else []
-    return tuple(ipaddress.IPv4Address(each) for each in found)
+    numbers = [(bits >> bit & _LOW) ^ (_LOW if inverted else 0) for net, bit, inverted in _WITHIN if address in net]
+    numbers += [bits & _LOW] if bits >> 32 & _LOW in _ISATAP else []
+    return tuple(ipaddress.IPv4Address(number) for number in numbers)
 
 
 def own(address: Address) -> bool:

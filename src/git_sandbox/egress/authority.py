@@ -57,8 +57,8 @@ class Authority:
         )  # fmt: skip
         builder = self._builder(self._name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        made = self._signed(builder.add_extension(usage, critical=True))
-        return str(made.public_bytes(serialization.Encoding.PEM), "ascii")
+        certificate = self._signed(builder.add_extension(usage, critical=True))
+        return str(certificate.public_bytes(serialization.Encoding.PEM), "ascii")
 
     def secret(self) -> str:
         """Key and certificate (PEM): whoever has it can be this authority."""
@@ -116,8 +116,8 @@ def _private(key: Any) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
     form = serialization.PrivateFormat.PKCS8
-    made: bytes = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    return made
+    pem: bytes = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return pem
 
 
 def _same(name: str | None, host: str) -> bool:

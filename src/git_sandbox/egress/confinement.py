@@ -58,16 +58,16 @@ def copy_resolver(directory: Path) -> None:
 
 def python() -> tuple[Path, ...]:
     """What this Python and this package consist of, as far as it is not below /usr."""
-    prefixes = dict.fromkeys([Path(sys.prefix), Path(sys.base_prefix), *(each.parent.parent for each in _links())])
+    prefixes = dict.fromkeys([Path(sys.prefix), Path(sys.base_prefix), *(path.parent.parent for path in _links())])
     places = [prefix / part for prefix in prefixes if prefix != Path("/") for part in PARTS]
-    places += [Path(each) for each in sys.path if Path(each).name in PACKAGES]
+    places += [Path(entry) for entry in sys.path if Path(entry).name in PACKAGES]
     places += [Path(git_sandbox.__file__).parent, *STORES]
-    return tuple(each for each in dict.fromkeys(places) if not each.is_relative_to(PROGRAMS) and each.exists())
+    return tuple(path for path in dict.fromkeys(places) if not path.is_relative_to(PROGRAMS) and path.exists())
 
 
 def _links() -> list[Path]:
     """The program, and what it is a link to, and so on."""
-    found = [Path(sys.executable)]
-    while found[-1].is_symlink() and len(found) < MOST_LINKS:
-        found.append(Path(os.path.normpath(found[-1].parent / found[-1].readlink())))
-    return found
+    programs = [Path(sys.executable)]
+    while programs[-1].is_symlink() and len(programs) < MOST_LINKS:
+        programs.append(Path(os.path.normpath(programs[-1].parent / programs[-1].readlink())))
+    return programs

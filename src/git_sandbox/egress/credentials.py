@@ -63,7 +63,7 @@ class Credential:
     placeholder: str = ""
 
     def is_for(self, host: str, port: int) -> bool:
-        return any(_matches(each, host, port) for each in self.hosts)
+        return any(_matches(pattern, host, port) for pattern in self.hosts)
 
     @property
     def upstream(self) -> tuple[str, int]:
@@ -101,18 +101,18 @@ def _bad(name: str, cause: str) -> UsageError:
 
 
 def _hosts(name: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
         raise _bad(name, '`hosts` is a list such as ["api.example.org"]')
-    for each in value:
+    for item in value:
         try:
-            names.authority(each.removeprefix("*."), 443)
+            names.authority(item.removeprefix("*."), 443)
         except ValueError as error:
-            raise _bad(name, f"`{one_line(each, limit=80)}`: {error}") from None
-    return tuple(each.lower() for each in value)
+            raise _bad(name, f"`{one_line(item, limit=80)}`: {error}") from None
+    return tuple(item.lower() for item in value)
 
 
 def _place(name: str, table: Mapping[str, object]) -> tuple[str, str]:
-    given = [each for each in PLACES if table.get(each) not in (None, False)]
+    given = [name for name in PLACES if table.get(name) not in (None, False)]
     if len(given) != 1:
         raise _bad(name, f"one of {', '.join(PLACES)} says where it goes")
     place, value = given[0], table[given[0]]
@@ -128,12 +128,12 @@ def _place(name: str, table: Mapping[str, object]) -> tuple[str, str]:
 
 
 def _source(name: str, table: Mapping[str, object]) -> Source:
-    given = [each for each in SOURCES if table.get(each)]
+    given = [source for source in SOURCES if table.get(source)]
     if len(given) != 1:
         raise _bad(name, f"one of {', '.join(SOURCES)} says where it comes from")
     kind, value = given[0], table[given[0]]
     words = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
-    if not words or not all(isinstance(each, str) and each and "\0" not in each for each in words):
+    if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
         raise _bad(name, f"`{kind}` has a value that does not work")
     expected = {"env": len(words) == 1, "file": len(words) == 1, "keyring": len(words) == 2, "command": True}  # noqa: PLR2004
     if not expected[kind] or (kind == "env" and not _VARIABLE.fullmatch(words[0])):
@@ -164,18 +164,18 @@ def placeholder(value: str, choice: Callable[[str], str] = secrets.choice) -> st
     """
     if _JWT.fullmatch(value):
         return _jwt(len(value), choice)
-    mark = next((each for each in MARKS if value.startswith(each)), "")
+    mark = next((prefix for prefix in MARKS if value.startswith(prefix)), "")
     rest = value[len(mark) :]
     hexadecimal = set(rest) <= set(string.hexdigits.lower())
     alphabet = string.hexdigits[:16] if hexadecimal else string.ascii_letters + string.digits
-    made = "".join(choice(alphabet) for _ in rest)
-    while len(rest) > 1 and made == rest:
-        made = "".join(choice(alphabet) for _ in rest)
-    return mark + made
+    random = "".join(choice(alphabet) for _ in rest)
+    while len(rest) > 1 and random == rest:
+        random = "".join(choice(alphabet) for _ in rest)
+    return mark + random
 
 
 def _jwt(length: int, choice: Callable[[str], str]) -> str:
     parts = ({"alg": "RS256", "typ": "JWT"}, {"iat": 1700000000, "exp": 4102444800})
-    begin = ".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).decode().rstrip("=") for each in parts)
+    begin = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
     rest = max(length - len(begin) - 1, 43)
     return f"{begin}.{''.join(choice(string.ascii_letters + string.digits) for _ in range(rest))}"

@@ -32,8 +32,8 @@ async def resolve(name: str) -> list[Address]:
     """The host's own resolver. Raises OSError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(RESOLVE):
-        found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found][:MOST_ADDRESSES]
+        rows = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in rows][:MOST_ADDRESSES]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dialer:
         """Those of the name that may be used. `required`: whether it has to have any that this host knows."""
         literal = names.address(host)
         try:
-            found = [literal] if literal is not None else await self._resolved(host)
+            addresses = [literal] if literal is not None else await self._resolved(host)
         except Refused:
             if required:
                 raise
@@ -84,8 +84,8 @@ class Dialer:
                 message = f"the name {host} has no address here, so no `deny:` of an address can be kept to"
                 raise Refused(403, message) from None
             return []
-        decisions = [(each, egress.policy.decide_address(host, each, port)) for each in found]
-        allowed = [names.plain(each) for each, decision in decisions if decision.allowed]
+        decisions = [(known, egress.policy.decide_address(host, known, port)) for known in addresses]
+        allowed = [names.plain(address) for address, decision in decisions if decision.allowed]
         refused = next((decision for _, decision in decisions if not decision.allowed), None)
         if refused and not (allowed and required):  # the host's own proxy could take any of them
             raise Refused(403, refused.message, refused.hint)
@@ -93,12 +93,12 @@ class Dialer:
 
     async def _resolved(self, host: str) -> list[Address]:
         try:
-            found = list(await self.resolver(host))
+            addresses = list(await self.resolver(host))
         except (OSError, UnicodeError):
-            found = []
-        if not found:
+            addresses = []
+        if not addresses:
             raise Refused(502, f"the name {host} has no address here")
-        return found[:MOST_ADDRESSES]
+        return addresses[:MOST_ADDRESSES]
 
     async def _first(self, addresses: Sequence[Address], port: int, what: str) -> Flow:
         for address in addresses:
@@ -160,8 +160,8 @@ def authorization(proxy: SplitResult) -> list[tuple[bytes, bytes]]:
 def _excepted(host: str, no_proxy: Sequence[str]) -> bool:
     """Whether `no_proxy` names the host: as curl reads it, a name stands for itself and what is below it."""
     literal = names.address(host)
-    for each in no_proxy:
-        text = each.strip().lower().split(":")[0] if each.count(":") == 1 else each.strip().lower()
+    for entry in no_proxy:
+        text = entry.strip().lower().split(":")[0] if entry.count(":") == 1 else entry.strip().lower()
         if text == "*" or (text and literal is None and f".{host}".endswith(f".{text.lstrip('.')}")):
             return True
         if literal is not None and _within(literal, text):

@@ -124,12 +124,14 @@ class Exchange:
         if target is not None:
             head.same_host(request, target.host, target.port, 80)
             return target, False, None
-        found = _BROKER.fullmatch(request.target)
-        credential = next((each for each in self.state.egress().credentials if found and each.name == found[1]), None)
-        if found is None or credential is None:
+        match = _BROKER.fullmatch(request.target)
+        credential = next(
+            (candidate for candidate in self.state.egress().credentials if match and candidate.name == match[1]), None
+        )
+        if match is None or credential is None:
             raise Refused(400, "this is a proxy; there is no page here")
         try:
-            return Target(*credential.upstream, found[2] or "/"), True, credential
+            return Target(*credential.upstream, match[2] or "/"), True, credential
         except UsageError as error:
             raise Refused(403, error.message) from None
 
@@ -148,18 +150,18 @@ class Exchange:
         egress, where = self.state.egress(), names.joined(target.host, target.port)
         self.state.register(target.host, target.port)
         decision = self.state.decide(target.host, target.port)
-        wanted = gitaccess.wish(request, target.path)
+        wish = gitaccess.wish(request, target.path)
         if decision.read_only:
-            gitaccess.check_read_only(request, wanted, where)
-        gitaccess.check_push(egress, target.host, target.port, wanted)
+            gitaccess.check_read_only(request, wish, where)
+        gitaccess.check_push(egress, target.host, target.port, wish)
         fields = [row for row in head.passed(request.fields) if row[0] != b"host"]
         if decision.read_only:
             fields = gitaccess.as_written(fields)
         parts, values = await self._credentials(Parts(target.path, fields), target, secure, broker)
         row = self.state.ledger.allow(target.host, target.port)
-        if wanted.kind == gitaccess.PUSH and not wanted.begins:
+        if wish.kind == gitaccess.PUSH and not wish.begins:
             self.state.ledger.push(row)
-        return Order(request, target, secure, parts, values, wanted)
+        return Order(request, target, secure, parts, values, wish)
 
     async def _credentials(
         self, parts: Parts, target: Target, secure: bool, broker: Credential | None
@@ -167,16 +169,16 @@ class Exchange:
         """The parts with real values, and these as they are written. Raises Refused."""
         egress = self.state.egress()
         mine = (broker,) if broker else egress.credentials_for(target.host, target.port) if secure else ()
-        values = {each: await self._value(each) for each in mine}
+        values = {credential: await self._value(credential) for credential in mine}
         if broker:
             real = inject.brokered(parts, broker, values[broker], egress.credentials)
         else:
             real = inject.replaced(parts, values, egress.credentials)
-        said = {
+        sent = {
             *values.values(),
             *self.state.values.of(egress.credentials_for(target.host, target.port) if secure else ()),
         }
-        return real, tuple(each for value in said for each in inject.forms(value, real))
+        return real, tuple(form for value in sent for form in inject.forms(value, real))
 
     async def _value(self, credential: Credential) -> str:
         """Raises Refused, which names the credential and nothing else: the cause may hold the words of a command."""

@@ -202,7 +202,7 @@ async def relay(one: Flow, other: Flow, quiet: float, change: Callable[[bytes], 
     """Bytes both ways until both have ended. `change`: of what `other` says. Raises OSError, Refused, TimeoutError."""
     watch = Watch(quiet)
     ways = (_pump(one, other, watch, None), _pump(other, one, watch, change))
-    pumps = [asyncio.ensure_future(each) for each in ways]
+    pumps = [asyncio.ensure_future(coroutine) for coroutine in ways]
     try:
         await asyncio.gather(*pumps)
     finally:

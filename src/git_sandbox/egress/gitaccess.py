@@ -38,24 +38,24 @@ def wish(request: Request, path: str) -> Wish:
     """Whatever looks like a push is one, however it is written; a fetch is written as git writes it."""
     plain = unquote(unquote(path))
     if "git-receive-pack" in plain.lower():
-        found = _ADVERTISED.fullmatch(path) or _PACK.fullmatch(path)
-        return Wish(PUSH, found["repository"] if found else "", request.method == "GET")
+        match = _ADVERTISED.fullmatch(path) or _PACK.fullmatch(path)
+        return Wish(PUSH, match["repository"] if match else "", request.method == "GET")
     if not _PLAIN.fullmatch(path):
         return Wish()
-    found = _ADVERTISED.fullmatch(path)
-    if found and request.method == "GET":
-        return Wish(FETCH, found["repository"], begins=True)
-    found = _PACK.fullmatch(path)
+    match = _ADVERTISED.fullmatch(path)
+    if match and request.method == "GET":
+        return Wish(FETCH, match["repository"], begins=True)
+    match = _PACK.fullmatch(path)
     asked = request.all(b"content-type") == [b"application/x-git-upload-pack-request"]
-    return Wish(FETCH, found["repository"]) if found and request.method == "POST" and asked else Wish()
+    return Wish(FETCH, match["repository"]) if match and request.method == "POST" and asked else Wish()
 
 
-def check_read_only(request: Request, wanted: Wish, where: str) -> None:
+def check_read_only(request: Request, wish: Wish, where: str) -> None:
     """Raises Refused for what changes something at a host that a rule `get:` is about."""
-    reads = request.method in ("GET", "HEAD") and wanted.kind != PUSH and not request.websocket
+    reads = request.method in ("GET", "HEAD") and wish.kind != PUSH and not request.websocket
     empty = request.body.kind == "none" or (request.body.kind == "length" and request.body.length == 0)
-    if not (reads and empty) and wanted.kind != FETCH:
-        what = "a push" if wanted.kind == PUSH else request.method
+    if not (reads and empty) and wish.kind != FETCH:
+        what = "a push" if wish.kind == PUSH else request.method
         raise Refused(403, f"{what} is not allowed at {where}, which a rule `get:` is about")
 
 
@@ -64,12 +64,12 @@ def as_written(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [row for row in fields if not _OTHERWISE.fullmatch(row[0].replace(b"_", b"-"))]
 
 
-def check_push(egress: Egress, host: str, port: int, wanted: Wish) -> None:
+def check_push(egress: Egress, host: str, port: int, wish: Wish) -> None:
     """Raises Refused for a push where the host's credentials are for less."""
-    if egress.git_at(host, port) and wanted.kind == PUSH:
-        allowed = egress.git_may(host, port, wanted.repository)
+    if egress.git_at(host, port) and wish.kind == PUSH:
+        allowed = egress.git_may(host, port, wish.repository)
         if allowed != GIT_PUSH:
-            what = f"a push to {names.joined(host, port)}/{wanted.repository}"
+            what = f"a push to {names.joined(host, port)}/{wish.repository}"
             raise Refused(403, f"{what} is not allowed", "start the sandbox with --git-credentials push")
 
 
@@ -83,19 +83,19 @@ class GitCredentials:
     source: Callable[[str, int, str], Awaitable[bytes]]
     known: dict[tuple[str, int, str], bytes] = field(default_factory=dict, repr=False)
 
-    def field(self, host: str, port: int, wanted: Wish) -> bytes:
+    def field(self, host: str, port: int, wish: Wish) -> bytes:
         """The value of Authorization that is known already; nothing else."""
-        return self.known.get((host, port, wanted.repository), b"")
+        return self.known.get((host, port, wish.repository), b"")
 
-    async def ask(self, egress: Egress, host: str, port: int, wanted: Wish) -> bytes:
+    async def ask(self, egress: Egress, host: str, port: int, wish: Wish) -> bytes:
         """The same, asking the helper where the rules allow it; empty when it has none."""
-        allowed = egress.git_may(host, port, wanted.repository)
-        if wanted.kind == OTHER or allowed == GIT_NONE or (wanted.kind == PUSH and allowed != GIT_PUSH):
+        allowed = egress.git_may(host, port, wish.repository)
+        if wish.kind == OTHER or allowed == GIT_NONE or (wish.kind == PUSH and allowed != GIT_PUSH):
             return b""
-        found = await self.source(host, port, wanted.repository)
-        if found:
-            self.known[host, port, wanted.repository] = found
-        return found
+        answer = await self.source(host, port, wish.repository)
+        if answer:
+            self.known[host, port, wish.repository] = answer
+        return answer
 
 
 def fill(host: str, port: int, repository: str) -> bytes:
@@ -104,11 +104,11 @@ def fill(host: str, port: int, repository: str) -> bytes:
 
     where = host if port == 443 else names.joined(host, port)  # noqa: PLR2004 - of https
     asked = f"protocol=https\nhost={where}\npath={repository}\n\n"
-    said = command.credential(asked.encode("ascii"), timeout=FILL, output=MOST_FILLED)
-    found = dict(_CREDENTIAL.findall(said))
-    if "password" not in found:
+    output = command.credential(asked.encode("ascii"), timeout=FILL, output=MOST_FILLED)
+    fields = dict(_CREDENTIAL.findall(output))
+    if "password" not in fields:
         return b""
-    return b"Basic " + base64.b64encode(f"{found.get('username', '')}:{found['password']}".encode())
+    return b"Basic " + base64.b64encode(f"{fields.get('username', '')}:{fields['password']}".encode())
 
 
 def forms(field: bytes) -> tuple[str, ...]:

@@ -57,14 +57,14 @@ def lookup(sources: Sources) -> Callable[[str], list[str]]:
 
 def members(name: str, sources: Sources) -> list[str]:
     readers: Mapping[str, Callable[[Sources], Iterator[str]]] = {
-        "apt": _apt, "pip": _pip, "npm": _npm, "cargo": _cargo, "go": _go, "git": lambda each: iter(each.remotes),
+        "apt": _apt, "pip": _pip, "npm": _npm, "cargo": _cargo, "go": _go, "git": lambda urls: iter(urls.remotes),
     }  # fmt: skip
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for url in readers[name](sources):
-        for each in _of(url):
-            if len(found) < MOST_HOSTS:
-                found[each] = None
-    return list(found) or list(DEFAULTS[name])
+        for host_name in _of(url):
+            if len(names) < MOST_HOSTS:
+                names[host_name] = None
+    return list(names) or list(DEFAULTS[name])
 
 
 def _of(url: str) -> Iterator[str]:
@@ -83,16 +83,16 @@ def place_of(url: str) -> tuple[str, int] | None:
             parts = urlsplit(url.removeprefix("sparse+").removeprefix("git+"))
             port = parts.port or PORTS.get(parts.scheme.lower())
             return (names.host(parts.hostname or ""), port) if port else None
-        found = _SCP.match(url)
-        return (names.host(found["host"].strip("[]")), 22) if found else None
+        match = _SCP.match(url)
+        return (names.host(match["host"].strip("[]")), 22) if match else None
     return None
 
 
 def remotes_of(urls: Iterable[str]) -> tuple[str, ...]:
     """`NAME:PORT/PATH` of those URLs that git reaches by https: the repositories the host's credentials can be for."""
     secure = [url for url in urls if url.lower().startswith("https://")]
-    found = [(place_of(url), unquote(urlsplit(url).path).strip("/").removesuffix(".git")) for url in secure]
-    return tuple(dict.fromkeys(f"{names.joined(*place)}/{path}" for place, path in found if place and path))
+    rows = [(place_of(url), unquote(urlsplit(url).path).strip("/").removesuffix(".git")) for url in secure]
+    return tuple(dict.fromkeys(f"{names.joined(*place)}/{path}" for place, path in rows if place and path))
 
 
 def _read(path: Path) -> str:
@@ -103,7 +103,7 @@ def _read(path: Path) -> str:
 
 def _listed(directory: Path, suffixes: tuple[str, ...]) -> list[Path]:
     with contextlib.suppress(OSError):
-        return sorted(each for each in directory.iterdir() if each.suffix in suffixes)[:MOST_FILES]
+        return sorted(path for path in directory.iterdir() if path.suffix in suffixes)[:MOST_FILES]
     return []
 
 
@@ -162,9 +162,9 @@ def _npm(sources: Sources) -> Iterator[str]:
 def _cargo(sources: Sources) -> Iterator[str]:
     """Cargo's configuration; crates.io stays unless `[source.crates-io]` is replaced."""
     home = Path(sources.environment.get("CARGO_HOME") or sources.home / ".cargo")
-    found = _toml(home / "config.toml") or _toml(home / "config")
-    urls = list(_strings(found, ("registry", "index")))
-    replaced = found.get("source")
+    table = _toml(home / "config.toml") or _toml(home / "config")
+    urls = list(_strings(table, ("registry", "index")))
+    replaced = table.get("source")
     own = replaced.get("crates-io") if isinstance(replaced, dict) else None
     if urls and not (isinstance(own, dict) and "replace-with" in own):
         yield "https://index.crates.io/"
@@ -181,14 +181,14 @@ def _strings(value: object, keys: tuple[str, ...]) -> Iterator[str]:
     """URLs below any of these keys, however deep."""
     waiting = [value]
     while waiting:
-        each = waiting.pop(0)
-        if isinstance(each, list):
-            waiting += each
-        elif isinstance(each, dict):
-            for key, inner in each.items():
+        item = waiting.pop(0)
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            for key, inner in item.items():
                 texts = inner if isinstance(inner, list) else [inner]
                 yield from (text for text in texts if key in keys and isinstance(text, str) and "://" in text)
-            waiting += each.values()
+            waiting += item.values()
 
 
 def _go(sources: Sources) -> Iterator[str]:

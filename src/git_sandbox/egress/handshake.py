@@ -23,15 +23,15 @@ async def first(client: Flow, host: str) -> bool:
 async def _judged(client: Flow, host: str) -> int:
     """How many bytes the ClientHello at the beginning has, when its name is right. Raises Refused."""
     try:
-        while (found := hello.message(client.buffer)) is None:
+        while (content := hello.message(client.buffer)) is None:
             if not await client.more():
                 raise ConnectionResetError
-        name = hello.server_name(found[0])
+        name = hello.server_name(content[0])
     except NotReadable as error:
         raise Refused(403, f"the TLS that goes to {host} is refused: {error}") from None
     if name != (host if names.address(host) is None else ""):
         raise Refused(403, f"the TLS that goes to {host} names {name or 'no host'}")
-    return found[1]
+    return content[1]
 
 
 async def second(client: Flow, server: Flow, host: str) -> None:
@@ -69,9 +69,9 @@ async def _record(client: Flow) -> int:
 async def _retried(server: Flow) -> bool:
     """Whether the server wants a second ClientHello; what it says stays to be passed on."""
     try:
-        while (found := hello.message(server.buffer, hello.SERVER_HELLO)) is None:
+        while (content := hello.message(server.buffer, hello.SERVER_HELLO)) is None:
             if not await server.more():
                 return False
     except NotReadable:  # an alert, or what is no TLS: no handshake goes on
         return False
-    return hello.retries(found[0])
+    return hello.retries(content[0])

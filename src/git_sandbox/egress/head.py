@@ -82,8 +82,8 @@ class Response:
 
     @property
     def keeps(self) -> bool:
-        said = tokens([value for key, value in self.fields if key == b"connection"])
-        return self.minor == 1 and b"close" not in said
+        data = tokens([value for key, value in self.fields if key == b"connection"])
+        return self.minor == 1 and b"close" not in data
 
 
 def bare(data: bytes | bytearray, begin: int = 0) -> bool:
@@ -93,27 +93,27 @@ def bare(data: bytes | bytearray, begin: int = 0) -> bool:
 
 def tokens(values: list[bytes]) -> list[bytes]:
     """The words of a field that is a list, in lower case."""
-    return [each.strip(b" \t").lower() for value in values for each in value.split(b",") if each.strip(b" \t")]
+    return [word.strip(b" \t").lower() for value in values for word in value.split(b",") if word.strip(b" \t")]
 
 
 def request(data: bytes) -> Request:
     """`data`: up to and with the empty line. Raises Refused."""
     first, fields = _split(data, 400)
-    found = _REQUEST.fullmatch(first)
-    if found is None or len(found[2]) > MOST_TARGET:
+    match = _REQUEST.fullmatch(first)
+    if match is None or len(match[2]) > MOST_TARGET:
         raise Refused(400, "the first line of the request is not one of HTTP/1")
-    minor = int(found[3])
+    minor = int(match[3])
     body = framing(fields, 400, minor) or Body()
-    return Request(found[1].decode(), found[2].decode(), minor, fields, body)
+    return Request(match[1].decode(), match[2].decode(), minor, fields, body)
 
 
 def response(data: bytes) -> Response:
     """Raises Refused."""
     first, fields = _split(data, 502)
-    found = _STATUS.fullmatch(first)
-    if found is None:
+    match = _STATUS.fullmatch(first)
+    if match is None:
         raise Refused(502, "the server's answer is not one of HTTP/1")
-    return Response(int(found[1]), int(found[2]), found[3] or b"", fields)
+    return Response(int(match[1]), int(match[2]), match[3] or b"", fields)
 
 
 def _split(data: bytes, status: int) -> tuple[bytes, Fields]:
@@ -160,11 +160,11 @@ def absolute(request: Request) -> Target | None:
     """Of `http://…`, None for another form. Raises Refused for a URL with more in it than host, port and path."""
     if request.target.startswith("/") or request.target == "*":
         return None
-    found = _ABSOLUTE.fullmatch(request.target)
-    if found is None:
+    match = _ABSOLUTE.fullmatch(request.target)
+    if match is None:
         raise Refused(400, "the target of the request is not a plain `http://` URL", "use CONNECT for https")
-    path = found[2] if found[2].startswith("/") else f"/{found[2]}"
-    return Target(*place(found[1], 80), path)
+    path = match[2] if match[2].startswith("/") else f"/{match[2]}"
+    return Target(*place(match[1], 80), path)
 
 
 def place(text: str, default: int | None) -> tuple[str, int]:

@@ -55,8 +55,8 @@ def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, i
     """The message of that kind in the records at the beginning of `data`, and how many bytes these have; None while it
     is not all there. A ClientHello is alone in its records. Raises NotReadable.
     """
-    found, at, records = b"", 0, 0
-    while len(found) < 4 + _length(found):  # type and length come first
+    collected, at, records = b"", 0, 0
+    while len(collected) < 4 + _length(collected):  # type and length come first
         records += 1
         if records > MOST_RECORDS:
             raise NotReadable("it is in too many pieces")
@@ -69,16 +69,16 @@ def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, i
         if header[2] > 4 or not 0 < size <= MOST_RECORD:  # noqa: PLR2004 - versions 3.0 to 3.4
             raise NotReadable("it is not TLS")
         piece = bytes(data[at + 5 : at + 5 + size])
-        found += piece
-        if found[:1] not in (b"", bytes([kind])) or len(found) > MOST_HELLO or _length(found) > MOST_HELLO:
+        collected += piece
+        if collected[:1] not in (b"", bytes([kind])) or len(collected) > MOST_HELLO or _length(collected) > MOST_HELLO:
             raise NotReadable("it does not begin with a TLS handshake")
         if len(piece) < size:
             return None
         at += 5 + size
-    size = 4 + _length(found)
-    if len(found) != size and kind == CLIENT_HELLO:
+    size = 4 + _length(collected)
+    if len(collected) != size and kind == CLIENT_HELLO:
         raise NotReadable("something follows the ClientHello in its record")
-    return found[4:size], at
+    return collected[4:size], at
 
 
 def _length(handshake: bytes) -> int:
@@ -101,14 +101,14 @@ def server_name(hello: bytes) -> str:
         return ""
     extensions = reader.block(2)
     reader.end()
-    found: dict[int, Reader] = {}
+    readers: dict[int, Reader] = {}
     for kind, content in _extensions(extensions):
-        if kind in found:
+        if kind in readers:
             raise NotReadable("an extension is there twice")
-        found[kind] = content
-    if ENCRYPTED_HELLO in found:
+        readers[kind] = content
+    if ENCRYPTED_HELLO in readers:
         raise NotReadable("its name is encrypted (ECH)")
-    return _name(found[SERVER_NAME]) if SERVER_NAME in found else ""
+    return _name(readers[SERVER_NAME]) if SERVER_NAME in readers else ""
 
 
 def _extensions(reader: Reader) -> Iterator[tuple[int, Reader]]:

@@ -38,9 +38,9 @@ def replaced(parts: Parts, values: Mapping[Credential, str], known: Iterable[Cre
     for credential, value in values.items():
         blank = _set(blank, credential, "")
         real = _set(real, credential, value)
-    found = leaked(blank, known)
-    if found:
-        raise misplaced(found)
+    first = leaked(blank, known)
+    if first:
+        raise misplaced(first)
     return real
 
 
@@ -49,9 +49,9 @@ def brokered(parts: Parts, credential: Credential, value: str, known: Iterable[C
     name = _field(credential)
     fields = [row for row in parts.fields if row[0] != name]
     path = _without(parts.path, credential.field) if credential.place == "query" else parts.path
-    found = leaked(Parts(path, fields), known)
-    if found:
-        raise misplaced(found)
+    first = leaked(Parts(path, fields), known)
+    if first:
+        raise misplaced(first)
     if credential.place == "query":
         return Parts(f"{path}{'&' if '?' in path else '?'}{credential.field}={quote(value, safe='')}", fields)
     return Parts(path, [*fields, (name, _written(credential, value))])
@@ -68,7 +68,7 @@ def leaked(parts: Parts, known: Iterable[Credential]) -> Credential | None:
         texts += [name, value, unquote_to_bytes(value), _decoded(value)[1] if name.endswith(AUTHORIZATION) else b""]
     every = b"\n".join(texts)
     folded = every.lower()  # names of fields were made lower case
-    return next((each for each in known if _in(each, every, folded)), None)
+    return next((credential for credential in known if _in(credential, every, folded)), None)
 
 
 def _in(credential: Credential, text: bytes, folded: bytes) -> bool:
@@ -126,14 +126,14 @@ def _decoded(text: bytes) -> tuple[bytes, bytes]:
 
 def _query(path: str, credential: Credential, value: str) -> str:
     before, mark, query = path.partition("?")
-    wanted = f"{credential.field}={credential.placeholder}"
+    placeholder = f"{credential.field}={credential.placeholder}"
     new = f"{credential.field}={quote(value, safe='')}"
-    return before + mark + "&".join(new if each == wanted else each for each in query.split("&"))
+    return before + mark + "&".join(new if word == placeholder else word for word in query.split("&"))
 
 
 def _without(path: str, name: str) -> str:
     before, _, query = path.partition("?")
-    rest = [each for each in query.split("&") if each and each.partition("=")[0] != name]
+    rest = [word for word in query.split("&") if word and word.partition("=")[0] != name]
     return f"{before}?{'&'.join(rest)}" if rest else before
 
 
@@ -148,9 +148,9 @@ def spellings(value: str) -> tuple[str, ...]:
     """A value as programs write it that repeat it: in a URL, JSON, HTML, hexadecimal, base64, in whatever text"""
     slashed = json.dumps(value)[1:-1]
     coded = {slashed, slashed.replace("/", "\\/")}
-    coded |= {each.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'"}) for each in coded}
+    coded |= {value.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'"}) for value in coded}
     quoted = {quote(value, safe=safe) for safe in ("", "/", "!*'()", "!*'();:@&=+$,/?#")}
-    lower = {re.sub("%..", lambda found: found[0].lower(), each) for each in quoted}
+    lower = {re.sub("%..", lambda escape: escape[0].lower(), text) for text in quoted}
     hexadecimal = value.encode().hex()
     every = {value, value.lower(), value.upper(), html.escape(value), html.escape(value).replace("x27", "39")}
     every |= coded | quoted | lower | {hexadecimal, hexadecimal.upper(), *_within(value.encode())}
@@ -159,18 +159,18 @@ def spellings(value: str) -> tuple[str, ...]:
 
 def _within(value: bytes) -> set[str]:
     """The characters of base64 that tell nothing but the value, wherever it is in the text that was encoded."""
-    found = set()
+    forms = set()
     for before in range(3):
         text = base64.b64encode(bytes(before) + value).decode()[-(-before * 8 // 6) : (before + len(value)) * 8 // 6]
-        found |= {text, text.translate({ord("+"): "-", ord("/"): "_"})}
-    return found
+        forms |= {text, text.translate({ord("+"): "-", ord("/"): "_"})}
+    return forms
 
 
 class Scan:
     """A body that goes out, looked through as it passes: a placeholder in it ends the request."""
 
     def __init__(self, known: Sequence[Credential]) -> None:
-        self.marks = [(each, each.placeholder.encode()) for each in known if each.placeholder]
+        self.marks = [(credential, credential.placeholder.encode()) for credential in known if credential.placeholder]
         self.kept = max((len(mark) for _, mark in self.marks), default=1) - 1
         self.tail = b""
 
@@ -192,7 +192,7 @@ class Scrub:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        self.values = sorted({each.encode() for each in values if each}, key=len, reverse=True)
+        self.values = sorted({value.encode() for value in values if value}, key=len, reverse=True)
         self.held = b""
 
     def fields(self, fields: FieldList) -> FieldList:

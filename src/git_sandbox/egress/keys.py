@@ -36,19 +36,19 @@ def given(tables: Mapping[str, Mapping[str, object]], host: Mapping[str, str], p
     """
     from git_sandbox.egress import values  # late: not every start has keys
 
-    made, variables, rules = [], dict[str, str](), dict[str, None]()
+    declared, variables, rules = [], dict[str, str](), dict[str, None]()
     for name, table in tables.items():
         plain = {key.replace("-", "_"): value for key, value in table.items()}
         credential = credentials.declared(name, {key: value for key, value in plain.items() if key not in GUEST})
         credential = replace(credential, placeholder=values.check(credential, host))
-        made.append(credential)
+        declared.append(credential)
         rules |= dict.fromkeys(credential.hosts)
         variables |= _variables(credential, plain, port)
-    return Keys(tuple(made), variables, tuple(rules))
+    return Keys(tuple(declared), variables, tuple(rules))
 
 
 def _variables(credential: Credential, table: Mapping[str, object], port: int) -> dict[str, str]:
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     path = str(table.get("base_path", ""))
     if not _PATH.fullmatch(path):
         raise _bad(credential.name, "base_path", path)
@@ -59,10 +59,10 @@ def _variables(credential: Credential, table: Mapping[str, object], port: int) -
         name = str(table.get(key, ""))
         if name and not _VARIABLE.fullmatch(name):
             raise _bad(credential.name, key, name)
-        found |= {name: value} if name else {}
+        variables |= {name: value} if name else {}
     if table.get("base_url"):
         _ = credential.upstream  # raises for one that leads nowhere
-    return found
+    return variables
 
 
 def _bad(name: str, key: str, text: str) -> UsageError:

@@ -29,7 +29,7 @@ def host(text: str) -> str:
     if not name or len(name) > MOST_NAME:
         raise ValueError("it is not the name of a host")
     labels = name.split(".")
-    if not all(_LABEL.fullmatch(each) for each in labels) or _NUMERIC.fullmatch(labels[-1]):
+    if not all(_LABEL.fullmatch(label) for label in labels) or _NUMERIC.fullmatch(labels[-1]):
         raise ValueError("it is not the name of a host")
     return name
 
@@ -44,10 +44,10 @@ def address(text: str) -> Address | None:
         return None
 
 
-def plain(found: Address) -> Address:
+def plain(address: Address) -> Address:
     """An address without the disguise of IPv6's `::ffff:a.b.c.d`."""
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def port(text: str) -> int:

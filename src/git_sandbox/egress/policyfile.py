@@ -38,12 +38,12 @@ class Egress:
     routes: tuple[tuple[str, str], ...] = ()
 
     def credentials_for(self, host: str, port: int) -> tuple[Credential, ...]:
-        return tuple(each for each in self.credentials if each.is_for(host, port))
+        return tuple(credential for credential in self.credentials if credential.is_for(host, port))
 
     def git_at(self, host: str, port: int) -> bool:
         """Whether git may do something there with the host's credentials."""
         place = f"{names.joined(host, port)}/"
-        return self.git != GIT_NONE and any(each.startswith(place) for each in self.git_remotes)
+        return self.git != GIT_NONE and any(remote.startswith(place) for remote in self.git_remotes)
 
     def git_may(self, host: str, port: int, repository: str) -> str:
         """What git may do with the host's credentials in that repository (a path without `/` in front)."""
@@ -63,8 +63,8 @@ class Egress:
 
     def route(self, host: str, port: int) -> tuple[str, int]:
         """Where it is reached: there, unless `routes` say otherwise."""
-        found = dict(self.routes).get(names.joined(host, port))
-        return names.authority(found, port) if found else (host, port)
+        route = dict(self.routes).get(names.joined(host, port))
+        return names.authority(route, port) if route else (host, port)
 
 
 def encode(egress: Egress) -> bytes:
@@ -74,7 +74,7 @@ def encode(egress: Egress) -> bytes:
         "sandbox": policy.sandbox,
         "rules": [{"rule": str(rule), "origin": rule.origin} for rule in policy.rules],
         "limits": asdict(policy.limits),
-        "credentials": [asdict(each) for each in egress.credentials],
+        "credentials": [asdict(credential) for credential in egress.credentials],
         "git": egress.git,
         "git_remotes": egress.git_remotes,
         "routes": dict(egress.routes),
@@ -87,12 +87,12 @@ def decode(data: bytes) -> Egress:
     content: dict[str, Any] = json.loads(data)
     if content["schema"] != SCHEMA:
         raise ValueError("it is another version's")
-    found = tuple(rules.parse(row["rule"], row["origin"]) for row in content["rules"])
-    if len(found) > rules.MOST_RULES or len(content["credentials"]) > MOST_CREDENTIALS:
+    parsed = tuple(rules.parse(row["rule"], row["origin"]) for row in content["rules"])
+    if len(parsed) > rules.MOST_RULES or len(content["credentials"]) > MOST_CREDENTIALS:
         raise ValueError("it is too long")
     return Egress(
-        Policy(content["sandbox"], found, Limits(**content["limits"])),
-        tuple(_credential(each) for each in content["credentials"]),
+        Policy(content["sandbox"], parsed, Limits(**content["limits"])),
+        tuple(_credential(credential) for credential in content["credentials"]),
         content["git"],
         tuple(content["git_remotes"]),
         tuple(content["routes"].items()),

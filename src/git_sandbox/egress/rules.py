@@ -57,8 +57,8 @@ class Rule:
             return host.endswith(self.host[1:]) and names.address(host) is None
         if self.host == host:
             return True
-        found = names.address(host)
-        return found is not None and self.covers(found)
+        address = names.address(host)
+        return address is not None and self.covers(address)
 
     def covers(self, address: Address) -> bool:
         """Whether the rule is about addresses, and this is one of them; for a `deny` also one that is within it."""
@@ -66,7 +66,7 @@ class Rule:
         if network is None:
             return False
         every = (address, *addresses.embedded(address)) if self.action == DENY else (address,)
-        return any(each in network for each in every)
+        return any(other in network for other in every)
 
     @property
     def addressed(self) -> bool:
@@ -114,9 +114,9 @@ class Policy:
 
     def decide(self, host: str, port: int) -> Decision:
         """About what a guest asked for. `host` as `names.host` spells it: a name, or an address that was asked for."""
-        found = [rule for rule in self.rules if rule.matches(host, port)]
+        rules = [rule for rule in self.rules if rule.matches(host, port)]
         for action in (DENY, GET, ALLOW):
-            rule = next((each for each in found if each.action == action), None)
+            rule = next((candidate for candidate in rules if candidate.action == action), None)
             if rule is not None and action == DENY:
                 return Decision(False, rule, f"{names.joined(host, port)} is denied by the rule `{rule}`")
             if rule is not None:
@@ -131,31 +131,31 @@ class Policy:
         address = names.plain(address)
         within = addresses.embedded(address)
         about = [rule for rule in self.rules if rule.addressed and rule.has_port(port)]
-        found = [rule for rule in about if rule.covers(address)]
-        said = f"{names.joined(host, port)} leads to {address}"
-        denied = next((rule for rule in found if rule.action == DENY), None)
+        rules = [rule for rule in about if rule.covers(address)]
+        fact = f"{names.joined(host, port)} leads to {address}"
+        denied = next((rule for rule in rules if rule.action == DENY), None)
         if denied is not None:
-            return Decision(False, denied, f"{said}, which is denied by the rule `{denied}`")
+            return Decision(False, denied, f"{fact}, which is denied by the rule `{denied}`")
         read = next((rule for rule in about if rule.action == GET and any(map(rule.covers, (address, *within)))), None)
         if read is not None and not self.decide(host, port).read_only:
-            return Decision(False, read, f"{said}, which the rule `{read}` is about, and {host} is not read only")
+            return Decision(False, read, f"{fact}, which the rule `{read}` is about, and {host} is not read only")
         kind = addresses.fault(address)
         if addresses.never(address):
-            return Decision(False, None, f"{said}, {kind}")
-        if kind and not found:
-            return Decision(False, None, f"{said}, {kind}", self._add(str(address), port))
-        return self._inner(said, within, found, about) or Decision(True, found[0] if found else None)
+            return Decision(False, None, f"{fact}, {kind}")
+        if kind and not rules:
+            return Decision(False, None, f"{fact}, {kind}", self._add(str(address), port))
+        return self._inner(fact, within, rules, about) or Decision(True, rules[0] if rules else None)
 
     def _inner(
-        self, said: str, within: Iterable[Address], found: Iterable[Rule], about: Iterable[Rule]
+        self, fact: str, within: Iterable[Address], rules: Iterable[Rule], about: Iterable[Rule]
     ) -> Decision | None:
         """No, where a network that a rule names has a special IPv4 address in it, which no rule names."""
-        if any("/" not in rule.host for rule in found):
+        if any("/" not in rule.host for rule in rules):
             return None
         for inner in within:
             kind = addresses.fault(inner)
             if kind and not any(rule.covers(inner) for rule in about):
-                return Decision(False, None, f"{said}, and that to {inner}, {kind}")
+                return Decision(False, None, f"{fact}, and that to {inner}, {kind}")
         return None
 
     def denies_addresses(self, port: int) -> bool:
@@ -199,13 +199,13 @@ def _refused(text: str) -> str:
 
 
 def _network(action: str, text: str, origin: str) -> Rule | None:
-    found = _NETWORK.fullmatch(text)
-    if found is None:
+    match = _NETWORK.fullmatch(text)
+    if match is None:
         return None
-    network = ipaddress.ip_network(found["net"], strict=False)
+    network = ipaddress.ip_network(match["net"], strict=False)
     if network.prefixlen < WIDEST[network.version] and action != DENY:
         raise ValueError("so wide a network is what `--net nat` is for")
-    return Rule(action, str(network), names.port(found["port"]) if found["port"] else None, origin)
+    return Rule(action, str(network), names.port(match["port"]) if match["port"] else None, origin)
 
 
 def _named(action: str, text: str, origin: str) -> Rule:
@@ -240,7 +240,7 @@ def parse_all(
 
 def _group(text: str, action: str, name: str, group: Callable[[str], Iterable[str]]) -> list[Rule]:
     if name not in GROUPS:
-        known = ", ".join(f"@{each}" for each in GROUPS)
+        known = ", ".join(f"@{name}" for name in GROUPS)
         raise UsageError(_refused(text), cause="there is no such group", hint=f"use one of {known}")
-    found = (parse(each, f"@{name}") for each in group(name))
-    return [Rule(action, each.host, each.port, each.origin) for each in found]
+    parsed = (parse(text, f"@{name}") for text in group(name))
+    return [Rule(action, rule.host, rule.port, rule.origin) for rule in parsed]

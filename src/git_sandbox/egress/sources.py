@@ -112,7 +112,7 @@ def _secret(content: dict[str, Any], egress: Egress, environment: Mapping[str, s
             raise SandboxError("cannot get the password of a repository", cause=DENIED)
         return gitaccess.fill(str(host), int(port), str(repository)).decode("ascii")
     name = content["credential"]
-    credential = next((each for each in egress.credentials if each.name == name), None)
+    credential = next((candidate for candidate in egress.credentials if candidate.name == name), None)
     if credential is None:
         raise SandboxError("cannot get a credential", cause=DENIED)
     return values.fetch(credential, environment)

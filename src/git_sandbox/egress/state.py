@@ -140,8 +140,8 @@ class State:
         if egress is self.checked:
             return
         self.checked = egress
-        for task, each in list(self.live.items()):
-            if not _same(egress, each):
+        for task, connection in list(self.live.items()):
+            if not _same(egress, connection):
                 task.cancel()
 
 

@@ -91,12 +91,12 @@ async def _server_begins(client: Flow, server: Flow, quiet: float) -> bool:
     """Wait until either side says something; whether it is the server, alone."""
     if server.buffer:
         return True
-    sides = [asyncio.ensure_future(each.more()) for each in (client, server)]
+    sides = [asyncio.ensure_future(flow.more()) for flow in (client, server)]
     try:
         await asyncio.wait(sides, timeout=quiet, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for each in sides:
-            each.cancel()
+        for side in sides:
+            side.cancel()
         await asyncio.gather(*sides, return_exceptions=True)
     return not client.buffer and bool(server.buffer)
 

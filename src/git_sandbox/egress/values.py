@@ -32,12 +32,12 @@ class Values:
     async def get(self, credential: Credential) -> str:
         """Raises SandboxError, which does not say the value."""
         async with self.locks.setdefault(credential.name, asyncio.Lock()):
-            found = self.known.get(credential.name)
+            entry = self.known.get(credential.name)
             expiry = credential.source.expiry
-            if found is None or (expiry and time.monotonic() >= found[0] + expiry):
+            if entry is None or (expiry and time.monotonic() >= entry[0] + expiry):
                 value = await self._fetched(credential)
-                self.known[credential.name] = found = (time.monotonic(), value)
-            return found[1]
+                self.known[credential.name] = entry = (time.monotonic(), value)
+            return entry[1]
 
     async def _fetched(self, credential: Credential) -> str:
         """Not at once again after an error: a guest asks as often as it likes, and a command may open a window."""
@@ -52,7 +52,7 @@ class Values:
 
     def of(self, credentials: Iterable[Credential]) -> tuple[str, ...]:
         """The values of those that were fetched already."""
-        return tuple(self.known[each.name][1] for each in credentials if each.name in self.known)
+        return tuple(self.known[credential.name][1] for credential in credentials if credential.name in self.known)
 
 
 def fetch(credential: Credential, environment: Mapping[str, str]) -> str:
@@ -100,12 +100,12 @@ def _keyring(source: Source, _environment: Mapping[str, str]) -> str:
             "a credential from the keyring needs the package `keyring`", hint="pip install 'git-sandbox[keyring]'"
         ) from None
     try:
-        found = keyring.get_password(*source.words)
+        secret = keyring.get_password(*source.words)
     except Exception as error:  # noqa: BLE001 - of any of its backends
         raise ValueError(f"the keyring does not work ({type(error).__name__})") from None
-    if not found:
+    if not secret:
         raise ValueError("the keyring has no such entry")
-    return str(found)
+    return str(secret)
 
 
 def check(credential: Credential, environment: Mapping[str, str]) -> str:

@@ -54,12 +54,12 @@ def wanted(setting: str, read: Reader, root: Path = Path("/")) -> dict[str, byte
     if setting == HOST:
         return named(certificate for content in _added(root) for certificate in certificates(content))
     try:
-        found = named(certificates(read(setting, MOST_FILE)))
+        named_ones = named(certificates(read(setting, MOST_FILE)))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the certificate authorities in {setting}", cause=files.why(error)) from error
-    if not found:
+    if not named_ones:
         raise UsageError(f"there is no certificate in {setting}", hint="`ca` names a file in PEM, or is none or host")
-    return found
+    return named_ones
 
 
 def _added(root: Path) -> Iterator[bytes]:
@@ -73,28 +73,28 @@ def _added(root: Path) -> Iterator[bytes]:
 
 def certificates(content: bytes) -> Iterator[bytes]:
     """The certificates in a PEM file, as DER. What else is in it, a key above all, is left where it is."""
-    for found in _PEM.finditer(content):
+    for match in _PEM.finditer(content):
         with contextlib.suppress(ValueError):
-            whole = base64.b64decode(b"".join(found[1].split()), validate=True)
+            whole = base64.b64decode(b"".join(match[1].split()), validate=True)
             der = whole[: _ends(whole, 0)]  # OpenSSL's own settings follow one that is TRUSTED
             subject_hash(der)
             yield der
 
 
-def named(found: Iterable[bytes]) -> dict[str, bytes]:
+def named(data: Iterable[bytes]) -> dict[str, bytes]:
     """At most MOST of them, none twice."""
-    made: dict[str, bytes] = {}
+    by_name: dict[str, bytes] = {}
     seen: set[bytes] = set()
     room = MOST_BYTES
-    for der in found:
-        if der in seen or len(made) >= MOST or len(der) > room:
+    for der in data:
+        if der in seen or len(by_name) >= MOST or len(der) > room:
             continue
         seen.add(der)
         room -= len(der)
         digest = subject_hash(der)
-        number = sum(each.startswith(digest) for each in made)
-        made[f"{digest}.{number}"] = pem(der)
-    return made
+        number = sum(name.startswith(digest) for name in by_name)
+        by_name[f"{digest}.{number}"] = pem(der)
+    return by_name
 
 
 def pem(der: bytes) -> bytes:
@@ -113,7 +113,7 @@ def subject(der: bytes) -> bytes:
     """The content of a certificate's subject (RFC 5280, 4.1). Raises ValueError for what is none."""
     (tag, certificate), *_ = _items(der)
     (_, body), *_ = _items(certificate)
-    fields = [each for each in _items(body) if each[0] != VERSION]
+    fields = [item for item in _items(body) if item[0] != VERSION]
     if tag != SEQUENCE or len(fields) < 6 or fields[0][0] != INTEGER or fields[4][0] != SEQUENCE:  # noqa: PLR2004
         raise ValueError("it is no certificate")
     return fields[4][1]
@@ -137,14 +137,14 @@ def _children(content: bytes) -> list[bytes]:
 
 def _items(content: bytes) -> list[tuple[int, bytes]]:
     """(tag, content) of each element. Raises ValueError."""
-    found, at = [], 0
+    items, at = [], 0
     while at < len(content):
         end = _ends(content, at)
-        found.append((content[at], content[_begins(content, at) : end]))
+        items.append((content[at], content[_begins(content, at) : end]))
         at = end
-    if not found:
+    if not items:
         raise ValueError("it is empty")
-    return found
+    return items
 
 
 def _begins(content: bytes, at: int) -> int:

@@ -154,7 +154,7 @@ def mmdebstrap(spec: ImageSpec, tree: Path, place: Path, scripts: Path, *, mode:
         f"--include={','.join((*spec.packages, spec.kernel_package))}",
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=Acquire::Retries "3"',
-        *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in excluded),
+        *(f"--dpkgopt=path-exclude=/usr/share/{directory}/*" for directory in excluded),
         *_installing(spec, scripts),
         f"--customize-hook=upload {shlex.quote(str(scripts / 'initramfs-init.sh'))} /tmp/initramfs-init",
         f"--customize-hook=upload {shlex.quote(str(scripts / 'boot.sh'))} /tmp/boot.sh",
@@ -177,7 +177,7 @@ def _installing(spec: ImageSpec, scripts: Path) -> list[str]:
     steps = [f"upload {shlex.quote(str(scripts / 'install.sh'))} /tmp/install.sh"]
     steps += [f"upload {AUTHORITIES} /tmp/authorities.crt"] if AUTHORITIES.is_file() else []
     steps += [f'chroot "$1" {shlex.join(["sh", "/tmp/install.sh", *words])}' for words in spec.installs]  # noqa: S108
-    return [f"--customize-hook={each}" for each in [*steps, 'rm -f "$1"/tmp/install.sh "$1"/tmp/authorities.crt']]
+    return [f"--customize-hook={step}" for step in [*steps, 'rm -f "$1"/tmp/install.sh "$1"/tmp/authorities.crt']]
 
 
 def pack(tree: Path, target: Path, size: int) -> list[str]:

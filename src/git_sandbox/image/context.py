@@ -117,10 +117,10 @@ class Context:
         words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--")
         rows = self.git.run(*words, *below).split(b"\0")
         prefix = "" if self.directory == "." else f"{self.directory}/"
-        found = sorted(name.removeprefix(prefix) for name in map(os.fsdecode, rows) if name)
-        if len(found) > MAX_FILES:
+        listed = sorted(name.removeprefix(prefix) for name in map(os.fsdecode, rows) if name)
+        if len(listed) > MAX_FILES:
             raise LimitError(f"the build context has more than {MAX_FILES} files", hint="name a smaller directory")
-        return found
+        return listed
 
     def write(self, pack: Pack, containerfile: bytes) -> None:
         """A file that git tracks still, and whose directory is a link now, is gone for git, and not sent: it would be

@@ -113,10 +113,10 @@ class GuestConfig(msgspec.Struct, frozen=True):
 def programs() -> dict[str, GuestFile]:
     """What is the same in every machine."""
     guest = resources.files("git_sandbox") / "guest"
-    found = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
-    found[protocol.INIT] = GuestFile((resources.files("git_sandbox") / "data" / protocol.INIT).read_bytes(), 0o755)
-    package = sorted(each.name for each in guest.iterdir() if each.name.endswith(".py"))
-    return found | {
+    files = {name: GuestFile((guest / name).read_bytes(), 0o755) for name in _PROGRAMS}
+    files[protocol.INIT] = GuestFile((resources.files("git_sandbox") / "data" / protocol.INIT).read_bytes(), 0o755)
+    package = sorted(path.name for path in guest.iterdir() if path.name.endswith(".py"))
+    return files | {
         f"git_sandbox/guest/{name}": GuestFile((guest / name).read_bytes())
         for name in package
         if name not in _NOT_IMPORTED
@@ -145,7 +145,7 @@ def sshd_config(template: bytes, env: Mapping[str, str], home: str = "/root", pa
     """
     words = [b'"%s=%s" ' % (name.encode(), _quoted(value)) for name, value in env.items()]
     own = b'SetEnv "PATH=%s/.local/bin:' % os.fsencode(home)
-    template = re.sub(rb"SetEnv PATH=(\S+)", lambda found: own + (_quoted(path) or found[1]) + b'"', template, count=1)
+    template = re.sub(rb"SetEnv PATH=(\S+)", lambda match: own + (_quoted(path) or match[1]) + b'"', template, count=1)
     return template.replace(b"\nSetEnv ", b"\nSetEnv " + b"".join(words), 1)
 
 

@@ -56,32 +56,32 @@ def require(spec: ImageSpec, progress: Progress) -> None:
         raise _unknown(spec, missing, names)
 
 
-def absent(wanted: Iterable[str], names: bytes) -> list[str]:
-    """Those of `wanted` that are not in the list: a name a line, with a newline before the first one as well."""
-    return [each for each in wanted if f"\n{each}\n".encode() not in names]
+def absent(packages: Iterable[str], names: bytes) -> list[str]:
+    """Those of `packages` that are not in the list: a name a line, with a newline before the first one as well."""
+    return [name for name in packages if f"\n{name}\n".encode() not in names]
 
 
 def near(name: str, names: bytes) -> list[str]:
     """What may have been meant, the best first; at most three."""
     import difflib  # late: needed for an error only
 
-    called = [each for each in (CALLED.get(name, ""),) if each and not absent([each], names)]
+    called = [alias for alias in (CALLED.get(name, ""),) if alias and not absent([alias], names)]
     if called:
         return called
     close = len(name) // 3 + 1
-    candidates = [each for each in names.decode("ascii").split() if abs(len(each) - len(name)) <= close]
+    candidates = [word for word in names.decode("ascii").split() if abs(len(word) - len(name)) <= close]
     return difflib.get_close_matches(name, candidates, n=3, cutoff=0.7)
 
 
 def _unknown(spec: ImageSpec, missing: list[str], names: bytes) -> ImageError:
-    guesses = {each: near(each, names) for each in missing}
+    guesses = {name: near(name, names) for name in missing}
     rows = [
-        f"`{each}`: did you mean {' or '.join(f'`{guess}`' for guess in guesses[each])}?"
-        for each in missing
-        if guesses[each]
+        f"`{name}`: did you mean {' or '.join(f'`{guess}`' for guess in guesses[name])}?"
+        for name in missing
+        if guesses[name]
     ]
     one = len(missing) == 1
-    listed = ", ".join(f"`{each}`" for each in missing)
+    listed = ", ".join(f"`{name}`" for name in missing)
     hint = "https://packages.debian.org finds the package that has a program"
     if spec.components == "main":
         hint += '; packages of others than `main` need `components = "main,contrib,non-free"` in an image spec'
@@ -132,7 +132,7 @@ def _fetch(spec: ImageSpec, path: Path) -> bytes:
         place = Path(scratch)
         for name in ("state/lists/partial", "cache/archives/partial"):
             (place / name).mkdir(parents=True)
-        (place / "sources.list").write_text("".join(f"{each}\n" for each in _sources(spec)))
+        (place / "sources.list").write_text("".join(f"{source}\n" for source in _sources(spec)))
         try:
             env = process.environment(process.inherited(workshop.REACH) | {"TMPDIR": "/tmp"})  # noqa: S108 - in the view
             process.run(confine.argv(update(), _view(place)), env=env, timeout=FETCHED_WITHIN, output=1 << 20)
@@ -146,15 +146,15 @@ def _fetch(spec: ImageSpec, path: Path) -> bytes:
 
 def names_in(indexes: Iterable[Path]) -> bytes:
     """The names of all, as `absent` takes them; nothing where one cannot be read, or they are more than MAX_NAMES."""
-    found: set[bytes] = set()
+    names: set[bytes] = set()
     size = 0
     with contextlib.suppress(OSError):
-        for name in (name for each in indexes for name in parsed(each)):
-            size += 0 if name in found else len(name) + 1
+        for name in (name for index in indexes for name in parsed(index)):
+            size += 0 if name in names else len(name) + 1
             if size >= MAX_NAMES:
                 return b""
-            found.add(name)
-        return b"".join(b"\n%s" % each for each in sorted(found)) + b"\n" if found else b""
+            names.add(name)
+        return b"".join(b"\n%s" % name for name in sorted(names)) + b"\n" if names else b""
     return b""
 
 
@@ -182,7 +182,7 @@ def parsed(index: Path) -> Iterator[bytes]:
     with os.fdopen(os.open(index, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as lines:
         for _, line in zip(range(MAX_LINES), iter(lambda: lines.readline(MAX_LINE), b""), strict=False):
             if row := _ROW.match(line):
-                for each in row[2].split(b","):
-                    name = each.split(b"(")[0].strip()
+                for word in row[2].split(b","):
+                    name = word.split(b"(")[0].strip()
                     if PACKAGE.fullmatch(name.decode("ascii", "replace")):
                         yield name

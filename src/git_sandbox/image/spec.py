@@ -75,7 +75,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     raise ValueError(f"`{name}` is not the name of a package of {kind}")
         if max(map(len, (self.npm, self.pip, self.commands))) > MAX_WORDS:
             raise ValueError(f"more than {MAX_WORDS} packages or commands")
-        if any("\0" in each for each in self.commands):
+        if any("\0" in command for command in self.commands):
             raise ValueError("a command has a zero byte in it")
 
     @property
@@ -95,7 +95,9 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def installs(self) -> tuple[tuple[str, ...], ...]:
         """What is installed beside Debian's packages, as arguments of `data/install.sh`, in order."""
-        scripts = tuple(base64.b64encode(each.encode("utf-8", "surrogateescape")).decode() for each in self.commands)
+        scripts = tuple(
+            base64.b64encode(command.encode("utf-8", "surrogateescape")).decode() for command in self.commands
+        )
         return tuple(
             (kind, *words) for kind, words in (("npm", self.npm), ("pip", self.pip), ("run", scripts)) if words
         )
@@ -125,7 +127,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         What the archive offers on the day of the build is not part of it: `sandbox image build --force` refreshes.
         """
-        names = {each: tuple(sorted({*getattr(self, each)})) for each in ("packages", "npm", "pip")}
+        names = {ecosystem: tuple(sorted({*getattr(self, ecosystem)})) for ecosystem in ("packages", "npm", "pip")}
         parts = [platform.machine(), msgspec.structs.replace(self, **names)]
         digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted"))
         for script in ("boot.sh", "initramfs-init.sh", *(["layer.sh", "../helpers/layer.py"] if self.base else [])):
@@ -163,7 +165,7 @@ def _read(name: str, most: int) -> bytes:
 
 def with_companions(packages: Iterable[str]) -> tuple[str, ...]:
     """Sorted, with what Debian only recommends and they are of little use without."""
-    return tuple(sorted({*packages, *(more for each in packages for more in COMPANIONS.get(each, ()))}))
+    return tuple(sorted({*packages, *(more for package in packages for more in COMPANIONS.get(package, ()))}))
 
 
 def asked(settings: Settings) -> ImageSpec:

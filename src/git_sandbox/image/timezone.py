@@ -75,13 +75,13 @@ def _text(path: Path) -> str:
 
 def from_rule(rule: str) -> bytes:
     """A zone file for a rule such as `JST-9` or `CET-1CEST,M3.5.0,M10.5.0/3`; nothing for what is none."""
-    found = _RULE.fullmatch(rule) if len(rule) <= MAX_RULE else None
-    if found is None:
+    match = _RULE.fullmatch(rule) if len(rule) <= MAX_RULE else None
+    if match is None:
         return b""
-    west = found[2].startswith("-")
-    parts = [int(each) for each in found[2].lstrip("+-").split(":")]
-    seconds = sum(each * unit for each, unit in zip(parts, (3600, 60, 1), strict=False))
-    abbreviation = found[1].strip("<>").encode() + b"\0"
+    west = match[2].startswith("-")
+    parts = [int(digits) for digits in match[2].lstrip("+-").split(":")]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    abbreviation = match[1].strip("<>").encode() + b"\0"
     kind = struct.pack(">ibB", seconds if west else -seconds, 0, 0) + abbreviation
     header = MAGIC + b"2" + bytes(15) + struct.pack(">6l", 0, 0, 0, 1, 1, len(abbreviation))
     blocks = [header + struct.pack(f">{size}", EARLY) + b"\0" + kind for size in ("i", "q")]

@@ -28,9 +28,9 @@ def variables(env: Iterable[str]) -> dict[str, str]:
     """`env`: NAME=VALUE, a stranger's. What is no variable, has more than one line, or no room any more is left out."""
     kept: dict[str, str] = {}
     room = MAX_BYTES
-    for each in env:
-        name, given, value = each.partition("=")
-        size = len(each.encode("utf-8", "surrogatepass"))
+    for row in env:
+        name, given, value = row.partition("=")
+        size = len(row.encode("utf-8", "surrogatepass"))
         usable = given and NAME.fullmatch(name) and name not in OF_SESSION and _LINE.fullmatch(value)
         if usable and size <= min(room, MAX_VALUE):
             kept[name] = value
@@ -40,6 +40,6 @@ def variables(env: Iterable[str]) -> dict[str, str]:
 
 def path(env: Iterable[str]) -> str:
     """The directories of an image's PATH, then those that every system has, then ours."""
-    given = next((each[5:] for each in reversed([*env]) if each.startswith("PATH=")), "")[:MAX_VALUE]
-    usable = [each for each in given.split(":")[:MAX_PATH] if each.startswith("/") and each.isprintable()]
+    given = next((row[5:] for row in reversed([*env]) if row.startswith("PATH=")), "")[:MAX_VALUE]
+    usable = [word for word in given.split(":")[:MAX_PATH] if word.startswith("/") and word.isprintable()]
     return ":".join(dict.fromkeys([*usable, *STANDARD, BIN]))

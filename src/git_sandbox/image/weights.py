@@ -33,9 +33,9 @@ def heaviest(image: Image, most: int) -> list[Weight]:
     list cannot be read.
     """
     below = guest_images.find(image.info.base) if image.info.base else None
-    there = {each.name for each in packages(below)} if below else set()
-    own = [each for each in packages(image) if each.name not in there]
-    return sorted(own, key=lambda each: (-each.size, each.name))[:most]
+    there = {weight.name for weight in packages(below)} if below else set()
+    own = [weight for weight in packages(image) if weight.name not in there]
+    return sorted(own, key=lambda weight: (-weight.size, weight.name))[:most]
 
 
 def packages(image: Image) -> list[Weight]:
@@ -65,12 +65,12 @@ def from_rows(text: bytes) -> list[Weight]:
 
 def from_status(text: bytes) -> list[Weight]:
     """Dpkg's own list (/var/lib/dpkg/status, dpkg-query(1))."""
-    found = []
+    weights = []
     for stanza in text.decode("utf-8", "replace").split("\n\n")[:MAX_PACKAGES]:
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if re.match(r"[A-Z][A-Za-z-]*: ", line))
         if "Package" in fields:
-            found.append(_weight(fields["Package"], fields.get("Version", ""), fields.get("Installed-Size", "0")))
-    return found
+            weights.append(_weight(fields["Package"], fields.get("Version", ""), fields.get("Installed-Size", "0")))
+    return weights
 
 
 def _weight(name: str, version: str, size: str) -> Weight:

@@ -58,8 +58,8 @@ def namespace() -> IdSpace | None:
     except RequirementError:
         return None
     probe = idspace.run_argv(space, confine.argv(["true"], confine.View(root=True)), os.getpid())
-    found = process.which(confine.PROGRAM) and process.run(probe, timeout=process.ASKED).returncode == 0
-    return space if found else None
+    cause = process.which(confine.PROGRAM) and process.run(probe, timeout=process.ASKED).returncode == 0
+    return space if cause else None
 
 
 def prefix_of_cache() -> str:
@@ -101,11 +101,11 @@ def confined(space: IdSpace, command: Sequence[str], seen: confine.View) -> list
 def fetch(source: Path, target: Path, limit: int = MAX_PART) -> None:
     """Copy what a confined build made: a file of its own of at most `limit` bytes, and nothing that a link leads to."""
     handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as made, target.open("xb") as kept:
+    with os.fdopen(handle, "rb") as written, target.open("xb") as kept:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
             raise ImageError(f"the build left no usable {source.name}")
-        shutil.copyfileobj(made, kept, 1 << 20)
+        shutil.copyfileobj(written, kept, 1 << 20)
 
 
 def noted(line: str) -> str:

@@ -115,7 +115,7 @@ def _view(place: Path) -> confine.View:
     """The place, this package, and the Python that runs it, where that is not in /usr."""
     python = Path(os.path.realpath(sys.executable))
     parts = (python.parent, Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("platstdlib")))
-    homes = [each for each in (*parts, Path(sys.base_prefix) / "lib") if confine.elsewhere(each)]
+    homes = [path for path in (*parts, Path(sys.base_prefix) / "lib") if confine.elsewhere(path)]
     readonly = (*confine.LINKER, *confine.named(PACKAGE, *dict.fromkeys(homes)))
     return confine.View(readonly, confine.named(place))
 

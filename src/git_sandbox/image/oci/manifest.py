@@ -63,13 +63,13 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
             raise ValueError(f"it has {self.size >> 20} MiB, more than {MOST_PACKED >> 20}")
         if self.config.size > MOST_JSON:
             raise ValueError(f"its configuration has more than {MOST_JSON >> 20} MiB")
-        if any("encrypted" in each.media_type for each in self.layers):
+        if any("encrypted" in descriptor.media_type for descriptor in self.layers):
             raise ValueError("its layers are encrypted")
 
     @property
     def size(self) -> int:
         """Bytes to fetch."""
-        return self.config.size + sum(each.size for each in self.layers)
+        return self.config.size + sum(descriptor.size for descriptor in self.layers)
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -131,12 +131,18 @@ def manifest(raw: bytes) -> Manifest:
 
 def chosen(raw: bytes) -> Descriptor:
     """The image of an index for this host. Raises ImageError."""
-    images = [each for each in _decoded(raw, Index, "index").manifests if each.platform.os != "unknown"]
+    images = [
+        descriptor for descriptor in _decoded(raw, Index, "index").manifests if descriptor.platform.os != "unknown"
+    ]
     own = architecture()
-    fits = [each for each in images if (each.platform.os, each.platform.architecture) == ("linux", own)]
-    best = [each for each in fits if each.platform.variant in PLAIN_VARIANTS] or fits
+    fits = [
+        descriptor
+        for descriptor in images
+        if (descriptor.platform.os, descriptor.platform.architecture) == ("linux", own)
+    ]
+    best = [descriptor for descriptor in fits if descriptor.platform.variant in PLAIN_VARIANTS] or fits
     if not best:
-        offered = sorted({f"{each.platform.os}/{each.platform.architecture}" for each in images})
+        offered = sorted({f"{descriptor.platform.os}/{descriptor.platform.architecture}" for descriptor in images})
         cause = f"it has {one_line(listed(offered))}" if offered else "it has none at all"
         raise ImageError(f"there is no image for linux/{own}", cause=cause)
     return best[0]
@@ -147,28 +153,28 @@ def config(raw: bytes, source: str, of: str) -> tuple[ImageConfig, tuple[str, ..
 
     Raises ImageError.
     """
-    found = _decoded(raw, _Config, "configuration")
+    parsed = _decoded(raw, _Config, "configuration")
     own = architecture()
-    if (found.os or "linux", found.architecture or own) != ("linux", own):
-        had = one_line(f"{found.os}/{found.architecture}", limit=60)
+    if (parsed.os or "linux", parsed.architecture or own) != ("linux", own):
+        had = one_line(f"{parsed.os}/{parsed.architecture}", limit=60)
         raise ImageError(f"the image is for {had}, this host runs linux/{own}")
-    run = found.config or _Run()
+    run = parsed.config or _Run()
     texts = (*(run.env or ()), *(run.entrypoint or ()), *(run.cmd or ()))
     _check(texts, run.user or "", run.working_dir or "")
-    variables = tuple(each for each in run.env or () if re.match(r"[^=]+=", each))
-    made = ImageConfig(
+    variables = tuple(variable for variable in run.env or () if re.match(r"[^=]+=", variable))
+    merged = ImageConfig(
         env=variables, user=run.user or "", workdir=run.working_dir or "", entrypoint=run.entrypoint or (),
         cmd=run.cmd or (), digest=of, source=source, architecture=own,
         devcontainer=(run.labels or {}).get(DEVCONTAINER, "")[:MOST_TEXT],
     )  # fmt: skip
-    return made, found.rootfs.diff_ids
+    return merged, parsed.rootfs.diff_ids
 
 
 def _check(texts: tuple[str, ...], user: str, workdir: str) -> None:
-    sizes = [len(each.encode("utf-8", "surrogateescape")) for each in texts]
+    sizes = [len(text.encode("utf-8", "surrogateescape")) for text in texts]
     if len(texts) > MOST_WORDS or sum(sizes) > MOST_TEXTS or max(sizes, default=0) > MOST_TEXT:
         raise ImageError("the image's variables and commands are too many, or too long")
-    if any("\0" in each for each in (*texts, user, workdir)):
+    if any("\0" in text for text in (*texts, user, workdir)):
         raise ImageError("a variable or command of the image has a zero byte in it")
     if len(user) > MOST_NAME or not user.isprintable() or len(workdir) > MOST_PATH or not workdir.isprintable():
         raise ImageError("the image's user or working directory is none that a file system has")

@@ -104,10 +104,10 @@ def _resolve(source: Source) -> _Resolved:
     return _Resolved(source.at(own), digest, own, manifest.manifest(raw))
 
 
-def _same(digest: str, wanted: str) -> None:
-    if digest != wanted:
+def _same(digest: str, expected: str) -> None:
+    if digest != expected:
         raise ImageError(
-            "the registry answered with another image than the digest names", cause=f"{digest}, not {wanted}"
+            "the registry answered with another image than the digest names", cause=f"{digest}, not {expected}"
         )
 
 
@@ -122,14 +122,14 @@ class _Import:
 
     def run(self, resolved: _Resolved) -> tuple[RootImage, _Resolved]:
         """Fetch and unpack it; one that another process made meanwhile will do."""
-        found = root_images.find(key(resolved.own)) if resolved.own else None
-        if found:
-            return found, resolved
+        image = root_images.find(key(resolved.own)) if resolved.own else None
+        if image:
+            return image, resolved
         raw = self._fetched(resolved)
         own = manifest.digest(raw)
         _same(own, resolved.own or own)
-        found = root_images.find(key(own)) or self._unpacked(manifest.manifest(raw), own)
-        return found, _Resolved(resolved.name, resolved.digest or own, own)
+        image = root_images.find(key(own)) or self._unpacked(manifest.manifest(raw), own)
+        return image, _Resolved(resolved.name, resolved.digest or own, own)
 
     def _fetched(self, resolved: _Resolved) -> bytes:
         """The manifest of what is in `FETCHED` then."""
@@ -149,13 +149,13 @@ class _Import:
                 cause=f"its manifest has {len(of.layers)} layers, its configuration {len(diff_ids)}",
             )
         layers = tuple(
-            Layer(str(self.place / FETCHED / _hex(each.digest)), each.digest, each.size, diff_id)
-            for each, diff_id in zip(of.layers, diff_ids, strict=True)
+            Layer(str(self.place / FETCHED / _hex(descriptor.digest)), descriptor.digest, descriptor.size, diff_id)
+            for descriptor, diff_id in zip(of.layers, diff_ids, strict=True)
         )
-        made = flatten.flatten(layers, self.place, self.confinement, _Steps(self.progress, len(layers)))
+        digests = flatten.flatten(layers, self.place, self.confinement, _Steps(self.progress, len(layers)))
         for name in _SCRATCH:
             _remove(self.place / name)
-        info = RootInfo(key(digest), time.time(), made.entries, made.content)
+        info = RootInfo(key(digest), time.time(), digests.entries, digests.content)
         return root_images.publish(self.place, info, config)
 
     def _config(self, of: Manifest) -> bytes:

@@ -49,10 +49,10 @@ def every() -> dict[str, Seen]:
 
 def keys() -> dict[str, list[str]]:
     """Sources by the key of their root image."""
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for name, seen in every().items():
-        found.setdefault(seen.key, []).append(name.partition(" ")[2])
-    return found
+        names.setdefault(seen.key, []).append(name.partition(" ")[2])
+    return names
 
 
 def remember(source: Source, seen: Seen) -> None:

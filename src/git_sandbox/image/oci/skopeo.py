@@ -86,7 +86,7 @@ class _Watch:
         self._size, self._since = 0, time.monotonic()
 
     def __call__(self) -> None:
-        size = sum(_size(each) for each in self._places)
+        size = sum(_size(path) for path in self._places)
         if size > self._most:
             raise ImageError(f"the image was not fetched: it has more than {self._most >> 20} MiB")
         if size != self._size:
@@ -109,28 +109,28 @@ def _size(place: Path) -> int:
 
 
 def _failed(source: Source, complaint: str) -> ImageError:
-    lines = [each for each in complaint.splitlines() if each.strip()]
+    lines = [line for line in complaint.splitlines() if line.strip()]
     cause = _cause(lines[-1]) if lines else "skopeo does not say why"
     return ImageError(f"cannot get the image {one_line(source.text)}", cause=cause, hint=_hint(source, complaint))
 
 
 def _cause(line: str) -> str:
     """What skopeo means, without the form of its log (`time="…" level=fatal msg="…"`)."""
-    found = re.search(r'msg="((?:[^"\\]|\\.)*)"', line)
-    return printable(found[1].replace('\\"', '"') if found else line, limit=600)
+    match = re.search(r'msg="((?:[^"\\]|\\.)*)"', line)
+    return printable(match[1].replace('\\"', '"') if match else line, limit=600)
 
 
 def _hint(source: Source, complaint: str) -> str:
-    said = complaint.casefold()
-    if source.repository and any(each in said for each in ENDS):
+    text = complaint.casefold()
+    if source.repository and any(end in text for end in ENDS):
         host, slash, _ = source.repository.partition("/")
         registry = host if slash and ("." in host or ":" in host or host == "localhost") else "docker.io"
         return f"log in with `skopeo login {registry}`, or check the name: some registries say so of what is not there"
-    if "manifest unknown" in said or "not found" in said or "no such image" in said:
+    if "manifest unknown" in text or "not found" in text or "no such image" in text:
         return "check the name and the tag"
-    if "server gave http response to https client" in said or "certificate" in said:
+    if "server gave http response to https client" in text or "certificate" in text:
         return "a registry without TLS, or with a certificate of your own, needs a line in registries.conf(5)"
-    if "no such host" in said or "connection refused" in said or "timeout" in said:
+    if "no such host" in text or "connection refused" in text or "timeout" in text:
         return "check the network, and that the name begins with the right registry"
     if source.text.startswith(transports.STORES):
         return "check that this engine runs for your user and has the image"

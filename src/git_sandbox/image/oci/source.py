@@ -76,23 +76,23 @@ def parse(text: str) -> Source:
 
 
 def _registry(text: str, rest: str) -> Source:
-    found = _REGISTRY.fullmatch(rest)
-    if found is None:
+    match = _REGISTRY.fullmatch(rest)
+    if match is None:
         raise _bad(text, "for example `docker://registry.example.org/name:tag`")
-    name, tag, digest = found["name"], found["tag"], found["digest"]
+    name, tag, digest = match["name"], match["tag"], match["digest"]
     # skopeo takes a tag or a digest; with both, the digest is what counts (and the tag says what it was).
     last = f"@{digest}" if digest else f":{tag}" if tag else ""
     return Source(text, f"{transports.REGISTRY}://{name}{last}", digest or "", name)
 
 
 def _file(text: str, transport: str, rest: str) -> Source:
-    found = _FILE.fullmatch(rest)
-    if found is None:
+    match = _FILE.fullmatch(rest)
+    if match is None:
         raise _bad(text, f"for example `{transport}:path` or `{transport}:path:tag`; a path has no colon")
-    path = Path(os.path.expanduser(found["path"])).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
+    path = Path(os.path.expanduser(match["path"])).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
     if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for a name that is too long
         raise UsageError(f"there is no {one_line(os.fspath(path))}", hint=f"`{transport}:` is followed by a path")
-    last = f":{found['rest']}" if found["rest"] else ""
+    last = f":{match['rest']}" if match["rest"] else ""
     return Source(text, f"{transport}:{path}{last}", path=path)
 
 
