@@ -187,6 +187,13 @@ ROWS = (
     ),
     Row("boot_timeout", "180", "seconds that a machine may take to answer", kind="seconds", free=(ANY,)),
     Row(
+        "editor_command",
+        AUTO,
+        "what `sandbox code` opens: vscode, cursor, zed, jetbrains, emacs, neovim, vim, or a command with {host} in it",
+        kind="command",
+        own=True,
+    ),
+    Row(
         "mcp_allow",
         "",
         "what agents of this host may do without asking: merge, drop, sandboxes, or SETTING:VALUE",
@@ -251,6 +258,7 @@ class Settings:
     trash_size: int  # MiB
     stop_timeout: int  # seconds
     boot_timeout: int  # seconds
+    editor_command: str  # auto | a name of `sandbox.editors` | a command line
     mcp_allow: tuple[str, ...]
     mcp_repositories: tuple[str, ...]
     # What a project file names, as it was when its content was judged: by path, a file's content (or nothing for one

@@ -66,6 +66,7 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
     "set": (("one", "--memory", NASTY), (NASTY, "--cpus", "2"), ("one", "--cpus", NASTY), ("torn", "--cpus", "2")),
     "fork": (("torn",), ("one", "--name", NASTY), (NASTY,)),
     "cp": ((f"one:{NASTY}", "."), (f"mine{NASTY}", "one:/tmp"), (NASTY, f"{NASTY}:x"), ("a", "b")),
+    "code": (("one",), (NASTY,), ("torn", "--editor", NASTY), ("one", NASTY, "--print")),
     "ssh-config": ((), ("one",), (NASTY,)),
     "sync": (("one",), (NASTY,)),
     "collect": ((NASTY,), (f"../{NASTY}", "--json")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,7 @@ def _ssh(boxes: Sandboxes, tmp_path: Path) -> None:
         )
         assert copied.returncode == 0
         assert (target / "HEAD").read_bytes() == boxes.repo.read(".git/HEAD")
+    _editors(boxes, tmp_path, written)
     other = GitRepo.create(tmp_path / "other")
     fetched = subprocess.run(
         ["git", "fetch", "-q", "ssh://sandbox-vm-1/workspace", "main"], cwd=other.path, check=False, timeout=60,
@@ -115,6 +117,26 @@ def _ssh(boxes: Sandboxes, tmp_path: Path) -> None:
     )  # fmt: skip
     assert fetched.returncode == 0
     assert other.git("rev-parse", "FETCH_HEAD") == boxes.repo.git("rev-parse", "main")
+
+
+def _editors(boxes: Sandboxes, tmp_path: Path, config: Path) -> None:
+    """An editor that is installed edits a file in there over ssh. ssh looks into its user's own configuration."""
+    assert "ssh does not know `sandbox-vm-1` yet" in boxes.run("code", "vm-1", "--editor", "vim").said
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("ssh", "scp"):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {config} "$@"\n')
+        (programs / name).chmod(0o755)
+    env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    top = boxes.repo.path
+    shown = boxes.run("code", "vm-1", "--editor", "zed", "--print", env=env)
+    assert shown.text == f"zed ssh://sandbox-vm-1{top}\n"
+    boxes.ok("exec", "vm-1", "--", "sh", "-c", "echo of nobody > edited")
+    netrw = "--cmd 'runtime plugin/netrwPlugin.vim' '+1s/.*/of vim/' +wq scp://{host}/{netrw_path}"
+    edited = boxes.run("code", "vm-1", "edited", "--editor", f"vim -es -N -u NONE {netrw}", env=env)
+    assert edited.code == 0, edited.said
+    assert boxes.ok("exec", "vm-1", "--", "cat", "edited").text == "of vim\n"
+    boxes.ok("exec", "vm-1", "--", "rm", "edited")
 
 
 def _copies(boxes: Sandboxes, tmp_path: Path) -> None:

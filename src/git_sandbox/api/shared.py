@@ -62,6 +62,7 @@ class Given(TypedDict, total=False):
     trash_size: str
     stop_timeout: int
     boot_timeout: int
+    editor_command: str
     mcp_allow: Sequence[str]
     mcp_repositories: Sequence[str]
 

@@ -10,7 +10,8 @@ from git_sandbox.cli.result import Result
 
 @click.command("spawn")
 @life.options
-def command(**given: Any) -> Result:
+@click.option("--open", "opened", is_flag=True, help="Leave it running and open it in your editor: `sandbox code`.")
+def command(opened: bool, **given: Any) -> Result:
     """Open a shell in a new sandbox of this repository.
 
     The sandbox is a virtual machine with your repository at /workspace: all of it, with what is staged, changed,
@@ -23,5 +24,11 @@ def command(**given: Any) -> Result:
       sandbox
       sandbox --name fix-login --memory 4G
       sandbox --net nat --on-exit ask
+      sandbox --open --name dev
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    return life.live("spawn", None, given)
+    if not opened:
+        return life.live("spawn", None, given)
+    from git_sandbox.cli import code
+
+    as_json, words = bool(given["as_json"]), code.ready()
+    return code.after(life.live("spawn", None, given | {"detach": True}), words, as_json=as_json)
