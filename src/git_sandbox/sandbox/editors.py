@@ -8,10 +8,10 @@ from __future__ import annotations
 import posixpath
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from git_sandbox import process, ssh_config
 from git_sandbox.errors import RequirementError, StateError, UsageError
+from git_sandbox.later import dataclass
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.setting_values import AUTO, command_words
 from git_sandbox.text import one_line
