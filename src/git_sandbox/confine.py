@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import socket
 import stat
 import struct
 import sys
@@ -121,6 +122,11 @@ def _rights(view: View) -> list[str]:
 
 
 # How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
+# Bubblewrap's child ends with it only from the moment before it runs a program. If we were killed before that, the
+# program would run on for ever: so it asks us at its standard input, and does not begin without an answer.
+ASKING = ("/usr/bin/sh", "-c", 'echo >&0 && read -r answer && exec "$@" </dev/null', "sh")
+BEGINS_WITHIN = 120.0  # seconds it may take bubblewrap to make the view, on a host that is busy
+
 LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 
@@ -264,12 +270,28 @@ def spawned(
     with open(reading, "rb") as report, contextlib.ExitStack() as stack:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         with open(writing, "wb"):  # noqa: PTH123
-            words = argv([os.fspath(place), *command[1:]], owned(needed(place, view)), os.fspath(directory))
+            seen = owned(needed(place, view))
+            asking = ASKING if seen.programs else ()
+            words = argv([*asking, os.fspath(place), *command[1:]], seen, os.fspath(directory))
             at = words.index(PROGRAM) + 1
             words[at:at] = ["--info-fd", str(writing)]
-            given = (*pass_fds, writing)
-            child = stack.enter_context(
-                process.spawn(words, stdout=stdout, stderr=stderr, pass_fds=given, yields=yields)
-            )
-        child.report, child.first = report, view.first
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                child = stack.enter_context(
+                    process.spawn(
+                        words, stdin=theirs.fileno() if asking else None, stdout=stdout, stderr=stderr,
+                        pass_fds=(*pass_fds, writing), yields=yields,
+                    )
+                )  # fmt: skip
+                child.report, child.first = report, view.first
+                theirs.close()
+                _let_begin(ours)
         yield child
+
+
+def _let_begin(ours: socket.socket) -> None:
+    """Answer the program that asks whether it may begin; of one that has ended already, its caller learns by itself."""
+    ours.settimeout(BEGINS_WITHIN)
+    with contextlib.suppress(OSError):
+        if ours.recv(1):
+            ours.sendall(b"\n")

@@ -491,17 +491,36 @@ def test_ended_at_any_moment_of_its_start_it_leaves_no_process(tmp_path: Path, *
         with confine.spawned(["sleep", "600"], view) as child:
             time.sleep(moment / 1000)
             child.stop(0.1)
-    name, left = os.fsencode(tmp_path), [b""]
+    assert nobody_has(tmp_path)
+
+
+@pytest.mark.usefixtures("needs")
+def test_killed_at_any_moment_of_its_start_we_leave_no_program() -> None:
+    """At most a bubblewrap that waits for its parent and has nothing."""
+    mark = f"{time.time_ns() % 10**9 + 10**9}"
+    for moment in range(0, 160, 4):
+        if not (child := os.fork()):
+            with confine.spawned(["sleep", mark], View(first=True)):
+                time.sleep(600)
+        time.sleep(moment / 1000)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert soon(lambda: not any(name.endswith("sleep") for name in running(mark)))
+
+
+def nobody_has(path: Path) -> bool:
+    """Whether the path is in no process's arguments, or soon is in none."""
+    name, left = os.fsencode(path), [b""]
     deadline = time.monotonic() + 60
     while left and time.monotonic() < deadline:  # who was killed a moment ago may still be on its way out
         left = [words for words in _command_lines() if name in words]
-    assert left == []
+    return not left
 
 
 def _command_lines() -> Iterator[bytes]:
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - of names that go meanwhile
         with contextlib.suppress(OSError):
-            yield place.read_bytes()
+            yield Path("/proc", name, "cmdline").read_bytes()
 
 
 def test_the_end_of_whoever_watches_is_the_end_of_what_is_confined() -> None:
@@ -521,11 +540,8 @@ def test_the_end_of_whoever_watches_is_the_end_of_what_is_confined() -> None:
 
 def running(mark: str) -> Iterator[str]:
     """First words of the processes that have `mark` among theirs."""
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = place.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
+    for line in _command_lines():
+        words = line.decode(errors="replace").split("\0")
         if mark in words:
             yield words[0]
 
