@@ -13,12 +13,13 @@ from typing import Any
 import anyio
 import pytest
 
-from git_sandbox import paths, projectfile, registry, settings
+from git_sandbox import paths, projectfile, registry, settings, store
 from git_sandbox.cli.main import main
 from git_sandbox.errors import UsageError
 from git_sandbox.git import repo as repos
-from git_sandbox.mcp import consent, running, server, service
+from git_sandbox.mcp import consent, running, server, service, tools
 from git_sandbox.mcp.running import Ran
+from git_sandbox.store import State
 from support.fabricated import Sandbox, worked
 from support.gitrepo import GitRepo
 from support.host_agent import MODES, Agent, connected, stdio
@@ -211,6 +212,21 @@ def test_nobody_is_asked_about_more_than_he_reads(session: Session, verbs: list[
     assert verbs == []
 
 
+def test_it_starts_no_more_than_so_many(
+    session: Session, verbs: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running_now = [type("Entry", (), {"state": State.RUNNING})()] * tools.MOST_RUNNING
+    monkeypatch.setattr(store, "entries", lambda _repo: running_now)
+
+    async def talk(agent: Agent) -> None:
+        assert (await agent.refused("spawn"))["kind"] == "host-resource"
+        running_now.pop()
+        await agent.ok("spawn")
+
+    session(talk)
+    assert len(verbs) == 1
+
+
 def test_what_an_agent_writes_forges_no_line_of_a_question(session: Session) -> None:
     async def talk(agent: Agent) -> None:
         await agent.refused("run", command=["true", f"\n\n- nothing{QUIET}\x1b[2J"], net="nat")
@@ -260,6 +276,19 @@ def test_the_merge_rule_covers_no_file_that_runs_by_itself(session: Session, rep
         assert "runs by itself: .vscode/tasks.json" in agent.asked[-1]
 
     assert len(session(talk).asked) == 1
+
+
+@pytest.mark.usefixtures("made")
+def test_the_message_of_a_merge_is_shown_and_is_text(session: Session, repo: GitRepo) -> None:
+    async def talk(agent: Agent) -> None:
+        agent.agrees = True
+        for message in ("a\x1b[2Jb", "a\x00", "", "a\x9b2J", "-m\r"):
+            assert (await agent.refused("merge", id="one", mode="squash", message=message))["kind"] == "usage"
+        await agent.ok("merge", id="one", mode="squash", message="--amend\n\nbody")
+        assert "- message: --amend body" in agent.asked[-1].splitlines()
+
+    session(talk)
+    assert repo.git("log", "-1", "--format=%B").strip() == "--amend\n\nbody"
 
 
 @pytest.mark.usefixtures("made")

@@ -16,10 +16,16 @@ from git_sandbox.store import State
 from git_sandbox.text import one_line
 
 
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in editors.EDITORS if name.startswith(incomplete)]
+
+
 @click.command("code")
 @common.id_argument
 @click.argument("path", required=False)
-@click.option("--editor", metavar="EDITOR", help="Use this one instead of the setting editor-command.")
+@click.option(
+    "--editor", metavar="EDITOR", shell_complete=_complete, help="Use this one instead of the setting editor-command."
+)
 @click.option("--print", "shown", is_flag=True, help="Print the command line and run nothing.")
 @common.json_option
 def command(name: str, path: str | None, editor: str | None, shown: bool, as_json: bool) -> Result:

@@ -140,9 +140,17 @@ class Compare(Call, frozen=True, kw_only=True):
 
 class Merge(One, frozen=True, kw_only=True):
     mode: Literal["merge", "ff-only", "no-ff", "squash", "rebase"] = "merge"
-    message: Annotated[str, Meta(min_length=1, max_length=10_000, description="of a merge or squash commit")] | None = (
-        None
-    )
+    message: (
+        Annotated[
+            str,
+            Meta(
+                pattern=f"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]+{_END}",
+                max_length=4000,
+                description="of a merge or squash commit; the user sees it",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Drop(One, frozen=True, kw_only=True):

@@ -60,7 +60,8 @@ class Planned:
     def details(self) -> tuple[str, ...]:
         paths = [f"  {whole(path)[:200]}" for path in self.plan.changed[:SHOWN]]
         more = len(self.plan.changed) - SHOWN
-        return (*paths, *([f"  and {more} more"] if more > 0 else []))
+        message = [f"- message: {whole(self.request.message)}"] if self.request.message else []
+        return (*message, *paths, *([f"  and {more} more"] if more > 0 else []))
 
     def merge(self, _work: Work) -> Answer:
         """All of it or nothing. Raises IntegrateError."""

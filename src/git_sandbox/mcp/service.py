@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping
 
-from git_sandbox import files, paths, projectfile, registry, settings
+from git_sandbox import files, notices, paths, projectfile, registry, settings
 from git_sandbox.errors import HostResourceError, SandboxError, UsageError
 from git_sandbox.later import dataclass, field
 from git_sandbox.mcp import consent, repositories, results
@@ -40,6 +40,7 @@ class Service:
             raise UsageError(f"there is no tool `{one_line(name, limit=60)}`")
         place = arguments.get("repository")
         repo = self.served.choose(place if isinstance(place, str) else None)
+        notices.heard()  # nobody else takes them from a process that goes on
         configured, _ = settings.resolve(None, projectfile.read(repo.worktree, registry.consent(repo)))
         prepared = tool.read(Context(repo, configured), arguments)
         sandbox = f"{repo.common_dir}:{arguments.get('id') or arguments.get('origin')}"
