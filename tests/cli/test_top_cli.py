@@ -85,6 +85,7 @@ def test_pages_say_what_the_commands_say(repo: GitRepo, host: Host, cli: Cli) ->
     assert lines(host.page(first, OUTPUT)) == ["red", "over", "last"]
     assert "README" in lines(host.plan(first))[0]
     assert lines(host.comparison(listing.rows)) == cli("compare").out.splitlines()
+    assert lines(host.graph([])) == cli("graph").out.splitlines()
     assert host.listing(Scope()).rows == listing.rows, "a list in which nothing happened"
 
 

@@ -126,6 +126,8 @@ def test_marked_ones_are_stopped_together_and_compared() -> None:
         await pilot.press("c")
         await until(pilot, lambda: isinstance(made.screen, Reading))
         assert "compared []" in text(made)
+        await pilot.press("escape", "g")
+        await until(pilot, lambda: "drawn []" in text(made))
 
     play(made, script)
     assert verbs.beside == [["stop", "vm-1", "fix"]]

@@ -63,7 +63,10 @@ class Source:
         return Page(((Tone.PLAIN, f"{row.name} brings a.py | 2 +-"),))
 
     def comparison(self, rows: Sequence[Row]) -> Page:
-        return Page(((Tone.PLAIN, f"compared {[each.name for each in rows]}"),))
+        return Page(((Tone.PLAIN, f"compared {[row.name for row in rows]}"),))
+
+    def graph(self, rows: Sequence[Row]) -> Page:
+        return Page(((Tone.PLAIN, f"drawn {[row.name for row in rows]}"),))
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import common, configured
+from git_sandbox.cli import common, configured, picture
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
 from git_sandbox.git.names import Oid, RefName, SandboxId, SandboxRefs
@@ -29,17 +29,20 @@ _SETTINGS = (
 )
 @click.option("--best", "check", metavar="CMD", help="Run CMD on the result of each, in a sandbox, and rank them.")
 @click.option("--on", "places", multiple=True, metavar="PLACE", help="Run the checks there, as `run --on` does.")
+@picture.svg_option
 @configured.setting_options(*_SETTINGS)
 @common.json_option
 @configured.help_all_option
 def command(
-    names: tuple[str, ...], group_by: str | None, check: str | None, places: tuple[str, ...], as_json: bool,
-    **given: Any,
+    *, names: tuple[str, ...], group_by: str | None, check: str | None, places: tuple[str, ...], svg: str | None,
+    as_json: bool, **given: Any,
 ) -> Result:  # fmt: skip
     """Predict conflicts between sandboxes and suggest a merge order.
 
     Compares the commits of two or more sandboxes (without names: of all that brought commits home) with each other and
     with your HEAD; uncommitted work is not compared, and no file is changed.
+
+    With --svg: a table of who changed the same files and who conflicts, as a picture with a title and a description.
 
     With --group-by result, of any number of sandboxes: those that ended with the same files, uncommitted work with
     them, are a group, the largest first.
@@ -53,11 +56,14 @@ def command(
     Examples:
       sandbox compare vm-1 vm-2
       sandbox compare
+      sandbox compare --svg overlap.svg
       sandbox compare --group-by result
       sandbox compare --best 'make test'
       sandbox compare --best 'git checkout main -- tests && ./score.sh' --on ssh:build-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
+    if svg is not None and (group_by or check is not None):
+        raise UsageError("--svg draws no groups and no ranks", hint="`sandbox compare --svg FILE`")
     if check is not None:
         from git_sandbox.cli import compare_best
 
@@ -66,18 +72,38 @@ def command(
     _refuse_rest(places, given)
     if group_by:
         return _grouped(repo, names)
-    return look(repo, [common.sandbox_here(name)[1] for name in names])
+    named = [common.sandbox_here(name)[1] for name in names]
+    return look(repo, named) if svg is None else _drawn(repo, named, svg, as_json=as_json)
 
 
 def look(repo: Repository, named: Sequence[str]) -> Result:
     """Of all that brought commits home where none is named. Raises UsageError for fewer than two, and for too many."""
-    chosen = [_sibling(repo, name) for name in dict.fromkeys(named or _with_commits(repo))]
+    comparison = _compared(repo, named)
+    return Result("compare", comparison, text="\n".join(_lines(comparison)))
+
+
+def _compared(repo: Repository, named: Sequence[str]) -> Comparison:
+    chosen = siblings_of(repo, named or with_commits(repo))
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison has two sides
         raise UsageError("two sandboxes with commits are needed to compare", hint="`sandbox ls` lists them")
+    return siblings.compare(repo, chosen)
+
+
+def siblings_of(repo: Repository, names: Sequence[str]) -> list[Sibling]:
+    """Raises StateError for one without commits, UsageError for more than are compared at once."""
+    chosen = [_sibling(repo, name) for name in dict.fromkeys(names)]
     if len(chosen) > siblings.MAX_SIBLINGS:
         raise UsageError(f"at most {siblings.MAX_SIBLINGS} sandboxes can be compared at once", hint="name some of them")
-    comparison = siblings.compare(repo, chosen)
-    return Result("compare", comparison, text="\n".join(_lines(comparison)))
+    return chosen
+
+
+def _drawn(repo: Repository, named: Sequence[str], svg: str, *, as_json: bool) -> Result:
+    from git_sandbox.drawing import matrix
+
+    comparison = _compared(repo, named)
+    pairs = [click.unstyle(line) for pair in comparison.pairs for line in pair_lines(pair)]
+    document = matrix.picture(comparison, pairs, order_lines(comparison))
+    return picture.result("compare", comparison, document, svg, as_json=as_json)
 
 
 def _refuse_both(group_by: str | None) -> None:
@@ -104,7 +130,7 @@ def _grouped(repo: Repository, names: tuple[str, ...]) -> Result:
     return Result("compare", groups, text="\n".join(lines) or "No sandbox brought anything home.")
 
 
-def _with_commits(repo: Repository) -> list[str]:
+def with_commits(repo: Repository) -> list[str]:
     return [entry.id for entry in store.entries(repo) if SandboxRefs(entry.id).head in entry.refs]
 
 
@@ -114,17 +140,18 @@ def _sibling(repo: Repository, name: str) -> Sibling:
 
 
 def _lines(comparison: Comparison) -> list[str]:
-    lines = [line for pair in comparison.pairs for line in _pair(pair)]
+    lines = [line for pair in comparison.pairs for line in pair_lines(pair)]
     lines += [f"{name}: too large to compare" for name in comparison.left_out]
-    return [
-        *lines,
-        "",
-        "Merge in this order:",
-        *(_step(number, step) for number, step in enumerate(comparison.order, 1)),
-    ]
+    return [*lines, "", *order_lines(comparison)]
 
 
-def _pair(pair: Pair) -> list[str]:
+def order_lines(comparison: Comparison) -> list[str]:
+    """Safe to print."""
+    steps = [_step(number, step) for number, step in enumerate(comparison.order, 1)]
+    return ["Merge in this order:", *steps]
+
+
+def pair_lines(pair: Pair) -> list[str]:
     who = f"{pair.one} and {pair.other}: "
     if pair.unrelated:
         return [f"{who}no commit in common"]

@@ -28,6 +28,7 @@ VERBS = {
     "merge": "Merge a sandbox's commits into the current branch.",
     "branch": "Create or fast-forward branches from those of a sandbox.",
     "compare": "Predict conflicts between sandboxes and suggest a merge order.",
+    "graph": "Draw the current branch with all sandboxes and their conflicts.",
     "drop": "Move a sandbox with its refs and its disk to the trash.",
     "restore": "Restore a sandbox from the trash.",
     "prune": "Delete expired sandboxes in the trash, or all of them.",
@@ -61,7 +62,7 @@ VERBS = {
 ELSEWHERE = {
     "start": "spawn", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
     "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
-    "dashboard": "top", "ui": "top", "htop": "top",
+    "tree": "graph", "dashboard": "top", "ui": "top", "htop": "top",
     "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop",
     "undelete": "restore", "undrop": "restore", "trash": "ls --all", "gc": "prune", "clean": "prune",
     "kill": "stop", "down": "stop", "push": "sync --send", "pull": "sync", "fetch": "sync", "copy": "cp", "scp": "cp",

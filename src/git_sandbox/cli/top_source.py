@@ -7,13 +7,15 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from git_sandbox import process, store
 from git_sandbox.cli import columns, compare, diff, door, log, logs, net, ondisk, tables
+from git_sandbox.cli import graph as graphs
+from git_sandbox.drawing import graph as drawing
 from git_sandbox.egress.ledger import Row as Requests
 from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.repo import Repository
@@ -151,11 +153,18 @@ class Host:
         return _page(diff.lines(known.repo, known.id, Style.STAT, MOST_DIFF))
 
     def comparison(self, rows: Sequence[Row]) -> Page:
+        return self._together(rows, _compared)
+
+    def graph(self, rows: Sequence[Row]) -> Page:
+        return self._together(rows, _graph)
+
+    def _together(self, rows: Sequence[Row], look: Callable[[Repository, Sequence[str]], Page]) -> Page:
+        """A page about several of one repository, or about all of it."""
         known = [self._of_row(row) for row in rows] or list(self._known.values())
         if len({sandbox.repo.common_dir for sandbox in known}) > 1:
             return Page(((Tone.ERROR, "sandboxes of one repository can be compared: mark them with space"),))
         repo = known[0].repo if known else tables.repository()
-        return _page(compare.look(repo, [sandbox.id for sandbox in known] if rows else ()).text.splitlines(), _conflict)
+        return look(repo, [sandbox.id for sandbox in known] if rows else ())
 
 
 def _gone(row: Elsewhere) -> Row:
@@ -245,6 +254,17 @@ def _difference(line: str) -> Tone:
 
 def _conflict(line: str) -> Tone:
     return Tone.REMOVED if ": conflict in " in line or "(conflict in " in line else Tone.PLAIN
+
+
+def _compared(repo: Repository, names: Sequence[str]) -> Page:
+    return _page(compare.look(repo, names).text.splitlines(), _conflict)
+
+
+def _graph(repo: Repository, names: Sequence[str]) -> Page:
+    graph = graphs.look(repo, names)
+    if graph is None:
+        return _page(["No sandbox brought commits home."])
+    return _page([*drawing.text(graph), "", *graphs.conflicts(graph)], _conflict)
 
 
 class OwnVerbs:

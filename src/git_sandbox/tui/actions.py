@@ -61,8 +61,9 @@ BY_KEY = {action.key: action for action in ACTIONS}
 
 # The other keys: what they do on the screen.
 SCREEN_KEYS = (
-    ("space", "mark it; x, d, D, r and c work on all marked ones"),
+    ("space", "mark it; x, d, D, r, c and g work on all marked ones"),
     ("c", "compare: conflicts among the marked ones, or all"),
+    ("g", "the branch with the marked ones, or all, as a graph"),
     ("w", "the next that waits for you, failed or crashed"),
     ("/", "search in all columns; Escape ends it"),
     ("1 to 5", "log, difference, files, network, output"),

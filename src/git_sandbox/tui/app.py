@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from textual.binding import Binding
 
 from git_sandbox.tui import dialogs
 from git_sandbox.tui.actions import ACTIONS, BY_KEY, Action, Way
-from git_sandbox.tui.content import NETWORK, Outcome, Row, Source, Verbs
+from git_sandbox.tui.content import NETWORK, Outcome, Page, Row, Source, Verbs
 from git_sandbox.tui.dashboard import Dashboard, paged
 from git_sandbox.tui.lanes import Answer, answered, beside
 
@@ -25,6 +25,7 @@ class Top(Dashboard):
         Binding("question_mark", "keys", "keys"),
         Binding("q,ctrl+c", "leave", "quit"),
         Binding("c", "compare", "compare"),
+        Binding("g", "graph", "graph"),
     ]
 
     def __init__(self, source: Source, verbs: Verbs, **options: Any) -> None:
@@ -116,12 +117,19 @@ class Top(Dashboard):
         self.questions.ask(shown, lambda: self.source.plan(row))
 
     def action_compare(self) -> None:
+        self._of_marked("sandbox compare", self.source.comparison)
+
+    def action_graph(self) -> None:
+        self._of_marked("sandbox graph", self.source.graph)
+
+    def _of_marked(self, title: str, call: Callable[[Sequence[Row]], Page]) -> None:
+        """A page about the marked ones, or about all."""
         rows = [row for row in self.listing.rows if row.name in self.marks]
 
         def shown(answer: Answer) -> None:
-            self.push_screen(dialogs.Reading("sandbox compare", paged(answer)))
+            self.push_screen(dialogs.Reading(title, paged(answer)))
 
-        self.questions.ask(shown, lambda: self.source.comparison(rows))
+        self.questions.ask(shown, lambda: call(rows))
 
     def action_keys(self) -> None:
         self.push_screen(dialogs.Reading("Keys", dialogs.keys()))

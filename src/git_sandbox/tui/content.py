@@ -99,6 +99,10 @@ class Source(Protocol):
         """Of all where none is named."""
         ...
 
+    def graph(self, rows: Sequence[Row]) -> Page:
+        """Of all where none is named."""
+        ...
+
 
 class Verbs(Protocol):
     """Commands of this program."""

@@ -68,7 +68,7 @@ class Reading(ModalScreen):
 
     CSS = """
     Reading { align: center middle; }
-    Reading > Vertical { width: 96%; height: 92%; border: round $primary; padding: 0 1; }
+    Reading > Vertical { width: 100%; height: 100%; border: round $primary; padding: 0 1; }
     Reading Static { height: auto; }
     """
     BINDINGS: ClassVar[list[Binding]] = [Binding("y", "yes", "yes"), Binding("escape,q,n", "no", "close")]
