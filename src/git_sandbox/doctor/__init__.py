@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Tool", "Verdict", "checks"]
 
 
-def checks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Iterator[Check]:
-    """Every check in turn; none of them raises. `wanted`: what the settings ask of a machine."""
+def checks(spec: ImageSpec, needs: Wanted, settings: Settings) -> Iterator[Check]:
+    """Every check in turn; none of them raises. `needs`: what the settings ask of a machine."""
     named: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("surroundings", surroundings.check),
         ("git", host.git_version),
-        *((kind.name, machine.installed(kind, wanted)) for kind in backends.KINDS),
+        *((kind.name, machine.installed(kind, needs)) for kind in backends.KINDS),
         ("kvm", machine.kvm),
-        ("backend", lambda: machine.backend(wanted)),
+        ("backend", lambda: machine.backend(needs)),
         *((tool.program, host.program(tool)) for tool in host.TOOLS),
         ("confinement", lambda: machine.confinement(settings)),
-        (virtiofs.PROGRAM, lambda: machine.virtiofsd(wanted)),
-        ("transport", lambda: machine.transport(wanted)),
+        (virtiofs.PROGRAM, lambda: machine.virtiofsd(needs)),
+        ("transport", lambda: machine.transport(needs)),
         ("user namespaces", host.user_namespaces),
         ("image", lambda: machine.guest_image(spec)),
         *([("OCI image", lambda: machine.oci_image(settings.image))] if transports.named(settings.image) else []),
-        ("accelerator", lambda: machine.accelerator(spec, wanted)),
+        ("accelerator", lambda: machine.accelerator(spec, needs)),
         ("warm starts", machine.warm_starts),
         ("repository bases", machine.repository_bases),
-        ("workspace disks", lambda: machine.workspace_disks(spec, wanted, settings)),
-        ("channel", lambda: machine.channel(wanted)),
+        ("workspace disks", lambda: machine.workspace_disks(spec, needs, settings)),
+        ("channel", lambda: machine.channel(needs)),
         ("disk space", host.space),
         ("directories", host.directories),
         ("ssh", host.ssh_config),

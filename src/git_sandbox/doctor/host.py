@@ -70,20 +70,20 @@ def git_version() -> Check:
     if process.which("git") is None:
         return Check("git", Verdict.MISSING, "not installed", "`sudo apt-get install git`", ("git",))
     version = repos.host_version()
-    shown, wanted = _dotted(version), _dotted(command.MINIMUM_VERSION)
+    shown, minimum = _dotted(version), _dotted(command.MINIMUM_VERSION)
     if version < command.MINIMUM_VERSION:
-        return Check("git", Verdict.MISSING, shown, f"{wanted} or newer is needed: `sudo apt-get install git`")
+        return Check("git", Verdict.MISSING, shown, f"{minimum} or newer is needed: `sudo apt-get install git`")
     return Check("git", Verdict.OK, shown)
 
 
 def program(tool: Tool) -> Callable[[], Check]:
     def check() -> Check:
-        found = process.which(tool.program)
-        if found is None:
+        path = process.which(tool.program)
+        if path is None:
             verdict = Verdict.NOTE if tool.optional else Verdict.MISSING
             hint = f"`sudo apt-get install {tool.package}`"
             return Check(tool.program, verdict, f"not installed ({tool.purpose})", hint, (tool.package,))
-        return Check(tool.program, Verdict.OK, _version(tool) or found)
+        return Check(tool.program, Verdict.OK, _version(tool) or path)
 
     return check
 
@@ -92,8 +92,8 @@ def _version(tool: Tool) -> str:
     if not tool.version:
         return ""
     done = process.run([tool.program, *tool.version], timeout=process.ASKED)
-    found = re.search(r"\d+\.\d[\w.+~-]*", (done.stdout + done.stderr).decode("utf-8", "replace"))
-    return found[0].rstrip(".,") if found else ""
+    match = re.search(r"\d+\.\d[\w.+~-]*", (done.stdout + done.stderr).decode("utf-8", "replace"))
+    return match[0].rstrip(".,") if match else ""
 
 
 def user_namespaces() -> Check:
@@ -180,7 +180,7 @@ def ssh_config() -> Check:
 
 
 def existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -22,16 +22,16 @@ from git_sandbox.vmm.backends import Found, Kind, Wanted
 from git_sandbox.workspace import filecopy
 
 
-def installed(kind: Kind, wanted: Wanted) -> Callable[[], Check]:
+def installed(kind: Kind, needs: Wanted) -> Callable[[], Check]:
     """Only the backend that is asked for by name has to be there."""
 
     def check() -> Check:
-        found = Found(kind, kind.version())
-        if not found.problem:
-            return Check(kind.name, Verdict.OK, backends.dotted(found.version or ()))
-        verdict = Verdict.MISSING if wanted.backend == kind.name else Verdict.NOTE
-        packages = kind.packages if found.version is None else ()
-        return Check(kind.name, verdict, found.problem, kind.get, packages)
+        candidate = Found(kind, kind.version())
+        if not candidate.problem:
+            return Check(kind.name, Verdict.OK, backends.dotted(candidate.version or ()))
+        verdict = Verdict.MISSING if needs.backend == kind.name else Verdict.NOTE
+        packages = kind.packages if candidate.version is None else ()
+        return Check(kind.name, verdict, candidate.problem, kind.get, packages)
 
     return check
 
@@ -49,10 +49,10 @@ def kvm() -> Check:
     return Check("kvm", Verdict.NOTE, why, hint, command=command)
 
 
-def backend(wanted: Wanted) -> Check:
+def backend(needs: Wanted) -> Check:
     """Which one a sandbox gets, and why."""
     try:
-        chosen = backends.choose(wanted, backends.look(wanted))
+        chosen = backends.choose(needs, backends.look(needs))
     except RequirementError as error:
         return Check("backend", Verdict.MISSING, f"{error.message}: {error.cause}", backends.KINDS[0].get)
     return Check("backend", Verdict.OK, f"{chosen.kind.name}: {chosen.reason}")
@@ -68,30 +68,30 @@ def confinement(settings: Settings) -> Check:
         result = f"the programs that work on a guest's data can open all of your files: {why}"
         return Check(name, bad, result, "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs")
     programs = [*(kind.program for kind in backends.KINDS), "git"]
-    programs += [each.name for mode in network.MODES for each in mode.programs]
-    programs += [str(each.path) for each in virtiofs.look() if each.usable]
-    if whys := [why for each in programs if (why := confine.obstacle(each))]:
+    programs += [program.name for mode in network.MODES for program in mode.programs]
+    programs += [str(candidate.path) for candidate in virtiofs.look() if candidate.usable]
+    if whys := [why for program in programs if (why := confine.obstacle(program))]:
         return Check(name, bad, f"not confined: {'; '.join(whys)}")
     return Check(name, Verdict.OK, "VMMs, passt, virtiofsd and the git that unpacks see their own files only")
 
 
-def virtiofsd(wanted: Wanted) -> Check:
+def virtiofsd(needs: Wanted) -> Check:
     """Only `--transport share` needs it."""
     try:
-        found = virtiofs.choose(virtiofs.look())
+        candidate = virtiofs.choose(virtiofs.look())
     except RequirementError as error:
-        verdict = Verdict.MISSING if wanted.share else Verdict.NOTE
+        verdict = Verdict.MISSING if needs.share else Verdict.NOTE
         return Check(virtiofs.PROGRAM, verdict, f"{error.message}: {error.cause}", error.hint)
-    return Check(virtiofs.PROGRAM, Verdict.OK, found.words)
+    return Check(virtiofs.PROGRAM, Verdict.OK, candidate.words)
 
 
-def transport(wanted: Wanted) -> Check:
+def transport(needs: Wanted) -> Check:
     """Where a sandbox's working copy is, and why."""
-    if not wanted.share:
+    if not needs.share:
         return Check(
             "transport", Verdict.OK, "disk: the default, faster and of limited size; share only when asked for"
         )
-    backends.refuse_contradiction(wanted)
+    backends.refuse_contradiction(needs)
     space = IdSpace.ours()
     return Check("transport", Verdict.OK, f"share: asked for; its files belong to ids from {space.uid} on")
 
@@ -115,13 +115,13 @@ def oci_image(name: str) -> Check:
     return Check("OCI image", Verdict.OK, f"{image.key} ({image.size >> 20} MiB)")
 
 
-def accelerator(spec: ImageSpec, wanted: Wanted) -> Check:
+def accelerator(spec: ImageSpec, needs: Wanted) -> Check:
     image = guest_images.find(spec.key)
     if image is None:
         return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs the image")
-    chosen = backends.choose(wanted, backends.look(wanted))
+    chosen = backends.choose(needs, backends.look(needs))
     files = host.BootFiles(image.kernel, image.initramfs)
-    proof = backends.prove(chosen, files, wanted.accelerator, fresh=wanted.accelerator == backends.AUTO)
+    proof = backends.prove(chosen, files, needs.accelerator, fresh=needs.accelerator == backends.AUTO)
     if proof.accelerator == backends.KVM:
         return Check("accelerator", Verdict.OK, f"kvm: {proof.reason} in {proof.seconds:g} s")
     backends.make(chosen.kind, proof.accelerator, proof.reason)  # raises for a backend that cannot do without
@@ -130,11 +130,11 @@ def accelerator(spec: ImageSpec, wanted: Wanted) -> Check:
 
 def warm_starts() -> Check:
     """Templates are made when they are needed, so having none is no fault."""
-    good = [each for each in templates.every() if each.sound()]
-    size = sum(each.size for each in good) >> 20
+    good = [template for template in templates.every() if template.sound()]
+    size = sum(template.size for template in good) >> 20
     kept = f"{len(good)} saved machine{'' if len(good) == 1 else 's'} ({size} MiB)"
     result = kept if good else "no saved machine yet: the next start makes one"
-    failures = sorted(templates.failures().values(), key=lambda each: each.when)
+    failures = sorted(templates.failures().values(), key=lambda failure: failure.when)
     if failures:
         reason = f"failed recently, machines boot instead: {one_line(failures[-1].reason)}"
         hint = "`sandbox image prune` forgets that; `--warm no` boots every time"
@@ -142,9 +142,9 @@ def warm_starts() -> Check:
     return Check("warm starts", Verdict.OK, result)
 
 
-def channel(wanted: Wanted) -> Check:
+def channel(needs: Wanted) -> Check:
     """What sessions and pushes go over; the backend decides, and nobody sees a difference."""
-    kind = backends.choose(wanted, backends.look(wanted)).kind
+    kind = backends.choose(needs, backends.look(needs)).kind
     over = "vsock, through a unix socket of its own" if SSH in kind.capabilities.vsock else "virtio-serial ports"
     more = "" if kind.capabilities.vsock or vhost.problem() else f"; sessions with `--vsock` over {vhost.DEVICE}"
     return Check("channel", Verdict.OK, f"sessions and pushes go over {over} ({kind.name}){more}")
@@ -162,16 +162,16 @@ def copies() -> Check:
 
 def repository_bases() -> Check:
     """What `sandbox image prune` would free."""
-    found = bases.every()
-    size = sum(each.size for each in found)
-    return Check("repository bases", Verdict.OK, f"{len(found)} in the cache, {size >> 20} MiB")
+    cached = bases.every()
+    size = sum(base.size for base in cached)
+    return Check("repository bases", Verdict.OK, f"{len(cached)} in the cache, {size >> 20} MiB")
 
 
-def workspace_disks(spec: ImageSpec, wanted: Wanted, settings: Settings) -> Check:
+def workspace_disks(spec: ImageSpec, needs: Wanted, settings: Settings) -> Check:
     """How the disk of a sandbox shows the base of its repository, and why so: tried on the file systems in question."""
     if not settings.bases:
         return Check("workspace disks", Verdict.NOTE, "copied whole, every time: the setting bases says no")
-    formats = backends.choose(wanted, backends.look(wanted)).kind.capabilities.disk_formats
+    formats = backends.choose(needs, backends.look(needs)).kind.capabilities.disk_formats
     source, target = existing(bases.bases_root()), existing(paths.state_root())
     try:
         means = cow.look(source, target, formats, settings.thin_pool, layers=spec.layers, size=None)

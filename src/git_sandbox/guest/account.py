@@ -26,7 +26,7 @@ def home_of(user: dict[str, object]) -> str:
 
 def shell() -> str:
     """What the user logs in with: bash, or what there is."""
-    return next((each for each in SHELLS if os.access(each, os.X_OK)), SHELLS[-1])
+    return next((shell for shell in SHELLS if os.access(shell, os.X_OK)), SHELLS[-1])
 
 
 def add_user(user: dict[str, object]) -> Path:
@@ -42,9 +42,9 @@ def add_user(user: dict[str, object]) -> Path:
         sudoers.chmod(0o440)
     if not home.exists():
         home.mkdir(mode=0o755, parents=True)
-        for each in skeleton():
-            (home / each.name).write_bytes(each.read_bytes())
-            os.chown(home / each.name, uid, gid)
+        for path in skeleton():
+            (home / path.name).write_bytes(path.read_bytes())
+            os.chown(home / path.name, uid, gid)
         os.chown(home, uid, gid)
     elif uid != 0:
         places.claim_home(home, uid, gid)
@@ -54,8 +54,8 @@ def add_user(user: dict[str, object]) -> Path:
 def skeleton() -> list[Path]:
     """Small files that a new home begins with; none that a link names, which may be the kernel's and have no end."""
     with contextlib.suppress(OSError):
-        seen = [(each, each.lstat()) for each in Path("/etc/skel").iterdir()]
-        return [each for each, found in seen if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_TABLE]
+        seen = [(path, path.lstat()) for path in Path("/etc/skel").iterdir()]
+        return [path for path, status in seen if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TABLE]
     return []
 
 
@@ -73,7 +73,7 @@ def put_line(path: Path, name: str, line: str, mode: int = 0o644) -> None:
 
     Others with the same id stay, and can be named: who asks for the name of an id gets the first line's.
     """
-    kept = [each for each in table(path) if each.split(":")[0] != name]
+    kept = [line for line in table(path) if line.split(":")[0] != name]
     fresh = path.with_name(f"{path.name}.sandbox")
     fresh.write_text("\n".join([line, *kept]) + "\n", "utf-8", "surrogateescape")
     with contextlib.suppress(OSError):  # there is none
@@ -112,17 +112,17 @@ def write_files(config: Config, home: Path) -> None:
     user, files = config["user"], config.get("files") or []
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     assert isinstance(files, list)  # noqa: S101
-    for each in files:
-        own = each["path"].startswith("~/")
-        target = home / each["path"].removeprefix("~/") if own else Path(each["path"])
+    for file in files:
+        own = file["path"].startswith("~/")
+        target = home / file["path"].removeprefix("~/") if own else Path(file["path"])
         if own and os.path.lexists(target):
             continue
-        made = [target, *(each for each in target.parents if not each.exists())]
+        created = [target, *(parent for parent in target.parents if not parent.exists())]
         with contextlib.suppress(OSError):  # something else is in the way: that is the user's
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            target.write_bytes(base64.b64decode(each["content"]))
-            target.chmod(each["mode"])
-            for path in made if own else ():
+            target.write_bytes(base64.b64decode(file["content"]))
+            target.chmod(file["mode"])
+            for path in created if own else ():
                 os.chown(path, int(str(user["uid"])), int(str(user["gid"])), follow_symlinks=False)
 
 

@@ -71,8 +71,8 @@ def wait_for_adoption(config: Config) -> Adoption:
 def warm_up() -> None:
     """Into memory with what will be wanted soon; the exporter's modules into this process's, for its forks."""
     importlib.import_module("git_sandbox.guest.exporter")
-    for each in Path("/usr/lib/openssh").iterdir():
-        each.read_bytes()
+    for path in Path("/usr/lib/openssh").iterdir():
+        path.read_bytes()
     for argv in USED_SOON:
         run_quietly(argv)
     from git_sandbox.guest import egress  # late: only a template's machine needs it here
@@ -164,8 +164,8 @@ class Door:
                 self.current = self.listener.accept()[0].detach()
             chunk = self.read()
             received = received + chunk if chunk else b""
-        found: dict[str, object] = json.loads(received)
-        return self.current, found
+        document: dict[str, object] = json.loads(received)
+        return self.current, document
 
     def read(self) -> bytes:
         """Nothing: no host is there, or it went away in the middle of a line."""

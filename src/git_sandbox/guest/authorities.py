@@ -33,7 +33,7 @@ def add(name: str, certificate: bytes, root: Path) -> None:
             (root / place / f"git-sandbox-{digest}-{number}.crt").write_bytes(certificate)
     if (root / HASHED).is_dir():
         (root / HASHED / free(root / HASHED, digest, certificate)).write_bytes(certificate)
-    for bundle in {(root / each).resolve() for each in BUNDLES if (root / each).is_file()}:
+    for bundle in {(root / name).resolve() for name in BUNDLES if (root / name).is_file()}:
         known = bundle.read_bytes()
         if certificate.strip() not in known:
             with bundle.open("ab") as out:

@@ -36,8 +36,8 @@ def disks_without_driver() -> list[str]:
     """The devices that are going to be the workspace and what is mounted besides, in their order; init.sh kept every
     driver away from them.
     """
-    disks = [each for each in (VIRTIO / "devices").iterdir() if (each / "device").read_text().strip() == BLOCK_DEVICE]
-    names = [each.name for each in disks if not (each / "driver").exists()]
+    disks = [path for path in (VIRTIO / "devices").iterdir() if (path / "device").read_text().strip() == BLOCK_DEVICE]
+    names = [path.name for path in disks if not (path / "driver").exists()]
     return sorted(names, key=lambda name: int(name.removeprefix("virtio")))
 
 
@@ -127,7 +127,7 @@ def _laid_over(base: str) -> str:
     from SECTORS on follows the base's end.
     """
     name, _, sectors = base.partition(",")
-    size, whole = (int(Path("/sys/block", each, "size").read_text()) for each in (name, "vdb"))
+    size, whole = (int(Path("/sys/block", device, "size").read_text()) for device in (name, "vdb"))
     table = f"0 {size} snapshot /dev/{name} {WORKSPACE} P {CHUNK}\n"
     rest = whole - int(sectors)
     table += f"{size} {rest} linear {WORKSPACE} {sectors}\n" if rest > 0 else ""

@@ -55,14 +55,14 @@ class Found:
 
 def _few(names: Iterable[bytes]) -> dict[str, Any]:
     every = sorted(names)
-    return {"count": len(every), "names": [os.fsdecode(each)[:MAX_NAME] for each in every[:MAX_NAMES]]}
+    return {"count": len(every), "names": [os.fsdecode(name)[:MAX_NAME] for name in every[:MAX_NAMES]]}
 
 
 def added(line: bytes, config: Config) -> bytes:
     """The host's request for an export (a JSON object in a line) with what the exporter has to know of the changes."""
     known = {"apart": config.get("apart", []), "worktrees": config.get("worktrees", {})}
-    told = json.dumps(in_a_fork(lambda: inspect(config).told()) | known)
-    return line.rstrip().removesuffix(b"}") + b", " + told[1:].encode() + b"\n"
+    report = json.dumps(in_a_fork(lambda: inspect(config).told()) | known)
+    return line.rstrip().removesuffix(b"}") + b", " + report[1:].encode() + b"\n"
 
 
 def added_inside(line: bytes, checkout: str, config: Config, look: Callable[[], dict[str, Any]] | None = None) -> bytes:
@@ -74,8 +74,8 @@ def added_inside(line: bytes, checkout: str, config: Config, look: Callable[[], 
     if not apart:
         return line
     touched = in_a_fork(look or (lambda: inspect(config).told()))["touched"]
-    told = {"apart": apart, "touched": None if touched is None else _below(checkout, touched)}
-    return line.rstrip().removesuffix(b"}") + b", " + json.dumps(told)[1:].encode() + b"\n"
+    tally = {"apart": apart, "touched": None if touched is None else _below(checkout, touched)}
+    return line.rstrip().removesuffix(b"}") + b", " + json.dumps(tally)[1:].encode() + b"\n"
 
 
 def _below(checkout: str, paths: object) -> list[str]:
@@ -90,20 +90,20 @@ def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         try:
-            found = task()
+            result = task()
         except BaseException as error:  # noqa: BLE001 - the host hears of it
-            found = Found([f"cannot look for changes: {error!r}"]).told()
+            result = Found([f"cannot look for changes: {error!r}"]).told()
         with open(answer, "wb", closefd=False) as out:
-            out.write(json.dumps(found).encode())
+            out.write(json.dumps(result).encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.lseek(answer, 0, os.SEEK_SET)
-    with os.fdopen(answer, "rb") as said:
-        text = said.read()
+    with os.fdopen(answer, "rb") as report:
+        text = report.read()
     if not text:
         return Found(["the search for changes was ended"]).told()
-    told: dict[str, Any] = json.loads(text)
-    return told
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
@@ -113,15 +113,15 @@ def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
         return Found([str(error)])
     if began.share:
         os.sync()  # what was written through a mapping gets its stamp on the host only then
-    found = Found(_reasons_for_doubt(began, disk, repo))
+    result = Found(_reasons_for_doubt(began, disk, repo))
     here = touched(os.fsencode(repo), began.share or began.disk)
     system = touched(os.fsencode(disk), began.disk, NOT_LOOKED_AT)
-    found.problems += [f"cannot look at {each}" for each in (*here.problems, *system.problems)]
-    if not found.problems:
-        found.files = sorted(path for path in here.others if not path.startswith(sorting.GIT))
-    found.kinds = sorting.sort(repo, _inside(began, here, disk, repo), config)
-    found.kinds["outside"] = outside.changed(began, system, disk, config, HERE / "image")
-    return found
+    result.problems += [f"cannot look at {problem}" for problem in (*here.problems, *system.problems)]
+    if not result.problems:
+        result.files = sorted(path for path in here.others if not path.startswith(sorting.GIT))
+    result.kinds = sorting.sort(repo, _inside(began, here, disk, repo), config)
+    result.kinds["outside"] = outside.changed(began, system, disk, config, HERE / "image")
+    return result
 
 
 def _reasons_for_doubt(began: Start, disk: Path, repo: Path) -> list[str]:

@@ -51,8 +51,8 @@ def serve_ssh(descriptor: int, _config: Config) -> None:
     reading, writing = os.pipe()
     writer = os.fork()
     if writer == 0:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         os.close(writing)
         relay(reading, descriptor)
         os._exit(0)
@@ -124,10 +124,10 @@ def freeze(descriptor: int, request: dict[str, object]) -> None:
         reply(descriptor, request, {"held": True})
         waiting = select.poll()
         waiting.register(descriptor, select.POLLIN)
-        told = waiting.poll(FROZEN_AT_MOST * 1000)
+        events = waiting.poll(FROZEN_AT_MOST * 1000)
     finally:
         fcntl.ioctl(disk, FITHAW, 0)
-    if told and told[0][1] & select.POLLIN:
+    if events and events[0][1] & select.POLLIN:
         reply(descriptor, json.loads(read_line(descriptor)), {"held": True})
 
 
@@ -168,13 +168,13 @@ def export(descriptor: int, line: bytes, config: Config) -> None:
     uid, gid = int(str(user["uid"])), int(str(user["gid"]))
     exporter = fork_task(lambda: run_exporter(request, writing, uid, gid))
     os.close(writing)
-    said = pump(reading, descriptor)
-    for each in (reading, request):
-        os.close(each)
-    if said is None:
+    message = pump(reading, descriptor)
+    for end in (reading, request):
+        os.close(end)
+    if message is None:
         os.killpg(exporter, signal.SIGKILL)
         os._exit(0)
-    if said == 0:  # else the host would wait for it: the kernel may have killed it for its memory
+    if message == 0:  # else the host would wait for it: the kernel may have killed it for its memory
         os.set_blocking(descriptor, True)
         reply(
             descriptor,
@@ -208,8 +208,8 @@ def run_exporter(request: int, answer: int, uid: int, gid: int) -> None:
 def own_scratch(uid: int, gid: int) -> str | None:
     """A directory on the disk for one export; those of earlier ones go. None where the disk is full."""
     try:
-        for each in SCRATCH.iterdir():
-            shutil.rmtree(each, ignore_errors=True)
+        for path in SCRATCH.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
         place = SCRATCH / str(os.getpid())
         place.mkdir(mode=0o700)
         os.chown(place, uid, gid)
@@ -223,8 +223,8 @@ def root_reader(uid: int, gid: int) -> int:
     ours, theirs = opener.pair()
     if os.fork() == 0:
         try:
-            for each in (0, 1):
-                os.dup2(2, each)  # the host waits until nobody has the exporter's output any more
+            for descriptor in (0, 1):
+                os.dup2(2, descriptor)  # the host waits until nobody has the exporter's output any more
             close_others(theirs.fileno())
             opener.serve(theirs, str(REPO), lambda: ownership.own(str(REPO / ".git"), uid, gid))
         finally:
@@ -243,16 +243,16 @@ def pump(source: int, descriptor: int) -> int | None:
         descriptor, select.POLLRDHUP
     )  # vsock's word for a peer that is gone; a port's hang-up always shows
     waiting.register(source, select.POLLIN)
-    said = 0
+    sent = 0
     while True:
         if any(fd == descriptor for fd, _ in waiting.poll()):
             return None
         chunk = os.read(source, 65536)
         if not chunk:
-            return said
+            return sent
         if not push(chunk, descriptor):
             return None
-        said += len(chunk)
+        sent += len(chunk)
 
 
 def push(chunk: bytes, descriptor: int) -> bool:

@@ -44,8 +44,8 @@ class Watch:
         self._arm()
 
     def _arm(self) -> None:
-        wanted = _Time((0, 0), (FAR, 0))
-        if self._libc.timerfd_settime(self.descriptor, ABSTIME | CANCEL_ON_SET, ctypes.byref(wanted), None) != 0:
+        time = _Time((0, 0), (FAR, 0))
+        if self._libc.timerfd_settime(self.descriptor, ABSTIME | CANCEL_ON_SET, ctypes.byref(time), None) != 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def was_set(self) -> bool:
@@ -59,24 +59,24 @@ class Watch:
             return True
         return False
 
-    def ask(self, wanted: float) -> None:
-        """Called in a fork: have process 1 set the clock to `wanted` (seconds since 1970), unless that is in the past.
+    def ask(self, moment: float) -> None:
+        """Called in a fork: have process 1 set the clock to `moment` (seconds since 1970), unless that is in the past.
 
         Returns when it has, or after ASKED seconds.
         """
-        os.write(self._ask, WANTED.pack(wanted))
+        os.write(self._ask, WANTED.pack(moment))
         deadline = time.monotonic() + ASKED
-        while time.time() < wanted and time.monotonic() < deadline:
+        while time.time() < moment and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def correct(self) -> bool:
         """Do what was asked. True when somebody else had set the clock before."""
         others = self.was_set()
         try:
-            (wanted,) = WANTED.unpack(os.read(self.asked, WANTED.size))
+            (host_time,) = WANTED.unpack(os.read(self.asked, WANTED.size))
         except BlockingIOError:
             return others
-        if wanted > time.time():
-            time.clock_settime(time.CLOCK_REALTIME, wanted)
+        if host_time > time.time():
+            time.clock_settime(time.CLOCK_REALTIME, host_time)
             self.was_set()
         return others

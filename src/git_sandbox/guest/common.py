@@ -77,8 +77,8 @@ def fork_task(task: Callable[[], object]) -> int:
 
 def default_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(each, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def shed(uid: int, gid: int, keep: int | None = None) -> None:

@@ -39,10 +39,10 @@ def move_away(repo: Repo) -> list[str]:
 
 def derived(repo: Repo) -> bool:
     """Make again what git derives from packs. Whether anything was damaged."""
-    made = packindex.mend(object_store(repo) / "pack", repo.object_format)
-    for name, done in made.items():
+    mended = packindex.mend(object_store(repo) / "pack", repo.object_format)
+    for name, done in mended.items():
         repo.warn(f"the index of {name} was damaged: {'it is made again' if done else 'the pack cannot be read'}")
-    return any(made.values())
+    return any(mended.values())
 
 
 def sound(path: Path, object_format: str) -> bool:
@@ -69,10 +69,10 @@ def packs(repo: Repo) -> None:
     everything: only where something was found damaged.
     """
     done = repo.ask("fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress")
-    found = {os.fsdecode(name) for pair in PACKED.findall(done.stderr) for name in pair if name}
-    if found - repo.bad:
-        repo.warn(f"a pack is damaged: {len(found)} objects cannot be read: {', '.join(sorted(found)[:10])}")
-    repo.bad |= found
+    lost = {os.fsdecode(name) for pair in PACKED.findall(done.stderr) for name in pair if name}
+    if lost - repo.bad:
+        repo.warn(f"a pack is damaged: {len(lost)} objects cannot be read: {', '.join(sorted(lost)[:10])}")
+    repo.bad |= lost
 
 
 def learn(repo: Repo, complaint: str) -> bool:

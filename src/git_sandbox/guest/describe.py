@@ -52,7 +52,7 @@ def describe(path: str | os.PathLike[str], *, ignored: bool = True) -> dict[str,
         "operations": {name: _hash_tree(_git_path(root, name)) for name in _OPERATIONS},
         "fsck": _fsck(root),
         "files": files,
-        "nested": {each: describe(root / each, ignored=ignored) for each in nested},
+        "nested": {place: describe(root / place, ignored=ignored) for place in nested},
     }
 
 
@@ -97,14 +97,14 @@ def _fsck(root: Path) -> list[str]:
 
 def _reflogs(root: Path) -> dict[str, str]:
     """Name of each reflog to a hash of it."""
-    found = {"HEAD": _hash_tree(_git_path(root, "logs/HEAD"))}
+    logs = {"HEAD": _hash_tree(_git_path(root, "logs/HEAD"))}
     for base in ("logs/refs", "logs/refs/bisect", "logs/refs/worktree", "logs/refs/rewritten"):
         directory = _git_path(root, base)
         for file in sorted(directory.rglob("*")):
             name = f"{base}/{os.fspath(file.relative_to(directory))}"
             if file.is_file() and not name.endswith(".lock"):
-                found[name] = _hash_file(file)
-    return found
+                logs[name] = _hash_file(file)
+    return logs
 
 
 def _hash_tree(path: Path) -> str:
@@ -112,12 +112,12 @@ def _hash_tree(path: Path) -> str:
     if path.is_file():
         return _hash_file(path)
     digest = hashlib.sha256()
-    found = False
+    any_file = False
     for file in sorted(path.rglob("*")) if path.is_dir() else ():
         if file.is_file():
-            found = True
+            any_file = True
             digest.update(os.fsencode(file.relative_to(path)) + b"\0" + _hash_file(file).encode())
-    return digest.hexdigest() if found else ""
+    return digest.hexdigest() if any_file else ""
 
 
 def _hash_file(path: Path) -> str:
@@ -138,7 +138,7 @@ def _files(root: Path, skipped: set[str], nested: list[str]) -> dict[str, list[s
 
     A hard link names its first twin instead of what is in it.
     """
-    found: dict[str, list[str]] = {}
+    refs: dict[str, list[str]] = {}
     twins: dict[tuple[int, int], str] = {}
     todo = [""]
     while todo:
@@ -154,8 +154,8 @@ def _files(root: Path, skipped: set[str], nested: list[str]) -> dict[str, list[s
             if stat.S_ISDIR(seen.st_mode):
                 todo.append(path)
             twin = twins.setdefault((seen.st_dev, seen.st_ino), path)
-            found[path] = _entry(root / path, seen) if twin == path else ["twin", "", "", twin]
-    return found
+            refs[path] = _entry(root / path, seen) if twin == path else ["twin", "", "", twin]
+    return refs
 
 
 def _attributes(path: Path) -> list[str]:

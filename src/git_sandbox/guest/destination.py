@@ -30,16 +30,16 @@ def complete(begin: bytes) -> bool:
 def name(begin: bytes) -> str:
     """Empty where there is none, or none that can be a host's."""
     raw = server_name(begin) if begin[:1] == bytes([HANDSHAKE]) else host(begin)
-    found = raw.decode("ascii", "replace").lower()
-    return found.rstrip(".") if NAME.fullmatch(found) else ""
+    text = raw.decode("ascii", "replace").lower()
+    return text.rstrip(".") if NAME.fullmatch(text) else ""
 
 
 def host(begin: bytes) -> bytes:
     """Of an HTTP request, without a port. Empty where there are two, and nobody knows which one counts."""
     if not is_http(begin):
         return b""
-    found = HOST.findall(begin.partition(b"\r\n\r\n")[0] + b"\r\n")
-    return re.sub(rb":[0-9]{1,5}$", b"", found[0]) if len(found) == 1 else b""
+    hosts = HOST.findall(begin.partition(b"\r\n\r\n")[0] + b"\r\n")
+    return re.sub(rb":[0-9]{1,5}$", b"", hosts[0]) if len(hosts) == 1 else b""
 
 
 def server_name(begin: bytes) -> bytes:
@@ -62,8 +62,8 @@ class _Bytes:
     def take(self, count: int) -> bytes:
         if count > len(self.raw):
             raise IndexError
-        found, self.raw = self.raw[:count], self.raw[count:]
-        return found
+        data, self.raw = self.raw[:count], self.raw[count:]
+        return data
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")

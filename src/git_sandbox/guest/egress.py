@@ -50,8 +50,8 @@ def begin(config: Config, kind: str = DUMMY) -> bool:
         relay.serve(tcp)
 
     fork_task(serve)
-    for each in (tcp, dns):
-        each.close()
+    for connection in (tcp, dns):
+        connection.close()
     return True
 
 
@@ -100,9 +100,9 @@ class Relay:
             with contextlib.suppress(OSError):
                 query, ancillary, _, whom = dns.recvmsg(4096, 64)
                 with self.lock:
-                    said = synthetic.answer(query, self.names)
-                if said:
-                    dns.sendmsg([said], from_where_it_came(ancillary), 0, whom)
+                    data = synthetic.answer(query, self.names)
+                if data:
+                    dns.sendmsg([data], from_where_it_came(ancillary), 0, whom)
 
     def serve(self, tcp: socket.socket) -> None:
         while True:
@@ -152,8 +152,8 @@ class Relay:
     def name(self, address: str, connection: socket.socket) -> str:
         """What the host is asked for: a name, the address itself, or nothing for one that has no name any more."""
         with self.lock:
-            found = self.names.name(address)
-        return found or destination.name(first_words(connection)) or ("" if synthetic.ours(address) else address)
+            entry = self.names.name(address)
+        return entry or destination.name(first_words(connection)) or ("" if synthetic.ours(address) else address)
 
     def answer_names(self, connection: socket.socket) -> None:
         """DNS over TCP, each message after its length."""
@@ -161,8 +161,8 @@ class Relay:
         stream = connection.makefile("rb")
         while len(head := stream.read(2)) == 2:  # noqa: PLR2004 - its length
             with self.lock:
-                said = synthetic.answer(stream.read(int.from_bytes(head, "big")), self.names)
-            connection.sendall(len(said).to_bytes(2, "big") + said)
+                data = synthetic.answer(stream.read(int.from_bytes(head, "big")), self.names)
+            connection.sendall(len(data).to_bytes(2, "big") + data)
 
 
 def from_where_it_came(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
@@ -251,9 +251,9 @@ def copy(source: socket.socket, target: socket.socket) -> None:
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        for each in (source, target):
+        for connection in (source, target):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def warm_up() -> None:

@@ -53,7 +53,7 @@ def arrange(config: Config, home: Path) -> None:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     name, uid, gid = str(user["name"]), int(str(user["uid"])), int(str(user["gid"]))
     mount("none", Path("/"), flags=MS_REC | MS_SHARED)  # volumes of a container show what is mounted later (mount(2))
-    for store in (store for each in present for store in PROGRAMS[each]):
+    for store in (store for engine in present for store in PROGRAMS[engine]):
         show_store(Path(store), (0, 0), 0o711)
     if "podman" in present:
         write_missing(Path("/etc/containers/containers.conf.d/50-sandbox.conf"), CONTAINERS)
@@ -62,8 +62,8 @@ def arrange(config: Config, home: Path) -> None:
             show_store(home / ROOTLESS, (uid, gid), 0o700)
     if "dockerd" in present and uid:
         join(Path("/etc/group"), "docker", name)
-    found = services(present, name, (uid, gid), home, variables(config))
-    listening = [(each, listen(each)) for each in found]
+    wanted_services = services(present, name, (uid, gid), home, variables(config))
+    listening = [(service, listen(service)) for service in wanted_services]
     fork_task(lambda: serve(listening))
 
 
@@ -74,7 +74,7 @@ def show_store(path: Path, owner: tuple[int, int], mode: int) -> None:
     """
     if Path(os.path.realpath(path)) != path or (path.exists() and not path.is_dir()):
         return
-    for missing in [each for each in reversed([path, *path.parents]) if not each.exists()]:
+    for missing in [parent for parent in reversed([path, *path.parents]) if not parent.exists()]:
         missing.mkdir(mode=0o755)
         os.chown(missing, *owner)
     path.chmod(mode)  # also has the overlay make its own copy of one that is the image's
@@ -114,21 +114,25 @@ def variables(config: Config) -> dict[str, str]:
 def services(
     present: Sequence[str], name: str, user: tuple[int, int], home: Path, environment: Mapping[str, str]
 ) -> list[Service]:
-    found = []
+    installed = []
     podman = ("podman", "system", "service", "--time=0")
     if "dockerd" in present:
         argv = ("dockerd", "--host=fd://", "--exec-root=/run/docker", "--pidfile=/run/docker.pid")
-        found.append(Service("dockerd", argv, Path("/run/docker.sock"), (0, group_of("docker")), environment, 0o660))
+        installed.append(
+            Service("dockerd", argv, Path("/run/docker.sock"), (0, group_of("docker")), environment, 0o660)
+        )
     if "podman" in present:
-        found.append(Service("podman", podman, Path("/run/podman/podman.sock"), (0, 0), environment))
+        installed.append(Service("podman", podman, Path("/run/podman/podman.sock"), (0, 0), environment))
     if "podman" in present and user[0]:
         runtime = Path("/run/user", str(user[0]))
         own = {"HOME": str(home), "USER": name, "LOGNAME": name, "XDG_RUNTIME_DIR": str(runtime)}
-        found.append(Service(f"podman-{user[0]}", podman, runtime / "podman/podman.sock", user, {**environment, **own}))
+        installed.append(
+            Service(f"podman-{user[0]}", podman, runtime / "podman/podman.sock", user, {**environment, **own})
+        )
     if "dockerd" not in present:  # docker(1), Compose and Testcontainers look there
         with contextlib.suppress(FileExistsError):
-            Path("/run/docker.sock").symlink_to(found[-1].place)
-    return found
+            Path("/run/docker.sock").symlink_to(installed[-1].place)
+    return installed
 
 
 def group_of(name: str) -> int:
@@ -137,7 +141,7 @@ def group_of(name: str) -> int:
 
 
 def listen(service: Service) -> socket.socket:
-    for missing in [each for each in reversed(service.place.parents) if not each.exists()]:
+    for missing in [parent for parent in reversed(service.place.parents) if not parent.exists()]:
         missing.mkdir(mode=0o700)
         os.chown(missing, *service.owner)
     service.place.unlink(missing_ok=True)

@@ -66,10 +66,10 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     """The manifest; `known` is cut down to what is there. `inner`: another repository's worktree is around it.
     `careful`: leave out, or replace, what is damaged.
     """
-    found = read_refs(repo)
-    known[:], tree_of_head = there(repo, known, found.head)
-    rows, at = chosen(repo, found, known), found.head
-    stash = without_harm(repo, "refs/stash", lambda: stashes(repo, found.stash))
+    all_refs = read_refs(repo)
+    known[:], tree_of_head = there(repo, known, all_refs.head)
+    rows, at = chosen(repo, all_refs, known), all_refs.head
+    stash = without_harm(repo, "refs/stash", lambda: stashes(repo, all_refs.stash))
     refs: list[dict[str, str | None]] = [{"name": name, "oid": oid} for oid, name in rows]
     if careful:
         named = {oid for oid, _ in rows} | {entry["oid"] for entry in stash} | ({at} if at else set())
@@ -82,7 +82,7 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
         stash = [entry for entry in stash if entry["oid"] in good]
     others = [] if inner else without_harm(repo, "other worktrees", lambda: elsewhere(repo, scratch))
     refs += [{"name": name, "oid": oid} for oid, name in others if oid not in known]
-    tree, wip = files(repo, scratch, at, tree_of_head if at == found.head else None)
+    tree, wip = files(repo, scratch, at, tree_of_head if at == all_refs.head else None)
     if careful:
         refs, tree, wip = packable(repo, refs, tree, wip, known)
     inside = [] if inner else without_harm(repo, "repositories inside", lambda: nested.find(repo))
@@ -91,23 +91,23 @@ def survey(repo: Repo, scratch: Scratch, known: list[str], *, inner: bool, caref
     if going_on or (tree and wip and not wip["index_tree"]):
         more, unmerged = in_progress.refs(repo, scratch, at, tree, known)
         refs += [ref for ref in more if not careful or sound(repo, [str(ref["oid"])], known)]
-    refs, removed = since(repo, refs, found)
-    told = {
+    refs, removed = since(repo, refs, all_refs)
+    manifest = {
         "version": protocol.MANIFEST_VERSION, "object_format": repo.object_format,
-        "head": {"symref": found.symref, "oid": at}, "refs": refs, "removed": removed, "stash": stash,
+        "head": {"symref": all_refs.symref, "oid": at}, "refs": refs, "removed": removed, "stash": stash,
         "worktree_tree": tree, "wip": wip, "operation": going_on, "unmerged": unmerged, "warnings": repo.warnings,
         "nested": inside, "wip_state": state,
         "left_out": rows_of("path", repo.left_out), "set_aside": rows_of("name", repo.set_aside),
     }  # fmt: skip
-    return told | {"away": away(repo, tips(told), known)}
+    return manifest | {"away": away(repo, tips(manifest), known)}
 
 
 def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], str | None]:
     """Which of `known` are here, and the tree of the commit `head` if that can be read."""
     if head:
         try:
-            *found, tree = repo.objects([*known, f"{head}^{{tree}}"])
-            return sorted({oid for oid in found if oid}), tree
+            *value, tree = repo.objects([*known, f"{head}^{{tree}}"])
+            return sorted({oid for oid in value if oid}), tree
         except ExportError:  # the commit is damaged in a way that git does not survive
             pass
     return sorted(repo.present(known)), None
@@ -115,9 +115,9 @@ def there(repo: Repo, known: list[str], head: str | None) -> tuple[list[str], st
 
 def tips(manifest: dict[str, Any]) -> list[str]:
     """Only what is not implied: the trees belong to commits, and a tree named by itself is sent even when known."""
-    found = [manifest["head"]["oid"], *(row["oid"] for row in manifest["refs"] + manifest["stash"])]
-    found += [manifest["wip"]["oid"]] if manifest["wip"] else []
-    return list(dict.fromkeys(oid for oid in found if oid))
+    oids = [manifest["head"]["oid"], *(row["oid"] for row in manifest["refs"] + manifest["stash"])]
+    oids += [manifest["wip"]["oid"]] if manifest["wip"] else []
+    return list(dict.fromkeys(oid for oid in oids if oid))
 
 
 def send_header(out: IO[bytes], nonce: str, header: dict[str, Any]) -> None:
@@ -189,14 +189,14 @@ def lfs_objects(outer: Outer, request: dict[str, Any], what: Asked, why: str) ->
 
 def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:
     try:
-        found = shadow.unless_whole(lambda why: lfs_objects(outer, request, what, why))
+        objects = shadow.unless_whole(lambda why: lfs_objects(outer, request, what, why))
     except Exception as failure:  # noqa: BLE001 - whatever it was, the host must hear of it
         send_header(out, request["nonce"], {"error": f"{failure!r}"[:MAX_TEXT]})
         send_end(out, f"{failure!r}")
         return 1
-    send_header(out, request["nonce"], {"objects": [{"oid": each.oid, "size": each.size} for each in found]})
-    for each in found:
-        for piece in lfs.content(each, CHUNK):
+    send_header(out, request["nonce"], {"objects": [{"oid": object_.oid, "size": object_.size} for object_ in objects]})
+    for object_ in objects:
+        for piece in lfs.content(object_, CHUNK):
             out.write(struct.pack(">I", len(piece)) + piece)
     send_end(out, None)
     return 0
@@ -210,20 +210,20 @@ def prepared(repo: Repo, scratch: Scratch, what: Asked, stack: ExitStack) -> tup
     then counts as damaged, too. What can only be found out while the pack is sent ends the reply: the host asks again,
     and then every pack is looked at (`careful`).
     """
-    said, lost = list(repo.warnings), dict(repo.set_aside)
+    warnings, lost = list(repo.warnings), dict(repo.set_aside)
     for attempt in range(1 if large.careful() or what.careful else 0, ATTEMPTS):
-        known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(said), dict(lost), {}
+        known, repo.warnings, repo.set_aside, repo.left_out = list(what.known), list(warnings), dict(lost), {}
         if attempt == 1:
             repo.mended |= bool(damage.move_away(repo))
             damage.derived(repo)
             if what.careful:
                 damage.packs(repo)
-                said += repo.warnings[len(said) :]
+                warnings += repo.warnings[len(warnings) :]
         manifest = survey(repo, scratch, known, inner=what.place is not None, careful=attempt > 0)
-        wanted = tips(manifest)
-        if set(wanted) <= set(known):
+        new = tips(manifest)
+        if set(new) <= set(known):
             return manifest, None
-        packer = stack.enter_context(Packer(repo, wanted, known))
+        packer = stack.enter_context(Packer(repo, new, known))
         if packer.starts():
             break
         if attempt and not damage.learn(repo, packer.complaint()):

@@ -109,24 +109,24 @@ def chosen(repo: Repo, refs: Refs, known: list[str]) -> list[list[str]]:
 
 def detached(repo: Repo) -> list[list[str]]:
     """What is checked out in other worktrees without a branch, by names as if these were refs."""
-    found = []
+    rows = []
     for head in sorted((repo.git_dir / "worktrees").glob("*/HEAD")):
         name = head.parent.name
         oid = text(head.read_bytes()[:100]).strip() if head.is_file() else ""
         started = repo.worktrees.get(name, [None])[0]
         if re.fullmatch(r"[0-9a-f]{40,64}", oid) and WORKTREE.fullmatch(name) and oid != started:
-            found.append([oid, f"refs/worktrees/{name}/HEAD"])
-    return found
+            rows.append([oid, f"refs/worktrees/{name}/HEAD"])
+    return rows
 
 
 def away(repo: Repo, tips: list[str], known: list[str]) -> list[str]:
     """Commits that HEAD was at once and that nothing leads to any more, amended or reset away; newest first."""
-    told = dict.fromkeys([*tips, *known])
-    left = [oid for oid in dict.fromkeys(places_of_head(repo)) if oid not in told]
-    asked = "".join(f"{line}\n" for line in [*left, *(f"^{oid}" for oid in told)]).encode()
+    report = dict.fromkeys([*tips, *known])
+    left = [oid for oid in dict.fromkeys(places_of_head(repo)) if oid not in report]
+    asked = "".join(f"{line}\n" for line in [*left, *(f"^{oid}" for oid in report)]).encode()
     words = ("rev-list", "--ignore-missing", f"--max-count={protocol.MAX_AWAY}", "--stdin")
-    found = repo.ask(*words, input=asked) if left else None
-    return list(map(text, found.stdout.split())) if found and found.returncode == 0 else []
+    process = repo.ask(*words, input=asked) if left else None
+    return list(map(text, process.stdout.split())) if process and process.returncode == 0 else []
 
 
 def places_of_head(repo: Repo) -> list[str]:

@@ -35,7 +35,7 @@ def entries(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _read(data: bytes, version: int, count: int, width: int) -> list[tuple[bytes, bytes]]:
-    found, at, path = [], HEADER, b""
+    entries, at, path = [], HEADER, b""
     for _ in range(count):
         flags = at + STAT + width
         high, low = data[flags], data[flags + 1]
@@ -52,10 +52,10 @@ def _read(data: bytes, version: int, count: int, width: int) -> list[tuple[bytes
             end = start + length if length < LENGTH else data.index(b"\0", start + length)
             path = data[start:end]
             following = at + ((end - at + 8) & ~7)
-        found.append((data[at + 24 : at + 28] + data[at + STAT : flags] + bytes((high & KEPT,)) + more, path))
+        entries.append((data[at + 24 : at + 28] + data[at + STAT : flags] + bytes((high & KEPT,)) + more, path))
         at = following
     _require_derived(data, at, len(data) - width)
-    return found
+    return entries
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

@@ -40,8 +40,8 @@ def power_off(config: Config) -> None:
 
 
 def configuration() -> Config:
-    found: Config = json.loads((HERE / protocol.CONFIG).read_text())
-    return found
+    config: Config = json.loads((HERE / protocol.CONFIG).read_text())
+    return config
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def mend(boot: start.Boot, config: Config) -> None:
 
 def offer_stamps(config: Config) -> None:
     """Git heeds a setting that `believe_stamps` may make, in the workspace's repository only."""
-    places = [str(each / ".git") for each in (REPO, WORKSPACE, Path(str(config["host_path"])))]
+    places = [str(path / ".git") for path in (REPO, WORKSPACE, Path(str(config["host_path"])))]
 
     def append() -> None:
         with Path("/etc/gitconfig").open("a") as out:

@@ -21,12 +21,12 @@ class Found:
     path: Path
 
 
-def found(repo: Repo, wanted: list[dict[str, object]]) -> list[Found]:
-    """Those of `wanted` (`oid` and `size` of each) that are here and have that size."""
+def found(repo: Repo, objects: list[dict[str, object]]) -> list[Found]:
+    """Those of `objects` (`oid` and `size` of each) that are here and have that size."""
     stores = places(repo)
-    rows = [(str(each["oid"]), int(str(each["size"]))) for each in wanted[:MAX_OBJECTS]]
+    rows = [(str(row["oid"]), int(str(row["size"]))) for row in objects[:MAX_OBJECTS]]
     here = (there(stores, oid, size) for oid, size in rows if re.fullmatch("[0-9a-f]{64}", oid))
-    return [each for each in here if each]
+    return [item for item in here if item]
 
 
 def places(repo: Repo) -> list[Path]:
@@ -34,7 +34,7 @@ def places(repo: Repo) -> list[Path]:
     common = repo.line("rev-parse", "--path-format=absolute", "--git-common-dir") or os.fspath(repo.git_dir)
     common = common if repo.real_dir == repo.git_dir else os.fspath(repo.real_dir)
     storage = repo.line("config", "lfs.storage")
-    stores = [Path(common, each, "objects") for each in (storage or "lfs", "lfs")]
+    stores = [Path(common, name, "objects") for name in (storage or "lfs", "lfs")]
     return [*stores, repo.real_dir / "lfs/objects"]  # the repository may be one of our own around a damaged one
 
 
@@ -50,13 +50,13 @@ def there(stores: list[Path], oid: str, size: int) -> Found | None:
     return None
 
 
-def content(each: Found, piece: int) -> Iterator[bytes]:
+def content(item: Found, piece: int) -> Iterator[bytes]:
     """Exactly `size` bytes, `piece` at a time. What cannot be read is zeros: the host sees by the hash that they are
     not the content, and the objects after it still arrive.
     """
-    left = each.size
+    left = item.size
     try:
-        with each.path.open("rb") as file:
+        with item.path.open("rb") as file:
             while left and (data := file.read(min(piece, left))):
                 yield data
                 left -= len(data)

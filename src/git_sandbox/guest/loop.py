@@ -31,8 +31,8 @@ def hung_up(descriptor: int) -> bool:
 
 def over_vsock(config: Config) -> list[str]:
     """The channels that are vsock ports and not virtio-serial ports."""
-    wanted = config.get("vsock")
-    return wanted if isinstance(wanted, list) else []
+    setting = config.get("vsock")
+    return setting if isinstance(setting, list) else []
 
 
 def listen_on_vsock(channel: str) -> socket.socket:
@@ -61,14 +61,14 @@ class Loop:
 
     @classmethod
     def on_every_channel(cls, config: Config, but: Iterable[str] = ()) -> Self:
-        made = cls(config)
-        made.add_ports(but)
-        made.add_vsock()
-        made.add_requests()
-        for each in (made.clock.descriptor, made.clock.asked):
-            made.epoll.register(each, select.EPOLLIN)
-        made.watch_sessions()
-        return made
+        loop = cls(config)
+        loop.add_ports(but)
+        loop.add_vsock()
+        loop.add_requests()
+        for number in (loop.clock.descriptor, loop.clock.asked):
+            loop.epoll.register(number, select.EPOLLIN)
+        loop.watch_sessions()
+        return loop
 
     def add_ports(self, but: Iterable[str] = ()) -> None:
         for name, port in self.find_ports().items():
@@ -89,12 +89,12 @@ class Loop:
         deadline = time.monotonic() + PORTS_WITHIN
         while True:
             entries = list(everything.iterdir()) if everything.is_dir() else []
-            named = {(each / "name").read_text().strip(): each for each in entries if (each / "name").exists()}
+            named = {(path / "name").read_text().strip(): path for path in entries if (path / "name").exists()}
             if len(named) == len(entries) or time.monotonic() > deadline:
                 break
             time.sleep(0.01)
-        ours = {name.removeprefix(PORT_PREFIX): each for name, each in named.items() if name.startswith(PORT_PREFIX)}
-        return {name: device(each.name) for name, each in ours.items() if name in SERVERS}
+        ours = {name.removeprefix(PORT_PREFIX): path for name, path in named.items() if name.startswith(PORT_PREFIX)}
+        return {name: device(path.name) for name, path in ours.items() if name in SERVERS}
 
     def add_vsock(self) -> None:
         """Listen for the channels that have no port of their own, and for no others: who can reach them differs."""
@@ -121,8 +121,8 @@ class Loop:
 
     def run(self) -> None:
         wake_read, wake_write = socket.socketpair()
-        for each in (wake_read, wake_write):
-            each.setblocking(False)
+        for connection in (wake_read, wake_write):
+            connection.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self.on_signal)

@@ -20,8 +20,8 @@ class ChangedError(OSError):
 def write_blob(objects: Path, handle: int, object_format: str) -> str:
     """Store the content of the open file `handle` below `objects`; the object's name. Raises OSError."""
     for _ in range(ATTEMPTS):
-        if found := _attempt(objects, handle, object_format):
-            return found
+        if process := _attempt(objects, handle, object_format):
+            return process
     raise ChangedError("it changes while it is read")
 
 
@@ -35,9 +35,9 @@ def write_bytes(objects: Path, data: bytes, object_format: str) -> str:
 def _attempt(objects: Path, handle: int, object_format: str) -> str | None:
     size = os.fstat(handle).st_size
     digest, deflate = hashlib.new(object_format, usedforsecurity=False), zlib.compressobj(1)
-    made, path = tempfile.mkstemp(prefix="tmp_obj_", dir=objects)
+    descriptor, path = tempfile.mkstemp(prefix="tmp_obj_", dir=objects)
     try:
-        with os.fdopen(made, "wb") as out:
+        with os.fdopen(descriptor, "wb") as out:
             begin = b"blob %d\0" % size
             digest.update(begin)
             out.write(deflate.compress(begin))

@@ -101,14 +101,16 @@ def order_refs(config: Config) -> None:
     the kernel do that, and directories made below inherit it; it costs two writes of the journal for each commit.
     """
     fs_ioc_getflags, fs_ioc_setflags, dirsync = 0x80086601, 0x40086602, 0x00010000
-    git_dirs = [each.parent for each in (REPO / ".git").glob("modules/**/HEAD")] if (REPO / ".git").is_dir() else []
+    git_dirs = [path.parent for path in (REPO / ".git").glob("modules/**/HEAD")] if (REPO / ".git").is_dir() else []
     inside = config.get("git_dirs")
-    git_dirs += [REPO / str(each) for each in inside] if isinstance(inside, list) else []
+    git_dirs += [REPO / str(place) for place in inside] if isinstance(inside, list) else []
     for git_dir in (REPO / ".git", *git_dirs):
-        below = [Path(each) for name in ("refs", "reftable", "worktrees") for each, _, _ in os.walk(git_dir / name)]
-        for each in (git_dir, *below):
+        below = [
+            Path(directory) for name in ("refs", "reftable", "worktrees") for directory, _, _ in os.walk(git_dir / name)
+        ]
+        for path in (git_dir, *below):
             with contextlib.suppress(OSError):
-                handle = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 try:
                     (flags,) = struct.unpack("i", fcntl.ioctl(handle, fs_ioc_getflags, b"\0" * 4))
                     if not flags & dirsync:  # else it would look as if it had been touched now
@@ -145,7 +147,7 @@ def mount_workspace(config: Config, home: Path) -> None:
 
 def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> None:
     """Have `source` at `mirror`, too, unless something of the guest's own is there."""
-    for missing in [each for each in reversed([mirror, *mirror.parents]) if not each.exists()]:
+    for missing in [parent for parent in reversed([mirror, *mirror.parents]) if not parent.exists()]:
         missing.mkdir()
         if home in missing.parents:
             os.chown(missing, int(str(user["uid"])), int(str(user["gid"])))
@@ -161,15 +163,15 @@ def mount_copies(config: Config, home: Path) -> None:
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     assert isinstance(mounts, list)  # noqa: S101
     first = ord("d" if config.get("root") else "c")  # after the disks of every machine
-    for number, each in enumerate(mounts):
+    for number, row in enumerate(mounts):
         device = Path(f"/dev/vd{chr(first + number)}")
         deadline = time.monotonic() + DISK_WITHIN
         while not device.is_block_device() and time.monotonic() < deadline:
             time.sleep(0.02)
-        target = Path("/mnt") / each["name"]
+        target = Path("/mnt") / row["name"]
         target.mkdir(parents=True, exist_ok=True)
         mount(str(device), target, "ext4", MS_RDONLY | MS_NOSUID | MS_NODEV)
-        show_at(Path(each["path"]), target, home, user)
+        show_at(Path(row["path"]), target, home, user)
 
 
 def prepare_kernel() -> None:

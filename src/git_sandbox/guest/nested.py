@@ -23,7 +23,7 @@ def find(repo: Repo) -> list[dict[str, Any]]:
     if repo.worktree is None:
         return []
     top = Path(os.path.realpath(repo.worktree))
-    found: dict[str, str | None] = {}
+    repositories: dict[str, str | None] = {}
     for checkout in checkouts(repo, top):
         try:
             target = pointed(top / checkout / ".git")
@@ -31,22 +31,22 @@ def find(repo: Repo) -> list[dict[str, Any]]:
             if target and where is None:
                 repo.warn(f"the repository of {checkout} is not in the worktree: not exported")
             elif where and is_git_dir(top / where):
-                found.setdefault(where, checkout)
+                repositories.setdefault(where, checkout)
             elif not where or not os.path.lexists(top / where / "commondir"):  # a linked worktree has one
                 # Of whatever else has this name git takes nothing.
                 repo.left_out[f"{checkout}/.git"] = UNNAMED
         except OSError as error:
             repo.warn(f"the repository of {checkout} cannot be read: not exported ({error.strerror})")
-    for outer in (".git", *found):
+    for outer in (".git", *repositories):
         try:
-            found |= {os.fspath(each.relative_to(top)): None for each in modules(top / outer)} | found
+            repositories |= {os.fspath(path.relative_to(top)): None for path in modules(top / outer)} | repositories
         except OSError as error:
             repo.warn(f"{error.filename} cannot be read: submodules in it are not exported ({error.strerror})")
-    if len(found) > MAX_NESTED:
-        repo.set_aside["repositories inside"] = f"there are {len(found)}, of which {MAX_NESTED} are looked at"
+    if len(repositories) > MAX_NESTED:
+        repo.set_aside["repositories inside"] = f"there are {len(repositories)}, of which {MAX_NESTED} are looked at"
     return [
-        {"git_dir": where, "path": found[where], "state": state(top, where, found[where])}
-        for where in sorted(found)[:MAX_NESTED]
+        {"git_dir": where, "path": repositories[where], "state": state(top, where, repositories[where])}
+        for where in sorted(repositories)[:MAX_NESTED]
     ]
 
 
@@ -96,7 +96,7 @@ def inside(top: Path, path: Path) -> str | None:
     if not path.is_dir():
         return None
     real = Path(os.path.realpath(path))
-    parent = next((each for each in real.parents if each.samefile(top)), None)
+    parent = next((parent for parent in real.parents if parent.samefile(top)), None)
     return os.fspath(real.relative_to(parent)) if parent else None
 
 
@@ -144,10 +144,10 @@ def state(top: Path, where: str, checkout: str | None) -> str | None:
     except (ExportError, OSError):
         return None
     counted = (f"{oid} {name}\n" for oid, name in refs.rows if name == "refs/stash" or not NO_WORK.match(name))
-    said = "".join((f"{refs.symref or ''}\n", f"{refs.head or ''}\n", *counted))
+    text = "".join((f"{refs.symref or ''}\n", f"{refs.head or ''}\n", *counted))
     import hashlib  # late: it brings OpenSSL along
 
-    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def open_repo(top: Path, where: str, checkout: str | None) -> Repo:
@@ -160,9 +160,9 @@ def places(outer: str, where: str, checkout: str | None) -> tuple[str, str]:
     or not one.
     """
     top = Path(outer)
-    for each in (where, checkout or where):
-        if Path(each).is_absolute() or ".." in Path(each).parts or "\0" in each or inside(top, top / each) != each:
-            raise ExportError(f"{each} is not a directory of the worktree")
+    for place in (where, checkout or where):
+        if Path(place).is_absolute() or ".." in Path(place).parts or "\0" in place or inside(top, top / place) != place:
+            raise ExportError(f"{place} is not a directory of the worktree")
     if not is_git_dir(top / where):
         raise ExportError(f"{where} is not a repository")
     return os.fspath(top / (checkout or where)), os.fspath(top / where)

@@ -105,15 +105,15 @@ def equals(value: bytes, *, to: bool = True) -> bytes:
 
 
 def goes_out_by(device: str) -> bytes:
-    found = expression("meta", number(1, DATA), number(2, OUTPUT_DEVICE))
-    return found + equals(device.encode("ascii").ljust(16, b"\0"))
+    data = expression("meta", number(1, DATA), number(2, OUTPUT_DEVICE))
+    return data + equals(device.encode("ascii").ljust(16, b"\0"))
 
 
 def would_go_out_by(device: str) -> bytes:
     """The same of what has not been routed yet."""
     by_name, by_destination = 2, 2
-    found = expression("fib", number(1, DATA), number(2, by_name), number(3, by_destination))
-    return found + equals(device.encode("ascii").ljust(16, b"\0"))
+    data = expression("fib", number(1, DATA), number(2, by_name), number(3, by_destination))
+    return data + equals(device.encode("ascii").ljust(16, b"\0"))
 
 
 def of_protocol(protocol: int) -> bytes:
@@ -151,20 +151,20 @@ def add_chain(table: str, name: str, hook: Hook, rules: Sequence[bytes]) -> None
     steps = [(TABLE, CREATE, text(1, table) + number(2, 0))]
     at = nested(4, number(1, HOOKS[hook.place]), number(2, PRIORITIES[hook.kind]))
     steps.append((CHAIN, CREATE, text(1, table) + text(3, name) + at + text(7, hook.kind)))
-    steps += [(RULE, CREATE | APPEND, text(1, table) + text(2, name) + nested(4, each)) for each in rules]
-    told = [
+    steps += [(RULE, CREATE | APPEND, text(1, table) + text(2, name) + nested(4, rule)) for rule in rules]
+    data = [
         message(NFTABLES << 8 | kind_, ACK | flags, at_, generic + body)
         for at_, (kind_, flags, body) in enumerate(steps, 2)
     ]
-    told = [message(BATCH_BEGIN, 0, 1, batch), *told, message(BATCH_END, 0, len(steps) + 2, batch)]
-    talk(NETFILTER, told, len(steps))
+    data = [message(BATCH_BEGIN, 0, 1, batch), *data, message(BATCH_END, 0, len(steps) + 2, batch)]
+    talk(NETFILTER, data, len(steps))
 
 
 def remove_table(table: str) -> None:
     """With all that is in it. Raises OSError."""
     batch, generic = struct.pack(">BBH", socket.AF_UNSPEC, 0, NFTABLES), struct.pack(">BBH", socket.AF_INET, 0, 0)
-    told = [message(BATCH_BEGIN, 0, 1, batch), message(NFTABLES << 8 | REMOVE_TABLE, ACK, 2, generic + text(1, table))]
-    talk(NETFILTER, [*told, message(BATCH_END, 0, 3, batch)], 1)
+    data = [message(BATCH_BEGIN, 0, 1, batch), message(NFTABLES << 8 | REMOVE_TABLE, ACK, 2, generic + text(1, table))]
+    talk(NETFILTER, [*data, message(BATCH_END, 0, 3, batch)], 1)
 
 
 def remove_device(name: str) -> None:

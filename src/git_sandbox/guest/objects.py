@@ -31,13 +31,13 @@ MORE_THAN_READ_AND_WRITTEN = 0o7111
 
 def only_marked(repo: Path, git_dirs: Iterable[str], touched: Iterable[bytes], since: int) -> set[bytes]:
     """Those of the touched paths that are objects as their names say, and older than `since` (nanoseconds)."""
-    found = set()
+    oids = set()
     for path in touched:
         place = os.path.join(os.fsencode(repo), path)  # noqa: PTH118 - bytes
         inside = (path.removeprefix(name) for name in map(_prefix, git_dirs) if path.startswith(name))
         if any(_whole(place, name) for name in inside) and 0 < birth(place) <= since:
-            found.add(path)
-    return found
+            oids.add(path)
+    return oids
 
 
 def _prefix(git_dir: str) -> bytes:

@@ -79,12 +79,12 @@ class Opener:
     def open(self, path: bytes) -> tuple[bytes, int | None, bytes] | None:
         with contextlib.suppress(OSError):
             self._requests.send(path)
-            said, handles, _, _ = socket.recv_fds(self._requests, MOST, 1)
-            kind = said[:1]
+            request, handles, _, _ = socket.recv_fds(self._requests, MOST, 1)
+            kind = request[:1]
             if kind in (FILE, DIRECTORY) and handles:
                 return kind, handles[0], b""
             if kind in (LINK, OTHER):
-                return kind, None, said[1:]
+                return kind, None, request[1:]
         return None
 
     def own(self) -> None:

@@ -37,13 +37,13 @@ def refs(
     try:
         rows = _rows(repo)
         unmerged = list(dict.fromkeys(text(path) for _, stage, path in rows if stage != b"0"))
-        found = [{"name": f"refs/operation/{name}", "oid": oid} for name, oid in _heads(repo) if oid not in known]
+        listed = [{"name": f"refs/operation/{name}", "oid": oid} for name, oid in _heads(repo) if oid not in known]
         if worktree:
-            found.append({"name": "refs/operation/state", "oid": _state(repo, scratch, head, worktree, rows)})
+            listed.append({"name": "refs/operation/state", "oid": _state(repo, scratch, head, worktree, rows)})
     except (ExportError, OSError) as error:
         repo.warn(f"what is in progress cannot be read: {error}")
         return [], []
-    return [dict(row) for row in found], unmerged[: protocol.MAX_ROWS]
+    return [dict(row) for row in listed], unmerged[: protocol.MAX_ROWS]
 
 
 def _rows(repo: Repo) -> list[tuple[bytes, bytes, bytes]]:
@@ -54,12 +54,12 @@ def _rows(repo: Repo) -> list[tuple[bytes, bytes, bytes]]:
 
 def _heads(repo: Repo) -> list[tuple[str, str]]:
     """Commits that the operation is about, by the name of the file that says so; an octopus has several."""
-    found = []
+    files = []
     for name in HEADS:
         for number, oid in enumerate(text(_content(repo.real_dir / name) or b"").split()[:100]):
             if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", oid) and repo.present([oid]):
-                found.append((f"{name}-{number + 1}" if number else name, oid))
-    return found
+                files.append((f"{name}-{number + 1}" if number else name, oid))
+    return files
 
 
 def _content(path: Path) -> bytes | None:
@@ -89,7 +89,7 @@ def _stage(repo: Repo, place: Path, rows: list[tuple[bytes, bytes, bytes]], stag
 
 
 def _files(repo: Repo, place: Path) -> str | None:
-    below = [each for name in FOLDERS for each in sorted((repo.real_dir / name).rglob("*")) if not each.is_symlink()]
+    below = [path for name in FOLDERS for path in sorted((repo.real_dir / name).rglob("*")) if not path.is_symlink()]
     paths = [*(repo.real_dir / name for name in FILES), *below][:MAX_FILES]
     lines = []
     for path in paths:
@@ -106,7 +106,7 @@ def _tree(repo: Repo, place: Path, lines: list[bytes]) -> str | None:
     index.unlink(missing_ok=True)
     env = {"GIT_INDEX_FILE": str(index)}
     done = repo.ask("update-index", "-z", "--index-info", input=b"".join(lines), env=env)
-    made = repo.ask("write-tree", "--missing-ok", env=env)
-    if done.returncode or made.returncode:
+    process = repo.ask("write-tree", "--missing-ok", env=env)
+    if done.returncode or process.returncode:
         raise ExportError("its stages could not be written")
-    return text(made.stdout).strip()
+    return text(process.stdout).strip()

@@ -64,7 +64,7 @@ def traces(config: Config) -> set[bytes]:
     user = config["user"]
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     name, home = str(user["name"]), home_of(user)
-    return {os.fsencode(each.replace("USER", name).replace("~", home))[1:] for each in TRACES}
+    return {os.fsencode(trace.replace("USER", name).replace("~", home))[1:] for trace in TRACES}
 
 
 @contextlib.contextmanager
@@ -123,8 +123,10 @@ def differs(began: Start, system: bytes, lower: bytes, path: bytes) -> bool:
 
 def _plain(path: bytes) -> bool:
     """Whether the overlay shows what the image has below a directory as well, and at the same place."""
-    found = [each for each in os.listxattr(path, follow_symlinks=False) if each.startswith("trusted.overlay.")]
-    return all(each in PLAIN for each in found)
+    attributes = [
+        attribute for attribute in os.listxattr(path, follow_symlinks=False) if attribute.startswith("trusted.overlay.")
+    ]
+    return all(name in PLAIN for name in attributes)
 
 
 def _alike(one: bytes, other: bytes) -> bool:

@@ -34,11 +34,11 @@ def _give(handle: int, uid: int, gid: int) -> int:
     """Files with other names elsewhere are left alone."""
     seen = os.fstat(handle)
     directory = stat.S_ISDIR(seen.st_mode)
-    wanted = seen.st_mode | stat.S_IRUSR | (stat.S_IRWXU if directory else 0)
+    number = seen.st_mode | stat.S_IRUSR | (stat.S_IRWXU if directory else 0)
     if not directory and (not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1):
         return 0
-    if (seen.st_uid, seen.st_mode) == (uid, wanted):
+    if (seen.st_uid, seen.st_mode) == (uid, number):
         return 0
     os.fchown(handle, uid, gid)
-    os.fchmod(handle, stat.S_IMODE(wanted))
+    os.fchmod(handle, stat.S_IMODE(number))
     return 1

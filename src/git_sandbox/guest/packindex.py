@@ -21,15 +21,15 @@ _CHUNK = 1 << 20
 
 def mend(place: Path, object_format: str) -> dict[str, bool]:
     """Each pack or file in the directory `place` of which the index was damaged, and whether that is made good."""
-    made = {}
+    mended = {}
     over_all = place / "multi-pack-index"
     if os.path.lexists(over_all) and not _whole(over_all, SIGNATURE["multi-pack-index"], object_format):
-        made[over_all.name] = _away(over_all)
+        mended[over_all.name] = _away(over_all)
     for pack in sorted(place.glob("pack-*.pack")):
         index = pack.with_suffix(".idx")
         if not _whole(index, SIGNATURE[".idx"], object_format):
-            made[pack.name] = (_away(index) or not os.path.lexists(index)) and _again(pack, index, object_format)
-    return made
+            mended[pack.name] = (_away(index) or not os.path.lexists(index)) and _again(pack, index, object_format)
+    return mended
 
 
 def _whole(path: Path, signature: bytes, object_format: str) -> bool:

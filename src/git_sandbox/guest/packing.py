@@ -47,8 +47,8 @@ def signs_of_life(out: IO[bytes]) -> Iterator[None]:
 class Packer:
     """`git pack-objects` of all that is wanted and not known. Before its first byte it has been through everything."""
 
-    def __init__(self, repo: Repo, wanted: list[str], known: list[str]) -> None:
-        lines = [*wanted, "--not", *known]
+    def __init__(self, repo: Repo, tips: list[str], known: list[str]) -> None:
+        lines = [*tips, "--not", *known]
         options = ["--missing=allow-promisor"] if repo.partial else []
         self.said = memory_file()  # in memory: the disk, /tmp with it, may be full
         with memory_file() as asked:

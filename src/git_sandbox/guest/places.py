@@ -16,14 +16,14 @@ def prepare(config: Config, show: Show, repo: Path = REPO) -> None:
     user, places = config["user"], config.get("places") or []
     assert isinstance(user, dict)  # noqa: S101 - written by our own host side
     assert isinstance(places, list)  # noqa: S101
-    for each in places:
+    for place in places:
         try:
-            if each["source"]:
-                show(Path(each["path"]), inside(repo, each["source"]))
+            if place["source"]:
+                show(Path(place["path"]), inside(repo, place["source"]))
             else:
-                own(Path(each["path"]), int(str(user["uid"])), int(str(user["gid"])))
+                own(Path(place["path"]), int(str(user["uid"])), int(str(user["gid"])))
         except OSError as error:
-            log(f"{each['path']} cannot be made: {error}")
+            log(f"{place['path']} cannot be made: {error}")
 
 
 def inside(repo: Path, source: str) -> Path:
@@ -39,9 +39,9 @@ def inside(repo: Path, source: str) -> Path:
 def own(path: Path, uid: int, gid: int) -> None:
     """Make a directory of the user's; one that is there stays as it is. Raises OSError."""
     if not path.is_dir():
-        missing = [each for each in reversed([path, *path.parents]) if not each.exists()]
-        for each in missing:
-            each.mkdir()
+        missing = [parent for parent in reversed([path, *path.parents]) if not parent.exists()]
+        for parent in missing:
+            parent.mkdir()
         os.chown(path, uid, gid)
 
 
@@ -51,6 +51,6 @@ def claim_home(home: Path, uid: int, gid: int) -> None:
     if before == uid or home.is_symlink():
         return
     for directory, names, others in os.walk(home):
-        for each in (directory, *(os.path.join(directory, name) for name in (*names, *others))):  # noqa: PTH118 - os.walk
-            if os.lstat(each).st_uid == before:
-                os.chown(each, uid, gid, follow_symlinks=False)
+        for place in (directory, *(os.path.join(directory, name) for name in (*names, *others))):  # noqa: PTH118 - os.walk
+            if os.lstat(place).st_uid == before:
+                os.chown(place, uid, gid, follow_symlinks=False)

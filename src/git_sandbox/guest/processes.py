@@ -56,8 +56,10 @@ def look(pid: int) -> Process | None:
 
 def everybody() -> dict[int, Process]:
     """Every process but threads of the kernel and zombies."""
-    seen = [look(int(each)) for each in os.listdir(PROC) if each.isdecimal()]  # noqa: PTH208 - hundreds of names
-    return {each.pid: each for each in seen if each and not each.flags & KERNEL and each.state not in "ZX"}
+    seen = [look(int(pid)) for pid in os.listdir(PROC) if pid.isdecimal()]  # noqa: PTH208 - hundreds of names
+    return {
+        process.pid: process for process in seen if process and not process.flags & KERNEL and process.state not in "ZX"
+    }
 
 
 def of_user() -> list[Process]:
@@ -66,17 +68,17 @@ def of_user() -> list[Process]:
 
     def is_ours(pid: int) -> bool:
         if pid not in ours:
-            each = there.get(pid)
+            process = there.get(pid)
             ours[pid] = False
-            ours[pid] = bool(each and each.parent > 1 and is_ours(each.parent) and not _of_session(each))
+            ours[pid] = bool(process and process.parent > 1 and is_ours(process.parent) and not _of_session(process))
         return ours[pid]
 
-    return [each for each in there.values() if not is_ours(each.pid)]
+    return [process for process in there.values() if not is_ours(process.pid)]
 
 
-def _of_session(each: Process) -> bool:
+def _of_session(process: Process) -> bool:
     """Whether one whose parent is ours is a session's shell or command."""
-    return each.leads and program(each.parent).startswith("sshd")
+    return process.leads and program(process.parent).startswith("sshd")
 
 
 def program(pid: int) -> str:
@@ -86,10 +88,10 @@ def program(pid: int) -> str:
 
 
 def send(processes: Iterable[Process], *numbers: signal.Signals) -> None:
-    for each in processes:
+    for process in processes:
         for number in numbers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(each.pid, number)
+                os.kill(process.pid, number)
 
 
 def ask() -> None:
@@ -98,7 +100,7 @@ def ask() -> None:
     Not for who holds the terminals of others: it would take them away at once, and their SIGHUP would cut off what they
     do because of SIGTERM. It ends with the last of them.
     """
-    send([each for each in of_user() if each.name not in HOLDERS], signal.SIGTERM, signal.SIGCONT)
+    send([process for process in of_user() if process.name not in HOLDERS], signal.SIGTERM, signal.SIGCONT)
 
 
 def wait(seconds: float) -> list[Process]:
@@ -116,32 +118,32 @@ def hang_up(left: list[Process]) -> None:
     """SIGHUP for interactive shells, which take no notice of SIGTERM. One that still has a program would pass it on to
     that, which may be saving its work because of SIGTERM: so the program's end comes first.
     """
-    sessions = [each.session for each in left]
-    alone = [each for each in left if each.leads and each.terminal and sessions.count(each.session) == 1]
-    send([each for each in alone if is_prompt(each)], signal.SIGHUP)
+    sessions = [process.session for process in left]
+    alone = [process for process in left if process.leads and process.terminal and sessions.count(process.session) == 1]
+    send([process for process in alone if is_prompt(process)], signal.SIGHUP)
 
 
-def is_prompt(each: Process) -> bool:
+def is_prompt(process: Process) -> bool:
     """Whether a process is a shell that was given neither a script nor a command."""
     try:
-        words = (PROC / str(each.pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")[1:]
+        words = (PROC / str(process.pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")[1:]
     except OSError:
         return False
-    return each.name in SHELLS and all(
+    return process.name in SHELLS and all(
         word.startswith(b"--") or (word.startswith(b"-") and b"c" not in word) for word in words
     )
 
 
 def kill() -> list[Process]:
     """SIGKILL for all, those last that can tell the host how a command ended. Who is left: the kernel holds them."""
-    _until_gone(lambda each: not _of_session(each), EXIT_CODES)
+    _until_gone(lambda process: not _of_session(process), EXIT_CODES)
     return _until_gone(lambda _each: True, KILLED_WITHIN)
 
 
 def _until_gone(meant: Callable[[Process], bool], seconds: float) -> list[Process]:
     deadline = time.monotonic() + seconds
     while True:
-        left = [each for each in of_user() if meant(each)]
+        left = [process for process in of_user() if meant(process)]
         send(left, signal.SIGSTOP)  # first all of them: who is stopped starts no others
         send(left, signal.SIGKILL)
         if not left or time.monotonic() >= deadline:
@@ -158,4 +160,4 @@ def end(grace: float) -> None:
 
 def named(left: list[Process]) -> dict[str, object]:
     """For the host: how many, and the names of some."""
-    return {"count": len(left), "names": [each.name for each in left[:NAMED]]}
+    return {"count": len(left), "names": [process.name for process in left[:NAMED]]}

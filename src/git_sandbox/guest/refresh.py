@@ -93,8 +93,18 @@ def _stamp(data: bytearray, at: int, path: bytes, since: int) -> None:
     if seen.st_ctime_ns > since or (was[2], was[9]) != (mtime & LOW, seen.st_size & LOW) or stat.S_ISDIR(seen.st_mode):
         return
     ctime, later = divmod(seen.st_ctime_ns, 1_000_000_000)
-    made = (ctime & LOW, later, was[2], moment, seen.st_dev & LOW, seen.st_ino & LOW, was[6], seen.st_uid, seen.st_gid)
-    STAMPS.pack_into(data, at, *made, was[9])
+    fields = (
+        ctime & LOW,
+        later,
+        was[2],
+        moment,
+        seen.st_dev & LOW,
+        seen.st_ino & LOW,
+        was[6],
+        seen.st_uid,
+        seen.st_gid,
+    )
+    STAMPS.pack_into(data, at, *fields, was[9])
 
 
 def _install(index: Path, data: bytearray, before: os.stat_result) -> bool:

@@ -39,31 +39,31 @@ def repair_all(worktree: str) -> list[str]:
 
 def _inside(top: Path) -> dict[str, str | None]:
     """Git directories inside the worktree, and where each is checked out; the outermost first."""
-    found: dict[str, str | None] = {}
+    commands: dict[str, str | None] = {}
     for checkout in nested.checkouts(None, top):
         with contextlib.suppress(OSError):
             target = nested.pointed(top / checkout / ".git")
             where = nested.inside(top, target) if target else None
             if where and nested.is_git_dir(top / where):
-                found.setdefault(where, checkout)
-    for outer in (".git", *found):
+                commands.setdefault(where, checkout)
+    for outer in (".git", *commands):
         with contextlib.suppress(OSError):
             for module in nested.modules(top / outer):
-                found.setdefault(os.fspath(module.relative_to(top)), None)
-    return dict(list(found.items())[: protocol.MAX_NESTED])
+                commands.setdefault(os.fspath(module.relative_to(top)), None)
+    return dict(list(commands.items())[: protocol.MAX_NESTED])
 
 
 def _pointer(top: Path, where: str) -> list[str]:
     """The `.git` file that leads to the submodule at `where`, where it was lost: `core.worktree` says where it was."""
     words = ["git", "config", "--file", os.fspath(top / where / "config"), "core.worktree"]
-    said = waiting.run(words, env=environment()).stdout.removesuffix(b"\n")
-    checkout = nested.inside(top, top / where / os.fsdecode(said)) if said and b"\0" not in said else None
+    answer = waiting.run(words, env=environment()).stdout.removesuffix(b"\n")
+    checkout = nested.inside(top, top / where / os.fsdecode(answer)) if answer and b"\0" not in answer else None
     dot_git = top / (checkout or where) / ".git"
     if checkout in (None, ".") or not dot_git.is_file() or contents(dot_git).strip(b"\0"):
         return []
-    made = dot_git.with_name(f".git.repaired-{int(time.time())}")
-    _write(made, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
-    made.replace(dot_git)  # at once: where there is no `.git` at all, nobody would look again
+    place = dot_git.with_name(f".git.repaired-{int(time.time())}")
+    _write(place, b"gitdir: " + os.fsencode(os.path.relpath(top / where, dot_git.parent)) + b"\n")
+    place.replace(dot_git)  # at once: where there is no `.git` at all, nobody would look again
     return [f"{checkout}/.git was empty"]
 
 
@@ -73,11 +73,11 @@ def repair(worktree: str, git_dir: Path) -> list[str]:
         return []
     now = int(time.time())
     notes = [f"{name}.lock was left by a git that was killed" for name in _unlock(git_dir)]
-    found = salvage.read(git_dir)
-    for name, content in _sound(git_dir, found).items():
+    salvaged = salvage.read(git_dir)
+    for name, content in _sound(git_dir, salvaged).items():
         _replace(git_dir, name, content, now)
-        notes.append(f"{name} was damaged: {found.damaged.get(name, 'what can be read of it is kept')}")
-    notes += _refs(git_dir, found, now)
+        notes.append(f"{name} was damaged: {salvaged.damaged.get(name, 'what can be read of it is kept')}")
+    notes += _refs(git_dir, salvaged, now)
     if (git_dir / "index").is_file() and not whole_index(git_dir / "index"):
         _replace(git_dir, "index", None, now)
         Repo(worktree, _named(worktree, git_dir)).ask("read-tree", "HEAD")
@@ -101,37 +101,37 @@ def _unlock(git_dir: Path) -> list[str]:
     return locks
 
 
-def _sound(git_dir: Path, found: Salvaged) -> dict[str, bytes]:
+def _sound(git_dir: Path, salvaged: Salvaged) -> dict[str, bytes]:
     """The files that git cannot read, as it could."""
-    made: dict[str, bytes] = {}
-    if "HEAD" in found.damaged:
-        made["HEAD"] = b"ref: " + os.fsencode(found.symref or "refs/heads/main") + b"\n"
-    if "packed-refs" in found.damaged:
-        made["packed-refs"] = _kept(git_dir / "packed-refs", lambda row: bool(PACKED.fullmatch(row)))
+    files: dict[str, bytes] = {}
+    if "HEAD" in salvaged.damaged:
+        files["HEAD"] = b"ref: " + os.fsencode(salvaged.symref or "refs/heads/main") + b"\n"
+    if "packed-refs" in salvaged.damaged:
+        files["packed-refs"] = _kept(git_dir / "packed-refs", lambda row: bool(PACKED.fullmatch(row)))
     shallow = contents(git_dir / "shallow")
     if shallow and not all(OID.fullmatch(row) for row in shallow.splitlines()):
-        made["shallow"] = _kept(git_dir / "shallow", lambda row: bool(OID.fullmatch(row)))
+        files["shallow"] = _kept(git_dir / "shallow", lambda row: bool(OID.fullmatch(row)))
     config = git_dir / "config"
     if not contents(config).strip(b"\0 \n") or not shadow.readable(config):
-        made["config"] = shadow.minimal(found.object_format).encode()
-    return made
+        files["config"] = shadow.minimal(salvaged.object_format).encode()
+    return files
 
 
 def _kept(path: Path, sound: Callable[[bytes], bool]) -> bytes:
     return b"".join(row + b"\n" for row in contents(path).splitlines() if sound(row))
 
 
-def _refs(git_dir: Path, found: Salvaged, now: int) -> list[str]:
+def _refs(git_dir: Path, salvaged: Salvaged, now: int) -> list[str]:
     notes = []
-    for name in [name for name in found.damaged if name.startswith("refs/")]:
+    for name in [name for name in salvaged.damaged if name.startswith("refs/")]:
         aside = git_dir / f"refs-damaged-{now}" / name.removeprefix("refs/")
         if os.path.lexists(git_dir / name):
             aside.parent.mkdir(parents=True, exist_ok=True)
             (git_dir / name).rename(aside)
-        if name in found.refs:
+        if name in salvaged.refs:
             (git_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(git_dir / name, f"{found.refs[name]}\n".encode())
-        notes.append(f"{name} was damaged: {found.damaged[name]}")
+            _write(git_dir / name, f"{salvaged.refs[name]}\n".encode())
+        notes.append(f"{name} was damaged: {salvaged.damaged[name]}")
     return notes
 
 

@@ -95,7 +95,7 @@ class Repo:
         try:
             object_format, own, top = self.places()
         finally:
-            configured, *self._listed = [each.answer() for each in begun]
+            configured, *self._listed = [question.answer() for question in begun]
         self.git_dir, self.object_format = Path(os.fsdecode(own)), text(object_format)
         self.real_dir, self.shadow = self.git_dir, sound
         self.mended = mend(self, object_store(self))
@@ -118,11 +118,11 @@ class Repo:
         if whole.returncode == 0 and len(lines) == len(words):
             return lines[0], lines[1], lines[2]
         object_format, own, top = (self.ask("rev-parse", word) for word in words)
-        for each in (object_format, own):
-            if each.returncode:
-                raise ExportError(f"no repository in {self.cwd}: {complaint(each)}")
-        found = top.stdout.removesuffix(b"\n") if top.returncode == 0 else None
-        return object_format.stdout.strip(), own.stdout.removesuffix(b"\n"), found
+        for process in (object_format, own):
+            if process.returncode:
+                raise ExportError(f"no repository in {self.cwd}: {complaint(process)}")
+        data = top.stdout.removesuffix(b"\n") if top.returncode == 0 else None
+        return object_format.stdout.strip(), own.stdout.removesuffix(b"\n"), data
 
     def argv(self, *args: str) -> list[str]:
         return ["git", *(word for item in CONFIG for word in ("-c", item)), *args]
@@ -147,9 +147,9 @@ class Repo:
         """Of every ref the object, `*` for the branch that is checked out, and the name; at the second call anew,
         unless the first one was to `keep` it.
         """
-        found = self._listed.pop() if self._listed else self.ask(*REFS)
-        self._listed += [found] if keep else []
-        return found
+        process = self._listed.pop() if self._listed else self.ask(*REFS)
+        self._listed += [process] if keep else []
+        return process
 
     def line(self, *args: str) -> str | None:
         """Output without its newline; None when git says no."""
@@ -171,8 +171,8 @@ class Repo:
         """Put new objects there. All that is read besides stays where it is."""
         before = os.fspath(self.objects_dir).replace("\\", "\\\\").replace('"', '\\"')
         others = self.env.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
-        found = ":".join([f'"{before}"', *([others] if others else [])])
-        self.env |= {"GIT_OBJECT_DIRECTORY": os.fspath(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": found}
+        stores = ":".join([f'"{before}"', *([others] if others else [])])
+        self.env |= {"GIT_OBJECT_DIRECTORY": os.fspath(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": stores}
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < MAX_WARNINGS:

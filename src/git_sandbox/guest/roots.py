@@ -52,8 +52,8 @@ def lower(at: Path, tools: Path, device: Path) -> str:
     `tools`: where the root of our own programs is. `device`: the disk of the image.
     """
     image, filling = at / "image", at / "fill"
-    for each in (image, filling):
-        each.mkdir(parents=True, mode=0o755)
+    for path in (image, filling):
+        path.mkdir(parents=True, mode=0o755)
     mount(str(device), image, "ext4", MS_RDONLY, "noload")
     mount("tmpfs", filling, "tmpfs", 0, "mode=0755")
     require_directories(image)
@@ -92,8 +92,8 @@ def require_directories(root: Path) -> None:
 def show_tools(root: Path, image: str) -> None:
     """Below HERE of the system: the tools as they are, to be used by everybody, and the root of our own processes."""
     tools, own = Path(f"{root}{TOOLS}"), Path(f"{root}{OWN}")
-    for each in (tools, own):
-        each.mkdir(mode=0o755)
+    for path in (tools, own):
+        path.mkdir(mode=0o755)
     mount(image, tools, flags=MS_BIND)
     layer = Path("/own")
     layer.mkdir()
@@ -137,23 +137,23 @@ def in_root(root: int | Path, task: Callable[[], T]) -> T:
     answer = os.memfd_create("answer")
     child = os.fork()
     if child == 0:
-        said: dict[str, Any] = {}
+        layers: dict[str, Any] = {}
         try:
             sys.path.clear()
             os.chdir(root)
             os.chroot(".")
             os.chdir("/")
-            said = {"result": task()}
+            layers = {"result": task()}
         except BaseException as error:  # noqa: BLE001 - the parent raises it
-            said = {"error": f"{type(error).__name__}: {error}"}
+            layers = {"error": f"{type(error).__name__}: {error}"}
         finally:
-            os.write(answer, json.dumps(said).encode())
+            os.write(answer, json.dumps(layers).encode())
             os._exit(0)
     os.waitpid(child, 0)
     with os.fdopen(answer, "rb") as file:
         file.seek(0)
-        said = json.loads(file.read() or b'{"error": "it was killed"}')
-    if "error" in said:
-        raise OSError(f"in the root image: {said['error']}")
-    result: T = said["result"]
+        layers = json.loads(file.read() or b'{"error": "it was killed"}')
+    if "error" in layers:
+        raise OSError(f"in the root image: {layers['error']}")
+    result: T = layers["result"]
     return result

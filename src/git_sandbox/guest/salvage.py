@@ -41,19 +41,19 @@ class Salvaged:
 
 
 def read(git_dir: Path) -> Salvaged:
-    found = Salvaged()
+    salvaged = Salvaged()
     if git_dir.is_dir():
-        _packed(git_dir, found)
-        _loose(git_dir, found)
-        _from_logs(git_dir, found)
-    _head(git_dir, found)
-    named = found.tip or next(iter(found.refs.values()), "")
+        _packed(git_dir, salvaged)
+        _loose(git_dir, salvaged)
+        _from_logs(git_dir, salvaged)
+    _head(git_dir, salvaged)
+    named = salvaged.tip or next(iter(salvaged.refs.values()), "")
     if len(named) == 64 or b"objectformat = sha256" in contents(git_dir / "config").lower():  # noqa: PLR2004 - hex
-        found.object_format = "sha256"
-    width = 64 if found.object_format == "sha256" else 40
-    found.refs = {name: oid for name, oid in found.refs.items() if len(oid) == width}
-    found.head = found.head if found.head and len(found.head) == width else None
-    return found
+        salvaged.object_format = "sha256"
+    width = 64 if salvaged.object_format == "sha256" else 40
+    salvaged.refs = {name: oid for name, oid in salvaged.refs.items() if len(oid) == width}
+    salvaged.head = salvaged.head if salvaged.head and len(salvaged.head) == width else None
+    return salvaged
 
 
 def contents(path: Path, most: int = MAX_FILE) -> bytes:
@@ -90,71 +90,73 @@ def log_rows(git_dir: Path, name: str) -> list[bytes]:
         return file.read(MAX_TAIL).splitlines()
 
 
-def _packed(git_dir: Path, found: Salvaged) -> None:
+def _packed(git_dir: Path, salvaged: Salvaged) -> None:
     path = git_dir / "packed-refs"
     bad = 0
     for row in contents(path).splitlines():
         if match := PACKED.fullmatch(row):
             name = os.fsdecode(match[2])
             if sound_name(name):
-                found.refs[name] = match[1].decode()
+                salvaged.refs[name] = match[1].decode()
                 continue
         bad += not row.startswith((b"#", b"^"))
     if bad:
-        found.damaged["packed-refs"] = f"{bad} lines cannot be read: these refs come as their reflogs say, if they do"
+        salvaged.damaged["packed-refs"] = (
+            f"{bad} lines cannot be read: these refs come as their reflogs say, if they do"
+        )
 
 
 def sound_name(name: str) -> bool:
     return name.startswith("refs/") and not BAD_NAME.search(name) and len(os.fsencode(name)) <= MAX_LINE // 2
 
 
-def _loose(git_dir: Path, found: Salvaged) -> None:
+def _loose(git_dir: Path, salvaged: Salvaged) -> None:
     for name in files(git_dir, "refs"):
         if not sound_name(name):
             continue
         raw = contents(git_dir / name, MAX_LINE)
         if OID.fullmatch(raw.strip()):
-            found.refs[name] = raw.strip().decode()
+            salvaged.refs[name] = raw.strip().decode()
         elif not SYMREF.fullmatch(raw):
-            was = last_of_log(git_dir, name) or found.refs.get(name)
-            found.damaged[name] = f"it comes as it was at {was}" if was else "it cannot be read"
+            was = last_of_log(git_dir, name) or salvaged.refs.get(name)
+            salvaged.damaged[name] = f"it comes as it was at {was}" if was else "it cannot be read"
             if was:
-                found.refs[name] = was
+                salvaged.refs[name] = was
 
 
-def _from_logs(git_dir: Path, found: Salvaged) -> None:
+def _from_logs(git_dir: Path, salvaged: Salvaged) -> None:
     """Git removes a reflog with its ref: one without a ref belongs to a ref that was lost."""
     for log in files(git_dir, "logs/refs"):
         name = log.removeprefix("logs/")
-        if name in found.refs or not sound_name(name) or os.path.lexists(git_dir / name):
+        if name in salvaged.refs or not sound_name(name) or os.path.lexists(git_dir / name):
             continue
         if was := last_of_log(git_dir, name):
-            found.refs[name] = was
-            found.damaged[name] = f"it comes as it was at {was}"
+            salvaged.refs[name] = was
+            salvaged.damaged[name] = f"it comes as it was at {was}"
 
 
-def _head(git_dir: Path, found: Salvaged) -> None:
+def _head(git_dir: Path, salvaged: Salvaged) -> None:
     raw = contents(git_dir / "HEAD", MAX_LINE)
-    if (match := SYMREF.fullmatch(raw)) and (raw.endswith(b"\n") or os.fsdecode(match[1]) in found.refs):
-        found.symref = os.fsdecode(match[1])
+    if (match := SYMREF.fullmatch(raw)) and (raw.endswith(b"\n") or os.fsdecode(match[1]) in salvaged.refs):
+        salvaged.symref = os.fsdecode(match[1])
         return
     if OID.fullmatch(raw.strip()):
-        found.head = raw.strip().decode()
+        salvaged.head = raw.strip().decode()
         return
-    found.symref = _branch_of_log(git_dir, found) or _likely_branch(found)
-    found.damaged["HEAD"] = f"it is taken to be at {found.symref}"
+    salvaged.symref = _branch_of_log(git_dir, salvaged) or _likely_branch(salvaged)
+    salvaged.damaged["HEAD"] = f"it is taken to be at {salvaged.symref}"
 
 
-def _branch_of_log(git_dir: Path, found: Salvaged) -> str | None:
+def _branch_of_log(git_dir: Path, salvaged: Salvaged) -> str | None:
     for row in reversed(log_rows(git_dir, "HEAD")):
         if moved := MOVED.search(row):
             name = f"refs/heads/{os.fsdecode(moved[1])}"
-            return name if name in found.refs else None
+            return name if name in salvaged.refs else None
     return None
 
 
-def _likely_branch(found: Salvaged) -> str:
-    branches = [name for name in found.refs if name.startswith("refs/heads/")]
+def _likely_branch(salvaged: Salvaged) -> str:
+    branches = [name for name in salvaged.refs if name.startswith("refs/heads/")]
     usual = [name for name in ("refs/heads/main", "refs/heads/master") if name in branches]
     return next(iter([*usual, *sorted(branches)]), "refs/heads/main")
 

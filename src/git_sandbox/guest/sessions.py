@@ -39,10 +39,10 @@ AGAIN = 0.2  # seconds between two looks at programs that have been asked to end
 def copy_descriptor(pidfd: int, number: int) -> int:
     """Descriptor `number` of another process, as one of ours. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    found: int = libc.syscall(PIDFD_GETFD, pidfd, number, 0)
-    if found < 0:
+    descriptor: int = libc.syscall(PIDFD_GETFD, pidfd, number, 0)
+    if descriptor < 0:
         raise OSError(ctypes.get_errno(), "pidfd_getfd")
-    return found
+    return descriptor
 
 
 @dataclass
@@ -64,8 +64,8 @@ class Command:
         process groups: they are jobs of another shell, to which the kernel's hang-up means what it means anywhere.
         """
         everybody = processes.everybody().values()
-        mine = [each for each in everybody if each.session == self.shell != each.pid]
-        return [each for each in mine if each.group == self.shell or not self.terminal]
+        mine = [process for process in everybody if process.session == self.shell != process.pid]
+        return [process for process in mine if process.group == self.shell or not self.terminal]
 
 
 class Watch:
@@ -84,10 +84,10 @@ class Watch:
             self.step(None)
 
     def step(self, seconds: float | None) -> None:
-        for each in self.commands.values():
+        for command in self.commands.values():
             with contextlib.suppress(OSError):
-                self.copy_ends(each)
-        unsettled = self.ending or any(each.ending or each.uncopied for each in self.commands.values())
+                self.copy_ends(command)
+        unsettled = self.ending or any(command.ending or command.uncopied for command in self.commands.values())
         patience = AGAIN if unsettled else seconds
         for descriptor, events in self.poll.poll(None if patience is None else patience * 1000):
             if descriptor == self.fifo:
@@ -111,9 +111,9 @@ class Watch:
             case ["start", pid, token] if len(self.commands) < MOST:
                 self.start(int(pid), token)
             case ["signal", token, number]:
-                for each in list(self.commands.values()):
-                    if each.token == token:
-                        processes.send(each.programs(), signal.Signals(int(number)))
+                for command in list(self.commands.values()):
+                    if command.token == token:
+                        processes.send(command.programs(), signal.Signals(int(number)))
             case ["clock", seconds]:
                 self.clock(float(seconds))
             case _:
@@ -121,12 +121,12 @@ class Watch:
 
     def start(self, shell: int, token: str) -> None:
         seen = processes.look(shell)
-        if seen is None or not seen.leads or shell in {each.shell for each in self.commands.values()}:
+        if seen is None or not seen.leads or shell in {command.shell for command in self.commands.values()}:
             return
-        made = Command(shell, token, os.pidfd_open(shell), set(), bool(seen.terminal))
-        self.commands[made.pidfd] = made
-        self.poll.register(made.pidfd, select.POLLIN)
-        self.copy_ends(made)
+        command = Command(shell, token, os.pidfd_open(shell), set(), bool(seen.terminal))
+        self.commands[command.pidfd] = command
+        self.poll.register(command.pidfd, select.POLLIN)
+        self.copy_ends(command)
 
     def copy_ends(self, command: Command) -> None:
         """Of those that the shell has closed there is no copy. Raises OSError: it is gone."""
@@ -154,29 +154,29 @@ class Watch:
 
     def shell_ended(self, command: Command) -> None:
         """What it leaves behind may go on, as with ssh, unless the caller is gone, too: a hang-up ended the shell."""
-        for each in [*command.ends]:
+        for end in [*command.ends]:
             asked = select.poll()
-            asked.register(each, 0)
+            asked.register(end, 0)
             if asked.poll(0):
-                self.closed(each)
+                self.closed(end)
         if command.ending is not None:
             self.ending.append(command)
         self.forget(command)
 
     def forget(self, command: Command) -> None:
         del self.commands[command.pidfd]
-        for each in (command.pidfd, *command.ends):
-            self.poll.unregister(each)
-            os.close(each)
+        for end in (command.pidfd, *command.ends):
+            self.poll.unregister(end)
+            os.close(end)
 
     def closed(self, end: int) -> None:
-        for each in self.commands.values():
-            if end in each.ends:
-                each.ends.remove(end)
+        for command in self.commands.values():
+            if end in command.ends:
+                command.ends.remove(end)
                 self.poll.unregister(end)
                 os.close(end)
-                if not each.ends and not each.uncopied:
-                    self.end(each)
+                if not command.ends and not command.uncopied:
+                    self.end(command)
                 return
 
     def end(self, command: Command) -> None:
@@ -185,14 +185,14 @@ class Watch:
 
     def kill_stubborn(self) -> None:
         now = time.monotonic()
-        for each in [*self.commands.values(), *self.ending]:
-            if each.ending is not None and now >= each.ending:
-                processes.send(each.programs(), signal.SIGKILL)
-        for each in self.commands.values():
-            if each.ending is not None and now >= each.ending:
+        for command in [*self.commands.values(), *self.ending]:
+            if command.ending is not None and now >= command.ending:
+                processes.send(command.programs(), signal.SIGKILL)
+        for command in self.commands.values():
+            if command.ending is not None and now >= command.ending:
                 with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(each.pidfd, signal.SIGKILL)  # nobody waits for its word any more
-        self.ending = [each for each in self.ending if each.ending is not None and now < each.ending]
+                    signal.pidfd_send_signal(command.pidfd, signal.SIGKILL)  # nobody waits for its word any more
+        self.ending = [command for command in self.ending if command.ending is not None and now < command.ending]
 
 
 def prepare() -> int:

@@ -31,19 +31,19 @@ def open_repo(path: str, git_dir: str | None, scratch: Scratch, why: str, *, obj
     """
     real = Path(git_dir or os.path.join(path, ".git"))  # noqa: PTH118
     real = pointed(real)
-    found = salvage.read(real)
-    if object_format and object_format != found.object_format:
-        found = Salvaged(object_format=object_format, symref=found.symref, damaged=other_format(found))
+    salvaged = salvage.read(real)
+    if object_format and object_format != salvaged.object_format:
+        salvaged = Salvaged(object_format=object_format, symref=salvaged.symref, damaged=other_format(salvaged))
         real = Path(os.devnull)
     place = scratch.directory("git")
-    _lay_out(place, real, found)
-    made = Repo(path, os.fspath(place), refs=True, sound=True)
-    made.real_dir = real if real.is_dir() else place
+    _lay_out(place, real, salvaged)
+    repo = Repo(path, os.fspath(place), refs=True, sound=True)
+    repo.real_dir = real if real.is_dir() else place
     if store := _store(real):
-        made.mended |= mend(made, store)
-    made.set_aside |= found.damaged
-    made.warn(f"the repository is damaged ({why}): what can be read of it is exported")
-    return made
+        repo.mended |= mend(repo, store)
+    repo.set_aside |= salvaged.damaged
+    repo.warn(f"the repository is damaged ({why}): what can be read of it is exported")
+    return repo
 
 
 def unless_whole(work: Callable[[str], T], whole: Callable[[T], bool] = lambda _result: True) -> T:
@@ -68,8 +68,8 @@ def unless_whole(work: Callable[[str], T], whole: Callable[[T], bool] = lambda _
         raise failure from None
 
 
-def other_format(found: Salvaged) -> dict[str, str]:
-    return dict.fromkeys(("HEAD", *found.refs), f"its history is in {found.object_format}")
+def other_format(salvaged: Salvaged) -> dict[str, str]:
+    return dict.fromkeys(("HEAD", *salvaged.refs), f"its history is in {salvaged.object_format}")
 
 
 def pointed(dot_git: Path) -> Path:
@@ -82,20 +82,20 @@ def pointed(dot_git: Path) -> Path:
     return dot_git
 
 
-def _lay_out(place: Path, real: Path, found: Salvaged) -> None:
+def _lay_out(place: Path, real: Path, salvaged: Salvaged) -> None:
     (place / "refs").mkdir()
     (place / "objects/info").mkdir(parents=True)
     store = _store(real)
     if store:
         _borrow(store, place / "objects")
     (place / "HEAD").write_text(
-        f"ref: {found.symref}\n" if found.symref else f"{found.head}\n", errors="surrogateescape"
+        f"ref: {salvaged.symref}\n" if salvaged.symref else f"{salvaged.head}\n", errors="surrogateescape"
     )
-    rows = "".join(f"{oid} {name}\n" for name, oid in sorted(found.refs.items()))
+    rows = "".join(f"{oid} {name}\n" for name, oid in sorted(salvaged.refs.items()))
     (place / "packed-refs").write_text(rows, errors="surrogateescape")
     every = [*soundconfig.files(environment()), real / "config"]
     (place / "config").write_bytes(
-        minimal(found.object_format).encode() + WITHOUT_INDEX + soundconfig.sound(every, environment())
+        minimal(salvaged.object_format).encode() + WITHOUT_INDEX + soundconfig.sound(every, environment())
     )
     shallow = [row for row in contents(real / "shallow").split() if salvage.OID.fullmatch(row)]
     if shallow:
@@ -115,9 +115,9 @@ def _borrow(store: Path, objects: Path) -> None:
     if os.path.lexists(listed) and not listed.is_file():
         own = objects.with_name("borrowed")
         own.mkdir()
-        for each in store.iterdir():
-            if each.name != "info":
-                (own / each.name).symlink_to(each)
+        for path in store.iterdir():
+            if path.name != "info":
+                (own / path.name).symlink_to(path)
         store = own
     (objects / "info/alternates").write_bytes(_quoted(os.fsencode(store)) + b"\n")
 

@@ -29,7 +29,7 @@ def slashes(path: str) -> list[int]:
 
 
 def since(
-    repo: Repo, refs: list[dict[str, str | None]], found: Refs
+    repo: Repo, refs: list[dict[str, str | None]], differing: Refs
 ) -> tuple[list[dict[str, str | None]], list[str] | None]:
     """Of `refs` those that differ from the start, and the names of what is gone; where there is no start: all, None.
 
@@ -38,7 +38,7 @@ def since(
     start, there = repo.start, [ref for ref in refs if ref["oid"]]
     if start is None:
         return there, None
-    names = {*(name for _, name in found.rows), *repo.set_aside, *(start if repo.shadow else ())}
+    names = {*(name for _, name in differing.rows), *repo.set_aside, *(start if repo.shadow else ())}
     changed = [ref for ref in there if start.get(str(ref["name"])) != ref["oid"]]
     return changed, [name for name in start if name not in names]
 
@@ -84,7 +84,7 @@ def packable(
     return [ref for ref in refs if ref["oid"] in good], tree, wip
 
 
-def rows_of(key: str, found: dict[str, str]) -> list[dict[str, str]]:
-    rows = [{key: name, "reason": why[:MAX_TEXT]} for name, why in list(found.items())[:MAX_NAMED]]
-    left = len(found) - len(rows)
+def rows_of(key: str, refs: dict[str, str]) -> list[dict[str, str]]:
+    rows = [{key: name, "reason": why[:MAX_TEXT]} for name, why in list(refs.items())[:MAX_NAMED]]
+    left = len(refs) - len(rows)
     return [*rows, {key: "more", "reason": f"there are {left} more"}] if left else rows

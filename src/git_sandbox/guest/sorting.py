@@ -18,20 +18,20 @@ ASK = ("git", "-c", "core.fsmonitor=false", "-c", "safe.directory=*", "check-ign
 
 
 def sort(repo: Path, paths: list[bytes], config: Config) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
+    kinds: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
     places = _Places(os.fsencode(repo))
     plain = []
     for path in paths:
         if path.startswith(GIT):
-            found["nested" if path.startswith(MODULES) else "git"].append(path)
+            kinds["nested" if path.startswith(MODULES) else "git"].append(path)
         elif places.inside_another(path):
-            found["nested"].append(path)
+            kinds["nested"].append(path)
         else:
             plain.append(path)
     hidden = ignored(repo, plain, config) if plain else set()
     for path in plain:
-        found["ignored" if path in hidden else "uncommitted"].append(path)
-    return found
+        kinds["ignored" if path in hidden else "uncommitted"].append(path)
+    return kinds
 
 
 class _Places:

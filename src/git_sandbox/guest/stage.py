@@ -88,39 +88,39 @@ def stage(ask: Ask, top: bytes, index: str, choose: Choose = nothing) -> Staged:
 
     `choose(untracked, modified)` says which paths to leave as the index has them. Raises StageError.
     """
-    found = Staged()
-    untracked = _others(ask, found)
+    staged = Staged()
+    untracked = _others(ask, staged)
     rows = [row.split(b"\t", 1) for row in _listed(ask(*EXACT, "ls-files", "-m", "-z", _ROW))]
     modified = {path: head for head, path in rows}  # several for a path in conflict
     apart = set(choose(untracked, list(modified)))
-    found.apart = sorted(apart)
-    wanted = list(_sound(top, (path for path in (*modified, *untracked) if path not in apart), found))
-    work = _Work(ask, top, index, found)
+    staged.apart = sorted(apart)
+    sound = list(_sound(top, (path for path in (*modified, *untracked) if path not in apart), staged))
+    work = _Work(ask, top, index, staged)
     doubted = [b"%s\t%s\0" % (head, path) for path, head in modified.items() if head.endswith(b" 0")]
-    found.same = not (wanted or doubted)
+    staged.same = not (sound or doubted)
     work.doubt(doubted)
-    unnamed = _batch(work, wanted)
+    unnamed = _batch(work, sound)
     if unnamed:
-        known = {*apart, *found.left_out}
-        found.left_out |= {path: UNNAMED for path in _others(ask, found) if path not in known}
-    return found
+        known = {*apart, *staged.left_out}
+        staged.left_out |= {path: UNNAMED for path in _others(ask, staged) if path not in known}
+    return staged
 
 
-def _others(ask: Ask, found: Staged) -> list[bytes]:
+def _others(ask: Ask, staged: Staged) -> list[bytes]:
     """Untracked files, and untracked repositories, whose paths git ends with a slash."""
     done = ask(*EXACT, "ls-files", "-o", "-z", "--exclude-standard")
     for line in done.stderr.splitlines():
         if closed := _NOT_OPENED.match(line) or _CUT_OFF.match(line):
-            found.left_out[closed[1].rstrip(b"/")] = UNREADABLE
+            staged.left_out[closed[1].rstrip(b"/")] = UNREADABLE
     return [path.rstrip(b"/") for path in _listed(done)]
 
 
-def _sound(top: bytes, paths: Iterable[bytes], found: Staged) -> Iterator[bytes]:
+def _sound(top: bytes, paths: Iterable[bytes], staged: Staged) -> Iterator[bytes]:
     """Those that git can be asked to take; the others are noted. What is gone is sound: its entry goes."""
     for path in paths:
         why = obstacle(os.path.join(top, path))  # noqa: PTH118 - bytes
         if why:
-            found.left_out[path] = why
+            staged.left_out[path] = why
         else:
             yield path
 
@@ -170,13 +170,13 @@ def _batch(work: _Work, paths: Sequence[bytes]) -> bool:
     if len(paths) == 1:
         _alone(work, paths[0])
         return False
-    ignoring = [_batch(work, each) for each in _parts(paths, done.stderr)]
+    ignoring = [_batch(work, part) for part in _parts(paths, done.stderr)]
     return any(ignoring)
 
 
-def _parts(paths: Sequence[bytes], said: bytes) -> list[Sequence[bytes]]:
+def _parts(paths: Sequence[bytes], complaint: bytes) -> list[Sequence[bytes]]:
     """Around the one that git names, or in halves."""
-    named = _FAILED.search(said)
+    named = _FAILED.search(complaint)
     at = next((number for number, path in enumerate(paths) if named and path == named[1].removesuffix(b"\n")), None)
     middle = len(paths) // 2
     return [paths[:middle], paths[middle:]] if at is None else [paths[:at], paths[at : at + 1], paths[at + 1 :]]
@@ -189,10 +189,10 @@ def _alone(work: _Work, path: bytes) -> None:
     if not stat.S_ISREG(mode):
         work.found.left_out[path] = NO_COMMIT if stat.S_ISDIR(mode) else REFUSED
         return
-    made = work.ask("hash-object", "-w", "--no-filters", "--", os.fsdecode(path))
+    answer = work.ask("hash-object", "-w", "--no-filters", "--", os.fsdecode(path))
     kind = b"100755" if mode & stat.S_IXUSR else b"100644"
-    row = b"%s %s\t%s\0" % (kind, made.stdout.strip(), path)
-    if made.returncode == 0 and work.update("--add", "--replace", "-z", "--index-info", input=row).returncode == 0:
+    row = b"%s %s\t%s\0" % (kind, answer.stdout.strip(), path)
+    if answer.returncode == 0 and work.update("--add", "--replace", "-z", "--index-info", input=row).returncode == 0:
         work.found.raw.append(path)
     else:
         work.found.left_out[path] = REFUSED
@@ -224,7 +224,7 @@ def whole_index(path: str | os.PathLike[str]) -> bool:
     if not raw.startswith(b"DIRC"):
         return False
     ends = [(raw[-size:], kind(raw[:-size]).digest()) for size, kind in ((20, _sha1), (32, hashlib.sha256))]
-    return any(end == made for end, made in ends) or not any(raw[-20:])  # zeros: `index.skipHash`
+    return any(end == digest for end, digest in ends) or not any(raw[-20:])  # zeros: `index.skipHash`
 
 
 def _sha1(raw: bytes) -> hashlib._Hash:

@@ -67,13 +67,13 @@ class NoStartError(Exception):
 def load(disk: Path = DISK) -> Start:
     """Raises NoStartError."""
     try:
-        found = json.loads((disk / PLACE / RECORD).read_text())
-        if found["version"] != VERSION:
+        record = json.loads((disk / PLACE / RECORD).read_text())
+        if record["version"] != VERSION:
             raise NoStartError("the record of the start is of another version")
         for name in ("system", "git"):
-            found[name] = {path: Directory(**each) for path, each in found[name].items()}
-        found["watch"] = tuple(found["watch"])
-        return Start(**found)
+            record[name] = {path: Directory(**fields) for path, fields in record[name].items()}
+        record["watch"] = tuple(record["watch"])
+        return Start(**record)
     except FileNotFoundError:
         raise NoStartError("there is no record of the start") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -139,21 +139,21 @@ def complete(boot: Boot, config: Config, disk: Path = DISK, repo: Path = REPO) -
         tick(place)
         return
     inside, linked = config.get("git_dirs"), config.get("worktrees")
-    git_dirs = [".git", *(str(each) for each in inside)] if isinstance(inside, list) else [".git"]
+    git_dirs = [".git", *(str(place) for place in inside)] if isinstance(inside, list) else [".git"]
     git_dirs += [f".git/worktrees/{name}" for name in linked] if isinstance(linked, dict) else []
-    found = Start(
+    start = Start(
         0,
         system={os.fsdecode(path): directory(disk / SYSTEM, path) for path in _directories(disk / SYSTEM)},
         git={name: directory(repo, os.fsencode(name)) for name in git_dirs if _is_directory(repo / name)},
     )
-    keep_indexes(found.git, repo, place)
+    keep_indexes(start.git, repo, place)
     _wait_for_clock([repo, *repo.iterdir(), *(repo / ".git").glob("*")], place)
     if config.get("share"):
-        found.share, found.watch = tick(repo / ".git") - 1, watch()
+        start.share, start.watch = tick(repo / ".git") - 1, watch()
         tick(repo / ".git")
     _write(place / CLOCK, TRUSTED)
-    found.disk = tick(place) - 1
-    _write(place / RECORD, _encoded(found))
+    start.disk = tick(place) - 1
+    _write(place / RECORD, _encoded(start))
     tick(place)
 
 
@@ -202,14 +202,14 @@ def keep_indexes(git: dict[str, Directory], repo: Path, place: Path) -> None:
 
 def directory(root: Path, path: bytes) -> Directory:
     place = os.path.join(os.fsencode(root), path)  # noqa: PTH118 - bytes
-    return Directory(sorted(os.fsdecode(each) for each in os.listdir(place)), look(place))  # noqa: PTH208 - bytes
+    return Directory(sorted(os.fsdecode(name) for name in os.listdir(place)), look(place))  # noqa: PTH208 - bytes
 
 
 def look(path: bytes) -> list[Any]:
     """Everything about an inode but its content and its times."""
     seen = os.lstat(path)
-    names = sorted(each for each in attributes(path) if not each.startswith("trusted.overlay"))
-    values = [[each, os.getxattr(path, each, follow_symlinks=False).hex()] for each in names]
+    names = sorted(attribute for attribute in attributes(path) if not attribute.startswith("trusted.overlay"))
+    values = [[attribute, os.getxattr(path, attribute, follow_symlinks=False).hex()] for attribute in names]
     return [seen.st_mode, seen.st_uid, seen.st_gid, values]
 
 
@@ -261,7 +261,7 @@ def tick(place: Path) -> int:
 
 def _wait_for_clock(paths: Iterable[Path], place: Path) -> None:
     """The host's clock, which stamped the copy, may be a little ahead of this machine's."""
-    newest = max((each.lstat().st_ctime_ns for each in paths), default=0)
+    newest = max((path.lstat().st_ctime_ns for path in paths), default=0)
     deadline = time.monotonic() + AHEAD
     while now(place) <= newest and time.monotonic() < deadline:
         time.sleep(0.01)

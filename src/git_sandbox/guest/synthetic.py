@@ -32,12 +32,12 @@ class Names:
         self._next = FIRST
 
     def address(self, name: str) -> str:
-        found = self._by_name.get(name)
-        if found is None:
-            found = self._take()
-            self._by_name[name], self._by_address[found] = found, name
+        number = self._by_name.get(name)
+        if number is None:
+            number = self._take()
+            self._by_name[name], self._by_address[number] = number, name
         self._by_name.move_to_end(name)
-        return socket.inet_ntoa(struct.pack(">I", found))
+        return socket.inet_ntoa(struct.pack(">I", number))
 
     def _take(self) -> int:
         if len(self._by_name) >= MOST:
@@ -75,8 +75,8 @@ def answer(query: bytes, names: Names) -> bytes:
     elif not name:
         flags |= NO_SUCH_NAME
     elif (kind, family) == (ADDRESS, INTERNET):
-        found = socket.inet_aton(names.address(name))
-        row = struct.pack(">HHHIH", 0xC000 | HEADER.size, ADDRESS, INTERNET, SECONDS, len(found)) + found
+        packed = socket.inet_aton(names.address(name))
+        row = struct.pack(">HHHIH", 0xC000 | HEADER.size, ADDRESS, INTERNET, SECONDS, len(packed)) + packed
         return HEADER.pack(ident, flags, 1, 1, 0, 0) + raw + row
     return HEADER.pack(ident, flags, 1, 0, 0, 0) + raw
 
@@ -93,7 +93,7 @@ def question(query: bytes) -> tuple[bytes, str, int, int] | None:
         return None
     kind, family = struct.unpack_from(">HH", query, at + 1)
     name = b".".join(labels)
-    sound = all(LABEL.fullmatch(each) for each in labels) and len(name) <= MAX_NAME and not reserved(labels)
+    sound = all(LABEL.fullmatch(label) for label in labels) and len(name) <= MAX_NAME and not reserved(labels)
     return query[HEADER.size : at + 5], name.decode("ascii") if sound and labels else "", kind, family
 
 

@@ -59,11 +59,11 @@ def file_system_size(disk: BinaryIO) -> int:
 
 def apply_archive(source: BinaryIO, manifest: int, root: bytes) -> None:
     """Apply what `source` holds, from the manifest of that many bytes on. Doing it twice is the same as once."""
-    told = json.loads(read_exactly(source, manifest))
-    for name in told["remove"]:
+    manifest_read = json.loads(read_exactly(source, manifest))
+    for name in manifest_read["remove"]:
         clear(os.path.join(root, name.encode("latin-1")))  # noqa: PTH118 - bytes
     directories = []
-    for row in told["write"]:
+    for row in manifest_read["write"]:
         path = os.path.join(root, row[1].encode("latin-1")) if row[1] else root  # noqa: PTH118 - bytes
         if row[0] == "directory":
             make_directory(path)

@@ -169,11 +169,11 @@ def ring() -> None:
     """A bell on every terminal that is attached; nothing where there is none."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         if (place() / "tmux.conf").exists():
-            found = subprocess.run(
+            done = subprocess.run(
                 tmux("display-message", "-p", "-t", NAME, "#{pane_tty}"), capture_output=True, check=False, timeout=5
             )
-            terminal = found.stdout.decode().strip()
-            if found.returncode == 0 and terminal.startswith("/dev/pts/"):
+            terminal = done.stdout.decode().strip()
+            if done.returncode == 0 and terminal.startswith("/dev/pts/"):
                 descriptor = os.open(terminal, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
                 os.write(descriptor, b"\a")
                 os.close(descriptor)

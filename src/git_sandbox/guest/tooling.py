@@ -70,7 +70,7 @@ def has(name: str) -> bool:
 
 def find_authorities() -> None:
     """Sessions are told of one file; distributions have it at several places."""
-    known = next((Path(each) for each in BUNDLES if Path(each).is_file()), None)
+    known = next((Path(bundle) for bundle in BUNDLES if Path(bundle).is_file()), None)
     if known and not BUNDLE.exists():
         with contextlib.suppress(OSError):
             BUNDLE.parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +128,9 @@ def script(path: Path, text: str) -> None:
 def offer_git(core: Path, place: Path) -> None:
     """Where git looks for its own programs: what is no script runs as `RUN` runs it."""
     place.mkdir(mode=0o755)
-    for each in core.iterdir():
-        plain = each.is_symlink() or (each.is_file() and is_program(each))
-        (place / each.name).symlink_to(RUN if plain else TOOLS / GIT_CORE / each.name)
+    for path in core.iterdir():
+        plain = path.is_symlink() or (path.is_file() and is_program(path))
+        (place / path.name).symlink_to(RUN if plain else TOOLS / GIT_CORE / path.name)
 
 
 def is_program(path: Path) -> bool:

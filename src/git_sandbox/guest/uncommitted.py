@@ -73,12 +73,12 @@ def fill(index: TemporaryIndex, most: int | None) -> None:
             index.repo.warn(f"git add: {complaint(done)}: without filters, files are exported as they are")
     repo = index.repo
     top = os.fsencode(repo.worktree or "")
-    found = stage.stage(index.ask, top, os.fspath(index.path), _chooser(top, most, repo.apart))
+    staged = stage.stage(index.ask, top, os.fspath(index.path), _chooser(top, most, repo.apart))
     reason = TOO_LARGE if most is None else NO_ROOM
-    left_out = {path: why for path, why in found.left_out.items() if why != stage.NO_COMMIT}  # exported by themselves
-    left_out |= dict.fromkeys((path for path in found.apart if path not in repo.apart), reason)
-    if found.raw:
-        repo.warn(f"without filters, files are exported as they are: {_few(found.raw)}")
+    left_out = {path: why for path, why in staged.left_out.items() if why != stage.NO_COMMIT}  # exported by themselves
+    left_out |= dict.fromkeys((path for path in staged.apart if path not in repo.apart), reason)
+    if staged.raw:
+        repo.warn(f"without filters, files are exported as they are: {_few(staged.raw)}")
     closed = [path for path, why in left_out.items() if why in (stage.UNREADABLE, stage.REFUSED)]
     if closed and repo.opener:
         for path in closed:
@@ -137,9 +137,9 @@ def uncommitted(
         return None, None
     repo.cwd = repo.worktree
     why = "the disk is full"
-    said, left_out = list(repo.warnings), dict(repo.left_out)
+    warnings, left_out = list(repo.warnings), dict(repo.left_out)
     for place, most in _places(repo, scratch):
-        repo.warnings, repo.left_out = list(said), dict(left_out)
+        repo.warnings, repo.left_out = list(warnings), dict(left_out)
         try:
             return _taken(repo, place, most, base, base_tree)
         except (StageError, OSError) as error:
@@ -223,7 +223,7 @@ def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
 
     Who lets several agents work in one sandbox gives each a worktree. The same work gives the same commit each time.
     """
-    found = []
+    paths = []
     for place in sorted((repo.git_dir / "worktrees").glob("*/gitdir")):
         name = place.parent.name
         path = os.path.dirname(os.fsdecode(place.read_bytes()[:MAX_POINTER]).strip()) if place.is_file() else ""  # noqa: PTH120
@@ -235,8 +235,8 @@ def elsewhere(repo: Repo, scratch: Scratch) -> list[list[str]]:
             )
             continue
         if wip and WORKTREE.fullmatch(name):
-            found.append([str(wip["oid"]), f"refs/worktrees/{name}/wip"])
-    return found
+            paths.append([str(wip["oid"]), f"refs/worktrees/{name}/wip"])
+    return paths
 
 
 def _tell(other: Repo, outer: Repo, below: str) -> None:

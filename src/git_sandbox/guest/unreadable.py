@@ -58,9 +58,9 @@ class Reader:
         names = [os.fsencode(name) for name in os.listdir(handle)]
         below = [path + b"/" + name for name in sorted(names) if name != b".git"]
         ignored = _ignored(self.index, below)
-        for each in below:
-            if each not in ignored:
-                self.take(each)
+        for child in below:
+            if child not in ignored:
+                self.take(child)
 
 
 def take(index: TemporaryIndex, source: Opener, objects: Path, paths: list[bytes]) -> dict[bytes, str]:

@@ -40,8 +40,8 @@ def answer(
     patience, data, end = PATIENCE, input, time.monotonic() + within
     while True:
         try:
-            out, said = process.communicate(data, timeout=patience)
-            return subprocess.CompletedProcess(process.args, process.returncode, out, said)
+            out, complaint = process.communicate(data, timeout=patience)
+            return subprocess.CompletedProcess(process.args, process.returncode, out, complaint)
         except subprocess.TimeoutExpired:
             data = None  # the first call has it
             if time.monotonic() > end:

@@ -79,9 +79,9 @@ def _scanned(root: bytes, since: int, without: tuple[bytes, ...]) -> Touched:
 
 
 def _entries(root: bytes, place: bytes) -> Iterator[tuple[bytes, bool]]:
-    with os.scandir(os.path.join(root, place)) as found:  # noqa: PTH118 - bytes
-        for each in found:
-            yield os.path.join(place, each.name), each.is_dir(follow_symlinks=False)  # noqa: PTH118 - bytes
+    with os.scandir(os.path.join(root, place)) as entries:  # noqa: PTH118 - bytes
+        for entry in entries:
+            yield os.path.join(place, entry.name), entry.is_dir(follow_symlinks=False)  # noqa: PTH118 - bytes
 
 
 def _problem(place: bytes, error: OSError) -> str:

@@ -47,9 +47,9 @@ class Unpacked:
         if self._at >= len(self._piece):
             self._piece, self._at = next(self._pieces, b""), 0
             self._counted(self._piece)
-        found = self._piece[self._at : self._at + size]
-        self._at += len(found)
-        return found
+        piece = self._piece[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
 
     def finish(self) -> str:
         """Read to the end, and say the digest of all of it."""

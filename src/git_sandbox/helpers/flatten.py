@@ -88,8 +88,8 @@ class Tree:
                 if kind:
                     os.unlink(name, dir_fd=self.root)
                 os.mkdir(name, mode & 0o777, dir_fd=self.root)
-                made = Entry(name, tarstream.DIRECTORY, mode, mtime=PLAIN_FROM)
-                self.times[name,] = self.notes.time(made, mode & 0o777)
+                entry = Entry(name, tarstream.DIRECTORY, mode, mtime=PLAIN_FROM)
+                self.times[name,] = self.notes.time(entry, mode & 0o777)
         for path, mtime in self.times.items():
             with contextlib.suppress(OSError), rooted.walked(self.root, path) as place:  # it may be gone
                 if place.path == path:

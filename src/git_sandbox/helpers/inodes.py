@@ -44,7 +44,7 @@ class _Super:
 def write(file: FileIO, notes: Notes) -> dict[int, int]:
     """Owner, mode and time of every file: what its note says, else root's. Inodes with extended attributes, by note."""
     layout = _Super(file)
-    found: dict[int, int] = {}
+    inodes: dict[int, int] = {}
     for first, offset, count in _tables(file, layout):
         table = bytearray(os.pread(file.fileno(), count * layout.size, offset))
         for index in range(count):
@@ -52,9 +52,9 @@ def write(file: FileIO, notes: Notes) -> dict[int, int]:
             if table[at + _LINKS] or table[at + _LINKS + 1]:
                 number = _patch(table, at, first + index, notes)
                 if number in notes.xattrs:
-                    found[number] = first + index
+                    inodes[number] = first + index
         _rewrite(file, table, offset)
-    return found
+    return inodes
 
 
 def _rewrite(file: FileIO, table: bytearray, offset: int) -> None:
@@ -101,10 +101,10 @@ def _top(notes: Notes) -> Note:
     return Note(top.mode, top.uid, top.gid, top.mtime) if top else _PLAIN
 
 
-def attribute_commands(found: dict[int, int], notes: Notes, place: str) -> Iterator[str]:
+def attribute_commands(inodes: dict[int, int], notes: Notes, place: str) -> Iterator[str]:
     """For debugfs(8): a line for each attribute, whose value is written to a file of its own in `place`, from 1 on."""
     count = 0
-    for number, inode in found.items():
+    for number, inode in inodes.items():
         for key, value in notes.xattrs[number].items():
             count += 1
             name = f"{place}/{count}"

@@ -28,9 +28,9 @@ def entries(tree: str) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [""]
     while waiting:
         above = waiting.pop()
-        with os.scandir(Path(tree, above)) as found:
-            for each in found:
-                path, status = f"{above}/{each.name}" if above else each.name, each.stat(follow_symlinks=False)
+        with os.scandir(Path(tree, above)) as scan:
+            for entry in scan:
+                path, status = f"{above}/{entry.name}" if above else entry.name, entry.stat(follow_symlinks=False)
                 yield path, status
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(path)
@@ -50,22 +50,22 @@ def difference(tree: str, notes: str, layer: str) -> None:
     before: dict[str, list[int]] = json.loads(Path(notes).read_text())
     after = dict(entries(tree))
     Path(layer).mkdir()
-    made = {"": os.lstat(tree)}
-    attributes(made[""], tree, layer)
+    made_of = {"": os.lstat(tree)}
+    attributes(made_of[""], tree, layer)
     for path, status in after.items():
         if before.get(path) == stamp(status):
             continue
         if stat.S_ISDIR(status.st_mode):
-            lead(path, after, tree, layer, made)
+            lead(path, after, tree, layer, made_of)
         else:
-            lead(parent(path), after, tree, layer, made)
+            lead(parent(path), after, tree, layer, made_of)
             Path(tree, path).rename(Path(layer, path))
     for path in before.keys() - after.keys():
         above = parent(path)
         if not above or (above in after and stat.S_ISDIR(after[above].st_mode)):  # else it went with that one
-            lead(above, after, tree, layer, made)
+            lead(above, after, tree, layer, made_of)
             os.mknod(Path(layer, path), WHITEOUT, 0)
-    for path, status in made.items():
+    for path, status in made_of.items():
         os.utime(Path(layer, path), ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
@@ -73,16 +73,16 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def lead(path: str, after: Tree, tree: str, layer: str, made: Tree) -> None:
+def lead(path: str, after: Tree, tree: str, layer: str, present: Tree) -> None:
     """Make the directory `path` of the layer, and those above it, as they are in the tree."""
     missing = []
-    while path not in made:
+    while path not in present:
         missing.append(path)
         path = parent(path)
-    for each in reversed(missing):
-        made[each] = after[each]
-        Path(layer, each).mkdir()
-        attributes(after[each], os.fspath(Path(tree, each)), os.fspath(Path(layer, each)))
+    for above in reversed(missing):
+        present[above] = after[above]
+        Path(layer, above).mkdir()
+        attributes(after[above], os.fspath(Path(tree, above)), os.fspath(Path(layer, above)))
 
 
 def attributes(status: os.stat_result, source: str, target: str) -> None:

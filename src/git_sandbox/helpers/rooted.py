@@ -32,10 +32,10 @@ class Place:
 
 def components(name: bytes) -> Path:
     """Of a name, from the top. Raises BadNameError for one that no file may have."""
-    parts = tuple(each for each in name.split(b"/") if each not in (b"", b"."))
+    parts = tuple(word for word in name.split(b"/") if word not in (b"", b"."))
     if b".." in parts:
         raise BadNameError(f"the name {shown(name)} leads upwards")
-    if b"\0" in name or len(name) > MOST_PATH or any(len(each) > MOST_NAME for each in parts):
+    if b"\0" in name or len(name) > MOST_PATH or any(len(part) > MOST_NAME for part in parts):
         raise BadNameError(f"the name {shown(name)} is too long, or none")
     if len(parts) > MOST_DEPTH:
         raise BadNameError(f"there are more than {MOST_DEPTH} directories in each other")
@@ -91,11 +91,11 @@ def walk(root: int, parts: Path, make: Callable[[bytes], None] | None = None) ->
                 raise BadNameError(f"more than {MOST_LINKS} links lead to each other")
             while target.startswith(b"/") and path:
                 _up(here, path)
-            waiting += [each for each in reversed(target.split(b"/")) if each not in (b"", b".")]
+            waiting += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
         return Place(here.pop(), tuple(path))
     finally:
-        for each in here:
-            os.close(each)
+        for descriptor in here:
+            os.close(descriptor)
 
 
 def _up(here: list[int], path: list[bytes]) -> None:

@@ -105,11 +105,11 @@ def describe(order: dict[str, Any], notes: Notes) -> None:
     commands = f"{order['scratch']}/0"
     try:
         with open(order["rootfs"], "r+b", buffering=0) as file:  # noqa: PTH123
-            found = inodes.write(file, notes)
-        if not found:
+            inodes_of = inodes.write(file, notes)
+        if not inodes_of:
             return
         os.mkdir(order["scratch"])  # noqa: PTH102
-        lines = "".join(inodes.attribute_commands(found, notes, order["scratch"]))
+        lines = "".join(inodes.attribute_commands(inodes_of, notes, order["scratch"]))
         with open(commands, "w", encoding="utf-8") as script:  # noqa: PTH123
             script.write(lines)
     except (OSError, inodes.InodeError) as error:

@@ -116,7 +116,7 @@ def _check(block: bytes) -> None:
     stored = _number(block[148:156])
     plain = block[:148] + b" " * 8 + block[156:]
     total = sum(plain)
-    if stored not in (total, total - 256 * sum(each > 127 for each in plain)):  # noqa: PLR2004 - signed char
+    if stored not in (total, total - 256 * sum(byte > 127 for byte in plain)):  # noqa: PLR2004 - signed char
         raise TarError("a header is damaged")
 
 

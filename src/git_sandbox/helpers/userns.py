@@ -73,7 +73,7 @@ def write_maps(pid: int, order: dict[str, Any]) -> bool:
             with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as target:  # noqa: PTH123 - no more imports
                 target.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in rows))
             continue
-        words = [f"new{kind}map", str(pid), *(str(each) for row in rows for each in row)]
+        words = [f"new{kind}map", str(pid), *(str(number) for row in rows for number in row)]
         mapper = os.posix_spawnp(words[0], words, os.environ)
         if os.waitpid(mapper, 0)[1]:
             return False
@@ -132,9 +132,9 @@ def run(order: dict[str, Any]) -> None:
 def more_descriptors() -> None:
     """Every file the guest remembers is an open descriptor of its server. Only root may raise the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (max(hard, DESCRIPTORS), hard):
+    for limit in (max(hard, DESCRIPTORS), hard):
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
             return
 
 
@@ -148,7 +148,7 @@ def own(order: dict[str, Any]) -> None:
     base, owner = order["base"], order["owner"]
     os.chown(".", *base)  # first: from then on it is told by its owner whose the rest is
     for path, seen in everything():
-        uid, gid = owner or ((each if each < COUNT else NOBODY) for each in (seen.st_uid, seen.st_gid))
+        uid, gid = owner or ((number if number < COUNT else NOBODY) for number in (seen.st_uid, seen.st_gid))
         os.chown(path, base[0] + uid, base[1] + gid, follow_symlinks=False)
         if stat.S_ISREG(seen.st_mode) and seen.st_mode & (stat.S_ISUID | stat.S_ISGID):
             os.chmod(path, stat.S_IMODE(seen.st_mode))  # noqa: PTH101 - a regular file of ours
@@ -162,15 +162,15 @@ def one_group(gid: int) -> None:
 
 
 def everything() -> list[tuple[str, os.stat_result]]:
-    found, waiting = [], [TREE]
+    processes, waiting = [], [TREE]
     while waiting:
         path = waiting.pop()
         seen = os.lstat(path)
-        found.append((path, seen))
+        processes.append((path, seen))
         if stat.S_ISDIR(seen.st_mode):
             with os.scandir(path) as entries:
                 waiting += [entry.path for entry in entries]
-    return found
+    return processes
 
 
 def remove(order: dict[str, Any]) -> None:
