@@ -22,10 +22,10 @@ from textual.color import Color
 
 from git_sandbox.errors import StateError
 from git_sandbox.text import printable
-from git_sandbox.tui import actions
+from git_sandbox.tui import actions, difference
 from git_sandbox.tui.actions import ACTIONS, Way
 from git_sandbox.tui.app import Top
-from git_sandbox.tui.content import COLUMNS, NETWORK, TABS, Outcome, Page, Scope, Tone
+from git_sandbox.tui.content import COLUMNS, DIFF, NETWORK, TABS, Outcome, Page, Scope, Tone
 from git_sandbox.tui.dialogs import Question, Reading, Words
 from git_sandbox.tui.screen import Door, Lines, safe
 from support.dashboard import ROWS, Source, Verbs, play, row, text, until
@@ -292,8 +292,61 @@ def test_whatever_is_drawn_passes_the_door(texts: list[str]) -> None:
 def test_lines_of_any_text_are_as_wide_as_the_view(texts: list[str]) -> None:
     view = Lines(Page(tuple((Tone.PLAIN, each) for each in texts)))
     assert view.virtual_size.height == len(texts)
-    assert all("\t" not in shown for _, shown in view.lines)
-    assert view.virtual_size.width == max((cell_len(safe(shown)) for _, shown in view.lines), default=0)
+    shown = [half.text for row in view.rows for half in row]
+    assert all("\t" not in line for line in shown)
+    assert view.virtual_size.width == max((cell_len(safe(line)) for line in shown), default=0)
+
+
+LINES = st.lists(
+    st.tuples(st.sampled_from([Tone.PLAIN, Tone.ADDED, Tone.REMOVED, Tone.PLACE]), st.text(max_size=8)), max_size=20
+)
+
+
+@given(LINES)
+def test_side_by_side_loses_and_reorders_nothing(lines: list[tuple[Tone, str]]) -> None:
+    """Oracle: the lines of a side, filtered."""
+    signs = {Tone.PLAIN: " ", Tone.ADDED: "+", Tone.REMOVED: "-", Tone.PLACE: "@"}
+    lines = [(tone, signs[tone] + text) for tone, text in lines]
+    rows = difference.beside(lines)
+    for side, gone in ((0, Tone.ADDED), (1, Tone.REMOVED)):
+        halves = [row[min(side, len(row) - 1)] for row in rows]
+        shown = [(half.tone, half.text) for half in halves if half.text]
+        assert shown == [line for line in lines if line[0] is not gone]
+    assert [half for (half,) in difference.unified(lines)] == [difference.Half(*line) for line in lines]
+
+
+@given(st.text(st.sampled_from("ab1 \"'\\#/=") | st.characters(), max_size=40), st.sampled_from(["", "#", "//"]))
+def test_words_of_code_are_the_line(line: str, comment: str) -> None:
+    assert "".join(part for _, part in difference.tokens(line, comment)) == line
+
+
+def test_words_of_code() -> None:
+    token = difference.Token
+    assert difference.tokens('if x == "a # b": # why', "#") == [
+        (token.KEYWORD, "if"), (token.TEXT, " "), (token.TEXT, "x"), (token.TEXT, " == "), (token.STRING, '"a # b"'),
+        (token.TEXT, ": "), (token.COMMENT, "# why"),
+    ]  # fmt: skip
+
+
+def test_a_wide_terminal_shows_before_and_after() -> None:
+    lines = (
+        (Tone.HEADING, "diff --git a/x.py b/x.py"), (Tone.HEADING, "+++ b/x.py"), (Tone.PLACE, "@@ -1 +1 @@"),
+        (Tone.PLAIN, " same"), (Tone.REMOVED, "-old = 1"), (Tone.ADDED, "+new = 2"), (Tone.ADDED, "+more"),
+    )  # fmt: skip
+    made = app(Source(pages={("vm-1", DIFF): Page(lines, code=True)}))
+
+    async def script(pilot: Any) -> None:
+        await pilot.press("2")
+        await until(pilot, lambda: "+new = 2" in text(made))
+        seen = [line.split() for line in text(made).splitlines()]
+        assert [words for words in seen if {"same", "+new", "+more"} & {*words}] == [
+            ["same", "│", "same"], ["-old", "=", "1", "│", "+new", "=", "2"], ["│", "+more"],
+        ]  # fmt: skip
+        await pilot.press("b")
+        await until(pilot, lambda: "│" not in text(made))
+        assert "-old = 1\n+new = 2\n+more\n" in text(made)
+
+    play(made, script, (160, 50))
 
 
 def test_in_a_small_terminal_enter_shows_the_page() -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -132,7 +133,7 @@ class Host:
         if tab == LOG:
             return _page(log.look(known.repo, known.id, COMMITS).text.splitlines())
         if tab == DIFF:
-            return _page(diff.lines(known.repo, known.id, Style.PATCH, MOST_DIFF), _difference)
+            return _difference_page(diff.lines(known.repo, known.id, Style.PATCH, MOST_DIFF))
         entry = store.find(known.repo, known.id)
         if tab == FILES:
             return _page(_files(entry))
@@ -241,6 +242,10 @@ def _page(lines: Sequence[str], tone: object = None, choices: tuple[str, ...] = 
     """Lines with the colours of the command line taken out, in tones of the screen."""
     of = tone if callable(tone) else (lambda _line: Tone.PLAIN)
     return Page(tuple((of(text), text) for text in map(click.unstyle, lines)), choices)
+
+
+def _difference_page(lines: Sequence[str]) -> Page:
+    return replace(_page(lines, _difference), code=True)
 
 
 _DIFF_TONES = {"+": Tone.ADDED, "-": Tone.REMOVED, "@": Tone.PLACE}

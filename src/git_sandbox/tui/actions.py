@@ -67,6 +67,7 @@ SCREEN_KEYS = (
     ("w", "the next that waits for you, failed or crashed"),
     ("/", "search in all columns; Escape ends it"),
     ("1 to 5", "log, difference, files, network, output"),
+    ("b", "the difference side by side, or in one column"),
     ("Tab", "to the page and back; Page Down scrolls"),
     ("t", "show or hide the trash"),
     ("e", "all repositories, or this one"),

@@ -32,11 +32,14 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True)
 class Page:
-    """`choices`: rules that would allow what the network refused. `fine`: it is what was asked for, and no error."""
+    """`choices`: rules that would allow what the network refused. `fine`: it is what was asked for, and no error.
+    `code`: it is a difference.
+    """
 
     lines: tuple[tuple[Tone, str], ...]
     choices: tuple[str, ...] = ()
     fine: bool = True
+    code: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Dashboard(App):
         Binding("w", "next", "waiting"),
         Binding("slash", "search", "search"),
         *(Binding(str(number), f"tab('{name}')", name, show=False) for number, name in enumerate(TABS, 1)),
+        Binding("b", "sides", "side by side", show=False),
         Binding("t", "trash", "trash", show=False),
         Binding("e", "everywhere", "all repositories", show=False),
         Binding("f5", "refresh", "look again", show=False),
@@ -197,6 +198,9 @@ class Dashboard(App):
 
     def action_tab(self, name: str) -> None:
         self.query_one(Tabs).active = name
+
+    def action_sides(self) -> None:
+        self.lines.switch()
 
     def action_mark(self) -> None:
         if row := self.table.selected:
