@@ -6,6 +6,7 @@ calls again with the answer.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from git_sandbox.mcp.results import Answer
 from git_sandbox.mcp.running import Work
 from git_sandbox.mcp.service import Ready, Service
 from git_sandbox.mcp.tools import Tool
+from git_sandbox.text import printable
 
 INSTRUCTIONS = """Sandboxes are virtual machines around a copy of the user's git repository. `spawn` starts one, `exec`
 works in it, `sync` and `stop` bring its commits home to refs/sandbox/ID, `diff` and `log` show them. Merging into the
@@ -56,8 +58,18 @@ RESULT = {
 T = TypeVar("T")
 
 
+class _SafeLines(logging.Formatter):
+    """What the SDK complains about may have text of a client's or a guest's in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def serve(service: Service) -> None:
     """Until the client is gone."""
+    complaints = logging.StreamHandler()
+    complaints.setFormatter(_SafeLines())
+    logging.basicConfig(handlers=[complaints], level=logging.WARNING)
     anyio.run(_serve, service)
 
 
