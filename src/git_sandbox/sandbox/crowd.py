@@ -9,11 +9,11 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from git_sandbox import jsontext, process
 from git_sandbox.errors import MachineError, SandboxError
 from git_sandbox.git.repo import Repository
+from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import elsewhere, supervisor
 from git_sandbox.sandbox.options import Options
