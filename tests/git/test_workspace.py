@@ -128,3 +128,15 @@ def test_what_cannot_be_recorded_leaves_nothing(
         provision.prepare(box, options, image, "qemu", lambda _text: None, formats=FORMATS)
     assert not box.directory.root.exists()
     assert not [name for name in box.repo.refs() if name.startswith("refs/sandbox")]
+
+
+def test_the_stash_that_went_in_is_recorded(repo: GitRepo) -> None:
+    """Else it came back from every sandbox as one that was made in it."""
+    repo.commit("one", {"a": "1\n"})
+    for text in ("2\n", "3\n"):
+        repo.write("a", text)
+        repo.git("stash")
+    refs, stash = provision._at_the_start(discover(repo.path))
+    assert stash == repo.git("log", "-g", "--format=%H", "refs/stash").splitlines()
+    assert len(stash) == 2
+    assert list(refs) == ["refs/heads/main"]

@@ -18,7 +18,7 @@ OPERATIONS = (  # first match wins: a stopped rebase also leaves CHERRY_PICK_HEA
     ("sequencer", "cherry-pick"),  # between two of several
 )  # fmt: skip
 _WORK = ("refs/heads/", "refs/tags/", "refs/notes/")
-NO_WORK = re.compile(f"{protocol.STASH}|{protocol.NO_WORK}")
+NO_WORK = re.compile(rf"{protocol.STASH}\Z|{protocol.NO_WORK}")
 
 WORKTREE = re.compile(r"(?!.*\.\.)[^\x00-\x20\x7f/]{1,200}")  # a name git gives to a worktree, fit for a ref
 

@@ -80,7 +80,7 @@ MAX_BLOB = 4 << 30  # bytes of one object
 # Refs that are no work of a repository's: what git fetched, marks of a bisect or a rebase, refs of other sandboxes. The
 # stash goes its own way.
 NO_WORK = r"refs/(?:remotes|bisect|rewritten|prefetch|sandbox(?:-[a-z]+)?)/"
-STASH = r"refs/stash\Z"
+STASH = "refs/stash"
 
 # The difference to a base, after the file system of the workspace disk (`disk/delta_archive.py`): header of one block.
 DELTA_MAGIC = b"git-sandbox tail"

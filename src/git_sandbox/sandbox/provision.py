@@ -17,6 +17,7 @@ from git_sandbox.egress import policyfile, rules
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import Oid, RefName, oid
+from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.idspace import IdSpace
@@ -38,7 +39,7 @@ from git_sandbox.workspace.survey import CapturePolicy
 
 NOTHING = Extras()
 # Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
-NO_WORK = regex(f"{protocol.STASH}|refs/worktree/|{protocol.NO_WORK}")
+NO_WORK = regex(rf"{protocol.STASH}\Z|refs/worktree/|{protocol.NO_WORK}")
 RESERVE = 256  # MiB of memory left to the host
 
 
@@ -66,7 +67,7 @@ def image(settings: Settings, progress: Progress) -> Image:
 def require_programs(settings: Settings) -> None:
     """Raises RequirementError, before anything is copied, when one is missing that the way there or back needs."""
     process.require("mke2fs", "ssh", "ssh-keygen", "setpriv", "prlimit")
-    if share_dir.wanted(settings.transport):
+    if share_dir.is_asked(settings.transport):
         backends.refuse_contradiction(Wanted(settings.backend, share=True))
         virtiofs.choose(virtiofs.look())
         IdSpace.ours()
@@ -108,7 +109,7 @@ def prepare(
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude, git_extra=settings.git_extra)
-    if share_dir.wanted(settings.transport):
+    if share_dir.is_asked(settings.transport):
         workspace = share.make(box, policy, settings, progress)
     else:
         workspace = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
@@ -129,11 +130,16 @@ def prepare(
     return Prepared(record, ready, warnings, workspace.base, workspace.applying)
 
 
+def _at_the_start(repo: Repository) -> tuple[dict[RefName, Oid], list[str]]:
+    """Its refs that are work of somebody's, and the commits of its stash: what of them comes back is nothing new."""
+    refs = repo.refs()
+    stash = repo.git.try_run("rev-list", "-g", protocol.STASH).text.split() if protocol.STASH in refs else []
+    return {name: value for name, value in refs.items() if not NO_WORK.match(name)}, stash
+
+
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
     settings, repo = options.settings, box.repo
-    found = repo.refs()
-    refs = {name: value for name, value in found.items() if not NO_WORK.match(name)}
-    stash = repo.git.try_run("rev-list", "-g", protocol.STASH).text.split() if protocol.STASH in found else []
+    refs, stash = _at_the_start(repo)
     return Record(
         id=box.id,
         worktree=os.fspath(repo.worktree),
