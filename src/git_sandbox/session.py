@@ -57,7 +57,7 @@ class Session:
 
     def shell(self, directory: str) -> int:
         """An interactive login shell on our own terminal; its exit status."""
-        described = terminfo.told(os.environ)
+        described = terminfo.describe(os.environ)
         command = f'{_clock()}; {described}cd {shlex.quote(directory)} 2>/dev/null; exec "${{SHELL:-bash}}" -l'
         with terminal.restored(1, 2, raw=True):
             return self._foreground(self.argv(command, tty=True))
@@ -66,7 +66,7 @@ class Session:
         """Our terminal shows the program that runs on the guest's (`guest/terminal.py`), until that ends, or somebody
         leaves it by its key, or the connection breaks. Whether it is known to go on.
         """
-        command = f"{_clock()}; {terminfo.told(os.environ)}{_ATTACH}"
+        command = f"{_clock()}; {terminfo.describe(os.environ)}{_ATTACH}"
         with terminal.restored(1, 2, raw=True), contextlib.suppress(SessionError):
             return self._foreground(self.argv(command, tty=True)) == protocol.GOES_ON
         return False
@@ -89,7 +89,7 @@ class Session:
         returns, the command is waited for again.
         """
         token = secrets.token_hex(8)
-        described = terminfo.told(os.environ) if tty else ""
+        described = terminfo.describe(os.environ) if tty else ""
         argv, env = self.argv(_line(command, directory, token, described), tty=tty), self._environment()
         # Without a terminal ssh is apart from ours: Ctrl-C is for the command, not for who carries its output.
         with (

@@ -68,22 +68,22 @@ def test_what_was_added_to_the_host_is_found_without_keys_and_once(tmp_path: Pat
     (debian / "binary.crt").write_bytes(bytes(range(256)))
     (debian / "gone.crt").symlink_to("/does/not/exist")
     (fedora / "three.pem").write_bytes(three.replace(b"\n", b"\r\n"))
-    found = authorities.wanted("host", never, tmp_path)
+    found = authorities.for_guest("host", never, tmp_path)
     assert found == {f"{name}.0": content for name, content in PEM.items()}
-    assert authorities.wanted("host", never, tmp_path / "other") == {}
-    assert authorities.wanted("none", never, tmp_path) == {}
+    assert authorities.for_guest("host", never, tmp_path / "other") == {}
+    assert authorities.for_guest("none", never, tmp_path) == {}
 
 
 def test_a_file_without_certificates_is_named() -> None:
     with pytest.raises(UsageError, match=r"no certificate in /x/ca\.pem"):
-        authorities.wanted("/x/ca.pem", lambda _name, _most: KEY)
-    assert list(authorities.wanted("/x/ca.pem", lambda _name, _most: PEM["383da733"])) == ["383da733.0"]
+        authorities.for_guest("/x/ca.pem", lambda _name, _most: KEY)
+    assert list(authorities.for_guest("/x/ca.pem", lambda _name, _most: PEM["383da733"])) == ["383da733.0"]
 
     def missing(name: str, _most: int) -> bytes:
         raise FileNotFoundError(2, "No such file or directory", name)
 
     with pytest.raises(UsageError, match="cannot read") as caught:
-        authorities.wanted("/x/ca.pem", missing)
+        authorities.for_guest("/x/ca.pem", missing)
     assert caught.value.cause == "No such file or directory"
 
 

@@ -144,7 +144,7 @@ def test_a_containerfile_is_known_by_its_name(text: str, expected: bool) -> None
 
 def of_file(repo: GitRepo, path: Path) -> Build | None:
     wanted, _ = settings.resolve({"image": str(path)}, None)
-    return built_images.wanted(discover(repo.path), Options(wanted), lambda _: None)
+    return built_images.build_of(discover(repo.path), Options(wanted), lambda _: None)
 
 
 def test_the_directory_of_a_containerfile_is_its_context(repo: GitRepo) -> None:
@@ -216,7 +216,7 @@ def test_features_are_installed_by_a_containerfile(repo: GitRepo) -> None:
         contents={".devcontainer/tool": digest}, user="vscode",
     )  # fmt: skip
     wanted, _ = settings.resolve({}, None)
-    build = built_images.wanted(discover(repo.path), Options(wanted, plan=made), lambda _: None)
+    build = built_images.build_of(discover(repo.path), Options(wanted, plan=made), lambda _: None)
     assert build is not None
     found, _ = packed(repo, build)
     assert found.keys() == {
@@ -302,10 +302,10 @@ def test_a_feature_of_a_registry_is_fetched_once(
         name = f"{server.address}/{registry.NAME}:1"
         made = Plan("devcontainer.json", "/w", image="ghcr.io/a/b", features={name: "9"})
         wanted, _ = settings.resolve({}, None)
-        build = built_images.wanted(discover(repo.path), Options(wanted, plan=made), lambda _: None)
+        build = built_images.build_of(discover(repo.path), Options(wanted, plan=made), lambda _: None)
         assert build is not None
         before = len(server.asked)
-        assert built_images.wanted(discover(repo.path), Options(wanted, plan=made), lambda _: None) == build
+        assert built_images.build_of(discover(repo.path), Options(wanted, plan=made), lambda _: None) == build
         assert len(server.asked) == before, "the second time nobody is asked"
         found, _ = packed(repo, build)
         assert found["features/0.tar"] == archive
@@ -326,7 +326,7 @@ def test_each_of_two_versions_of_a_feature_has_its_own_archive(repo: GitRepo, mo
 
     monkeypatch.setattr(feature_sources, "fetched", fetched)
     made = Plan("devcontainer.json", "/w", features={f"ghcr.io/x/y:{tag}": {} for tag in "21"})
-    found = feature_sources.found(repo.path, made, repo.path, lambda _: None)
+    found = feature_sources.installed(repo.path, made, repo.path, lambda _: None)
     assert [(each.feature.reference.tag, each.archive) for each in found] == [
         (tag, repo.path / f"{tag * 64}.tar") for tag in "12"
     ]

@@ -47,7 +47,7 @@ WRITTEN: dict[str, Callable[[Path], object]] = {
 }
 OURS: dict[str, Callable[[Path], object]] = {
     "record.json": lambda root: load(SandboxDir(root)),
-    "config.json": lambda root: machine_spec.told(SandboxDir(root)),
+    "config.json": lambda root: machine_spec.guest_config(SandboxDir(root)),
     "channels.json": lambda root: reach.attachment(_Channels(root), "ssh"),
     "repository.json": registry._load,
     "sandbox-id": identity.read,

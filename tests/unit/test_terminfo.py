@@ -32,21 +32,21 @@ def test_who_comes_later_brings_it_along(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(terminfo, "LATER", str(place))
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "xterm-ghostty").write_bytes(content)
-    line = terminfo.told({"TERM": "xterm-ghostty", "TERMINFO": str(tmp_path)})
+    line = terminfo.describe({"TERM": "xterm-ghostty", "TERMINFO": str(tmp_path)})
     for there in (None, b"another"):
         if there is not None:
             (place / "x" / "xterm-ghostty").write_bytes(there)
         done = subprocess.run(["bash", "-c", f"{line}echo on"], capture_output=True, check=True)
         assert (done.stdout, done.stderr) == (b"on\n", b"")
         assert [each.read_bytes() for each in place.rglob("*") if each.is_file()] == [there or content]
-    assert terminfo.told({"TERM": "xterm-256color"}) == ""
+    assert terminfo.describe({"TERM": "xterm-256color"}) == ""
 
 
 def test_a_guest_that_cannot_write_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminfo, "LATER", "/proc/no/such")
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "xterm-ghostty").write_bytes(ENTRY)
-    line = terminfo.told({"TERM": "xterm-ghostty", "TERMINFO": str(tmp_path)})
+    line = terminfo.describe({"TERM": "xterm-ghostty", "TERMINFO": str(tmp_path)})
     done = subprocess.run(["bash", "-c", f"{line}echo on"], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"on\n", b"")
 

@@ -85,7 +85,7 @@ def _checks(effective: settings.Settings, *, quiet: bool) -> list[Check]:
     with progress.shown(quiet=quiet) as say:
         say("Checking")
         machine = Wanted(
-            effective.backend, effective.net, effective.accelerator, share=share_dir.wanted(effective.transport)
+            effective.backend, effective.net, effective.accelerator, share=share_dir.is_asked(effective.transport)
         )
         return list(doctor.checks(spec.asked(effective), machine, effective))
 

@@ -43,7 +43,7 @@ def _about_this_host(asked: ImageSpec, settings: Settings) -> list[str]:
     from git_sandbox.doctor import Verdict, surroundings
     from git_sandbox.vmm.backends import Wanted
 
-    machine = Wanted(settings.backend, settings.net, settings.accelerator, share=share_dir.wanted(settings.transport))
+    machine = Wanted(settings.backend, settings.net, settings.accelerator, share=share_dir.is_asked(settings.transport))
     missing = [row for row in doctor.checks(asked, machine, settings) if row.verdict is Verdict.MISSING]
     lacking = [row for row in missing if row.name != _SPACE]
     if lacking:

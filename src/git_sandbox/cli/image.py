@@ -213,7 +213,7 @@ def _built(settings: Settings, *, force: bool, as_json: bool) -> Result:
 
     repo = common.repository()
     with progress.shown(quiet=as_json) as say:
-        asked = built_images.wanted(repo, Options(settings), say)
+        asked = built_images.build_of(repo, Options(settings), say)
         if asked is None:
             raise UsageError(f"`{one_line(settings.image)}` is no Containerfile")
         return _ready(image_builder.ensure(repo, built_images.identity(repo), asked, settings, say, force=force))

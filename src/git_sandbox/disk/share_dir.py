@@ -19,7 +19,7 @@ from git_sandbox.sandbox_dir import SandboxDir
 TAG = "workspace"
 
 
-def wanted(transport: str) -> bool:
+def is_asked(transport: str) -> bool:
     """The one rule: a disk, unless a share is asked for.
 
     A disk is quicker at what git and builds do, bounds what a guest can write, and needs one program less.

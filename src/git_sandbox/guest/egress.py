@@ -124,7 +124,7 @@ class Relay:
             self.room.release()
 
     def connect(self, connection: socket.socket) -> None:
-        address, port = wanted(connection)
+        address, port = original_destination(connection)
         if port == TCP_PORT and address == connection.getsockname()[0]:
             return  # nobody sent it here
         if port == DNS:
@@ -173,7 +173,7 @@ def from_where_it_came(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[in
     return []
 
 
-def wanted(connection: socket.socket) -> tuple[str, int]:
+def original_destination(connection: socket.socket) -> tuple[str, int]:
     """Where it was to go before it was redirected."""
     raw = connection.getsockopt(socket.SOL_IP, ORIGINAL_DESTINATION, 16)
     port, address = struct.unpack_from(">2xH4s", raw)

@@ -69,7 +69,7 @@ def tmux(*words: str) -> list[str]:
     return ["tmux", "-u", "-L", NAME, "-f", str(place() / "tmux.conf"), *words]
 
 
-def said(*words: str) -> bool:
+def succeeds(*words: str) -> bool:
     """Whether tmux did what it was told."""
     return subprocess.run(tmux(*words), capture_output=True, check=False).returncode == 0
 
@@ -114,7 +114,7 @@ def prepared() -> Path:
 def copy_output(here: Path) -> None:
     """What the program writes, from its first byte on, until it has ended."""
     source = os.open(here / "output", os.O_RDONLY | os.O_NONBLOCK)
-    said("pipe-pane", "-t", NAME, f"exec cat > '{here}/output'")
+    succeeds("pipe-pane", "-t", NAME, f"exec cat > '{here}/output'")
     waiting = select.poll()
     waiting.register(source, select.POLLIN)
     going, looked = False, time.monotonic()
@@ -129,7 +129,7 @@ def copy_output(here: Path) -> None:
         if events:  # nobody writes any more
             time.sleep(PAUSE)
         if (here / protocol.TERMINAL_ENDED).exists() or (
-            time.monotonic() - looked > LOOK and not said("has-session", "-t", NAME)
+            time.monotonic() - looked > LOOK and not succeeds("has-session", "-t", NAME)
         ):
             drain(source)
             return

@@ -44,7 +44,7 @@ ENCODINGS = {
 }
 
 
-def wanted(setting: str, read: Reader, root: Path = Path("/")) -> dict[str, bytes]:
+def for_guest(setting: str, read: Reader, root: Path = Path("/")) -> dict[str, bytes]:
     """What the setting `ca` asks for: by the name OpenSSL looks it up by (`HASH.N`), each certificate as PEM.
 
     Raises UsageError for a file without any.

@@ -33,7 +33,7 @@ def files(environ: Mapping[str, str]) -> dict[str, bytes]:
     return {}
 
 
-def told(environ: Mapping[str, str]) -> str:
+def describe(environ: Mapping[str, str]) -> str:
     """The same as a line for the guest's shell, for who comes from another terminal than the one it was started on:
     that writes the description where it is not known yet. Empty when there is nothing to tell.
     """

@@ -170,7 +170,7 @@ def hear(frame: Frame, hearing: Hearing) -> None:
             raise broken(f"a frame of kind {frame.kind!r} is where it does not belong")
 
 
-def wanted(data: bytes) -> frozenset[str]:
+def lacking(data: bytes) -> frozenset[str]:
     """Digests of the files, and names of the images, that a worker lacks. Raises CollectError."""
     return frozenset(digest for digest in parsed(data, list[str]) if _WANTED.fullmatch(digest))
 

@@ -29,7 +29,7 @@ def chosen(
     """The image, built where it is not there yet, `extras` with what its features bring along, and notes on what those
     ask for in vain. Raises SandboxError.
     """
-    build = wanted(repo, options, progress)
+    build = build_of(repo, options, progress)
     if build is None:
         return provision.image(options.settings, progress), extras, ()
     tools = provision.image(dataclasses.replace(options.settings, image="", packages=()), progress)
@@ -39,14 +39,14 @@ def chosen(
     return dataclasses.replace(tools, system=system), extras, tuple(install.notes(features))
 
 
-def wanted(repo: Repository, options: Options, progress: Progress) -> Build | None:
+def build_of(repo: Repository, options: Options, progress: Progress) -> Build | None:
     """What is to be built; None where an image is named. Raises UsageError, ImageError."""
     settings, plan = options.settings, options.plan
     if transports.containerfile(settings.image):
         return _of_file(repo, settings)
     if plan is None or not (plan.build or plan.features):
         return None
-    features = feature_sources.found(repo.worktree, plan, _features_place(), progress) if plan.features else ()
+    features = feature_sources.installed(repo.worktree, plan, _features_place(), progress) if plan.features else ()
     if plan.build is None:
         return Build(None, features=features, base=_base(plan.image), user=plan.user)
     build = plan.build

@@ -131,8 +131,9 @@ def pack(box: Box, prepared: Prepared, options: Options, extras: Extras) -> Pack
         places[blob], disks = tail, msgspec.structs.replace(disks, tail=blob)
     policy = policyfile.encode(policyfile.load(directory.egress)) if settings.net.egress else None
     order = Job(
-        job.new_nonce(), __version__, prepared.record, machine_spec.told(directory), disks, options.subdirectory,
-        tuple(imported.known_to(box, prepared.record)[:MAX_KNOWN]), extras.setup, policy, settings.boot_timeout,
+        job.new_nonce(), __version__, prepared.record, machine_spec.guest_config(directory), disks,
+        options.subdirectory, tuple(imported.known_to(box, prepared.record)[:MAX_KNOWN]), extras.setup, policy,
+        settings.boot_timeout,
     )  # fmt: skip
     return Packed(order, places, _images(prepared.image, prepared.record))
 
@@ -181,7 +182,7 @@ def written(sent: Sent, target: Path) -> None:
 # --- what comes back --------------------------------------------------------------------------------------------------
 
 
-def told(directory: SandboxDir) -> Dispatch | None:
+def read_note(directory: SandboxDir) -> Dispatch | None:
     """Where the job of a sandbox is; None where it has none, or that is lost."""
     try:
         return jsontext.load(directory.dispatch, Dispatch, files.WRITTEN)
@@ -191,7 +192,7 @@ def told(directory: SandboxDir) -> Dispatch | None:
 
 def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
     """Sandboxes that wait for a result, or for the rest of one."""
-    notes = {entry.id: (entry, told(entry.directory)) for entry in store.entries(repo)}
+    notes = {entry.id: (entry, read_note(entry.directory)) for entry in store.entries(repo)}
     return {known.nonce: (entry, known) for entry, known in notes.values() if known is not None}
 
 
@@ -249,7 +250,7 @@ def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
         source.seek(0)
         nonce, known = answer.nonce, None
         with contextlib.suppress(UsageError):  # what it calls itself may be no name
-            known = told(store.directory(repo, answer.name))
+            known = read_note(store.directory(repo, answer.name))
         if known is None:
             hint = "`sandbox ls` lists those that are away; what was collected before is in its sandbox"
             raise StateError(f"no sandbox of this repository waits for the result in {path}", hint=hint)

@@ -51,7 +51,7 @@ class Everywhere:
 
 
 @dataclass(frozen=True)
-class Found:
+class Located:
     """A sandbox by its directory. `common_dir`: of its repository; None when that is gone."""
 
     of: StateDirectory
@@ -73,12 +73,12 @@ def by_repository() -> Iterator[tuple[str, Repository | None, list[Elsewhere]]]:
     """The key of each repository that has sandboxes, a checkout of it (None where there is none any more), and them."""
     for directory in registry.every():
         entries = store.entries_in(directory.root)
-        sandboxes = [Found(directory, entry, _there(directory, entry)) for entry in entries]
+        sandboxes = [Located(directory, entry, _there(directory, entry)) for entry in entries]
         if sandboxes:
             yield directory.key, _checkout(sandboxes), [_row(sandbox) for sandbox in sandboxes]
 
 
-def _checkout(sandboxes: Sequence[Found]) -> Repository | None:
+def _checkout(sandboxes: Sequence[Located]) -> Repository | None:
     common = next((sandbox.common_dir for sandbox in sandboxes if sandbox.common_dir), None)
     started = [Path(sandbox.entry.record.worktree) for sandbox in sandboxes if sandbox.entry.record]
     with contextlib.suppress(RepositoryError):
@@ -86,15 +86,15 @@ def _checkout(sandboxes: Sequence[Found]) -> Repository | None:
     return None
 
 
-def _all() -> list[Found]:
+def _all() -> list[Located]:
     return [
-        Found(state, entry, _there(state, entry))
+        Located(state, entry, _there(state, entry))
         for state in registry.every()
         for entry in store.entries_in(state.root)
     ]
 
 
-def _row(sandbox: Found) -> Elsewhere:
+def _row(sandbox: Located) -> Elsewhere:
     entry, record = sandbox.entry, sandbox.entry.record
     return Elsewhere(
         sandbox.name,
@@ -108,7 +108,7 @@ def _row(sandbox: Found) -> Elsewhere:
     )
 
 
-def _place(sandbox: Found) -> Path | str:
+def _place(sandbox: Located) -> Path | str:
     if sandbox.of.seen is not None:
         return sandbox.of.seen.worktree
     return Path(sandbox.entry.record.worktree) if sandbox.entry.record else "?"
@@ -153,7 +153,7 @@ def checkout(common_dir: Path, started: Iterable[Path] = ()) -> Repository:
     )
 
 
-def find(name: str, repo: Repository | None) -> Found:
+def find(name: str, repo: Repository | None) -> Located:
     """The sandbox of that name: `ID` in `repo` or else anywhere, or `REPOSITORY/ID` as `look` has it, of which the
     beginning is enough. Raises StateError for none, and for several.
     """

@@ -62,7 +62,7 @@ class Seen(msgspec.Struct, frozen=True):
     description: str
 
 
-def found(worktree: Path, plan: Plan, place: Path, progress: Progress) -> tuple[Installed, ...]:
+def installed(worktree: Path, plan: Plan, place: Path, progress: Progress) -> tuple[Installed, ...]:
     """All features of a plan, in the order in which they are installed. `place`: where those of registries are kept.
 
     Raises UsageError, ImageError.

@@ -30,7 +30,7 @@ from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
 from git_sandbox.sandbox import egress_proxy, images, nested_refs, retrieve
 from git_sandbox.sandbox.imported import Home
-from git_sandbox.sandbox.machine_spec import told
+from git_sandbox.sandbox.machine_spec import guest_config
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts
 from git_sandbox.sandbox.session_options import Extras
@@ -116,7 +116,7 @@ def prepared(
     )
     try:
         copy_mounts(box, extras, progress)
-        known = told(source.directory)
+        known = guest_config(source.directory)
         alike = dataclasses.replace(extras, places=known.places, user=known.user.name)  # as its disk has it
         configure(box, record, settings, alike, WentIn(known.apart, known.worktrees))
         return Prepared(box.save(record), ready, ())
@@ -130,7 +130,7 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
     UsageError for a copy that is to be on one.
     """
     source = store.find(repo, origin)
-    if share_dir.wanted(transport):
+    if share_dir.is_asked(transport):
         raise UsageError(f"the copy of `{source.id}` begins with its disk, and a share is asked for", hint=_DISK)
     if share_dir.used(source.directory):
         hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
@@ -222,7 +222,7 @@ def _configure_alike(box: Box, source: Entry) -> None:
         egress_proxy.copy(source.directory, box.directory, box.id)
     if source.directory.commands.is_dir():
         shutil.copytree(source.directory.commands, box.directory.commands)
-    config = told(source.directory)
+    config = guest_config(source.directory)
     files.write(box.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
 
 

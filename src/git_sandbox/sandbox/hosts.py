@@ -175,7 +175,7 @@ def run(talk: Conversation, packed: Load, target: Path, hearing: Hearing) -> int
         if frame is None:
             raise talk.lost()
         if frame.kind == frames.WANT:
-            lacking = result.wanted(frame.data)
+            lacking = result.lacking(frame.data)
         else:
             result.hear(frame, hearing)
     with contextlib.suppress(BrokenPipeError):  # it reads no more, and says why

@@ -71,7 +71,7 @@ class _New:
 
     def prestarted(self) -> AbstractContextManager[Prestart | None]:
         settings, box = self.options.settings, self.box
-        if settings.warm != AUTO or share_dir.wanted(settings.transport):
+        if settings.warm != AUTO or share_dir.is_asked(settings.transport):
             return nullcontext()
         hardware = Hardware(settings.cpus, settings.memory, settings.net, settings.nested == "yes")
         copies = machine_spec.copies_planned(box, len(self.extras.mounts))
@@ -135,7 +135,7 @@ def spawn(
     extras = devcontainers.completed(extras, options.plan, image, copied=bool(origin))
     provision.require_memory(settings.memory)
     with store.create(repo, options.name) as box:
-        disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.wanted(settings.transport)
+        disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.is_asked(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)
         notes += machines.unconfined(backend.name, settings, share=share)
         new, again = _New(box, options, image, backend, extras, progress, notice), tuple[str, ...]()

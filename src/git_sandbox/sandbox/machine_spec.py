@@ -101,7 +101,7 @@ def copies_made(box: Box) -> list[Path]:
     return sorted(box.directory.mounts.glob("*.ext4"), key=lambda path: int(path.stem))
 
 
-def told(directory: SandboxDir) -> GuestConfig:
+def guest_config(directory: SandboxDir) -> GuestConfig:
     """What a guest was told about itself. Raises StateError where that is lost."""
     try:
         return jsontext.load(directory.config, GuestConfig)
@@ -114,7 +114,7 @@ def personal(
 ) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports, and needs no `system`."""
     directory = box.directory
-    config = told(directory)
+    config = guest_config(directory)
     run, way = mode == protocol.RUN, hardware(record, mode).net
     trusted = config.authorities | (egress_proxy.inspected(directory) if way.egress else {})
     root = system if run else None

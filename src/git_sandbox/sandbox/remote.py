@@ -135,7 +135,7 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, 
         hosts.host(place)
     with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.box, options) as output:
         answer, home, interrupted = _Try(sent, options, progress, ready).run(output)
-        known = dispatch.told(sent.box.directory)
+        known = dispatch.read_note(sent.box.directory)
         if known is not None:
             home = _rest(sent.box, sent.made.record, known.place, (answer, home), progress)
         record, kept = dispatch.settled(sent.box, sent.made.record, answer, home, remove=True)
@@ -235,7 +235,7 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
     Raises SandboxError.
     """
     with store.open_existing(repo, name) as (box, entry):
-        known, record = dispatch.told(entry.directory), entry.record
+        known, record = dispatch.read_note(entry.directory), entry.record
         if known is None or record is None:
             raise dispatch.not_away(name)
         with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:

@@ -192,7 +192,7 @@ class Run(Generic[Brought]):
         self.progress("Waiting for the shell")
         directory = self.box.directory
         with connect(
-            self.box.id, machine_spec.told(directory).user.name, Keys(directory.keys), running.attachment(SSH),
+            self.box.id, machine_spec.guest_config(directory).user.name, Keys(directory.keys), running.attachment(SSH),
             directory.sockets,
             alive=lambda: running.alive() and not (adoption and adoption.failed),
             timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),

@@ -91,7 +91,7 @@ def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLE
     ports = tuple(port(text) for text in settings.publish)
     require_free(ports)
     env = environment(settings.env, settings.env_file, host, settings.read)
-    trusted = authorities.wanted(settings.ca, settings.read) if settings.net != network.NONE else {}
+    trusted = authorities.for_guest(settings.ca, settings.read) if settings.net != network.NONE else {}
     used = _keys(settings, host, agent)
     return Extras(
         {**used.variables, **env}, ports, _agent(settings, host), _setup(settings),

@@ -22,7 +22,7 @@ from git_sandbox.integrate.trees import empty_tree
 from git_sandbox.later import dataclass, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import remove, retrieve
-from git_sandbox.sandbox.everywhere import Found
+from git_sandbox.sandbox.everywhere import Located
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import Recovered
 from git_sandbox.sandbox_dir import SandboxDir
@@ -37,7 +37,7 @@ class Transferred:
     moved: bool
 
 
-def into(target: Repository, sandbox: Found, progress: Progress) -> Transferred:
+def into(target: Repository, sandbox: Located, progress: Progress) -> Transferred:
     """Bring home to `target` what is on the disk of a sandbox that does not run.
 
     Raises RepositoryError when `target` cannot take it, and what `retrieve.rescue` does; then nothing has changed.

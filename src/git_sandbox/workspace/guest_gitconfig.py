@@ -141,7 +141,7 @@ def effective(repo: Repository, environ: Mapping[str, str] | None = None) -> Gue
     identity = {name: environ[name] for name in _IDENTITY if environ.get(name)}
     return GuestConfig(
         pairs=(
-            *((setting.key, setting.value) for setting in settings if wanted(setting.key, setting.value)),
+            *((setting.key, setting.value) for setting in settings if goes_in(setting.key, setting.value)),
             *((_IDENTITY[name], value) for name, value in identity.items()),
         ),
         contents=tuple((key, content) for key in _FILES if (content := _content(repo, settings, key, environ))),
@@ -149,7 +149,7 @@ def effective(repo: Repository, environ: Mapping[str, str] | None = None) -> Gue
     )
 
 
-def wanted(key: str, value: str | None) -> bool:
+def goes_in(key: str, value: str | None) -> bool:
     """Is this setting harmless and useful in a guest?"""
     section, sub, name = configtext.split_key(key)
     folded = ".".join([section.lower(), *([sub] if sub is not None else []), name.lower()])
