@@ -118,6 +118,7 @@ def _carry_out(root: Path, repo: Repository, journal: Journal) -> None:
     if record is not None:
         noted.write(directory, _renamed(record, old, new))
     _renew_copy(repo, SandboxRefs(new), record)
+    _keep_host_key(directory.keys / "known_hosts", old)
     _rewrite(directory.config, "hostname", new)
     _rewrite(directory.egress, "sandbox", new)
     _rename_origin(root, old, new)
@@ -156,6 +157,14 @@ def _renew_copy(repo: Repository, refs: SandboxRefs, record: Record | None) -> N
         return
     tag = noted.tag(repo.git, msgspec.structs.replace(record, id=refs.name), base)
     repo.git.run("update-ref", refs.meta, tag)
+
+
+def _keep_host_key(known: Path, old: SandboxId) -> None:
+    """Of a sandbox from before its host key counted by any name."""
+    with contextlib.suppress(OSError, ValueError):
+        name, _, key = files.read(known).partition(b" ")
+        if name == f"sandbox-{old}".encode():
+            noted.replace(known, b"* " + key)
 
 
 def _rewrite(path: Path, key: str, name: SandboxId) -> None:

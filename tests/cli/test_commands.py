@@ -83,7 +83,7 @@ def test_help_shows_the_pages_that_hints_name(cli: Cli) -> None:
         ("spwan", "spawn"),
         ("list", "ls"),
         ("rm", "drop"),
-        ("start", "spawn"),
+        ("start", "shell"),
         ("ssh", "shell"),
         ("rnu", "run"),
     ],

@@ -48,7 +48,7 @@ def root_of(host: GitRepo) -> Path:
 
 def files_of(host: GitRepo, name: str) -> dict[str, bytes]:
     place = root_of(host) / name
-    changed = ("record.json", "config.json", "policy.json")
+    changed = ("record.json", "config.json", "policy.json", "known_hosts")
     found = {str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file()}
     return {key: path.read_bytes() for key, path in found.items() if path.name not in changed and "nested" not in key}
 
@@ -71,6 +71,8 @@ def full(host: GitRepo) -> Sandbox:
     directory.config.write_text('{"hostname": "vm-1", "mode": "run"}')
     directory.egress_view.mkdir()
     directory.egress.write_text('{"sandbox": "vm-1", "rules": []}')
+    directory.keys.mkdir()
+    (directory.keys / "known_hosts").write_text("sandbox-vm-1 ssh-ed25519 AAAA\n")
     directory.console.write_text("booted\n")
     fork = worked(host, "copy", {"c": "1\n"})
     inside = store.NestedRecord(
@@ -112,6 +114,8 @@ def whole(host: GitRepo, name: str, before: tuple[object, ...]) -> None:
         assert listed.stdout.split() == [f"refs/sandbox/{name}"]
     assert json.loads(entry.directory.config.read_text())["hostname"] == name
     assert json.loads(entry.directory.egress.read_text())["sandbox"] == name
+    known = (entry.directory.keys / "known_hosts").read_text()
+    assert known in (f"sandbox-{name} ssh-ed25519 AAAA\n", "* ssh-ed25519 AAAA\n")
     fork = store.find(discover(host.path), "copy").record
     assert fork
     assert fork.origin == name

@@ -36,10 +36,14 @@ def test_unchanged_dropped_pruned_by_git_and_restored(boxes: Sandboxes) -> None:
     boxes.ok("restore", "vm-1")
     assert refs.items() <= boxes.refs().items()
     assert boxes.repo.git("show", "refs/sandbox/vm-1:one") == "1"
-    boxes.ok("shell", "--detach", "vm-1")
-    assert boxes.ok("exec", "vm-1", "--", "cat", "out", "/etc/marker").text == "only\nsys\n"
-    boxes.ok("stop", "vm-1")
-    boxes.ok("drop", "--force", "vm-1")
+    boxes.ok("rename", "vm-1", "other")
+    boxes.ok("set", "other", "--cpus", "1")
+    boxes.ok("shell", "--detach", "other")
+    said = boxes.ok("exec", "other", "--", "sh", "-c", "cat out /etc/marker; hostname; nproc; git rev-parse HEAD")
+    assert said.text == f"only\nsys\nother\n1\n{head}\n"
+    boxes.ok("stop", "other")
+    assert boxes.refs()["refs/sandbox/other"] == head
+    boxes.ok("drop", "--force", "other")
     freed = boxes.ok("prune", "--all", "--json").envelope["data"]
     assert freed["freed"] > 0
     assert (boxes.refs(), boxes.directories(), boxes.trash()) == ({}, [], [])

@@ -237,7 +237,7 @@ def _ready(repo: Repository, chosen: Options, *, quiet: bool) -> Callable[[str],
         record = store.load(store.directory(repo, name)) if chosen.command is None and not quiet else None
         if record is not None and chosen.settings.banner == "yes" and sys.stderr.isatty():
             for line in first.banner(name, record.net):
-                door.line(click.style(line, dim=True))
+                door.line(click.style(line, fg="cyan"))
 
     return ready
 

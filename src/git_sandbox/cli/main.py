@@ -60,7 +60,7 @@ VERBS = {
 
 # What the same thing is called elsewhere (git, docker, ssh, virtual machines): better than the nearest spelling.
 ELSEWHERE = {
-    "start": "spawn", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
+    "start": "shell", "new": "spawn", "create": "spawn", "up": "spawn", "enter": "shell", "ssh": "shell",
     "list": "ls", "ps": "ls", "status": "ls", "show": "log", "info": "log",
     "tree": "graph", "dashboard": "top", "ui": "top", "htop": "top",
     "rm": "drop", "remove": "drop", "delete": "drop", "destroy": "drop",

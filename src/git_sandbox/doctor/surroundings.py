@@ -32,7 +32,8 @@ class Surroundings:
         if self.wsl:
             return "WSL 2" + (_NESTED if self.kvm else "")
         if self.container:
-            given = "" if not self.kvm else f": {_GIVE[self.container] if self.container in _GIVE else _GIVE['docker']}"
+            way = _GIVE.get(self.container, _GIVE["docker"])
+            given = f": {way}" if self.kvm.startswith(_NO_DEVICE) else ""
             return f"in a container ({self.container}){given}"
         return ""
 
@@ -55,6 +56,7 @@ class Surroundings:
         return found
 
 
+_NO_DEVICE = "there is no "
 _NESTED = ": for KVM, `nestedVirtualization=true` below [wsl2] in %UserProfile%\\.wslconfig, then `wsl --shutdown`"
 _GIVE = {
     "docker": "for KVM, start it with `--device /dev/kvm`",
@@ -104,4 +106,4 @@ def _without_kvm() -> str:
     try:
         return device_access.denied(host.KVM)
     except (SandboxError, OSError):
-        return f"there is no {host.KVM}"
+        return f"{_NO_DEVICE}{host.KVM}"
