@@ -32,7 +32,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, and nothing else."""
     assert SSHD, "install openssh-server: scripts/test does"
     public, host = _key(tmp_path / "user"), _key(tmp_path / "host")
-    command = f"env STANDIN_ROOT={tmp_path}/there PYTHONPATH={SUPPORT} {sys.executable} -m support.standin"
+    command = f"exec env STANDIN_ROOT={tmp_path}/there PYTHONPATH={SUPPORT} {sys.executable} -m support.standin"
     (tmp_path / "authorized").write_text(f'restrict,command="{command}" {public}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
