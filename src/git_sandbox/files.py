@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -81,6 +80,8 @@ def remove_tree(path: Path, *, ignore_errors: bool = True) -> None:
     for directory, names, _ in os.walk(path):  # which looks into each of them after this
         for name in names:
             _open_up(Path(directory, name))
+    import shutil  # late: with all that it can unpack; `sandbox ls` does without
+
     shutil.rmtree(path, ignore_errors=ignore_errors)
 
 

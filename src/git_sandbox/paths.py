@@ -11,8 +11,6 @@ import re
 import stat
 from pathlib import Path
 
-import platformdirs
-
 from git_sandbox import places
 from git_sandbox.errors import HostResourceError
 
@@ -22,22 +20,28 @@ RENAMING = ".renaming"  # there as well, while a sandbox gets another name: whic
 
 
 def state_root() -> Path:
-    return platformdirs.user_state_path(APP).absolute()  # a relative one could begin with a dash
+    return _directory("XDG_STATE_HOME", "~/.local/state").absolute()  # a relative one could begin with a dash
 
 
 def cache_root() -> Path:
-    return platformdirs.user_cache_path(APP).absolute()
+    return _directory("XDG_CACHE_HOME", "~/.cache").absolute()
 
 
 def config_file() -> Path:
-    return platformdirs.user_config_path(APP) / "config.toml"
+    return _directory("XDG_CONFIG_HOME", "~/.config") / "config.toml"
+
+
+def _directory(variable: str, usual: str) -> Path:
+    """Ours, by the XDG Base Directory Specification: an empty variable is none."""
+    given = os.environ.get(variable, "")
+    return Path(given if given.strip() else os.path.expanduser(usual), APP)  # noqa: PTH111 - a home that nobody knows stays
 
 
 def runtime_root() -> Path:
     """Where sockets live. Short, because a unix socket's path may have 107 bytes at most (unix(7)).
 
-    Not platformdirs: without XDG_RUNTIME_DIR it answers a directory that need not exist. One of another user's, which
-    `sudo -E` brings along, does not count. Only a name: `runtime` proves that the directory is ours.
+    Without XDG_RUNTIME_DIR none is guessed. One of another user's, which `sudo -E` brings along, does not count. Only a
+    name: `runtime` proves that the directory is ours.
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     if given and os.access(given, os.W_OK):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -255,6 +254,8 @@ class SandboxDir(msgspec.Struct, frozen=True):
 
     def forget_sockets(self) -> None:
         """Remove what a supervisor that was killed left. Where another user has the place, nothing there is ours."""
+        import shutil  # late: `sandbox ls` does without
+
         with contextlib.suppress(HostResourceError):
             shutil.rmtree(self.sockets, ignore_errors=True)
             self.egress_socket.unlink(missing_ok=True)

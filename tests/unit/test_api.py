@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_importing_it_imports_nothing_else() -> None:
     script = "import sys; before = set(sys.modules); import git_sandbox; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    heavy = {"click", "msgspec", "rich", "subprocess", "platformdirs", "git_sandbox.api", "git_sandbox.store"}
+    heavy = {"click", "msgspec", "rich", "subprocess", "git_sandbox.api", "git_sandbox.store"}
     assert "git_sandbox" in done.stdout.split()
     assert heavy & set(done.stdout.split()) == set()
 

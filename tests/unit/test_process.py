@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,3 +180,14 @@ def test_one_that_gets_no_input_is_bounded_before_it_begins() -> None:
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU))"
     done = process.run([sys.executable, "-c", code], limits=process.Limits(cpu=77), reads=True)
     assert done.text == "(77, 77)\n"
+
+
+def test_programs_are_found_as_a_shell_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "tool").touch(mode)
+    (tmp_path / "a" / "folder").mkdir()
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / place) for place in ("missing", "a", "b", "c")))
+    for name in ("tool", "folder", "none", str(tmp_path / "a/tool"), str(tmp_path / "c/tool")):
+        assert process.which(name) == shutil.which(name)
+    assert process.which("mke2fs") == shutil.which("mke2fs", path="/usr/local/sbin:/usr/sbin:/sbin")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 from typing import IO, TYPE_CHECKING
@@ -23,12 +22,15 @@ if TYPE_CHECKING:
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 PIECE = 64 << 10  # bytes
 OOM, WORST = 500, 1000  # more to be ended for than we have ourselves, and the most there is (proc(5), oom_score_adj)
+_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CHILD = re.compile(rb'"child-pid": (\d+)')
 
 
 def which(program: str) -> str | None:
     """Full path of `program`, looking also where Debian keeps mke2fs and friends for users without sbin on PATH."""
-    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
+    named = [""] if "/" in program else [*os.get_exec_path(), *_SYSTEM]
+    paths = (os.path.join(directory, program) for directory in named)  # noqa: PTH118 - pathlib is not here
+    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)  # noqa: PTH112
 
 
 def require(*programs: str) -> None:
