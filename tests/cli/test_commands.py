@@ -244,7 +244,8 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name.removeprefix("git_sandbox.") for name in loaded if name.startswith("git_sandbox.")}
     assert ours == {
-        "__main__", "claims", "cli", "cli.columns", "cli.ondisk", "cli.tables", "entries", "errors", "files", "git",
+        "__main__", "answers", "claims", "cli", "cli.columns", "cli.ondisk", "cli.tables", "entries", "errors", "files",
+        "git",
         "git.anchor", "git.bounds", "git.command", "git.gitdirs", "git.gitvariables", "git.identity", "git.names",
         "git.putback", "git.repo", "guest", "guest.protocol", "guest.waiting", "integrate", "integrate.overview",
         "jsontext",

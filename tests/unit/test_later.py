@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib
-import os
 import pickle
 import re
 import subprocess
@@ -129,19 +128,6 @@ def test_threads_that_come_at_once_all_find_it_whole() -> None:
         for thread in threads:
             thread.join()
         assert equal == [True] * THREADS
-
-
-def test_the_host_uses_no_other() -> None:
-    """Except for what a user may look at (api), and what runs without our package."""
-    source = Path(later.__file__).parent
-    found = {
-        os.fspath(each.relative_to(source))
-        for each in source.rglob("*.py")
-        if re.search(
-            r"^from dataclasses import .*\bdataclass\b|^@dataclasses\.dataclass", each.read_text(), re.MULTILINE
-        )
-    }
-    assert {each for each in found if not each.startswith(("guest/", "helpers/", "api/"))} == set()
 
 
 def test_a_pattern_is_compiled_when_it_is_first_used() -> None:

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,7 +20,7 @@ from git_sandbox.egress.ledger import Row as Requests
 from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.review import Style
-from git_sandbox.later import dataclass
+from git_sandbox.later import dataclass, replace
 from git_sandbox.sandbox import egress_proxy, listing, usage
 from git_sandbox.sandbox.everywhere import Elsewhere
 from git_sandbox.sandbox.listing import Row as Listed

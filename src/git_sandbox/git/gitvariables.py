@@ -17,14 +17,13 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox.errors import RepositoryError
-from git_sandbox.later import regex
 from git_sandbox.text import one_line
 
 _PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 _ELSEWHERE = ("GIT_QUARANTINE_PATH", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
 # Those that `given` looks at.
-HEEDED = regex("|".join((*_PLACES, *_ELSEWHERE, "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")))
-_STATUS = regex(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) (?:-?\d+ ){17}(?P<begun>\d+) ", re.DOTALL)
+HEEDED = re.compile("|".join((*_PLACES, *_ELSEWHERE, "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")))
+_STATUS = re.compile(r"\d+ \((?P<name>.*)\) \S (?P<parent>\d+) (?:-?\d+ ){17}(?P<begun>\d+) ", re.DOTALL)
 _MOST = 64  # ancestors
 
 
