@@ -75,7 +75,7 @@ def test_where_each_begins_what_it_has_and_who_conflicts(many: GitRepo, cli: Cli
     first, *rows = shown.splitlines()
     assert first == f"main  ●─(2)─●─(1)─●  {many.git('rev-parse', 'HEAD')[:10]} (HEAD)"
     assert rows[:2] == [
-        "      │     │     ╰─  in: all of it is in the branch",
+        "      │     │     ╰─  in: no commit beyond the branch",
         rows[1],
     ]
     assert rows[1].startswith("      │     ╰─●─●  two: 2 commits, newest: second ")

@@ -20,7 +20,7 @@ _MOST_CLASHES = 12  # lines between sandboxes; all are in the words below
 def label(track: Track) -> str:
     """`vm-1: 2 commits, newest: …`. Safe to print."""
     if track.count == 0:
-        return f"{track.id}: all of it is in the branch"
+        return f"{track.id}: no commit beyond the branch"
     count = "many commits" if track.count is None else f"{track.count} commit{'s' if track.count != 1 else ''}"
     subject = one_line(track.newest[0].subject, limit=_SUBJECT) if track.newest else ""
     apart = "no commit in common, " if track.fork is None else ""
