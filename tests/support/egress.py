@@ -235,7 +235,7 @@ def play(world: World, work: Callable[[World], Awaitable[None]]) -> None:
             await asyncio.gather(*others, return_exceptions=True)
 
     asyncio.run(all_of_it())
-    assert faults == []
+    assert faults == [], faults
 
 
 async def until(condition: Callable[[], bool]) -> None:

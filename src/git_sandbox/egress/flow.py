@@ -118,7 +118,8 @@ class Flow:
                 async with asyncio.timeout(2):
                     await self.writer.wait_closed()
         finally:
-            self.writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # TLS that has ended already, Python 3.11.2
+                self.writer.transport.abort()
 
     async def secure(self, context: ssl.SSLContext, name: str | None, seconds: float, *, server: bool = False) -> Flow:
         """The same connection under TLS. Raises OSError (ssl.SSLError), TimeoutError."""
