@@ -71,6 +71,8 @@ def test_help_shows_the_pages_that_hints_name(cli: Cli) -> None:
     assert cli("help", "backends").out.startswith("# ")
     wrong = cli("help", "bakcends")
     assert (wrong.code, "pages: agent, backends, " in wrong.err) == (2, True)
+    assert "did you mean `sandbox help backends`?" in wrong.err
+    assert "did you mean `sandbox help merge`?" in cli("help", "mrege").err
     source = "".join(each.read_text() for each in Path(git_sandbox.__file__).parent.rglob("*.py"))
     for name in set(re.findall(r"`sandbox help ([a-z-]+)`", source)):
         assert cli("help", name).code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from git_sandbox import process, store
-from git_sandbox.cli import ls
+from git_sandbox.cli import columns, ls
 from git_sandbox.cli.main import main
 from git_sandbox.errors import Interrupted
 from git_sandbox.git.repo import discover
@@ -192,3 +193,18 @@ def test_more_commits_than_are_looked_at(repo: GitRepo, monkeypatch: pytest.Monk
     rows = listing.rows(discover(repo.path))
     assert [row.merged for row in rows] == [False, False]
     assert [row.ahead for row in rows] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("make", "test"), "make test"),
+        (("sh", "-c", "echo it's"), 'sh -c "echo it\'s"'),
+        (("echo", "a b"), "echo 'a b'"),
+        (("echo", "it's $x"), "echo " + shlex.quote("it's $x")),
+        (("echo", ""), "echo ''"),
+    ],
+)
+def test_a_command_is_shown_as_somebody_would_type_it(words: tuple[str, ...], shown: str) -> None:
+    assert columns.command_line(words) == shown
+    assert shlex.split(columns.command_line(words)) == list(words)

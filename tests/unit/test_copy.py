@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox.errors import HostResourceError, SandboxError, SessionError, StateError, UsageError
+from git_sandbox.errors import HostResourceError, SandboxError, StateError, UsageError
 from git_sandbox.sandbox import arrival, scp
 from git_sandbox.sandbox.scp import Place
 from git_sandbox.session import Session
@@ -258,7 +258,7 @@ def test_one_file_both_ways_into_a_directory_and_under_another_name(session: Ses
     assert state(tmp_path / "guest" / "one") == state(tmp_path / "guest" / "other") == state(one)
     got = scp.download(session, os.fspath(tmp_path / "guest" / "other"), tmp_path / "back").target
     assert (got, state(got)) == (tmp_path / "back", state(one))
-    with pytest.raises(SessionError, match="not finished"):
+    with pytest.raises(UsageError, match=r"there is no /.*/nowhere in the sandbox"):
         scp.download(session, os.fspath(tmp_path / "guest" / "nowhere"), tmp_path / "x")
     with pytest.raises(UsageError, match="there is no"):
         scp.upload(session, tmp_path / "nowhere", "/x")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
 
+_SPECIAL = frozenset('"$`\\!')  # what a shell looks for between double quotes
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
@@ -57,6 +59,13 @@ def size(count: int) -> str:
 def number(count: int, what: str, many: str = "") -> str:
     """`1 machine`, `2 machines`."""
     return f"{count} {what}" if count == 1 else f"{count} {many or f'{what}s'}"
+
+
+def command_line(words: Sequence[str]) -> str:
+    """As somebody would type it: a word with an apostrophe is in double quotes where these change nothing of it."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not _SPECIAL.intersection(word) else shlex.quote(word) for word in words
+    )
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import click
@@ -47,15 +48,19 @@ def command(words: tuple[str, ...], as_json: bool) -> Result:
 
 def _page(name: str) -> Result:
     """A page of docs/how-to: an installation has them in the package, a checkout beside it."""
+    from git_sandbox.cli.main import VERBS
+
     package = Path(git_sandbox.__file__).parent
     place = next(
         folder for folder in (package / "how-to", package.parent.parent / "docs" / "how-to") if folder.is_dir()
     )
     pages = {page.stem: page for page in sorted(place.glob("*.md"))}
     if name not in pages:
+        near = difflib.get_close_matches(name, [*VERBS, *pages], n=1)
+        meant = f"did you mean `sandbox help {near[0]}`? " if near else ""
         raise UsageError(
             f"there is no command and no page `{one_line(name, limit=60)}`",
-            hint=f"see `sandbox --help`; pages: {', '.join(pages)}",
+            hint=f"{meant}See `sandbox --help`; pages: {', '.join(pages)}",
         )
     text = pages[name].read_text(encoding="utf-8").rstrip()
     return Result("help", {"command": name, "text": text}, text=text)

@@ -4,7 +4,6 @@ everything else together.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +93,8 @@ def _command(row: Row) -> str:
     if row.agent:
         message = f": {row.activity.message}" if row.activity and row.activity.message else ""
         return one_line(f"{row.agent}{message}", limit=60)
-    return one_line(shlex.join(row.command), limit=40) or (f"(fork of {row.origin})" if row.origin else "(shell)")
+    shown = one_line(columns.command_line(row.command), limit=40)
+    return shown or (f"(fork of {row.origin})" if row.origin else "(shell)")
 
 
 def _work(row: Row) -> str:
@@ -138,5 +138,5 @@ def _elsewhere(row: Elsewhere) -> tuple[str, ...]:
         columns.age(row.created) if row.created else "-",
         columns.size(row.disk_bytes) if row.disk_bytes else "-",
         one_line(row.repository, limit=300) + (" (gone)" if row.gone else ""),
-        one_line(shlex.join(row.command), limit=40) or "(shell)",
+        one_line(columns.command_line(row.command), limit=40) or "(shell)",
     )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process, settings
-from git_sandbox.cli import common, door
+from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
@@ -31,7 +30,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        return f"sandbox {shlex.join(self.words)}"
+        return f"sandbox {columns.command_line(self.words)}"
 
 
 STEPS = (

@@ -40,6 +40,7 @@ Progress = Callable[[str], None]
 _SEND = r"""
 case $1 in */) set -- "${1%/}" "$2" ;; esac
 [ -n "$1" ] || set -- / "$2"
+[ -e "$1" ] || [ -L "$1" ] || { printf n; exit 1; }
 if [ -d "$1" ] && [ ! -L "$1" ]; then printf d; cd -- "$1" || exit 1; exec tar -cSf - $2 -- .; fi
 printf f; cd -- "$(dirname -- "$1")" && exec tar -cSf - $2 -- "./$(basename -- "$1")"
 """
@@ -166,6 +167,8 @@ def _fetched(session: Session, source: str, fresh: Path, limit: int, progress: P
         status = _ended(child)
     if done.returncode in FILE_TOO_LARGE:
         raise arrival.too_much(limit)
+    if kind == b"n":
+        raise UsageError(f"there is no {source} in the sandbox")
     if kind not in (b"d", b"f") or done.returncode != 0 or status != 0:
         raise _unfinished(complaints() or done.complaint)
     if kind == b"d":
