@@ -26,6 +26,13 @@ def program(place: str) -> str:
     return f"{place} {path} {stat.st_size} {stat.st_mtime_ns}"
 
 
+def compiled(path: str) -> bool:
+    """Whether a program is one itself. What a script says of itself depends on what it starts."""
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+    return False
+
+
 def kept(question: str, asked: str) -> str | None:
     """The answer to `question`, a file name, if it was asked the same way; else None."""
     with contextlib.suppress(OSError, ValueError):

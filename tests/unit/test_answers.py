@@ -86,3 +86,11 @@ def test_the_proof_itself_is_not_remembered_and_what_it_refutes_is_forgotten(tmp
     assert again() == ""
     assert confine.refusal()
     assert again()
+
+
+def test_only_a_program_speaks_for_itself(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    assert answers.compiled(os.path.realpath("/bin/sh"))
+    assert not answers.compiled(str(script))
+    assert not answers.compiled(str(tmp_path / "none"))

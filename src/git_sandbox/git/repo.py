@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -166,7 +165,7 @@ def require_version() -> None:
 def host_version() -> tuple[int, ...]:
     """What git says of itself; it is asked again when it is another program, or a script, which can start any."""
     path = process.which("git")
-    asked = answers.program(path) if path and _compiled(Path(path)) else ""
+    asked = answers.program(path) if path and answers.compiled(path) else ""
     text = answers.kept("git-version", asked) if asked else None
     if text is None:
         text = command.discover(Path("/"), "version").text
@@ -174,9 +173,3 @@ def host_version() -> tuple[int, ...]:
             answers.keep("git-version", asked, text)
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     return tuple(int(part) for part in match.groups()) if match else (0, 0, 0)
-
-
-def _compiled(program: Path) -> bool:
-    with contextlib.suppress(OSError), program.open("rb") as file:
-        return file.read(4) == b"\x7fELF"
-    return False

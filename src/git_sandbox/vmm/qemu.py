@@ -281,7 +281,8 @@ def _version(identity: str) -> tuple[int, ...]:
         raise RequirementError("cannot read the version of QEMU", cause=printable(output, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
     number = tuple(int(part) for part in digits if part.isdigit())
-    answers.keep(VERSION, identity, ".".join(map(str, number)))
+    if answers.compiled(process.which(binary()) or ""):
+        answers.keep(VERSION, identity, ".".join(map(str, number)))
     return number
 
 
