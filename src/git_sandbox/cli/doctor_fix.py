@@ -33,43 +33,43 @@ def fix(look: Callable[[], list[Check]], *, dry_run: bool, yes: bool, as_json: b
     fixes.require_root()
     if not yes and (as_json or not common.interactive()):
         raise RequirementError("nothing was run: nobody can be asked", hint="add --yes: `sandbox doctor --fix --yes`")
-    done = [each for each in planned if (yes or _agreed(each)) and _ran(each)]
+    done = [fix for fix in planned if (yes or _agreed(fix)) and _ran(fix)]
     return _result(look(), planned, done, left, dry_run=False)
 
 
 def _shown(planned: Sequence[Fix]) -> list[str]:
     lines = []
-    for each in planned:
-        lines += [f"{'Needed' if each.needed else 'Optional'}: {each.why}", *(f"  {words}" for words in each.shown)]
+    for fix in planned:
+        lines += [f"{'Needed' if fix.needed else 'Optional'}: {fix.why}", *(f"  {words}" for words in fix.shown)]
     return lines or ["There is nothing that this command could fix."]
 
 
 def _by_hand(rows: Sequence[Check], planned: Sequence[Fix]) -> list[str]:
     """What is missing and stays so."""
     lines = []
-    if (names := fixes.unknown(rows)) and not any("apt-get" in words for each in planned for words in each.argv):
+    if (names := fixes.unknown(rows)) and not any("apt-get" in words for fix in planned for words in fix.argv):
         lines.append(f"No apt-get here: install with your package manager what Debian calls {', '.join(names)}.")
     rest = [row for row in rows if row.verdict is Verdict.MISSING and not (row.packages or row.command)]
     return [*lines, *(f"By hand: {row.name}: {row.result}{f': {row.hint}' if row.hint else ''}" for row in rest)]
 
 
-def _agreed(each: Fix) -> bool:
-    question = f"Run {'this' if len(each.argv) == 1 else 'these'} for {each.why}?"
-    answers = {"yes": f"run {'; '.join(each.shown)}", "no": "leave it as it is"}
+def _agreed(fix: Fix) -> bool:
+    question = f"Run {'this' if len(fix.argv) == 1 else 'these'} for {fix.why}?"
+    answers = {"yes": f"run {'; '.join(fix.shown)}", "no": "leave it as it is"}
     return choose(question, answers, "no") == "yes"
 
 
-def _ran(each: Fix) -> bool:
+def _ran(fix: Fix) -> bool:
     """What it says goes to our standard error; it may ask for a password."""
-    for words in each.argv:
+    for words in fix.argv:
         door.line(click.style(f"$ {' '.join(words)}", bold=True))
         with process.spawn(words, stdin=0, stdout=_STDERR, stderr=_STDERR, foreground=True) as child:
             code = child.wait()
         if code != 0:
             door.line(f"`{words[0]}` ended with exit code {code}: the rest of this is left out")
             return False
-    if each.then:
-        door.line(each.then[0].upper() + each.then[1:])
+    if fix.then:
+        door.line(fix.then[0].upper() + fix.then[1:])
     return True
 
 

@@ -78,7 +78,7 @@ def command(as_json: bool) -> Result:
       sandbox tour --json | jq -r '.data[].command'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if as_json:
-        return Result("tour", [{"title": each.title, "text": each.text, "command": each.command} for each in STEPS])
+        return Result("tour", [{"title": step.title, "text": step.text, "command": step.command} for step in STEPS])
     if not common.interactive():
         raise UsageError("a tour needs a terminal", hint="`sandbox tour --json` prints its steps")
     with _place() as (repository, variables):

@@ -45,19 +45,19 @@ def command(with_settings: bool, force: bool, as_json: bool, **given: bool) -> R
       sandbox uninstall --dry-run
       sandbox uninstall --settings
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
-    wanted, _ = settings.resolve(None, configured.project())
-    found = uninstall.survey()
+    effective, _ = settings.resolve(None, configured.project())
+    survey = uninstall.survey()
     if not as_json:
-        for line in _shown(found, with_settings=with_settings):
+        for line in _shown(survey, with_settings=with_settings):
             door.line(line)
     by_hand = [_program(), *_start_files(Path.home())]
-    data = {"found": found, "by_hand": by_hand, "left": list[Path](), "dry_run": given["dry_run"]}
+    data = {"found": survey, "by_hand": by_hand, "left": list[Path](), "dry_run": given["dry_run"]}
     if given["dry_run"]:
         return Result("uninstall", data, text=_then(by_hand))
-    uninstall.require_removable(found, force=force)
+    uninstall.require_removable(survey, force=force)
     _agree(yes=given["yes"], as_json=as_json)
-    data["left"] = left = uninstall.uninstall(wanted, with_settings=with_settings)
-    lines = ["Removed.", *(f"Could not be removed: {one_line(os.fspath(each))}" for each in left), _then(by_hand)]
+    data["left"] = left = uninstall.uninstall(effective, with_settings=with_settings)
+    lines = ["Removed.", *(f"Could not be removed: {one_line(os.fspath(path))}" for path in left), _then(by_hand)]
     return Result("uninstall", data, text="\n".join(lines), exit_code=1 if left else 0)
 
 
@@ -71,21 +71,21 @@ def _agree(*, yes: bool, as_json: bool) -> None:
         raise click.Abort
 
 
-def _shown(found: Survey, *, with_settings: bool) -> Iterator[str]:
-    yield f"{columns.number(len(found.sandboxes), 'sandbox', 'sandboxes')}, {found.trash} in the trash"
-    for each in found.sandboxes:
-        yield f"  {each.name}{f': {one_line(each.why, limit=300)}' if each.why else ''}"
-    yield f"refs/sandbox* in {columns.number(len(found.repositories), 'repository', 'repositories')}"
-    for place in found.repositories:
+def _shown(survey: Survey, *, with_settings: bool) -> Iterator[str]:
+    yield f"{columns.number(len(survey.sandboxes), 'sandbox', 'sandboxes')}, {survey.trash} in the trash"
+    for sandbox in survey.sandboxes:
+        yield f"  {sandbox.name}{f': {one_line(sandbox.why, limit=300)}' if sandbox.why else ''}"
+    yield f"refs/sandbox* in {columns.number(len(survey.repositories), 'repository', 'repositories')}"
+    for place in survey.repositories:
         yield f"  {one_line(os.fspath(place), limit=300)}"
-    for kept in found.places:
+    for kept in survey.places:
         yield f"{one_line(os.fspath(kept.path), limit=300)} ({columns.size(kept.size)})"
     fate = "" if with_settings else " (stays: your settings; --settings removes them)"
-    yield from [f"{one_line(os.fspath(found.settings), limit=300)}{fate}"] if found.settings.is_dir() else []
+    yield from [f"{one_line(os.fspath(survey.settings), limit=300)}{fate}"] if survey.settings.is_dir() else []
 
 
 def _then(by_hand: list[str]) -> str:
-    return "\n".join(["What is left for you:", *(f"  {each}" for each in by_hand)])
+    return "\n".join(["What is left for you:", *(f"  {line}" for line in by_hand)])
 
 
 def _program() -> str:

@@ -164,7 +164,7 @@ class Quarantine:
     @property
     def empty(self) -> bool:
         """Whether nothing came, and nothing was made of what did: the user's repository has all there is."""
-        return not self.filled and {each.name for each in (self.path / "objects").iterdir()} <= {"info", "pack"}
+        return not self.filled and {entry.name for entry in (self.path / "objects").iterdir()} <= {"info", "pack"}
 
     @property
     def size(self) -> int:

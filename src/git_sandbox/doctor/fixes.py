@@ -34,23 +34,23 @@ class Fix:
 def fixes(rows: Iterable[Check], *, apt: bool) -> list[Fix]:
     """The needed ones first. `apt`: whether this host installs packages by apt-get."""
     bad = [row for row in rows if row.verdict is not Verdict.OK]
-    found = []
+    planned = []
     for needed in (True, False):
         chosen = [row for row in bad if (row.verdict is Verdict.MISSING) is needed]
         packages = tuple(dict.fromkeys(package for row in chosen for package in row.packages))
         if packages and apt:
             what = ", ".join(dict.fromkeys(row.name for row in chosen if row.packages))
-            found.append(Fix(what, needed, _installed(packages)))
+            planned.append(Fix(what, needed, _installed(packages)))
         for row in chosen:
             if row.command:
                 then = LOGIN.replace("GROUP", row.command[-2]) if "--groups" in row.command else ""
-                found.append(Fix(row.name, needed, (_as_root(row.command),), then))
-    return found
+                planned.append(Fix(row.name, needed, (_as_root(row.command),), then))
+    return planned
 
 
 def unknown(rows: Iterable[Check]) -> tuple[str, ...]:
     """Packages that are missing, by Debian's names; for a host that has others."""
-    return tuple(dict.fromkeys(each for row in rows if row.verdict is not Verdict.OK for each in row.packages))
+    return tuple(dict.fromkeys(package for row in rows if row.verdict is not Verdict.OK for package in row.packages))
 
 
 def is_root() -> bool:

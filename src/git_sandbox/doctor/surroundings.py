@@ -40,20 +40,20 @@ class Surroundings:
     @property
     def lines(self) -> list[str]:
         """What a first start says, besides what it builds."""
-        found = []
+        texts = []
         if self.place:
-            found.append(f"This host is {self.place}." if self.wsl else f"This is {self.place}.")
+            texts.append(f"This host is {self.place}." if self.wsl else f"This is {self.place}.")
         if self.kvm:
-            found.append(
+            texts.append(
                 f"Without KVM ({self.kvm}) machines are emulated: everything works, starts take 5 to 10 s instead of 1 "
                 "or 2, compiling is many times slower (`sandbox help no-kvm`)."
             )
         if self.ssh:
-            found.append(
+            texts.append(
                 "You are here over ssh: if the connection is lost, the session ends and its work comes home; "
                 "`sandbox --detach` leaves the sandbox running."
             )
-        return found
+        return texts
 
 
 _NO_DEVICE = "there is no "
@@ -70,12 +70,12 @@ def look(root: Path = Path("/")) -> Surroundings:
 
 
 def check() -> Check:
-    found = look()
-    if found.wsl == 1:
-        return Check("surroundings", Verdict.MISSING, found.place)
-    over = "; over ssh" if found.ssh else ""
-    verdict = Verdict.NOTE if found.place and found.kvm else Verdict.OK
-    return Check("surroundings", verdict, f"{found.place or 'a Linux host'}{over}")
+    around = look()
+    if around.wsl == 1:
+        return Check("surroundings", Verdict.MISSING, around.place)
+    over = "; over ssh" if around.ssh else ""
+    verdict = Verdict.NOTE if around.place and around.kvm else Verdict.OK
+    return Check("surroundings", verdict, f"{around.place or 'a Linux host'}{over}")
 
 
 def _wsl(root: Path) -> int:
@@ -91,7 +91,7 @@ def _container(root: Path) -> str:
     if (root / ".dockerenv").exists():
         return "docker"
     known = _read(root / "run/systemd/container").strip() or _read(root / "proc/1/cgroup")
-    return next((each for each in _ENGINES if each in known), "")
+    return next((engine for engine in _ENGINES if engine in known), "")
 
 
 def _read(path: Path) -> str:

@@ -77,9 +77,9 @@ def reads(args: Sequence[str]) -> bool:
 
 def listens(args: Sequence[str]) -> bool:
     """Whether git reads its input before any object or ref: what it is to do is in there."""
-    found = verb(args)
-    options = itertools.takewhile(lambda each: each.startswith("-"), args[args.index(found) + 1 :] if found else ())
-    return found in _ALWAYS or (found in _LISTENS and any(each.startswith(_FROM_INPUT) for each in options))
+    named = verb(args)
+    options = itertools.takewhile(lambda arg: arg.startswith("-"), args[args.index(named) + 1 :] if named else ())
+    return named in _ALWAYS or (named in _LISTENS and any(option.startswith(_FROM_INPUT) for option in options))
 
 
 def of(args: Sequence[str], named: Bounds | None) -> Bounds:

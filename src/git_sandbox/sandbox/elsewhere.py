@@ -33,17 +33,17 @@ class Room:
 
     @property
     def free(self) -> bool:
-        return any(self._takes(each) for each in self.slots)
+        return any(self._takes(slot) for slot in self.slots)
 
     def _takes(self, place: str) -> bool:
         return self.slots[place] > 0 and not (place in self.cold and place in self.waiting)
 
     def take(self) -> tuple[str, ...]:
         """The machine with the most room, then the others in case that one cannot."""
-        chosen = max(filter(self._takes, self.slots), key=lambda each: self.slots[each])
+        chosen = max(filter(self._takes, self.slots), key=lambda slot: self.slots[slot])
         self.slots[chosen] -= 1
         self.waiting.add(chosen)
-        return (chosen, *(each for each in self.slots if each != chosen))
+        return (chosen, *(slot for slot in self.slots if slot != chosen))
 
     def warm(self, place: str) -> None:
         """It has the files."""
@@ -71,16 +71,16 @@ class Machine:
         """In one line that is safe to show."""
         if self.hello is None:
             return f"{self.place}: {self.problem.message if self.problem else 'it says nothing'}"
-        found = self.hello
-        kvm = "KVM" if found.kvm else "no KVM, so machines are emulated"
+        hello = self.hello
+        kvm = "KVM" if hello.kvm else "no KVM, so machines are emulated"
         image = "has the image" if self.ready else "gets the image"
         room = f"{self.slots} at a time" if self.slots else "no room for one"
-        return f"{self.place}: {found.cpus} processors, {found.memory} MiB free, {kvm}, {image}: {room}"
+        return f"{self.place}: {hello.cpus} processors, {hello.memory} MiB free, {kvm}, {image}: {room}"
 
 
-def asked(places: Sequence[str], wanted: Settings, progress: Progress) -> list[Machine]:
+def asked(places: Sequence[str], settings: Settings, progress: Progress) -> list[Machine]:
     """What each of these machines says. Raises UsageError for what is no name of one."""
-    found = []
+    machines = []
     with tempfile.TemporaryDirectory(prefix="git-sandbox-") as scratch:
         for place in dict.fromkeys(places):
             hosts.host(place)
@@ -88,45 +88,45 @@ def asked(places: Sequence[str], wanted: Settings, progress: Progress) -> list[M
             try:
                 hello = hosts.ask(place, Path(scratch, "log"))
             except SandboxError as error:
-                found.append(Machine(place, None, error))
+                machines.append(Machine(place, None, error))
                 continue
-            ready = spec.asked(wanted).key in hello.images
-            found.append(Machine(place, hello, None, hosts.slots(hello, wanted.cpus, wanted.memory), ready))
-    return found
+            ready = spec.asked(settings).key in hello.images
+            machines.append(Machine(place, hello, None, hosts.slots(hello, settings.cpus, settings.memory), ready))
+    return machines
 
 
-def room(machines: Sequence[Machine], wanted: Settings) -> Room:
+def room(machines: Sequence[Machine], settings: Settings) -> Room:
     """Of those that answered and have some. Raises HostResourceError where no machine fits, or what the first that does
     not answer said.
     """
-    able = {each.place: each.slots for each in machines if each.slots}
+    able = {machine.place: machine.slots for machine in machines if machine.slots}
     if able:
         return Room(able)
-    for each in machines:
-        if each.problem is not None:
-            raise each.problem
-    places = ", ".join(each.place for each in machines)
+    for machine in machines:
+        if machine.problem is not None:
+            raise machine.problem
+    places = ", ".join(machine.place for machine in machines)
     raise HostResourceError(
-        f"a machine with {wanted.memory} MiB of memory fits on none of {places}", hint="try less: --memory 1G"
+        f"a machine with {settings.memory} MiB of memory fits on none of {places}", hint="try less: --memory 1G"
     )
 
 
-def checks(machine: Machine, wanted: Settings) -> Iterator[Check]:
+def checks(machine: Machine, settings: Settings) -> Iterator[Check]:
     """Rows for `doctor --on`."""
-    place, found = machine.place, machine.hello
-    if found is None:
+    place, hello = machine.place, machine.hello
+    if hello is None:
         error = machine.problem or SandboxError("it says nothing")
         cause = f" ({one_line(error.cause, limit=300)})" if error.cause else ""
         yield Check(place, Verdict.MISSING, f"{error.message}{cause}", error.hint)
         return
-    yield Check(place, Verdict.OK, f"git-sandbox {one_line(found.program, limit=40)} on {one_line(found.host)}")
-    size = f"{machine.slots} machine(s) of {wanted.cpus} processor(s) and {wanted.memory} MiB at a time"
-    room_ = f"{found.cpus} processors, {found.memory} MiB of memory free: {size}"
+    yield Check(place, Verdict.OK, f"git-sandbox {one_line(hello.program, limit=40)} on {one_line(hello.host)}")
+    size = f"{machine.slots} machine(s) of {settings.cpus} processor(s) and {settings.memory} MiB at a time"
+    room_ = f"{hello.cpus} processors, {hello.memory} MiB of memory free: {size}"
     hint = "" if machine.slots else "less `--memory`, or end what runs there"
     yield Check(f"{place} room", Verdict.OK if machine.slots else Verdict.MISSING, room_, hint)
-    kvm = "/dev/kvm can be opened" if found.kvm else "cannot be used: machines are emulated, several times slower"
-    yield Check(f"{place} KVM", Verdict.OK if found.kvm else Verdict.NOTE, kvm)
+    kvm = "/dev/kvm can be opened" if hello.kvm else "cannot be used: machines are emulated, several times slower"
+    yield Check(f"{place} KVM", Verdict.OK if hello.kvm else Verdict.NOTE, kvm)
     image = "is there" if machine.ready else "is not there: the first job brings it"
     yield Check(f"{place} image", Verdict.OK if machine.ready else Verdict.NOTE, image)
-    low = found.free < MINIMUM_FREE >> 20
-    yield Check(f"{place} disk space", Verdict.NOTE if low else Verdict.OK, f"{found.free} MiB free for its state")
+    low = hello.free < MINIMUM_FREE >> 20
+    yield Check(f"{place} disk space", Verdict.NOTE if low else Verdict.OK, f"{hello.free} MiB free for its state")

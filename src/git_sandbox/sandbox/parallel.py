@@ -37,7 +37,7 @@ class Ran:
         """0 when all ended with 0, else that of the first, by index, that did not."""
         if self.interrupted:
             return 128 + self.interrupted
-        return next((each.exit_code for each in self.tries if each.exit_code != 0), 0)
+        return next((attempt.exit_code for attempt in self.tries if attempt.exit_code != 0), 0)
 
 
 def plan(repo: Repository, options: Options, count: int, *, share_processors: bool) -> list[Options]:
@@ -46,26 +46,26 @@ def plan(repo: Repository, options: Options, count: int, *, share_processors: bo
     Raises UsageError for what cannot be shared, StateError for a name that is taken, HostResourceError when the host
     is too small.
     """
-    wanted = options.settings
+    settings = options.settings
     most = MAX_ELSEWHERE if options.on else MAX_COUNT
     if not 1 <= count <= most:
         raise UsageError(f"invalid value `{count}` for --count", hint=f"use 1 to {most}")
-    if wanted.publish:
+    if settings.publish:
         raise UsageError("--publish and --count cannot be used together", hint="a port can lead to one sandbox only")
-    if wanted.on_exit in ("merge", "ask"):
+    if settings.on_exit in ("merge", "ask"):
         raise UsageError(
-            f"--on-exit {wanted.on_exit} and --count cannot be used together", hint="`sandbox compare`, later"
+            f"--on-exit {settings.on_exit} and --count cannot be used together", hint="`sandbox compare`, later"
         )
     names = [f"{options.name}-{number}" for number in range(1, count + 1)] if options.name else [None] * count
     _require_free(repo, [name for name in names if name])
     if not options.on:
-        wanted = dataclasses.replace(wanted, cpus=capacity.processors(count)) if share_processors else wanted
-        capacity.require(repo, count, wanted.memory, options.origin)
+        settings = dataclasses.replace(settings, cpus=capacity.processors(count)) if share_processors else settings
+        capacity.require(repo, count, settings.memory, options.origin)
     return [
         dataclasses.replace(
             options, name=name,
             settings=dataclasses.replace(
-                wanted, env=(*wanted.env, f"SANDBOX_INDEX={index}", f"SANDBOX_COUNT={count}"), on_exit="keep"
+                settings, env=(*settings.env, f"SANDBOX_INDEX={index}", f"SANDBOX_COUNT={count}"), on_exit="keep"
             ),
         )
         for index, name in enumerate(names, 1)
@@ -82,24 +82,24 @@ def _require_free(repo: Repository, names: list[str]) -> None:
 
 
 def run(
-    repo: Repository, each: Sequence[Options], progress: Progress, output: Output, *,
+    repo: Repository, attempts: Sequence[Options], progress: Progress, output: Output, *,
     at_once: int | None = None, room: elsewhere.Room | None = None,
 ) -> Ran:  # fmt: skip
-    """Run all of them to their end; with `detached` options, until each has a session. In the order of `each`.
+    """Run all of them to their end; with `detached` options, until each has a session. In the order of `attempts`.
     `at_once`: how many run here at a time, None for all of them. `room`: of the machines that
     they run on, None where these have not been asked.
 
     A signal asks every supervisor to bring its work home and waits for that; a second one (Interrupted) leaves the work
     on their disks.
     """
-    if each and each[0].on and each[0].on[0].partition(":")[0] == "ray":
+    if attempts and attempts[0].on and attempts[0].on[0].partition(":")[0] == "ray":
         from git_sandbox.sandbox import on_ray  # late: an extra
 
-        return on_ray.run(repo, each, progress, output)
-    if each and each[0].on and room is None:
-        room = elsewhere.room(elsewhere.asked(each[0].on, each[0].settings, progress), each[0].settings)
+        return on_ray.run(repo, attempts, progress, output)
+    if attempts and attempts[0].on and room is None:
+        room = elsewhere.room(elsewhere.asked(attempts[0].on, attempts[0].settings, progress), attempts[0].settings)
     with contextlib.ExitStack() as stack:
-        crowd = Crowd(stack.enter_context(store.followed(repo)), list(each), stack, progress, output, room, at_once)
+        crowd = Crowd(stack.enter_context(store.followed(repo)), list(attempts), stack, progress, output, room, at_once)
         try:
             return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
         except Interrupted as caught:

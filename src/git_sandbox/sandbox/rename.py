@@ -38,17 +38,19 @@ def rename(repo: Repository, name: str, new: str) -> Renamed:
     Raises UsageError for a name that cannot be one, StateError for one that is in use and for a sandbox that runs or is
     on another machine.
     """
-    wanted = sandbox_id(new)
+    ident = sandbox_id(new)
     entry = _settled(repo, name, "renamed")
-    if wanted == entry.id:
+    if ident == entry.id:
         raise UsageError(f"sandbox `{name}` is already called that")
     with store.open_existing(repo, name) as (box, entry):
         inside = nested_refs.borrowed(box.repo, box, entry.record)
-        own = Box(box.repo, wanted, box.directory).refs.patterns
-        if taken := next((each.repo for each in inside if each.repo.refs(*own)), None):
-            raise StateError(f"a sandbox named `{wanted}` exists in {taken.worktree}", hint="use another name")
-        renaming.rename(registry.claim(box.repo), box.repo, entry.id, wanted, [each.repo.git_dir for each in inside])
-    return Renamed(wanted, entry.id)
+        own = Box(box.repo, ident, box.directory).refs.patterns
+        if taken := next((holding.repo for holding in inside if holding.repo.refs(*own)), None):
+            raise StateError(f"a sandbox named `{ident}` exists in {taken.worktree}", hint="use another name")
+        renaming.rename(
+            registry.claim(box.repo), box.repo, entry.id, ident, [holding.repo.git_dir for holding in inside]
+        )
+    return Renamed(ident, entry.id)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Survey:
 
 
 def survey() -> Survey:
-    held = [each for of in registry.every() for each in _held(of)]
+    held = [sandbox for of in registry.every() for sandbox in _held(of)]
     known = [of.seen.path for of in registry.every() if of.seen is not None and of.seen.holds()]
     trash = sum(len(note.listed(of.root)) for of in registry.every())
     roots = (paths.state_root(), paths.cache_root(), paths.runtime_root())
@@ -73,7 +73,7 @@ def _repository(of: StateDirectory) -> Repository | None:
     if common.parent == paths.state_root():  # a worker's own
         return Repository(common, common, common, "sha256" if "sha256" in common.name else "sha1")
     return everywhere.checkout(
-        common, [Path(each.record.worktree) for each in store.entries_in(of.root) if each.record]
+        common, [Path(entry.record.worktree) for entry in store.entries_in(of.root) if entry.record]
     )
 
 
@@ -102,7 +102,7 @@ def uninstall(settings: Settings, *, with_settings: bool) -> list[Path]:
         repo = _repository(of)
         for entry in store.entries(repo) if repo else store.entries_in(of.root):
             _to_trash(repo, entry)
-        names = [each.id for each in note.listed(of.root)]
+        names = [item.id for item in note.listed(of.root)]
         if names:
             trashed.prune([of.root], names)
         if repo is not None:
@@ -128,7 +128,7 @@ def _to_trash(repo: Repository | None, entry: Entry) -> None:
         return
     with store.open_existing(repo, entry.id) as (box, now):
         record = lookup.record_of(repo, now)
-        inside = [each.repo.common_dir for each in nested_refs.borrowed(box.repo, box, record)]
+        inside = [holding.repo.common_dir for holding in nested_refs.borrowed(box.repo, box, record)]
         trashed.put(box, record, DROPPED)
     for common in inside:
         _tidy(common)
@@ -153,12 +153,12 @@ def _tidy(common: Path) -> None:
                     Path(folder).rmdir()
 
 
-def require_removable(found: Survey, *, force: bool) -> None:
+def require_removable(survey: Survey, *, force: bool) -> None:
     """Raises StateError where a sandbox runs, or has, without `force`, what is nowhere else."""
-    bad = [each for each in found.sandboxes if each.busy or (each.why and not force)]
+    bad = [sandbox for sandbox in survey.sandboxes if sandbox.busy or (sandbox.why and not force)]
     if bad:
-        busy = any(each.busy for each in bad)
+        busy = any(sandbox.busy for sandbox in bad)
         hint = "stop what runs first" if busy else "bring home what you need; --force removes the rest with everything"
-        cause = "\n".join(f"{each.name}: {each.why}" for each in bad)
+        cause = "\n".join(f"{sandbox.name}: {sandbox.why}" for sandbox in bad)
         raise StateError("sandboxes hold what would be lost" if not busy else "not everything can be removed now",
                          cause=cause, hint=hint)  # fmt: skip

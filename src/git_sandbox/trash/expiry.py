@@ -57,7 +57,7 @@ def add(new: Note) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         known = jsontext.load(paths.trash_summary(), Summary)
-        whens = [each for each in (known.oldest, new.when if new.why in note.EXPIRES else None) if each is not None]
+        whens = [when for when in (known.oldest, new.when if new.why in note.EXPIRES else None) if when is not None]
         _write(Summary(min(whens, default=None), known.size + new.size))
         return
     summarise()

@@ -44,7 +44,7 @@ def part(holder: Holder, pack: Path) -> Part:
     """Write the pack, and say what it holds. Raises HostResourceError when it cannot be written."""
     logs = {str(name): log for name in holder.refs if (log := _log(holder, name))}
     tips = list(dict.fromkeys([*holder.refs.values(), *(value for log in logs.values() for value in log)]))
-    start = [f"{each}^{{commit}}" for each in holder.start]
+    start = [f"{commit}^{{commit}}" for commit in holder.start]
     *there, head = _resolved(holder.git, [*tips, *start, "HEAD^{commit}"])
     known = [tip for tip, oid in zip(tips, there, strict=False) if oid]
     excluded = _excluded(holder, [oid for oid in there[len(tips) :] if oid], head)

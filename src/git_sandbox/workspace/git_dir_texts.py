@@ -30,7 +30,7 @@ def _with_urls(places: list[Path]) -> list[Path]:
     if not places:
         return []
     if (few := _small(places)) is not None:
-        return [each for each in few if b"://" in each.read_bytes()]
+        return [path for path in few if b"://" in path.read_bytes()]
     done = process.run(["grep", "-rlZF", "-e", "://", "--", *map(os.fspath, places)])
     if done.returncode > 1:
         raise RepositoryError("cannot look for URLs in the copy", cause=printable(done.complaint, limit=500))
@@ -40,7 +40,7 @@ def _with_urls(places: list[Path]) -> list[Path]:
 
 def _small(places: list[Path]) -> list[Path] | None:
     """All files below `places`, where reading them takes less than starting a program; else None."""
-    found: list[Path] = []
+    paths: list[Path] = []
     todo, left = list(places), SMALL
     while todo:
         place = todo.pop()
@@ -48,11 +48,11 @@ def _small(places: list[Path]) -> list[Path] | None:
         if stat.S_ISDIR(seen.st_mode):
             todo += place.iterdir()
         elif stat.S_ISREG(seen.st_mode):
-            found.append(place)
+            paths.append(place)
         left -= seen.st_size
-        if left < 0 or len(found) + len(todo) > FEW:
+        if left < 0 or len(paths) + len(todo) > FEW:
             return None
-    return found
+    return paths
 
 
 def _read(path: Path) -> str:
