@@ -165,20 +165,16 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
                 _delete(directory)
 
 
-def trash(box: Box, record: Record | None, why: str, beside: Sequence[Holder] = ()) -> Note:
+def trash(box: Box, why: str, holders: Sequence[Holder]) -> Note:
     """Remove a sandbox from sight, whole: the one way for what may have something of the user's in it.
 
-    `why`: as in `trash.note.EXPIRES`. `beside`: repositories inside the worktree with refs of its. Raises StateError or
-    HostResourceError: nothing has changed then.
+    `why`: as in `trash.note.EXPIRES`. `holders`: the repositories with refs of it (`sandbox/parts`). Raises StateError
+    or HostResourceError: nothing has changed then.
     """
     from git_sandbox.trash import expiry, moving
-    from git_sandbox.trash.objects import Holder
 
-    heads = [value for name, value in record.refs.items() if name.startswith("refs/heads/")] if record else []
-    base = record.base if record and record.base else box.refs.base
-    holder = Holder(box.repo.git, box.repo.common_dir, box.repo.refs(*box.refs.patterns), [base, *heads])
     directory = SandboxDir(registry.claim(box.repo) / box.id)  # of a sandbox that is only refs there may be none
-    noted_in_trash = moving.put(directory, [holder, *beside], why)
+    noted_in_trash = moving.put(directory, holders, why)
     expiry.add(noted_in_trash)
     return noted_in_trash
 

@@ -10,17 +10,15 @@ import msgspec
 
 from git_sandbox import registry, store
 from git_sandbox.errors import StateError
-from git_sandbox.git.command import Git
-from git_sandbox.git.names import SandboxId, SandboxRefs, sandbox_id
+from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass, field, replace
-from git_sandbox.sandbox import everywhere, nested_refs
+from git_sandbox.sandbox import everywhere, parts
 from git_sandbox.sandbox.expiring import rule
 from git_sandbox.store import Box, Record, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
-from git_sandbox.trash.note import Note, Part, Trashed
-from git_sandbox.trash.objects import Holder
+from git_sandbox.trash.note import Note, Trashed
 
 if TYPE_CHECKING:
     from git_sandbox.sandbox.listing import Row
@@ -28,14 +26,7 @@ if TYPE_CHECKING:
 
 def put(box: Box, record: Record | None, why: str) -> Note:
     """Move a sandbox to the trash, with its refs here and in repositories inside the worktree. See `store.trash`."""
-    held = nested_refs.borrowed(box.repo, box, record)
-    return store.trash(box, record, why, [_holder(holding.repo, holding) for holding in held])
-
-
-def _holder(repo: Repository, held: nested_refs.Holding) -> Holder:
-    known = held.known
-    start = [*([known.base] if known.base else []), *known.refs.values()] if known else []
-    return Holder(repo.git, repo.common_dir, held.refs, start, known.git_dir if known else "")
+    return store.trash(box, why, parts.holders(box, record))
 
 
 def until(trashed: Trashed | Note) -> float | None:
@@ -100,11 +91,15 @@ def damage(repo: Repository) -> tuple[str, ...]:
 
 
 def _faults(repo: Repository, trashed: Trashed) -> Iterator[str]:
+    record = store.load(trashed.directory)
     if trashed.note is None:
         yield f"{trashed.directory.trash_note.name} is damaged: its disk can be restored, without its refs"
-    elif trashed.note.directory and store.load(trashed.directory) is None:
+    elif trashed.note.directory and record is None:
         yield "its record is damaged or missing"
     for part in trashed.note.parts if trashed.note else ():
+        if record is not None and parts.repository(repo, trashed.id, record, part) is None:
+            why = "which is gone, or has a sandbox of that name"
+            yield f"{len(part.refs)} of its refs belong to a repository inside the worktree, {why}"
         if part.pack and not objects.sound(trashed.directory.trash_packs / part.pack, repo.object_format):
             yield f"its pack {part.pack} is damaged or missing: of {len(part.refs)} ref(s) the disk has what is left"
         if part.unpacked:
@@ -120,7 +115,7 @@ def restore(repo: Repository, name: str) -> Restored:
     ident, root = sandbox_id(name), store.state_directory(repo)
     trashed = note.read(root, ident)
     record = store.load(trashed.directory) if trashed else None
-    back = moving.restore(root, ident, lambda part: _repository(repo, ident, record, part))
+    back = moving.restore(root, ident, lambda part: parts.repository(repo, ident, record, part))
     if back.missing and record is not None:
         with store.open_existing(repo, name) as (box, _):
             box.save(msgspec.structs.replace(record, brought_home=None))
@@ -143,15 +138,6 @@ def restore_anywhere(name: str) -> Restored:
     expiry.summarise()
     state = next(entry.state for entry in store.entries_in(root) if entry.id == back.id)
     return Restored(name, state, back.refs, back.missing)
-
-
-def _repository(repo: Repository, name: SandboxId, record: Record | None, part: Part) -> Git | None:
-    """Where a part belongs: by what was recorded when the sandbox began, not by a path that was written down."""
-    if not part.key:
-        return repo.git
-    known = next((inner for inner in record.nested if inner.git_dir == part.key), None) if record else None
-    at_home = nested_refs.host_repository(repo, SandboxRefs(name), record, known) if record and known else None
-    return at_home.git if at_home else None
 
 
 @dataclass(frozen=True)
@@ -182,8 +168,8 @@ def prune(
     all that may ever expire; with `names` only these, whatever they are. Raises StateError for one that is not there.
     """
     chosen = [trashed for root in dict.fromkeys(roots) for trashed in note.listed(root)]
-    missing = list(names)
-    for name in missing:
+    idents = list(names)
+    for name in idents:
         sandbox_id(name.rpartition("/")[2])
         if not any(_meant(trashed, name) for trashed in chosen):
             raise StateError(f"no sandbox named `{name}` in the trash", hint="`sandbox ls --all` lists what is there")
@@ -192,8 +178,8 @@ def prune(
         trashed
         for trashed in chosen
         if (
-            any(_meant(trashed, name) for name in missing)
-            if missing
+            any(_meant(trashed, name) for name in idents)
+            if idents
             else trashed.expires and (everything or trashed.directory in late)
         )
     ]

@@ -18,7 +18,7 @@ from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
 from git_sandbox.registry import StateDirectory
-from git_sandbox.sandbox import everywhere, image_builder, lookup, nested_refs, remove, trashed
+from git_sandbox.sandbox import everywhere, image_builder, lookup, parts, remove, trashed
 from git_sandbox.settings import Settings
 from git_sandbox.store import Entry, State
 from git_sandbox.trash import moving, note
@@ -128,10 +128,10 @@ def _to_trash(repo: Repository | None, entry: Entry) -> None:
         return
     with store.open_existing(repo, entry.id) as (box, now):
         record = lookup.record_of(repo, now)
-        inside = [holding.repo.common_dir for holding in nested_refs.borrowed(box.repo, box, record)]
-        trashed.put(box, record, DROPPED)
-    for common in inside:
-        _tidy(common)
+        held = parts.holders(box, record)
+        store.trash(box, DROPPED, held)
+    for holder in held[1:]:
+        _tidy(holder.common)
 
 
 def _forget(repo: Repository) -> None:

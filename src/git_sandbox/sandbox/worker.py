@@ -31,7 +31,7 @@ from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
-from git_sandbox.sandbox import job_run, provision, retrieve, trashed
+from git_sandbox.sandbox import job_run, parts, provision, retrieve, trashed
 from git_sandbox.sandbox.job_run import Attempt
 from git_sandbox.sandbox.mouth import Ears, Mouth
 from git_sandbox.sandbox_dir import SandboxDir
@@ -269,7 +269,7 @@ def _trash(repo: Repository, directory: SandboxDir) -> None:
     with store.open_existing(repo, directory.root.name) as (box, entry):
         if entry.record is not None:
             record = box.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
-            store.trash(box, record, DELIVERED)
+            store.trash(box, DELIVERED, parts.holders(box, record))
 
 
 def repository(object_format: str) -> Repository:
