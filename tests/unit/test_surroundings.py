@@ -48,7 +48,7 @@ def test_the_kernels_files_say_where_this_is(tmp_path: Path, files: dict[str, st
         (Surroundings(container="docker", kvm="its mode is 0600"), ["This is in a container (docker)."]),
         (Surroundings(container="podman"), ["This is in a container (podman)."]),
         (Surroundings(ssh=True), ["over ssh", "`sandbox --detach`"]),
-        (Surroundings(kvm="there is no /dev/kvm"), ["Without KVM (there is no /dev/kvm)"]),
+        (Surroundings(kvm="there is no /dev/kvm"), ["Machines are emulated: ", "Why: there is no /dev/kvm."]),
     ],
 )
 def test_a_first_start_says_what_is_and_what_that_means(found: Surroundings, said: list[str]) -> None:

@@ -47,7 +47,7 @@ STEPS = (
     Step("Or not", "A merge can be undone, with what you had not committed.", ("merge", "--undo", "tour")),
     Step(
         "Inside",
-        f"The same sandbox once more, with a shell. Try `sudo rm -r /etc`, `git log`, `cat {_DRAFT}`, "
+        f"The same sandbox once more, with a shell. Try `sudo whoami`, `git log`, `cat {_DRAFT}`, "
         "`sandbox status`; `exit` ends it.",
         ("shell", "tour"),
     ),

@@ -45,8 +45,8 @@ class Surroundings:
             texts.append(f"This host is {self.place}." if self.wsl else f"This is {self.place}.")
         if self.kvm:
             texts.append(
-                f"Without KVM ({self.kvm}) machines are emulated: everything works, starts take 5 to 10 s instead of 1 "
-                "or 2, compiling is many times slower (`sandbox help no-kvm`)."
+                "Machines are emulated: everything works, starts take 5 to 10 s instead of 1 or 2, compiling is many "
+                f"times slower (`sandbox help no-kvm`). Why: {self.kvm}."
             )
         if self.ssh:
             texts.append(
