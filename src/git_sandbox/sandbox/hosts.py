@@ -12,6 +12,7 @@ import queue
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -43,6 +44,7 @@ LOG = 64 << 10  # bytes of ssh's complaints
 PIECE = 64 << 10  # bytes
 HELD = 256  # frames read and not yet looked at
 LOOKS = 1.0  # seconds
+SAYS = 2.0  # seconds for the last words of an ssh that has ended to be in the log
 ENDS = 20.0  # seconds for a worker to end that has all it needs
 OVERHEAD = 64  # MiB of a VMM beside its guest's memory
 _AGENT = re.compile("SSH_AUTH_SOCK|SSH_AGENT_PID|KRB5CCNAME")
@@ -115,9 +117,10 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
 
         def complaint() -> str:
             child.wait(ENDS)
-            with contextlib.suppress(OSError):
-                return printable(files.read(log, LOG)[-2000:]).strip()
-            return ""
+            end = time.monotonic() + SAYS
+            while not (words := _words(log)) and time.monotonic() < end:  # they are written by another thread
+                time.sleep(0.02)
+            return words
 
         try:
             reader = Reader(stdout, frames.RESULT)
@@ -138,6 +141,12 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
             with contextlib.suppress(OSError):
                 stdin.close()
             child.wait(ENDS)
+
+
+def _words(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        return printable(files.read(log, LOG)[-2000:]).strip()
+    return ""
 
 
 def _silent(place: str, cause: str) -> LostError:
