@@ -115,7 +115,7 @@ def test_marked_ones_are_stopped_together_and_compared() -> None:
 
     async def script(pilot: Any) -> None:
         await pilot.press("space", "space")
-        assert "* vm-1" in text(made)
+        await until(pilot, lambda: "* vm-1" in text(made))
         await pilot.press("x", "y")
         await until(pilot, lambda: verbs.beside)
         await pilot.press("c")
@@ -166,7 +166,7 @@ def test_pages_search_and_the_next_that_waits() -> None:
         await until(pilot, lambda: len(made.table.shown) == len(ROWS))
         assert made.table.selected == ROWS[2]
         await pilot.press("enter")
-        assert made.table.region.height == 0
+        await until(pilot, lambda: made.table.region.height == 0)
         await pilot.press("escape", "t", "e")
         await until(pilot, lambda: source.looks[-1] == Scope(trash=True, everywhere=True))
 
@@ -228,10 +228,9 @@ def test_nothing_waits_for_a_slow_answer() -> None:
         source.gate.clear()
         verbs.gate.clear()
         await pilot.press("down")
-        assert "Log of fix …" in text(made), "and not the page of another one"
+        await until(pilot, lambda: "Log of fix …" in text(made))  # and not the page of another one
         await pilot.press("x", "y", "down", "slash", *"make")
-        assert list(made.table.shown) == ["vm-3"]
-        assert "stop fix …" in text(made)
+        await until(pilot, lambda: list(made.table.shown) == ["vm-3"] and "stop fix …" in text(made))
         await pilot.press("escape", "q")
         assert made.return_code is None, "the first time it says what is still at work"
         await pilot.press("q")
@@ -353,11 +352,11 @@ def test_in_a_small_terminal_enter_shows_the_page() -> None:
     made = app()
 
     async def script(pilot: Any) -> None:
-        assert made.lines.region.height == 0
+        await until(pilot, lambda: made.lines.region.height == 0)
         await pilot.press("enter")
-        assert made.lines.region.height > 3
+        await until(pilot, lambda: made.lines.region.height > 3)
         await pilot.press("escape")
-        assert made.table.region.height > 3
+        await until(pilot, lambda: made.table.region.height > 3)
 
     play(made, script, (40, 10))
 

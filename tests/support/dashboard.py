@@ -99,7 +99,7 @@ def text(app: Top) -> str:
 
 async def until(pilot: Any, condition: Callable[[], object]) -> None:
     """Threads answer when they do."""
-    deadline = time.monotonic() + 20 * SLOWNESS
+    deadline = time.monotonic() + 60 * SLOWNESS
     while not condition():
         assert time.monotonic() < deadline, f"the screen shows:\n{text(pilot.app)}"
         await pilot.pause()
