@@ -242,6 +242,12 @@ def test_refs_inside_come_back_from_the_trash(super_: GitRepo, tmp_path: Path) -
         each.git("reflog", "expire", "--expire=now", "--all")
         each.git("gc", "-q", "--prune=now")
     assert module.run("cat-file", "-e", tip).returncode != 0
+    assert trashed.damage(trip.box.repo) == ()
+    absorbed = super_.path / ".git/modules/libs/one"
+    absorbed.rename(tmp_path / "away")
+    (row,) = trashed.damage(trip.box.repo)
+    assert "of its refs belong to a repository inside the worktree, which is gone" in row
+    (tmp_path / "away").rename(absorbed)
     assert trashed.restore(trip.box.repo, "vm-1").missing == {}
     assert (sandbox_refs(super_), sandbox_refs(module)) == before
     module.git("rev-list", "--objects", "--quiet", tip)

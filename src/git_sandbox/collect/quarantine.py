@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from git_sandbox import files, process
+from git_sandbox.collect import packhead
 from git_sandbox.collect.confinement import confinement
-from git_sandbox.errors import CollectError, DamagedError, HostResourceError
+from git_sandbox.collect.packhead import refused
+from git_sandbox.errors import DamagedError, HostResourceError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.catfile import WORDS, CatFile, CatFileError
 from git_sandbox.git.command import HERMETIC, Git
@@ -29,9 +31,6 @@ from git_sandbox.later import dataclass
 from git_sandbox.process import Child, Completed
 from git_sandbox.text import printable
 
-_PACK_HEADER = struct.Struct(">4sII")  # "PACK", version, number of objects
-_PACK_VERSIONS = (2, 3)
-_IDX_NAMES = 8 + 256 * 4  # where the sorted object names begin in a version 2 index (gitformat-pack(5))
 _TOO_LARGE = "exceeds maximum allowed size"  # as index-pack says it
 _THREADS = 2  # each may hold a few objects of `alloc` bytes
 _LOCK = "git-sandbox.lock"  # held as long as the quarantine is in use
@@ -45,7 +44,6 @@ _NOTHING: Mapping[str, str] = {}
 _CACHE = ("-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=256m")
 _MAX_COMPLAINTS = 64 << 20  # bytes that git may say about the objects of one pack
 _DIED = 64  # `git fsck` ends with a sum of small bits, with 128 and more when it gave up
-_HINT = "nothing was imported; the sandbox's disk is kept"
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Quarantine:
         """
         done = self._ask(*args, input=input, store=store, env=env)
         if done.returncode != 0:
-            raise _refused(_why(args[0], done))
+            raise refused(_why(args[0], done))
         return done.stdout
 
     def _words(self) -> tuple[str, ...]:
@@ -137,7 +135,7 @@ class Quarantine:
         Raises DamagedError, at the end of `pack`, where git cannot read it; CollectError; and whatever `pack` does.
         """
         chunks = (chunk for chunk in pack if chunk)
-        begin = _beginning(chunks, self.limits.objects)
+        begin = packhead.beginning(chunks, self.limits.objects)
         if not begin:
             return
         # Neither links nor content are checked here: the first thing that is wrong would end it. See `examine`.
@@ -149,12 +147,12 @@ class Quarantine:
             why = _why("index-pack", done)
             for _ in chunks:  # to its end: what is asked next comes behind it
                 if time.monotonic() > until:
-                    raise _refused(why)
-            raise _refused(why) if _TOO_LARGE in why else _refused(why, DamagedError)
+                    raise refused(why)
+            raise refused(why) if _TOO_LARGE in why else refused(why, DamagedError)
         if (
             next(chunks, None) is not None
         ):  # git stops reading at the end of the pack; the guest's last word comes later
-            raise _refused("data follows the end of the pack")
+            raise refused("data follows the end of the pack")
 
     @property
     def filled(self) -> bool:
@@ -174,7 +172,7 @@ class Quarantine:
     @property
     def objects(self) -> int:
         """How many are in the packs."""
-        return sum(map(_count, (self.path / "objects/pack").glob("*.idx")))
+        return sum(map(packhead.count, (self.path / "objects/pack").glob("*.idx")))
 
     @property
     def alone(self) -> Path:
@@ -203,7 +201,7 @@ class Quarantine:
             *_CACHE, *options, *words, timeout=self.limits.time, limits=self.limits.for_child(), output=_MAX_COMPLAINTS
         )
         if not 0 <= done.returncode < _DIED:
-            raise _refused(printable(done.complaint, limit=1000) or f"git fsck ended with {done.returncode}")
+            raise refused(printable(done.complaint, limit=1000) or f"git fsck ended with {done.returncode}")
         return done.returncode, done.stderr
 
     def new_objects(self) -> Iterator[str]:
@@ -211,8 +209,8 @@ class Quarantine:
         for index in (self.path / "objects/pack").glob("*.idx"):
             data = memoryview(index.read_bytes())
             width = 32 if self.repo.object_format == "sha256" else 20
-            count = struct.unpack(">I", data[_IDX_NAMES - 4 : _IDX_NAMES])[0]
-            for at in range(_IDX_NAMES, _IDX_NAMES + count * width, width):
+            count = struct.unpack(">I", data[packhead.IDX_NAMES - 4 : packhead.IDX_NAMES])[0]
+            for at in range(packhead.IDX_NAMES, packhead.IDX_NAMES + count * width, width):
                 yield data[at : at + width].hex()
 
     def check_connected(self, tips: Iterable[Oid], have: Iterable[Oid]) -> None:
@@ -234,36 +232,11 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except CatFileError as error:
-        raise _refused(printable(str(error), limit=1000)) from None
-
-
-def _count(index: Path) -> int:
-    with index.open("rb") as data:
-        data.seek(_IDX_NAMES - 4)
-        return int.from_bytes(data.read(4), "big")
+        raise refused(printable(str(error), limit=1000)) from None
 
 
 def _why(verb: str, done: Completed) -> str:
     return printable(done.complaint, limit=1000) or f"git {verb} ended with {done.returncode}"
-
-
-def _refused(why: str, kind: type[CollectError] = CollectError) -> CollectError:
-    return kind("what the guest sent was refused", cause=why, hint=_HINT)
-
-
-def _beginning(chunks: Iterator[bytes], most: int) -> bytes:
-    """The first bytes of the pack, looked at: how many objects it claims decides how much memory it costs."""
-    begin = b""
-    while len(begin) < _PACK_HEADER.size and (chunk := next(chunks, b"")):
-        begin += chunk
-    if not begin:
-        return begin
-    magic, version, count = _PACK_HEADER.unpack_from(begin.ljust(_PACK_HEADER.size, b"\0"))
-    if magic != b"PACK" or version not in _PACK_VERSIONS:
-        raise _refused("it is not a pack")
-    if count > most:
-        raise _refused(f"the pack claims {count} objects, the limit is {most}")
-    return begin
 
 
 @contextlib.contextmanager
