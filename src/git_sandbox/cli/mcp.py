@@ -15,7 +15,7 @@ SDK = "mcp"
     "--repository", "places", multiple=True, metavar="PATH", type=click.Path(),
     help="Serve this repository, the first by default; may be repeated. [default: the one around you]",
 )  # fmt: skip
-def command(places: tuple[str, ...]) -> int:
+def command(places: tuple[str, ...]) -> None:
     """Serve tools for a coding agent on this computer, over standard input and output (Model Context Protocol).
 
     A program such as Claude Code, Codex, VS Code or Zed starts it; `sandbox help host-agents` says what to write into
@@ -37,8 +37,11 @@ def command(places: tuple[str, ...]) -> int:
     ready = service.service(places)
     from git_sandbox.mcp import server  # takes a second
 
+    code = 0
     try:
         server.serve(ready)
-    except Interrupted as ended:  # everything has ended, but for a thread that reads standard input, which nobody wakes
-        os._exit(ended.exit_code)
-    return 0
+    except Interrupted as ended:
+        code = ended.exit_code
+    # All of ours has ended. A thread that reads standard input may not have, and nobody wakes it; to take the SDK apart
+    # takes a second, of the two after which clients end a server by force.
+    os._exit(code)
