@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +12,7 @@ from git_sandbox.errors import IntegrateError, Interrupted, RepositoryError
 from git_sandbox.git.command import Git
 from git_sandbox.integrate import advance
 from support.gitrepo import GitRepo
+from support.kills import killed
 from support.sandboxed import Trip, dirty, everything, files
 
 BACKUP = "refs/sandbox-backup/vm-1/1"
@@ -25,16 +25,6 @@ def prepared(repo: GitRepo) -> Trip:
     trip.guest.commit("agent", {"edited": "agent\n", "README/inner/new": "1\n", "untracked": "agent\n"})
     trip.home()
     return trip
-
-
-def killed(action: Callable[[], object]) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def die(*_: object) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from git_sandbox.trash import note, objects
 from support.examples import some
 from support.fabricated import Sandbox, worked
 from support.gitrepo import GitRepo
+from support.kills import dies, killed
 
 OLD, NEW = "vm-1", "fix-login"
 
@@ -192,32 +193,6 @@ def test_memory_and_processors_of_a_stopped_one(repo: GitRepo) -> None:
 
 
 # --- killed -----------------------------------------------------------------------------------------------------------
-
-
-def killed(action: Callable[[], object]) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "else nothing is shown"
-
-
-def dies(monkeypatch: pytest.MonkeyPatch, place: object, name: str, count: int, *, after: bool) -> None:
-    """The process is killed just before, or just after, it calls `name` for the `count`-th time."""
-    inner, calls = getattr(place, name), [0]
-
-    def call(*args: object, **options: object) -> object:
-        calls[0] += 1
-        if calls[0] == count and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = inner(*args, **options)
-        if calls[0] == count and after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    monkeypatch.setattr(place, name, call)
 
 
 STEPS = [

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +26,7 @@ from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
 from support.fabricated import Sandbox, spawn, worked
 from support.gitrepo import GitRepo
+from support.kills import dies, killed
 
 NAME = SandboxId("vm-1")
 
@@ -311,32 +310,6 @@ def test_a_name_that_is_in_use_is_not_overwritten(repo: GitRepo) -> None:
 
 
 # --- at any step ------------------------------------------------------------------------------------------------------
-
-
-def killed(action: Callable[[], object]) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def dies(monkeypatch: pytest.MonkeyPatch, place: object, name: str, *, after: bool, count: int = 1) -> None:
-    """The process is killed just before, or just after, it calls `name` for the `count`-th time."""
-    inner, calls = getattr(place, name), [0]
-
-    def call(*args: object, **options: object) -> object:
-        calls[0] += 1
-        if calls[0] == count and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = inner(*args, **options)
-        if calls[0] == count and after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    monkeypatch.setattr(place, name, call)
 
 
 STEPS = [(objects, "part"), (note, "write"), (moving, "_move"), (objects, "forget")]
