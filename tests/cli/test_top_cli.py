@@ -259,7 +259,6 @@ def tmux(hostile: GitRepo, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_on_a_real_terminal_with_hostile_names(hostile: GitRepo, tmux: Tmux) -> None:
     """List, pages, a question, a verb on the terminal, the way out: nothing that a guest wrote commands it."""
-    pytest.importorskip("textual", reason="the extra `tui` is not installed: scripts/setup dev")
     tmux.until("one", "two", "cannot be read")
     tmux.press("Down", "Down")
     seen = tmux.until("one", "base ")
@@ -283,7 +282,6 @@ def test_on_a_real_terminal_with_hostile_names(hostile: GitRepo, tmux: Tmux) -> 
 
 def test_a_signal_ends_it_and_gives_the_terminal_back(hostile: GitRepo, tmux: Tmux) -> None:
     del hostile
-    pytest.importorskip("textual", reason="the extra `tui` is not installed: scripts/setup dev")
     tmux.until("STATE", "cannot be read")
     shell = int(tmux("display-message", "-p", "#{pane_pid}"))
     (child,) = subprocess.run(

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("textual", reason="the extra `tui` is not installed: scripts/setup dev")
-
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
