@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -184,6 +185,34 @@ def test_a_connection_that_breaks_anywhere_loses_nothing_and_runs_nothing_twice(
         assert count.read_bytes() == b"x\n", at
         assert f"refs/sandbox/try{number}" in site.repo.refs()
     assert site.jobs("one") == []
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_worker_that_is_killed_at_a_random_moment_is_run_again_or_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """With its command, somewhere in a third of its words: nothing runs twice, and nothing is half imported."""
+    at = 400 * part + random.randrange(400)
+    monkeypatch.setattr(remote, "AGAIN", (0.01, 0.01, 0.01))
+    count = site.root / "count"
+    count.write_bytes(b"")
+    site.cut("one", at)
+    (site.place("one") / "deadly").touch()
+    before = site.repo.refs()
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", f"echo x >> {count}; {COMMIT}")
+    began, refs = count.read_bytes(), site.repo.refs()
+    assert began in (b"", b"x\n"), (at, said.err)
+    if said.code == 14 and "refs/sandbox-base/try" not in refs:  # it had not begun, and nothing is left
+        assert (began, refs) == (b"", before)
+        return
+    assert said.code in (3, 13, 14, 17), (at, said.err)
+    if site.state("try") is State.AWAY:
+        assert "`sandbox recover --on ssh:one try`" in said.err
+        assert "refs/sandbox/try" not in refs
+    elif said.code == 3:
+        assert site.repo.git("show", "refs/sandbox/try:made") == ""
+    else:
+        assert refs["refs/sandbox/try"]
 
 
 def test_a_worker_that_is_killed_gives_what_is_on_its_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

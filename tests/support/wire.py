@@ -1,8 +1,9 @@
 """What stands for ssh in tests: a wire to a stand-in on a machine that is a directory. It may be cut, or not answer.
 
 `python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
-of bytes from the worker after which the wire breaks, once; `variables` has lines NAME=VALUE for the worker; `sent` gets
-how many bytes went to it, and `sent-PID` of each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
+of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then; `variables` has
+lines NAME=VALUE for the worker; `sent` gets how many bytes went to it, and `sent-PID` of each wire; `slow` makes each
+64 KiB of them take a twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -67,7 +69,12 @@ def main() -> int:
     assert child.stdout
     threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place), daemon=True).start()
     child.stdin.close()
+    deadly = (place / "deadly").exists()
     if not _out(child.stdout.fileno(), left):
+        if deadly:
+            (place / "deadly").unlink()
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
         sys.stderr.write("client_loop: send disconnect: Broken pipe\n")
         os._exit(255)
     return child.wait()
