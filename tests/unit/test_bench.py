@@ -44,3 +44,22 @@ def test_what_it_names_is_there(path: Path) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             owner = known.get(node.value.id)
             assert not isinstance(owner, ModuleType) or hasattr(owner, node.attr), ast.unparse(node)
+
+
+def test_what_bench_warm_takes_the_time_of_is_there() -> None:
+    """It names modules and functions by their text."""
+    values = {
+        ast.unparse(target): node.value
+        for node in ast.walk(ast.parse((ROOT / "bench/warm").read_bytes()))
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    }
+    parts: dict[str, tuple[str, ...]] = ast.literal_eval(values["PARTS"])
+    labels = {f"{module}.{name}" for module, names in parts.items() for name in names}
+    assert {f"git_sandbox.{label}" for label in ast.literal_eval(values["(READY, OPEN)"])} <= labels
+    assert [label for label in labels if not hasattr(*_owner(label))] == []
+
+
+def _owner(label: str) -> tuple[ModuleType, str]:
+    module, _, name = label.rpartition(".")
+    return importlib.import_module(module), name
