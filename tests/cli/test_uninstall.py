@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,8 +23,20 @@ from .conftest import Cli
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where sockets are without XDG_RUNTIME_DIR, apart from the sandboxes that run here."""
+    with tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp") as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        monkeypatch.setenv("TMPDIR", place)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+        assert paths.runtime_root().parent == Path(place).resolve()
+        yield paths.runtime_root()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Path:
     """A home with everything of ours below it, in the way the specification has it."""
+    assert not runtime.exists()
     place = tmp_path / "home"
     place.mkdir()
     (place / ".gitconfig").write_bytes((Path.home() / ".gitconfig").read_bytes())
@@ -29,8 +44,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable, name in (("STATE", ".local/state"), ("CACHE", ".cache"), ("CONFIG", ".config")):
         monkeypatch.setenv(f"XDG_{variable}_HOME", str(place / name))
         (place / name).mkdir(parents=True)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
-    monkeypatch.setenv("TMPDIR", str(place))
     (place / ".bashrc").write_text("alias ll='ls -l'\n")
     return place
 
@@ -84,6 +97,7 @@ def test_what_was_there_before_is_there_and_nothing_else(cli: Cli, repo: GitRepo
     done = cli("uninstall", "--force", "--yes", "--settings", "--json").envelope["data"]
     assert done["left"] == []
     assert listed(home, repo.path, other.path) == before
+    assert not paths.runtime_root().exists()
 
 
 def test_settings_stay_unless_they_are_meant(cli: Cli, repo: GitRepo, home: Path) -> None:
@@ -127,3 +141,20 @@ def test_a_repository_that_is_gone_needs_force(cli: Cli, repo: GitRepo, tmp_path
     assert cli("uninstall", "--yes", "--force").code == 0
     assert not paths.state_root().exists()
     assert discover(repo.path)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_machine_that_runs_of_another_state_directory_keeps_its_sockets(
+    cli: Cli, repo: GitRepo, runtime: Path
+) -> None:
+    spawn(repo, "one")
+    for name in ("dead", "live"):
+        (runtime / name).mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as live:
+        dead.bind(str(runtime / "dead/monitor"))
+        live.bind(str(runtime / "live/monitor"))
+        dead.close()
+        live.listen()
+        done = cli("uninstall", "--yes", "--force", "--json")
+        assert (done.code, done.envelope["data"]["left"]) == (1, [str(runtime)])
+        assert [path.name for path in runtime.iterdir()] == ["live"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,13 +112,38 @@ def uninstall(settings: Settings, *, with_settings: bool) -> list[Path]:
     templates.prune()
     bases.prune()
     stray_volumes.tidy(settings.thin_pool)
-    roots = [paths.state_root(), paths.cache_root(), paths.runtime_root()]
+    runtime = paths.runtime_root()
+    _remove_sockets(runtime)
+    roots = [paths.state_root(), paths.cache_root()]
     roots += [paths.config_file().parent] if with_settings else []
     for root in roots:
         files.remove_tree(root.resolve())  # a link to a larger disk, say
         if root.is_symlink():
             root.unlink()
-    return [root for root in roots if root.exists()]
+    return [root for root in (*roots, runtime) if root.exists()]
+
+
+def _remove_sockets(runtime: Path) -> None:
+    """Directories of sandboxes at whose sockets nobody listens: those of another state directory are here, too."""
+    if not runtime.is_dir():
+        return
+    for place in runtime.iterdir():
+        if not any(_answers(path) for path in (place, *place.rglob("*")) if path.is_socket()):
+            files.remove_tree(place)
+    with contextlib.suppress(OSError):
+        runtime.rmdir()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:  # one of another type, or one that many wait for
+            return True
+    return True
 
 
 def _to_trash(repo: Repository | None, entry: Entry) -> None:
