@@ -156,7 +156,8 @@ def _copies(boxes: Sandboxes, tmp_path: Path) -> None:
     boxes.ok("cp", "--follow-links", "vm-1:/tmp/data [1]", str(back))
     assert (back / "data [1]" / "link").read_text() == "vm-1\n"
     assert (tmp_path / "precious").read_text() == "mine"
-    assert boxes.run("cp", "vm-1:/nowhere", str(back)).code == 14
+    missing = boxes.run("cp", "vm-1:/nowhere", str(back))
+    assert (missing.code, missing.said) == (2, "error: there is no /nowhere in the sandbox\n")
 
 
 BUSY = "while :; do head -c 200000 /dev/urandom > noise; done"
