@@ -121,12 +121,11 @@ def _rights(view: View) -> list[str]:
     return ["--unshare-user", "--cap-drop", "ALL"]
 
 
-# How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
 # Bubblewrap's child ends with it only from the moment before it runs a program. If we were killed before that, the
 # program would run on for ever: so it asks us at its standard input, and does not begin without an answer.
 ASKING = ("/usr/bin/sh", "-c", 'echo >&0 && read -r answer && exec "$@" </dev/null', "sh")
 BEGINS_WITHIN = 120.0  # seconds it may take bubblewrap to make the view, on a host that is busy
-
+# How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
 LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
 

@@ -101,12 +101,11 @@ def run(
         try:
             if reads:
                 limits.impose(child.pid)
-            if output is not None and feed is None:
-                feed = [input] if input else []
-            if feed is None:
+            if feed is None and output is None:
                 stdout, stderr = child.communicate(input, timeout)
             else:
-                stdout, stderr = _communicate(child, feed, timeout, output, watch)
+                given = ([input] if input else []) if feed is None else feed
+                stdout, stderr = _communicate(child, given, timeout, output, watch)
         except subprocess.TimeoutExpired:
             kill_group(child.pid)
             raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
