@@ -10,6 +10,8 @@ import pytest
 
 from git_sandbox.cli import tour
 from git_sandbox.cli.main import VERBS
+from support.fabricated import worked
+from support.gitrepo import GitRepo
 from support.terminal import Terminal
 
 from .conftest import Cli
@@ -24,10 +26,10 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def toured(place: Path) -> Terminal:
+def toured(place: Path, **more: str) -> Terminal:
     own = {"HOME": f"{place}/home", "TMPDIR": f"{place}/tmp", "XDG_CACHE_HOME": f"{place}/cache", "NO_COLOR": "1"}
     env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_"))}
-    return Terminal([SANDBOX, "tour"], cwd=place / "work", env=env | own)
+    return Terminal([SANDBOX, "tour"], cwd=place / "work", env=env | own | more)
 
 
 def left(place: Path) -> list[str]:
@@ -71,6 +73,22 @@ def test_a_step_that_goes_wrong_ends_it(place: Path) -> None:
         assert term.wait() == 17, term.shown()
         assert "That ended with exit code 17" in term.shown()
     assert not list((place / "tmp").glob("git-sandbox-tour-*"))
+
+
+def test_a_repository_that_gits_variables_name_is_not_touched(place: Path, repo: GitRepo) -> None:
+    """There may be a sandbox of the tour's name in it, which the end of the tour would drop for good."""
+    worked(repo, "tour", {"f": "1\n"})
+    before = repo.git("for-each-ref")
+    with toured(place, GIT_DIR=str(repo.path / ".git"), GIT_WORK_TREE=str(repo.path)) as term:
+        term.expect("[run*, skip, quit]")
+        term.type("s\r")
+        term.expect("[run*, skip, quit]")
+        term.type("\r")
+        assert "No sandboxes in this repository." in term.expect("3/")
+        term.expect("[run*, skip, quit]")
+        term.type("q\r")
+        assert term.wait() == 0, term.shown()
+    assert repo.git("for-each-ref") == before
 
 
 def test_its_steps_are_commands_that_are_there(cli: Cli) -> None:

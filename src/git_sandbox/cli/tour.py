@@ -13,6 +13,7 @@ from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
+from git_sandbox.git import gitvariables
 from git_sandbox.git.command import Git
 from git_sandbox.later import dataclass
 
@@ -125,7 +126,9 @@ def _place() -> Iterator[tuple[Path, Mapping[str, str]]]:
         git.run("add", _LIST)
         git.run("commit", "-q", "-m", "A shopping list")
         own = {"XDG_STATE_HOME": f"{scratch}/state", "SANDBOX_BASES": "no", "GIT_PAGER": "cat"}
-        yield repository, {**settings.environment(), **own}
+        inherited = settings.environment().items()  # a GIT_DIR, say, would have every step work on that repository
+        variables = {name: value for name, value in inherited if not gitvariables.HEEDED.fullmatch(name)}
+        yield repository, variables | own
 
 
 def _sandbox(words: tuple[str, ...], repository: Path, variables: Mapping[str, str], *, quiet: bool = False) -> int:
