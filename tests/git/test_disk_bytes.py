@@ -26,6 +26,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.workspace import base_content, builder, stat_scan
 from git_sandbox.workspace.survey import CapturePolicy
+from support import sparse
 from support.examples import examples
 from support.gitrepo import GitRepo
 
@@ -81,20 +82,8 @@ def packed(root: Path) -> dict[bytes, str]:
 
 def raw(directory: SandboxDir) -> bytes:
     """All that the guest can read of its disk, without the holes."""
-    found = []
-    for path in (directory.disk, directory.base, directory.lower):
-        if not path.exists():
-            continue
-        with path.open("rb") as file:
-            at, end = 0, path.stat().st_size
-            while at < end:
-                try:
-                    at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                except OSError:
-                    break
-                hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-                found.append(os.pread(file.fileno(), hole - at, at))
-                at = hole
+    paths = [path for path in (directory.disk, directory.base, directory.lower) if path.exists()]
+    found = [content for path in paths for _, content in sparse.extents(path)]
     return b"\0".join(found)
 
 

@@ -32,6 +32,7 @@ from support.vm import wait_for
 IDENTITY = "-c user.name=a -c user.email=a@example.com"
 COMMIT = f"echo $SANDBOX_INDEX > made && git add made && git {IDENTITY} commit -qm made"
 COMMIT += " && echo out && echo err >&2 && exit 3"
+WAITS = f"while test -d /proc/{os.getpid()}; do sleep 0.1; done"  # no longer than whoever tests
 
 
 def test_a_job_in_a_file_runs_elsewhere_and_its_result_is_collected(site: Site) -> None:
@@ -314,8 +315,7 @@ def test_one_that_cannot_be_recovered_does_not_keep_the_others_away(
 
 
 def test_many_tries_are_spread_and_come_home_under_their_names(site: Site) -> None:
-    (site.place("three")).mkdir(parents=True)
-    (site.place("three") / "down").touch()
+    site.down("three")
     places = ("--on", "ssh:one", "--on", "ssh:two", "--on", "ssh:three")
     said = site.sandbox("run", "--name", "try", *places, "--count", "4", "--cpus", "1", "--", "sh", "-c", COMMIT)
     assert said.code == 3, said.err
@@ -327,8 +327,7 @@ def test_many_tries_are_spread_and_come_home_under_their_names(site: Site) -> No
 
 
 def test_a_machine_that_takes_no_job_leaves_it_to_the_next(site: Site) -> None:
-    site.place("one").mkdir(parents=True)
-    (site.place("one") / "variables").write_text("STANDIN_REFUSES=1\n")
+    site.variables("one", STANDIN_REFUSES="1")
     said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--on", "ssh:two", "--", "sh", "-c", COMMIT)
     assert said.code == 3, said.err
     assert (len(site.delivered("one")), len(site.delivered("two"))) == (0, 1)
@@ -338,9 +337,12 @@ def test_a_machine_that_takes_no_job_leaves_it_to_the_next(site: Site) -> None:
 
 
 def test_a_try_that_changes_nothing_goes_to_the_trash(site: Site) -> None:
-    command = "touch .standin-unchanged; rm .standin-unchanged; exit 0"
-    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command)
+    site.variables("one", STANDIN_CHANGES='{"state": "unchanged"}')
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "true")
     assert said.code == 0, said.err
+    assert "refs/sandbox-base/try" not in site.repo.refs()
+    rows = json.loads(site.sandbox("ls", "--all", "--json").out)["data"]
+    assert [(row["id"], row["state"]) for row in rows] == [("try", "trash")]
 
 
 def test_the_next_job_of_the_same_repository_brings_the_difference_only(
@@ -386,9 +388,7 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
 
 def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> None:
     site.repo.commit("ignore", {".gitignore": "/out\n"})
-    site.place("one").mkdir(parents=True)
-    told = '{"state":"changed","ignored":{"count":1,"names":["out"]}}'
-    (site.place("one") / "variables").write_text(f"STANDIN_CHANGES={told}\n")
+    site.variables("one", STANDIN_CHANGES='{"state":"changed","ignored":{"count":1,"names":["out"]}}')
     said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", "echo x > out")
     assert "Only on the machine that ran it, in its trash: 1 ignored (out)." in said.err
 
@@ -396,7 +396,7 @@ def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> Non
 def test_a_signal_brings_home_what_there_is(site: Site) -> None:
     """The worker's command is asked to end; what it saves on the way out comes home."""
     saves = "echo late > late; git add late; git commit -qm late; exit 9"
-    command = f"trap '{saves}' TERM; echo ready; while :; do sleep 0.1; done"
+    command = f"trap '{saves}' TERM; echo ready; {WAITS}"
     driver = subprocess.Popen(
         [sys.executable, "-m", "git_sandbox", "run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -412,7 +412,7 @@ def test_a_signal_brings_home_what_there_is(site: Site) -> None:
 
 
 def test_what_runs_elsewhere_is_stopped_from_here_and_not_entered(site: Site) -> None:
-    command = f"echo ready; {COMMIT.replace('&& exit 3', '')}; while :; do sleep 0.1; done"
+    command = f"echo ready; {COMMIT.replace('&& exit 3', '')}; {WAITS}"
     driver = subprocess.Popen(
         [sys.executable, "-m", "git_sandbox", "run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -447,8 +447,7 @@ def test_a_disk_that_is_full_here_loses_nothing_there(site: Site, monkeypatch: p
 
 
 def test_a_disk_that_is_full_there_is_said_and_another_machine_is_asked(site: Site) -> None:
-    site.place("one").mkdir(parents=True)
-    (site.place("one") / "variables").write_text("STANDIN_FULL=1\n")
+    site.variables("one", STANDIN_FULL="1")
     said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--on", "ssh:two", "--", "sh", "-c", COMMIT)
     assert said.code == 3, said.err
     said = site.sandbox("run", "--name", "other", "--on", "ssh:one", "--", "sh", "-c", COMMIT)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from git_sandbox.workspace.builder import WORTH_BYTES
 from git_sandbox.workspace.stat_scan import SETTLED
+from support import sparse
 from support.gitrepo import GitRepo
 from support.vm import Sandboxes, wait_for
 
@@ -72,17 +73,9 @@ def edit(repo: GitRepo) -> None:
 
 def digest(path: Path) -> str:
     """Of an image's content, whose holes are not read."""
-    found, at, size = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while at < size:
-            try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-            content = os.pread(file.fileno(), end - at, at)
-            found.update(b"%d %d " % (at, len(content)) + content)
-            at += len(content)
+    found = hashlib.sha256()
+    for at, content in sparse.extents(path):
+        found.update(b"%d %d " % (at, len(content)) + content)
     return found.hexdigest()
 
 
