@@ -65,6 +65,8 @@ def test_what_is_recorded_of_them_is_the_same(repo: GitRepo, tmp_path: Path) -> 
     GitRepo(repo.path / "ignored/clone").git("checkout", "-q", "--detach")
     whole, ledger = capture(discover(repo.path), tmp_path / "whole", based.policy()), Ledger(base.known)
     taken = capture(discover(repo.path), tmp_path / "difference", based.policy(), ledger=ledger)
+    assert (taken.refs, taken.stash, taken.head) == (whole.refs, whole.stash, whole.head)
+    assert taken.refs
     expected = nested.record(tmp_path / "whole", whole.git_dirs)
     found = nested.record(tmp_path / "difference", taken.git_dirs, whole=False)
     assert sorted(found, key=lambda each: each.git_dir) == sorted(expected, key=lambda each: each.git_dir)

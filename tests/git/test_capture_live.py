@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from git_sandbox.errors import RepositoryError
+from git_sandbox.git.names import RefName
 from git_sandbox.git.repo import discover
 from git_sandbox.workspace import filecopy, git_dir_copy, git_dir_entries
 from git_sandbox.workspace.capture import capture
@@ -220,3 +221,24 @@ def test_what_vanishes_after_it_was_listed_is_reported_not_raised(tmp_path: Path
     outcome = filecopy.copy(tmp_path / "source", tmp_path / "target", ["gone", "there"])
     assert len(outcome.vanished) == 1
     assert (tmp_path / "target" / "there").is_file()
+
+
+def test_refs_that_move_while_the_worktree_is_copied_count_as_they_went_in(repo: GitRepo, tmp_path: Path) -> None:
+    """Else the branch of before came back from the sandbox as one that was moved in it."""
+    repo.commit("one", {"a": "1\n"})
+    for name in ("stays", "moves", "goes"):
+        repo.git("branch", name)
+    repo.write("a", "2\n")
+    repo.git("stash")
+    before, stash = discover(repo.path).refs("refs/heads"), repo.git("rev-parse", "refs/stash")
+    steps = ["commit --allow-empty -qm two", "branch -f moves", "branch -D goes", "branch new", "stash clear"]
+
+    def progress(text: str) -> None:
+        while text == "Copying the worktree" and steps:
+            repo.git(*steps.pop(0).split())
+
+    captured = capture(discover(repo.path), tmp_path / "copy", CapturePolicy(), progress=progress)
+    assert not steps
+    assert captured.refs == before == discover(tmp_path / "copy").refs("refs/heads")
+    assert captured.stash == (stash,)
+    assert captured.head.commit == before[RefName("refs/heads/main")]

@@ -19,6 +19,7 @@ from git_sandbox.sandbox import provision
 from git_sandbox.sandbox.options import Options
 from git_sandbox.workspace import builder, stat_scan
 from git_sandbox.workspace.builder import Workspace
+from git_sandbox.workspace.capture import capture
 from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 
@@ -130,13 +131,13 @@ def test_what_cannot_be_recorded_leaves_nothing(
     assert not [name for name in box.repo.refs() if name.startswith("refs/sandbox")]
 
 
-def test_the_stash_that_went_in_is_recorded(repo: GitRepo) -> None:
+def test_the_stash_that_went_in_is_recorded(repo: GitRepo, tmp_path: Path) -> None:
     """Else it came back from every sandbox as one that was made in it."""
     repo.commit("one", {"a": "1\n"})
     for text in ("2\n", "3\n"):
         repo.write("a", text)
         repo.git("stash")
-    refs, stash = provision._at_the_start(discover(repo.path))
-    assert stash == repo.git("log", "-g", "--format=%H", "refs/stash").splitlines()
-    assert len(stash) == 2
-    assert list(refs) == ["refs/heads/main"]
+    captured = capture(discover(repo.path), tmp_path / "copy", CapturePolicy())
+    assert list(captured.stash) == repo.git("log", "-g", "--format=%H", "refs/stash").splitlines()
+    assert len(captured.stash) == 2
+    assert list(captured.refs) == ["refs/heads/main"]

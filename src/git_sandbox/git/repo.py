@@ -61,11 +61,7 @@ class Repository(msgspec.Struct, frozen=True):
 
     def refs(self, *patterns: str) -> dict[RefName, Oid]:
         """Full ref names and what they point at, below `patterns` (all without)."""
-        output = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", *patterns).decode(
-            "utf-8", "surrogateescape"
-        )
-        rows = (line.split(" ", 1) for line in output.split("\n") if line)  # names may have other line breaks
-        return {RefName(name): oid(value) for value, name in rows}
+        return refs(self.git, *patterns)
 
     def refs_and_head(self) -> tuple[dict[RefName, Oid], Oid | None]:
         """All refs, and the commit of HEAD: the list marks the branch that is checked out, so one git tells both."""
@@ -81,6 +77,13 @@ class Repository(msgspec.Struct, frozen=True):
         """The object `name` stands for, or None."""
         done = self.git.try_run("rev-parse", "-q", "--verify", "--end-of-options", name)
         return oid(done.text.strip()) if done.returncode == 0 else None
+
+
+def refs(git: Git, *patterns: str) -> dict[RefName, Oid]:
+    """What `git` has, as `Repository.refs`."""
+    output = git.run("for-each-ref", "--format=%(objectname) %(refname)", *patterns).decode("utf-8", "surrogateescape")
+    rows = (line.split(" ", 1) for line in output.split("\n") if line)  # names may have other line breaks
+    return {RefName(name): oid(value) for value, name in rows}
 
 
 def head(git: Git) -> Head:

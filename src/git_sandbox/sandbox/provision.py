@@ -17,14 +17,13 @@ from git_sandbox.egress import policyfile, rules
 from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git import large, snapshot
 from git_sandbox.git.names import Oid, RefName, oid
-from git_sandbox.git.repo import Repository
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec, terminfo, timezone
 from git_sandbox.image.guestfiles import GuestConfig, GuestMount, GuestUser
 from git_sandbox.integrate.trees import empty_tree
-from git_sandbox.later import dataclass, field, regex, replace
+from git_sandbox.later import dataclass, field, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import egress_proxy, machine_spec
 from git_sandbox.sandbox.options import Options
@@ -38,8 +37,6 @@ from git_sandbox.workspace.capture import Captured
 from git_sandbox.workspace.survey import CapturePolicy
 
 NOTHING = Extras()
-# Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
-NO_WORK = regex(rf"{protocol.STASH}\Z|refs/worktree/|{protocol.NO_WORK}")
 RESERVE = 256  # MiB of memory left to the host
 
 
@@ -130,16 +127,8 @@ def prepare(
     return Prepared(record, ready, warnings, workspace.base, workspace.applying)
 
 
-def _at_the_start(repo: Repository) -> tuple[dict[RefName, Oid], list[str]]:
-    """Its refs that are work of somebody's, and the commits of its stash: what of them comes back is nothing new."""
-    refs = repo.refs()
-    stash = repo.git.try_run("rev-list", "-g", protocol.STASH).text.split() if protocol.STASH in refs else []
-    return {name: value for name, value in refs.items() if not NO_WORK.match(name)}, stash
-
-
 def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
     settings, repo = options.settings, box.repo
-    refs, stash = _at_the_start(repo)
     return Record(
         id=box.id,
         worktree=os.fspath(repo.worktree),
@@ -158,8 +147,8 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
         memory=settings.memory,
         net=settings.net.name,
         virtualization=settings.nested == "yes",
-        refs={str(name): str(value) for name, value in refs.items()},
-        stash=tuple(stash),
+        refs={str(name): str(value) for name, value in captured.refs.items()},
+        stash=captured.stash,
         pid=os.getpid(),
         command=options.command or (),
         agent=options.agent,

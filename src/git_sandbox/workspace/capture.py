@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from git_sandbox.errors import HostResourceError, RepositoryError
 from git_sandbox.git import gitdirs
 from git_sandbox.git.command import HERMETIC, Git
-from git_sandbox.git.repo import Head, head
-from git_sandbox.later import dataclass, replace
+from git_sandbox.git.names import Oid, RefName
+from git_sandbox.git.repo import Head, head, refs
+from git_sandbox.guest import protocol
+from git_sandbox.later import dataclass, regex, replace
 from git_sandbox.text import listed, one_line
 from git_sandbox.workspace import configcopy, filecopy, secrets
 from git_sandbox.workspace.configcopy import Adapted
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 WORTH_SAYING = 64 << 20  # bytes; less is copied before anybody could read it
 _NAMED = 10  # strangers in one sentence
+# Refs that the manifest does not list; those of a worktree are in that worktree's git directory.
+NO_WORK = regex(rf"{protocol.STASH}\Z|refs/worktree/|{protocol.NO_WORK}")
 SPARE = 16 * 1024 * 1024  # bytes beyond the counted ones: directories of the copy, files that grow meanwhile
 
 
@@ -40,10 +44,13 @@ class Captured:
     """What was copied. `skipped` are paths left behind although they belong to the worktree (unreadable, devices).
 
     `bytes` and `inodes` are those of the survey just before, what an ext4 image must hold; 0 where only a difference
-    was copied. `settings_left_out` names git settings (never values) that did not come along.
+    was copied. `settings_left_out` names git settings (never values) that did not come along. `refs`: those in the
+    copy that are work of somebody's, and `stash` the commits of its stash: what of them comes back is nothing new.
     """
 
     head: Head
+    refs: dict[RefName, Oid]
+    stash: tuple[str, ...]
     index: Path
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -102,8 +109,12 @@ def capture(
     filecopy.clone_directory(repo.worktree, target)
     if surveyed.special:
         warnings.append(f"not copied, because it is a device or its path is too long: {listed(surveyed.special)}")
+    copied = _copied(target, repo)
+    there = refs(copied)
     return Captured(
-        head=_head(target, repo),
+        head=head(copied),
+        refs={name: value for name, value in there.items() if not NO_WORK.match(name)},
+        stash=_stash(copied) if protocol.STASH in there else (),
         index=target / ".git" / "index",
         skipped=(*surveyed.unreadable, *surveyed.special, *denied),
         warnings=tuple(warnings),
@@ -244,7 +255,12 @@ def _point(gitfile: Path, git_dir: Path, worktree: Path | None) -> None:
                 filecopy.clone_directory(worktree, gitfile.parent)
 
 
-def _head(target: Path, repo: Repository) -> Head:
+def _copied(target: Path, repo: Repository) -> Git:
+    """Its refs stay as they were when they were copied, whatever happens in `repo` meanwhile."""
     # The copy may lack the objects that a base has: they are in the repository, too.
     objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": gitdirs.quoted(repo.common_dir / "objects")}
-    return head(Git(target / ".git", target, tuple((HERMETIC | objects).items())))
+    return Git(target / ".git", target, tuple((HERMETIC | objects).items()))
+
+
+def _stash(git: Git) -> tuple[str, ...]:
+    return tuple(git.try_run("rev-list", "-g", protocol.STASH).text.split())

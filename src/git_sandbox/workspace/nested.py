@@ -13,6 +13,7 @@ from git_sandbox.git import gitdirs, large, snapshot
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.gitdirs import GitDir
 from git_sandbox.git.names import Oid
+from git_sandbox.git.repo import refs
 from git_sandbox.git.snapshot import Snapshot
 from git_sandbox.guest import protocol, stage
 from git_sandbox.guest.stage import Choose
@@ -148,9 +149,7 @@ def _state(symref: str, base: str, git: Git) -> str:
 
 
 def _refs(git: Git) -> dict[str, str]:
-    listed = git.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/notes")
-    rows = (line.split(" ", 1) for line in listed.decode("utf-8", "surrogateescape").splitlines())
-    return {name: value for value, name in rows}
+    return {str(name): str(value) for name, value in refs(git, "refs/heads", "refs/tags", "refs/notes").items()}
 
 
 def _worktree(git: Git, place: Path, *, copied: bool, choose: Choose) -> Snapshot | None:
