@@ -9,7 +9,7 @@ import pytest
 import git_sandbox
 from git_sandbox.doctor import Verdict
 from git_sandbox.jobs.result import Hello
-from git_sandbox.sandbox import elsewhere
+from git_sandbox.sandbox import elsewhere, hosts
 from git_sandbox.sandbox.elsewhere import Machine
 from git_sandbox.settings import resolve
 from support import sparse
@@ -52,6 +52,19 @@ def test_of_several_machines_the_try_goes_to_one_where_it_fits(site: Site) -> No
     none = site.sandbox("run", *words[:2], *words[:2], "--memory", "1G", "--count", "2", "--", "true")
     assert none.code == 18
     assert "fits on none of ssh:small" in none.err
+
+
+def test_a_machine_that_says_nothing_keeps_nobody_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be reached, and then hangs: a home directory on a server that is gone, or one that means harm."""
+    monkeypatch.setattr(hosts, "ANSWERS", 3.0)
+    site.place("mute").mkdir(parents=True)
+    (site.place("mute") / "mute").touch()
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:mute", "--on", "ssh:one", "--", "true")
+    assert said.code == 0, said.err
+    assert len(site.delivered("one")) == 1
+    said = site.sandbox("run", "--name", "other", "--on", "ssh:mute", "--", "true")
+    assert (said.code, "it said nothing for 3 s" in said.err) == (14, True), said.err
+    assert "refs/sandbox-base/other" not in site.repo.refs()
 
 
 AGENT = """schema = 1

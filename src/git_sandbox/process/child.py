@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import threading
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -108,6 +109,23 @@ class Child(msgspec.Struct):
     def wait(self, timeout: float | None = None) -> int | None:
         """Exit status, or None when it still runs after `timeout` seconds."""
         return wait_for(self.popen, timeout)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[threading.Event]:
+        """Kill it when the block takes longer; the event is set then."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            kill_group(self.pid)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
 
     def stop(self, grace: float = STOP_GRACE) -> int:
         """SIGTERM, wait `grace` seconds, SIGKILL to the whole group, reap. Returns the exit status."""

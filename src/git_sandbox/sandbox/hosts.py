@@ -46,6 +46,7 @@ HELD = 256  # frames read and not yet looked at
 LOOKS = 1.0  # seconds
 SAYS = 2.0  # seconds for the last words of an ssh that has ended to be in the log
 ENDS = 20.0  # seconds for a worker to end that has all it needs
+ANSWERS = 120.0  # seconds for one to say what it is, from the start of ssh on
 OVERHEAD = 64  # MiB of a VMM beside its guest's memory
 _AGENT = re.compile("SSH_AUTH_SOCK|SSH_AGENT_PID|KRB5CCNAME")
 
@@ -122,11 +123,13 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
                 time.sleep(0.02)
             return words
 
-        try:
-            reader = Reader(stdout, frames.RESULT)
-            frame = reader.next()
-        except CollectError as error:
-            raise _silent(place, complaint() or error.cause) from None
+        with child.within(ANSWERS) as late:
+            try:
+                reader = Reader(stdout, frames.RESULT)
+                frame = reader.next()
+            except CollectError as error:
+                why = f"it said nothing for {ANSWERS:g} s" if late.is_set() else error.cause
+                raise _silent(place, complaint() or why) from None
         if frame is None or frame.kind != frames.HELLO:
             raise _silent(place, complaint())
         hello = result.parsed(frame.data, Hello)
