@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from git_sandbox import settings
 from git_sandbox.errors import HostResourceError, StateError, UsageError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import capacity, crowd, parallel, supervisor
+from git_sandbox.sandbox import capacity, crowd, elsewhere, parallel, supervisor
 from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.options import Options
 from support.gitrepo import GitRepo
@@ -114,3 +114,29 @@ def test_of_a_try_that_ended_nothing_stays(repo: GitRepo, monkeypatch: pytest.Mo
     ran = parallel.run(found, tasks, lambda _text: None, output, at_once=1)
     assert [each.exit_code for each in ran.tries] == [0] * 6
     assert alive == [[]] * 6
+
+
+def test_a_machine_that_says_it_takes_everything_does_not_fill_this_one(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try there has a supervisor here; as many as this host can have run, and all of them in the end."""
+    ended = '{"ended": {"id": "x", "exit_code": 0, "changed": false, "rescued": false, "head": null, "wip": null,'
+    said = f"""'{{"ready": "x"}}' '{ended} "refs": {{}}, "warnings": []}}}}'"""
+    monkeypatch.setattr(
+        supervisor, "argv", lambda fd: ["sh", "-c", f"cat >/dev/null; printf '%s\\n' {said} >/proc/self/fd/{fd}"]
+    )
+    monkeypatch.setattr(capacity, "SUPERVISORS", 2)
+    start, running = crowd.Crowd._start, list[int]()
+
+    def starting(self: crowd.Crowd, wanted: Options) -> None:
+        start(self, wanted)
+        running.append(len(self.running))
+
+    monkeypatch.setattr(crowd.Crowd, "_start", starting)
+    tasks = [dataclasses.replace(options(f"try-{number}"), on=("ssh:one",)) for number in range(1, 7)]
+    room = elsewhere.Room({"ssh:one": 1 << 16})
+    ran = parallel.run(discover(repo.path), tasks, lambda _text: None, lambda *_line: None, room=room)
+    assert [attempt.exit_code for attempt in ran.tries] == [0] * 6
+    assert max(running) == 2
+    monkeypatch.setattr(capacity, "available_memory", lambda: 100)
+    assert capacity.supervisors() == 1

@@ -15,6 +15,7 @@ from git_sandbox.workspace.disk_usage import Census
 
 OVERHEAD = 64  # MiB a virtual machine monitor takes beside its guest's memory
 COPIES = 2  # of the repository while a disk is made: the staged one, and the disk
+SUPERVISORS, EACH = 200, 64  # of tries on other machines, at most; MiB of one with its ssh, and four descriptors here
 SLACK = 1 << 30  # bytes of disk left for what the guests write
 
 
@@ -44,6 +45,13 @@ def at_once(repo: Repository, count: int, memory: int) -> int:
     free = shutil.disk_usage(_root()).free - SLACK
     fit = min(room // (memory + OVERHEAD), free // max(1, _size(repo) * COPIES), len(os.sched_getaffinity(0)))
     return max(1, min(count, fit))
+
+
+def supervisors() -> int:
+    """How many tries that other machines run this host can look after at a time, whatever those machines say of
+    themselves.
+    """
+    return max(1, min(SUPERVISORS, (available_memory() - RESERVE) // EACH))
 
 
 def require_memory(count: int, memory: int, available: int) -> None:

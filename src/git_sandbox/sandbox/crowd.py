@@ -96,10 +96,9 @@ class Crowd:
         return [worker.result or _silent(worker) for worker in self.workers]
 
     def _may_start(self, boots: int) -> bool:
-        if self.room:
-            return self.room.free
-        full = self.at_once is not None and len(self.running) >= self.at_once
-        return not full and self.booting < boots
+        if self.at_once is not None and len(self.running) >= self.at_once:
+            return False
+        return self.room.free if self.room else self.booting < boots
 
     def end(self) -> None:
         """Have all that run bring their work home, and wait for them."""

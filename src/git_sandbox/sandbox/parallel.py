@@ -98,6 +98,7 @@ def run(
         return on_ray.run(repo, attempts, progress, output)
     if attempts and attempts[0].on and room is None:
         room = elsewhere.room(elsewhere.asked(attempts[0].on, attempts[0].settings, progress), attempts[0].settings)
+    at_once = capacity.supervisors() if room else at_once
     with contextlib.ExitStack() as stack:
         crowd = Crowd(stack.enter_context(store.followed(repo)), list(attempts), stack, progress, output, room, at_once)
         try:
