@@ -2,8 +2,8 @@
 
 `python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
 of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then; `variables` has
-lines NAME=VALUE for the worker; `mute` has it say nothing; `sent` gets how many bytes went to it, and `sent-PID` of each
-wire; `slow` makes each 64 KiB of them take a twentieth of a second.
+lines NAME=VALUE for the worker; `mute` has it say nothing; `sent` gets how many bytes went to it, and `sent-PID`
+of each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
