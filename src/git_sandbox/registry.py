@@ -97,7 +97,7 @@ def find(repo: Repository) -> Path | None:
         return known.root
     if not paths.state_root().is_dir():
         return None
-    with _alone():
+    with alone():
         return _settled(repo, common)
 
 
@@ -111,7 +111,7 @@ def claim(repo: Repository) -> Path:
         return directory
     common = _real(repo.common_dir)
     paths.private_directory(paths.state_root())
-    with _alone():
+    with alone():
         directory = _settled(repo, common)  # somebody else may have been faster
         if directory is not None:
             return directory
@@ -267,7 +267,7 @@ def _note(root: Path, name: RepositoryId, common: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One process of this user's at a time decides."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where nothing can be written, nobody does

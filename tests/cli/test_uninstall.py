@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -13,8 +15,10 @@ import msgspec
 import pytest
 
 from git_sandbox import claims, paths, store
+from git_sandbox.cli import uninstall as verb
 from git_sandbox.git.repo import discover
 from git_sandbox.protocol.changes import Changes
+from git_sandbox.sandbox import image_builder, trashed, uninstall
 from git_sandbox.sandbox.remove import drop
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
@@ -158,3 +162,108 @@ def test_a_machine_that_runs_of_another_state_directory_keeps_its_sockets(
         done = cli("uninstall", "--yes", "--force", "--json")
         assert (done.code, done.envelope["data"]["left"]) == (1, [str(runtime)])
         assert [path.name for path in runtime.iterdir()] == ["live"]
+
+
+def test_a_link_in_place_of_the_sockets_leads_to_files_that_stay(
+    cli: Cli, repo: GitRepo, home: Path, runtime: Path
+) -> None:
+    """In /tmp anybody can have made it before us."""
+    spawn(repo, "one")
+    (home / "work").mkdir()
+    (home / "work/file").touch()
+    runtime.symlink_to(home)
+    assert str(runtime) not in cli("uninstall", "--dry-run").err
+    done = cli("uninstall", "--yes", "--force", "--json")
+    assert (done.code, done.envelope["data"]["left"]) == (1, [str(runtime)])
+    assert (home / "work/file").exists()
+    assert (home / ".bashrc").exists()
+    assert not paths.state_root().exists()
+
+
+def test_what_else_is_where_a_link_leads_stays(
+    cli: Cli, repo: GitRepo, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))  # `cli` has one of its own
+    disk, dotfiles = tmp_path / "disk", tmp_path / "dotfiles"
+    for root, place in ((paths.cache_root(), disk), (paths.config_file().parent, dotfiles)):
+        place.mkdir()
+        root.symlink_to(place)
+    spawn(repo, "one")
+    (disk / "photo.jpeg").touch()
+    (disk / "images/abc").mkdir(parents=True)
+    (dotfiles / "config.toml").write_text("")
+    done = cli("uninstall", "--yes", "--force", "--settings", "--json")
+    assert (done.code, done.envelope["data"]["left"]) == (1, [str(disk)])
+    assert [path.name for path in (*disk.iterdir(), *dotfiles.iterdir())] == ["photo.jpeg", "config.toml"]
+    assert not paths.config_file().parent.is_symlink()
+    (disk / "photo.jpeg").unlink()
+    assert cli("uninstall", "--yes").code == 0
+    assert not disk.exists()
+    assert not paths.cache_root().is_symlink()
+
+
+def test_settings_that_are_in_the_same_place_stay(
+    cli: Cli, repo: GitRepo, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STATE", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home))
+    spawn(repo, "one")
+    for name in ("config.toml", "keys.toml", "agents/mine.toml", "images/abc/rootfs.ext4"):
+        (paths.state_root() / name).parent.mkdir(parents=True, exist_ok=True)
+        (paths.state_root() / name).write_text("")
+    cli("uninstall", "--yes", "--force")
+    left = {path.relative_to(home / "git-sandbox").as_posix() for path in (home / "git-sandbox").rglob("*")}
+    assert left == {"config.toml", "keys.toml", "agents", "agents/mine.toml"}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("place", ["same", "other"])
+def test_a_sandbox_that_begins_while_the_others_go_stays(
+    cli: Cli, repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    spawn(repo, "one")
+    drop(discover(repo.path), "one", force=True)
+    host = repo
+    if place == "other":
+        host = GitRepo.create(tmp_path / "other")
+        host.commit("other", {"o": "1\n"})
+    module, name = (trashed, "prune") if place == "same" else (image_builder, "prune")
+    inner = getattr(module, name)
+
+    def begun(*arguments: object) -> object:
+        worked(host, "new", {"n": "1\n"})
+        return inner(*arguments)
+
+    monkeypatch.setattr(module, name, begun)
+    refused = cli("uninstall", "--yes", "--force")
+    assert (refused.code, "/new` was started meanwhile" in refused.err) == (17, True), refused.err
+    entry = store.find(discover(host.path), "new")
+    assert entry.directory.has_disk()
+    assert entry.refs
+    assert not list(paths.state_root().glob(".gone-*"))
+
+
+@pytest.mark.usefixtures("home")
+def test_work_that_comes_while_the_question_is_asked_is_not_lost(
+    cli: Cli, repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = spawn(repo, "one")
+
+    def answered(**_: object) -> None:
+        made.work("late", {"l": "1\n"})
+        made.home()
+
+    monkeypatch.setattr(verb, "_agree", answered)
+    refused = cli("uninstall")
+    assert (refused.code, "1 commit(s) of sandbox `one`" in refused.err) == (17, True), refused.err
+    assert store.find(made.repo, "one").refs
+    assert cli("uninstall", "--force").code == 0
+
+
+def test_every_place_that_is_documented_is_one_that_goes() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/state.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith(("| `$XDG_STATE_HOME", "| `$XDG_CACHE_HOME"))]
+    cells = [name for row in rows for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    names = {name.partition("git-sandbox/")[2].split("/")[0] or name for name in cells} - {"<repository>"}
+    assert len(names) > 15
+    assert [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in uninstall.MADE)] == []

@@ -56,7 +56,7 @@ def command(with_settings: bool, force: bool, as_json: bool, **given: bool) -> R
         return Result("uninstall", data, text=_then(by_hand))
     uninstall.require_removable(survey, force=force)
     _agree(yes=given["yes"], as_json=as_json)
-    data["left"] = left = uninstall.uninstall(effective, with_settings=with_settings)
+    data["left"] = left = uninstall.uninstall(effective, with_settings=with_settings, force=force)
     lines = ["Removed.", *(f"Could not be removed: {one_line(os.fspath(path))}" for path in left), _then(by_hand)]
     return Result("uninstall", data, text="\n".join(lines), exit_code=1 if left else 0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,12 @@ from git_sandbox.trash.note import DROPPED
 from git_sandbox.workspace import stray_volumes
 
 _BUSY = (State.RUNNING, State.RECOVERING)
+# What is made in the directories of state and cache, beside a directory for each repository (docs/reference/state.md).
+MADE = (
+    "trash.*", "agents.json", ".registry.lock", "supervisor.log", ".worker-*.git",
+    "images", "roots", "bases", "jobs", "builders", "features", "templates", "packages-*.txt", ".packages-*",
+    "accelerator-*.json", "confinement.json", "git-version.json", "qemu-version.json", "thin.lock",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,9 @@ def survey() -> Survey:
     held = [sandbox for of in registry.every() for sandbox in _held(of)]
     known = [of.seen.path for of in registry.every() if of.seen is not None and of.seen.holds()]
     trash = sum(len(note.listed(of.root)) for of in registry.every())
-    roots = (paths.state_root(), paths.cache_root(), paths.runtime_root())
-    places = [Place(root, moving.measured(root)) for root in roots if root.is_dir()]
-    return Survey(tuple(held), trash, tuple(known), tuple(places), paths.config_file().parent)
+    roots = [paths.state_root(), paths.cache_root(), *([] if _foreign() else [paths.runtime_root()])]
+    kept = [Place(root, moving.measured(root)) for root in roots if root.is_dir()]
+    return Survey(tuple(held), trash, tuple(known), tuple(kept), paths.config_file().parent)
 
 
 def _repository(of: StateDirectory) -> Repository | None:
@@ -88,44 +95,106 @@ def _held(of: StateDirectory) -> Iterator[Held]:
         name = f"{of.key}{everywhere.SEPARATOR}{entry.id}"
         if entry.state in _BUSY:
             yield Held(name, f"it is {entry.state}", busy=True)
-        elif repo is None:
-            yield Held(name, "its repository is gone, and its disk may be all there is of the work")
         else:
-            why = remove.obstacle(repo, entry.id)
-            yield Held(name, f"{why.message}{f' ({why.cause})' if why.cause else ''}" if why else "")
+            yield Held(name, _obstacle(repo, entry))
 
 
-def uninstall(settings: Settings, *, with_settings: bool) -> list[Path]:
-    """Remove everything; what could not be removed. Raises StateError for a sandbox that runs: what was before it is
-    gone then.
+def _obstacle(repo: Repository | None, entry: Entry) -> str:
+    """What would be lost with it; empty for nothing."""
+    if repo is None:
+        return "its repository is gone, and its disk may be all there is of the work"
+    why = remove.obstacle(repo, entry.id)
+    return f"{why.message}{f' ({why.cause})' if why.cause else ''}" if why else ""
+
+
+def uninstall(settings: Settings, *, with_settings: bool, force: bool) -> list[Path]:
+    """Remove everything; what could not be removed. Raises StateError for a sandbox that has begun since `survey`, or
+    has, without `force`, what is nowhere else by now: it stays, and what was before it is gone then.
     """
     for of in registry.every():
         repo = _repository(of)
         for entry in store.entries(repo) if repo else store.entries_in(of.root):
-            _to_trash(repo, entry)
+            _to_trash(repo, entry, force=force)
         names = [item.id for item in note.listed(of.root)]
         if names:
             trashed.prune([of.root], names)
-        if repo is not None:
-            _forget(repo)
+        with registry.alone():
+            _remove_directory(of)
+            if repo is not None:
+                _forget(repo)
     image_builder.prune()
     templates.prune()
     bases.prune()
     stray_volumes.tidy(settings.thin_pool)
-    runtime = paths.runtime_root()
+    runtime, settings_directory = paths.runtime_root(), paths.config_file().parent
     _remove_sockets(runtime)
-    roots = [paths.state_root(), paths.cache_root()]
-    roots += [paths.config_file().parent] if with_settings else []
-    for root in roots:
-        files.remove_tree(root.resolve())  # a link to a larger disk, say
-        if root.is_symlink():
-            root.unlink()
-    return [root for root in (*roots, runtime) if root.exists()]
+    if with_settings:
+        files.remove_tree(settings_directory)  # of a link, to the user's dotfiles say, the link
+    with registry.alone():  # nobody gets a state directory meanwhile
+        for of in registry.every():
+            if of.seen is not None:
+                _require_empty(of.root, of.key)
+        left = [place for root in (paths.state_root(), paths.cache_root()) if (place := _remove_root(root)) is not None]
+    return [*left, *(place for place in (settings_directory,) if with_settings and place.exists()),
+            *(place for place in (runtime,) if os.path.lexists(place))]  # fmt: skip
+
+
+def _remove_directory(of: StateDirectory) -> None:
+    """What is kept of a repository, unless a sandbox has come since; `registry.alone` is held. Raises StateError."""
+    if of.seen is None and _shared(of.root.parent):
+        return
+    _require_empty(of.root, of.key)
+    hidden = of.root.with_name(f".gone-{of.key}")
+    of.root.rename(hidden)
+    try:
+        _require_empty(hidden, of.key)  # nobody can come into it any more
+    except StateError:
+        hidden.rename(of.root)
+        raise
+    files.remove_tree(hidden)
+
+
+def _require_empty(root: Path, key: str) -> None:
+    if entry := next(iter(store.entries_in(root)), None):
+        raise StateError(f"sandbox `{key}{everywhere.SEPARATOR}{entry.id}` was started meanwhile",
+                         hint="look at it, then try again")  # fmt: skip
+
+
+def _shared(root: Path) -> bool:
+    """Whether other things may be in a directory of ours: a link leads to it, or it has the settings, too."""
+    return root.is_symlink() or root.resolve() == paths.config_file().parent.resolve()
+
+
+def _remove_root(root: Path) -> Path | None:
+    """Remove one directory of ours, of a `_shared` one only what we make; what is left of it."""
+    real = root.resolve()
+    if _shared(root):
+        for pattern in MADE:
+            for place in real.glob(pattern):
+                files.remove_tree(place)
+        with contextlib.suppress(OSError):
+            real.rmdir()
+    else:
+        files.remove_tree(real)
+    if real.exists():
+        return real
+    if root.is_symlink():
+        root.unlink()
+    return None
+
+
+def _foreign() -> bool:
+    """Whether the place of sockets is there and not ours: in /tmp anybody can have made it, or a link to our files."""
+    try:
+        seen = paths.runtime_root().lstat()
+    except OSError:
+        return False
+    return not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid()
 
 
 def _remove_sockets(runtime: Path) -> None:
     """Directories of sandboxes at whose sockets nobody listens: those of another state directory are here, too."""
-    if not runtime.is_dir():
+    if not runtime.is_dir() or _foreign():
         return
     for place in runtime.iterdir():
         if not any(_answers(path) for path in (place, *place.rglob("*")) if path.is_socket()):
@@ -146,9 +215,11 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _to_trash(repo: Repository | None, entry: Entry) -> None:
+def _to_trash(repo: Repository | None, entry: Entry, *, force: bool) -> None:
     if entry.state in _BUSY:
         raise StateError(f"sandbox `{entry.id}` is {entry.state}", hint=f"`sandbox stop {entry.id}`")
+    if not force and (why := _obstacle(repo, entry)):
+        raise StateError(f"sandbox `{entry.id}` has by now what would be lost", cause=why, hint="look at it first")
     if repo is None:
         store.trash_directory(entry.directory, DROPPED)
         return
