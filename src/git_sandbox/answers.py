@@ -20,10 +20,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def program(place: str) -> str:
-    """Changes whenever another program is installed at the path `place`, a link perhaps. Raises OSError."""
+    """Changes whenever another program is installed at the path `place`, a link perhaps. Raises OSError.
+
+    The time of its change, too: on some systems (OSTree) all files have the same one of modification.
+    """
     path = os.path.realpath(place)
     stat = Path(path).stat()
-    return f"{place} {path} {stat.st_size} {stat.st_mtime_ns}"
+    return f"{place} {path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def compiled(path: str) -> bool:

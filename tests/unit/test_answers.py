@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox import answers, confine, paths
+from git_sandbox import answers, confine, paths, process
+from git_sandbox.vmm import qemu
 
 
 @pytest.fixture(autouse=True)
@@ -88,9 +89,33 @@ def test_the_proof_itself_is_not_remembered_and_what_it_refutes_is_forgotten(tmp
     assert again()
 
 
+def test_another_program_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:
+    place = tmp_path / "program"
+    place.write_bytes(b"one")
+    os.utime(place, (0, 0))
+    before = answers.program(str(place))
+    assert answers.program(str(place)) == before
+    fresh = tmp_path / "fresh"
+    fresh.write_bytes(b"two")
+    os.utime(fresh, (0, 0))
+    fresh.replace(place)
+    assert answers.program(str(place)) != before
+
+
 def test_only_a_program_speaks_for_itself(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     assert answers.compiled(os.path.realpath("/bin/sh"))
     assert not answers.compiled(str(script))
     assert not answers.compiled(str(tmp_path / "none"))
+
+
+def test_a_version_without_a_number_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read again as one with a part that is no number: an unexpected error, until the file was removed."""
+    monkeypatch.setattr(answers, "compiled", lambda _path: True)
+    answer = process.Completed((), 0, b"QEMU emulator version unknown\n", b"")
+    monkeypatch.setattr(process, "run", lambda *_words, **_options: answer)
+    for _ in range(2):
+        qemu._version.cache_clear()
+        assert qemu._version("this one") == ()
+    qemu._version.cache_clear()

@@ -281,7 +281,7 @@ def _version(identity: str) -> tuple[int, ...]:
         raise RequirementError("cannot read the version of QEMU", cause=printable(output, limit=200))
     digits = words[1].split()[0].split("(")[0].split(".")
     number = tuple(int(part) for part in digits if part.isdigit())
-    if answers.compiled(process.which(binary()) or ""):
+    if number and answers.compiled(process.which(binary()) or ""):
         answers.keep(VERSION, identity, ".".join(map(str, number)))
     return number
 
