@@ -182,6 +182,21 @@ def test_one_that_gets_no_input_is_bounded_before_it_begins() -> None:
     assert done.text == "(77, 77)\n"
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_lower_limit_of_the_user_stays(*, reads: bool) -> None:
+    """As `ulimit -t` of a login node: to ask for more was an error, of all that git was to do."""
+    inner = (
+        "import sys; from resource import *; sys.stdin.read(); print(getrlimit(RLIMIT_CPU), getrlimit(RLIMIT_FSIZE))"
+    )
+    outer = (
+        "import resource, sys; from git_sandbox import process; resource.setrlimit(resource.RLIMIT_CPU, (50, 60));"
+        f"limits = process.Limits(cpu=7200, file_size=1 << 20); argv = [sys.executable, '-c', {inner!r}];"
+        f"print(process.run(argv, input=b'x', limits=limits, reads={reads}).text, end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True)
+    assert done.stdout == f"(60, 60) ({1 << 20}, {1 << 20})\n"
+
+
 def test_programs_are_found_as_a_shell_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
         (tmp_path / place).mkdir()

@@ -27,7 +27,10 @@ _ASKING = (
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1)."""
+    """Bounds for a child that reads hostile data, enforced by the kernel through prlimit(1) or prlimit(2).
+
+    A lower one that is there already (`ulimit -t` of a batch system, say) stays: nobody may raise it.
+    """
 
     address_space: int | None = None  # bytes
     file_size: int | None = None  # bytes
@@ -35,17 +38,10 @@ class Limits(msgspec.Struct, frozen=True):
     data: int | None = None  # bytes that it allocates; files that it maps for reading do not count
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        options = [
-            f"--{name}={value}:{value}"
-            for name, value in (
-                ("as", self.address_space),
-                ("fsize", self.file_size),
-                ("cpu", self.cpu),
-                ("data", self.data),
-            )
-            if value is not None
-        ]
-        return ["prlimit", *options, "--", *argv] if options else list(argv)
+        if self == NO_LIMITS:
+            return list(argv)
+        options = [f"--{name}={value}:{value}" for name, _, value in self._for(0)]
+        return ["prlimit", *options, "--", *argv]
 
     def impose(self, pid: int) -> None:
         """Bound a child that has begun: for one that does nothing of note before it has read what we give it. Raises
@@ -53,16 +49,25 @@ class Limits(msgspec.Struct, frozen=True):
         """
         import resource  # late: `sandbox ls` does without
 
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            for _, kind, value in self._for(pid):
+                resource.prlimit(pid, kind, (value, value))
+
+    def _for(self, pid: int) -> list[tuple[str, int, int]]:
+        """Name, number and value of those that can be set for a process (0: for us)."""
+        import resource
+
         kinds = (
-            (resource.RLIMIT_AS, self.address_space),
-            (resource.RLIMIT_FSIZE, self.file_size),
-            (resource.RLIMIT_CPU, self.cpu),
-            (resource.RLIMIT_DATA, self.data),
+            ("as", resource.RLIMIT_AS, self.address_space),
+            ("fsize", resource.RLIMIT_FSIZE, self.file_size),
+            ("cpu", resource.RLIMIT_CPU, self.cpu),
+            ("data", resource.RLIMIT_DATA, self.data),
         )
-        for kind, value in kinds:
-            if value is not None:
-                with contextlib.suppress(ProcessLookupError):  # it has ended
-                    resource.prlimit(pid, kind, (value, value))
+        rows = ((name, kind, value, resource.prlimit(pid, kind)[1]) for name, kind, value in kinds if value is not None)
+        return [
+            (name, kind, value if most == resource.RLIM_INFINITY else min(value, most))
+            for name, kind, value, most in rows
+        ]
 
 
 NO_LIMITS = Limits()
