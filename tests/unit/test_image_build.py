@@ -204,8 +204,7 @@ def place_of_a_build() -> Iterator[tuple[IdSpace, Path]]:
     if space is None:
         pytest.skip("this host lets no confined root be made: no bubblewrap, subordinate ids or user namespaces")
     place = Path(tempfile.mkdtemp(prefix="git-sandbox-test-", dir="/var/tmp"))
-    place.chmod(0o711)
-    (place / userns.TREE).mkdir(mode=0o755)
+    workshop.lay_out(place)
     space.give(place)
     try:
         yield space, place / userns.TREE
@@ -243,6 +242,22 @@ def test_what_a_build_runs_sees_and_changes_nothing_of_the_host(
     assert (tree / "made").read_text() == "made\n"
     assert (tree / "made").stat().st_uid == space.uid, "its root is nobody here"
     assert not Path("/etc/escaped").exists()
+
+
+def test_a_build_reaches_the_scripts_of_a_program_in_a_private_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (space := workshop.namespace()) is None:
+        pytest.skip("no namespace for a confined build here")
+    private = tmp_path / "private/clone/data"
+    shutil.copytree(spec.data("boot.sh").parent, private)
+    (tmp_path / "private").chmod(0o700)
+    monkeypatch.setattr(workshop, "data", private.joinpath)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # builds of one cache remove what killed ones left
+    with workshop.opened(space) as tree:
+        argv = workshop.confined(space, ["cat", f"{workshop.SCRIPTS}/boot.sh"], workshop.view(tree))
+        done = subprocess.run(argv, capture_output=True, check=False)
+    assert (done.stdout, done.returncode) == ((private / "boot.sh").read_bytes(), 0), done.stderr
 
 
 def test_only_a_file_of_its_own_is_taken_from_a_build(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from git_sandbox.text import one_line, printable
 
 TIDYING = 60.0  # seconds an interrupted build may take to remove what it made
 BUILD, SCRIPTS = "/build", "/scripts"  # in the view of a confined build
+_SCRIPTS = "scripts"  # beside its directory
 RESOLVER = Path("/etc/resolv.conf")
 # How this host reaches package registries: a build asks the same ones in the same way.
 REACH = re.compile(r"(?:(?:https?|no)_proxy|pip_(?:index|extra_index)_url|npm_config_registry)", re.IGNORECASE)
@@ -76,18 +77,32 @@ def opened(space: IdSpace) -> Iterator[Path]:
         space.remove(stale)
     workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=root()))
     try:
-        workshop.chmod(0o711)
-        (workshop / userns.TREE).mkdir(mode=0o755)
+        lay_out(workshop)
         space.give(workshop)
         yield workshop / userns.TREE
     finally:
         space.remove(workshop)
 
 
+def lay_out(workshop: Path) -> None:
+    """The directory of a build, and beside it our scripts: who is nobody cannot go through a private directory to where
+    this program is installed.
+    """
+    workshop.chmod(0o711)
+    scripts = workshop / _SCRIPTS
+    for directory in (workshop / userns.TREE, scripts):
+        directory.mkdir()
+        directory.chmod(0o755)
+    for script in data("boot.sh").parent.iterdir():
+        if script.is_file():
+            (scripts / script.name).write_bytes(script.read_bytes())
+            (scripts / script.name).chmod(0o644)
+
+
 def view(tree: Path, more: Sequence[tuple[Path, str]] = ()) -> confine.View:
     """What a build sees: its own directory, the programs and configuration of this host, our scripts, the network."""
     resolver = RESOLVER.resolve()  # often a link into /run
-    readonly = [(Path("/etc"), "/etc"), (data("boot.sh").parent, SCRIPTS), *more]
+    readonly = [(Path("/etc"), "/etc"), (tree.parent / _SCRIPTS, SCRIPTS), *more]
     if resolver != RESOLVER:
         readonly.append((resolver, os.fspath(resolver)))
     return confine.View(tuple(readonly), ((tree, BUILD),), network=True, root=True)
