@@ -27,13 +27,14 @@ class Served:
         if text is None:
             return repos.discover(self._first())
         place = _real(text)
-        found = repos.discover(place)
-        if not self._holds(_real(str(found.worktree))):
-            raise UsageError(
-                f"the repository {one_line(text)} is not served here",
-                hint="the user can name it with --repository, or a directory above it in mcp-repositories",
-            )
-        return found
+        if any(place.is_relative_to(served) for served in (*self.named, *self.below)):  # git runs nowhere else
+            found = repos.discover(place)
+            if self._holds(_real(str(found.worktree))):
+                return found
+        raise UsageError(
+            f"the repository {one_line(text)} is not served here",
+            hint="the user can name it with --repository, or a directory above it in mcp-repositories",
+        )
 
     def _first(self) -> Path:
         if not self.named:
