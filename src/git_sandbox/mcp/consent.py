@@ -33,10 +33,13 @@ class ConsentError(UsageError):
 
 @dataclass(frozen=True)
 class Need:
-    """`rule`: what covers it in the user's configuration; empty: nothing does. `text`: what it is, safe to show."""
+    """`rule`: what covers it in the user's configuration; empty: nothing does. `text`: what it is, safe to show.
+    `once`: what a yes is remembered for until the server ends; empty: it is asked about each time.
+    """
 
     rule: str
     text: str
+    once: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Planned:
     @property
     def intro(self) -> str:
         branch = one_line((self.plan.head.symref or "the detached HEAD").removeprefix(_BRANCH))
-        return f"merge sandbox {self.request.sandbox} ({self.request.target[:12]}) into {branch}"
+        return f"merge sandbox {self.request.sandbox} ({self.request.target}) into {branch}"
 
     @property
     def needs(self) -> tuple[Need, ...]:

@@ -143,7 +143,6 @@ class _Called:
             reply = replies.get(ASKING)
         if not _agrees(reply):
             raise consent.refused(question, "the user did not agree")
-        self._service.agreed(ready)
         return None
 
     def _later(self, ready: Ready, question: Question) -> types.InputRequiredResult:
@@ -155,7 +154,7 @@ class _Called:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._report)
             tasks.start_soon(_ended_with_us, work.stop)
-            made: Answer = await self._thread(ready.act, work)
+            made: Answer = await self._thread(self._service.act, ready, work)
             tasks.cancel_scope.cancel()
         return made
 

@@ -24,8 +24,8 @@ MOST_PENDING = 50  # questions that wait for an answer; older ones are forgotten
 
 @dataclass
 class Service:
-    """`allowed`: rules of the user's configuration. `given`: consent of this run of the server, to use sandboxes that
-    he started: it is asked for once.
+    """`allowed`: rules of the user's configuration. `given`: what he agreed to once for this run of the server, to let
+    an agent use sandboxes that he started.
     """
 
     served: Served
@@ -43,20 +43,28 @@ class Service:
         notices.heard()  # nobody else takes them from a process that goes on
         configured, _ = settings.resolve(None, projectfile.read(repo.worktree, registry.consent(repo)))
         prepared = tool.read(Context(repo, configured), arguments)
-        sandbox = f"{repo.common_dir}:{arguments.get('id') or arguments.get('origin')}"
         missing = tuple(
-            need
-            for need in prepared.needs
-            if need.rule not in self.allowed and not (need.rule == consent.SANDBOXES and sandbox in self.given)
+            need for need in prepared.needs if need.rule not in self.allowed and need.once not in self.given
         )
         asked = consent.question(prepared.intro, missing, prepared.details, repo.worktree) if missing else None
-        uses = sandbox if any(need.rule == consent.SANDBOXES for need in missing) else ""
-        return Ready(prepared, asked, uses, json.dumps([name, arguments], sort_keys=True))
+        once = frozenset(need.once for need in missing if need.once)
+        return Ready(prepared, asked, once, json.dumps([name, arguments], sort_keys=True))
 
-    def agreed(self, ready: Ready) -> None:
-        """The user said yes."""
-        if ready.uses:
-            self.given.add(ready.uses)
+    def act(self, ready: Ready, work: Work) -> Answer:
+        """Do what was read, and agreed to where it has a question; what went wrong is an answer, too.
+
+        It is read again first: an answer takes time, and an agent can make a call wait for others.
+        """
+        try:
+            again = self.read(*json.loads(ready.call))
+            if again.question is not None and again.agreement != ready.agreement:
+                raise consent.refused(again.question, "what it would do has changed since")
+            self.given |= ready.once
+            return again.prepared.act(work)
+        except SandboxError as error:
+            return results.failure(error)
+        except OSError as error:
+            return results.failure(HostResourceError(files.why(error)))
 
     def ask_later(self, ready: Ready) -> str:
         """For a client that answers with a second call: what it has to say with it. It is good for one answer."""
@@ -73,25 +81,16 @@ class Service:
 
 @dataclass(frozen=True)
 class Ready:
-    """`question`: nothing is done before its answer. `uses`: of whose sandbox consent is remembered."""
+    """`question`: nothing is done before its answer. `once`: of its needs, what a yes is remembered for."""
 
     prepared: Prepared
     question: Question | None
-    uses: str
+    once: frozenset[str]
     call: str
 
     @property
     def agreement(self) -> str:
         return json.dumps([self.call, self.question.text if self.question else ""])
-
-    def act(self, work: Work) -> Answer:
-        """Do it; what went wrong is an answer, too."""
-        try:
-            return self.prepared.act(work)
-        except SandboxError as error:
-            return results.failure(error)
-        except OSError as error:
-            return results.failure(HostResourceError(files.why(error)))
 
 
 def service(given: tuple[str, ...]) -> Service:

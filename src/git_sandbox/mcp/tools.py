@@ -163,15 +163,22 @@ def _mark(repo: Repository, made: Answer) -> None:
 
 def _of_others(context: Context, name: str, what: str) -> list[Need]:
     """Of a sandbox that its user started, with what he allowed to it. Raises StateError when there is none."""
-    directory = store.find(context.repository, name).directory
-    if directory.host_agent.is_file():
+    entry = store.find(context.repository, name)
+    if entry.directory.host_agent.is_file():
         return []
-    return [Need(consent.SANDBOXES, f"{what} sandbox {name}, which no agent of this host started")]
+    text = f"{what} sandbox {name}, which no agent started; a yes counts for its use, copies, stop and drop"
+    created = entry.record.created if entry.record else 0
+    return [Need(consent.SANDBOXES, f"{text} until `sandbox mcp` ends", once=f"{entry.directory.root}:{created}")]
 
 
 def start(context: Context, call: given.One) -> Prepared:
     needs = _of_others(context, call.id, "start")
-    act = _verb(context, ["shell", "--json", "--detach", call.id], LONG)
+    verb = _verb(context, ["shell", "--json", "--detach", call.id], LONG)
+
+    def act(work: Work) -> Answer:
+        _refuse_crowd(context.repository)
+        return verb(work)
+
     return Prepared(act, f"start sandbox {call.id} again", tuple(needs))
 
 
