@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from git_sandbox import paths, projectfile, registry, settings, store
 from git_sandbox.cli.main import main
 from git_sandbox.errors import UsageError
 from git_sandbox.git import repo as repos
-from git_sandbox.mcp import consent, running, server, service, tools
-from git_sandbox.mcp.running import Ran
+from git_sandbox.mcp import consent, results, running, server, service, tools
+from git_sandbox.mcp.running import Ran, Work
 from git_sandbox.store import State
 from support.fabricated import Sandbox, worked
 from support.gitrepo import GitRepo
@@ -213,7 +214,7 @@ def test_nobody_is_asked_about_more_than_he_reads(session: Session, verbs: list[
 
 
 def test_it_starts_no_more_than_so_many(
-    session: Session, verbs: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    session: Session, verbs: list[list[str]], repo: GitRepo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running_now = [type("Entry", (), {"state": State.RUNNING})()] * tools.MOST_RUNNING
     monkeypatch.setattr(store, "entries", lambda _repo: running_now)
@@ -222,6 +223,11 @@ def test_it_starts_no_more_than_so_many(
         assert (await agent.refused("spawn"))["kind"] == "host-resource"
         running_now.pop()
         await agent.ok("spawn")
+
+        running_now.append(running_now[0])
+        worked(repo, "mine", {"new": "1\n"})
+        agent.agrees = True
+        assert (await agent.refused("start", id="mine"))["kind"] == "host-resource", "nor a stopped one again"
 
     session(talk)
     assert len(verbs) == 1
@@ -254,7 +260,7 @@ def test_only_a_yes_merges(session: Session, repo: GitRepo, made: Sandbox, mode:
         agent.agrees = True
         merged = await agent.ok("merge", id="one")
         assert (head(repo), merged["after"]) == (target, target)
-        assert f"merge sandbox one ({target[:12]}) into main" in agent.asked[-1]
+        assert f"merge sandbox one ({target}) into main" in agent.asked[-1]
         assert "  new" in agent.asked[-1].splitlines()
         await agent.ok("merge", id="one")
         assert len(agent.asked) == 2, "there is nothing left to merge"
@@ -357,6 +363,72 @@ def test_his_own_sandboxes_are_used_with_consent_only(session: Session) -> None:
         assert (await agent.refused("exec", id="nowhere", command=["true"]))["kind"] == "state"
 
     assert session(again).asked == []
+
+
+def refuses(served: service.Service, ready: service.Ready, shown: str) -> None:
+    done = served.act(ready, Work())
+    (error,) = done.data["errors"]
+    assert done.failed
+    assert error["kind"] == "consent"
+    assert "has changed since" in error["cause"]
+    assert shown in error["cause"]
+
+
+def test_a_call_is_read_again_when_its_turn_comes(
+    repo: GitRepo, made: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent can let a call wait behind others, and its user can take his time."""
+    monkeypatch.chdir(repo.path)
+    served, before = service.service(()), head(repo)
+    (repo.path / "new").write_text("of the user\n")
+    blocked = served.read("merge", {"id": "one"})
+    assert blocked.question is None, "a file of his is in the way: there is nothing to agree to"
+    (repo.path / "new").unlink()
+    refuses(served, blocked, "into main")
+    agreed = served.read("merge", {"id": "one"})
+    made.work("more", {"more": "1\n"})
+    made.home()
+    refuses(served, agreed, str(made.host.git("rev-parse", "refs/sandbox/one").strip()))
+    repo.git("checkout", "-q", "-b", "other")
+    agreed = served.read("merge", {"id": "one"})
+    repo.git("checkout", "-q", "main")
+    refuses(served, agreed, "into main")
+    assert head(repo) == before
+    assert not served.act(served.read("merge", {"id": "one"}), Work()).failed
+    assert head(repo) != before
+
+
+@pytest.mark.usefixtures("made", "verbs")
+def test_a_yes_counts_for_one_sandbox_and_no_later_one_of_its_name(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repo.path)
+    served = service.service(())
+    calls: tuple[tuple[str, dict[str, Any]], ...] = (("stop", {"id": "one"}), ("spawn", {"origin": "one"}))
+    asked = served.read("stop", {"id": "one"}).question
+    assert asked is not None
+    assert "a yes counts for its use, copies, stop and drop until" in asked.text
+    served.act(served.read("stop", {"id": "one"}), Work())
+    assert [served.read(*call).question for call in calls] == [None, None]
+    entry = store.find(repos.discover(repo.path), "one")
+    assert entry.record is not None
+    later = msgspec.structs.replace(entry.record, created=entry.record.created + 1)
+    monkeypatch.setattr(store, "find", lambda *_: msgspec.structs.replace(entry, record=later))
+    assert all(served.read(*call).question for call in calls)
+
+
+@pytest.mark.usefixtures("made")
+def test_of_a_long_log_the_end_comes(session: Session) -> None:
+    (place,) = paths.state_root().glob("*/one")
+    (place / "output.log").write_text("x" * 300_000 + "\nthe end\n")
+
+    async def talk(agent: Agent) -> None:
+        text = (await agent.ok("logs", id="one"))["text"]
+        assert text.startswith("… ")
+        assert text.endswith("xxx\nthe end\n")
+        assert len(text) < results.MOST
+
+    session(talk)
 
 
 def test_looking_is_free_and_the_answers_are_safe(session: Session, repo: GitRepo) -> None:

@@ -24,6 +24,7 @@ from git_sandbox.store import State
 from git_sandbox.text import one_line
 
 MOST_RUNNING = 16  # sandboxes of a repository that run at once, before an agent may start one more
+MOST_LOG = results.MOST // 2  # characters of a log
 SHORT, LONG = 600.0, 3600.0  # seconds for a look; for a machine to start, or to bring its work home
 
 T = TypeVar("T", bound=Call)
@@ -103,7 +104,18 @@ def compare(context: Context, call: given.Compare) -> Prepared:
 
 
 def logs(context: Context, call: given.One) -> Prepared:
-    return Prepared(_verb(context, command_lines.logs(call)))
+    """Its end is what an agent wants of a log, and results are cut there."""
+    verb = _verb(context, command_lines.logs(call))
+
+    def act(work: Work) -> Answer:
+        done = verb(work)
+        result = done.data.get("result")
+        text = result.get("text", "") if isinstance(result, dict) else ""
+        if not isinstance(result, dict) or (hidden := len(text) - MOST_LOG) <= 0:
+            return done
+        return Answer({"result": result | {"text": f"… {hidden} characters are left out …\n{text[hidden:]}"}})
+
+    return Prepared(act)
 
 
 def sync(context: Context, call: given.One) -> Prepared:
