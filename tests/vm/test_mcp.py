@@ -103,7 +103,7 @@ async def _merges(boxes: Sandboxes, agent: Agent) -> None:
     assert (await agent.refused("merge", id=NAME))["kind"] == "consent"
     assert boxes.repo.git("rev-parse", "HEAD").strip() == start
     head = boxes.repo.git("rev-parse", f"refs/sandbox/{NAME}").strip()
-    assert f"merge sandbox {NAME} ({head[:12]}) into main" in agent.asked[-1]
+    assert f"merge sandbox {NAME} ({head}) into main" in agent.asked[-1]
     agent.agrees = True
     merged = await agent.ok("merge", id=NAME)
     assert merged["after"] == boxes.repo.git("rev-parse", "main").strip() == head
