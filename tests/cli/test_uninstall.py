@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import git_sandbox
 from git_sandbox import claims, paths, store
+from git_sandbox.cache import guest_images
 from git_sandbox.cli import uninstall as verb
 from git_sandbox.git.repo import discover
 from git_sandbox.protocol.changes import Changes
-from git_sandbox.sandbox import image_builder, trashed, uninstall
+from git_sandbox.sandbox import image_builder, trashed, uninstall, worker
 from git_sandbox.sandbox.remove import drop
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
@@ -258,6 +261,71 @@ def test_work_that_comes_while_the_question_is_asked_is_not_lost(
     assert (refused.code, "1 commit(s) of sandbox `one`" in refused.err) == (17, True), refused.err
     assert store.find(made.repo, "one").refs
     assert cli("uninstall", "--force").code == 0
+
+
+@pytest.mark.usefixtures("home")
+def test_an_image_that_a_machine_of_another_state_directory_runs_from(cli: Cli, repo: GitRepo) -> None:
+    """That machine may be of the same repository, and its refs be all that is here of its sandbox."""
+    made = worked(repo, "one", {"a": "1\n"})
+    root = guest_images.images_root() / "abc"
+    root.mkdir(parents=True)
+    (root / "image.json").write_text("{}")
+    with guest_images.use(guest_images.Image(root)):
+        refused = cli("uninstall", "--yes", "--force")
+        assert (refused.code, "image abc: a machine runs from it" in refused.err) == (17, True), refused.err
+        assert (root / "image.json").exists()
+        assert store.find(made.repo, "one").refs
+    assert cli("uninstall", "--yes", "--force").code == 0
+
+
+@pytest.mark.usefixtures("home")
+def test_what_never_expires_in_the_trash_needs_force(cli: Cli, repo: GitRepo) -> None:
+    made = worked(repo, "one", {"a": "1\n"})
+    drop(made.repo, "one", force=True)
+    trash = paths.trash_root(store.state_directory(made.repo))
+    (trash / "one/trash.json").write_text("damaged")
+    refused = cli("uninstall", "--yes")
+    assert (refused.code, "/one: it is in the trash" in refused.err) == (17, True), refused.err
+    assert (trash / "one").is_dir()
+    assert cli("uninstall", "--yes", "--force").code == 0
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("linked", [False, True], ids=["plain", "linked home"])
+def test_jobs_of_other_machines(
+    cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linked: bool
+) -> None:
+    """One whose result is not delivered is refused; their repository is no checkout."""
+    if linked:
+        (tmp_path / "link").symlink_to(home)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "link/.local/state"))
+    with store.create(worker.repository("sha256"), "job-1") as box:
+        box.directory.disk.touch()
+    refused = cli("uninstall", "--yes")
+    assert (refused.code, "has not been brought home" in refused.err) == (17, True), refused.err
+    assert cli("uninstall", "--yes", "--force").code == 0
+    assert not paths.state_root().exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_repository_whose_checkout_is_gone(cli: Cli, repo: GitRepo, tmp_path: Path) -> None:
+    bare, work = tmp_path / "bare.git", GitRepo(tmp_path / "work")
+    repo.git("clone", "-q", "--bare", str(repo.path), str(bare))
+    repo.git("--git-dir", str(bare), "worktree", "add", "-q", str(work.path))
+    spawn(work, "one")
+    work.git("update-ref", "refs/sandbox/one", work.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "work"))
+    subprocess.run(["rm", "-r", work.path], check=True)
+    refused = cli("uninstall", "--yes")
+    assert (refused.code, "/one: 1 commit(s)" in refused.err) == (17, True), refused.err
+    assert cli("uninstall", "--yes", "--force").code == 0
+    assert "refs/sandbox" not in repo.git("--git-dir", str(bare), "for-each-ref")
+
+
+def test_a_project_that_uses_it_is_not_its_clone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "project/.venv"))
+    assert verb._program() == "`pip uninstall git-sandbox`"
+    monkeypatch.setattr(git_sandbox, "__file__", str(tmp_path / "project/src/git_sandbox/__init__.py"))
+    assert verb._program().startswith(f"`rm -r {tmp_path}/project`")
 
 
 def test_every_place_that_is_documented_is_one_that_goes() -> None:

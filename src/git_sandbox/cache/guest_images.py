@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from git_sandbox import files, jsontext, paths
+from git_sandbox import files, jsontext, locks, paths
 from git_sandbox.cache import entries, root_images
 from git_sandbox.cache.entries import Entries
 from git_sandbox.cache.root_images import RootImage
@@ -101,6 +101,12 @@ def use(image: Image) -> Iterator[None]:
         if image.system:
             stack.enter_context(root_images.use(image.system))
         yield
+
+
+def used(image: Image) -> bool:
+    """Whether a machine runs from it, of whatever state directory."""
+    with locks.tried(image.root / _INFO) as free:
+        return not free
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+import git_sandbox
 from git_sandbox import settings
 from git_sandbox.cli import columns, common, configured, door
 from git_sandbox.cli.choices import choose
@@ -73,7 +74,7 @@ def _agree(*, yes: bool, as_json: bool) -> None:
 
 def _shown(survey: Survey, *, with_settings: bool) -> Iterator[str]:
     yield f"{columns.number(len(survey.sandboxes), 'sandbox', 'sandboxes')}, {survey.trash} in the trash"
-    for sandbox in survey.sandboxes:
+    for sandbox in (*survey.sandboxes, *survey.others):
         yield f"  {sandbox.name}{f': {one_line(sandbox.why, limit=300)}' if sandbox.why else ''}"
     yield f"refs/sandbox* in {columns.number(len(survey.repositories), 'repository', 'repositories')}"
     for place in survey.repositories:
@@ -95,7 +96,8 @@ def _program() -> str:
         return "`pipx uninstall git-sandbox`"
     if prefix.parts[-3:-1] == ("uv", "tools") or "tools" in prefix.parts:
         return "`uv tool uninstall git-sandbox`"
-    if prefix.name == ".venv":
+    source = prefix.parent / "src" / "git_sandbox"
+    if prefix.name == ".venv" and Path(git_sandbox.__file__).is_relative_to(source):  # not a project that uses it
         return f"`rm -r {one_line(os.fspath(prefix.parent), limit=300)}`, the clone it was installed from"
     return "`pip uninstall git-sandbox`"
 

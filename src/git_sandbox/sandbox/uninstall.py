@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from git_sandbox import files, paths, registry, store
-from git_sandbox.cache import bases, templates
+from git_sandbox.cache import bases, guest_images, templates
 from git_sandbox.errors import RepositoryError, StateError
 from git_sandbox.git import gitdirs, identity
+from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
@@ -27,6 +28,7 @@ from git_sandbox.trash import moving, note
 from git_sandbox.trash.note import DROPPED
 from git_sandbox.workspace import stray_volumes
 
+_STOP = "stop what runs first"
 _BUSY = (State.RUNNING, State.RECOVERING)
 # What is made in the directories of state and cache, beside a directory for each repository (docs/reference/state.md).
 MADE = (
@@ -55,9 +57,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Survey:
-    """`trash`: how many are in all trashes. `settings`: a directory that the user wrote."""
+    """`others`: what is in the way besides sandboxes: images that machines of another state directory run from, and
+    what is in a trash and never expires. `trash`: how many are in all trashes. `settings`: a directory that the user
+    wrote.
+    """
 
     sandboxes: tuple[Held, ...]
+    others: tuple[Held, ...]
     trash: int
     repositories: tuple[Path, ...]
     places: tuple[Place, ...]
@@ -66,23 +72,26 @@ class Survey:
 
 def survey() -> Survey:
     held = [sandbox for of in registry.every() for sandbox in _held(of)]
+    others = [item for of in registry.every() for item in _kept_in_trash(of)]
+    others += [] if any(sandbox.busy for sandbox in held) else _images_in_use()
     known = [of.seen.path for of in registry.every() if of.seen is not None and of.seen.holds()]
     trash = sum(len(note.listed(of.root)) for of in registry.every())
     roots = [paths.state_root(), paths.cache_root(), *([] if _foreign() else [paths.runtime_root()])]
     kept = [Place(root, moving.measured(root)) for root in roots if root.is_dir()]
-    return Survey(tuple(held), trash, tuple(known), tuple(kept), paths.config_file().parent)
+    return Survey(tuple(held), tuple(others), trash, tuple(known), tuple(kept), paths.config_file().parent)
 
 
 def _repository(of: StateDirectory) -> Repository | None:
-    """None where it is gone. Raises RepositoryError for one without a checkout."""
+    """None where it is gone. Raises RepositoryError for one that git cannot be used in."""
     common = registry.whereabouts(of.root)
     if common is None:
         return None
-    if common.parent == paths.state_root():  # a worker's own
-        return Repository(common, common, common, "sha256" if "sha256" in common.name else "sha1")
-    return everywhere.checkout(
-        common, [Path(entry.record.worktree) for entry in store.entries_in(of.root) if entry.record]
-    )
+    started = [Path(entry.record.worktree) for entry in store.entries_in(of.root) if entry.record]
+    with contextlib.suppress(RepositoryError):
+        return everywhere.checkout(common, started)
+    # A worker's own, or one whose last checkout is gone: refs are all that is looked at.
+    object_format = Git(common).line("rev-parse", "--show-object-format")
+    return Repository(common, common, common, object_format, checked_out=False)
 
 
 def _held(of: StateDirectory) -> Iterator[Held]:
@@ -99,6 +108,20 @@ def _held(of: StateDirectory) -> Iterator[Held]:
             yield Held(name, _obstacle(repo, entry))
 
 
+def _kept_in_trash(of: StateDirectory) -> Iterator[Held]:
+    """What goes from there only when it is named."""
+    for item in note.listed(of.root):
+        if not item.expires:
+            yield Held(f"{of.key}{everywhere.SEPARATOR}{item.id}", "it is in the trash, and why is not known any more")
+
+
+def _images_in_use() -> list[Held]:
+    """A sandbox of another state directory may be of the same repository: it needs its refs, too."""
+    why = "a machine runs from it, of another XDG_STATE_HOME, say"
+    used = [image.root.name for image in guest_images.every() if guest_images.used(image)]
+    return [Held(f"image {name}", why, busy=True) for name in used]
+
+
 def _obstacle(repo: Repository | None, entry: Entry) -> str:
     """What would be lost with it; empty for nothing."""
     if repo is None:
@@ -111,6 +134,8 @@ def uninstall(settings: Settings, *, with_settings: bool, force: bool) -> list[P
     """Remove everything; what could not be removed. Raises StateError for a sandbox that has begun since `survey`, or
     has, without `force`, what is nowhere else by now: it stays, and what was before it is gone then.
     """
+    for image in _images_in_use():
+        raise StateError("not everything can be removed now", cause=f"{image.name}: {image.why}", hint=_STOP)
     for of in registry.every():
         repo = _repository(of)
         for entry in store.entries(repo) if repo else store.entries_in(of.root):
@@ -252,10 +277,10 @@ def _tidy(common: Path) -> None:
 
 def require_removable(survey: Survey, *, force: bool) -> None:
     """Raises StateError where a sandbox runs, or has, without `force`, what is nowhere else."""
-    bad = [sandbox for sandbox in survey.sandboxes if sandbox.busy or (sandbox.why and not force)]
+    bad = [sandbox for sandbox in (*survey.sandboxes, *survey.others) if sandbox.busy or (sandbox.why and not force)]
     if bad:
         busy = any(sandbox.busy for sandbox in bad)
-        hint = "stop what runs first" if busy else "bring home what you need; --force removes the rest with everything"
+        hint = _STOP if busy else "bring home what you need; --force removes the rest with everything"
         cause = "\n".join(f"{sandbox.name}: {sandbox.why}" for sandbox in bad)
         raise StateError("sandboxes hold what would be lost" if not busy else "not everything can be removed now",
                          cause=cause, hint=hint)  # fmt: skip
