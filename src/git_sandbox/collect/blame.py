@@ -36,23 +36,23 @@ class Blame:
         """For each of `tips` the nearest sound commit in its history, first parents first, if any: of the new ones, or
         (`old`) of all.
         """
-        ways: dict[str, str | None] = {}
+        nearest: dict[str, str | None] = {}
         for tip in tips:
             stack = [tip]
             while stack:
                 name = stack[-1]
                 parents = self.parents.get(name, ())
-                waiting = [parent for parent in parents if parent not in ways and name in self.reasons]
-                if name not in ways and waiting:
+                waiting = [parent for parent in parents if parent not in nearest and name in self.reasons]
+                if name not in nearest and waiting:
                     stack.append(waiting[0])
                     continue
                 stack.pop()
                 there = name in self.parents or (old and name not in self.unfit)
                 if there and name not in self.reasons:
-                    ways[name] = name
+                    nearest[name] = name
                 else:
-                    ways[name] = next((at for parent in parents if (at := ways.get(parent))), None)
-        return {tip: at for tip in tips if (at := ways[tip])}
+                    nearest[name] = next((at for parent in parents if (at := nearest.get(parent))), None)
+        return {tip: at for tip in tips if (at := nearest[tip])}
 
 
 def blame(place: Quarantine, bad: Mapping[str, str]) -> Blame:
@@ -112,11 +112,11 @@ def _links(place: Quarantine, new: Mapping[str, tuple[str, int]], reasons: dict[
     for name, data in contents(place, readable):
         kind = new[name][0]
         try:
-            trees = _of_tree(data, len(name) // 2) if kind == "tree" else _of_headers(data, kind)
+            links = _of_tree(data, len(name) // 2) if kind == "tree" else _of_headers(data, kind)
         except (ValueError, LookupError):
             reasons.setdefault(name, f"{kind} {name} is malformed")
             continue
-        for child, what in trees:
+        for child, what in links:
             yield name, child, what
 
 
@@ -141,18 +141,18 @@ def _name(raw: bytes) -> str:
 def incomplete(place: Quarantine, tips: Iterable[Oid], have: Iterable[Oid]) -> dict[str, str]:
     """Those of `tips` whose history git cannot walk to what the user has, and why. It gives up after some."""
     have = list(have)
-    names: dict[str, str] = {}
+    causes: dict[str, str] = {}
     groups = [list(dict.fromkeys(tips))]
     for _ in range(MOST_QUESTIONS):
         if not groups:
-            return names
+            return causes
         group = groups.pop()
         try:
             place.check_connected(group, have)
         except CollectError as error:
             if len(group) == 1:
-                names[group[0]] = error.cause
+                causes[group[0]] = error.cause
             else:
                 groups += [group[: len(group) // 2], group[len(group) // 2 :]]
     rest = {tip: "its history was not examined: too many others are damaged" for group in groups for tip in group}
-    return names | rest
+    return causes | rest

@@ -27,14 +27,14 @@ def examined(place: Quarantine) -> dict[str, str]:
     """
     if not place.filled:
         return {}
-    large = oversized(place)
+    faults = oversized(place)
     reports, unread = _fsck(place, place.alone)
-    large = _harmful(reports) | unread | large
-    old = _here(place, large)
+    faults = _harmful(reports) | unread | faults
+    old = _here(place, faults)
     reused = old & {name for name, msg_id in reports if msg_id.startswith("gitmodules")}
     # What is nowhere is found missing as everything else is.
     gone = {name for name, msg_id in reports if msg_id == "gitmodulesMissing"}
-    return {name: why for name, why in large.items() if name not in old | gone} | _reused(place, reused)
+    return {name: why for name, why in faults.items() if name not in old | gone} | _reused(place, reused)
 
 
 def _fsck(place: Quarantine, objects: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
@@ -60,8 +60,8 @@ def _harmful(reports: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 def _kinds(place: Quarantine, names: Iterable[str]) -> dict[str, str]:
-    names_left = list(names)
-    rows = zip(names_left, place.kinds(names_left) if names_left else (), strict=True)
+    oids = list(names)
+    rows = zip(oids, place.kinds(oids) if oids else (), strict=True)
     return {name: kind for name, (kind, _) in rows if kind != "missing"}
 
 
@@ -79,11 +79,11 @@ def _reused(place: Quarantine, names: set[str]) -> dict[str, str]:
     if not files:
         return {}
     reports, _ = _fsck(place, place.as_gitmodules(sorted(files)))
-    harmful = {name: why for name, why in _harmful(reports).items() if name in files}
+    faults = {name: why for name, why in _harmful(reports).items() if name in files}
     git = place.repo.git.without_broken_refs()
     words = ("log", "--all", "-1", "--format=%H")
     return {
         name: why
-        for name, why in harmful.items()
+        for name, why in faults.items()
         if not git.try_run(*words, f"--find-object={name}", "--", ".gitmodules").stdout
     }

@@ -95,8 +95,8 @@ VERDICTS: dict[str, Verdict] = {
 
 
 def harmful(msg_id: str) -> bool:
-    ids = VERDICTS.get(msg_id)
-    return ids is None or ids.kind == "harmful"
+    verdict = VERDICTS.get(msg_id)
+    return verdict is None or verdict.kind == "harmful"
 
 
 def ignored() -> list[str]:

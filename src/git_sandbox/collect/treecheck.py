@@ -69,15 +69,15 @@ def _too_many_parents(quarantine: Quarantine, large: Mapping[str, int]) -> dict[
         total += size
         if total <= limits.merges:
             looked_at[name] = size
-    trees = {
+    faults = {
         name: f"commit {name}: commits that large have more than {limits.merges} bytes together"
         for name in large.keys() - looked_at.keys()
     }
     for name, data in contents(quarantine, looked_at):
         count = data.partition(b"\n\n")[0].count(b"\nparent ")
         if count > limits.parents:
-            trees[name] = f"commit {name} has {count} parents, the limit is {limits.parents}"
-    return trees
+            faults[name] = f"commit {name} has {count} parents, the limit is {limits.parents}"
+    return faults
 
 
 def sizes(quarantine: Quarantine, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:

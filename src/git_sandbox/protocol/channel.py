@@ -39,7 +39,7 @@ def connect(
 ) -> socket.socket:
     """A connection to the channel; reading and writing take `timeout` seconds at most.
 
-    `patience`: seconds for which a guest is tried again that does not listen yet, as long as `wanted()`. Raises
+    `patience`: seconds for which a guest is tried again that does not listen yet, as long as `needed()`. Raises
     OSError: that nobody is at `path`, the VMM does not run, is reported at once.
     """
     if kind not in KINDS:

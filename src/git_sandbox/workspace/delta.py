@@ -84,13 +84,13 @@ def confirm_lasting(ledger: Ledger, difference: Difference, git_dirs: Sequence[G
 
 def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:
     """Those of `gone` that do not go with another. `new`: what the base has not, or not so."""
-    rows = []
+    roots = []
     for path in gone:
         above = os.path.dirname(path)  # noqa: PTH120 - hot
         if above in gone or (above in new and not new[above].is_directory):
             continue  # goes with the directory, or when something else takes its place
-        rows.append(path)
-    return tuple(sorted(rows))
+        roots.append(path)
+    return tuple(sorted(roots))
 
 
 def _same(base: Known, copy: Path, path: str) -> bool:

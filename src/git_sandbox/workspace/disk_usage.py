@@ -36,7 +36,7 @@ class Census:
     _linked: set[tuple[int, int]] = field(default_factory=set)
 
     def walk(self, root: Path, start: str = "", *, counts: Callable[[str, os.stat_result], bool] = _always) -> None:
-        """Count `start` (relative to `root`) and everything below it for which `wanted(path, lstat)` holds.
+        """Count `start` (relative to `root`) and everything below it for which `counts(path, lstat)` holds.
 
         `counts` hears of a directory before anything inside it. Entries that vanish meanwhile do not count.
         """

@@ -125,13 +125,13 @@ def clone_directory(source: Path, target: Path) -> None:
 
 def parents(entries: Iterable[str]) -> list[str]:
     """Every directory above `entries`, outer ones first."""
-    names: set[str] = set()
+    directories: set[str] = set()
     for entry in entries:
         above = os.path.dirname(entry)  # noqa: PTH120 - ten times quicker than pathlib on long lists
-        while above and above not in names:
-            names.add(above)
+        while above and above not in directories:
+            directories.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
-    return sorted(names)
+    return sorted(directories)
 
 
 def chunks(names: Iterable[str]) -> Iterator[list[str]]:

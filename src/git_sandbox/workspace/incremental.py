@@ -247,14 +247,14 @@ class Ledger:
 
     def _sources(self) -> dict[str, bytes]:
         """Rows by their paths, without those that were seen in two states."""
-        contents: dict[str, bytes] = {}
+        sources: dict[str, bytes] = {}
         twice: set[str] = set()
         for row in (*self._before, *self._stores):
             path = os.fsdecode(row.split(b" ", 9)[9])
-            if path in contents:
+            if path in sources:
                 twice.add(path)
-            contents[path] = row
-        return {path: content for path, content in contents.items() if path not in twice}
+            sources[path] = row
+        return {path: row for path, row in sources.items() if path not in twice}
 
 
 def digest(path: Path) -> bytes:

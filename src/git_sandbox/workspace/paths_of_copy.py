@@ -33,12 +33,12 @@ class Layout:
     @cached_property
     def brought(self) -> frozenset[str]:
         """Directories of the worktree that lead to a git directory in it."""
-        names = set()
+        directories = set()
         for target in self.git_dirs:
             above = target
             while (above := above.rpartition("/")[0]) and GIT not in above.split("/"):
-                names.add(above)
-        return frozenset(names)
+                directories.add(above)
+        return frozenset(directories)
 
     def owner(self, path: str) -> str | None:
         """The innermost git directory that `path` is, or is in."""

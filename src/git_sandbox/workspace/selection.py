@@ -56,13 +56,13 @@ class Selection:
 
 
 def _ancestors(paths: frozenset[str]) -> set[str]:
-    whole: set[str] = set()
+    ancestors: set[str] = set()
     for path in paths:
         above = os.path.dirname(path)  # noqa: PTH120 - hot
-        while above not in whole:
-            whole.add(above)
+        while above not in ancestors:
+            ancestors.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
-    return whole
+    return ancestors
 
 
 def ignored(git: Git, prefix: str = "") -> Selection:
@@ -73,12 +73,12 @@ def ignored(git: Git, prefix: str = "") -> Selection:
     assert git.worktree is not None  # noqa: S101 - only worktrees have ignored files
     listed = _others(git, "--exclude-standard")
     left_out = {path for path in listed if not _below_any(path, listed)}
-    names: set[str] = set()
+    included: set[str] = set()
     if (git.worktree / WORKTREE_INCLUDE).is_file():
-        names = _others(git, f"--exclude-from={git.worktree / WORKTREE_INCLUDE}")
-    within = {path for path in names if path not in left_out and _below_any(path, left_out)}
+        included = _others(git, f"--exclude-from={git.worktree / WORKTREE_INCLUDE}")
+    within = {path for path in included if path not in left_out and _below_any(path, left_out)}
     # A wanted directory may hold ignored entries of its own: then it comes whole, and they with it.
-    without = {path for path in left_out if path not in names and not _below_any(path, names)}
+    without = {path for path in left_out if path not in included and not _below_any(path, included)}
     return Selection(
         frozenset(os.path.join(prefix, path) for path in without),  # noqa: PTH118
         frozenset(os.path.join(prefix, path) for path in within),  # noqa: PTH118

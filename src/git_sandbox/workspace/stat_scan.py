@@ -145,13 +145,13 @@ def _lstat(root: Path, paths: Iterable[str], prefix: str) -> Iterator[bytes]:
 
 def parents(paths: Iterable[str]) -> set[str]:
     """Every directory above one of `paths`, which are relative."""
-    names: set[str] = set()
+    directories: set[str] = set()
     for path in paths:
         parent = os.path.dirname(path)  # noqa: PTH120 - hot
-        while parent and parent not in names:
-            names.add(parent)
+        while parent and parent not in directories:
+            directories.add(parent)
             parent = os.path.dirname(parent)  # noqa: PTH120
-    return names
+    return directories
 
 
 def glance(root: Path) -> dict[str, Entry]:
