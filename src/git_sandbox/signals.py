@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +46,22 @@ def signals_raise() -> Iterator[None]:
         _rearm.pop()
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def wait_readable(descriptor: int) -> None:
+    """Until there is something to read, or the end of it. A signal that comes just before read(2) would be heard after
+    it only; one that comes just before this is heard at once. For the main thread.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        while descriptor not in select.select([descriptor, reading], [], [])[0]:
+            with contextlib.suppress(BlockingIOError):
+                os.read(reading, 512)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
 def listen_again() -> None:

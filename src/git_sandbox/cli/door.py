@@ -12,6 +12,7 @@ from types import TracebackType
 
 import click
 
+from git_sandbox import signals
 from git_sandbox.cli import columns
 from git_sandbox.text import one_line, outgoing, printable
 
@@ -26,6 +27,19 @@ def colours() -> bool | None:
 def line(text: str = "", *, err: bool = True, color: bool | None = None) -> None:
     """A line, or several. `color` True: colours even where it is no terminal."""
     click.echo(outgoing(text), err=err, color=colours() if color is None else color)
+
+
+def _typed(space: str) -> str:
+    """Python's `input`, which alone loses a Ctrl-C that comes between the question and its read(2)."""
+    if sys.stdin.isatty():
+        sys.stderr.write(space)
+        sys.stderr.flush()
+        signals.wait_readable(sys.stdin.fileno())
+        space = ""
+    return input(space)
+
+
+click.termui.visible_prompt_func = _typed
 
 
 def prompt(question: str, default: str) -> str:
