@@ -97,3 +97,10 @@ def test_a_filter_that_waits_for_its_own_writer_is_left_alone(repo: GitRepo, tmp
     env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
     done = waiting.run(["git", "hash-object", "-w", "new"], env=env, cwd=os.fspath(repo.path))
     assert content(repo, done.stdout.decode().strip()) == b"whole\n"
+
+
+def test_git_that_is_slow_to_read_gets_all_of_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a pipe holds, to one that is looked at before it has read."""
+    monkeypatch.setattr(waiting, "PATIENCE", 0.001)
+    done = waiting.run(["wc", "-c"], env={"PATH": os.defpath}, input=bytes(1 << 20))
+    assert done.stdout.strip() == b"1048576"

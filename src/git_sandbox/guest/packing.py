@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import struct
 import subprocess
@@ -50,10 +49,8 @@ class Packer:
     def __init__(self, repo: Repo, tips: list[str], known: list[str]) -> None:
         lines = [*tips, "--not", *known]
         options = ["--missing=allow-promisor"] if repo.partial else []
-        self.said = memory_file()  # in memory: the disk, /tmp with it, may be full
-        with memory_file() as asked:
-            asked.write("".join(f"{line}\n" for line in lines).encode())
-            asked.seek(0)
+        self.said = waiting.memory_file()
+        with waiting.memory_file("".join(f"{line}\n" for line in lines).encode()) as asked:
             argv = repo.argv("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", *options)
             self.process = subprocess.Popen(
                 argv, cwd=repo.cwd, env=repo.env, stdin=asked, stdout=subprocess.PIPE, stderr=self.said
@@ -87,10 +84,6 @@ class Packer:
         self.process.wait()
         self.pack.close()
         self.said.close()
-
-
-def memory_file() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("export"), "w+b")
 
 
 def copy_pack(begin: bytes, pack: IO[bytes], out: IO[bytes]) -> None:

@@ -62,12 +62,12 @@ def ignored(repo: Path, paths: list[bytes], config: Config) -> set[bytes]:
     pipe = subprocess.PIPE
     asked = b"".join(path + b"\0" for path in paths[:MOST] if path != b"./")
     try:
-        with subprocess.Popen(
-            ASK, cwd=repo, env=env, stdin=pipe, stdout=pipe, stderr=pipe,
+        with waiting.memory_file(asked) as stdin, subprocess.Popen(
+            ASK, cwd=repo, env=env, stdin=stdin, stdout=pipe, stderr=pipe,
             user=int(str(user["uid"])) if root else None, group=int(str(user["gid"])) if root else None,
             extra_groups=[] if root else None,
         ) as process:  # fmt: skip
-            done = waiting.answer(process, asked, within=WITHIN)
+            done = waiting.answer(process, within=WITHIN)
     except (OSError, subprocess.SubprocessError):
         return set()
     return set(done.stdout.split(b"\0"))

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 PATIENCE = 0.5  # seconds before it is looked at why a git does not end
 AGAIN = 0.02  # the same for one that waited for a FIFO before: it may meet the next at once
@@ -29,21 +30,33 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """`subprocess.run` for a git in the guest: its output is kept, the exit status not judged."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        return answer(process, input)
+    with (
+        memory_file(input) as stdin,
+        subprocess.Popen(argv, cwd=cwd, env=env, stdin=stdin, stdout=pipe, stderr=pipe) as process,
+    ):
+        return answer(process)
 
 
-def answer(
-    process: subprocess.Popen[bytes], input: bytes | None = None, *, within: float = math.inf
-) -> subprocess.CompletedProcess[bytes]:
+def memory_file(content: bytes = b"") -> IO[bytes]:
+    """A file at its beginning, in memory: the disk, /tmp with it, may be full.
+
+    Input comes from one and not through a pipe: `Popen.communicate` writes no more of it once it has timed out (as
+    late as Python 3.13), and a git that was slow to read would wait for the rest for ever.
+    """
+    file = os.fdopen(os.memfd_create("git-sandbox"), "w+b")
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def answer(process: subprocess.Popen[bytes], *, within: float = math.inf) -> subprocess.CompletedProcess[bytes]:
     """What a process says until it ends. One that takes longer than `within` seconds is killed: TimeoutExpired."""
-    patience, data, end = PATIENCE, input, time.monotonic() + within
+    patience, end = PATIENCE, time.monotonic() + within
     while True:
         try:
-            out, complaint = process.communicate(data, timeout=patience)
+            out, complaint = process.communicate(timeout=patience)
             return subprocess.CompletedProcess(process.args, process.returncode, out, complaint)
         except subprocess.TimeoutExpired:
-            data = None  # the first call has it
             if time.monotonic() > end:
                 process.kill()
                 raise
