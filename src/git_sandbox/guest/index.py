@@ -77,6 +77,10 @@ class TemporaryIndex:
     def tree(self) -> str | None:
         return _tree(_writable(self._begin("write-tree", *self._lacking).answer()))
 
+    def converts(self) -> bool:
+        """Whether git understands what the configuration says of converting files; filters themselves do not run."""
+        return self.ask("hash-object", "--stdin", "--path=x").returncode == 0
+
     def files(self, *args: str) -> list[bytes]:
         return _rows(self.ask("ls-files", "-z", *args))
 

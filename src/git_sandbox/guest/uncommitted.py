@@ -77,6 +77,8 @@ def fill(index: TemporaryIndex, most: int | None) -> None:
     reason = TOO_LARGE if most is None else NO_ROOM
     left_out = {path: why for path, why in staged.left_out.items() if why != stage.NO_COMMIT}  # exported by themselves
     left_out |= dict.fromkeys((path for path in staged.apart if path not in repo.apart), reason)
+    if staged.raw and not repo.shadow and not index.converts():
+        raise ExportError("git does not understand its configuration")  # then none is to blame, and filters count
     if staged.raw:
         repo.warn(f"without filters, files are exported as they are: {_few(staged.raw)}")
     closed = [path for path, why in left_out.items() if why in (stage.UNREADABLE, stage.REFUSED)]
