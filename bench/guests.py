@@ -91,7 +91,8 @@ def detached(where: Path, name: str, *options: str, **settings: str) -> Iterator
     try:
         yield name
     finally:
-        for words in (("stop", name), ("drop", "--force", name)):  # one that changed nothing is gone after the first
+        # One that changed nothing is in the trash after the first; a name is free again when that has nothing of it.
+        for words in (("stop", name), ("drop", "--force", name), ("prune", name)):
             subprocess.run([SANDBOX, *words], cwd=where, capture_output=True, check=False)
 
 
