@@ -24,7 +24,7 @@ from git_sandbox.sandbox import remote
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
-from support import loopback
+from support import loopback, standin
 from support.gitrepo import GitRepo
 from support.site import Said, Site
 from support.vm import wait_for
@@ -278,6 +278,39 @@ def test_what_cannot_be_reached_stays_away_by_name_until_it_is_recovered(
     assert site.state("try") is State.STOPPED
     assert site.jobs("one") == []
     assert "Nothing is at ssh:one" in site.sandbox("recover", "--on", "ssh:one").out
+
+
+def test_a_worker_that_did_not_hear_that_the_result_is_here_is_told_again(site: Site) -> None:
+    """Else it would keep the job's sandbox for ever. By another connection; or by `recover`, where there is none."""
+    site.place("one").mkdir(parents=True)
+    (site.place("one") / "deaf").touch()
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
+    assert (said.code, (site.place("one") / "lost").exists()) == (3, True), said.err
+    assert (site.jobs("one"), len(site.delivered("one"))) == ([], 1)
+    assert "recover" not in said.err
+    for name, changes in (("changed", standin.CHANGED), ("same", '{"state": "unchanged"}')):
+        site.variables("one", STANDIN_CHANGES=changes)
+        (site.place("one") / "deaf").write_text("down")
+        said = site.sandbox("run", "--name", name, "--on", "ssh:one", "--", "true")
+        assert said.code == 0, said.err
+        assert f"`sandbox recover --on ssh:one {name}` clears it" in said.err
+        assert (site.state(name), len(site.jobs("one"))) == (State.STOPPED, 1)
+        (site.place("one") / "down").unlink()
+        said = site.sandbox("recover", "--on", "ssh:one")
+        assert (said.code, site.jobs("one")) == (0, []), said.err
+        assert "Nothing is at ssh:one" in site.sandbox("recover", "--on", "ssh:one").out
+
+
+def test_a_result_that_nobody_takes_is_not_given(site: Site) -> None:
+    """The disk that it is written to is full: the batch system hears of it, and the same job gives it again."""
+    job = site.root / "try.job"
+    site.sandbox("run", "--name", "try", "--job-out", str(job), "--", "sh", "-c", COMMIT)
+    site.give_image("one")
+    with Path("/dev/full").open("wb") as full:
+        assert site.worker(job.read_bytes(), stdout=full).returncode == 14
+    assert len(site.jobs("one")) == 1
+    (site.root / "try.result").write_bytes(site.worker(job.read_bytes()).stdout)
+    assert site.sandbox("collect", "-q", str(site.root / "try.result")).code == 3
 
 
 def test_a_driver_that_is_killed_leaves_a_sandbox_that_can_be_recovered(site: Site) -> None:

@@ -2,8 +2,9 @@
 
 `python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
 of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then; `variables` has
-lines NAME=VALUE for the worker; `mute` has it say nothing; `sent` gets how many bytes went to it, and `sent-PID`
-of each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
+lines NAME=VALUE for the worker; `mute` has it say nothing; `deaf` loses, once, that the result is here, with the
+connection (from then on `down`, where that is its content); `sent` gets how many bytes went to it, and `sent-PID` of
+each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
@@ -39,6 +40,11 @@ def _in(target: int, place: Path) -> None:
         while data := os.read(0, 65536):
             time.sleep(pause)
             total += len(data)
+            if data == b"A" + bytes(4) and (place / "deaf").exists():
+                note = (place / "deaf").read_text()
+                (place / "deaf").unlink()
+                (place / (note or "lost")).touch()
+                os._exit(255)
             for note in ("sent", f"sent-{os.getpid()}"):
                 (place / note).write_text(str(total))
             while data:

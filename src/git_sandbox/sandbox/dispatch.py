@@ -210,16 +210,19 @@ def took(box: Box, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hea
     return sent.answer, dataclasses.replace(home, rescued=sent.answer.exit_code is None, reason=reason)
 
 
-def settled(box: Box, record: Record, answer: Answer, home: Home, *, remove: bool) -> tuple[Record, bool]:
-    """Note what is home, and that nobody else has anything of it, unless something did not come along. The record, and
-    whether the sandbox is still there: one that changed nothing goes to the trash, where `remove`.
+def settled(
+    box: Box, record: Record, answer: Answer, home: Home, *, remove: bool, let_go: bool = True
+) -> tuple[Record, bool]:
+    """Note what is home, and that nobody else has anything of it, unless something did not come along, or the worker
+    may not have heard of it (`let_go`). The record, and whether the sandbox is still there: one that changed nothing
+    goes to the trash, where `remove`.
     """
     record = retrieve.note(box, record, answer.exit_code, home)
-    if whole(home):
+    if whole(home) and let_go:
         box.directory.dispatch.unlink(missing_ok=True)
         shutil.rmtree(box.directory.job, ignore_errors=True)
     refpacking.pack(box.repo)
-    if home.changed or not remove:
+    if home.changed or not (remove and let_go):
         return record, True
     return record, retrieve.settle(box, record, home, answer.exit_code)
 

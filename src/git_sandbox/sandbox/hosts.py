@@ -74,7 +74,7 @@ def argv(place: str) -> list[str]:
 
 @dataclass
 class Conversation:
-    """With one worker. `complaint`: what ssh said."""
+    """With one worker. `complaint`: what ssh said. `status`: once it is over, that of the worker, or of ssh."""
 
     place: str
     hello: Hello
@@ -82,6 +82,7 @@ class Conversation:
     stdin: IO[bytes]
     source: Reader
     complaint: Callable[[], str]
+    status: int | None = None
 
     def send(self, kind: bytes, data: bytes = b"") -> None:
         """A frame of the moment; nothing where the worker is gone."""
@@ -138,12 +139,13 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
                 f"{place} has git-sandbox {one_line(hello.program, limit=40)}, here it is {__version__}",
                 hint="install the same version on both",
             )
+        talk = Conversation(place, hello, Writer(stdin, first), stdin, reader, complaint)
         try:
-            yield Conversation(place, hello, Writer(stdin, first), stdin, reader, complaint)
+            yield talk
         finally:
             with contextlib.suppress(OSError):
                 stdin.close()
-            child.wait(ENDS)
+            talk.status = child.wait(ENDS)
 
 
 def _words(log: Path) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from git_sandbox import files, jsontext, store
-from git_sandbox.errors import SandboxError, SessionError
+from git_sandbox.errors import SandboxError, SessionError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Writer
@@ -36,6 +36,17 @@ from git_sandbox.store import Box, Record
 AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again
 
 
+@dataclass(frozen=True)
+class _Came:
+    """What came from the machine at `place`. `acknowledged`: its worker knows that nothing of it is missing here."""
+
+    place: str
+    answer: Answer
+    home: Home
+    acknowledged: bool
+    interrupted: int = 0
+
+
 @dataclass
 class _Try:
     """`begun`: a worker may have begun. `arrived`: one has had all files."""
@@ -52,7 +63,7 @@ class _Try:
     def directory(self) -> SandboxDir:
         return self.sent.box.directory
 
-    def run(self, output: Callable[[int, bytes], None]) -> tuple[Answer, Home, int]:
+    def run(self, output: Callable[[int, bytes], None]) -> _Came:
         """On the first machine that takes it. Raises SandboxError."""
         refused: SandboxError | None = None
         for place in self.options.on:
@@ -66,12 +77,13 @@ class _Try:
         assert refused is not None  # noqa: S101 - there is at least one place
         raise refused
 
-    def _at(self, place: str, output: Callable[[int, bytes], None]) -> tuple[Answer, Home, int]:
+    def _at(self, place: str, output: Callable[[int, bytes], None]) -> _Came:
         for pause in (*AGAIN, None):
             try:
                 with hosts.conversation(place, frames.JOB, _log(self.directory)) as talk:
                     interrupted = self._talk(talk, output)
-                    return *_home(self.sent.box, self.sent.made.record, self.sent.job.nonce, talk), interrupted
+                    answer, home = _home(self.sent.box, self.sent.made.record, self.sent.job.nonce, talk)
+                return _Came(place, answer, home, _acknowledged(talk, home), interrupted)
             except LostError as error:
                 if not self.begun or pause is None:
                     raise self._away(place, error) if self.begun else error from error
@@ -134,14 +146,8 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, 
     for place in options.on:
         hosts.host(place)
     with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.box, options) as output:
-        answer, home, interrupted = _Try(sent, options, progress, ready).run(output)
-        known = dispatch.read_note(sent.box.directory)
-        if known is not None:
-            home = _rest(sent.box, sent.made.record, known.place, (answer, home), progress)
-        record, kept = dispatch.settled(sent.box, sent.made.record, answer, home, remove=True)
-        return dispatch.finished(
-            sent.box, record, answer, home, kept=kept, warnings=sent.warnings, interrupted=interrupted
-        )
+        came = _Try(sent, options, progress, ready).run(output)
+        return _finished(sent.box, sent.made.record, came, progress, remove=True, warnings=sent.warnings)
 
 
 @contextlib.contextmanager
@@ -169,11 +175,43 @@ def _all(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data) :]
 
 
-def _rest(box: Box, record: Record, place: str, came: tuple[Answer, Home], progress: Progress) -> Home:
+def _finished(
+    box: Box, record: Record, came: _Came, progress: Progress, *, remove: bool, warnings: tuple[str, ...] = ()
+) -> Finished:
+    """Ask for what no result has, and see to it that the worker lets go of the job. As long as that is not known, the
+    sandbox here says where it is.
+    """
+    home = _rest(box, record, came, progress)
+    let_go = came.acknowledged or (
+        dispatch.whole(home) and _delivered(came.place, came.answer.nonce, _log(box.directory))
+    )
+    if dispatch.whole(home) and not let_go:
+        way = f"`sandbox recover --on {came.place} {box.id}`"
+        warnings = (*warnings, f"{came.place} may still have a copy: it does not answer any more; {way} clears it")
+    record, kept = dispatch.settled(box, record, came.answer, home, remove=remove, let_go=let_go)
+    return dispatch.finished(box, record, came.answer, home, kept=kept, warnings=warnings, interrupted=came.interrupted)
+
+
+def _acknowledged(talk: Conversation, home: Home) -> bool:
+    """Whether the worker ended well after `_home`: a connection that broke may have lost our last word."""
+    return dispatch.whole(home) and talk.status == 0
+
+
+def _delivered(place: str, nonce: str, log: Path) -> bool:
+    """Say that nothing of a job is missing here; whether the worker has heard that, or has no such job any more."""
+    try:
+        with hosts.conversation(place, frames.ASK, log) as talk:
+            talk.send(frames.QUESTION, jsontext.encode(Question("delivered", nonce)))
+    except SandboxError:
+        return False
+    return talk.status in (0, StateError.exit_code)
+
+
+def _rest(box: Box, record: Record, came: _Came, progress: Progress) -> Home:
     """What no result has (content of Git LFS files, repositories inside), by a rescue machine over there that has the
     disk. What does not come either stays there, named.
     """
-    answer, home = came
+    place, answer, home = came.place, came.answer, came.home
     if dispatch.whole(home) or not (home.nested.missing or home.lfs.missing):
         return home
     progress(f"Asking {place} for the rest")
@@ -183,9 +221,6 @@ def _rest(box: Box, record: Record, place: str, came: tuple[Answer, Home], progr
             hosts.rescue(talk, answer.nonce, Hearing(progress)) as channel,
         ):
             brought = imported.from_channel(box, record, channel, progress)
-        if dispatch.whole(brought):
-            with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
-                talk.send(frames.QUESTION, jsontext.encode(Question("delivered", answer.nonce)))
     except SandboxError as error:
         progress(f"{error.message}: {error.cause}" if error.cause else error.message)
         return home
@@ -241,6 +276,5 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
         with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
             hosts.fetch(talk, known.nonce, box.directory.result, hearing)
             answer, home = _home(box, record, known.nonce, talk)
-        home = _rest(box, record, place, (answer, home), hearing.progress)
-        record, kept = dispatch.settled(box, record, answer, home, remove=False)
-        return dispatch.finished(box, record, answer, home, kept=kept, warnings=())
+        came = _Came(place, answer, home, _acknowledged(talk, home))
+        return _finished(box, record, came, hearing.progress, remove=False)

@@ -23,7 +23,7 @@ from git_sandbox import __version__, files, jsontext, locks, paths, registry, se
 from git_sandbox.cache import guest_images, job_files, root_images
 from git_sandbox.cache.guest_images import Image, ImageInfo
 from git_sandbox.cache.root_images import ImageConfig, RootInfo
-from git_sandbox.errors import SandboxError, StateError
+from git_sandbox.errors import SandboxError, SessionError, StateError
 from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import blobs, frames, job, result
@@ -256,11 +256,15 @@ def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth
 
 
 def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *, output: bool) -> None:
-    """Give the result; when whoever gets it says that he has it, or it is in a file, the sandbox goes to the trash."""
+    """Give the result; when whoever gets it says that he has it, or it is in a file, the sandbox goes to the trash.
+    Raises SessionError where nobody was there to the end.
+    """
     mouth.give(directory.result, output=output)
     if not mouth.kept():
-        ears.ended.wait(LATE if mouth.heard else 0)
+        heard = ears.ended.wait(LATE if mouth.heard else 0)
         if not ears.acknowledged:
+            if not (heard and mouth.heard):
+                raise SessionError("nobody took the result", hint="the same job, given again, gives it again")
             return
     _trash(repo, directory)
 
