@@ -26,7 +26,9 @@ ROWS = [
     Check("disk space", MISSING, "1 GiB free", "free some"),
 ]
 UPDATE = "sudo apt-get -q update"
-INSTALL = "sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-upgrade install"
+INSTALL = (
+    "sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-upgrade --no-remove install"
+)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from git_sandbox.doctor.host import Check, Verdict
 from git_sandbox.errors import RequirementError
 from git_sandbox.later import dataclass
 
+_CAREFUL = ("--no-install-recommends", "--no-upgrade", "--no-remove")  # -y alone agrees to removals, too
 LOGIN = "log in again (or `newgrp GROUP`): a group counts from the next login on"
 
 
@@ -67,7 +68,7 @@ def require_root() -> None:
 
 def _installed(packages: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """With fresh lists: in a container there often are none, and of old ones the files are gone from the archive."""
-    words = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "--no-install-recommends", "--no-upgrade")
+    words = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", *_CAREFUL)
     return _as_root(("apt-get", "-q", "update")), _as_root((*words, "install", *packages))
 
 
