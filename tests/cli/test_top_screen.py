@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -322,6 +322,32 @@ def test_words_of_code() -> None:
         (token.KEYWORD, "if"), (token.TEXT, " "), (token.TEXT, "x"), (token.TEXT, " == "), (token.STRING, '"a # b"'),
         (token.TEXT, ": "), (token.COMMENT, "# why"),
     ]  # fmt: skip
+
+
+class Searched:
+    """The search for tokens: the longest text it was given, and how many tokens it gave back."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.longest, self.count = pattern, 0, 0
+
+    def finditer(self, text: str, *bounds: int) -> Iterator[re.Match[str]]:
+        self.longest = max(self.longest, len(text))
+        for match in self.pattern.finditer(text, *bounds):
+            self.count += 1
+            yield match
+
+
+@pytest.mark.parametrize("text", ["xx" + "#y" * 5000, "xx" + "//y" * 5000, '"\\' * 5000, "x#'" * 5000])
+@pytest.mark.parametrize("comment", ["#", "//"])
+def test_of_a_long_line_the_beginning_is_searched_and_twice_at_most(
+    text: str, comment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest writes lines on which a search takes its square, and the screen draws some fifty lines at once."""
+    search = Searched(difference._TOKENS)
+    monkeypatch.setattr(difference, "_TOKENS", search)
+    assert "".join(part for _, part in difference.tokens(text, comment)) == text
+    assert search.longest <= difference._MOST_CODE
+    assert search.count <= 2 * difference._MOST_CODE
 
 
 def test_a_wide_terminal_shows_before_and_after() -> None:

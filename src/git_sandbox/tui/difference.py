@@ -34,6 +34,7 @@ class Half:
 
 Line = tuple[Half, ...]
 _EMPTY = Half(Tone.PLAIN, "")
+_MOST_CODE = 1000  # characters of a line; a guest writes lines on which any search for tokens takes its time
 _CODE = (Tone.PLAIN, Tone.ADDED, Tone.REMOVED)
 _SLASHES = re.compile(r"\.(?:c|cc|cpp|h|hpp|cs|go|java|js|jsx|kt|m|mjs|php|rs|scala|swift|ts|tsx|zig)$")
 _HASHES = re.compile(
@@ -100,26 +101,28 @@ def _rows(block: list[Half]) -> Iterator[Line]:
 
 
 def tokens(text: str, comment: str) -> list[tuple[Token, str]]:
-    """Parts of one line of code, which together are that line."""
+    """Parts of one line of code, which together are that line; of a long one only the first are told apart."""
     if not comment:
         return [(Token.TEXT, text)]
     parts: list[tuple[Token, str]] = []
-    at, end = 0, _code_ends(text, comment)
-    for match in _TOKENS.finditer(text, 0, end):
-        parts += [(Token.TEXT, text[at : match.start()]), (_kind(match), match[0])]
+    code, rest = text[:_MOST_CODE], text[_MOST_CODE:]
+    at, end = 0, _code_ends(code, comment)
+    for match in _TOKENS.finditer(code, 0, end):
+        parts += [(Token.TEXT, code[at : match.start()]), (_kind(match), match[0])]
         at = match.end()
-    parts += [(Token.TEXT, text[at:end]), (Token.COMMENT, text[end:])]
+    parts += [(Token.TEXT, code[at:end]), (Token.COMMENT, code[end:]), (Token.TEXT, rest)]
     return [part for part in parts if part[1]]
 
 
 def _code_ends(text: str, comment: str) -> int:
     """Where a comment begins: at a mark that is in no string, at the beginning or after a space."""
     position = 0
-    while (mark := text.find(comment, position)) != -1:
-        strings = next((match for match in _TOKENS.finditer(text) if match.start() < mark < match.end()), None)
-        if strings is None and (mark <= 1 or text[mark - 1].isspace()):
-            return mark
-        position = strings.end() if strings else mark + len(comment)
+    for start, end in [*(match.span() for match in _TOKENS.finditer(text)), (len(text), len(text))]:
+        while (mark := text.find(comment, position, start)) != -1:
+            if mark <= 1 or text[mark - 1].isspace():
+                return mark
+            position = mark + len(comment)
+        position = end
     return len(text)
 
 
