@@ -40,9 +40,9 @@ PASS = "CAP_DAC_OVERRIDE"  # noqa: S105 - the right to pass by permissions
 class View:
     """What a confined program sees besides `/usr`: pairs of (path here, path there).
 
-    `network`: this host's, else none; without its abstract sockets where the kernel can (`helpers/scoped`), except with
-    `root`. `root`: keep the user namespace the program is started in, with all of its capabilities, for one that mounts
-    and changes its root. `devices` of this host are there by their names.
+    `network`: this host's, else none; without its abstract sockets (`helpers/scoped`), to which with `root` who starts
+    it sees (`idspace.run_argv`). `root`: keep the user namespace the program is started in, with all of its
+    capabilities, for one that mounts and changes its root. `devices` of this host are there by their names.
     `first`: the command is process 1 of its namespace and stays in our process group, so that what we send reaches it;
     it has to handle SIGTERM itself. `programs`: whether `/usr` is there. `proc`: how `/proc` is, see below. `rights`:
     capabilities, for root only, who then keeps the host's ids and has no user namespace of his own.
@@ -99,11 +99,12 @@ def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
 
 @functools.cache
 def _scoped() -> tuple[str, ...]:
-    """The words before bubblewrap's that keep the abstract sockets of this host out of reach, where the kernel can.
+    """The words before bubblewrap's that keep the abstract sockets of this host out of reach.
 
     Not for a view of root's: in the namespace of subordinate ids that it is for, nobody may start our Python.
     """
-    return (sys.executable, "-I", "-S", scoped.__file__) if scoped.possible() else ()
+    way = scoped.way()
+    return (sys.executable, "-I", "-S", scoped.__file__, way) if way else ()
 
 
 def _sealed(view: View) -> list[str]:

@@ -118,10 +118,13 @@ def serve_argv(
     return _argv(order)
 
 
-def run_argv(space: IdSpace, argv: Sequence[str], parent: int) -> list[str]:
-    """A command that runs `argv` as root of a user namespace whose ids are all of `space`; `parent` starts it."""
+def run_argv(space: IdSpace, argv: Sequence[str], parent: int, scoped: str = "") -> list[str]:
+    """A command that runs `argv` as root of a user namespace whose ids are all of `space`; `parent` starts it.
+
+    `scoped`: how abstract sockets of this host are kept out of its reach, see `helpers/scoped.way`.
+    """
     return _argv({
-        "op": "run", "direct": os.getuid() == 0, "parent": parent, "argv": list(argv),
+        "op": "run", "direct": os.getuid() == 0, "parent": parent, "argv": list(argv), "scoped": scoped,
         "uids": [(0, space.uid, COUNT)], "gids": [(0, space.gid, COUNT)],
     })  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import tracemalloc
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from git_sandbox import confine, idspace
 from git_sandbox.errors import ImageError
-from git_sandbox.helpers import userns
+from git_sandbox.helpers import scoped, userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image import build, spec, workshop
 from git_sandbox.image.spec import ImageSpec
@@ -242,6 +244,75 @@ def test_what_a_build_runs_sees_and_changes_nothing_of_the_host(
     assert (tree / "made").read_text() == "made\n"
     assert (tree / "made").stat().st_uid == space.uid, "its root is nobody here"
     assert not Path("/etc/escaped").exists()
+
+
+# Connects, and sends, to abstract sockets of the host.
+REACH = r"""
+import os, socket, subprocess, sys
+stream, datagram, port = sys.argv[1:]
+def tried(name, do):
+    try: do()
+    except OSError: return
+    print(name)
+def sent(made):
+    made.sendto(b"x", "\0" + datagram)
+def moved(made):
+    made.connect("\0" + datagram); made.send(b"x")
+tried("stream", lambda: socket.socket(socket.AF_UNIX).connect("\0" + stream))
+tried("packets", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect("\0" + stream))
+tried("datagram", lambda: sent(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)))
+tried("raw", lambda: sent(socket.socket(socket.AF_UNIX, socket.SOCK_RAW)))
+for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+    tried(f"one of a pair, {kind}", lambda: sent(socket.socketpair(socket.AF_UNIX, kind)[0]))
+    tried(f"one of a pair that is moved, {kind}", lambda: moved(socket.socketpair(socket.AF_UNIX, kind)[0]))
+"""
+# What it has to be able to do, in this order.
+WORKS = r"""
+tried("tcp", lambda: socket.create_connection(("127.0.0.1", int(port)), 5))
+tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", ("127.0.0.1", int(port))))
+tried("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+    both = socket.socketpair(socket.AF_UNIX, kind)
+    tried("pair", lambda: both[0].sendall(b"x"))
+tried("owners", lambda: (open("/build/file", "w").close(), os.chown("/build/file", 100, 100)))
+def ran(*words):
+    if subprocess.run(words, stderr=subprocess.DEVNULL).returncode: raise OSError
+tried("another user", lambda: ran("setpriv", "--reuid=100", "--clear-groups", "true"))
+tried("mount", lambda: ran("mount", "-t", "tmpfs", "t", "/tmp"))
+"""
+BUILDS = ["tcp", "udp", "netlink", "pair", "pair", "owners", "another user", "mount"]
+
+
+@pytest.mark.parametrize("way", [scoped.LANDLOCK, scoped.FILTER])
+def test_what_a_build_runs_has_the_network_and_no_abstract_socket_of_the_host(
+    place_of_a_build: tuple[IdSpace, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way not in scoped.ways():
+        pytest.skip(f"this kernel has no {way}")
+    monkeypatch.setattr(scoped, "way", lambda: way)
+    space, tree = place_of_a_build
+    kinds = (("-stream", socket.SOCK_STREAM), ("-datagram", socket.SOCK_DGRAM))
+    with contextlib.ExitStack() as stack:
+        names = []
+        for name, kind in kinds:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+            names.append(f"{tmp_path.name}{name}")
+            listening.bind(f"\0{names[-1]}")
+            if kind == socket.SOCK_STREAM:
+                listening.listen()
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        words = [*names, str(server.getsockname()[1])]
+        outside = subprocess.run(
+            ["/usr/bin/python3", "-c", REACH, *words], capture_output=True, text=True, check=True
+        ).stdout
+        assert {"stream", "datagram", "raw", f"one of a pair, {int(socket.SOCK_DGRAM)}"} <= set(outside.split("\n"))
+        done = subprocess.run(
+            workshop.confined(space, ["python3", "-c", REACH + WORKS, *words], workshop.view(tree)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.stdout.splitlines(), done.returncode) == (BUILDS, 0), done.stderr
 
 
 def test_a_build_reaches_the_scripts_of_a_program_in_a_private_directory(

@@ -8,6 +8,7 @@ A program of its own, standard library only: it changes who it is, and then does
     direct    the caller is root and writes the maps himself; else newuidmap(1) and newgidmap(1) do
     parent    process id of whom this is started for: when that has ended, nothing is served
     argv      of `serve` and `run`: the program
+    scoped    of `run`: how abstract sockets of this host are kept out of its reach (`scoped.way`); empty: they are not
     program   of `serve`: its file
     confined  of `serve`: whether `argv` is of one on PATH that runs it; that finds what is served at STAGED
     copied    of `serve`, confined: a copy of the program is at PROGRAM, for it is where nobody may go
@@ -25,6 +26,7 @@ import resource
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from typing import Any
 
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
@@ -123,10 +125,21 @@ def stage(program: int | None) -> None:
 
 def run(order: dict[str, Any]) -> None:
     """Run a program as id 0 of the namespace, which is nobody outside of it."""
+    restrict = restriction() if order["scoped"] else None  # before: who is nobody cannot go where it is
     enter(order)
+    if restrict is not None:
+        restrict(order["scoped"], keep_privileges=True)
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # once more: it is lost with a change of ids
     if os.getppid() == order["parent"]:
         os.execvpe(order["argv"][0], order["argv"], dict(os.environ))  # noqa: S606 - no shell is what we want
+
+
+def restriction() -> Callable[..., None]:
+    """`scoped.restrict`, from beside this file: `-I` leaves that out of what is searched."""
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))  # noqa: PTH120 - no more imports
+    from git_sandbox.helpers import scoped
+
+    return scoped.restrict
 
 
 def more_descriptors() -> None:

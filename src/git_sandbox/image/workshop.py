@@ -16,7 +16,7 @@ from typing import IO
 from git_sandbox import confine, files, idspace, process
 from git_sandbox.cache import guest_images
 from git_sandbox.errors import HostResourceError, ImageError, RequirementError
-from git_sandbox.helpers import userns
+from git_sandbox.helpers import scoped, userns
 from git_sandbox.idspace import IdSpace
 from git_sandbox.image.spec import data
 from git_sandbox.progress import Progress
@@ -109,8 +109,11 @@ def view(tree: Path, more: Sequence[tuple[Path, str]] = ()) -> confine.View:
 
 
 def confined(space: IdSpace, command: Sequence[str], seen: confine.View) -> list[str]:
-    """The words that run `command` as the root of a namespace who is nobody here."""
-    return idspace.run_argv(space, confine.argv(command, seen, BUILD), os.getpid())
+    """The words that run `command` as the root of a namespace who is nobody here. Of this host's network it has no
+    abstract socket.
+    """
+    way = scoped.way() if seen.network else ""
+    return idspace.run_argv(space, confine.argv(command, seen, BUILD), os.getpid(), way)
 
 
 def fetch(source: Path, target: Path, limit: int = MAX_PART) -> None:
