@@ -20,7 +20,11 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 @click.command("doctor")
 @click.option("--verify", "verifying", is_flag=True, help="Verify that this repository arrives unchanged in a sandbox.")
 @click.option(
-    "--on", "places", multiple=True, metavar="PLACE", help="Check what jobs need on that machine instead (ssh:HOST)."
+    "--on",
+    "places",
+    multiple=True,
+    metavar="PLACE",
+    help="Check what jobs need on that machine (ssh:HOST), or on the nodes of a cluster (ray).",
 )
 @click.option("--fix", "fixing", is_flag=True, help="Install what is missing, after asking: packages, ids, a group.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show the commands and run none.")
@@ -38,7 +42,8 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
 
     With --on ssh:HOST, what is there for `sandbox run --on`: whether it can be reached and has the same version of
     sandbox, its processors, memory and disk space, KVM, the image, and how many machines it takes at a time. What is
-    missing for machines of its own, `ssh HOST sandbox doctor` says.
+    missing for machines of its own, `ssh HOST sandbox doctor` says. With --on ray (ray:ADDRESS) the same of each node
+    of that cluster.
 
     With --fix the commands that would help are shown, and run with sudo once you agreed to them, one by
     one: packages of Debian and Ubuntu, subordinate ids, the group of /dev/kvm.
@@ -49,6 +54,7 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
       sandbox doctor --fix --dry-run
       sandbox doctor --verify
       sandbox doctor --on ssh:build-1 --on ssh:build-2
+      sandbox doctor --on ray
       sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if ((verifying or places) and fixing) or (any(given.values()) and not fixing):
@@ -69,10 +75,15 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
 
 
 def _elsewhere(effective: settings.Settings, places: tuple[str, ...], *, as_json: bool) -> Result:
-    from git_sandbox.sandbox import elsewhere
+    from git_sandbox.sandbox import elsewhere, ray_cluster
 
+    clusters = [place for place in places if ray_cluster.is_ray(place)]
     with progress.shown(quiet=as_json) as say:
-        machines = elsewhere.asked(places, effective, say)
+        machines = elsewhere.asked([place for place in places if place not in clusters], effective, say)
+        for place in clusters:
+            machines += ray_cluster.machines(place, effective, say)
+    if not machines:
+        raise RequirementError("the cluster has no node", hint="`ray status` shows what it has")
     return _result([row for machine in machines for row in elsewhere.checks(machine, effective)])
 
 

@@ -79,10 +79,10 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
 
 
 def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> Result:
-    from git_sandbox.sandbox import hosts, on_ray, remote
+    from git_sandbox.sandbox import hosts, on_ray, ray_cluster, remote
     from git_sandbox.sandbox.lifecycle import Finished
 
-    ray = on_ray.is_ray(place)
+    ray = ray_cluster.is_ray(place)
     if not ray:
         hosts.host(place)
     if not alone:

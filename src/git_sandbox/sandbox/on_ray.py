@@ -6,9 +6,7 @@ node fetches those that its worker lacks. The result is imported here as any oth
 
 from __future__ import annotations
 
-import contextlib
 import io
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,50 +19,27 @@ from git_sandbox.jobs.job import Packed
 from git_sandbox.jobs.result import Hearing
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import dispatch, hosts
+from git_sandbox.sandbox import dispatch, hosts, ray_cluster
 from git_sandbox.sandbox.crowd import Failure, Output, Try, lines
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.parallel import Ran
+from git_sandbox.sandbox.ray_cluster import Cluster
 from git_sandbox.sandbox.ray_task import Done, delivered, fetch, work
-from git_sandbox.sandbox.ray_task import ray as library
-from git_sandbox.sandbox.supervisor import Ended, failure
+from git_sandbox.sandbox.supervisor import Ended
 
-RAY = "ray"
 RETRIES = 3  # of a task whose node or process is gone
-WORKER = (sys.executable, "-P", "-m", "git_sandbox", "worker")  # on a node, which has the same installation
 LATE = 60.0  # seconds for nodes to hear that a result is here
-
-
-def is_ray(place: str) -> bool:
-    return place == RAY or place.startswith(f"{RAY}:")
-
-
-@contextlib.contextmanager
-def _connected(place: str) -> Iterator[Any]:
-    """Ray, connected to the cluster at `ray:ADDRESS`, or to the one that `ray` finds, or to a new one on this host."""
-    ray = library()
-    address = place.removeprefix(RAY).removeprefix(":") or None
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            include_dashboard=False if not address else None,
-        )
-    try:
-        yield ray
-    finally:
-        if ours:
-            ray.shutdown()
+AHEAD = (
+    500  # tasks that Ray has at a time: it looks at all of them for each that ends, and a cluster grows by far fewer
+)
 
 
 @dataclass
 class Tasks:
     """Tries that are on their way, by the reference of their task. Nothing of a result stays in memory."""
 
-    ray: Any
+    cluster: Cluster
     repo: Repository
     progress: Progress
     output: Output
@@ -78,12 +53,12 @@ class Tasks:
             with dispatch.prepared(self.repo, options, self.progress, lambda _warnings: None) as sent:
                 parts = self._stored(sent.packed)
                 record = sent.job.record
-                task = self.ray.remote(work).options(
+                task = self.cluster.ray.remote(work).options(
                     num_cpus=record.cpus, memory=(record.memory + hosts.OVERHEAD) << 20, max_retries=RETRIES
                 )
                 sent.note(options.on[0])
                 known = (index, sent.box.id, sent.job.nonce)
-                self.tasks[task.remote(WORKER, jsontext.encode(sent.job), parts)] = known
+                self.tasks[task.remote(ray_cluster.WORKER, jsontext.encode(sent.job), parts)] = known
         except SandboxError as error:
             self.tries[index] = _failed(index, None, error)
 
@@ -98,51 +73,34 @@ class Tasks:
             if name not in self.parts:
                 out = io.BytesIO()
                 send(Writer(out, None))
-                self.parts[name] = self.ray.put(out.getvalue())
+                self.parts[name] = self.cluster.ray.put(out.getvalue())
         return {name: self.parts[name] for name in writers}
 
-    def hear(self) -> None:
-        """Import what is done, as it is done."""
-        while self.tasks:
-            (ready, *_), _ = self.ray.wait(list(self.tasks), num_returns=1)
+    def hear(self, left: int = 0) -> None:
+        """Import what is done, as it is done, until only `left` are on their way."""
+        while len(self.tasks) > left:
+            (ready, *_), _ = self.cluster.ray.wait(list(self.tasks), num_returns=1)
             index, name, nonce = self.tasks.pop(ready)
             self.progress(f"{len(self.tries)} ended, {len(self.tasks) + 1} on their way")
             try:
-                self.tries[index] = self._home(index, name, nonce, self._got(ready))
+                self.tries[index] = self._home(index, name, nonce, self.cluster.done(ready))
             except SandboxError as error:
                 self.tries[index] = _failed(index, name, error)
-        self.settle()
 
-    def settle(self) -> None:
-        """Wait until the nodes have heard."""
-        if self.acknowledged:
-            self.ray.wait(self.acknowledged, num_returns=len(self.acknowledged), timeout=LATE)
+    def settle(self, left: int = 0) -> None:
+        """Wait until all nodes but of `left` results have heard."""
+        if over := len(self.acknowledged) - left:
+            self.acknowledged = self.cluster.ray.wait(self.acknowledged, num_returns=over, timeout=LATE)[1]
 
     def asked(self, nonce: str) -> Done:
         """What any node has of a job. Raises SandboxError: what the last one says."""
         problem: SandboxError = StateError("the cluster has no node")
-        for node in self.ray.nodes():
-            if node["Alive"]:
-                task = self.ray.remote(fetch).options(num_cpus=0, scheduling_strategy=self._at(node["NodeID"]))
-                try:
-                    return self._got(task.remote(WORKER, nonce))
-                except SandboxError as error:
-                    problem = error
+        for node in self.cluster.nodes():
+            try:
+                return self.cluster.done(self.cluster.on(node, fetch).remote(ray_cluster.WORKER, nonce))
+            except SandboxError as error:
+                problem = error
         raise problem
-
-    def _at(self, node: str) -> Any:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        return NodeAffinitySchedulingStrategy(node, soft=False)
-
-    def _got(self, task: Any) -> Done:
-        try:
-            done: Done = self.ray.get(task)
-        except self.ray.exceptions.RayError as error:
-            raise SandboxError("Ray lost the task", cause=str(error)[:2000]) from error
-        if done.error is not None:
-            raise failure(*done.error)
-        return done
 
     def imported(self, name: str, nonce: str, done: Done, *, remove: bool) -> Finished:
         """What a task returned, in the sandbox that waits for it; its node hears of it. Raises SandboxError."""
@@ -171,8 +129,9 @@ class Tasks:
             self.output(name, channel, line)
 
     def acknowledge(self, node: str, nonce: str) -> None:
-        task = self.ray.remote(delivered).options(num_cpus=0, scheduling_strategy=self._at(node), max_retries=0)
-        self.acknowledged.append(task.remote(WORKER, nonce))
+        self.acknowledged.append(self.cluster.on(node, delivered).remote(ray_cluster.WORKER, nonce))
+        if len(self.acknowledged) > AHEAD:
+            self.settle(AHEAD)
 
 
 def _failed(index: int, name: str | None, error: SandboxError) -> Try:
@@ -182,11 +141,13 @@ def _failed(index: int, name: str | None, error: SandboxError) -> Try:
 
 def run(repo: Repository, attempts: Sequence[Options], progress: Progress, output: Output) -> Ran:
     """Run all of them as tasks of one cluster. Those that end are imported while others run."""
-    with _connected(attempts[0].on[0]) as ray:
-        crowd = Tasks(ray, repo, progress, output)
+    with ray_cluster.connected(attempts[0].on[0]) as cluster:
+        crowd = Tasks(cluster, repo, progress, output)
         for index, options in enumerate(attempts, 1):
+            crowd.hear(AHEAD - 1)
             crowd.submit(index, options)
         crowd.hear()
+        crowd.settle()
     return Ran(tuple(crowd.tries[index] for index in sorted(crowd.tries)))
 
 
@@ -197,8 +158,8 @@ def recover(
     away. Raises RequirementError.
     """
     nonces = {str(entry.id): known.nonce for entry, known in dispatch.away(repo).values()}
-    with _connected(place) as ray:
-        crowd = Tasks(ray, repo, progress, lambda _name, _channel, _line: None)
+    with ray_cluster.connected(place) as cluster:
+        crowd = Tasks(cluster, repo, progress, lambda _name, _channel, _line: None)
         for name in names:
             try:
                 if name not in nonces:

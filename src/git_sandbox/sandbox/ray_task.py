@@ -89,6 +89,18 @@ def fetch(argv: Sequence[str], nonce: str) -> Done:
     return _done(attempt)
 
 
+def introduced(argv: Sequence[str]) -> Done:
+    """What this node's worker says of itself, as JSON."""
+
+    def attempt(target: Path, _hearing: Hearing) -> None:
+        with hosts.started(argv, HERE, frames.ASK, target.with_name("log")) as talk:
+            talk.send(frames.QUESTION, jsontext.encode(Question("hello")))
+            target.write_bytes(frames.RESULT + jsontext.encode(talk.hello))
+
+    done = _done(attempt)
+    return msgspec.structs.replace(done, result=done.result[len(frames.RESULT) :])
+
+
 def _done(attempt: Callable[[Path, Hearing], None]) -> Done:
     """What `attempt` leaves in a file, and what was printed meanwhile before it."""
     node = ray().get_runtime_context().get_node_id()
