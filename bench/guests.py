@@ -263,25 +263,28 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
     """`sandbox run -- true` against a machine that is restored for a disk that is there, and one command over ssh."""
     made_warm(repo.worktree)  # a template for machines of the settings that the command has, too
     pairs = []
-    with create(repo, None) as box:
-        made = provision.prepare(box, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
-        backend = machines.backend_of_record(box, made.record, image, "run", quiet)
+    with create(repo, None) as handle:
+        made = provision.prepare(handle, Options(settings, "bench"), image, "qemu", quiet, formats=("raw", "qcow2"))
+        backend = machines.backend_of_record(handle, made.record, image, "run", quiet)
         try:
             for _ in range(runs):
                 began = time.monotonic()
                 cli(repo.worktree, "run", "--", "true")
                 ours, began = time.monotonic() - began, time.monotonic()
-                keys = Keys(box.directory.keys)
-                with machines.begun(box, made.record, image, backend, quiet, may_be_warm=True) as (running, adoption):
-                    assert adoption is not None, "it did not start warm"
+                keys = Keys(handle.directory.keys)
+                with machines.begun(handle, made.record, image, backend, quiet, may_be_warm=True) as (
+                    running,
+                    personalization,
+                ):
+                    assert personalization is not None, "it did not start warm"
                     user, channel = GuestUser.current().name, running.attachment(SSH)
-                    place = box.directory.sockets
-                    with connect(box.id, user, keys, channel, place, alive=running.alive, timeout=WAIT) as opened:
-                        adoption.done()
+                    place = handle.directory.sockets
+                    with connect(handle.id, user, keys, channel, place, alive=running.alive, timeout=WAIT) as opened:
+                        personalization.done()
                         assert opened.run(("true",), "/workspace") == 0
                         pairs.append((ours, time.monotonic() - began))
         finally:
-            delete(box)
+            delete(handle)
     return pairs
 
 

@@ -12,7 +12,7 @@ from report import Measure
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.errors import RequirementError
 from git_sandbox.vmm import backends
-from git_sandbox.vmm.backends import AUTO, KVM, Found, Wanted
+from git_sandbox.vmm.backends import AUTO, KVM, BackendNeeds, InstalledBackend
 from git_sandbox.vmm.host import BootFiles
 
 SETTINGS = {"SANDBOX_ACCELERATOR": KVM}  # so that nothing falls back to emulation and is taken for a figure with KVM
@@ -21,14 +21,14 @@ SETTINGS = {"SANDBOX_ACCELERATOR": KVM}  # so that nothing falls back to emulati
 def refusal(image: Image) -> str:
     """Why this host cannot be measured; empty when a kernel has booted on its KVM just now."""
     try:
-        chosen = backends.choose(Wanted(), backends.look(Wanted()))
+        chosen = backends.choose(BackendNeeds(), backends.look(BackendNeeds()))
         proof = backends.prove(chosen, BootFiles(image.kernel, image.initramfs), AUTO, fresh=True)
     except RequirementError as error:
         return f"{error.message}: {error.cause}"
     return "" if proof.accelerator == KVM else proof.reason
 
 
-def others() -> list[Found]:
+def others() -> list[InstalledBackend]:
     """VMMs beside QEMU, which all other rows are about."""
     return [found for found in backends.survey() if found.kind.name != "qemu" and found.version and not found.problem]
 

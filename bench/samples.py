@@ -83,10 +83,10 @@ def sandboxes(repo: Repository, count: int) -> None:
             base=head.commit, base_symref=head.symref, snapshot=tree, index_tree=tree, backend="qemu", image="none",
             cpus=1, memory=512, net="none", brought_home=time.time(), exit_code=0, command=("make", "test"),
         )  # fmt: skip
-        with store.create(repo, name) as box:
-            box.directory.disk.touch()
-            box.save(record)
-            store.pin(box, record, snapshot.commit_tree(repo.git, tree, [head.commit], "base"))
+        with store.create(repo, name) as handle:
+            handle.directory.disk.touch()
+            handle.save(record)
+            store.pin(handle, record, snapshot.commit_tree(repo.git, tree, [head.commit], "base"))
 
 
 def forget(repo: Repository) -> None:

@@ -77,12 +77,12 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return self.root.name
 
     @property
-    def told(self) -> list[_Told]:
+    def record_keys(self) -> list[_RecordKey]:
         """Of each sandbox whose record can be read."""
         repositories = []
         for record in sorted(self.root.glob("*/record.json")):
             with contextlib.suppress(OSError, ValueError):
-                repositories.append(_told(files.read(record, files.RECORD)))
+                repositories.append(_record_key(files.read(record, files.RECORD)))
         return [repository for repository in repositories if repository is not None]
 
 
@@ -194,7 +194,7 @@ def _adoptable(repo: Repository, common: Path) -> StateDirectory | None:
             return state
         if pinned is None:
             pinned = _pinned(repo)
-        if pinned and _unclaimed(state, common) and any(repository.mark in pinned for repository in state.told):
+        if pinned and _unclaimed(state, common) and any(repository.mark in pinned for repository in state.record_keys):
             return state
     return None
 
@@ -203,11 +203,11 @@ def _unclaimed(state: StateDirectory, common: Path) -> bool:
     """Whether no other repository can come and ask for it: one from before identities may still be where it was."""
     if state.seen is not None:
         return True
-    places = {Path(repository.common_dir) for repository in state.told}
+    places = {Path(repository.common_dir) for repository in state.record_keys}
     return all(place == common or not gitdirs.is_git_dir(place) for place in places)
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _RecordKey(msgspec.Struct, frozen=True):
     """What tells one record from all others, and where its repository was."""
 
     id: str
@@ -220,22 +220,22 @@ class _Told(msgspec.Struct, frozen=True):
         return f"{self.id} {self.created!r} {self.snapshot}"
 
 
-def _told(encoded: bytes) -> _Told | None:
+def _record_key(encoded: bytes) -> _RecordKey | None:
     with contextlib.suppress(ValueError):
-        return jsontext.decode(encoded, _Told)
+        return jsontext.decode(encoded, _RecordKey)
     return None
 
 
 def _pinned(repo: Repository) -> set[str]:
     """The marks of the records of which a copy is in the repository."""
     tags = [repo.git.run("cat-file", "tag", value, ok=(0, 1, 128)) for value in repo.refs(_META).values()]
-    return {repository.mark for tag in tags if (repository := _told(tag.partition(b"\n\n")[2]))}
+    return {repository.mark for tag in tags if (repository := _record_key(tag.partition(b"\n\n")[2]))}
 
 
 def _older(common: Path, state: StateDirectory) -> bool:
     """Whether something in the git directory was there before the first sandbox was made."""
     with contextlib.suppress(OSError, ValueError):
-        first = min(repository.created for repository in state.told)
+        first = min(repository.created for repository in state.record_keys)
         return min(entry.lstat().st_mtime for entry in common.iterdir()) < first
     return False
 

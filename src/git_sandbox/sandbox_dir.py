@@ -170,8 +170,8 @@ class SandboxDir(msgspec.Struct, frozen=True):
         return self.root / "egress.lock"
 
     @property
-    def ledger(self) -> Path:
-        """What it asked for, and what it got (`egress.ledger`). In a directory of its own: the proxy writes there."""
+    def request_log(self) -> Path:
+        """Its network requests (`egress.request_log`). In a directory of its own: the proxy writes there."""
         return self.root / "ledger" / "ledger.json"
 
     @property

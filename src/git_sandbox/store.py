@@ -49,7 +49,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Box(msgspec.Struct):
+class SandboxHandle(msgspec.Struct):
     """A sandbox of ours: its directory with the lock held. `visiting`: that belongs to another repository."""
 
     begun: Repository
@@ -80,7 +80,7 @@ class Box(msgspec.Struct):
             return True
 
     @contextlib.contextmanager
-    def anchored(self) -> Iterator[Box]:
+    def anchored(self) -> Iterator[SandboxHandle]:
         """Follow the repository wherever it is moved while the block lasts."""
         self.anchor = Anchor(self.begun, lambda: registry.whereabouts(self.directory.root.parent))
         try:
@@ -110,7 +110,7 @@ class Box(msgspec.Struct):
 
 
 @contextlib.contextmanager
-def reopened(box: Box, entry: Entry) -> Iterator[Record]:
+def reopened(handle: SandboxHandle, entry: Entry) -> Iterator[Record]:
     """Note that a stopped sandbox runs again, by us: its machine starts after the block. When that is left by an error
     nothing ran, and the record is what it was. Raises StateError when it is damaged.
     """
@@ -118,11 +118,11 @@ def reopened(box: Box, entry: Entry) -> Iterator[Record]:
     if before is None:
         raise unreadable(entry)
     try:
-        yield box.save(
+        yield handle.save(
             msgspec.structs.replace(before, pid=os.getpid(), brought_home=None, exit_code=None, terminal=False)
         )
     except BaseException:
-        box.save(before)
+        handle.save(before)
         raise
 
 
@@ -147,7 +147,7 @@ def followed(repo: Repository) -> Iterator[Callable[[], Repository]]:
 
 
 @contextlib.contextmanager
-def create(repo: Repository, name: str | None) -> Iterator[Box]:
+def create(repo: Repository, name: str | None) -> Iterator[SandboxHandle]:
     """A new sandbox with its lock held. The directory is removed again unless it has a disk when the block ends, or
     another machine has its job.
     """
@@ -156,16 +156,16 @@ def create(repo: Repository, name: str | None) -> Iterator[Box]:
     own = SandboxRefs(sandbox_id(name)) if name is not None else None  # of thousands one is looked at
     taken = ({own.name} if repo.refs(*own.patterns) else set()) if own else ref_ids(repo)
     directory = SandboxDir(claims.claim(root, name, taken))
-    box = Box(repo, SandboxId(directory.root.name), directory)
-    with claims.lock(directory), box.anchored():
+    handle = SandboxHandle(repo, SandboxId(directory.root.name), directory)
+    with claims.lock(directory), handle.anchored():
         try:
-            yield box
+            yield handle
         finally:
-            if not (directory.has_disk() or box.elsewhere):
+            if not (directory.has_disk() or handle.elsewhere):
                 _delete(directory)
 
 
-def trash(box: Box, why: str, holders: Sequence[Holder]) -> Note:
+def trash(handle: SandboxHandle, why: str, holders: Sequence[Holder]) -> Note:
     """Remove a sandbox from sight, whole: the one way for what may have something of the user's in it.
 
     `why`: as in `trash.note.EXPIRES`. `holders`: the repositories with refs of it (`sandbox/parts`). Raises StateError
@@ -173,7 +173,7 @@ def trash(box: Box, why: str, holders: Sequence[Holder]) -> Note:
     """
     from git_sandbox.trash import expiry, moving
 
-    directory = SandboxDir(registry.claim(box.repo) / box.id)  # of a sandbox that is only refs there may be none
+    directory = SandboxDir(registry.claim(handle.repo) / handle.id)  # of a sandbox that is only refs there may be none
     noted_in_trash = moving.put(directory, holders, why)
     expiry.add(noted_in_trash)
     return noted_in_trash
@@ -189,18 +189,18 @@ def trash_directory(directory: SandboxDir, why: str) -> Note:
     return noted_in_trash
 
 
-def delete(box: Box, *, name_too: bool = True) -> None:
+def delete(handle: SandboxHandle, *, name_too: bool = True) -> None:
     """Delete a sandbox in which no session was ever open, so that nothing of the user's is in it, with its refs.
 
     `name_too` False: its directory and lock stay ours, for another attempt.
     """
     from git_sandbox.trash import moving, objects
 
-    objects.forget(box.repo.git, box.repo.refs(*box.refs.patterns))
+    objects.forget(handle.repo.git, handle.repo.refs(*handle.refs.patterns))
     if name_too:
-        _delete(box.directory)
+        _delete(handle.directory)
     else:
-        moving.reset(box.directory)
+        moving.reset(handle.directory)
 
 
 def _delete(directory: SandboxDir) -> None:
@@ -213,14 +213,14 @@ def _delete(directory: SandboxDir) -> None:
 
 
 @contextlib.contextmanager
-def open_existing(repo: Repository, name: str) -> Iterator[tuple[Box, Entry]]:
+def open_existing(repo: Repository, name: str) -> Iterator[tuple[SandboxHandle, Entry]]:
     """An existing sandbox with its lock held. Raises StateError when it runs, or does not exist."""
     entry = find(repo, name)
     if not entry.directory.root.is_dir():
-        yield Box(repo, entry.id, entry.directory), entry
+        yield SandboxHandle(repo, entry.id, entry.directory), entry
         return
-    with claims.lock(entry.directory), Box(repo, entry.id, entry.directory).anchored() as box:
-        yield box, entry
+    with claims.lock(entry.directory), SandboxHandle(repo, entry.id, entry.directory).anchored() as handle:
+        yield handle, entry
 
 
 def remember(repo: Repository, name: str) -> None:
@@ -246,10 +246,13 @@ def reserved(repo: Repository, ident: SandboxId) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def opened(repo: Repository, entry: Entry, name: str) -> Iterator[Box]:
+def opened(repo: Repository, entry: Entry, name: str) -> Iterator[SandboxHandle]:
     """A sandbox of another repository, with its lock held, as one of `repo` that is called `name`."""
-    with claims.lock(entry.directory), Box(repo, SandboxId(name), entry.directory, visiting=True).anchored() as box:
-        yield box
+    with (
+        claims.lock(entry.directory),
+        SandboxHandle(repo, SandboxId(name), entry.directory, visiting=True).anchored() as handle,
+    ):
+        yield handle
 
 
 @contextlib.contextmanager
@@ -263,12 +266,12 @@ def recovering(directory: SandboxDir) -> Iterator[None]:
         directory.recovering.unlink(missing_ok=True)
 
 
-def pin(box: Box, record: Record, base: Oid) -> dict[RefName, Oid]:
+def pin(handle: SandboxHandle, record: Record, base: Oid) -> dict[RefName, Oid]:
     """Put base (`refs/sandbox-base`) and JSON record (`refs/sandbox-meta`, a tag object) into the repository; these
     refs.
     """
-    git = box.repo.git
+    git = handle.repo.git
     meta = noted.tag(git, record, base)
-    lines = f"update {box.refs.base} {base}\nupdate {box.refs.meta} {meta}\n"
+    lines = f"update {handle.refs.base} {base}\nupdate {handle.refs.meta} {meta}\n"
     git.run("update-ref", "--stdin", input=lines.encode())
-    return {box.refs.base: base, box.refs.meta: meta}
+    return {handle.refs.base: base, handle.refs.meta: meta}

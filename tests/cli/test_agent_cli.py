@@ -22,7 +22,7 @@ from git_sandbox.image import spec
 from git_sandbox.record import Activity
 from git_sandbox.sandbox import session_options, supervisor
 from git_sandbox.sandbox.options import Options
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from support.fabricated import spawn
 from support.gitrepo import GitRepo
 from support.terminal import Terminal
@@ -243,9 +243,9 @@ def test_the_verb_comes_before_an_agent_of_its_name(cli: Cli, home: Path) -> Non
     assert cli("run").code == 2
 
 
-def boxed(repo: GitRepo, name: str, **changes: object) -> Box:
+def boxed(repo: GitRepo, name: str, **changes: object) -> SandboxHandle:
     made = spawn(repo, name)
-    box = Box(made.repo, store.find(made.repo, name).id, store.find(made.repo, name).directory)
+    box = SandboxHandle(made.repo, store.find(made.repo, name).id, store.find(made.repo, name).directory)
     box.save(msgspec.structs.replace(made.record, **changes))
     return box
 

@@ -61,7 +61,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(words: Sequence[str], *_: object, **__: object) -> Ran:
         found.append(list(words))
-        return Ran(0, b'{"status":"ok","data":{"id":"none-such"}}', whole=True, said=b"")
+        return Ran(0, b'{"status":"ok","data":{"id":"none-such"}}', whole=True, messages=b"")
 
     monkeypatch.setattr(running, "run", run)
     return found

@@ -11,8 +11,8 @@ import pytest
 from cli.conftest import Cli
 from git_sandbox import record, store
 from git_sandbox.cli import net
-from git_sandbox.egress import ledger, policyfile
-from git_sandbox.egress.ledger import Ledger
+from git_sandbox.egress import policyfile, request_log
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
 from git_sandbox.sandbox import egress_proxy
@@ -78,8 +78,8 @@ def test_what_is_no_rule_changes_nothing(cli: Cli, repo: GitRepo) -> None:
 def test_what_was_asked_for_is_shown_last_first_and_printable(cli: Cli, repo: GitRepo) -> None:
     entry = made(repo)
     cli("net", "vm-1", "--allow", "a.example")
-    entry.directory.ledger.parent.mkdir()
-    book = Ledger(entry.directory.ledger)
+    entry.directory.request_log.parent.mkdir()
+    book = RequestLog(entry.directory.request_log)
     row = book.allow("a.example", 443)
     book.count(row, sent=2048, received=5 << 20)
     book.refuse("b\x1b[31m.example", 443, "b\x1b[31m is not allowed", "sandbox net vm-1 --allow b.example")
@@ -98,8 +98,8 @@ def test_following_ends_with_a_sandbox_that_leaves_nothing(
 ) -> None:
     entry = made(repo)
     cli("net", "vm-1", "--allow", "a.example")
-    entry.directory.ledger.parent.mkdir()
-    book = Ledger(entry.directory.ledger)
+    entry.directory.request_log.parent.mkdir()
+    book = RequestLog(entry.directory.request_log)
     book.allow("a.example", 443)
     book.save()
     with entry.directory.lock.open("a") as held:
@@ -153,7 +153,7 @@ def test_refusals_end_in_one_line_that_allows_them() -> None:
     ]
     push = "a push to b.example:443/a is not allowed: start the sandbox with --git-credentials push"
     others = [Refused("::1", 22, 1, "", "'[::1]:22'"), Refused("b.example", 443, 1, push, "")]
-    assert net.refusals([*others, Refused(ledger.OTHERS, 0, 9, "", "")]) == [
+    assert net.refusals([*others, Refused(request_log.OTHERS, 0, 9, "", "")]) == [
         "The network refused [::1]:22 (1), b.example:443 (1), (others) (9).",
         f"  {push}",
         "To allow it next time: `--allow '[::1]:22'`",

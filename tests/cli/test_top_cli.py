@@ -20,7 +20,7 @@ from cli.conftest import Cli
 from git_sandbox import record, store
 from git_sandbox.cli import top, top_plain
 from git_sandbox.cli.top_source import Host, OwnVerbs
-from git_sandbox.egress.ledger import Ledger
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.errors import Interrupted, RequirementError, StateError
 from git_sandbox.git.repo import discover
 from git_sandbox.protocol.changes import Changes, Tally
@@ -62,8 +62,8 @@ def test_pages_say_what_the_commands_say(repo: GitRepo, host: Host, cli: Cli) ->
     )
     record.write(entry.directory, kept)
     cli("net", "one", "--allow", "a.example")
-    entry.directory.ledger.parent.mkdir()
-    ledger = Ledger(entry.directory.ledger)
+    entry.directory.request_log.parent.mkdir()
+    ledger = RequestLog(entry.directory.request_log)
     ledger.refuse("b.example", 443, "not allowed", "sandbox net one --allow b.example")
     ledger.save()
     listing = host.listing(Scope())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.egress import credentials, ledger, policyfile, rules, service
-from git_sandbox.egress.ledger import Ledger
+from git_sandbox.egress import credentials, policyfile, request_log, rules, service
 from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.errors import StateError, UsageError
 
@@ -72,27 +72,27 @@ def test_what_is_inspected_and_where_it_leads() -> None:
 def test_a_ledger_is_bounded_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     clock = iter(range(1, 10_000))
-    book = Ledger(path, now=lambda: float(next(clock)))
+    book = RequestLog(path, now=lambda: float(next(clock)))
     row = book.allow("a.test", 443)
     book.count(row, sent=10, received=20)
-    for number in range(ledger.MOST_ROWS + 50):
+    for number in range(request_log.MOST_ROWS + 50):
         book.refuse(f"h{number}.test", 443, "no\n\x1b[2J" * 200, "hint")
     book.save()
-    rows = {row.host: row for row in ledger.load(path)}
-    assert len(rows) == ledger.MOST_ROWS + 1
+    rows = {row.host: row for row in request_log.load(path)}
+    assert len(rows) == request_log.MOST_ROWS + 1
     assert (rows["a.test"].sent, rows["a.test"].received, rows["a.test"].allowed) == (10, 20, 1)
-    assert rows[ledger.OTHERS].refused == 51
+    assert rows[request_log.OTHERS].refused == 51
     assert "\x1b" not in rows["h1.test"].message
     assert len(rows["h1.test"].message) <= 400
-    assert ledger.resumed(path).sent == 10
+    assert request_log.resumed(path).sent == 10
     path.write_text("[]")
     with pytest.raises(ValueError, match="ledger"):
-        ledger.load(path)
-    assert ledger.load(tmp_path / "none") == []
+        request_log.load(path)
+    assert request_log.load(tmp_path / "none") == []
 
 
 def test_a_ledger_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
-    book = Ledger(tmp_path / "missing" / "net.json")
+    book = RequestLog(tmp_path / "missing" / "net.json")
     book.allow("a.test", 443)
     book.save()
     assert book.dirty

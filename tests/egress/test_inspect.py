@@ -67,7 +67,7 @@ def test_the_value_goes_to_its_host_in_its_place_and_does_not_come_back(world: W
         assert len(server.seen) == before
         assert other.seen == []
         assert world.state is not None
-        row = world.state.ledger.rows["api.test", 443]
+        row = world.state.requests.rows["api.test", 443]
         assert "placeholder of the credential `key`" in row.message
         assert row.refused == 5
 
@@ -365,7 +365,7 @@ def test_real_git_fetches_and_pushes_with_the_hosts_credentials_by_rule(
         pushed = await run("-C", "work", "push", "-q", "https://forge.test/own/a.git", "main")
         assert pushed.returncode == 0, pushed.stderr
         assert asked == [("forge.test", 443, "own/a.git")]
-        row = world.state.ledger.rows["forge.test", 443]
+        row = world.state.requests.rows["forge.test", 443]
         assert row.last_push > 0
         row.last_push = 0.0
         world.egress = replace(world.egress, git="fetch")
@@ -382,7 +382,9 @@ def test_real_git_fetches_and_pushes_with_the_hosts_credentials_by_rule(
         world.egress = replace(world.egress, git="none")
         assert world.state is not None
         world.state.git.known.clear()
-        assert "a push to forge.test:443/own/a.git is not allowed" in world.state.ledger.rows["forge.test", 443].message
+        assert (
+            "a push to forge.test:443/own/a.git is not allowed" in world.state.requests.rows["forge.test", 443].message
+        )
 
     play(world, work)
     assert git(root, "-C", "own/a.git", "for-each-ref", "--format=%(refname)").stdout == "refs/heads/main\n"

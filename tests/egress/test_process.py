@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from git_sandbox.egress import ledger, policyfile, rules, service
+from git_sandbox.egress import policyfile, request_log, rules, service
 from git_sandbox.egress.credentials import declared
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Policy
@@ -90,7 +90,7 @@ def test_it_serves_obeys_a_changed_policy_and_keeps_its_secrets(tmp_path: Path) 
         seen += out + err + b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
         assert SECRET.encode() not in seen
         assert proxy.ready.authority.startswith("-----BEGIN CERTIFICATE-----")
-        rows = {row.host: row for row in ledger.load(proxy.ledger)}
+        rows = {row.host: row for row in request_log.load(proxy.ledger)}
         assert (rows["b.test"].refused, rows["b.test"].allowed) == (2, 1)
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from git_sandbox.egress import hello, socks
 from git_sandbox.egress.flow import Times
-from git_sandbox.egress.ledger import UNREADABLE
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.egress.request_log import UNREADABLE
 from git_sandbox.egress.rules import Limits
 from git_sandbox.egress.service import Upstream
 from support.egress import Client, World, client_hello, one_request, play, status, until
@@ -45,7 +45,7 @@ def test_requests_to_an_allowed_name_pass_one_after_the_other(world: World) -> N
             assert b"x-n" not in seen
             assert seen.endswith(b"\r\n\r\n" + body)
         assert world.state is not None
-        row = world.state.ledger.rows["a.test", 80]
+        row = world.state.requests.rows["a.test", 80]
         assert (row.allowed, row.refused) == (2, 0)
         assert row.sent > 100_000 < row.received
 
@@ -62,7 +62,7 @@ def test_a_refusal_names_the_rule_and_nothing_goes_out(world: World) -> None:
         assert await (await world.client()).tunnel("b.test:443") == 403
         assert world.found == []
         assert world.state is not None
-        rows = world.state.ledger.rows
+        rows = world.state.requests.rows
         assert rows["b.test", 443].hint == "sandbox net vm-1 --allow b.test"
         assert rows["b.test", 80].refused == rows["b.test", 443].refused == 1
 
@@ -202,7 +202,7 @@ def test_tls_goes_to_the_name_that_was_asked_for(world: World) -> None:
         assert await client.tunnel("a.test:443") == 200
         assert await client.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n") == b""
         assert world.state is not None
-        row = world.state.ledger.rows["a.test", 443]
+        row = world.state.requests.rows["a.test", 443]
         assert (row.allowed, row.refused, row.message) == (4, 3, "what goes to a.test:443 is not TLS")
         assert len(server.seen) == 1
 
@@ -374,7 +374,7 @@ def test_limits_of_number_size_and_time(world: World) -> None:
         await until(lambda: len(made.tasks) == 3)
         assert status(await (await world.client()).ask(GET)) in (0, 429)
         assert world.state is not None
-        assert world.state.ledger.rows[UNREADABLE, 0].message == "no more than 3 connections at a time"
+        assert world.state.requests.rows[UNREADABLE, 0].message == "no more than 3 connections at a time"
         for client in slow:
             client.writer.close()
         await until(lambda: not made.tasks)
@@ -633,7 +633,7 @@ def test_a_hostile_server_ends_its_own_exchange_only(world: World, answer: bytes
         await world.start()
         assert status(await (await world.client()).ask(GET)) == 502
         assert world.state is not None
-        assert world.state.ledger.rows["a.test", 80].refused == 0
+        assert world.state.requests.rows["a.test", 80].refused == 0
 
     play(world, work)
 

@@ -11,11 +11,11 @@ import pytest
 from git_sandbox import store
 from git_sandbox.errors import RepositoryError
 from git_sandbox.git.repo import discover
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from support.gitrepo import GitRepo
 
 
-def same(box: Box, there: Path) -> None:
+def same(box: SandboxHandle, there: Path) -> None:
     """`box` finds at `there` what git finds there itself."""
     assert box.repo == discover(there)
     assert box.repo.head() == discover(there).head()

@@ -14,7 +14,7 @@ from git_sandbox.errors import RepositoryError
 from git_sandbox.git.repo import discover
 from git_sandbox.workspace import delta, filecopy, git_dir_entries, stat_scan
 from git_sandbox.workspace.capture import capture
-from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
+from git_sandbox.workspace.incremental import ChangeTracker, NotIncremental, SourceChanged
 from support import based
 from support.gitrepo import GitRepo
 
@@ -87,19 +87,24 @@ def test_what_cannot_be_a_difference_is_copied_whole(
         step(repo)
     except PermissionError:
         pytest.skip("only root can make a device")
-    with pytest.raises(Unusable, match=said):
+    with pytest.raises(NotIncremental, match=said):
         based.follow(repo.path, base, tmp_path / "difference")
 
 
 def test_patterns_that_leave_files_out_are_copied_whole(repo: GitRepo, base: based.Base, tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="patterns"):
-        capture(discover(repo.path), tmp_path / "x", replace(based.policy(), exclude=("a",)), ledger=Ledger(base.known))
+    with pytest.raises(NotIncremental, match="patterns"):
+        capture(
+            discover(repo.path),
+            tmp_path / "x",
+            replace(based.policy(), exclude=("a",)),
+            tracker=ChangeTracker(base.known),
+        )
 
 
 def test_too_much_is_copied_whole(repo: GitRepo, base: based.Base, tmp_path: Path) -> None:
     repo.write("large", "x" * 5000)
-    with pytest.raises(Unusable, match="too much"):
-        capture(discover(repo.path), tmp_path / "x", based.policy(), ledger=Ledger(base.known, room=4000))
+    with pytest.raises(NotIncremental, match="too much"):
+        capture(discover(repo.path), tmp_path / "x", based.policy(), tracker=ChangeTracker(base.known, room=4000))
 
 
 def test_a_pack_that_goes_during_the_copy_is_noticed(
@@ -114,7 +119,7 @@ def test_a_pack_that_goes_during_the_copy_is_noticed(
         return found
 
     monkeypatch.setattr(git_dir_entries, "store_entries", repacked)
-    with pytest.raises((Unusable, RepositoryError)):
+    with pytest.raises((NotIncremental, RepositoryError)):
         based.follow(repo.path, base, tmp_path / "difference")
 
 
@@ -131,7 +136,7 @@ def test_a_change_after_the_copy_is_noticed(
             repo.write(name, "changed\n")
 
     monkeypatch.setattr(filecopy, "clone_directory", changed)
-    with pytest.raises(Moved):
+    with pytest.raises(SourceChanged):
         based.follow(repo.path, base, tmp_path / "difference")
 
 
@@ -157,13 +162,13 @@ def test_a_second_change_within_one_tick_is_found_by_content(
     """The stamps are the same before and after; only the bytes tell."""
     monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
     repo.write("a", "1\n")
-    ledger = Ledger(base.known)
+    tracker = ChangeTracker(base.known)
     target = tmp_path / "difference"
-    captured = capture(discover(repo.path), target, based.policy(), ledger=ledger)
-    assert "a" in ledger.young()
+    captured = capture(discover(repo.path), target, based.policy(), tracker=tracker)
+    assert "a" in tracker.young()
     (target / "a").write_text("0\n")  # as if cp had read it before the second change
-    with pytest.raises(Moved, match="twice"):
-        delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)
+    with pytest.raises(SourceChanged, match="twice"):
+        delta.confirm_young(discover(repo.path).git, target, tracker, captured.git_dirs)
 
 
 def test_a_young_pointer_to_a_git_directory_is_compared_by_where_it_leads(
@@ -174,12 +179,12 @@ def test_a_young_pointer_to_a_git_directory_is_compared_by_where_it_leads(
     repo.git("worktree", "add", "-q", "-b", "wt", "wt")
     repo.git("worktree", "add", "-q", "-b", "other", "other")
     monkeypatch.setattr(stat_scan, "SETTLED", 2_000_000_000)
-    ledger = Ledger(based.make(repo.path, tmp_path / "base").known)
+    tracker = ChangeTracker(based.make(repo.path, tmp_path / "base").known)
     target = tmp_path / "difference"
-    captured = capture(discover(repo.path), target, based.policy(), ledger=ledger)
-    assert {"wt/.git", "other/.git"} <= set(ledger.young())
+    captured = capture(discover(repo.path), target, based.policy(), tracker=tracker)
+    assert {"wt/.git", "other/.git"} <= set(tracker.young())
     assert (target / "wt/.git").read_bytes() != (repo.path / "wt/.git").read_bytes()
-    delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)
+    delta.confirm_young(discover(repo.path).git, target, tracker, captured.git_dirs)
     shutil.copyfile(repo.path / "other/.git", repo.path / "wt/.git")
-    with pytest.raises(Moved, match="twice"):
-        delta.confirm_young(discover(repo.path).git, target, ledger, captured.git_dirs)
+    with pytest.raises(SourceChanged, match="twice"):
+        delta.confirm_young(discover(repo.path).git, target, tracker, captured.git_dirs)

@@ -17,7 +17,7 @@ from git_sandbox.guest.describe import describe
 from git_sandbox.sandbox.describe_diff import compare
 from git_sandbox.workspace import builder, nested
 from git_sandbox.workspace.capture import capture
-from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
+from git_sandbox.workspace.incremental import ChangeTracker, NotIncremental, SourceChanged
 from support import based
 from support.examples import examples
 from support.gitrepo import GitRepo
@@ -63,8 +63,8 @@ def test_what_is_recorded_of_them_is_the_same(repo: GitRepo, tmp_path: Path) -> 
     GitRepo(repo.path / "lib").write("dir/m", "dirty\n")
     GitRepo(repo.path / "deep/er").write("new", "untracked\n")
     GitRepo(repo.path / "ignored/clone").git("checkout", "-q", "--detach")
-    whole, ledger = capture(discover(repo.path), tmp_path / "whole", based.policy()), Ledger(base.known)
-    taken = capture(discover(repo.path), tmp_path / "difference", based.policy(), ledger=ledger)
+    whole, tracker = capture(discover(repo.path), tmp_path / "whole", based.policy()), ChangeTracker(base.known)
+    taken = capture(discover(repo.path), tmp_path / "difference", based.policy(), tracker=tracker)
     assert (taken.refs, taken.stash, taken.head) == (whole.refs, whole.stash, whole.head)
     assert taken.refs
     expected = nested.record(tmp_path / "whole", whole.git_dirs)
@@ -88,7 +88,7 @@ def test_others_than_the_base_has_are_copied_whole(
 ) -> None:
     base = based.make(repo.path, tmp_path / "base")
     step(repo)
-    with pytest.raises(Unusable):
+    with pytest.raises(NotIncremental):
         based.follow(repo.path, base, tmp_path / "difference")
 
 
@@ -130,12 +130,12 @@ def test_one_that_is_gone_is_gone(repo: GitRepo, tmp_path: Path, path: str) -> N
 def test_a_commit_inside_after_the_copy_is_noticed(repo: GitRepo, tmp_path: Path) -> None:
     """Else the starting point would name a commit that the guest has not got."""
     base = based.make(repo.path, tmp_path / "base")
-    taken = capture(discover(repo.path), tmp_path / "copy", based.policy(), ledger=Ledger(base.known))
+    taken = capture(discover(repo.path), tmp_path / "copy", based.policy(), tracker=ChangeTracker(base.known))
     records = nested.record(tmp_path / "copy", taken.git_dirs, whole=False)
     git = discover(repo.path).git
     nested.confirm_links(git, builder.take(git, taken).tree, records)
     GitRepo(repo.path / "lib").git("commit", "-q", "--allow-empty", "-m", "meanwhile")
-    with pytest.raises(Moved, match="inside"):
+    with pytest.raises(SourceChanged, match="inside"):
         nested.confirm_links(git, builder.take(git, taken).tree, records)
 
 
@@ -143,7 +143,7 @@ def test_a_repository_below_a_name_with_a_colon(tmp_path: Path) -> None:
     """Git parts directories of objects at colons; the sandbox then began on a branch without a commit."""
     repo = outer(tmp_path / "a:b")
     base = based.make(repo.path, tmp_path / "base")
-    taken = capture(discover(repo.path), tmp_path / "copy", based.policy(), ledger=Ledger(base.known))
+    taken = capture(discover(repo.path), tmp_path / "copy", based.policy(), tracker=ChangeTracker(base.known))
     assert taken.head.commit == repo.git("rev-parse", "HEAD")
     assert all(each.base for each in nested.record(tmp_path / "copy", taken.git_dirs, whole=False))
 

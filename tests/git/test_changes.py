@@ -70,7 +70,7 @@ def test_a_change_is_counted_where_it_is(path: str, kind: str) -> None:
     for verb in ("append", "remove"):
         with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
             act(made, (verb, path))
-            told = made.inspect().told()["changes"]
+            told = made.inspect().as_dict()["changes"]
             counts = {each: told[each]["count"] for each in sorting.KINDS if told[each]["count"]}
             assert counts == {kind: 1}, told
 
@@ -104,7 +104,7 @@ def test_a_later_session_and_a_copy_of_the_disk_remember() -> None:
 def test_what_is_not_known_is_said() -> None:
     with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
         start.distrust(made.disk)
-        told = made.inspect().told()["changes"]
+        told = made.inspect().as_dict()["changes"]
         assert (told["state"], told["reason"]) == ("unknown", "the clock was set")
     with tempfile.TemporaryDirectory() as place, world(Path(place)) as made:
         (made.disk / "start/record.json").write_text("{}")

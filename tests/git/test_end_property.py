@@ -28,7 +28,7 @@ from git_sandbox.collect.quarantine import Quarantine
 from git_sandbox.errors import SandboxError
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import imported, lfs, nested
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from support.examples import examples
 from support.gitrepo import GitRepo
 from support.nested import Journey, served
@@ -53,7 +53,13 @@ DAMAGE = {
 if os.getuid() != 0:  # the exporter is no other user here
     del WORK["closed"]
 NOT_IN_GIT = {"mode", "ignored"}
-STEPS = ((Quarantine, "take"), (Quarantine, "deliver"), (Box, "remember"), (lfs, "bring_home"), (nested, "bring_home"))
+STEPS = (
+    (Quarantine, "take"),
+    (Quarantine, "deliver"),
+    (SandboxHandle, "remember"),
+    (lfs, "bring_home"),
+    (nested, "bring_home"),
+)
 MISHAPS = st.one_of(
     st.tuples(st.just("killed"), st.sampled_from(range(len(STEPS))), st.booleans()),
     st.tuples(st.just("stream ends"), st.integers(0, 4000), st.just(False)),
@@ -94,7 +100,7 @@ def apart(trip: Journey, kind: str, number: int, *, late: bool) -> None:
                 channel = stack.enter_context(served(trip.guest.path))
                 if kind == "stream ends":
                     channel = stack.enter_context(ending(channel, number))
-                imported.from_channel(trip.box, trip.record, channel, lambda _text: None)
+                imported.from_channel(trip.handle, trip.record, channel, lambda _text: None)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -118,7 +124,7 @@ def meet(trip: Journey, mishap: Mishap) -> Journey:
     if kind == "moved":
         place = trip.host.path.with_name(f"{trip.host.path.name}-moved")
         trip.host.path.rename(place)
-        return replace(trip, host=GitRepo(place), box=msgspec.structs.replace(trip.box, begun=discover(place)))
+        return replace(trip, host=GitRepo(place), handle=msgspec.structs.replace(trip.handle, begun=discover(place)))
     if kind == "pruned":
         names = [name for name in trip.host.refs() if name.startswith("refs/sandbox")]
         trip.host.git("update-ref", "--stdin", input="".join(f"delete {name}\n" for name in names).encode())

@@ -24,7 +24,7 @@ from git_sandbox.protocol.manifest import Manifest
 from git_sandbox.sandbox import lookup, provision, trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.sandbox.session_options import Extras
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.workspace import nested
 from git_sandbox.workspace.builder import Workspace, make
 from git_sandbox.workspace.survey import CapturePolicy
@@ -41,7 +41,7 @@ def size_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def started(box: Box) -> tuple[Workspace, Record]:
+def started(box: SandboxHandle) -> tuple[Workspace, Record]:
     """As `prepare.prepare`, without an image."""
     chosen = settings.resolve()[0]
     made = make(box, CapturePolicy(patience=1), chosen, ("raw", "qcow2"), lambda _text: None)

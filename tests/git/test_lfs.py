@@ -67,7 +67,7 @@ def test_what_commits_stashes_and_uncommitted_files_point_to_comes_home(repo: Gi
     assert brought.lfs == way_home.LfsHome(stored=4, size=2_400_011)
     for each, content in ((commits, b"commit"), (branch, b"branch" * 400_000), (stash, b"st"), (dirty, b"wip")):
         assert here(repo, each) == content
-        path = Store.of(trip.box.repo).path(each.oid)
+        path = Store.of(trip.handle.repo).path(each.oid)
         assert path.stat().st_mode & 0o777 == 0o444
     assert not list((repo.path / ".git/lfs/tmp").iterdir())
     assert trip.home().lfs == way_home.NOTHING, "what is here is not asked for again"
@@ -86,7 +86,7 @@ def test_a_merge_checks_the_content_out_from_the_store(repo: GitRepo, tmp_path: 
     repo.git("merge", "-q", "--ff-only", "sandbox/vm-1")
     assert repo.read("new.bin") == content
     media = [line for line in repo.git("lfs", "env").splitlines() if line.startswith("LocalMediaDir=")]
-    assert media == [f"LocalMediaDir={Store.of(trip.box.repo).root / 'objects'}"]
+    assert media == [f"LocalMediaDir={Store.of(trip.handle.repo).root / 'objects'}"]
 
 
 @pytest.mark.parametrize("storage", ["", "elsewhere", "/ABSOLUTE", "a/../b"])
@@ -96,7 +96,7 @@ def test_the_store_is_where_git_lfs_has_it(repo: GitRepo, tmp_path: Path, storag
     repo.write(".lfsconfig", "[lfs]\n\tstorage = /nowhere\n")
     trip = Journey.begin(repo, tmp_path)
     told = next(line for line in repo.git("lfs", "env").splitlines() if line.startswith("LocalMediaDir="))
-    ours = Store.of(trip.box.repo).root / "objects"
+    ours = Store.of(trip.handle.repo).root / "objects"
     assert os.path.normpath(ours) == os.path.normpath(told.removeprefix("LocalMediaDir="))
 
 
@@ -131,16 +131,16 @@ def test_drop_refuses_while_only_the_disk_has_content(repo: GitRepo, tmp_path: P
     trip = Journey.begin(repo, tmp_path)
     trip.guest.commit("one", {"a.bin": text(pointer(b"lost"))})
     trip.home()
-    trip.box.directory.disk.write_bytes(b"disk")
+    trip.handle.directory.disk.write_bytes(b"disk")
     repo.git("merge", "-q", "--ff-only", "sandbox/vm-1")
-    refs = trip.box.repo.refs(*trip.box.refs.patterns)
-    left = way_home.lacking(trip.box.repo, refs, trip.record, trip.box.refs)
+    refs = trip.handle.repo.refs(*trip.handle.refs.patterns)
+    left = way_home.lacking(trip.handle.repo, refs, trip.record, trip.handle.refs)
     assert list(left.values()) == ["a.bin"]
-    entry = Entry(trip.box.id, State.STOPPED, trip.record, trip.box.directory, refs)
+    entry = Entry(trip.handle.id, State.STOPPED, trip.record, trip.handle.directory, refs)
     with pytest.raises(StateError, match=r"a\.bin"):
-        remove._refuse_lfs(trip.box.repo, entry, trip.record, [])
+        remove._refuse_lfs(trip.handle.repo, entry, trip.record, [])
     put(repo, b"lost")
-    remove._refuse_lfs(trip.box.repo, entry, trip.record, [])
+    remove._refuse_lfs(trip.handle.repo, entry, trip.record, [])
 
 
 def test_what_went_in_is_nobodys_business(repo: GitRepo, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_content_of_a_repository_inside(repo: GitRepo, tmp_path: Path) -> None:
     brought = trip.home()
     assert {home.path: home.lfs.stored for home in brought.nested.homes} == {"inner": 1, "new": 1}
     assert here(inner, each) == b"inside"
-    (own,) = trip.box.directory.nested.glob("*.git")
+    (own,) = trip.handle.directory.nested.glob("*.git")
     assert (own / "lfs/objects" / other.oid[:2] / other.oid[2:4] / other.oid).read_bytes() == b"of a new one"
 
 

@@ -15,7 +15,7 @@ from git_sandbox.errors import CollectError, StateError
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.sandbox import nested, nested_refs, remove, trashed
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from git_sandbox.trash.note import DROPPED
 from support.gitrepo import GitRepo
 from support.nested import Journey, sandbox_refs, served
@@ -64,24 +64,24 @@ def test_a_superproject_that_was_moved_meanwhile_gets_what_is_its(super_: GitRep
     trip = Journey.begin(super_, tmp_path)
     tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
     second = trip.inside("own").commit("second", {"a": "2\n"})
-    with trip.box.anchored():
+    with trip.handle.anchored():
         super_.path.rename(tmp_path / "moved")
         brought = trip.home()
         assert [each.borrowed for each in brought.nested.homes] == [True, True]
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "libs" / "one"))["refs/sandbox/vm-1"] == tip
         assert sandbox_refs(GitRepo(tmp_path / "moved" / "own"))["refs/sandbox/vm-1"] == second
-        assert len(nested_refs.holdings(trip.box.repo, trip.box, trip.record)) == 2
+        assert len(nested_refs.holdings(trip.handle.repo, trip.handle, trip.record)) == 2
 
 
 def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, tmp_path: Path) -> None:
     trip = Journey.begin(super_, tmp_path)
     trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
-    trip.box.save(trip.record)
+    trip.handle.save(trip.record)
     trip.home()
     module = GitRepo(super_.path / "libs/one")
     before = sandbox_refs(module)
     assert before
-    record = store.load(trip.box.directory)
+    record = store.load(trip.handle.directory)
     assert record is not None
     for gone in (False, True):
         for name in before:
@@ -89,10 +89,10 @@ def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, t
         if gone:
             module.git("reflog", "expire", "--expire=now", "--all")
             module.git("gc", "-q", "--prune=now")
-        (found,) = nested_refs.holdings(trip.box.repo, trip.box, record)
+        (found,) = nested_refs.holdings(trip.handle.repo, trip.handle, record)
         assert (sandbox_refs(module) == before, set(found.gone) == set(before)) == (not gone, gone)
         with pytest.raises(StateError, match="is gone there" if gone else "nowhere else"):
-            remove._refuse_nested(trip.box.repo, "vm-1", [found])
+            remove._refuse_nested(trip.handle.repo, "vm-1", [found])
     assert "libs/one had been removed and are back" in " ".join(notices.heard())
 
 
@@ -117,7 +117,7 @@ def test_untouched_repositories_leave_no_trace(super_: GitRepo, tmp_path: Path) 
     assert states == {
         ".git/modules/libs/one": False, "dirty/.git": True, "hidden/.git": True, "stashed/.git": False,
     }  # fmt: skip
-    assert not trip.box.directory.nested.exists()
+    assert not trip.handle.directory.nested.exists()
 
 
 def test_only_what_changed_is_asked_for_a_second_time(super_: GitRepo, tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_a_repository_the_host_has_not_got_comes_into_the_sandboxs_directory(rep
     GitRepo.create(trip.guest.path / "empty")
     (inside,) = trip.home().nested.homes
     assert not inside.borrowed
-    assert inside.git_dir.parent == trip.box.directory.nested
+    assert inside.git_dir.parent == trip.handle.directory.nested
     assert sandbox_refs(GitRepo(inside.git_dir))["refs/sandbox/vm-1"] == tip
-    assert [each.name for each in trip.box.directory.nested.iterdir()] == [inside.git_dir.name]
-    (held,) = nested_refs.holdings(trip.box.repo, trip.box, trip.record)
-    assert nested_refs.lost(trip.box.repo, held) == [tip]
+    assert [each.name for each in trip.handle.directory.nested.iterdir()] == [inside.git_dir.name]
+    (held,) = nested_refs.holdings(trip.handle.repo, trip.handle, trip.record)
+    assert nested_refs.lost(trip.handle.repo, held) == [tip]
 
 
 def test_submodules_of_submodules_and_one_that_is_not_checked_out(super_: GitRepo, tmp_path: Path) -> None:
@@ -213,22 +213,22 @@ def test_drop_refuses_and_then_removes_the_refs_inside(super_: GitRepo, tmp_path
     trip = Journey.begin(super_, tmp_path)
     tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
     trip.home()
-    (held,) = nested_refs.holdings(trip.box.repo, trip.box, trip.record)
-    assert nested_refs.lost(trip.box.repo, held) == [tip]
+    (held,) = nested_refs.holdings(trip.handle.repo, trip.handle, trip.record)
+    assert nested_refs.lost(trip.handle.repo, held) == [tip]
     module = GitRepo(super_.path / "libs/one")
     module.git("branch", "kept", tip)
-    assert nested_refs.lost(trip.box.repo, held) == []
-    trashed.put(trip.box, trip.record, DROPPED)
+    assert nested_refs.lost(trip.handle.repo, held) == []
+    trashed.put(trip.handle, trip.record, DROPPED)
     assert sandbox_refs(module) == {}
     assert module.git("rev-parse", "kept") == tip
 
 
 def test_refs_inside_come_back_from_the_trash(super_: GitRepo, tmp_path: Path) -> None:
     trip = Journey.begin(super_, tmp_path)
-    place = SandboxDir(registry.claim(trip.box.repo) / "vm-1")
-    trip.box.directory.root.rename(place.root)
-    trip = replace(trip, box=Box(trip.box.repo, trip.box.id, place))
-    trip.box.save(trip.record)
+    place = SandboxDir(registry.claim(trip.handle.repo) / "vm-1")
+    trip.handle.directory.root.rename(place.root)
+    trip = replace(trip, handle=SandboxHandle(trip.handle.repo, trip.handle.id, place))
+    trip.handle.save(trip.record)
     tip = trip.inside("libs/one").commit("inside", {"lib.c": "2\n"})
     other = GitRepo.create(trip.guest.path / "made-inside")
     own = other.commit("only in there", {"x": "1\n"})
@@ -236,19 +236,19 @@ def test_refs_inside_come_back_from_the_trash(super_: GitRepo, tmp_path: Path) -
     module = GitRepo(super_.path / "libs/one")
     before = sandbox_refs(super_), sandbox_refs(module)
     assert tip in before[1].values()
-    trashed.put(trip.box, trip.record, DROPPED)
+    trashed.put(trip.handle, trip.record, DROPPED)
     assert (sandbox_refs(super_), sandbox_refs(module), place.root.exists()) == ({}, {}, False)
     for each in (super_, module):
         each.git("reflog", "expire", "--expire=now", "--all")
         each.git("gc", "-q", "--prune=now")
     assert module.run("cat-file", "-e", tip).returncode != 0
-    assert trashed.damage(trip.box.repo) == ()
+    assert trashed.damage(trip.handle.repo) == ()
     absorbed = super_.path / ".git/modules/libs/one"
     absorbed.rename(tmp_path / "away")
-    (row,) = trashed.damage(trip.box.repo)
+    (row,) = trashed.damage(trip.handle.repo)
     assert "of its refs belong to a repository inside the worktree, which is gone" in row
     (tmp_path / "away").rename(absorbed)
-    assert trashed.restore(trip.box.repo, "vm-1").missing == {}
+    assert trashed.restore(trip.handle.repo, "vm-1").missing == {}
     assert (sandbox_refs(super_), sandbox_refs(module)) == before
     module.git("rev-list", "--objects", "--quiet", tip)
     (kept,) = place.nested.glob("*.git")
@@ -267,7 +267,7 @@ def test_a_sandbox_of_the_same_name_in_the_submodule_is_not_touched(super_: GitR
     before = sandbox_refs(module)
     (inside,) = trip.home().nested.homes
     assert not inside.borrowed
-    trashed.put(trip.box, trip.record, DROPPED)
+    trashed.put(trip.handle, trip.record, DROPPED)
     assert sandbox_refs(module) == before
 
 

@@ -21,7 +21,7 @@ from git_sandbox.idspace import IdSpace
 from git_sandbox.sandbox import expiring, listing, trashed
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, State
+from git_sandbox.store import SandboxHandle, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
 from support.fabricated import Sandbox, spawn, worked
@@ -444,7 +444,7 @@ def test_two_drops_at_the_same_time(repo: GitRepo, monkeypatch: pytest.MonkeyPat
         other.start()
         while _opened(entry.directory.lock) < 2 and other.is_alive():
             time.sleep(0.02)
-        trashed.put(Box(made.repo, entry.id, entry.directory), entry.record, note.DROPPED)
+        trashed.put(SandboxHandle(made.repo, entry.id, entry.directory), entry.record, note.DROPPED)
     other.join()
     assert "was dropped by another process" in str(found[0])
     assert trashed.restore(made.repo, "vm-1").state is State.STOPPED

@@ -8,7 +8,7 @@ from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import imported, listing, lookup, retrieve
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import drop
-from git_sandbox.store import Box, find
+from git_sandbox.store import SandboxHandle, find
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
 from support.guest import exporter
@@ -19,10 +19,10 @@ def sandbox(repo: GitRepo) -> Sandbox:
     return spawn(repo, "vm-1")
 
 
-def brought(sandbox: Sandbox) -> tuple[Box, Home]:
+def brought(sandbox: Sandbox) -> tuple[SandboxHandle, Home]:
     repo = discover(sandbox.host.path)
     entry = find(repo, "vm-1")
-    box = Box(repo, entry.id, entry.directory)
+    box = SandboxHandle(repo, entry.id, entry.directory)
     with exporter(sandbox.guest.path) as channel:
         return box, imported.from_channel(box, sandbox.record, channel, lambda _text: None)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from git_sandbox.errors import RequirementError
 from git_sandbox.idspace import IdSpace
 from git_sandbox.vmm import virtiofs
-from git_sandbox.vmm.backends import BY_NAME, Found
+from git_sandbox.vmm.backends import BY_NAME, InstalledBackend
 from support.vm import SANDBOX
 
 NAMES = tuple(BY_NAME)
@@ -27,7 +27,7 @@ def process(name: str) -> str:
 def absent(name: str) -> str:
     """Why this host has not got it; empty when it has. Without the default one tests fail instead."""
     kind = BY_NAME[name]
-    return "" if name == DEFAULT else Found(kind, kind.version()).problem
+    return "" if name == DEFAULT else InstalledBackend(kind, kind.version()).problem
 
 
 def unshared() -> str:

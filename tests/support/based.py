@@ -26,7 +26,7 @@ from git_sandbox.workspace.base_content import divide
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.capture import capture
 from git_sandbox.workspace.delta import Difference, confirm_still, confirm_young, difference
-from git_sandbox.workspace.incremental import Ledger, Unusable
+from git_sandbox.workspace.incremental import ChangeTracker, NotIncremental
 from git_sandbox.workspace.paths_of_copy import Layout
 from git_sandbox.workspace.survey import CapturePolicy
 
@@ -46,10 +46,10 @@ def policy() -> CapturePolicy:
 
 
 def make(source: Path, target: Path) -> Base:
-    ledger = Ledger()
-    captured = capture(discover(source), target, policy(), ledger=ledger)
-    held = divide(target, ledger.layout, captured.git_dirs)
-    known = ledger.known(target).holding(held)
+    tracker = ChangeTracker()
+    captured = capture(discover(source), target, policy(), tracker=tracker)
+    held = divide(target, tracker.layout, captured.git_dirs)
+    known = tracker.known(target).holding(held)
     for each in held.roots:
         _forget(target / each)
     return Base(target, Known.decoded(known.encoded()))
@@ -63,14 +63,14 @@ def _forget(place: Path) -> None:
 
 
 def follow(source: Path, base: Base, scratch: Path) -> tuple[Difference, Snapshot]:
-    """Make `base` what `source` is now, as a sandbox would. Raises Unusable."""
-    repo, ledger = discover(source), Ledger(base.known)
-    captured = capture(repo, scratch, policy(), ledger=ledger)
+    """Make `base` what `source` is now, as a sandbox would. Raises NotIncremental."""
+    repo, tracker = discover(source), ChangeTracker(base.known)
+    captured = capture(repo, scratch, policy(), tracker=tracker)
     with tempfile.TemporaryDirectory() as place:
         taken = snapshot.take(repo.git, captured.index, Path(place))
-    confirm_young(repo.git, scratch, ledger, captured.git_dirs)
-    confirm_still(repo.git, ledger)
-    found = difference(scratch, ledger)
+    confirm_young(repo.git, scratch, tracker, captured.git_dirs)
+    confirm_still(repo.git, tracker)
+    found = difference(scratch, tracker)
     apply(base.root, scratch, found)
     return found, taken
 
@@ -193,6 +193,6 @@ def through(source: Path, scratch: Path, seed: int = 1) -> str:
         age(base, seed)
         try:
             proved(source, base, scratch)
-        except Unusable as reason:
+        except NotIncremental as reason:
             return str(reason)
     return ""

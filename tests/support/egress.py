@@ -17,10 +17,10 @@ from pathlib import Path
 from git_sandbox.egress import proxy, rules
 from git_sandbox.egress.credentials import Credential, declared
 from git_sandbox.egress.flow import Times
-from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.names import Address
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.proxy import Proxy
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.egress.service import Upstream
 from git_sandbox.egress.sources import Local
@@ -84,7 +84,7 @@ class World:
         upstream = replace(upstream or Upstream(), authorities=str(self.certificate))
         self.state = proxy.state(
             lambda: self.egress,
-            Ledger(),
+            RequestLog(),
             upstream=upstream,
             source=Local(values or {}),
             times=times,

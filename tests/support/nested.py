@@ -18,7 +18,7 @@ from git_sandbox.git.repo import Repository, discover
 from git_sandbox.sandbox import imported
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, NestedRecord, Record
+from git_sandbox.store import NestedRecord, Record, SandboxHandle
 from git_sandbox.workspace import nested
 from git_sandbox.workspace.capture import capture
 from git_sandbox.workspace.survey import CapturePolicy
@@ -52,7 +52,7 @@ class Journey:
 
     host: GitRepo
     guest: GitRepo
-    box: Box
+    handle: SandboxHandle
     record: Record
 
     @classmethod
@@ -60,7 +60,7 @@ class Journey:
         repo = discover(host.path)
         copy = place / "guest"
         captured = capture(repo, copy, CapturePolicy())
-        box = Box(repo, sandbox_id("vm-1"), SandboxDir(place / "box"))
+        box = SandboxHandle(repo, sandbox_id("vm-1"), SandboxDir(place / "box"))
         box.directory.root.mkdir()
         record = _record(repo, nested.record(copy, captured.git_dirs))
         return cls(host, GitRepo(copy), box, record)
@@ -70,7 +70,7 @@ class Journey:
 
     def home(self) -> Home:
         with served(self.guest.path) as channel:
-            return imported.from_channel(self.box, self.record, channel, lambda _text: None)
+            return imported.from_channel(self.handle, self.record, channel, lambda _text: None)
 
 
 def _record(repo: Repository, inside: tuple[NestedRecord, ...]) -> Record:

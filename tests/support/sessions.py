@@ -17,7 +17,7 @@ import pytest
 from hypothesis import strategies as st
 
 from git_sandbox.guest import changes, outside, start
-from git_sandbox.guest.changes import Found
+from git_sandbox.guest.changes import ChangeReport
 from support.gitrepo import GitRepo
 
 Step = tuple[str, str]
@@ -66,7 +66,7 @@ class World:
         (self.root / "home/user/.profile").touch()
         start.complete(boot, self.config, self.disk, self.disk / "repo")
 
-    def inspect(self) -> Found:
+    def inspect(self) -> ChangeReport:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(outside, "image", lambda _at, **_: contextlib.nullcontext(os.fsencode(self.image)))
             return changes.inspect(self.config, self.disk, self.disk / "repo")

@@ -25,14 +25,14 @@ from git_sandbox.jobs.job import Job
 from git_sandbox.sandbox import job_run, provision, retrieve, worker
 from git_sandbox.sandbox.job_run import Attempt, Export
 from git_sandbox.sandbox.mouth import Recorder
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from support.guest import exporter
 from support.nested import served
 
 CHANGED = '{"state": "changed"}'
 
 
-def unpacked(box: Box, job: Job, places: Mapping[Blob, Path]) -> Path:
+def unpacked(box: SandboxHandle, job: Job, places: Mapping[Blob, Path]) -> Path:
     """The worktree that is on the disk, which is left beside it as a machine would leave it."""
     disks, directory = job.disks, box.directory
     stored = job_parts.StoredTail(places[disks.tail]) if disks.tail else None
@@ -48,7 +48,7 @@ def unpacked(box: Box, job: Job, places: Mapping[Blob, Path]) -> Path:
 
 def run(self: Attempt, places: Mapping[Blob, Path]) -> None:
     """`Attempt.run`."""
-    box, job = self.box, self.job
+    box, job = self.handle, self.job
     if os.environ.get("STANDIN_REFUSES"):
         raise MachineError("this stand-in takes no job")
     box.save(job_run.own_record(box, job, "standin"))
@@ -81,7 +81,7 @@ def _command(job: Job, place: Path, recorder: Recorder) -> int:
 
 
 @contextlib.contextmanager
-def rescued(box: Box, *_rest: object) -> Iterator[socket.socket]:
+def rescued(box: SandboxHandle, *_rest: object) -> Iterator[socket.socket]:
     """`retrieve.rescued`: what is in the directory of a stand-in that was killed."""
     with served(box.directory.root / "tree/repo") as channel:
         yield channel

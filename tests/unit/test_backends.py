@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from git_sandbox import network, settings
 from git_sandbox.errors import RequirementError, UsageError
 from git_sandbox.vmm import backends, host, launch
-from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, Found, Wanted, Ways
+from git_sandbox.vmm.backends import AUTO, BY_NAME, KINDS, BackendNeeds, InstalledBackend, Ways
 
 GOOD = {"qemu": (7, 2, 22), "cloud-hypervisor": (53, 0), "firecracker": (1, 16, 1)}
 VERSION = st.none() | st.just(()) | st.lists(st.integers(0, 120), min_size=1, max_size=3).map(tuple)
 WANTED = st.builds(
-    Wanted,
+    BackendNeeds,
     st.sampled_from((AUTO, *BY_NAME)),
     st.sampled_from(network.MODES),
     st.sampled_from(("auto", "kvm", "tcg")),
@@ -23,12 +23,12 @@ WANTED = st.builds(
 )
 
 
-def found(**versions: tuple[int, ...] | None) -> list[Found]:
-    return [Found(kind, versions.get(kind.name.replace("-", "_"))) for kind in KINDS]
+def found(**versions: tuple[int, ...] | None) -> list[InstalledBackend]:
+    return [InstalledBackend(kind, versions.get(kind.name.replace("-", "_"))) for kind in KINDS]
 
 
-def everything(wanted: Wanted) -> list[Found]:
-    return [Found(kind, GOOD[kind.name]) for kind in KINDS if wanted.backend in (AUTO, kind.name)]
+def everything(wanted: BackendNeeds) -> list[InstalledBackend]:
+    return [InstalledBackend(kind, GOOD[kind.name]) for kind in KINDS if wanted.backend in (AUTO, kind.name)]
 
 
 def test_settings_name_every_backend_in_the_order_of_preference() -> None:
@@ -37,16 +37,16 @@ def test_settings_name_every_backend_in_the_order_of_preference() -> None:
 
 
 def test_auto_takes_qemu_where_it_is_and_the_next_one_where_it_is_not() -> None:
-    assert backends.choose(Wanted(), everything(Wanted())).kind.name == "qemu"
+    assert backends.choose(BackendNeeds(), everything(BackendNeeds())).kind.name == "qemu"
     without = found(cloud_hypervisor=(53, 0), firecracker=(1, 16, 1))
-    assert backends.choose(Wanted(), without).kind.name == "cloud-hypervisor"
+    assert backends.choose(BackendNeeds(), without).kind.name == "cloud-hypervisor"
     old = found(qemu=(6, 2), cloud_hypervisor=(40, 0), firecracker=(1, 16, 1))
-    assert backends.choose(Wanted(), old).kind.name == "firecracker"
+    assert backends.choose(BackendNeeds(), old).kind.name == "firecracker"
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_asked_for_by_name_it_is_that_one(name: str) -> None:
-    wanted = Wanted(name)
+    wanted = BackendNeeds(name)
     choice = backends.choose(wanted, everything(wanted))
     assert (choice.kind.name, choice.version, choice.reason) == (name, GOOD[name], "asked for")
 
@@ -54,7 +54,7 @@ def test_asked_for_by_name_it_is_that_one(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.network_device])
 def test_network_where_there_is_none_names_a_backend_that_has_it(name: str) -> None:
     with pytest.raises(RequirementError, match="cannot be used") as refused:
-        backends.choose(Wanted(name, net=network.NAT), everything(Wanted(name)))
+        backends.choose(BackendNeeds(name, net=network.NAT), everything(BackendNeeds(name)))
     assert "--backend qemu" in refused.value.cause
 
 
@@ -62,29 +62,29 @@ def test_share_with_a_backend_that_has_no_virtiofs_is_a_contradiction_and_says_w
     without = [name for name, kind in BY_NAME.items() if not kind.capabilities.share]
     assert without == ["firecracker"]
     with pytest.raises(UsageError, match="--transport share and --backend firecracker") as refused:
-        backends.refuse_contradiction(Wanted("firecracker", share=True))
+        backends.refuse_contradiction(BackendNeeds("firecracker", share=True))
     assert "no virtio-fs" in refused.value.cause
     assert "--backend qemu|cloud-hypervisor" in refused.value.hint
-    for wanted in (Wanted("firecracker"), Wanted(share=True), Wanted("qemu", share=True)):
+    for wanted in (BackendNeeds("firecracker"), BackendNeeds(share=True), BackendNeeds("qemu", share=True)):
         backends.refuse_contradiction(wanted)
 
 
 def test_auto_passes_over_what_cannot_share() -> None:
     only = found(firecracker=(1, 16, 1))
     with pytest.raises(RequirementError) as refused:
-        backends.choose(Wanted(share=True), only)
+        backends.choose(BackendNeeds(share=True), only)
     assert "firecracker has no virtio-fs" in refused.value.cause
     both = found(cloud_hypervisor=(53, 0), firecracker=(1, 16, 1))
-    assert backends.choose(Wanted(share=True), both).kind.name == "cloud-hypervisor"
+    assert backends.choose(BackendNeeds(share=True), both).kind.name == "cloud-hypervisor"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if kind.capabilities.disk_formats == ("raw",)])
 def test_disk_that_it_would_take_for_another_format_is_refused(name: str) -> None:
     """Firecracker has no word for a format: it would give the guest the image's tables."""
     with pytest.raises(RequirementError, match="cannot be used") as refused:
-        backends.choose(Wanted(name, disk="qcow2"), everything(Wanted(name)))
+        backends.choose(BackendNeeds(name, disk="qcow2"), everything(BackendNeeds(name)))
     assert "--backend qemu" in refused.value.cause
-    assert backends.choose(Wanted(disk="qcow2"), everything(Wanted())).kind.name == "qemu"
+    assert backends.choose(BackendNeeds(disk="qcow2"), everything(BackendNeeds())).kind.name == "qemu"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in BY_NAME.items() if not kind.capabilities.emulation])
@@ -98,7 +98,7 @@ def test_without_kvm_there_is_a_clear_error(name: str) -> None:
 
 def test_nothing_installed_says_what_is_wrong_with_each() -> None:
     with pytest.raises(RequirementError, match="no virtual machine monitor") as refused:
-        backends.choose(Wanted(), found(firecracker=(1, 2)))
+        backends.choose(BackendNeeds(), found(firecracker=(1, 2)))
     lines = refused.value.cause.splitlines()
     assert len(lines) == len(KINDS)
     assert "1.2 is not supported: 1.14 or newer, below 2" in lines[-1]
@@ -106,10 +106,10 @@ def test_nothing_installed_says_what_is_wrong_with_each() -> None:
 
 @given(WANTED, st.tuples(VERSION, VERSION, VERSION))
 def test_what_is_chosen_is_there_supported_and_able(
-    wanted: Wanted, versions: tuple[tuple[int, ...] | None, ...]
+    wanted: BackendNeeds, versions: tuple[tuple[int, ...] | None, ...]
 ) -> None:
     offered = [
-        Found(kind, version)
+        InstalledBackend(kind, version)
         for kind, version in zip(KINDS, versions, strict=True)
         if wanted.backend in (AUTO, kind.name)
     ]
@@ -154,7 +154,7 @@ def test_version_is_what_the_program_says(
 
 def test_only_a_network_device_asks_something_of_a_backend() -> None:
     for mode in network.MODES:
-        able = {name for name in BY_NAME if not backends._cannot(BY_NAME[name], Wanted(net=mode))}
+        able = {name for name in BY_NAME if not backends._cannot(BY_NAME[name], BackendNeeds(net=mode))}
         assert able == ({"qemu"} if mode is network.NAT else set(BY_NAME)), mode.name
 
 
@@ -164,9 +164,9 @@ def test_only_a_network_device_asks_something_of_a_backend() -> None:
 @pytest.mark.parametrize("name", ["firecracker", "cloud-hypervisor"])
 def test_who_passes_no_virtualization_on_names_who_does(name: str) -> None:
     with pytest.raises(RequirementError) as caught:
-        backends.choose(Wanted(name, nested=True), everything(Wanted(name)))
+        backends.choose(BackendNeeds(name, nested=True), everything(BackendNeeds(name)))
     assert "`--nested yes` needs `--backend qemu`" in str(caught.value.cause)
-    assert backends.choose(Wanted(nested=True), reversed(everything(Wanted()))).kind.name == "qemu"
+    assert backends.choose(BackendNeeds(nested=True), reversed(everything(BackendNeeds()))).kind.name == "qemu"
 
 
 @pytest.mark.parametrize(

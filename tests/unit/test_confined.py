@@ -208,7 +208,7 @@ def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
     words = host.words(disk=f"{userns.SERVED}/disk", image=share / "tree" / "disk")
     program.write_text(f"#!/usr/bin/python3\nimport sys\nsys.argv[1:] = {words}\n{SPY}\nsys.stdout.flush()\n")
     program.chmod(0o700)
-    monkeypatch.setattr(virtiofs, "look", lambda: [virtiofs.Found(program, (1, 13))])
+    monkeypatch.setattr(virtiofs, "look", lambda: [virtiofs.Virtiofsd(program, (1, 13))])
     with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as runtime:
         with virtiofs.served(Share("work", share), Path(runtime), said, Cleanup()) as server:
             status = server.child.wait(30)

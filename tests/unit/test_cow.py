@@ -20,7 +20,7 @@ from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.guest import tail as guest
 from git_sandbox.image import spec
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.backends import BackendNeeds
 from git_sandbox.vmm.machine import Disk, MachineSpec
 from git_sandbox.vmm.qemu import argv
 
@@ -270,7 +270,7 @@ def test_qemu_is_told_of_a_block_device() -> None:
 def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path))
-    wanted = Wanted()
+    wanted = BackendNeeds()
 
     def row(**given: str) -> Check:
         return machine.workspace_disks(spec.load(), wanted, settings.resolve(given)[0])

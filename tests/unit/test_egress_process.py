@@ -132,7 +132,7 @@ def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch
         proxy.start()
         assert (proxy.child, proxy.thread) == (child, thread)
         assert child is not None
-    assert (first["policy"], first["ledger"]) == (str(directory.egress), str(directory.ledger))
+    assert (first["policy"], first["ledger"]) == (str(directory.egress), str(directory.request_log))
     assert first["upstream"]["http"] == "http://p:1"
     assert not proxy.path.exists()
     assert proxy.warnings() == ()
@@ -234,7 +234,7 @@ def test_what_stands_in_for_the_proxy_reaches_what_it_needs_and_nothing_else(
         monkeypatch.setattr(service, "argv", lambda: [sys.executable, "-c", SPY, *map(str, words)])
         with egress_proxy.served(directory, {}, setting) as proxy:
             proxy.authority()
-    found = set(json.loads(directory.ledger.read_text()))
+    found = set(json.loads(directory.request_log.read_text()))
     assert found >= NEEDED
     outside = {"wrote policy", "replaced policy", "home", "other sandbox", "own sandbox", "agent", "process", "passwd"}
     assert (found - NEEDED - {"sysctl"} == outside) if setting == "no" else found == NEEDED

@@ -15,10 +15,10 @@ from typing import Any, cast
 import pytest
 
 from git_sandbox import network, paths, session, settings
-from git_sandbox.egress import ledger, policyfile, service
+from git_sandbox.egress import policyfile, request_log, service
 from git_sandbox.egress.credentials import Credential, Source
-from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.egress.rules import Limits, Policy
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git import repo as repository
@@ -31,7 +31,7 @@ from support.gitrepo import GitRepo
 @pytest.fixture
 def directory(tmp_path: Path) -> SandboxDir:
     made = SandboxDir(tmp_path / "vm-1")
-    made.ledger.parent.mkdir(parents=True)
+    made.request_log.parent.mkdir(parents=True)
     paths.private_directory(made.sockets.parent)
     policyfile.save(made.egress, Egress())
     return made
@@ -161,7 +161,7 @@ def test_without_a_policy_there_is_no_proxy(directory: SandboxDir) -> None:
 
 def test_refusals_of_this_session_are_told_with_what_allows_them(directory: SandboxDir) -> None:
     moment = time.time()
-    book = Ledger(directory.ledger, now=lambda: moment)
+    book = RequestLog(directory.request_log, now=lambda: moment)
     policy = Policy("vm-1")
     for host, port in (("a.example", 443), ("a.example", 443), ("*.b", 22)):
         said = policy.decide(host, port)
@@ -179,7 +179,7 @@ def test_refusals_of_this_session_are_told_with_what_allows_them(directory: Sand
         "a push is not allowed: start the sandbox with --git-credentials push"
     }
     assert egress_proxy.refused(directory, moment + 1) == ()
-    directory.ledger.write_text("{")
+    directory.request_log.write_text("{")
     assert egress_proxy.refused(directory, 0) == ()
     assert isinstance(found[0], Refused)
     with pytest.raises(StateError):
@@ -188,7 +188,7 @@ def test_refusals_of_this_session_are_told_with_what_allows_them(directory: Sand
 
 def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "environment", dict)
-    book = Ledger(directory.ledger)
+    book = RequestLog(directory.request_log)
     book.push(book.allow("before.example", 443))
     book.allow("fetched.example", 443)
     time.sleep(0.01)  # until the clock of the ledger says another time
@@ -207,7 +207,7 @@ def test_a_policy_is_copied_under_the_new_name(directory: SandboxDir, tmp_path: 
     other.root.mkdir()
     egress_proxy.copy(directory, other, "vm-2")
     assert policyfile.load(other.egress).policy.sandbox == "vm-2"
-    assert ledger.load(other.ledger) == []
+    assert request_log.load(other.request_log) == []
     with pytest.raises(FileNotFoundError):
         egress_proxy.copy(SandboxDir(tmp_path / "none"), other, "vm-2")
 

@@ -13,7 +13,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import SandboxId
 from git_sandbox.sandbox import images
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 
 RECORD = Record(
     id="vm-1", worktree="/w", git_dir="/w/.git", common_dir="/w/.git", object_format="sha1", created=1.0, base=None,
@@ -28,14 +28,14 @@ def built(key: str, when: float) -> None:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxHandle:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "box").mkdir()
     (tmp_path / "box" / "workspace.ext4").write_bytes(b"")
-    return Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path / "box"))
+    return SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path / "box"))
 
 
-def test_any_image_will_do_for_a_rescue_the_own_one_and_new_ones_first(box: Box) -> None:
+def test_any_image_will_do_for_a_rescue_the_own_one_and_new_ones_first(box: SandboxHandle) -> None:
     with pytest.raises(StateError, match="no guest image"):
         images.for_rescue(box, RECORD)
     for number in range(6):
@@ -51,7 +51,7 @@ def test_any_image_will_do_for_a_rescue_the_own_one_and_new_ones_first(box: Box)
     assert images.of(box, RECORD).root.name == "own"
 
 
-def test_a_rescue_needs_no_root_image_and_a_session_does(box: Box) -> None:
+def test_a_rescue_needs_no_root_image_and_a_session_does(box: SandboxHandle) -> None:
     built("own", 1.0)
     foreign = msgspec.structs.replace(RECORD, root="r" * 16)
     assert [each.system for each in images.for_rescue(box, foreign)] == [None]
@@ -67,7 +67,7 @@ def test_a_rescue_needs_no_root_image_and_a_session_does(box: Box) -> None:
         root_images.remove(root)
 
 
-def test_without_a_disk_no_image_helps(box: Box) -> None:
+def test_without_a_disk_no_image_helps(box: SandboxHandle) -> None:
     built("own", 1.0)
     box.directory.disk.unlink()
     for asked in (images.of, images.for_rescue):

@@ -112,7 +112,7 @@ def test_an_image_travels_where_it_is_wanted(tmp_path: Path) -> None:
     found: list[str] = []
     for each in job.files(reader):
         if isinstance(each, ImageFiles):
-            assert (each.wanted, list(each.files)) == ("image:image-1", ["kernel", "image.json"])
+            assert (each.label, list(each.files)) == ("image:image-1", ["kernel", "image.json"])
         else:
             blobs.receive(reader, each, tmp_path / f"got{len(found)}")
             found.append((tmp_path / f"got{len(found)}").read_text())

@@ -18,7 +18,7 @@ from git_sandbox.sandbox import machine_spec, machines, retrieve
 from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings, resolve
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm.machine import Capabilities
 
 RECORD = Record(
@@ -45,33 +45,35 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
+def box(tmp_path: Path) -> SandboxHandle:
     """With a disk over a base."""
-    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     made.directory.base.touch()
     return made
 
 
-def again(box: Box, mode: str, like: Settings | None = None) -> object:
+def again(box: SandboxHandle, mode: str, like: Settings | None = None) -> object:
     nothing = cast("Any", None)
     return machines.backend_of_record(box, RECORD, nothing, mode, nothing, like=like)
 
 
 def test_disk_of_a_sandbox_whose_backend_is_gone_is_read_with_another(
-    box: Box, asked: list[tuple[str, str, str]]
+    box: SandboxHandle, asked: list[tuple[str, str, str]]
 ) -> None:
     assert again(box, "rescue") == "a backend"
     assert asked == [("firecracker", "none", "auto"), ("auto", "none", "auto")]
 
 
-def test_sandbox_is_started_with_its_own_backend_or_not_at_all(box: Box, asked: list[tuple[str, str, str]]) -> None:
+def test_sandbox_is_started_with_its_own_backend_or_not_at_all(
+    box: SandboxHandle, asked: list[tuple[str, str, str]]
+) -> None:
     with pytest.raises(RequirementError, match="firecracker is not installed"):
         again(box, "run")
     assert asked == [("firecracker", "nat", "auto")]
 
 
 def test_accelerator_of_the_command_line_counts_when_the_machine_starts(
-    box: Box, asked: list[tuple[str, str, str]]
+    box: SandboxHandle, asked: list[tuple[str, str, str]]
 ) -> None:
     with pytest.raises(RequirementError):
         again(box, "run", resolve({"accelerator": "kvm"})[0])
@@ -80,7 +82,7 @@ def test_accelerator_of_the_command_line_counts_when_the_machine_starts(
 
 @pytest.mark.parametrize("confinement", ["yes", "no"])
 def test_confinement_of_the_command_line_counts_for_the_rescue_machine_of_that_run_too(
-    box: Box, monkeypatch: pytest.MonkeyPatch, confinement: str
+    box: SandboxHandle, monkeypatch: pytest.MonkeyPatch, confinement: str
 ) -> None:
     heard: list[str] = []
 
@@ -98,7 +100,7 @@ def test_confinement_of_the_command_line_counts_for_the_rescue_machine_of_that_r
     monkeypatch.setattr(machines, "unconfined", unconfined)
     monkeypatch.setattr("git_sandbox.sandbox.images.for_rescue", lambda *_: [None])
     way = retrieve.Import(resolve({"confinement": confinement})[0])
-    monkeypatch.setattr(Box, "repo", property(lambda _self: None))
+    monkeypatch.setattr(SandboxHandle, "repo", property(lambda _self: None))
     with pytest.raises(CollectError, match="cannot be confined"):
         way.from_disk(box, RECORD, lambda _text: None, "killed")
     assert heard == [confinement] * 3
@@ -108,7 +110,7 @@ CAN = Capabilities(emulation=True, network_device=True)
 
 
 def test_a_machine_is_described_alike_ahead_of_its_disk_and_with_it(tmp_path: Path) -> None:
-    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     settings = resolve({"cpus": "3", "memory": "1G", "net": "nat"})[0]
     record = msgspec.structs.replace(RECORD, cpus=3, memory=1024)
     planned = Hardware(settings.cpus, settings.memory, settings.net)
@@ -126,7 +128,7 @@ def test_a_machine_is_described_alike_ahead_of_its_disk_and_with_it(tmp_path: Pa
 
 
 def test_only_a_sandbox_that_asks_for_it_has_machines_of_its_own(tmp_path: Path) -> None:
-    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     record = msgspec.structs.replace(RECORD, virtualization=True)
     for mode, wanted in (("run", True), ("rescue", False)):
         hardware = machine_spec.hardware(record, mode)
@@ -136,7 +138,7 @@ def test_only_a_sandbox_that_asks_for_it_has_machines_of_its_own(tmp_path: Path)
 
 
 def test_the_layer_of_an_image_is_the_last_disk_and_no_rescue_needs_it(tmp_path: Path) -> None:
-    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     (tmp_path / "layer.ext4").touch()
     image, copies = Image(tmp_path), machine_spec.copies_planned(made, 2)
     run = machine_spec.machine(made, image, CAN, "run", hardware=machine_spec.hardware(RECORD, "run"), copies=copies)
@@ -147,7 +149,7 @@ def test_the_layer_of_an_image_is_the_last_disk_and_no_rescue_needs_it(tmp_path:
     assert (len(lesser.disks), "layer" in " ".join(lesser.cmdline)) == (2, False)
 
 
-def told_to(box: Box, mode: str, root: RootImage | None = None) -> dict[str, GuestFile]:
+def told_to(box: SandboxHandle, mode: str, root: RootImage | None = None) -> dict[str, GuestFile]:
     """What a machine of this sandbox is told."""
     box.directory.keys.mkdir()
     for name in ("login.pub", "host"):
@@ -170,7 +172,7 @@ def root(tmp_path: Path) -> RootImage:
 
 @pytest.mark.parametrize("mode", ["run", "rescue"])
 def test_the_root_image_is_the_third_disk_and_no_rescue_needs_it(tmp_path: Path, root: RootImage, mode: str) -> None:
-    made = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    made = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     (tmp_path / "layer.ext4").touch()
     image, copies = Image(tmp_path, root), machine_spec.copies_planned(made, 1)
     spec = machine_spec.machine(made, image, CAN, mode, hardware=machine_spec.hardware(RECORD, mode), copies=copies)
@@ -187,7 +189,7 @@ def test_the_root_image_is_the_third_disk_and_no_rescue_needs_it(tmp_path: Path,
 
 @pytest.mark.parametrize("mode", ["run", "rescue"])
 def test_a_rescue_machine_is_told_of_no_disks_but_its_own(tmp_path: Path, mode: str) -> None:
-    box = Box(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
+    box = SandboxHandle(cast("Any", None), SandboxId("vm-1"), SandboxDir(tmp_path))
     told = told_to(box, mode)["config.json"]
     seen = jsontext.decode(told.content, GuestConfig)
     assert (seen.mode, len(seen.mounts), seen.network.device, seen.auto_push) == (mode, *[mode == "run"] * 3)

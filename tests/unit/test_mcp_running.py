@@ -52,10 +52,10 @@ def test_it_stands_in_the_repository_and_takes_no_module_of_it(tmp_path: Path) -
 def test_output_without_end_is_read_and_its_beginning_and_end_kept(script: Callable[..., Ran]) -> None:
     ran = script("yes | head -c 5000000; echo first >&2; yes e | head -c 3000000 >&2; echo last >&2", most=1000)
     assert (ran.whole, len(ran.stdout)) == (False, 1000)
-    assert ran.said.startswith(b"first\n")
-    assert ran.said.endswith(b"last\n")
-    assert b"bytes are left out" in ran.said
-    assert len(ran.said) < running.MOST_SAID + 100
+    assert ran.messages.startswith(b"first\n")
+    assert ran.messages.endswith(b"last\n")
+    assert b"bytes are left out" in ran.messages
+    assert len(ran.messages) < running.MOST_SAID + 100
     ran = script("printf '%01000d' 0", most=1000)
     assert (ran.whole, ran.stdout) == (True, b"0" * 1000)
 
@@ -167,16 +167,16 @@ def test_a_long_list_says_that_it_was_cut() -> None:
 )
 def test_a_verb_without_a_result_is_an_error(stdout: bytes, whole: bool, kind: type[Exception]) -> None:
     with pytest.raises(kind):
-        tools.answer(Ran(1, stdout, whole=whole, said=NASTY.encode()))
+        tools.answer(Ran(1, stdout, whole=whole, messages=NASTY.encode()))
 
 
 @given(st.binary(max_size=60))
 def test_any_answer_of_a_guest_is_a_file_or_an_error(stdout: bytes) -> None:
     call = ReadFile(id="a", path="x", limit=8)
     try:
-        found = guest_files.read(call, Ran(0, stdout, whole=True, said=b""))
+        found = guest_files.read(call, Ran(0, stdout, whole=True, messages=b""))
     except SessionError:
         return
     assert found["bytes"] == len(stdout.partition(b"\n")[2])
     with pytest.raises(StateError):
-        guest_files.read(call, Ran(1, stdout, whole=True, said=NASTY.encode()))
+        guest_files.read(call, Ran(1, stdout, whole=True, messages=NASTY.encode()))

@@ -24,7 +24,7 @@ from git_sandbox.sandbox import guest_requests, notifying
 from git_sandbox.sandbox.guest_requests import Request
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.setting_values import command_words
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from git_sandbox.text import one_line
 from support.examples import examples
 
@@ -36,8 +36,8 @@ RECORD = Record(
 HOSTILE = "done\n\x1b]0;title\x07\x1b[2J$(touch /tmp/x)`id`; rm -rf ~ \u202e --option\x00 '\" & <b>"
 
 
-def box(root: Path) -> Box:
-    return Box(None, "vm-1", SandboxDir(root))  # type: ignore[arg-type]
+def box(root: Path) -> SandboxHandle:
+    return SandboxHandle(None, "vm-1", SandboxDir(root))  # type: ignore[arg-type]
 
 
 def test_what_a_guest_says_is_kept_clean_and_short(tmp_path: Path) -> None:

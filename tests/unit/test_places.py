@@ -52,7 +52,7 @@ def lasting() -> Iterator[Path]:
         yield Path(made)
 
 
-def opened(repo: GitRepo, name: str) -> tuple[store.Box, str]:
+def opened(repo: GitRepo, name: str) -> tuple[store.SandboxHandle, str]:
     """A sandbox whose session is open, as far as its files say, and where its sockets are."""
     worked(repo, name, {"a": "1\n"})
     with store.open_existing(discover(repo.path), name) as (box, _):

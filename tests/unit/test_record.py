@@ -14,7 +14,7 @@ from git_sandbox.errors import HostResourceError, StateError
 from git_sandbox.git.names import oid
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import lookup
-from git_sandbox.store import Box, Record, State
+from git_sandbox.store import Record, SandboxHandle, State
 from support.gitrepo import GitRepo
 
 # Any bytes: branches, paths and arguments need not be UTF-8.
@@ -172,7 +172,7 @@ def test_somebody_who_only_looks_does_not_get_in_the_way(repo: GitRepo) -> None:
         timer = threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN))
         timer.start()
         with store.open_existing(discover(repo.path), "held") as (found, _):
-            assert isinstance(found, Box)
+            assert isinstance(found, SandboxHandle)
         timer.join()
 
 

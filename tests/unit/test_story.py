@@ -63,7 +63,7 @@ def life(
     nothing = cast("Any", None)
     return (
         run.Run(
-            box=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
+            handle=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
             record=cast("Any", SimpleNamespace(net="none")),
             image=nothing,
             backend=nothing,
@@ -144,7 +144,7 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
     lived, _, _ = life(monkeypatch, [True])
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", full)
-    lived.box = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
+    lived.handle = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
     with pytest.raises(CollectError, match="not home yet: No space left") as caught:
         lived.run()
     assert "`sandbox recover vm-1`" in caught.value.hint

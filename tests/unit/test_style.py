@@ -51,10 +51,7 @@ def test_errors_are_in_one_voice() -> None:
 # Names that say why a thing is there and not what it is: the field has a noun for each (ref, path, entry, settings …).
 NAMELESS = {"each", "found", "told", "wanted", "said", "made"}
 # How often a package still uses one as a variable, a parameter or a function. These numbers only go down.
-LEFT = {
-    ".": 1, "cache": 1, "cli": 6, "devcontainer": 1, "doctor": 2, "egress": 2, "git": 1, "guest": 3, "jobs": 1,
-    "mcp": 10, "sandbox": 16, "tui": 3, "vmm": 2,
-}  # fmt: skip
+LEFT = {"cache": 1}  # `made` is a field of a file on disk
 
 
 def bound(node: ast.AST) -> str:

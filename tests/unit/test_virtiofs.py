@@ -13,8 +13,8 @@ from git_sandbox.doctor import Check, Verdict, machine
 from git_sandbox.errors import RequirementError
 from git_sandbox.helpers import userns
 from git_sandbox.vmm import virtiofs
-from git_sandbox.vmm.backends import Wanted
-from git_sandbox.vmm.virtiofs import Found
+from git_sandbox.vmm.backends import BackendNeeds
+from git_sandbox.vmm.virtiofs import Virtiofsd
 
 OLD = "virtiofsd version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nusing FUSE kernel interface version 7.36"
 
@@ -37,18 +37,18 @@ def test_version_is_told_and_the_program_in_c_is_not_taken_for_it(
     program = tmp_path / "virtiofsd"
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
     program.chmod(0o755)
-    found = Found(program, virtiofs.version(program))
+    found = Virtiofsd(program, virtiofs.version(program))
     assert (found.version, found.usable) == (version, usable)
 
 
 def test_first_usable_one_is_taken_and_an_unusable_one_before_it_does_no_harm() -> None:
-    old, new = Found(Path("/usr/lib/qemu/virtiofsd"), ()), Found(Path("/usr/libexec/virtiofsd"), (1, 13, 2))
-    assert virtiofs.choose([old, new, Found(Path("/x"), (1, 14))]) is new
+    old, new = Virtiofsd(Path("/usr/lib/qemu/virtiofsd"), ()), Virtiofsd(Path("/usr/libexec/virtiofsd"), (1, 13, 2))
+    assert virtiofs.choose([old, new, Virtiofsd(Path("/x"), (1, 14))]) is new
 
 
 def test_refusal_says_what_was_found_and_what_to_do() -> None:
     with pytest.raises(RequirementError, match=r"1\.10 or newer") as refused:
-        virtiofs.choose([Found(Path("/usr/lib/qemu/virtiofsd"), ())])
+        virtiofs.choose([Virtiofsd(Path("/usr/lib/qemu/virtiofsd"), ())])
     assert "/usr/lib/qemu/virtiofsd (the old one, written in C" in refused.value.cause
     assert "apt-get install virtiofsd" in refused.value.hint
     with pytest.raises(RequirementError) as refused:
@@ -72,20 +72,20 @@ def test_server_is_confined_and_keeps_nothing_back(descriptor: int) -> None:
     assert not {"--writeback", "--modcaps", "--tag"} & set(words)
 
 
-def row(found: list[Found], wanted: Wanted, monkeypatch: pytest.MonkeyPatch) -> Check:
+def row(found: list[Virtiofsd], wanted: BackendNeeds, monkeypatch: pytest.MonkeyPatch) -> Check:
     monkeypatch.setattr(virtiofs, "look", lambda: found)
     return machine.virtiofsd(wanted)
 
 
 def test_doctor_misses_it_only_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert row([], Wanted(), monkeypatch).verdict is Verdict.NOTE
-    assert row([], Wanted(share=True), monkeypatch).verdict is Verdict.MISSING
-    there = row([Found(Path("/usr/libexec/virtiofsd"), (1, 13, 2))], Wanted(share=True), monkeypatch)
+    assert row([], BackendNeeds(), monkeypatch).verdict is Verdict.NOTE
+    assert row([], BackendNeeds(share=True), monkeypatch).verdict is Verdict.MISSING
+    there = row([Virtiofsd(Path("/usr/libexec/virtiofsd"), (1, 13, 2))], BackendNeeds(share=True), monkeypatch)
     assert (there.verdict, there.result) == (Verdict.OK, "/usr/libexec/virtiofsd (1.13.2)")
 
 
 def test_doctor_says_which_transport_and_why() -> None:
-    assert machine.transport(Wanted()).result.startswith("disk: the default")
+    assert machine.transport(BackendNeeds()).result.startswith("disk: the default")
 
 
 def test_a_machine_ends_with_its_server_and_not_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:

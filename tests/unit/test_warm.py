@@ -202,10 +202,10 @@ def test_machine_begun_ahead_gets_the_disks_when_they_are_there(early: warm_star
         )
         warm = prestart.follow(other, ahead, stack)
         assert warm is not None
-        machine, adoption = warm
+        machine, personalization = warm
         assert machine is ahead.machine
         assert Ahead.machine.disks == (Disk(Path("/mine"), format="qcow2"),)
-        adoption.done()
+        personalization.done()
         assert templates.remove(templates.every()[0]), "it is nobody's any more"
     assert Ahead.machine.gone
 

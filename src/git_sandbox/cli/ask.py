@@ -44,7 +44,7 @@ class Asker:
 
     repo: Repository
     finished: Finished
-    told: bool = False
+    explained: bool = False
 
     def questions(self) -> Questions:
         return Questions(self.merge, self.dirty)
@@ -71,10 +71,10 @@ class Asker:
         return choose(question, answers, "keep")
 
     def _tell(self) -> None:
-        if not self.told:
+        if not self.explained:
             for line in words.homecoming(self.repo, self.finished.record, self.finished.home):
                 door.line(line)
-        self.told = True
+        self.explained = True
 
 
 def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:

@@ -44,10 +44,10 @@ def command(name: str, path: str | None, editor: str | None, shown: bool, as_jso
       sandbox code vm-1 --editor 'subl sftp://{user}@{host}{url_path}' --print
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
-    wanted, _ = settings.resolve({"editor_command": editor}, configured.project(repo))
-    words = editors.template(wanted.editor_command)
+    effective, _ = settings.resolve({"editor_command": editor}, configured.project(repo))
+    words = editors.template(effective.editor_command)
     if store.find(repo, name).state is State.STOPPED:
-        life.resume("code", repo, name, wanted, as_json=as_json, detach=True)
+        life.resume("code", repo, name, effective, as_json=as_json, detach=True)
     return _opened(repo, name, path, words, run=not shown, as_json=as_json)
 
 

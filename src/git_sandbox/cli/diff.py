@@ -90,7 +90,7 @@ def _one(given: Mapping[str, bool], choices: Mapping[str, Chosen]) -> Chosen | N
 @dataclass(frozen=True)
 class _Asked:
     repo: Repository
-    found: Known
+    sandbox: Known
     style: Style
     paths: tuple[str, ...]
     most: int = MOST
@@ -116,7 +116,7 @@ def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str 
 
 
 def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
-    sandbox = asked.found
+    sandbox = asked.sandbox
     head = sandbox.head if sandbox.wip else lookup.require_head(sandbox)
     if span is Span.SPAWN:
         head = sandbox.wip or head
@@ -133,7 +133,7 @@ def lines(repo: Repository, name: str, style: Style, most: int) -> list[str]:
 
 def _default(asked: _Asked) -> list[_Part]:
     """What a merge brings, and then what is not committed."""
-    sandbox = asked.found
+    sandbox = asked.sandbox
     parts = [_merge(asked, sandbox.head)] if sandbox.head else []
     if sandbox.wip or not parts:
         parts += [_uncommitted(asked, sandbox.wip)] if sandbox.wip else [_span(asked, Span.SPAWN)]
@@ -141,7 +141,7 @@ def _default(asked: _Asked) -> list[_Part]:
 
 
 def _merge(asked: _Asked, head: Oid) -> _Part:
-    sandbox = asked.found
+    sandbox = asked.sandbox
     try:
         with preview(asked.repo, sandbox.base, Request(sandbox.entry.id, head)) as seen:
             note = f"{len(seen.conflicts)} file(s) are in conflict: shown with markers" if seen.conflicts else ""
@@ -153,7 +153,7 @@ def _merge(asked: _Asked, head: Oid) -> _Part:
 
 
 def _uncommitted(asked: _Asked, wip: Oid) -> _Part:
-    sandbox = asked.found
+    sandbox = asked.sandbox
     heading = f"Uncommitted in sandbox {sandbox.entry.id}, not part of a merge:"
     with uncommitted(asked.repo, sandbox.base, sandbox.head, wip) as (git, before):
         return _compared(asked, git, before, wip, heading=heading)

@@ -12,7 +12,7 @@ from git_sandbox.doctor import Check, Verdict
 from git_sandbox.errors import RepositoryError, RequirementError, UsageError
 from git_sandbox.image import spec
 from git_sandbox.text import one_line
-from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.backends import BackendNeeds
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
 
@@ -95,7 +95,7 @@ def _result(rows: list[Check]) -> Result:
 def _checks(effective: settings.Settings, *, quiet: bool) -> list[Check]:
     with progress.shown(quiet=quiet) as say:
         say("Checking")
-        machine = Wanted(
+        machine = BackendNeeds(
             effective.backend, effective.net, effective.accelerator, share=share_dir.is_asked(effective.transport)
         )
         return list(doctor.checks(spec.asked(effective), machine, effective))

@@ -41,9 +41,11 @@ def _about_this_host(asked: ImageSpec, settings: Settings) -> list[str]:
     from git_sandbox import doctor  # late: only a first start looks
     from git_sandbox.disk import share_dir
     from git_sandbox.doctor import Verdict, surroundings
-    from git_sandbox.vmm.backends import Wanted
+    from git_sandbox.vmm.backends import BackendNeeds
 
-    machine = Wanted(settings.backend, settings.net, settings.accelerator, share=share_dir.is_asked(settings.transport))
+    machine = BackendNeeds(
+        settings.backend, settings.net, settings.accelerator, share=share_dir.is_asked(settings.transport)
+    )
     missing = [row for row in doctor.checks(asked, machine, settings) if row.verdict is Verdict.MISSING]
     lacking = [row for row in missing if row.name != _SPACE]
     if lacking:

@@ -139,7 +139,7 @@ def _job(repo: Repository, chosen: Options, target: Path, *, as_json: bool) -> R
         first.first_use(chosen.settings, say, quiet=as_json)
         with dispatch.prepared(repo, chosen, say, _notice(say, [], quiet=as_json)) as sent:
             dispatch.written(sent, target)
-            name = sent.box.id
+            name = sent.handle.id
     shown = one_line(str(target), limit=300)
     then = "run it with `sandbox worker < JOB > RESULT`, then `sandbox collect RESULT`"
     text = f"Written: {shown}, the job of sandbox {name}; {then}"
@@ -260,7 +260,7 @@ def settled(verb: str, settings: Settings, finished: Finished, *, as_json: bool)
         door.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         end = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = (*words.story(repo, finished, end, shown=asker.told), *net.refusals(finished.refused))
+    notes = (*words.story(repo, finished, end, shown=asker.explained), *net.refusals(finished.refused))
     return Result(verb, words.data(finished, end), notes=notes, exit_code=code)
 
 

@@ -18,7 +18,7 @@ from git_sandbox.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from git_sandbox.egress.ledger import Row
+    from git_sandbox.egress.request_log import Row
     from git_sandbox.sandbox.egress_proxy import Refused
     from git_sandbox.sandbox_dir import SandboxDir
 

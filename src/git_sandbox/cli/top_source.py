@@ -16,7 +16,7 @@ from git_sandbox import process, store
 from git_sandbox.cli import columns, compare, diff, door, log, logs, net, ondisk, tables
 from git_sandbox.cli import graph as graphs
 from git_sandbox.drawing import graph as drawing
-from git_sandbox.egress.ledger import Row as Requests
+from git_sandbox.egress.request_log import Row as Requests
 from git_sandbox.errors import SandboxError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.review import Style

@@ -58,7 +58,7 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     if len(chosen) < len(tries):
         lines.append(f"and {len(tries) - len(chosen)} more: `sandbox ls`")
     for attempt in chosen:
-        warnings = [text for text in (attempt.ended.warnings if attempt.ended else ()) if text not in ran.said]
+        warnings = [text for text in (attempt.ended.warnings if attempt.ended else ()) if text not in ran.warned]
         warnings += [attempt.failure.hint] if attempt.failure else []
         lines += [f"{attempt.id or '-'}: {one_line(text, limit=300)}" for text in warnings if text]
     ahead = [attempt.id for attempt in tries if attempt.id and attempt.id in rows and rows[attempt.id].ahead]

@@ -28,7 +28,7 @@ def confinement(place: Path, common: Path) -> tuple[str, ...]:
     """
     if confine.obstacle("git"):  # said at the start
         return ()
-    stores = [common / "objects", *gitdirs.alternates(common).found]
+    stores = [common / "objects", *gitdirs.alternates(common).directories]
     links = dict(_links(stores))
     if len(links) > MOST_LINKS:
         links = dict(map(_store, links.items()))

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # First process of every machine of a sandbox, and of a template's: modules, root image, and then init.py in the read-only
-# image. That does the rest (`guest/boot.py`), at once or when a sandbox adopts the machine; descriptor 3 is its way back.
+# image. That does the rest (`guest/boot.py`), at once or when the machine is personalized for a sandbox; descriptor 3 is its way back.
 bb=/bin/busybox
 $bb mkdir -p /proc /sys /dev /image /disk /root
 $bb mount -t proc proc /proc

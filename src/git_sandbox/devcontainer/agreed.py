@@ -73,7 +73,7 @@ class File:
 
     def effects(self) -> Iterator[str]:
         """What it asks for, a line each and whole: everything but what does nothing. Safe to print."""
-        silent = {row.name for row in properties.ROWS if row.state == properties.IGNORED and not row.said}
+        silent = {row.name for row in properties.ROWS if row.state == properties.IGNORED and not row.reported}
         for name, value in _flat({name: value for name, value in self.table.items() if name not in silent}):
             yield whole(f"{name} = {value}")
         for name in sorted(variables.local_names(dict(self.table))):

@@ -52,5 +52,5 @@ def notes(features: Sequence[Feature]) -> Iterator[str]:
     """What features ask for in vain, safe to print."""
     for feature in features:
         for row in properties.FEATURE_ROWS:
-            if row.said and getattr(feature.metadata, attribute(row.name)):
+            if row.reported and getattr(feature.metadata, attribute(row.name)):
                 yield f"{row.name} of the feature {one_line(feature.reference.text)} does nothing here: {row.text}"

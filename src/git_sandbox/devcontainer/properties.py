@@ -12,12 +12,12 @@ STATES = (UNDERSTOOD, APPROXIMATED, IGNORED, REFUSED)
 
 @dataclass(frozen=True)
 class Row:
-    """`text`: what happens, or why nothing does. `said`: whether a start says so."""
+    """`text`: what happens, or why nothing does. `reported`: whether a start reports it."""
 
     name: str
     state: str
     text: str
-    said: bool = False
+    reported: bool = False
 
 
 ROWS = (
@@ -29,7 +29,7 @@ ROWS = (
     Row("build.target", UNDERSTOOD, "the stage that is built"),
     Row("build.args", UNDERSTOOD, "build arguments"),
     Row("build.cacheFrom", IGNORED, "a repository's builds have a cache of their own"),
-    Row("build.options", IGNORED, "no word of the file becomes an option of a program", said=True),
+    Row("build.options", IGNORED, "no word of the file becomes an option of a program", reported=True),
     Row("dockerFile", UNDERSTOOD, "as `build.dockerfile`"),
     Row("context", UNDERSTOOD, "as `build.context`"),
     Row("dockerComposeFile", REFUSED, "several containers are several machines; run compose inside, see the how-to"),
@@ -78,7 +78,7 @@ ROWS = (
         "initializeCommand",
         IGNORED,
         "it would run on this host, outside of any sandbox: run it yourself where it is needed",
-        said=True,
+        reported=True,
     ),
     Row("onCreateCommand", UNDERSTOOD, "once, in a new sandbox"),
     Row("updateContentCommand", UNDERSTOOD, "once, after it"),
@@ -94,8 +94,13 @@ ROWS = (
     Row("hostRequirements.cpus", UNDERSTOOD, "at least so many, unless you set `cpus`"),
     Row("hostRequirements.memory", UNDERSTOOD, "at least so much, unless you set `memory`"),
     Row("hostRequirements.storage", UNDERSTOOD, "at least so much, unless you set `disk`"),
-    Row("hostRequirements.gpu", IGNORED, "a guest has no GPU", said=True),
-    Row("secrets", IGNORED, "a guest gets no secret by itself: `--env`, or `--key` for one that stays here", said=True),
+    Row("hostRequirements.gpu", IGNORED, "a guest has no GPU", reported=True),
+    Row(
+        "secrets",
+        IGNORED,
+        "a guest gets no secret by itself: `--env`, or `--key` for one that stays here",
+        reported=True,
+    ),
     Row("customizations", IGNORED, "for editors"),
 )
 _BEFORE = "before the file's own of the same name"
@@ -111,13 +116,13 @@ FEATURE_ROWS = (
         "entrypoint",
         IGNORED,
         "the guest has an init of its own: run it in `postStartCommand` where what it starts is needed",
-        said=True,
+        reported=True,
     ),
     Row(
         "mounts",
         IGNORED,
         "you agree to what the file says: name the mount in its `mounts` where it is needed",
-        said=True,
+        reported=True,
     ),
     Row("init", UNDERSTOOD, "as in devcontainer.json"),
     Row("privileged", UNDERSTOOD, "the same"),
@@ -142,4 +147,4 @@ BY_NAME = {row.name: row for row in ROWS}
 def ignored(names: list[str], *, reported: bool) -> list[Row]:
     """Of the properties that a file has those that do nothing; only those that are said at a start, or all."""
     rows = [BY_NAME[name] for name in names if name in BY_NAME]
-    return [row for row in rows if row.state == IGNORED and (row.said or not reported)]
+    return [row for row in rows if row.state == IGNORED and (row.reported or not reported)]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from git_sandbox.image.spec import ImageSpec
     from git_sandbox.settings import Settings
-    from git_sandbox.vmm.backends import Wanted
+    from git_sandbox.vmm.backends import BackendNeeds
 
 __all__ = ["Check", "Tool", "Verdict", "checks"]
 
 
-def checks(spec: ImageSpec, needs: Wanted, settings: Settings) -> Iterator[Check]:
+def checks(spec: ImageSpec, needs: BackendNeeds, settings: Settings) -> Iterator[Check]:
     """Every check in turn; none of them raises. `needs`: what the settings ask of a machine."""
     named: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("surroundings", surroundings.check),

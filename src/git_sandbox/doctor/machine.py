@@ -18,15 +18,15 @@ from git_sandbox.image.spec import ImageSpec
 from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
 from git_sandbox.vmm import backends, device_access, host, vhost, virtiofs
-from git_sandbox.vmm.backends import Found, Kind, Wanted
+from git_sandbox.vmm.backends import BackendNeeds, InstalledBackend, Kind
 from git_sandbox.workspace import filecopy
 
 
-def installed(kind: Kind, needs: Wanted) -> Callable[[], Check]:
+def installed(kind: Kind, needs: BackendNeeds) -> Callable[[], Check]:
     """Only the backend that is asked for by name has to be there."""
 
     def check() -> Check:
-        candidate = Found(kind, kind.version())
+        candidate = InstalledBackend(kind, kind.version())
         if not candidate.problem:
             return Check(kind.name, Verdict.OK, backends.dotted(candidate.version or ()))
         verdict = Verdict.MISSING if needs.backend == kind.name else Verdict.NOTE
@@ -49,7 +49,7 @@ def kvm() -> Check:
     return Check("kvm", Verdict.NOTE, why, hint, command=command)
 
 
-def backend(needs: Wanted) -> Check:
+def backend(needs: BackendNeeds) -> Check:
     """Which one a sandbox gets, and why."""
     try:
         chosen = backends.choose(needs, backends.look(needs))
@@ -75,7 +75,7 @@ def confinement(settings: Settings) -> Check:
     return Check(name, Verdict.OK, "VMMs, passt, virtiofsd and the git that unpacks see their own files only")
 
 
-def virtiofsd(needs: Wanted) -> Check:
+def virtiofsd(needs: BackendNeeds) -> Check:
     """Only `--transport share` needs it."""
     try:
         candidate = virtiofs.choose(virtiofs.look())
@@ -85,7 +85,7 @@ def virtiofsd(needs: Wanted) -> Check:
     return Check(virtiofs.PROGRAM, Verdict.OK, candidate.words)
 
 
-def transport(needs: Wanted) -> Check:
+def transport(needs: BackendNeeds) -> Check:
     """Where a sandbox's working copy is, and why."""
     if not needs.share:
         return Check(
@@ -115,7 +115,7 @@ def oci_image(name: str) -> Check:
     return Check("OCI image", Verdict.OK, f"{image.key} ({image.size >> 20} MiB)")
 
 
-def accelerator(spec: ImageSpec, needs: Wanted) -> Check:
+def accelerator(spec: ImageSpec, needs: BackendNeeds) -> Check:
     image = guest_images.find(spec.key)
     if image is None:
         return Check("accelerator", Verdict.NOTE, "unknown: proved by booting, which needs the image")
@@ -142,7 +142,7 @@ def warm_starts() -> Check:
     return Check("warm starts", Verdict.OK, result)
 
 
-def channel(needs: Wanted) -> Check:
+def channel(needs: BackendNeeds) -> Check:
     """What sessions and pushes go over; the backend decides, and nobody sees a difference."""
     kind = backends.choose(needs, backends.look(needs)).kind
     over = "vsock, through a unix socket of its own" if SSH in kind.capabilities.vsock else "virtio-serial ports"
@@ -167,7 +167,7 @@ def repository_bases() -> Check:
     return Check("repository bases", Verdict.OK, f"{len(cached)} in the cache, {size >> 20} MiB")
 
 
-def workspace_disks(spec: ImageSpec, needs: Wanted, settings: Settings) -> Check:
+def workspace_disks(spec: ImageSpec, needs: BackendNeeds, settings: Settings) -> Check:
     """How the disk of a sandbox shows the base of its repository, and why so: tried on the file systems in question."""
     if not settings.bases:
         return Check("workspace disks", Verdict.NOTE, "copied whole, every time: the setting bases says no")

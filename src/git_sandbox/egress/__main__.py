@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from git_sandbox.egress import authority, ledger, proxy, service
+from git_sandbox.egress import authority, proxy, request_log, service
 from git_sandbox.egress.authority import Authority
 from git_sandbox.egress.proxy import Proxy
 from git_sandbox.egress.service import Order, Ready
@@ -30,7 +30,9 @@ async def run(order: Order) -> bool:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(quiet)
     source = Remote(socket.socket(fileno=order.channel)) if order.channel != service.NONE else None
-    state = proxy.state(Path(order.policy), ledger.resumed(Path(order.ledger)), upstream=order.upstream, source=source)
+    state = proxy.state(
+        Path(order.policy), request_log.resumed(Path(order.ledger)), upstream=order.upstream, source=source
+    )
     ready = _ready(state, order.authority)
     with socket.socket(fileno=order.descriptor) as listening:
         serving = asyncio.ensure_future(Proxy(state).serve(listening))
@@ -56,10 +58,10 @@ def _let_go(leash: int, serving: asyncio.Future[None]) -> None:
 def _ready(state: State, before: str) -> Ready:
     """With the authority of an earlier proxy where there was one."""
     if before:
-        state.made = Authority(before)
+        state.own_authority = Authority(before)
     elif state.egress().opens_tls and authority.available():
-        state.made = Authority()
-    return Ready(state.made.certificate, state.made.secret()) if state.made else Ready()
+        state.own_authority = Authority()
+    return Ready(state.own_authority.certificate, state.own_authority.secret()) if state.own_authority else Ready()
 
 
 def main() -> None:

@@ -158,9 +158,9 @@ class Exchange:
         if decision.read_only:
             fields = gitaccess.as_written(fields)
         parts, values = await self._credentials(Parts(target.path, fields), target, secure, broker)
-        row = self.state.ledger.allow(target.host, target.port)
+        row = self.state.requests.allow(target.host, target.port)
         if wish.kind == gitaccess.PUSH and not wish.begins:
-            self.state.ledger.push(row)
+            self.state.requests.push(row)
         return Order(request, target, secure, parts, values, wish)
 
     async def _credentials(

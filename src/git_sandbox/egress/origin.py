@@ -33,7 +33,7 @@ class Order:
     secure: bool
     parts: Parts
     values: tuple[str, ...]
-    wanted: Wish
+    wish: Wish
 
 
 class Origin:
@@ -51,16 +51,16 @@ class Origin:
     async def ask(self, order: Order) -> Response:
         """The answer to a request, with git's credentials where the server wants some. Raises Refused, OSError."""
         answer = await self._ask(order, self._git_field(order))
-        if answer.status == 401 and order.wanted.begins and order.secure:  # noqa: PLR2004 - Unauthorized
+        if answer.status == 401 and order.wish.begins and order.secure:  # noqa: PLR2004 - Unauthorized
             egress, target = self.state.egress(), order.target
-            field = await self.state.git.ask(egress, target.host, target.port, order.wanted)
+            field = await self.state.git.ask(egress, target.host, target.port, order.wish)
             if field and not order.request.all(b"authorization"):
                 await self._drain(order.request, answer)
                 answer = await self._ask(order, field)
         return answer
 
     def _git_field(self, order: Order) -> bytes:
-        known = self.state.git.field(order.target.host, order.target.port, order.wanted)
+        known = self.state.git.field(order.target.host, order.target.port, order.wish)
         return known if order.secure and not order.request.all(b"authorization") else b""
 
     async def _ask(self, order: Order, field: bytes) -> Response:

@@ -20,9 +20,9 @@ from git_sandbox.egress.dial import Dialer, Resolver, resolve
 from git_sandbox.egress.exchange import Exchange
 from git_sandbox.egress.flow import Flow, Times
 from git_sandbox.egress.gitaccess import GitCredentials
-from git_sandbox.egress.ledger import Ledger
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused, response
+from git_sandbox.egress.request_log import RequestLog
 from git_sandbox.egress.service import Upstream
 from git_sandbox.egress.sources import Local, Source
 from git_sandbox.egress.state import PolicyFile, State
@@ -36,7 +36,7 @@ EVERY = 0.5  # seconds between looks at the policy, and between two writings of 
 
 def state(
     policy: Callable[[], Egress] | Path,
-    ledger: Ledger,
+    ledger: RequestLog,
     *,
     upstream: Upstream | None = None,
     source: Source | None = None,
@@ -66,11 +66,11 @@ class Proxy:
             while True:
                 await asyncio.sleep(EVERY)
                 self.state.recheck()
-                self.state.ledger.save()
+                self.state.requests.save()
         finally:
             server.close()
             await self.end()
-            self.state.ledger.save()
+            self.state.requests.save()
 
     async def end(self) -> None:
         """End every connection."""

@@ -12,10 +12,10 @@ from git_sandbox.egress.authority import Authority
 from git_sandbox.egress.dial import Dialer
 from git_sandbox.egress.flow import Flow, Times
 from git_sandbox.egress.gitaccess import GitCredentials
-from git_sandbox.egress.ledger import UNREADABLE, Ledger
 from git_sandbox.egress.names import Address
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.refusal import Refused
+from git_sandbox.egress.request_log import UNREADABLE, RequestLog
 from git_sandbox.egress.rules import Decision
 from git_sandbox.egress.values import Values
 from git_sandbox.errors import StateError
@@ -63,13 +63,13 @@ class State:
     """`egress`: what is in force at the moment of the call. `live`: connections, by what they go to."""
 
     egress: Callable[[], Egress]
-    ledger: Ledger
+    requests: RequestLog
     dialer: Dialer
     values: Values
     git: GitCredentials
     times: Times = field(default_factory=Times)
     live: dict[asyncio.Task[Any], Live] = field(default_factory=dict)
-    made: Authority | None = None
+    own_authority: Authority | None = None
     checked: Egress | None = None
 
     def decide(self, host: str, port: int) -> Decision:
@@ -81,11 +81,11 @@ class State:
 
     def authority(self, where: str) -> Authority:
         """Made when it is needed first. Raises Refused where the extra is not installed."""
-        if self.made is None:
+        if self.own_authority is None:
             if not authority.available():
                 raise authority.missing(where)
-            self.made = Authority()
-        return self.made
+            self.own_authority = Authority()
+        return self.own_authority
 
     async def open(self, host: str, port: int, *, plain: bool = False, secure: bool = False) -> Flow:
         """A counted connection to the outside. Raises Refused."""
@@ -98,21 +98,21 @@ class State:
         except BaseException:
             await flow.close()
             raise
-        row = self.ledger.row(host, port)
+        row = self.requests.row(host, port)
         flow.wrote = lambda size: self._sent(row.host, row.port, size)
-        flow.read = lambda size: self.ledger.count(row, received=size)
+        flow.read = lambda size: self.requests.count(row, received=size)
         return flow
 
     def _sent(self, host: str, port: int, size: int) -> None:
         egress = self.egress()
         most = egress.policy.limits.sent
-        if most is not None and self.ledger.sent + size > most:
+        if most is not None and self.requests.sent + size > most:
             message = f"no more than {most} bytes may leave this sandbox"
             raise Refused(403, message, "start one with a larger --egress-limit")
-        self.ledger.count(self.ledger.row(host, port), sent=size)
+        self.requests.count(self.requests.row(host, port), sent=size)
 
     def refused(self, place: tuple[str, int] | None, refused: Refused) -> None:
-        self.ledger.refuse(*(place or (UNREADABLE, 0)), refused.message, refused.hint)
+        self.requests.refuse(*(place or (UNREADABLE, 0)), refused.message, refused.hint)
 
     def register(self, host: str, port: int) -> None:
         """What the connection of this task goes to now."""

@@ -53,7 +53,7 @@ async def _inspected(state: State, client: Flow, fixed: Fixed, opened: bytes) ->
 async def _passed(state: State, client: Flow, host: str, port: int, opened: bytes) -> None:
     """Connected before the client hears of it: then the reason why not can be said."""
     server = await state.open(host, port)
-    state.ledger.allow(host, port)
+    state.requests.allow(host, port)
     try:
         await client.write(opened)
         if not await _judge(state, client, server, host, port):

@@ -106,7 +106,7 @@ def is_linked(git_dir: Path) -> bool:
 class Alternates(msgspec.Struct, frozen=True):
     """Object directories outside a repository that it borrows from, directly or through another, and lost ones."""
 
-    found: tuple[Path, ...]
+    directories: tuple[Path, ...]
     missing: tuple[Path, ...]
 
 

@@ -27,7 +27,7 @@ NOT_LOOKED_AT = (REPOSITORY, b"system/work", start.PLACE.encode(), os.fsencode(S
 
 
 @dataclass
-class Found:
+class ChangeReport:
     """What was touched, by kind, as names to show; `problems`: why the answer cannot be "unchanged". `files`: paths in
     the worktree that are to be read again, None when that is every one.
     """
@@ -42,7 +42,7 @@ class Found:
             return CHANGED
         return UNKNOWN if self.problems else UNCHANGED
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As the exporter passes it on: `changes` for the manifest, `touched` for itself."""
         kinds = {kind: _few(self.kinds.get(kind, ())) for kind in sorting.KINDS}
         reason = "; ".join(self.problems)[:MAX_REASON]
@@ -61,7 +61,7 @@ def _few(names: Iterable[bytes]) -> dict[str, Any]:
 def added(line: bytes, config: Config) -> bytes:
     """The host's request for an export (a JSON object in a line) with what the exporter has to know of the changes."""
     known = {"apart": config.get("apart", []), "worktrees": config.get("worktrees", {})}
-    report = json.dumps(in_a_fork(lambda: inspect(config).told()) | known)
+    report = json.dumps(in_a_fork(lambda: inspect(config).as_dict()) | known)
     return line.rstrip().removesuffix(b"}") + b", " + report[1:].encode() + b"\n"
 
 
@@ -73,7 +73,7 @@ def added_inside(line: bytes, checkout: str, config: Config, look: Callable[[], 
     apart = _below(checkout, config.get("apart", []))
     if not apart:
         return line
-    touched = in_a_fork(look or (lambda: inspect(config).told()))["touched"]
+    touched = in_a_fork(look or (lambda: inspect(config).as_dict()))["touched"]
     tally = {"apart": apart, "touched": None if touched is None else _below(checkout, touched)}
     return line.rstrip().removesuffix(b"}") + b", " + json.dumps(tally)[1:].encode() + b"\n"
 
@@ -92,7 +92,7 @@ def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
             result = task()
         except BaseException as error:  # noqa: BLE001 - the host hears of it
-            result = Found([f"cannot look for changes: {error!r}"]).told()
+            result = ChangeReport([f"cannot look for changes: {error!r}"]).as_dict()
         with open(answer, "wb", closefd=False) as out:
             out.write(json.dumps(result).encode())
         os._exit(0)
@@ -101,19 +101,19 @@ def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     with os.fdopen(answer, "rb") as report:
         text = report.read()
     if not text:
-        return Found(["the search for changes was ended"]).told()
+        return ChangeReport(["the search for changes was ended"]).as_dict()
     document: dict[str, Any] = json.loads(text)
     return document
 
 
-def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> Found:
+def inspect(config: Config, disk: Path = DISK, repo: Path = REPO) -> ChangeReport:
     try:
         began = start.load(disk)
     except start.NoStartError as error:
-        return Found([str(error)])
+        return ChangeReport([str(error)])
     if began.share:
         os.sync()  # what was written through a mapping gets its stamp on the host only then
-    result = Found(_reasons_for_doubt(began, disk, repo))
+    result = ChangeReport(_reasons_for_doubt(began, disk, repo))
     here = touched(os.fsencode(repo), began.share or began.disk)
     system = touched(os.fsencode(disk), began.disk, NOT_LOOKED_AT)
     result.problems += [f"cannot look at {problem}" for problem in (*here.problems, *system.problems)]

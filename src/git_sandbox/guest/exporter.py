@@ -182,9 +182,9 @@ def told_of_start(repo: Repo, request: dict[str, Any]) -> None:
         repo.apart = frozenset(map(os.fsencode, request.get("apart", []))) - frozenset(map(os.fsencode, repo.touched))
 
 
-def lfs_objects(outer: Outer, request: dict[str, Any], what: Asked, why: str) -> list[lfs.Found]:
+def lfs_objects(outer: Outer, request: dict[str, Any], what: Asked, why: str) -> list[lfs.LfsObject]:
     with Scratch(outer.scratch) as scratch:
-        return lfs.found(opened(outer, what, scratch, why), request["objects"])
+        return lfs.available(opened(outer, what, scratch, why), request["objects"])
 
 
 def answer_lfs(outer: Outer, request: dict[str, Any], what: Asked, out: IO[bytes]) -> int:

@@ -18,12 +18,12 @@ from pathlib import Path
 sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 
 from git_sandbox.guest import processes, protocol, refresh, repair, start
-from git_sandbox.guest.adopt import wait_for_adoption
 from git_sandbox.guest.boot import DiskError, awaited_disks, enter_system, kernel_word
 from git_sandbox.guest.channels import is_socket
 from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, in_system, log, shed
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
+from git_sandbox.guest.template import wait_for_sandbox
 
 
 def power_off(config: Config) -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     config = configuration()
     try:
         prepare_kernel()
-        loop = booted(config) if config["mode"] != protocol.TEMPLATE else adopted(config)
+        loop = booted(config) if config["mode"] != protocol.TEMPLATE else personalized(config)
         config = loop.config
         loop.run()
     except BaseException as error:  # noqa: BLE001 - process 1 must not end: the kernel would panic without a word
@@ -163,12 +163,12 @@ def finish(boot: start.Boot, config: Config) -> None:
         log(f"cannot write down the start: {error}")
 
 
-def adopted(template: Config) -> Loop:
+def personalized(template: Config) -> Loop:
     """The same for a template's machine once it is a sandbox's own; what no login needs happens beside the first one.
 
     The host waits for our reply before it lets anybody use its session.
     """
-    adoption = wait_for_adoption(template)
+    personalization = wait_for_sandbox(template)
     config = configuration()
     boot = begin(config)
     home = prepare_user(config)
@@ -183,11 +183,11 @@ def adopted(template: Config) -> Loop:
         believe_stamps(config)
         watch_commits(config)
 
-    completing = fork_task(lambda: adoption.complete(rest))
-    if is_socket(adoption.port):
-        os.close(adoption.port)
+    completing = fork_task(lambda: personalization.complete(rest))
+    if is_socket(personalization.port):
+        os.close(personalization.port)
     else:
-        loop.add_port(protocol.CONTROL, adoption.port, busy=completing)
+        loop.add_port(protocol.CONTROL, personalization.port, busy=completing)
     return loop
 
 

@@ -15,13 +15,13 @@ MAX_OBJECTS = 10_000  # in one answer
 
 
 @dataclass(frozen=True)
-class Found:
+class LfsObject:
     oid: str
     size: int
     path: Path
 
 
-def found(repo: Repo, objects: list[dict[str, object]]) -> list[Found]:
+def available(repo: Repo, objects: list[dict[str, object]]) -> list[LfsObject]:
     """Those of `objects` (`oid` and `size` of each) that are here and have that size."""
     stores = places(repo)
     rows = [(str(row["oid"]), int(str(row["size"]))) for row in objects[:MAX_OBJECTS]]
@@ -38,7 +38,7 @@ def places(repo: Repo) -> list[Path]:
     return [*stores, repo.real_dir / "lfs/objects"]  # the repository may be one of our own around a damaged one
 
 
-def there(stores: list[Path], oid: str, size: int) -> Found | None:
+def there(stores: list[Path], oid: str, size: int) -> LfsObject | None:
     for store in stores:
         path = store / oid[:2] / oid[2:4] / oid
         try:
@@ -46,11 +46,11 @@ def there(stores: list[Path], oid: str, size: int) -> Found | None:
         except OSError:
             continue
         if stat.S_ISREG(seen.st_mode) and seen.st_size == size:
-            return Found(oid, size, path)
+            return LfsObject(oid, size, path)
     return None
 
 
-def content(item: Found, piece: int) -> Iterator[bytes]:
+def content(item: LfsObject, piece: int) -> Iterator[bytes]:
     """Exactly `size` bytes, `piece` at a time. What cannot be read is zeros: the host sees by the hash that they are
     not the content, and the objects after it still arrive.
     """

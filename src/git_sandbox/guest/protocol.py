@@ -47,9 +47,9 @@ THAW = "thaw"
 TERMINATE = "terminate"
 KILL = "kill"
 POWEROFF = "poweroff"
-ADOPT = "adopt"
+PERSONALIZE = "personalize"
 REHEARSE = "rehearse"
-REQUESTS = (STATUS, EXPORT, LFS, FREEZE, THAW, TERMINATE, KILL, POWEROFF, ADOPT, REHEARSE)
+REQUESTS = (STATUS, EXPORT, LFS, FREEZE, THAW, TERMINATE, KILL, POWEROFF, PERSONALIZE, REHEARSE)
 MAX_REQUEST = 64 << 20  # bytes of one; the host's list of known objects is the longest part
 GREETING = "git-sandbox"  # how a reply begins, before nonce and length
 

@@ -141,7 +141,7 @@ class _Work:
     ask: Ask
     top: bytes
     index: str
-    found: Staged
+    staged: Staged
 
     def update(self, *options: str, input: bytes, filters: bool = False) -> Answer:
         """Change the index. What it has is believed: git would read every file again that is as young as the index, and
@@ -187,15 +187,15 @@ def _alone(work: _Work, path: bytes) -> None:
     full = os.path.join(work.top, path)  # noqa: PTH118 - bytes
     mode = os.lstat(full).st_mode if os.path.lexists(full) else 0
     if not stat.S_ISREG(mode):
-        work.found.left_out[path] = NO_COMMIT if stat.S_ISDIR(mode) else REFUSED
+        work.staged.left_out[path] = NO_COMMIT if stat.S_ISDIR(mode) else REFUSED
         return
     answer = work.ask("hash-object", "-w", "--no-filters", "--", os.fsdecode(path))
     kind = b"100755" if mode & stat.S_IXUSR else b"100644"
     row = b"%s %s\t%s\0" % (kind, answer.stdout.strip(), path)
     if answer.returncode == 0 and work.update("--add", "--replace", "-z", "--index-info", input=row).returncode == 0:
-        work.found.raw.append(path)
+        work.staged.raw.append(path)
     else:
-        work.found.left_out[path] = REFUSED
+        work.staged.left_out[path] = REFUSED
 
 
 def drop_unsound(ask: Ask) -> list[bytes]:

@@ -83,7 +83,7 @@ class ImageFiles(msgspec.Struct, frozen=True):
     files: Annotated[dict[str, Blob], Meta(max_length=len(NAMES))]
 
     @property
-    def wanted(self) -> str:
+    def label(self) -> str:
         """What a worker says that wants it."""
         return f"{self.kind}:{self.key}"
 

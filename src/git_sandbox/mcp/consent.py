@@ -52,15 +52,15 @@ class Question:
 
 def rules(allowed: Iterable[str]) -> frozenset[str]:
     """Those of the user's configuration. Raises UsageError for one that covers nothing: it would be no rule at all."""
-    found = frozenset(rule.strip() for rule in allowed)
-    for rule in found:
+    configured = frozenset(rule.strip() for rule in allowed)
+    for rule in configured:
         setting, colon, value = rule.partition(":")
         if rule not in WORDS and not (colon and value and setting in GATED):
             raise UsageError(
                 f"`{one_line(rule, limit=60)}` is not a rule of mcp-allow",
                 hint=f"use {', '.join(WORDS)}, or SETTING:VALUE with one of {', '.join(GATED)}",
             )
-    return found
+    return configured
 
 
 def of_settings(call: Start, configured: Settings) -> list[Need]:

@@ -77,5 +77,5 @@ def read(call: ReadFile, ran: Ran) -> dict[str, object]:
 def require(ran: Ran) -> None:
     """Raises StateError when it failed, with what was said."""
     if ran.code != 0:
-        why = "it took too long" if ran.timed_out else printable(ran.said, limit=2000).strip()
+        why = "it took too long" if ran.timed_out else printable(ran.messages, limit=2000).strip()
         raise StateError("the file could not be used", cause=why)

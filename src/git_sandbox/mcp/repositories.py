@@ -28,9 +28,9 @@ class Served:
             return repos.discover(self._first())
         place = _real(text)
         if any(place.is_relative_to(served) for served in (*self.named, *self.below)):  # git runs nowhere else
-            found = repos.discover(place)
-            if self._holds(_real(str(found.worktree))):
-                return found
+            repository = repos.discover(place)
+            if self._holds(_real(str(repository.worktree))):
+                return repository
         raise UsageError(
             f"the repository {one_line(text)} is not served here",
             hint="the user can name it with --repository, or a directory above it in mcp-repositories",

@@ -39,12 +39,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Ran:
-    """`stdout`: at most the limit; `whole`: it is all. `said`: of standard error, with a mark where some is missing."""
+    """`stdout`: at most the limit; `whole`: it is all. `messages`: standard error, with a mark where it is cut."""
 
     code: int
     stdout: bytes
     whole: bool
-    said: bytes
+    messages: bytes
     timed_out: bool = False
 
 
@@ -97,9 +97,9 @@ def run(
     with tempfile.TemporaryFile(prefix="git-sandbox-") as stdin, contextlib.ExitStack() as stack:
         stdin.write(input)
         stdin.seek(0)
-        out, said = Ends(2 * most), Ends(MOST_SAID)
+        out, messages = Ends(2 * most), Ends(MOST_SAID)
         progress = _Progress(work.say)
-        for reader in (out, said, progress):
+        for reader in (out, messages, progress):
             stack.callback(reader.close)
         env = {**settings.environment(), **_NOTHING_MOVES, settings.PROGRESS: str(progress.descriptor)}
         child = stack.enter_context(
@@ -109,16 +109,16 @@ def run(
                 env=env,
                 stdin=stdin,
                 stdout=out.descriptor,
-                stderr=said.descriptor,
+                stderr=messages.descriptor,
                 pass_fds=[progress.descriptor],
                 tidies=True,
             )
         )
-        for reader in (out, said, progress):
+        for reader in (out, messages, progress):
             reader.close()
         timed_out = _wait(child, work.stop, time.monotonic() + timeout)
         output, _ = out.content()
-        return Ran(child.wait() or 0, output[:most], len(output) <= most, said.content()[0], timed_out)
+        return Ran(child.wait() or 0, output[:most], len(output) <= most, messages.content()[0], timed_out)
 
 
 def _wait(child: Child, stop: threading.Event, deadline: float) -> bool:

@@ -74,9 +74,9 @@ def serve(service: Service) -> None:
 
 
 async def _serve(service: Service) -> None:
-    made = server(service)
+    sdk_server = server(service)
     async with stdio_server() as (reading, writing):
-        await made.run(reading, writing, made.create_initialization_options())
+        await sdk_server.run(reading, writing, sdk_server.create_initialization_options())
 
 
 def server(service: Service) -> Server[Any]:
@@ -154,9 +154,9 @@ class _Called:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._report)
             tasks.start_soon(_ended_with_us, work.stop)
-            made: Answer = await self._thread(self._service.act, ready, work)
+            answer: Answer = await self._thread(self._service.act, ready, work)
             tasks.cancel_scope.cancel()
-        return made
+        return answer
 
     def _say(self, text: str) -> None:
         self._progress = text

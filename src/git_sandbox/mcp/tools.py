@@ -69,19 +69,19 @@ def _verb(context: Context, words: list[str], timeout: float = SHORT) -> Callabl
 
 
 def answer(ran: Ran, *, output: bool = False) -> Answer:
-    """What a verb's envelope says; `output`: with what its command said."""
-    said = {"output": ran.said.decode("utf-8", "replace")} if output else {}
+    """What a verb's envelope says; `output`: with what its command messages."""
+    messages = {"output": ran.messages.decode("utf-8", "replace")} if output else {}
     ended = {"timed_out": True} if ran.timed_out else {}
     if not ran.whole:
         raise HostResourceError("the result is too large", hint="ask for less: name paths, or `style` stat")
     try:
         envelope: dict[str, Any] = json.loads(ran.stdout)
     except ValueError:
-        cause = one_line(ran.said[-2000:], limit=2000)
+        cause = one_line(ran.messages[-2000:], limit=2000)
         raise SessionError(f"it ended with exit code {ran.code} and no result", cause=cause) from None
     if envelope.get("status") != "ok":
-        return Answer({"errors": envelope.get("errors"), **said, **ended}, failed=True)
-    return Answer({"result": envelope.get("data"), **said, **ended})
+        return Answer({"errors": envelope.get("errors"), **messages, **ended}, failed=True)
+    return Answer({"result": envelope.get("data"), **messages, **ended})
 
 
 # --- looking --------------------------------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ def _begun(context: Context, call: given.Start, words: list[str], timeout: float
 
     def act(work: Work) -> Answer:
         _refuse_crowd(context.repository)
-        made = answer(
+        started = answer(
             running.run(words, context.repository.worktree, work, timeout=timeout), output=isinstance(call, given.Run)
         )
-        _mark(context.repository, made)
-        return made
+        _mark(context.repository, started)
+        return started
 
     return Prepared(act, intro, tuple(needs), consent.also(call, context.configured))
 
@@ -164,9 +164,9 @@ def _refuse_crowd(repo: Repository) -> None:
         raise HostResourceError(f"{count} sandboxes of this repository run already", hint="stop some of them first")
 
 
-def _mark(repo: Repository, made: Answer) -> None:
+def _mark(repo: Repository, started: Answer) -> None:
     """Note that an agent of this host started it: it may go on using it."""
-    result = made.data.get("result")
+    result = started.data.get("result")
     name = result.get("id") if isinstance(result, dict) else None
     with contextlib.suppress(OSError, SandboxError):
         if isinstance(name, str):

@@ -79,7 +79,7 @@ class Crowd:
     output: Output
     room: elsewhere.Room | None = None  # on other machines
     at_once: int | None = None
-    said: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
+    events: queue.Queue[Said] = field(default_factory=lambda: queue.Queue(HELD))
     workers: list[_Worker] = field(default_factory=list)
     warned: set[str] = field(default_factory=set)
     running: dict[int, contextlib.ExitStack] = field(default_factory=dict)  # by index: what ends with each
@@ -92,7 +92,7 @@ class Crowd:
         while self.waiting or self.running:
             while self.waiting and self._may_start(boots):
                 self._start(self.waiting.pop())
-            self._hear(*self.said.get())
+            self._hear(*self.events.get())
         return [worker.result or _silent(worker) for worker in self.workers]
 
     def _may_start(self, boots: int) -> bool:
@@ -125,7 +125,7 @@ class Crowd:
         self.booting += 1
         for channel, descriptor in enumerate(pipes):
             worker.open_pipes += 1
-            threading.Thread(target=_read, args=(worker, channel, descriptor, self.said), daemon=True).start()
+            threading.Thread(target=_read, args=(worker, channel, descriptor, self.events), daemon=True).start()
 
     def _attached(self, order: Order, own: contextlib.ExitStack) -> tuple[process.Child, list[int]]:
         """A supervisor whose command speaks to us: descriptors of its events, its output and its error output.
@@ -133,10 +133,10 @@ class Crowd:
         When we are killed it is told to end, and brings its work home.
         """
         pairs = [os.pipe() for _ in range(4)]
-        (told, tell), (out_, out), (err_, err), (order_, give) = pairs
+        (status, tell), (out_, out), (err_, err), (order_, give) = pairs
         with contextlib.ExitStack() as theirs:
-            for each in (tell, out, err, order_):
-                theirs.callback(os.close, each)
+            for descriptor in (tell, out, err, order_):
+                theirs.callback(os.close, descriptor)
             child = own.enter_context(
                 process.spawn(
                     supervisor.argv(tell), env=environment(), stdin=order_, stdout=out, stderr=err, pass_fds=[tell],
@@ -145,7 +145,7 @@ class Crowd:
             )  # fmt: skip
         with os.fdopen(give, "wb") as stdin, contextlib.suppress(BrokenPipeError):
             stdin.write(jsontext.encode(order))
-        return child, [told, out_, err_]
+        return child, [status, out_, err_]
 
     def _hear(self, worker: _Worker, channel: int, line: bytes | None) -> None:
         if line is None:
@@ -205,11 +205,11 @@ def _silent(worker: _Worker) -> Try:
     return _failed(worker, MachineError("its supervisor ended unexpectedly", hint=hint))
 
 
-def _read(worker: _Worker, channel: int, descriptor: int, said: queue.Queue[Said]) -> None:
+def _read(worker: _Worker, channel: int, descriptor: int, events: queue.Queue[Said]) -> None:
     with os.fdopen(descriptor, "rb", 0) as pipe:
         for line in lines(iter(lambda: pipe.read(65536), b""), 0 if channel == 0 else MAX_LINE):
-            said.put((worker, channel, line))
-    said.put((worker, channel, None))
+            events.put((worker, channel, line))
+    events.put((worker, channel, None))
 
 
 def lines(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:

@@ -40,7 +40,7 @@ from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.setting_values import AUTO
-from git_sandbox.store import Box, Entry, Record
+from git_sandbox.store import Entry, Record, SandboxHandle
 
 FILE = "file:"  # before the path of a job that was written to a file
 DIED = 13  # the exit code of a try whose machine died: that of MachineError
@@ -57,10 +57,10 @@ class Dispatch(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Sent:
-    """A try whose sandbox here is `box`, with its lock held, and what to give to a worker."""
+    """A try whose sandbox here is `handle`, with its lock held, and what to give to a worker."""
 
-    box: Box
-    made: Prepared
+    handle: SandboxHandle
+    prepared: Prepared
     packed: Packed
     warnings: tuple[str, ...]
 
@@ -70,13 +70,13 @@ class Sent:
 
     def note(self, place: str) -> None:
         """From now on somebody else may have it: the sandbox stays, whatever happens to us. Raises OSError."""
-        note(self.box, Dispatch(self.job.nonce, place, time.time()))
-        self.box.elsewhere = True
+        note(self.handle, Dispatch(self.job.nonce, place, time.time()))
+        self.handle.elsewhere = True
 
     def forget(self) -> None:
         """Nobody has it, and nothing of it ran."""
-        self.box.directory.dispatch.unlink(missing_ok=True)
-        self.box.elsewhere = False
+        self.handle.directory.dispatch.unlink(missing_ok=True)
+        self.handle.elsewhere = False
 
 
 def refuse(options: Options) -> None:
@@ -109,20 +109,20 @@ def prepared(repo: Repository, options: Options, progress: Progress, notice: Not
         session_options.gather(effective, settings.environment()), files=options.files
     )  # fmt: skip
     image = provision.image(effective, progress)
-    with store.create(repo, options.name) as box:
+    with store.create(repo, options.name) as handle:
         try:
-            workspace = provision.prepare(box, options, image, AUTO, progress, extras=extras, parts=True)
+            workspace = provision.prepare(handle, options, image, AUTO, progress, extras=extras, parts=True)
             notice(workspace.warnings)
-            yield Sent(box, workspace, pack(box, workspace, options, extras), workspace.warnings)
+            yield Sent(handle, workspace, pack(handle, workspace, options, extras), workspace.warnings)
         finally:
-            if not box.elsewhere:
-                store.delete(box, name_too=False)
+            if not handle.elsewhere:
+                store.delete(handle, name_too=False)
 
 
-def pack(box: Box, prepared: Prepared, options: Options, extras: Extras) -> Packed:
-    directory, settings = box.directory, options.settings
+def pack(handle: SandboxHandle, prepared: Prepared, options: Options, extras: Extras) -> Packed:
+    directory, settings = handle.directory, options.settings
     base, tail = directory.job / job_parts.BASE, directory.job / job_parts.TAIL
-    mounts = {blobs.of_file(path): path for path in machine_spec.copies_made(box)}
+    mounts = {blobs.of_file(path): path for path in machine_spec.copies_made(handle)}
     known = prepared.base.root if prepared.base else None
     places = {_base(base, known): base, **mounts}
     disks = Disks(next(iter(places)), applying=prepared.applying, mounts=tuple(mounts))
@@ -132,7 +132,7 @@ def pack(box: Box, prepared: Prepared, options: Options, extras: Extras) -> Pack
     policy = policyfile.encode(policyfile.load(directory.egress)) if settings.net.egress else None
     order = Job(
         job.new_nonce(), __version__, prepared.record, machine_spec.guest_config(directory), disks,
-        options.subdirectory, tuple(imported.known_to(box, prepared.record)[:MAX_KNOWN]), extras.setup, policy,
+        options.subdirectory, tuple(imported.known_to(handle, prepared.record)[:MAX_KNOWN]), extras.setup, policy,
         settings.boot_timeout,
     )  # fmt: skip
     return Packed(order, places, _images(prepared.image, prepared.record))
@@ -158,13 +158,13 @@ def _base(image: Path, known: Path | None) -> Blob:
     return blob
 
 
-def note(box: Box, dispatch: Dispatch) -> None:
-    fresh = box.directory.dispatch.with_suffix(".new")
+def note(handle: SandboxHandle, dispatch: Dispatch) -> None:
+    fresh = handle.directory.dispatch.with_suffix(".new")
     with files.opened(fresh, "wb") as out:
         out.write(jsontext.encode(dispatch))
         out.flush()
         os.fsync(out.fileno())
-    fresh.replace(box.directory.dispatch)
+    fresh.replace(handle.directory.dispatch)
 
 
 def written(sent: Sent, target: Path) -> None:
@@ -176,7 +176,7 @@ def written(sent: Sent, target: Path) -> None:
         out.flush()
         os.fsync(out.fileno())
         sent.note(f"{FILE}{os.fspath(target.absolute())}")
-    shutil.rmtree(sent.box.directory.job, ignore_errors=True)
+    shutil.rmtree(sent.handle.directory.job, ignore_errors=True)
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------
@@ -200,31 +200,33 @@ def not_away(name: str) -> StateError:
     return StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
 
 
-def took(box: Box, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing) -> tuple[Answer, Home]:
+def took(
+    handle: SandboxHandle, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing
+) -> tuple[Answer, Home]:
     """Import a result from a file; nothing of it where it is not whole, or that of another job. Raises CollectError."""
     sent = result.read(Reader(source, frames.RESULT), hearing)
     if (sent.answer.nonce, sent.answer.name) != (nonce, record.id):
         raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{sent.answer.name}`")
-    home = imported.from_export(box, record, sent.manifest, sent.pack)
+    home = imported.from_export(handle, record, sent.manifest, sent.pack)
     reason = sent.answer.reason if sent.answer.exit_code is None else ""
     return sent.answer, dataclasses.replace(home, rescued=sent.answer.exit_code is None, reason=reason)
 
 
 def settled(
-    box: Box, record: Record, answer: Answer, home: Home, *, remove: bool, let_go: bool = True
+    handle: SandboxHandle, record: Record, answer: Answer, home: Home, *, remove: bool, let_go: bool = True
 ) -> tuple[Record, bool]:
     """Note what is home, and that nobody else has anything of it, unless something did not come along, or the worker
     may not have heard of it (`let_go`). The record, and whether the sandbox is still there: one that changed nothing
     goes to the trash, where `remove`.
     """
-    record = retrieve.note(box, record, answer.exit_code, home)
+    record = retrieve.note(handle, record, answer.exit_code, home)
     if whole(home) and let_go:
-        box.directory.dispatch.unlink(missing_ok=True)
-        shutil.rmtree(box.directory.job, ignore_errors=True)
-    refpacking.pack(box.repo)
+        handle.directory.dispatch.unlink(missing_ok=True)
+        shutil.rmtree(handle.directory.job, ignore_errors=True)
+    refpacking.pack(handle.repo)
     if home.changed or not (remove and let_go):
         return record, True
-    return record, retrieve.settle(box, record, home, answer.exit_code)
+    return record, retrieve.settle(handle, record, home, answer.exit_code)
 
 
 def whole(home: Home) -> bool:
@@ -233,11 +235,18 @@ def whole(home: Home) -> bool:
 
 
 def finished(
-    box: Box, record: Record, answer: Answer, home: Home, *, kept: bool, warnings: tuple[str, ...], interrupted: int = 0
+    handle: SandboxHandle,
+    record: Record,
+    answer: Answer,
+    home: Home,
+    *,
+    kept: bool,
+    warnings: tuple[str, ...],
+    interrupted: int = 0,
 ) -> Finished:
     code = DIED if answer.exit_code is None else answer.exit_code
     lines = (*warnings, *answer.warnings, *home.warnings)
-    return Finished(box.repo, box.id, record, code, home, kept, lines, interrupted)
+    return Finished(handle.repo, handle.id, record, code, home, kept, lines, interrupted)
 
 
 def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
@@ -259,9 +268,9 @@ def collect(repo: Repository, path: Path, hearing: Hearing) -> Finished:
             raise StateError(f"no sandbox of this repository waits for the result in {path}", hint=hint)
         if known.nonce != nonce:
             raise CollectError("the result belongs to another job", cause=f"it is for sandbox `{answer.name}`")
-        with store.open_existing(repo, answer.name) as (box, entry):
+        with store.open_existing(repo, answer.name) as (handle, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
-            answer, home = took(box, entry.record, nonce, source, hearing)
-            record, kept = settled(box, entry.record, answer, home, remove=True)
-            return finished(box, record, answer, home, kept=kept, warnings=())
+            answer, home = took(handle, entry.record, nonce, source, hearing)
+            record, kept = settled(handle, entry.record, answer, home, remove=True)
+            return finished(handle, record, answer, home, kept=kept, warnings=())

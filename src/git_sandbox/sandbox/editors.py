@@ -58,12 +58,12 @@ def template(setting: str, find: Callable[[str], str | None] = process.which) ->
     Raises UsageError for a command that is opened on no host, RequirementError where there is no editor.
     """
     if setting == AUTO:
-        found = next((words for words in EDITORS.values() if find(words[0])), None)
-        if found is None:
+        words = next((words for words in EDITORS.values() if find(words[0])), None)
+        if words is None:
             raise RequirementError(
                 "no editor that works over ssh was found", hint=f"set editor-command to one of {', '.join(EDITORS)}"
             )
-        return found
+        return words
     words = EDITORS.get(setting) or command_words(setting)
     if not any(HOST in word for word in words):
         raise UsageError(
@@ -80,12 +80,12 @@ def argv(words: tuple[str, ...], target: Target) -> list[str]:
 
 def _filled(word: str, places: Mapping[str, str]) -> str:
     """From left to right, once: what a value has in it stands for nothing."""
-    made, rest = "", word
+    filled, rest = "", word
     while rest:
         name = next((name for name in places if rest.startswith(name)), "")
-        made += places[name] if name else rest[0]
+        filled += places[name] if name else rest[0]
         rest = rest[len(name) or 1 :]
-    return made
+    return filled
 
 
 def guest_path(top: str, text: str | None) -> str:

@@ -183,7 +183,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def _proxy(self, leash: int, channel: int, *, confined: bool) -> Iterator[process.Child]:
-        place, ledger, listening = self.directory.egress, self.directory.ledger, self.listening.fileno()
+        place, ledger, listening = self.directory.egress, self.directory.request_log, self.listening.fileno()
         secret = self.ready.secret if self.ready else ""
         order = Order(os.fspath(place), os.fspath(ledger), listening, self.upstream, leash, channel, secret)
         words = service.argv()
@@ -249,7 +249,7 @@ def served(
     """
     place = directory.egress_socket
     place.unlink(missing_ok=True)
-    directory.ledger.parent.mkdir(mode=0o700, exist_ok=True)
+    directory.request_log.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         listening = service.listen(place)
     except OSError as error:

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from git_sandbox import files, locks, network, settings, store
-from git_sandbox.egress import groups, ledger, names, policyfile, rules
+from git_sandbox.egress import groups, names, policyfile, request_log, rules
 from git_sandbox.egress.groups import Sources
-from git_sandbox.egress.ledger import Row
 from git_sandbox.egress.policyfile import Egress
+from git_sandbox.egress.request_log import Row
 from git_sandbox.egress.rules import Limits, Policy, Rule
 from git_sandbox.egress.service import Upstream
 from git_sandbox.errors import HostResourceError, StateError, UsageError
@@ -78,18 +78,18 @@ def look(directory: SandboxDir) -> tuple[Egress, list[Row]]:
 def requests(directory: SandboxDir) -> list[Row]:
     """What was asked for, the last first; nothing of a sandbox that is gone. Raises StateError."""
     try:
-        return ledger.load(directory.ledger)
+        return request_log.load(directory.request_log)
     except (OSError, ValueError) as error:
-        raise StateError(f"cannot read {directory.ledger}", cause=files.why(error)) from error
+        raise StateError(f"cannot read {directory.request_log}", cause=files.why(error)) from error
 
 
 def switch_on(repo: Repository, name: str) -> None:
     """Give a stopped sandbox this network, with no rules, unless it has it."""
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         record = entry.record
         if record is not None and record.net != network.ALLOW.name:
-            policyfile.save(box.directory.egress, Egress(Policy(box.id)))  # first: without it no start works
-            box.save(msgspec.structs.replace(record, net=network.ALLOW.name))
+            policyfile.save(handle.directory.egress, Egress(Policy(handle.id)))  # first: without it no start works
+            handle.save(msgspec.structs.replace(record, net=network.ALLOW.name))
 
 
 def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tuple[Rule, ...]:
@@ -128,7 +128,7 @@ class Refused:
 def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
     """What was refused in the session that began then (seconds since the epoch), the last first."""
     try:
-        rows = ledger.load(directory.ledger)
+        rows = request_log.load(directory.request_log)
     except (OSError, ValueError):
         return ()
     return tuple(_refused(row) for row in rows if row.refused and row.last_refused >= since)
@@ -137,7 +137,7 @@ def refused(directory: SandboxDir, since: float) -> tuple[Refused, ...]:
 def pushes(directory: SandboxDir, since: float) -> tuple[str, ...]:
     """A line about each host that git in the guest pushed to since then, where the proxy reads it. Safe to print."""
     try:
-        rows = ledger.load(directory.ledger)
+        rows = request_log.load(directory.request_log)
     except (OSError, ValueError):
         return ()
     places = (one_line(names.joined(row.host, row.port)) for row in rows if row.last_push >= since)

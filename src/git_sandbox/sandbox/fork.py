@@ -35,7 +35,7 @@ from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, Entry, Record
+from git_sandbox.store import Entry, Record, SandboxHandle
 
 # Everything in the guest's memory is written out first. Asked again: a request that comes on the heels of another
 # conversation can be taken for the rest of that one and be thrown away.
@@ -71,23 +71,23 @@ def fork(repo: Repository, origin: str, name: str | None, progress: Progress) ->
     """
     image(repo, origin)
     source = store.find(repo, origin)
-    with store.create(repo, name) as box:
-        record, still = _begin(box, source, progress)
-        _configure_alike(box, source)
+    with store.create(repo, name) as handle:
+        record, still = _begin(handle, source, progress)
+        _configure_alike(handle, source)
         if still and source.record and source.record.brought_home and not _nested(repo, source):
-            _copy_refs(box, source)
-            record = box.save(msgspec.structs.replace(record, brought_home=source.record.brought_home))
-            return Forked(box.id, source.id, record, None)
+            _copy_refs(handle, source)
+            record = handle.save(msgspec.structs.replace(record, brought_home=source.record.brought_home))
+            return Forked(handle.id, source.id, record, None)
         try:
-            brought = retrieve.rescue(box, record, progress)
+            brought = retrieve.rescue(handle, record, progress)
         except (SandboxError, OSError) as error:
-            raise _unread(error, box) from error
-        retrieve.note(box, record, None, brought)
-        return Forked(box.id, source.id, record, brought)
+            raise _unread(error, handle) from error
+        retrieve.note(handle, record, None, brought)
+        return Forked(handle.id, source.id, record, brought)
 
 
 def prepared(
-    box: Box,
+    handle: SandboxHandle,
     options: Options,
     ready: Image,
     backend: str,
@@ -98,11 +98,11 @@ def prepared(
 ) -> Prepared:
     """Like `provision.prepare`, but with the disk of `options.origin` instead of a copy of the repository."""
     settings = options.settings
-    source = store.find(box.repo, options.origin or "")
+    source = store.find(handle.repo, options.origin or "")
     if workspace_disk.disk_format(source.directory) not in formats:
         hint = "use the backend it has, or create it again with SANDBOX_BASES=no"
         raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
-    record, _ = _begin(box, source, progress)
+    record, _ = _begin(handle, source, progress)
     record = msgspec.structs.replace(
         record,
         backend=backend,
@@ -115,13 +115,13 @@ def prepared(
         terminal=options.terminal,
     )
     try:
-        copy_mounts(box, extras, progress)
+        copy_mounts(handle, extras, progress)
         known = guest_config(source.directory)
         alike = dataclasses.replace(extras, places=known.places, user=known.user.name)  # as its disk has it
-        configure(box, record, settings, alike, WentIn(known.apart, known.worktrees))
-        return Prepared(box.save(record), ready, ())
+        configure(handle, record, settings, alike, WentIn(known.apart, known.worktrees))
+        return Prepared(handle.save(record), ready, ())
     except BaseException:
-        store.delete(box)  # nothing has happened in it
+        store.delete(handle)  # nothing has happened in it
         raise
 
 
@@ -135,7 +135,7 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
     if share_dir.used(source.directory):
         hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
         raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
-    return images.of(Box(repo, source.id, source.directory), source.record)
+    return images.of(SandboxHandle(repo, source.id, source.directory), source.record)
 
 
 def disk_format(repo: Repository, origin: str) -> str:
@@ -143,8 +143,8 @@ def disk_format(repo: Repository, origin: str) -> str:
     return workspace_disk.disk_format(store.find(repo, origin).directory)
 
 
-def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
-    """Disk, keys, record and the pinned start for `box`. True when `source` did not run meanwhile."""
+def _begin(handle: SandboxHandle, source: Entry, progress: Progress) -> tuple[Record, bool]:
+    """Disk, keys, record and the pinned start for `handle`. True when `source` did not run meanwhile."""
     base = source.refs.get(SandboxRefs(source.id).base)
     if source.record is None or base is None:
         raise StateError(f"sandbox `{source.id}` cannot be copied: its record or its start is gone")
@@ -153,20 +153,20 @@ def _begin(box: Box, source: Entry, progress: Progress) -> tuple[Record, bool]:
         with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
             if not still:
                 stack.enter_context(_frozen(source.directory))
-            workspace_disk.clone(source.directory, box.directory)
+            workspace_disk.clone(source.directory, handle.directory)
         if source.directory.objects.is_dir():
-            shutil.copytree(source.directory.objects, box.directory.objects)
+            shutil.copytree(source.directory.objects, handle.directory.objects)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(source.directory.apart, box.directory.apart)
-        ssh_config.make_keys(box.directory.keys, box.id)
+            shutil.copyfile(source.directory.apart, handle.directory.apart)
+        ssh_config.make_keys(handle.directory.keys, handle.id)
         record = msgspec.structs.replace(
-            source.record, id=box.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,
+            source.record, id=handle.id, created=time.time(), pid=os.getpid(), brought_home=None, exit_code=None,
             command=(), origin=source.id,
         )  # fmt: skip
-        store.pin(box, record, base)
-        return box.save(record), still
+        store.pin(handle, record, base)
+        return handle.save(record), still
     except BaseException:
-        store.delete(box, name_too=False)  # nothing ran: `store.create` removes the rest
+        store.delete(handle, name_too=False)  # nothing ran: `store.create` removes the rest
         raise
 
 
@@ -213,35 +213,35 @@ def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket
     raise AssertionError  # the last attempt returns or raises
 
 
-def _configure_alike(box: Box, source: Entry) -> None:
+def _configure_alike(handle: SandboxHandle, source: Entry) -> None:
     if source.directory.mounts.is_dir():  # never written to, so both may have the same files
-        box.directory.mounts.mkdir(mode=0o700)
+        handle.directory.mounts.mkdir(mode=0o700)
         for path in source.directory.mounts.iterdir():
-            (box.directory.mounts / path.name).hardlink_to(path)
+            (handle.directory.mounts / path.name).hardlink_to(path)
     with contextlib.suppress(FileNotFoundError):  # of one whose network needs none
-        egress_proxy.copy(source.directory, box.directory, box.id)
+        egress_proxy.copy(source.directory, handle.directory, handle.id)
     if source.directory.commands.is_dir():
-        shutil.copytree(source.directory.commands, box.directory.commands)
+        shutil.copytree(source.directory.commands, handle.directory.commands)
     config = guest_config(source.directory)
-    files.write(box.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=box.id)))
+    files.write(handle.directory.config, jsontext.encode(msgspec.structs.replace(config, hostname=handle.id)))
 
 
 def _nested(repo: Repository, source: Entry) -> bool:
     """Whether work of repositories inside the worktree is in refs elsewhere, which no other sandbox may have twice."""
-    return bool(nested_refs.holdings(repo, Box(repo, source.id, source.directory), source.record))
+    return bool(nested_refs.holdings(repo, SandboxHandle(repo, source.id, source.directory), source.record))
 
 
-def _copy_refs(box: Box, source: Entry) -> None:
+def _copy_refs(handle: SandboxHandle, source: Entry) -> None:
     theirs = SandboxRefs(source.id)
     refs = {name: value for name, value in theirs.own(source.refs).items() if not name.startswith(_APART)}
-    lines = "".join(f"create {theirs.renamed(name, box.id)} {value}\n" for name, value in refs.items())
+    lines = "".join(f"create {theirs.renamed(name, handle.id)} {value}\n" for name, value in refs.items())
     if lines:
-        box.repo.git.run("update-ref", "--stdin", input=lines.encode())
+        handle.repo.git.run("update-ref", "--stdin", input=lines.encode())
 
 
-def _unread(error: Exception, box: Box) -> CollectError:
+def _unread(error: Exception, handle: SandboxHandle) -> CollectError:
     return CollectError(
-        f"the copy `{box.id}` is there, but what is on its disk cannot be read: {error}",
+        f"the copy `{handle.id}` is there, but what is on its disk cannot be read: {error}",
         cause=getattr(error, "cause", ""),
-        hint=f"`sandbox recover {box.id}`, or `sandbox drop --force {box.id}`",
+        hint=f"`sandbox recover {handle.id}`, or `sandbox drop --force {handle.id}`",
     )

@@ -21,7 +21,7 @@ from git_sandbox.record import Activity
 from git_sandbox.sandbox import notifying, pushes, retrieve, send
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.session import Session
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.text import one_line
 from git_sandbox.vmm.calls import Calls
 from git_sandbox.vmm.machine import Attachment
@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def served(
-    box: Box, record: Record, session: Session, channel: Attachment, notify: Sequence[str] = ()
+    handle: SandboxHandle, record: Record, session: Session, channel: Attachment, notify: Sequence[str] = ()
 ) -> Iterator[None]:
     """Answer the guest's requests while the block runs. `notify`: see `notify.tell`."""
     try:
@@ -51,7 +51,7 @@ def served(
     except OSError:
         yield  # the machine is about to end: whoever uses it will notice
         return
-    served_by = threading.Thread(target=_serve, args=(box, record, session, calls, notify), daemon=True)
+    served_by = threading.Thread(target=_serve, args=(handle, record, session, calls, notify), daemon=True)
     served_by.start()
     try:
         yield
@@ -60,11 +60,11 @@ def served(
         served_by.join(5.0)
 
 
-def _serve(box: Box, record: Record, session: Session, calls: Calls, notify: Sequence[str] = ()) -> None:
+def _serve(handle: SandboxHandle, record: Record, session: Session, calls: Calls, notify: Sequence[str] = ()) -> None:
     verbs: dict[str, Verb] = {
-        protocol.PUSH: lambda _request: _push(box, record),
-        protocol.PULL: lambda _request: send.send(box.repo, record, session),
-        protocol.STATE: lambda request: _state(box, record, request, notify),
+        protocol.PUSH: lambda _request: _push(handle, record),
+        protocol.PULL: lambda _request: send.send(handle.repo, record, session),
+        protocol.STATE: lambda request: _state(handle, record, request, notify),
     }
     for connection in calls:
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:
@@ -73,26 +73,26 @@ def _serve(box: Box, record: Record, session: Session, calls: Calls, notify: Seq
                 time.sleep(PAUSE)
 
 
-def _state(box: Box, record: Record, request: Request, notify: Sequence[str]) -> list[str]:
+def _state(handle: SandboxHandle, record: Record, request: Request, notify: Sequence[str]) -> list[str]:
     """What a guest says of itself is written down, and told to the host's user when he is waited for."""
     if request.state not in protocol.STATES:
         raise CollectError("the host does not know that state")
     activity = Activity(request.state, one_line(request.message), time.time())
-    before = noted.activity(box.directory)
-    noted.note_activity(box.directory, activity)
+    before = noted.activity(handle.directory)
+    noted.note_activity(handle.directory, activity)
     if before is None or (before.state, before.message) != (activity.state, activity.message):
         notifying.tell(notify, record, activity)
     return []
 
 
-def _push(box: Box, record: Record) -> list[str]:
+def _push(handle: SandboxHandle, record: Record) -> list[str]:
     """Collect now, unless the guest has made the host keep enough already; the end collects in any case."""
-    if len(box.repo.refs(*box.refs.patterns)) > MAX_REFS:
+    if len(handle.repo.refs(*handle.refs.patterns)) > MAX_REFS:
         raise CollectError("this sandbox has too many refs on the host for a push")
-    if shutil.disk_usage(box.repo.common_dir).free < MINIMUM_FREE:
+    if shutil.disk_usage(handle.repo.common_dir).free < MINIMUM_FREE:
         raise HostResourceError("the host's disk is nearly full")
-    with pushes.counted(box.directory) as push:
-        push.brought = retrieve.bring_home(box, record, _silent)
+    with pushes.counted(handle.directory) as push:
+        push.brought = retrieve.bring_home(handle, record, _silent)
         return describe(push.brought)
 
 

@@ -38,7 +38,7 @@ from git_sandbox.sandbox.run import Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.text import one_line
 
 PACKAGES = ("buildah", "netavark")
@@ -57,13 +57,13 @@ _AWAY = re.compile(
 class Nothing:
     """The way home of a machine that has no work of anybody's."""
 
-    def from_machine(self, _box: Box, _record: Record, _progress: Progress) -> bool:
+    def from_machine(self, _box: SandboxHandle, _record: Record, _progress: Progress) -> bool:
         return True
 
-    def from_disk(self, _box: Box, _record: Record, _progress: Progress, reason: str) -> bool:
+    def from_disk(self, _box: SandboxHandle, _record: Record, _progress: Progress, reason: str) -> bool:
         raise SessionError("the builder ended too early", cause=reason)
 
-    def note(self, _box: Box, _record: Record, _exit_code: int, _brought: bool) -> None:
+    def note(self, _box: SandboxHandle, _record: Record, _exit_code: int, _brought: bool) -> None:
         """Nothing to write down."""
 
 
@@ -165,7 +165,7 @@ class _Builder:
         try:
             run.run()
         except SandboxError:
-            if run.began or run.made is not None:
+            if run.began or run.prepared is not None:
                 raise
             shutil.rmtree(self.directory.root, ignore_errors=True)
             run = self._machine(image, options)
@@ -181,19 +181,19 @@ class _Builder:
         )  # fmt: skip
 
     def _machine(self, image: Image, options: Options) -> Run[bool]:
-        box, settings = Box(self._repository(), sandbox_id(NAME), self.directory), options.settings
+        handle, settings = SandboxHandle(self._repository(), sandbox_id(NAME), self.directory), options.settings
         backend = machines.backend(settings, image, self.progress)
         record, prepared = self._usable(image, backend.name), None
         if record is None:
             shutil.rmtree(self.directory.root, ignore_errors=True)
             self.directory.root.mkdir(mode=0o700)
             formats = backend.capabilities.disk_formats
-            prepared = provision.prepare(box, options, image, backend.name, self.progress, formats=formats)
+            prepared = provision.prepare(handle, options, image, backend.name, self.progress, formats=formats)
             record = prepared.record
         else:
-            provision.configure(box, record, settings, Extras(), provision.WentIn())
+            provision.configure(handle, record, settings, Extras(), provision.WentIn())
         return Run(
-            box, record, image, backend, options, self.progress, lambda _name: None, Extras(), Nothing(), prepared
+            handle, record, image, backend, options, self.progress, lambda _name: None, Extras(), Nothing(), prepared
         )
 
     def _usable(self, image: Image, backend: str) -> Record | None:

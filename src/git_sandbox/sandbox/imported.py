@@ -21,7 +21,7 @@ from git_sandbox.protocol.manifest import Manifest
 from git_sandbox.sandbox import lfs, nested, nested_refs
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 
 RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.refs` a record lists as it went in
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
@@ -80,7 +80,7 @@ class Home:
 
 
 def from_channel(
-    box: Box,
+    handle: SandboxHandle,
     record: Record,
     channel: socket.socket,
     progress: Progress,
@@ -93,53 +93,53 @@ def from_channel(
     repositories inside. Raises CollectError.
     """
     progress("Collecting commits and uncommitted work")
-    known = known_to(box, record)
+    known = known_to(handle, record)
     extra = {"object_format": record.object_format, "end": end, "time": time.time()}
 
     def taken(**more: object) -> tuple[Manifest, Collected]:
         reply = stream.request(channel, protocol.EXPORT, known=known, extra=extra | more, alive=alive, limits=limits)
-        return _taken(box, record, reply.header, reply.chunks)
+        return _taken(handle, record, reply.header, reply.chunks)
 
     try:
         manifest, took = taken()
     except DamagedError as error:
         progress(f"Asking again for what is sound: {error.cause}")
         manifest, took = taken(careful=True)
-    refs = box.repo.refs(*box.refs.patterns)
-    box.remember(refs)
-    content = lfs.bring_home(box.repo, box.refs, record, channel, there=refs)
-    inner = nested.bring_home(box, record, channel, manifest.nested)
+    refs = handle.repo.refs(*handle.refs.patterns)
+    handle.remember(refs)
+    content = lfs.bring_home(handle.repo, handle.refs, record, channel, there=refs)
+    inner = nested.bring_home(handle, record, channel, manifest.nested)
     if any(home.borrowed for home in inner.homes):
-        box.remember(refs, nested_refs.noted(box, record))
-    return _home(box, record, (manifest, took), inner, content, refs=refs)
+        handle.remember(refs, nested_refs.noted(handle, record))
+    return _home(handle, record, (manifest, took), inner, content, refs=refs)
 
 
-def from_export(box: Box, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Home:
+def from_export(handle: SandboxHandle, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Home:
     """The same of an export that somebody else asked for. What he was not asked for, or could not be (repositories
     inside, Git LFS objects), is `partly`. Raises CollectError, or what reading `pack` does; nothing is imported then.
     """
-    listed, took = _taken(box, record, manifest, pack)
-    refs = box.repo.refs(*box.refs.patterns)
-    box.remember(refs)
-    inner, content = nested.left(record, listed.nested), lfs.left(box.repo, refs, record, box.refs)
-    return _home(box, record, (listed, took), inner, content, refs=refs)
+    listed, took = _taken(handle, record, manifest, pack)
+    refs = handle.repo.refs(*handle.refs.patterns)
+    handle.remember(refs)
+    inner, content = nested.left(record, listed.nested), lfs.left(handle.repo, refs, record, handle.refs)
+    return _home(handle, record, (listed, took), inner, content, refs=refs)
 
 
-def known_to(box: Box, record: Record) -> list[Oid]:
+def known_to(handle: SandboxHandle, record: Record) -> list[Oid]:
     """Names of objects that an export may leave out."""
-    return [*known_objects(box.repo, box.refs), *there(box.repo, record.stash)]
+    return [*known_objects(handle.repo, handle.refs), *there(handle.repo, record.stash)]
 
 
-def _taken(box: Box, record: Record, header: bytes, chunks: Iterable[bytes]) -> tuple[Manifest, Collected]:
+def _taken(handle: SandboxHandle, record: Record, header: bytes, chunks: Iterable[bytes]) -> tuple[Manifest, Collected]:
     manifest = manifests.parse(header, object_format=record.object_format).since(record.refs)
     if manifest.unchanged:  # what is in progress is in progress here as well
         manifest = manifest.without_operation()
-    new, place = _without_what_went_in(manifest, record), box.directory.quarantine
-    return manifest, collect(box.repo, box.refs, new, chunks, quarantine=place, given=record.refs)
+    new, place = _without_what_went_in(manifest, record), handle.directory.quarantine
+    return manifest, collect(handle.repo, handle.refs, new, chunks, quarantine=place, given=record.refs)
 
 
 def _home(
-    box: Box,
+    handle: SandboxHandle,
     record: Record,
     came: tuple[Manifest, Collected],
     inner: Nested,
@@ -150,12 +150,14 @@ def _home(
     """`refs`: the sandbox's in its repository, now."""
     manifest, took = came
     changed = (
-        _changed(took, manifest, record) or bool(inner.homes or inner.missing) or _kept_before(box, record, took, refs)
+        _changed(took, manifest, record)
+        or bool(inner.homes or inner.missing)
+        or _kept_before(handle, record, took, refs)
     )
     changed |= not manifest.unchanged
     changed |= took.set_aside != () or manifest.left_out != () or manifest.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
-    away = 0 if changed else _unknown(box.repo, manifest.away)
+    away = 0 if changed else _unknown(handle.repo, manifest.away)
     return Home(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content, refs=refs)
 
 
@@ -180,14 +182,14 @@ def _changed(took: Collected, manifest: Manifest, record: Record) -> bool:
     return not same_head or refs or stash or took.wip is not None
 
 
-def _kept_before(box: Box, record: Record, took: Collected, there: Mapping[RefName, Oid]) -> bool:
+def _kept_before(handle: SandboxHandle, record: Record, took: Collected, there: Mapping[RefName, Oid]) -> bool:
     """Whether something is here, from an earlier import or a merge, that must not go because the guest now says that
     nothing ever happened. What a ref pointed at before counts, too; of one that was made just now there is nothing.
     """
-    own = {box.refs.base, box.refs.meta}
+    own = {handle.refs.base, handle.refs.meta}
     refs = {name: value for name, value in there.items() if name not in own}
-    if any(value != record.base for value in refs.values()) or nested_refs.holdings(box.repo, box, record):
+    if any(value != record.base for value in refs.values()) or nested_refs.holdings(handle.repo, handle, record):
         return True
     older = [name for name in refs if took.updated.get(name, ("", ""))[0] is not None]
-    logs = [box.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in older[:_LOGS]]
+    logs = [handle.repo.git.try_run("rev-list", "-g", name, "--").text.split() for name in older[:_LOGS]]
     return any(value != record.base for log in logs for value in log)

@@ -38,7 +38,7 @@ from git_sandbox.sandbox.run import Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings, resolve
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.text import one_line
 from git_sandbox.vmm.machine import Backend
 
@@ -53,18 +53,18 @@ class Export:
 
     job: Job
 
-    def from_machine(self, box: Box, record: Record, progress: Progress) -> str:
+    def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> str:
         del record
-        with retrieve.control(box.directory, say=progress) as channel:
-            self.write(box.directory, channel, alive=retrieve.ALIVE, end=True)
+        with retrieve.control(handle.directory, say=progress) as channel:
+            self.write(handle.directory, channel, alive=retrieve.ALIVE, end=True)
         return ""
 
-    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> str:
-        with retrieve.rescued(box, record, progress) as channel:
-            self.write(box.directory, channel)
+    def from_disk(self, handle: SandboxHandle, record: Record, progress: Progress, reason: str) -> str:
+        with retrieve.rescued(handle, record, progress) as channel:
+            self.write(handle.directory, channel)
         return reason or NOT_KNOWN
 
-    def note(self, box: Box, record: Record, exit_code: int, brought: str) -> None:
+    def note(self, handle: SandboxHandle, record: Record, exit_code: int, brought: str) -> None:
         """The answer says it."""
 
     def write(
@@ -98,7 +98,7 @@ def printed(directory: SandboxDir) -> Path:
 class Attempt:
     """One run of a job in its sandbox on this machine, whose lock is held."""
 
-    box: Box
+    handle: SandboxHandle
     job: Job
     image: Image
     mouth: Mouth
@@ -107,35 +107,36 @@ class Attempt:
 
     def run(self, places: Mapping[Blob, Path]) -> None:
         """Leave the result in `SandboxDir.result`. Raises SandboxError; `begun` says whether anything ran."""
-        box, settings = self.box, asked(self.job)
+        handle, settings = self.handle, asked(self.job)
         provision.require_programs(settings)
         provision.require_memory(settings.memory)
         backend = machines.backend(settings, self.image, self.mouth.progress)
         for line in machines.unconfined(backend.name, settings, share=False):
             self.mouth.progress(line)
         record = self._laid(backend, settings, places)
-        way, recorder = Export(self.job), Recorder(self.mouth, printed(box.directory))
+        way, recorder = Export(self.job), Recorder(self.mouth, printed(handle.directory))
         with contextlib.ExitStack() as stack:
             stack.callback(recorder.close)
             options = Options(
-                settings, box.id, record.command, self.job.directory,
+                settings, handle.id, record.command, self.job.directory,
                 stdin=stack.enter_context(open(os.devnull, "rb")).fileno(),  # noqa: PTH123 - a device
                 stdout=_closing(stack, recorder.channel(1)), stderr=_closing(stack, recorder.channel(2)),
             )  # fmt: skip
             extras = Extras(setup=self.job.setup)
             prepared = Prepared(record, self.image, (), applying=self.job.disks.applying)
             run = Run(
-                box, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way, prepared
+                handle, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way,
+                prepared,
             )  # fmt: skip
             answer = self._ran(run)
-        finish(box.directory, answer)
+        finish(handle.directory, answer)
 
     def _ran(self, run: Run[str]) -> Answer:
         """How it ended. An error after the session began is in the answer: what is on the disk comes home."""
         try:
             reason = run.run()
         except SandboxError as error:
-            if not run.began or not exported(self.box.directory).exists():
+            if not run.began or not exported(self.handle.directory).exists():
                 raise
             reason = f"{error.message}: {error.cause}" if error.cause else error.message
         finally:
@@ -154,7 +155,7 @@ class Attempt:
 
     def _laid(self, backend: Backend, settings: Settings, places: Mapping[Blob, Path]) -> Record:
         """The disk, what the guest is told, and the record, which says nothing of paths of another machine."""
-        directory, disks = self.box.directory, self.job.disks
+        directory, disks = self.handle.directory, self.job.disks
         means = cow.look(
             places[disks.base].parent, directory.root, backend.capabilities.disk_formats, settings.thin_pool,
             layers=False, size=disks.base.size,
@@ -164,13 +165,13 @@ class Attempt:
         workspace_disk.lay(strategy, places[disks.base], directory, tail, means.pool)
         for number, blob in enumerate(disks.mounts):
             directory.mounts.mkdir(mode=0o700, exist_ok=True)
-            job_parts.share(places[blob], machine_spec.copy_disk(self.box, number))
+            job_parts.share(places[blob], machine_spec.copy_disk(self.handle, number))
         files.write(directory.config, jsontext.encode(msgspec.structs.replace(self.job.config, auto_push=False)))
         if self.job.egress is not None:
             _policy(self.job.egress)
             files.write(directory.egress, self.job.egress)
-        ssh_config.make_keys(directory.keys, self.box.id)
-        return self.box.save(own_record(self.box, self.job, backend.name))
+        ssh_config.make_keys(directory.keys, self.handle.id)
+        return self.handle.save(own_record(self.handle, self.job, backend.name))
 
 
 def _policy(data: bytes) -> None:
@@ -196,13 +197,13 @@ def asked(job: Job) -> Settings:
     return resolve(given)[0]
 
 
-def own_record(box: Box, job: Job, backend: str) -> Record:
+def own_record(handle: SandboxHandle, job: Job, backend: str) -> Record:
     inside = tuple(
         msgspec.structs.replace(inner, host="/nonexistent", host_worktree=None) for inner in job.record.nested
     )
-    repo = box.repo
+    repo = handle.repo
     return msgspec.structs.replace(
-        job.record, id=box.id, worktree=os.fspath(repo.worktree), git_dir=os.fspath(repo.git_dir),
+        job.record, id=handle.id, worktree=os.fspath(repo.worktree), git_dir=os.fspath(repo.git_dir),
         common_dir=os.fspath(repo.common_dir), created=time.time(), backend=backend, pid=os.getpid(), nested=inside,
         base=None, base_symref=None, brought_home=None, exit_code=None, partly=(), changes=None, home={}, inner={},
         terminal=False,
@@ -247,8 +248,8 @@ def remember(directory: SandboxDir, job: Job) -> None:
     files.write(directory.job / _JOB, jsontext.encode(job))
 
 
-def salvaged(box: Box, record: Record, job: Job, image: Image, mouth: Mouth) -> None:
+def salvaged(handle: SandboxHandle, record: Record, job: Job, image: Image, mouth: Mouth) -> None:
     """The result of a job whose worker was killed: what is on the disk. Raises SandboxError, OSError."""
-    attempt = Attempt(box, job, image, mouth)
-    reason = Export(job).from_disk(box, record, mouth.progress, "")
-    finish(box.directory, attempt.answer(None, reason))
+    attempt = Attempt(handle, job, image, mouth)
+    reason = Export(job).from_disk(handle, record, mouth.progress, "")
+    finish(handle.directory, attempt.answer(None, reason))

@@ -35,7 +35,7 @@ from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.setting_values import AUTO
 from git_sandbox.settings import environment
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm.machine import Backend
 
 
@@ -61,7 +61,7 @@ class Finished:
 class _New:
     """A new sandbox and what it is made with, decided before anything is copied."""
 
-    box: Box
+    handle: SandboxHandle
     options: Options
     image: Image
     backend: Backend
@@ -70,38 +70,38 @@ class _New:
     notice: Notice
 
     def prestarted(self) -> AbstractContextManager[Prestart | None]:
-        settings, box = self.options.settings, self.box
+        settings, handle = self.options.settings, self.handle
         if settings.warm != AUTO or share_dir.is_asked(settings.transport):
             return nullcontext()
         hardware = Hardware(settings.cpus, settings.memory, settings.net, settings.nested == "yes")
-        copies = machine_spec.copies_planned(box, len(self.extras.mounts))
+        copies = machine_spec.copies_planned(handle, len(self.extras.mounts))
         can = self.backend.capabilities
-        spec = machine_spec.machine(box, self.image, can, protocol.RUN, hardware=hardware, copies=copies)
-        return prestart.prestarted(box, spec, self.backend, self.image, self.progress)
+        spec = machine_spec.machine(handle, self.image, can, protocol.RUN, hardware=hardware, copies=copies)
+        return prestart.prestarted(handle, spec, self.backend, self.image, self.progress)
 
     def prepared(self, *, whole: bool) -> Prepared:
         formats = self.backend.capabilities.disk_formats
         if self.options.origin:
             return fork.prepared(
-                self.box, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
+                self.handle, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
                 formats=formats,
             )  # fmt: skip
         return provision.prepare(
-            self.box, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
+            self.handle, self.options, self.image, self.backend.name, self.progress, extras=self.extras,
             formats=formats, whole=whole,
         )  # fmt: skip
 
     def run(self, prepared: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Home], Home]:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
-            self.box, prepared.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
+            self.handle, prepared.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
             retrieve.Import(self.options.settings), prepared, first, notice=self.notice,
         )  # fmt: skip
         try:
             return run, run.run()
         except BaseException as error:
             if not run.began:
-                store.delete(self.box, name_too=not isinstance(error, BaseRefusedError))
+                store.delete(self.handle, name_too=not isinstance(error, BaseRefusedError))
             raise
 
 
@@ -134,11 +134,11 @@ def spawn(
         image, extras, notes = built_images.chosen(repo, options, extras, progress)
     extras = devcontainers.completed(extras, options.plan, image, copied=bool(origin))
     provision.require_memory(settings.memory)
-    with store.create(repo, options.name) as box:
+    with store.create(repo, options.name) as handle:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.is_asked(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)
         notes += machines.unconfined(backend.name, settings, share=share)
-        new, again = _New(box, options, image, backend, extras, progress, notice), tuple[str, ...]()
+        new, again = _New(handle, options, image, backend, extras, progress, notice), tuple[str, ...]()
         with new.prestarted() as first:
             prepared = new.prepared(whole=False)
             notice((*notes, *prepared.warnings))
@@ -149,7 +149,7 @@ def spawn(
                 notice(again)
                 prepared = new.prepared(whole=True)
                 run, home = new.run(prepared, ready, first)
-        kept = retrieve.settle(box, prepared.record, home, run.exit_code)
+        kept = retrieve.settle(handle, prepared.record, home, run.exit_code)
     return _finished(run, home, kept=kept, warnings=(*notes, *again, *prepared.warnings))
 
 
@@ -165,26 +165,26 @@ def resume(
     """Start a stopped sandbox again, from its disk as it was left; otherwise like `spawn`. It stays afterwards."""
     settings = dataclasses.replace(options.settings, setup="", mount=())  # that has been done
     extras = session_options.with_agent(session_options.gather(settings, environment()), repo, environment())
-    with store.open_existing(repo, name) as (box, entry):
-        image = images.of(box, entry.record)
-        with store.reopened(box, entry) as record:
+    with store.open_existing(repo, name) as (handle, entry):
+        image = images.of(handle, entry.record)
+        with store.reopened(handle, entry) as record:
             provision.require_memory(record.memory)
-            backend = machines.backend_of_record(box, record, image, protocol.RUN, progress, like=options.settings)
+            backend = machines.backend_of_record(handle, record, image, protocol.RUN, progress, like=options.settings)
             asked = dataclasses.replace(settings, net=network.BY_NAME.get(record.net, network.NONE))
-            bare = machines.unconfined(backend.name, asked, share=share_dir.used(box.directory))
+            bare = machines.unconfined(backend.name, asked, share=share_dir.used(handle.directory))
             notice(bare)
-            extras = dataclasses.replace(extras, stages=devcontainers.remembered(box.directory.commands))
+            extras = dataclasses.replace(extras, stages=devcontainers.remembered(handle.directory.commands))
         run = Run(
-            box, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings),
+            handle, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings),
             notice=notice,
         )  # fmt: skip
         home = run.run()
-        retrieve.note(box, record, run.exit_code, home)
+        retrieve.note(handle, record, run.exit_code, home)
     return _finished(run, home, kept=True, warnings=bare)
 
 
 def _finished(run: Run[Home], home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
     lines = (*warnings, *run.warnings, *home.warnings)
     return Finished(
-        run.box.repo, run.box.id, run.record, run.exit_code, home, kept, lines, run.interrupted, run.refused
+        run.handle.repo, run.handle.id, run.record, run.exit_code, home, kept, lines, run.interrupted, run.refused
     )

@@ -15,7 +15,7 @@ from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol.changes import Changes
 from git_sandbox.session import Session
-from git_sandbox.store import Box, Entry, Record, State
+from git_sandbox.store import Entry, Record, SandboxHandle, State
 
 if TYPE_CHECKING:
     from git_sandbox.sandbox.imported import Home
@@ -97,7 +97,7 @@ def sync(repo: Repository, name: str, progress: Progress) -> Home:
     from git_sandbox.sandbox import retrieve  # late: `exec` does without
 
     entry, record = _here(repo, name)
-    return retrieve.bring_home(Box(repo, entry.id, entry.directory), record, progress)
+    return retrieve.bring_home(SandboxHandle(repo, entry.id, entry.directory), record, progress)
 
 
 def send(repo: Repository, name: str) -> list[str]:

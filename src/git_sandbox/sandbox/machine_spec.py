@@ -24,7 +24,7 @@ from git_sandbox.later import dataclass
 from git_sandbox.network import Network
 from git_sandbox.sandbox import egress_proxy
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm.machine import Capabilities, Disk, MachineSpec, Share, kernel_arguments
 
 GUEST_LISTENS = (SSH, CONTROL)
@@ -49,14 +49,14 @@ def hardware(record: Record, mode: str) -> Hardware:
 
 
 def machine(
-    box: Box, image: Image, can: Capabilities, mode: str, *, hardware: Hardware, copies: Sequence[Path]
+    handle: SandboxHandle, image: Image, can: Capabilities, mode: str, *, hardware: Hardware, copies: Sequence[Path]
 ) -> MachineSpec:
     """The machine as it boots, from an initrd that `write_initrd` writes. The disk need not be there yet.
 
     `copies`: see `copies_planned` and `copies_made`; a rescue machine has none.
     """
     run = mode == protocol.RUN
-    shown = workspace_disk.shown(box.directory)
+    shown = workspace_disk.shown(handle.directory)
     own = Disk(shown.path, format=shown.format, block=shown.block, backing=shown.backing)
     more = [*([image.system.rootfs] if image.system else []), *copies]  # in this order
     disks = [Disk(image.rootfs, readonly=True), own, *(Disk(path, readonly=True) for path in more if run)]
@@ -68,9 +68,9 @@ def machine(
         cmdline += (f"{protocol.BASE}={_next(disks)},{shown.store}",)
         disks.append(Disk(shown.lower, readonly=True))
     return MachineSpec(
-        name=f"sandbox-{box.id}",
+        name=f"sandbox-{handle.id}",
         kernel=image.kernel,
-        initrd=box.directory.initrd,
+        initrd=handle.directory.initrd,
         cmdline=cmdline,
         disks=tuple(disks),
         cpus=hardware.cpus,
@@ -78,7 +78,7 @@ def machine(
         channels=CHANNELS if run else (CONTROL,),
         net=hardware.net,
         nested=hardware.nested,
-        share=Share(share_dir.TAG, box.directory.share) if share_dir.used(box.directory) else None,
+        share=Share(share_dir.TAG, handle.directory.share) if share_dir.used(handle.directory) else None,
     )
 
 
@@ -87,18 +87,18 @@ def _next(disks: Sequence[Disk]) -> str:
     return f"vd{chr(ord('a') + len(disks))}"
 
 
-def copy_disk(box: Box, number: int) -> Path:
+def copy_disk(handle: SandboxHandle, number: int) -> Path:
     """The read-only disk with the copy of a directory of the host."""
-    return box.directory.mounts / f"{number}.ext4"
+    return handle.directory.mounts / f"{number}.ext4"
 
 
-def copies_planned(box: Box, count: int) -> list[Path]:
-    return [copy_disk(box, number) for number in range(count)]
+def copies_planned(handle: SandboxHandle, count: int) -> list[Path]:
+    return [copy_disk(handle, number) for number in range(count)]
 
 
-def copies_made(box: Box) -> list[Path]:
+def copies_made(handle: SandboxHandle) -> list[Path]:
     """In the order in which the guest's configuration names them."""
-    return sorted(box.directory.mounts.glob("*.ext4"), key=lambda path: int(path.stem))
+    return sorted(handle.directory.mounts.glob("*.ext4"), key=lambda path: int(path.stem))
 
 
 def guest_config(directory: SandboxDir) -> GuestConfig:
@@ -110,10 +110,10 @@ def guest_config(directory: SandboxDir) -> GuestConfig:
 
 
 def personal(
-    box: Box, record: Record, mode: str, can: Capabilities, system: RootImage | None = None
+    handle: SandboxHandle, record: Record, mode: str, can: Capabilities, system: RootImage | None = None
 ) -> dict[str, GuestFile]:
     """What makes a machine this sandbox's. `mode`: run, or rescue for one that only exports, and needs no `system`."""
-    directory = box.directory
+    directory = handle.directory
     config = guest_config(directory)
     run, way = mode == protocol.RUN, hardware(record, mode).net
     trusted = config.authorities | (egress_proxy.inspected(directory) if way.egress else {})
@@ -154,14 +154,14 @@ def _trusting(authorities: Mapping[str, bytes]) -> dict[str, str]:
     return dict.fromkeys(names, guestfiles.BUNDLE) if authorities else {}
 
 
-def write_initrd(box: Box, ready: Image, own: Mapping[str, GuestFile]) -> None:
-    initrd.write(box.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))
+def write_initrd(handle: SandboxHandle, ready: Image, own: Mapping[str, GuestFile]) -> None:
+    initrd.write(handle.directory.initrd, ready.initramfs, guestfiles.programs() | dict(own))
 
 
 @contextlib.contextmanager
-def runtime(box: Box) -> Iterator[Path]:
+def runtime(handle: SandboxHandle) -> Iterator[Path]:
     """A fresh private directory for sockets, removed at the end."""
-    place = box.directory.sockets
+    place = handle.directory.sockets
     shutil.rmtree(place, ignore_errors=True)  # of a supervisor that was killed; we hold the sandbox's lock
     paths.private_directory(place)
     if len(os.fsencode(place)) > MAX_SOCKET_PATH - 20:

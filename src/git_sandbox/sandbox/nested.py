@@ -23,7 +23,7 @@ from git_sandbox.protocol.wire import MAX_REFS
 from git_sandbox.sandbox import lfs
 from git_sandbox.sandbox.lfs import LfsHome
 from git_sandbox.sandbox.nested_refs import bare, host_repository, make_bare, own_name
-from git_sandbox.store import Box, NestedRecord, Record
+from git_sandbox.store import NestedRecord, Record, SandboxHandle
 from git_sandbox.text import one_line
 
 _TOO_MUCH = "nested repositories exceed their limit"
@@ -103,7 +103,7 @@ class _Budget:
             yield chunk
 
 
-def bring_home(box: Box, record: Record, channel: socket.socket, inners: Iterable[GuestNested]) -> Nested:
+def bring_home(handle: SandboxHandle, record: Record, channel: socket.socket, inners: Iterable[GuestNested]) -> Nested:
     """Ask for every repository inside the worktree that is not as it went in, and collect each by itself.
 
     One that fails holds up no other; it is in `missing`.
@@ -115,11 +115,11 @@ def bring_home(box: Box, record: Record, channel: socket.socket, inners: Iterabl
         if known and known.state is not None and known.state == inner.state:
             continue
         try:
-            at_home = host_repository(box.repo, box.refs, record, known) if known else None
+            at_home = host_repository(handle.repo, handle.refs, record, known) if known else None
             try:
-                home = _collected(box, channel, inner, (known, at_home), budget)
+                home = _collected(handle, channel, inner, (known, at_home), budget)
             except DamagedError:  # found out while it was sent: once more, for what is sound
-                home = _collected(box, channel, inner, (known, at_home), budget, careful=True)
+                home = _collected(handle, channel, inner, (known, at_home), budget, careful=True)
         except SandboxError as error:
             if known and known.broken:  # as it was when it went in
                 continue
@@ -149,7 +149,7 @@ def _known(record: Record, inner: GuestNested) -> NestedRecord | None:
 
 
 def _collected(
-    box: Box,
+    handle: SandboxHandle,
     channel: socket.socket,
     inner: GuestNested,
     host: tuple[NestedRecord | None, Repository | None],
@@ -159,9 +159,9 @@ def _collected(
 ) -> NestedHome | None:
     """`host`: what went in, and the repository it came from, as far as these are known."""
     known, at_home = host
-    place = box.directory.nested / own_name(inner.git_dir)
+    place = handle.directory.nested / own_name(inner.git_dir)
     repo = at_home or (bare(place) if place.is_dir() else None)
-    have = [*known_objects(repo, box.refs), *(known.stash if known and at_home else ())] if repo else []
+    have = [*known_objects(repo, handle.refs), *(known.stash if known and at_home else ())] if repo else []
     extra = {"git_dir": inner.git_dir, "path": inner.path}
     asked = {**extra, "careful": careful}
     reply = stream.request(channel, protocol.EXPORT, known=have, extra=asked, limits=budget.limits())
@@ -177,9 +177,11 @@ def _collected(
     target = repo or make_bare(place, manifest.object_format)
     given = known.refs if known and at_home else {}
     most = CollectLimits(objects=budget.objects)
-    took = collect(target, box.refs, manifest, chunks, quarantine=box.directory.quarantine, limits=most, given=given)
+    took = collect(
+        target, handle.refs, manifest, chunks, quarantine=handle.directory.quarantine, limits=most, given=given
+    )
     budget.objects -= took.objects
-    content = lfs.bring_home(target, box.refs, known if at_home else None, channel, place=extra)
+    content = lfs.bring_home(target, handle.refs, known if at_home else None, channel, place=extra)
     return NestedHome(
         one_line(inner.path or inner.git_dir), target.git_dir, at_home is not None, took, content, manifest.operation
     )

@@ -16,7 +16,7 @@ from git_sandbox.git.putback import put_back
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate import review
 from git_sandbox.later import dataclass
-from git_sandbox.store import Box, NestedRecord, Record
+from git_sandbox.store import NestedRecord, Record, SandboxHandle
 from git_sandbox.text import one_line
 
 
@@ -72,40 +72,40 @@ class Holding:
     gone: tuple[RefName, ...] = ()
 
 
-def holdings(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
+def holdings(repo: Repository, handle: SandboxHandle, record: Record | None) -> list[Holding]:
     """Everywhere this sandbox has put refs, apart from `repo` itself."""
-    own = sorted(box.directory.nested.glob("*.git"))
+    own = sorted(handle.directory.nested.glob("*.git"))
     own_holdings = [
-        Holding(repository, repository.refs(*box.refs.patterns), borrowed=False) for repository in map(bare, own)
+        Holding(repository, repository.refs(*handle.refs.patterns), borrowed=False) for repository in map(bare, own)
     ]
-    return [*borrowed(repo, box, record), *(holding for holding in own_holdings if holding.refs)]
+    return [*borrowed(repo, handle, record), *(holding for holding in own_holdings if holding.refs)]
 
 
-def borrowed(repo: Repository, box: Box, record: Record | None) -> list[Holding]:
+def borrowed(repo: Repository, handle: SandboxHandle, record: Record | None) -> list[Holding]:
     """Those of them that are the user's own repositories, and not in the sandbox's directory. What something else has
     removed of their refs is put back.
     """
-    at_home = [(host_repository(repo, box.refs, record, inner), inner) for inner in record.nested] if record else []
+    at_home = [(host_repository(repo, handle.refs, record, inner), inner) for inner in record.nested] if record else []
     home = record.inner if record else {}
     holdings = [
-        _mended(box, repository, known, home.get(known.git_dir, {})) for repository, known in at_home if repository
+        _mended(handle, repository, known, home.get(known.git_dir, {})) for repository, known in at_home if repository
     ]
     return [holding for holding in holdings if holding.refs or holding.gone]
 
 
-def _mended(box: Box, repo: Repository, known: NestedRecord, home: Mapping[str, str]) -> Holding:
-    refs = repo.refs(*box.refs.patterns)
-    expected = box.refs.own({RefName(name): Oid(value) for name, value in home.items()})
+def _mended(handle: SandboxHandle, repo: Repository, known: NestedRecord, home: Mapping[str, str]) -> Holding:
+    refs = repo.refs(*handle.refs.patterns)
+    expected = handle.refs.own({RefName(name): Oid(value) for name, value in home.items()})
     restored = put_back(repo.git, {name: value for name, value in expected.items() if name not in refs})
     if restored.done:
         where = one_line(os.fspath(repo.worktree), limit=300)
-        notices.say(f"{len(restored.done)} refs of sandbox `{box.id}` in {where} had been removed and are back")
+        notices.say(f"{len(restored.done)} refs of sandbox `{handle.id}` in {where} had been removed and are back")
     return Holding(repo, {**refs, **restored.done}, True, known, tuple({**restored.lost, **restored.blocked}))
 
 
-def noted(box: Box, record: Record) -> dict[str, dict[RefName, Oid]]:
+def noted(handle: SandboxHandle, record: Record) -> dict[str, dict[RefName, Oid]]:
     """The refs in those, for the record."""
-    return {holding.known.git_dir: holding.refs for holding in borrowed(box.repo, box, record) if holding.known}
+    return {holding.known.git_dir: holding.refs for holding in borrowed(handle.repo, handle, record) if holding.known}
 
 
 def lost(repo: Repository, holding: Holding) -> list[Oid]:

@@ -57,7 +57,7 @@ class Tasks:
                     num_cpus=record.cpus, memory=(record.memory + hosts.OVERHEAD) << 20, max_retries=RETRIES
                 )
                 sent.note(options.on[0])
-                known = (index, sent.box.id, sent.job.nonce)
+                known = (index, sent.handle.id, sent.job.nonce)
                 self.tasks[task.remote(ray_cluster.WORKER, jsontext.encode(sent.job), parts)] = known
         except SandboxError as error:
             self.tries[index] = _failed(index, None, error)
@@ -104,13 +104,13 @@ class Tasks:
 
     def imported(self, name: str, nonce: str, done: Done, *, remove: bool) -> Finished:
         """What a task returned, in the sandbox that waits for it; its node hears of it. Raises SandboxError."""
-        with store.open_existing(self.repo, name) as (box, entry):
+        with store.open_existing(self.repo, name) as (handle, entry):
             if entry.record is None:
                 raise store.unreadable(entry)
             hearing = Hearing(output=lambda channel, data: self._say(name, channel, data))
-            answer, home = dispatch.took(box, entry.record, nonce, io.BytesIO(done.result), hearing)
-            record, kept = dispatch.settled(box, entry.record, answer, home, remove=remove)
-            ended = dispatch.finished(box, record, answer, home, kept=kept, warnings=())
+            answer, home = dispatch.took(handle, entry.record, nonce, io.BytesIO(done.result), hearing)
+            record, kept = dispatch.settled(handle, entry.record, answer, home, remove=remove)
+            ended = dispatch.finished(handle, record, answer, home, kept=kept, warnings=())
         if dispatch.whole(home):
             self.acknowledge(done.node, nonce)
         return ended

@@ -26,11 +26,11 @@ MAX_ELSEWHERE = 10_000
 
 @dataclass(frozen=True)
 class Ran:
-    """`interrupted`: number of the signal that ended them, 0 for none. `said`: warnings that were put out already."""
+    """`interrupted`: number of the signal that ended them, 0 for none. `warned`: warnings that were printed already."""
 
     tries: tuple[Try, ...]
     interrupted: int = 0
-    said: frozenset[str] = frozenset()
+    warned: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:
@@ -102,7 +102,7 @@ def run(
     with contextlib.ExitStack() as stack:
         crowd = Crowd(stack.enter_context(store.followed(repo)), list(attempts), stack, progress, output, room, at_once)
         try:
-            return Ran(tuple(crowd.live()), said=frozenset(crowd.warned))
+            return Ran(tuple(crowd.live()), warned=frozenset(crowd.warned))
         except Interrupted as caught:
             signals.listen_again()
             crowd.end()

@@ -10,17 +10,17 @@ from git_sandbox.git.command import Git
 from git_sandbox.git.names import SandboxId, SandboxRefs
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import nested_refs
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.trash.note import Part
 from git_sandbox.trash.objects import Holder
 
 
-def holders(box: Box, record: Record | None) -> list[Holder]:
+def holders(handle: SandboxHandle, record: Record | None) -> list[Holder]:
     """The sandbox's repository first, then the user's own inside the worktree that have refs of it."""
     heads = [value for name, value in record.refs.items() if name.startswith("refs/heads/")] if record else []
-    base = record.base if record and record.base else box.refs.base
-    own = Holder(box.repo.git, box.repo.common_dir, box.repo.refs(*box.refs.patterns), [base, *heads])
-    return [own, *(_inner(holding) for holding in nested_refs.borrowed(box.repo, box, record))]
+    base = record.base if record and record.base else handle.refs.base
+    own = Holder(handle.repo.git, handle.repo.common_dir, handle.repo.refs(*handle.refs.patterns), [base, *heads])
+    return [own, *(_inner(holding) for holding in nested_refs.borrowed(handle.repo, handle, record))]
 
 
 def _inner(holding: nested_refs.Holding) -> Holder:

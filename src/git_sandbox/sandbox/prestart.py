@@ -18,7 +18,7 @@ from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import machine_spec, warm_start
 from git_sandbox.sandbox.warm_start import Start, Warm
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from git_sandbox.vmm.machine import Backend, Begun, MachineLogs, MachineSpec, can_begin, can_save
 
 
@@ -53,16 +53,16 @@ class Prestart:
 
 @contextlib.contextmanager
 def prestarted(
-    box: Box, spec: MachineSpec, backend: Backend, image: Image, progress: Progress
+    handle: SandboxHandle, spec: MachineSpec, backend: Backend, image: Image, progress: Progress
 ) -> Iterator[Prestart | None]:
     """Begin to restore the machine of a sandbox whose disk is still in the making; None when it is to be started later.
 
     It ends with the block unless it was claimed.
     """
     with contextlib.ExitStack() as held:
-        sockets = held.enter_context(machine_spec.runtime(box))
+        sockets = held.enter_context(machine_spec.runtime(handle))
         held.enter_context(guest_images.use(image))
-        logs = MachineLogs(box.directory.console, box.directory.vmm_log)
+        logs = MachineLogs(handle.directory.console, handle.directory.vmm_log)
         restored = begin(Start(backend, spec, image, {}, sockets, logs, progress), held)
         if restored is None:
             held.close()
@@ -99,7 +99,7 @@ def begin(start: Start, stack: contextlib.ExitStack) -> Restored | None:
 def _wake(machine: Begun) -> None:
     """Have it run, and its guest do once, for nothing, what it will do in earnest when there is a disk."""
     machine.restore()
-    warm_start.call(machine, protocol.REHEARSE, warm_start.ADOPT)
+    warm_start.call(machine, protocol.REHEARSE, warm_start.PERSONALIZE_LIMITS)
 
 
 def follow(start: Start, restored: Restored, stack: contextlib.ExitStack) -> Warm | None:
@@ -116,4 +116,4 @@ def follow(start: Start, restored: Restored, stack: contextlib.ExitStack) -> War
         warm_start.give_up(start, restored.key, error)
         return None
     restored.template.close()
-    return restored.machine, warm_start.adoption(start, restored.machine, restored.key, stack)
+    return restored.machine, warm_start.personalization(start, restored.machine, restored.key, stack)

@@ -29,9 +29,9 @@ from git_sandbox.sandbox import egress_proxy, machine_spec
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.settings import Settings, environment
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm import backends, virtiofs
-from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.backends import BackendNeeds
 from git_sandbox.workspace import builder, extensions, guest_gitconfig, nested, readonly_copy, share
 from git_sandbox.workspace.capture import Captured
 from git_sandbox.workspace.survey import CapturePolicy
@@ -65,7 +65,7 @@ def require_programs(settings: Settings) -> None:
     """Raises RequirementError, before anything is copied, when one is missing that the way there or back needs."""
     process.require("mke2fs", "ssh", "ssh-keygen", "setpriv", "prlimit")
     if share_dir.is_asked(settings.transport):
-        backends.refuse_contradiction(Wanted(settings.backend, share=True))
+        backends.refuse_contradiction(BackendNeeds(settings.backend, share=True))
         virtiofs.choose(virtiofs.look())
         IdSpace.ours()
 
@@ -87,7 +87,7 @@ def available_memory() -> int:
 
 
 def prepare(
-    box: Box,
+    handle: SandboxHandle,
     options: Options,
     ready: Image,
     backend: str,
@@ -98,39 +98,41 @@ def prepare(
     whole: bool = False,
     parts: bool = False,
 ) -> Prepared:
-    """Leave in `box` a disk with the repository, and the record that says what went in.
+    """Leave in `handle` a disk with the repository, and the record that says what went in.
 
     `formats`: of disks, which the backend can use. `whole`, `parts`: see `builder.make`.
     """
-    repo, settings = box.repo, options.settings
+    repo, settings = handle.repo, options.settings
     extensions.require_understood(repo, ready.info.suite)
     kind: Literal["all", "none"] = "none" if settings.ignored == "none" else "all"
     policy = CapturePolicy(kind, options.skip_unreadable, exclude=settings.exclude, git_extra=settings.git_extra)
     if share_dir.is_asked(settings.transport):
-        workspace = share.make(box, policy, settings, progress)
+        workspace = share.make(handle, policy, settings, progress)
     else:
-        workspace = builder.make(box, policy, settings, formats, progress, whole=whole, parts=parts)
+        workspace = builder.make(handle, policy, settings, formats, progress, whole=whole, parts=parts)
     try:
-        record = _record(box, options, workspace.captured, workspace.snapshot, ready, backend=backend)
+        record = _record(handle, options, workspace.captured, workspace.snapshot, ready, backend=backend)
         record = msgspec.structs.replace(record, nested=workspace.nested, workdir=extras.folder or record.workdir)
-        pinned = pin(box, record, workspace.snapshot)
-        copy_mounts(box, extras, progress)
+        pinned = pin(handle, record, workspace.snapshot)
+        copy_mounts(handle, extras, progress)
         if not parts:
-            ssh_config.make_keys(box.directory.keys, box.id)
+            ssh_config.make_keys(handle.directory.keys, handle.id)
         apart = (*workspace.snapshot.apart, *workspace.worktrees.apart, *nested.apart(workspace.nested))
-        configure(box, record, settings, extras, WentIn(apart, workspace.worktrees.states))
-        box.save(record, pinned)
+        configure(handle, record, settings, extras, WentIn(apart, workspace.worktrees.states))
+        handle.save(record, pinned)
     except BaseException:
-        store.delete(box, name_too=False)
+        store.delete(handle, name_too=False)
         raise
     warnings = (*workspace.captured.warnings, *workspace.snapshot.warnings, *nested.broken(workspace.nested))
     return Prepared(record, ready, warnings, workspace.base, workspace.applying)
 
 
-def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str) -> Record:
-    settings, repo = options.settings, box.repo
+def _record(
+    handle: SandboxHandle, options: Options, captured: Captured, taken: Snapshot, ready: Image, *, backend: str
+) -> Record:
+    settings, repo = options.settings, handle.repo
     return Record(
-        id=box.id,
+        id=handle.id,
         worktree=os.fspath(repo.worktree),
         git_dir=os.fspath(repo.git_dir),
         common_dir=os.fspath(repo.common_dir),
@@ -157,15 +159,15 @@ def _record(box: Box, options: Options, captured: Captured, taken: Snapshot, rea
     )
 
 
-def pin(box: Box, record: Record, taken: Snapshot) -> dict[RefName, Oid]:
+def pin(handle: SandboxHandle, record: Record, taken: Snapshot) -> dict[RefName, Oid]:
     """Keep the commit it started from, whatever becomes of the user's branches; the refs that do. W0 is in the
     sandbox's own store, and what is in neither is known by its stamps.
     """
-    files.write(box.directory.apart, jsontext.encode(large.stamps(box.repo.worktree, taken.apart)))
-    git = box.repo.git
+    files.write(handle.directory.apart, jsontext.encode(large.stamps(handle.repo.worktree, taken.apart)))
+    git = handle.repo.git
     unborn = "a sandbox of a branch without a commit\n"
     base = oid(record.base) if record.base else snapshot.commit_tree(git, empty_tree(git), (), unborn)
-    return store.pin(box, record, base)
+    return store.pin(handle, record, base)
 
 
 @dataclass(frozen=True)
@@ -176,17 +178,17 @@ class WentIn:
     worktrees: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
 
 
-def configure(box: Box, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
+def configure(handle: SandboxHandle, record: Record, settings: Settings, extras: Extras, went_in: WentIn) -> None:
     """Write down what the guest is told about itself."""
     zone = timezone.of_host(environment().get("TZ"))
     tell = GuestConfig(
-        hostname=box.id,
+        hostname=handle.id,
         mode=protocol.RUN,
         user=GuestUser.current().called(extras.user),
         host_path=record.worktree,
         timezone=zone.name,
         zone=zone.content,
-        etc=guest_gitconfig.effective(box.repo, environment()).files() | terminfo.files(environment()),
+        etc=guest_gitconfig.effective(handle.repo, environment()).files() | terminfo.files(environment()),
         authorities=dict(extras.authorities),
         env=dict(extras.env),
         stop_timeout=settings.stop_timeout,
@@ -197,19 +199,19 @@ def configure(box: Box, record: Record, settings: Settings, extras: Extras, went
         apart=went_in.apart,
         worktrees=went_in.worktrees,
     )
-    files.write(box.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
+    files.write(handle.directory.config, jsontext.encode(tell))  # private: the environment may hold secrets
     if settings.net.egress:
-        egress = egress_proxy.policy(box.repo, settings, box.id)
+        egress = egress_proxy.policy(handle.repo, settings, handle.id)
         egress = policyfile.with_rules(egress, rules.parse_all(extras.keys.rules, origin="--key"))
-        policyfile.save(box.directory.egress, replace(egress, credentials=extras.keys.credentials))
+        policyfile.save(handle.directory.egress, replace(egress, credentials=extras.keys.credentials))
 
 
-def copy_mounts(box: Box, extras: Extras, progress: Progress) -> None:
+def copy_mounts(handle: SandboxHandle, extras: Extras, progress: Progress) -> None:
     """The read-only disks with copies of the host's directories, in order."""
     for number, mount in enumerate(extras.mounts):
-        box.directory.mounts.mkdir(mode=0o700, exist_ok=True)
+        handle.directory.mounts.mkdir(mode=0o700, exist_ok=True)
         progress(f"Copying {mount.path}")
-        readonly_copy.make(mount.path.resolve(), machine_spec.copy_disk(box, number))
+        readonly_copy.make(mount.path.resolve(), machine_spec.copy_disk(handle, number))
         if mount.digest and consent.look("mount", "", mount.path).state != mount.digest:
             raise StateError(
                 f"{text.one_line(str(mount.path))} is not what you agreed to: it changed meanwhile",

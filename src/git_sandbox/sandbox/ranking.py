@@ -112,8 +112,8 @@ def best(
     if not options.on and groups:
         at_once = capacity.at_once(repo, len(groups), options.settings.memory)
         if share_processors:
-            wanted = dataclasses.replace(options.settings, cpus=capacity.processors(at_once))
-            options = dataclasses.replace(options, settings=wanted)
+            settings = dataclasses.replace(options.settings, cpus=capacity.processors(at_once))
+            options = dataclasses.replace(options, settings=settings)
     refs = {group.ids[0]: sandboxes[group.ids[0]] for group in groups}
     token = f"{PREFIX}{secrets.token_hex(3)}"
     tasks = [_task(options, f"{token}-{number}", refs[group.ids[0]], group, check)
@@ -132,7 +132,7 @@ def best(
     if ran.interrupted:
         raise Interrupted(ran.interrupted)
     changed = _changed(repo, {group.tree: refs[group.ids[0]] for group in groups}, groups)
-    tries = {found.index: found for found in ran.tries}
+    tries = {attempt.index: attempt for attempt in ran.tries}
     rows = [
         _ranked(group, tries.get(number), outputs[f"{token}-{number}"], changed.get(group.tree, 0))
         for number, group in enumerate(groups, 1)
@@ -166,8 +166,8 @@ def _changed(
     bases = {group.tree: refs[group.tree].get(SandboxRefs(group.ids[0]).base) for group in groups}
     trees = peeled(repo.git, [(base, "tree") for base in bases.values() if base])
     pairs = {tree: (trees[base, "tree"], tree) for tree, base in bases.items() if base and (base, "tree") in trees}
-    found = paths_between(repo.git, list(pairs.values()))
-    paths = {tree: found.get(pair, frozenset()) for tree, pair in pairs.items()}
+    between = paths_between(repo.git, list(pairs.values()))
+    paths = {tree: between.get(pair, frozenset()) for tree, pair in pairs.items()}
     return {tree: None if MORE in names else len(names) for tree, names in paths.items()}
 
 

@@ -31,7 +31,7 @@ from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.run import OUTPUT_LIMIT, Ready
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 
 AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again
 
@@ -61,7 +61,7 @@ class _Try:
 
     @property
     def directory(self) -> SandboxDir:
-        return self.sent.box.directory
+        return self.sent.handle.directory
 
     def run(self, output: Callable[[int, bytes], None]) -> _Came:
         """On the first machine that takes it. Raises SandboxError."""
@@ -82,7 +82,7 @@ class _Try:
             try:
                 with hosts.conversation(place, frames.JOB, _log(self.directory)) as talk:
                     interrupted = self._talk(talk, output)
-                    answer, home = _home(self.sent.box, self.sent.made.record, self.sent.job.nonce, talk)
+                    answer, home = _home(self.sent.handle, self.sent.prepared.record, self.sent.job.nonce, talk)
                 return _Came(place, answer, home, _acknowledged(talk, home), interrupted)
             except LostError as error:
                 if not self.begun or pause is None:
@@ -115,15 +115,15 @@ class _Try:
         self.sent.packed.files(writer, digests)
         if not self.arrived:
             self.arrived = True
-            self.ready(self.sent.box.id)
+            self.ready(self.sent.handle.id)
 
     def _away(self, place: str, error: SandboxError) -> SessionError:
         return SessionError(
-            f"sandbox `{self.sent.box.id}` is away: {error.message}", cause=error.cause, hint=self._hint(place)
+            f"sandbox `{self.sent.handle.id}` is away: {error.message}", cause=error.cause, hint=self._hint(place)
         )
 
     def _hint(self, place: str) -> str:
-        name = self.sent.box.id
+        name = self.sent.handle.id
         return f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home"
 
 
@@ -145,19 +145,19 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, 
     """Like `lifecycle.spawn`, on one of the machines `options.on`: the first that takes it."""
     for place in options.on:
         hosts.host(place)
-    with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.box, options) as output:
+    with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.handle, options) as output:
         came = _Try(sent, options, progress, ready).run(output)
-        return _finished(sent.box, sent.made.record, came, progress, remove=True, warnings=sent.warnings)
+        return _finished(sent.handle, sent.prepared.record, came, progress, remove=True, warnings=sent.warnings)
 
 
 @contextlib.contextmanager
-def _written(box: Box, options: Options) -> Iterator[Callable[[int, bytes], None]]:
+def _written(handle: SandboxHandle, options: Options) -> Iterator[Callable[[int, bytes], None]]:
     """Where the output of a command goes: where that of a machine here would."""
     if not options.detached:
         yield lambda channel, data: _all(options.stdout if channel == 1 else options.stderr, data)
         return
     room = OUTPUT_LIMIT
-    with files.opened(box.directory.output, "wb") as out:
+    with files.opened(handle.directory.output, "wb") as out:
 
         def kept(_channel: int, data: bytes) -> None:
             nonlocal room
@@ -176,20 +176,28 @@ def _all(descriptor: int, data: bytes) -> None:
 
 
 def _finished(
-    box: Box, record: Record, came: _Came, progress: Progress, *, remove: bool, warnings: tuple[str, ...] = ()
+    handle: SandboxHandle,
+    record: Record,
+    came: _Came,
+    progress: Progress,
+    *,
+    remove: bool,
+    warnings: tuple[str, ...] = (),
 ) -> Finished:
     """Ask for what no result has, and see to it that the worker lets go of the job. As long as that is not known, the
     sandbox here says where it is.
     """
-    home = _rest(box, record, came, progress)
+    home = _rest(handle, record, came, progress)
     let_go = came.acknowledged or (
-        dispatch.whole(home) and _delivered(came.place, came.answer.nonce, _log(box.directory))
+        dispatch.whole(home) and _delivered(came.place, came.answer.nonce, _log(handle.directory))
     )
     if dispatch.whole(home) and not let_go:
-        way = f"`sandbox recover --on {came.place} {box.id}`"
+        way = f"`sandbox recover --on {came.place} {handle.id}`"
         warnings = (*warnings, f"{came.place} may still have a copy: it does not answer any more; {way} clears it")
-    record, kept = dispatch.settled(box, record, came.answer, home, remove=remove, let_go=let_go)
-    return dispatch.finished(box, record, came.answer, home, kept=kept, warnings=warnings, interrupted=came.interrupted)
+    record, kept = dispatch.settled(handle, record, came.answer, home, remove=remove, let_go=let_go)
+    return dispatch.finished(
+        handle, record, came.answer, home, kept=kept, warnings=warnings, interrupted=came.interrupted
+    )
 
 
 def _acknowledged(talk: Conversation, home: Home) -> bool:
@@ -207,7 +215,7 @@ def _delivered(place: str, nonce: str, log: Path) -> bool:
     return talk.status in (0, StateError.exit_code)
 
 
-def _rest(box: Box, record: Record, came: _Came, progress: Progress) -> Home:
+def _rest(handle: SandboxHandle, record: Record, came: _Came, progress: Progress) -> Home:
     """What no result has (content of Git LFS files, repositories inside), by a rescue machine over there that has the
     disk. What does not come either stays there, named.
     """
@@ -217,22 +225,22 @@ def _rest(box: Box, record: Record, came: _Came, progress: Progress) -> Home:
     progress(f"Asking {place} for the rest")
     try:
         with (
-            hosts.conversation(place, frames.ASK, _log(box.directory)) as talk,
+            hosts.conversation(place, frames.ASK, _log(handle.directory)) as talk,
             hosts.rescue(talk, answer.nonce, Hearing(progress)) as channel,
         ):
-            brought = imported.from_channel(box, record, channel, progress)
+            brought = imported.from_channel(handle, record, channel, progress)
     except SandboxError as error:
         progress(f"{error.message}: {error.cause}" if error.cause else error.message)
         return home
     return dataclasses.replace(brought, changed=True, rescued=home.rescued, reason=home.reason)
 
 
-def _home(box: Box, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
+def _home(handle: SandboxHandle, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
     """Import what was kept; the worker hears that we have it when nothing of it is missing."""
-    with box.directory.result.open("rb") as source:
-        answer, home = dispatch.took(box, record, nonce, source, Hearing())
-    retrieve.note(box, record, answer.exit_code, home)
-    box.directory.result.unlink()
+    with handle.directory.result.open("rb") as source:
+        answer, home = dispatch.took(handle, record, nonce, source, Hearing())
+    retrieve.note(handle, record, answer.exit_code, home)
+    handle.directory.result.unlink()
     if dispatch.whole(home):
         talk.send(frames.ACKNOWLEDGE)
     return answer, home
@@ -269,12 +277,12 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
     """Fetch the result of a sandbox that is away from the machine at `place`: it need not be the one it was sent to.
     Raises SandboxError.
     """
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         known, record = dispatch.read_note(entry.directory), entry.record
         if known is None or record is None:
             raise dispatch.not_away(name)
-        with hosts.conversation(place, frames.ASK, _log(box.directory)) as talk:
-            hosts.fetch(talk, known.nonce, box.directory.result, hearing)
-            answer, home = _home(box, record, known.nonce, talk)
+        with hosts.conversation(place, frames.ASK, _log(handle.directory)) as talk:
+            hosts.fetch(talk, known.nonce, handle.directory.result, hearing)
+            answer, home = _home(handle, record, known.nonce, talk)
         came = _Came(place, answer, home, _acknowledged(talk, home))
-        return _finished(box, record, came, hearing.progress, remove=False)
+        return _finished(handle, record, came, hearing.progress, remove=False)

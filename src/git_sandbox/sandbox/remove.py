@@ -17,7 +17,7 @@ from git_sandbox.sandbox import everywhere, lfs, lookup, nested_refs, ondisk, re
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.nested_refs import Holding
-from git_sandbox.store import Box, Entry, Record, State
+from git_sandbox.store import Entry, Record, SandboxHandle, State
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DROPPED
 
@@ -41,21 +41,21 @@ def drop(repo: Repository, name: str, *, force: bool) -> Dropped:
 
     Raises StateError without `force` when commits or uncommitted work exist nowhere else.
     """
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         record = lookup.record_of(repo, entry)
         lost = _unmerged(repo, entry, force=force)
         if not force:
-            _refuse(repo, name, (box, entry, record), lost)
-        noted = trashed.put(box, record, DROPPED)
+            _refuse(repo, name, (handle, entry, record), lost)
+        noted = trashed.put(handle, record, DROPPED)
         tips = {str(ref): value for ref, value in entry.refs.items()}
         disk = ondisk.sentence(record.changes) if record else ""
         return Dropped(entry.id, tips, lost, trashed.until(noted), disk, trashed.stays(noted))
 
 
-def _refuse(repo: Repository, name: str, of: tuple[Box, Entry, Record | None], lost: tuple[Oid, ...]) -> None:
-    box, entry, record = of
+def _refuse(repo: Repository, name: str, of: tuple[SandboxHandle, Entry, Record | None], lost: tuple[Oid, ...]) -> None:
+    handle, entry, record = of
     _refuse_recoverable(name, entry)
-    inside = nested_refs.holdings(repo, box, record)
+    inside = nested_refs.holdings(repo, handle, record)
     _refuse_commits(repo, name, lost)
     _refuse_nested(repo, name, inside)
     _refuse_operation(repo, entry)
@@ -68,9 +68,9 @@ def _refuse(repo: Repository, name: str, of: tuple[Box, Entry, Record | None], l
 def obstacle(repo: Repository, name: str) -> SandboxError | None:
     """Why it would not be dropped without `force`; None where it would."""
     try:
-        with store.open_existing(repo, name) as (box, entry):
+        with store.open_existing(repo, name) as (handle, entry):
             record = lookup.record_of(repo, entry)
-            _refuse(repo, name, (box, entry, record), _unmerged(repo, entry, force=False))
+            _refuse(repo, name, (handle, entry, record), _unmerged(repo, entry, force=False))
     except SandboxError as error:
         return error
     return None
@@ -225,23 +225,23 @@ class Recovered:
 
 def recover(repo: Repository, name: str, progress: Progress) -> Recovered:
     """Bring home what is on the disk of a sandbox that does not run (any more), even if that was done before."""
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         record = lookup.record_of(repo, entry)  # the copy in the repository, where the record is damaged
         if record is None:
             raise store.unreadable(entry)
-        brought = retrieve.rescue(box, record, progress)
+        brought = retrieve.rescue(handle, record, progress)
         # Unlike a normal end this never removes the sandbox: whoever recovers wants to look at it.
-        retrieve.note(box, record, record.exit_code, brought)
+        retrieve.note(handle, record, record.exit_code, brought)
         return Recovered(entry.id, record, brought)
 
 
 def hand_out(repo: Repository, name: str, target: Path, progress: Progress) -> list[Path]:
     """The raw work of a sandbox that does not run, as files; see `retrieve.hand_out`. The sandbox stays as it is."""
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         record = lookup.record_of(repo, entry)
         if record is None:
             raise store.unreadable(entry)
-        return retrieve.hand_out(box, record, target, progress)
+        return retrieve.hand_out(handle, record, target, progress)
 
 
 def recoverable(repo: Repository) -> list[str]:

@@ -10,7 +10,7 @@ from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
 from git_sandbox.sandbox import nested_refs
-from git_sandbox.store import Box, Entry, State
+from git_sandbox.store import Entry, SandboxHandle, State
 
 _WHY = {
     State.RUNNING: "it is running, and its machine, sessions and ports go by its name",
@@ -42,13 +42,13 @@ def rename(repo: Repository, name: str, new: str) -> Renamed:
     entry = _settled(repo, name, "renamed")
     if ident == entry.id:
         raise UsageError(f"sandbox `{name}` is already called that")
-    with store.open_existing(repo, name) as (box, entry):
-        inside = nested_refs.borrowed(box.repo, box, entry.record)
-        own = Box(box.repo, ident, box.directory).refs.patterns
+    with store.open_existing(repo, name) as (handle, entry):
+        inside = nested_refs.borrowed(handle.repo, handle, entry.record)
+        own = SandboxHandle(handle.repo, ident, handle.directory).refs.patterns
         if taken := next((holding.repo for holding in inside if holding.repo.refs(*own)), None):
             raise StateError(f"a sandbox named `{ident}` exists in {taken.worktree}", hint="use another name")
         renaming.rename(
-            registry.claim(box.repo), box.repo, entry.id, ident, [holding.repo.git_dir for holding in inside]
+            registry.claim(handle.repo), handle.repo, entry.id, ident, [holding.repo.git_dir for holding in inside]
         )
     return Renamed(ident, entry.id)
 
@@ -67,13 +67,13 @@ def resize(repo: Repository, name: str, *, cpus: int | None = None, memory: int 
     disk to start from.
     """
     _settled(repo, name, "changed")
-    with store.open_existing(repo, name) as (box, entry):
+    with store.open_existing(repo, name) as (handle, entry):
         if entry.record is None or not entry.directory.has_disk():
             raise StateError(f"sandbox `{name}` has no disk any more, and cannot be started")
         now = msgspec.structs.replace(
             entry.record, cpus=cpus or entry.record.cpus, memory=memory or entry.record.memory
         )
-        box.save(now)
+        handle.save(now)
     return Sized(entry.id, now.cpus, now.memory)
 
 

@@ -24,7 +24,7 @@ from git_sandbox.sandbox import images, imported, reach, trashed
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.trash.note import UNCHANGED
 from git_sandbox.vmm.machine import Running
 
@@ -39,15 +39,15 @@ NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
 
-def bring_home(box: Box, record: Record, progress: Progress, *, end: bool = False) -> Home:
+def bring_home(handle: SandboxHandle, record: Record, progress: Progress, *, end: bool = False) -> Home:
     """Export from a machine that runs, in this process or another, and collect. Moves only what is new.
 
     `end`: kill what still runs first, so that nothing changes meanwhile. Raises CollectError, MachineError; the machine
     and its disk are as before.
     """
     limits = stream.DEFAULT_LIMITS if end else WHILE_IT_RUNS
-    with control(box.directory, say=progress) as channel:
-        return imported.from_channel(box, record, channel, progress, alive=ALIVE, end=end, limits=limits)
+    with control(handle.directory, say=progress) as channel:
+        return imported.from_channel(handle, record, channel, progress, alive=ALIVE, end=end, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,27 @@ class Import:
 
     like: Settings | None = None
 
-    def from_machine(self, box: Box, record: Record, progress: Progress) -> Home:
-        return bring_home(box, record, progress, end=True)
+    def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> Home:
+        return bring_home(handle, record, progress, end=True)
 
-    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> Home:
+    def from_disk(self, handle: SandboxHandle, record: Record, progress: Progress, reason: str) -> Home:
         try:
-            return dataclasses.replace(rescue(box, record, progress, like=self.like), reason=reason)
+            return dataclasses.replace(rescue(handle, record, progress, like=self.like), reason=reason)
         except (SandboxError, OSError) as error:
-            raise why(error, box) from error
+            raise why(error, handle) from error
 
-    def note(self, box: Box, record: Record, exit_code: int, brought: Home) -> None:
-        note(box, record, exit_code, brought)
+    def note(self, handle: SandboxHandle, record: Record, exit_code: int, brought: Home) -> None:
+        note(handle, record, exit_code, brought)
 
 
-def power_off(box: Box, running: Running) -> None:
+def power_off(handle: SandboxHandle, running: Running) -> None:
     """Ask nicely; whoever started the machine ends it for certain afterwards."""
-    with contextlib.suppress(SandboxError, OSError), control(box.directory) as channel:
+    with contextlib.suppress(SandboxError, OSError), control(handle.directory) as channel:
         stream.call(channel, protocol.POWEROFF, limits=POWER_OFF)
     running.wait(OFF_WITHIN)
 
 
-def rescue(box: Box, record: Record, progress: Progress, *, like: Settings | None = None) -> Home:
+def rescue(handle: SandboxHandle, record: Record, progress: Progress, *, like: Settings | None = None) -> Home:
     """Bring home what is on the disk of a machine that ended without doing so itself.
 
     A second machine, of an image's own programs only, attaches the disk, replays its journal and exports: no file
@@ -84,17 +84,17 @@ def rescue(box: Box, record: Record, progress: Progress, *, like: Settings | Non
     `like`: settings of the command line that count for it (`machines.backend_of_record`).
     Raises MachineError, CollectError, StateError (no disk, no image), RepositoryError (it is gone).
     """
-    _ = box.repo  # no machine where there is nothing to bring its work to
-    with rescued(box, record, progress, like=like) as channel:
-        home = imported.from_channel(box, record, channel, progress)
+    _ = handle.repo  # no machine where there is nothing to bring its work to
+    with rescued(handle, record, progress, like=like) as channel:
+        home = imported.from_channel(handle, record, channel, progress)
     return dataclasses.replace(home, rescued=True)
 
 
-def hand_out(box: Box, record: Record, target: Path, progress: Progress) -> list[Path]:
+def hand_out(handle: SandboxHandle, record: Record, target: Path, progress: Progress) -> list[Path]:
     """Write what is on the disk of a sandbox to a bundle at `target`, unexamined, and the guest's list beside it; the
     files. Nothing comes into the repository. Raises as `rescue` and `bundle.write` do.
     """
-    with rescued(box, record, progress) as channel:
+    with rescued(handle, record, progress) as channel:
         progress(f"Writing {target}")
         return written(channel, target, object_format=record.object_format, base=record.base)
 
@@ -109,23 +109,25 @@ def written(channel: socket.socket, target: Path, *, object_format: str, base: s
 
 
 @contextlib.contextmanager
-def rescued(box: Box, record: Record, progress: Progress, *, like: Settings | None = None) -> Iterator[socket.socket]:
+def rescued(
+    handle: SandboxHandle, record: Record, progress: Progress, *, like: Settings | None = None
+) -> Iterator[socket.socket]:
     """The channel to a rescue machine for the sandbox's disk, which is powered off afterwards."""
-    with store.recovering(box.directory), contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
-        running, channel = _first_that_boots(_Rescue(box, record, progress, like), machine, talk)
+    with store.recovering(handle.directory), contextlib.ExitStack() as machine, contextlib.ExitStack() as talk:
+        running, channel = _first_that_boots(_Rescue(handle, record, progress, like), machine, talk)
         try:
             with talk:
                 yield channel
         except (CollectError, MachineError) as error:
             raise _explained(error, running) from None
-        power_off(box, running)
+        power_off(handle, running)
 
 
 @dataclass(frozen=True)
 class _Rescue:
     """What a rescue machine is started for, and with which settings of the command line."""
 
-    box: Box
+    handle: SandboxHandle
     record: Record
     progress: Progress
     like: Settings | None
@@ -133,20 +135,20 @@ class _Rescue:
     def started(self, image: Image) -> contextlib.AbstractContextManager[Running]:
         from git_sandbox.sandbox import machines  # late: `sync` and `stop` start none
 
-        return machines.started(self.box, self.record, image, "rescue", self.progress, like=self.like)
+        return machines.started(self.handle, self.record, image, "rescue", self.progress, like=self.like)
 
 
 def _first_that_boots(
     rescue: _Rescue, machine: contextlib.ExitStack, talk: contextlib.ExitStack
 ) -> tuple[Running, socket.socket]:
     """A rescue machine in `machine` and the channel to it in `talk`."""
-    left = images.for_rescue(rescue.box, rescue.record)
+    left = images.for_rescue(rescue.handle, rescue.record)
     while True:
         rescue.progress("Starting a rescue machine for the disk")
         running = None
         try:
             running = machine.enter_context(rescue.started(left.pop(0)))
-            return running, talk.enter_context(control(rescue.box.directory, patience=BOOTING))
+            return running, talk.enter_context(control(rescue.handle.directory, patience=BOOTING))
         except MachineError as error:
             explained = _explained(error, running) if running else error
             machine.close()
@@ -182,22 +184,22 @@ def control(
             yield channel
 
 
-def settle(box: Box, record: Record, home: Home, exit_code: int | None) -> bool:
+def settle(handle: SandboxHandle, record: Record, home: Home, exit_code: int | None) -> bool:
     """Note that everything is home; a sandbox that changed nothing goes to the trash. True when it is still there."""
-    record = note(box, record, exit_code, home)
+    record = note(handle, record, exit_code, home)
     if home.changed:
         return True
     try:
-        trashed.put(box, record, UNCHANGED)
+        trashed.put(handle, record, UNCHANGED)
     except SandboxError:
         return True  # the disk is full, say: that it stays loses nothing
     return False
 
 
-def note(box: Box, record: Record, exit_code: int | None, home: Home) -> Record:
+def note(handle: SandboxHandle, record: Record, exit_code: int | None, home: Home) -> Record:
     """How it ended, and what did not come home. While something is on the disk only, it stays recoverable."""
     when = None if home.nested.missing else time.time()
-    return box.save(
+    return handle.save(
         msgspec.structs.replace(
             record, brought_home=when, exit_code=exit_code, partly=home.partly, changes=home.changes
         ),
@@ -205,14 +207,14 @@ def note(box: Box, record: Record, exit_code: int | None, home: Home) -> Record:
     )
 
 
-def why(error: SandboxError | OSError, box: Box) -> CollectError:
+def why(error: SandboxError | OSError, handle: SandboxHandle) -> CollectError:
     """The error for work that did not come home, saying where it is and what to do first."""
-    full = shutil.disk_usage(box.directory.root).free < NEARLY_FULL
+    full = shutil.disk_usage(handle.directory.root).free < NEARLY_FULL
     message, cause = (error.strerror or str(error), "") if isinstance(error, OSError) else (error.message, error.cause)
-    first = f"free some space below {box.directory.root}, then " if full else ""
-    hint = f"what was written is on the sandbox's disk: {first}`sandbox recover {box.id}`"
+    first = f"free some space below {handle.directory.root}, then " if full else ""
+    hint = f"what was written is on the sandbox's disk: {first}`sandbox recover {handle.id}`"
     return CollectError(
-        f"the work in sandbox `{box.id}` is not home yet: {message}",
+        f"the work in sandbox `{handle.id}` is not home yet: {message}",
         cause=f"this host's disk is full\n{cause}".strip() if full else cause,
-        hint=error.hint if isinstance(error, RepositoryError) and box.homeless else hint,
+        hint=error.hint if isinstance(error, RepositoryError) and handle.homeless else hint,
     )

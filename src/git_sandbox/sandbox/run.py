@@ -34,12 +34,12 @@ from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prestart import Prestart
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras
-from git_sandbox.sandbox.warm_start import Adoption
+from git_sandbox.sandbox.warm_start import Personalization
 from git_sandbox.session import Session, connect
 from git_sandbox.setting_values import AUTO
 from git_sandbox.settings import environment
 from git_sandbox.ssh_config import Keys
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm.machine import Backend, Running
 from git_sandbox.workspace.builder import refused
 
@@ -70,13 +70,13 @@ class BaseRefusedError(SessionError):
 class WayHome(Protocol[Brought]):
     """What becomes of a sandbox's work at the end of a run."""
 
-    def from_machine(self, box: Box, record: Record, progress: Progress) -> Brought:
+    def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> Brought:
         """From a machine that runs, in which nothing of the user's may go on. Raises SandboxError, OSError."""
 
-    def from_disk(self, box: Box, record: Record, progress: Progress, reason: str) -> Brought:
+    def from_disk(self, handle: SandboxHandle, record: Record, progress: Progress, reason: str) -> Brought:
         """From the disk of one that could not do it, for that `reason`."""
 
-    def note(self, box: Box, record: Record, exit_code: int, brought: Brought) -> None:
+    def note(self, handle: SandboxHandle, record: Record, exit_code: int, brought: Brought) -> None:
         """Write down how the sandbox ended."""
 
 
@@ -84,7 +84,7 @@ class WayHome(Protocol[Brought]):
 class Run(Generic[Brought]):
     """One run of a machine. `began`: a session was open, so there may be work of the user's on the disk."""
 
-    box: Box
+    handle: SandboxHandle
     record: Record
     image: Image
     backend: Backend
@@ -93,7 +93,7 @@ class Run(Generic[Brought]):
     ready: Ready
     extras: Extras
     way: WayHome[Brought]
-    made: Prepared | None = None  # only for the first run of a sandbox
+    prepared: Prepared | None = None  # only for the first run of a sandbox
     first: Prestart | None = None
     notice: Notice = lambda _warnings: None
     began: bool = False
@@ -116,31 +116,33 @@ class Run(Generic[Brought]):
         """When the live machine cannot export (any more), a rescue machine reads its disk."""
         brought: Brought | None = None
         reason = ""
-        for marker in (self.box.directory.stop_timeout, self.box.directory.recovering):
+        for marker in (self.handle.directory.stop_timeout, self.handle.directory.recovering):
             marker.unlink(missing_ok=True)  # of a supervisor that was killed
         with self._way_out() as proxy, machines.begun(
-            self.box, self.record, self.image, self.backend, self.progress, may_be_warm=may_be_warm,
-            applying=self.made.applying if self.made else 0.0, first=self.first,
-        ) as (running, adoption):  # fmt: skip
+            self.handle, self.record, self.image, self.backend, self.progress, may_be_warm=may_be_warm,
+            applying=self.prepared.applying if self.prepared else 0.0, first=self.first,
+        ) as (running, personalization):  # fmt: skip
             try:
-                self._session(running, adoption, proxy)
+                self._session(running, personalization, proxy)
             except Interrupted as caught:  # while the session was being closed
                 self._note_interrupt(caught)
             except SessionError as error:
-                raise self._classified(error, running, adoption) from error
+                raise self._classified(error, running, personalization) from error
             if not running.alive():
                 with contextlib.suppress(OSError):  # only for show, and this host's disk may be full
-                    files.write(self.box.directory.recovering, b"")
+                    files.write(self.handle.directory.recovering, b"")
             try:
-                brought = self._retry_after_signal(lambda: self.way.from_machine(self.box, self.record, self.progress))
+                brought = self._retry_after_signal(
+                    lambda: self.way.from_machine(self.handle, self.record, self.progress)
+                )
             except (SandboxError, OSError) as error:  # OSError: of this host's, whose disk is full
                 reason = _reason(self.problem or error, running)
             self.progress("Stopping the machine")
-            self._retry_after_signal(lambda: retrieve.power_off(self.box, running))
+            self._retry_after_signal(lambda: retrieve.power_off(self.handle, running))
         if brought is None:
-            return self.way.from_disk(self.box, self.record, self.progress, reason)
+            return self.way.from_disk(self.handle, self.record, self.progress, reason)
         if self.problem is not None:
-            self.way.note(self.box, self.record, self.problem.exit_code, brought)
+            self.way.note(self.handle, self.record, self.problem.exit_code, brought)
             raise self.problem
         return brought
 
@@ -160,19 +162,23 @@ class Run(Generic[Brought]):
         self.interrupted = caught.signum
         signals.listen_again()
 
-    def _classified(self, error: SessionError, running: Running, adoption: Adoption | None) -> SessionError:
+    def _classified(
+        self, error: SessionError, running: Running, personalization: Personalization | None
+    ) -> SessionError:
         """With what VMM and console last said. BootError when the machine ended without being asked to,
         BaseRefusedError when that was because of a base.
 
         A warm one that did not become the sandbox's is as good as dead.
         """
-        died = not self.began and ((adoption is not None and adoption.failed) or running.wait(PANIC_WITHIN))
+        died = not self.began and (
+            (personalization is not None and personalization.failed) or running.wait(PANIC_WITHIN)
+        )
         cause = "\n".join(filter(None, (error.cause, running.diagnosis())))
-        if died and self.made and self.made.base and refused(self.box.directory):
-            bases.remove(self.made.base)
+        if died and self.prepared and self.prepared.base and refused(self.handle.directory):
+            bases.remove(self.prepared.base)
             return BaseRefusedError("the guest could not read the copy it began with, which has been thrown away")
-        if died and adoption is not None:
-            adoption.blame(cause)
+        if died and personalization is not None:
+            personalization.blame(cause)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
 
     @contextlib.contextmanager
@@ -182,35 +188,35 @@ class Run(Generic[Brought]):
             yield None
             return
         began = time.time()
-        with egress_proxy.served(self.box.directory, environment(), self.options.settings.confinement) as proxy:
+        with egress_proxy.served(self.handle.directory, environment(), self.options.settings.confinement) as proxy:
             yield proxy
             ended = proxy.warnings()
-        self.warnings = (*ended, *egress_proxy.pushes(self.box.directory, began))
-        self.refused = egress_proxy.refused(self.box.directory, began)
+        self.warnings = (*ended, *egress_proxy.pushes(self.handle.directory, began))
+        self.refused = egress_proxy.refused(self.handle.directory, began)
 
-    def _session(self, running: Running, adoption: Adoption | None, proxy: Proxy | None) -> None:
+    def _session(self, running: Running, personalization: Personalization | None, proxy: Proxy | None) -> None:
         self.progress("Waiting for the shell")
-        directory = self.box.directory
+        directory = self.handle.directory
         with connect(
-            self.box.id, machine_spec.guest_config(directory).user.name, Keys(directory.keys), running.attachment(SSH),
-            directory.sockets,
-            alive=lambda: running.alive() and not (adoption and adoption.failed),
-            timeout=self.options.settings.boot_timeout + (self.made.applying if self.made else 0.0),
+            self.handle.id, machine_spec.guest_config(directory).user.name, Keys(directory.keys),
+            running.attachment(SSH), directory.sockets,
+            alive=lambda: running.alive() and not (personalization and personalization.failed),
+            timeout=self.options.settings.boot_timeout + (self.prepared.applying if self.prepared else 0.0),
             agent=self.extras.agent, git=self.extras.git, include=directory.ssh_include,
             proxy=proxy.path if proxy else None,
         ) as opened:  # fmt: skip
-            if adoption is not None:
-                adoption.done()
+            if personalization is not None:
+                personalization.done()
             self.began = True
             self.progress("")
             try:
                 if proxy is not None:
                     proxy.start()
                 with guest_requests.served(
-                    self.box, self.record, opened, running.attachment(HOST), told_by(self.options)
+                    self.handle, self.record, opened, running.attachment(HOST), told_by(self.options)
                 ):
                     self._set_up(opened)
-                    self.ready(self.box.id)
+                    self.ready(self.handle.id)
                     self.exit_code = self._command(opened, running)
             except SandboxError as error:
                 self.problem, self.exit_code = error, error.exit_code  # how the command ended is not known
@@ -229,7 +235,7 @@ class Run(Generic[Brought]):
         """What they save on the way out is exported, too. Once: nothing begins afterwards."""
         if not self.ended:
             self.ended = True
-            self._note_signal(Programs(self.box.directory, self.options.settings.stop_timeout, self.progress).end())
+            self._note_signal(Programs(self.handle.directory, self.options.settings.stop_timeout, self.progress).end())
 
     def _pass_on(self, opened: Session, token: str, caught: Interrupted) -> float | None:
         """Signals to us while a command runs. The first Ctrl-C is for the command alone; it may go on. Then all end."""
@@ -245,7 +251,7 @@ class Run(Generic[Brought]):
 
     def _set_up(self, opened: Session) -> None:
         if self.extras.setup is not None:
-            log = self.box.directory.setup_log if self.options.detached else None
+            log = self.handle.directory.setup_log if self.options.detached else None
             session_options.run_setup(opened, self.extras.setup, log)
         session_options.publish(opened, self.extras.ports)
         if self.extras.stages:
@@ -253,9 +259,9 @@ class Run(Generic[Brought]):
 
     def _run_commands(self, opened: Session) -> None:
         """Of a devcontainer."""
-        place, detached = self.box.directory.commands, self.options.detached
+        place, detached = self.handle.directory.commands, self.options.detached
         place.mkdir(mode=0o700, exist_ok=True)
-        if self.made is not None:
+        if self.prepared is not None:
             devcontainers.remember(place, self.extras.stages)
         begun = devcontainers.Commands(self.extras.stages, live.directory(self.record, ""), place, detached)
         shell = self.options.command is None and not detached
@@ -263,7 +269,7 @@ class Run(Generic[Brought]):
 
     def _command(self, opened: Session, running: Running) -> int:
         directory = live.directory(self.record, self.options.subdirectory)
-        options, output = self.options, self.box.directory.output
+        options, output = self.options, self.handle.directory.output
         if options.command is not None and options.detached:
             held = (protocol.COMMAND, "terminal", *options.command) if options.terminal else options.command
             return opened.run_logged(held, directory, output, OUTPUT_LIMIT, on_signal=self._pass_on)

@@ -26,7 +26,7 @@ from git_sandbox.sandbox.everywhere import Located
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.remove import Recovered
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Box, Record
+from git_sandbox.store import Record, SandboxHandle
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ def into(target: Repository, sandbox: Located, progress: Progress) -> Transferre
             f"the sandbox has {record.object_format} objects, and {target.worktree} has {target.object_format}",
             hint=f"make one: `git init --object-format={record.object_format} DIRECTORY`",
         )
-    with store.reserved(target, sandbox.entry.id) as place, store.opened(target, sandbox.entry, place.name) as box:
-        brought = retrieve.rescue(box, _unfounded(record, box), progress)
-        founded = _founded(target, record, box)
-        store.pin(box, founded, _base(target, founded))
+    with store.reserved(target, sandbox.entry.id) as place, store.opened(target, sandbox.entry, place.name) as handle:
+        brought = retrieve.rescue(handle, _unfounded(record, handle), progress)
+        founded = _founded(target, record, handle)
+        store.pin(handle, founded, _base(target, founded))
         moved = sandbox.common_dir is None
         if moved:
-            brought = _along(brought, box.directory.root, place)
-            _move(box, place, founded)
-            retrieve.note(box, founded, record.exit_code, brought)
-        return Transferred(Recovered(str(box.id), founded, brought), moved)
+            brought = _along(brought, handle.directory.root, place)
+            _move(handle, place, founded)
+            retrieve.note(handle, founded, record.exit_code, brought)
+        return Transferred(Recovered(str(handle.id), founded, brought), moved)
 
 
 def _along(brought: Home, old: Path, new: Path) -> Home:
@@ -73,22 +73,22 @@ def _along(brought: Home, old: Path, new: Path) -> Home:
     return replace(brought, nested=replace(brought.nested, homes=tuple(homes)))
 
 
-def _unfounded(record: Record, box: Box) -> Record:
+def _unfounded(record: Record, handle: SandboxHandle) -> Record:
     """As if nothing had gone in: nothing of that need be in the other repository. Refs that are there need not come."""
-    known = peeled(box.repo.git, [(Oid(value), "commit") for value in record.refs.values()])
+    known = peeled(handle.repo.git, [(Oid(value), "commit") for value in record.refs.values()])
     refs = {name: value for name, value in record.refs.items() if (Oid(value), "commit") in known}
     return msgspec.structs.replace(
-        record, id=box.id, base=None, base_symref=None, index_tree=None, refs=refs, refs_apart=False,
+        record, id=handle.id, base=None, base_symref=None, index_tree=None, refs=refs, refs_apart=False,
         stash=(), nested=(),
     )  # fmt: skip
 
 
-def _founded(target: Repository, record: Record, box: Box) -> Record:
+def _founded(target: Repository, record: Record, handle: SandboxHandle) -> Record:
     """The record for the other repository, after the import: as much of the start as is there now."""
     objects = [(Oid(value), "commit") for value in (record.base, *record.refs.values()) if value]
     known = {name for name, _ in peeled(target.git, objects)}
     return msgspec.structs.replace(
-        record, id=box.id, worktree=os.fspath(target.worktree), git_dir=os.fspath(target.git_dir),
+        record, id=handle.id, worktree=os.fspath(target.worktree), git_dir=os.fspath(target.git_dir),
         common_dir=os.fspath(target.common_dir), base=record.base if record.base in known else None,
         refs={name: value for name, value in record.refs.items() if value in known},
         refs_apart=False, stash=(), nested=(), origin=None, home={},
@@ -101,11 +101,11 @@ def _base(target: Repository, record: Record) -> Oid:
     return snapshot.commit_tree(target.git, empty_tree(target.git), (), "a sandbox of another repository\n")
 
 
-def _move(box: Box, place: Path, record: Record) -> None:
+def _move(handle: SandboxHandle, place: Path, record: Record) -> None:
     """`place` is an empty directory, which a directory can replace."""
-    former = box.directory
+    former = handle.directory
     former.root.rename(place)
     former.forget_sockets()
-    box.directory, box.visiting = SandboxDir(place), False
-    box.directory.start_refs.unlink(missing_ok=True)
-    noted.write(box.directory, record)  # with nothing of what it had in the other repository
+    handle.directory, handle.visiting = SandboxDir(place), False
+    handle.directory.start_refs.unlink(missing_ok=True)
+    noted.write(handle.directory, record)  # with nothing of what it had in the other repository

@@ -15,7 +15,7 @@ from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass, field, replace
 from git_sandbox.sandbox import everywhere, parts
 from git_sandbox.sandbox.expiring import rule
-from git_sandbox.store import Box, Record, State
+from git_sandbox.store import Record, SandboxHandle, State
 from git_sandbox.trash import expiry, moving, note, objects
 from git_sandbox.trash.expiry import Rule
 from git_sandbox.trash.note import Note, Trashed
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from git_sandbox.sandbox.listing import Row
 
 
-def put(box: Box, record: Record | None, why: str) -> Note:
+def put(handle: SandboxHandle, record: Record | None, why: str) -> Note:
     """Move a sandbox to the trash, with its refs here and in repositories inside the worktree. See `store.trash`."""
-    return store.trash(box, why, parts.holders(box, record))
+    return store.trash(handle, why, parts.holders(handle, record))
 
 
 def until(trashed: Trashed | Note) -> float | None:
@@ -117,8 +117,8 @@ def restore(repo: Repository, name: str) -> Restored:
     record = store.load(trashed.directory) if trashed else None
     back = moving.restore(root, ident, lambda part: parts.repository(repo, ident, record, part))
     if back.missing and record is not None:
-        with store.open_existing(repo, name) as (box, _):
-            box.save(msgspec.structs.replace(record, brought_home=None))
+        with store.open_existing(repo, name) as (handle, _):
+            handle.save(msgspec.structs.replace(record, brought_home=None))
     expiry.summarise()
     return Restored(ident, store.find(repo, name).state, back.refs, back.missing)
 

@@ -248,10 +248,10 @@ def _to_trash(repo: Repository | None, entry: Entry, *, force: bool) -> None:
     if repo is None:
         store.trash_directory(entry.directory, DROPPED)
         return
-    with store.open_existing(repo, entry.id) as (box, now):
+    with store.open_existing(repo, entry.id) as (handle, now):
         record = lookup.record_of(repo, now)
-        held = parts.holders(box, record)
-        store.trash(box, DROPPED, held)
+        held = parts.holders(handle, record)
+        store.trash(handle, DROPPED, held)
     for holder in held[1:]:
         _tidy(holder.common)
 

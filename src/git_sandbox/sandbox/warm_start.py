@@ -45,9 +45,9 @@ from git_sandbox.vmm.machine import (
     kernel_arguments,
 )
 
-SCHEMA = "2"  # of what is saved and how it is adopted
+SCHEMA = "2"  # of what is saved and how it is personalized
 BOOT = stream.StreamLimits(idle=180.0, overall=180.0)
-ADOPT = stream.StreamLimits(idle=60.0, overall=60.0)
+PERSONALIZE_LIMITS = stream.StreamLimits(idle=60.0, overall=60.0)
 GREETING = stream.StreamLimits(idle=5.0, overall=5.0)
 PAUSE = 0.05  # seconds between two of them
 SEED = 64  # bytes of fresh randomness for the guest's kernel
@@ -65,10 +65,10 @@ class Start:
     runtime: Path
     logs: MachineLogs
     progress: Progress
-    applying: float = 0.0  # seconds it may take to bring the disk up to date, as part of the adoption
+    applying: float = 0.0  # seconds it may take to bring the disk up to date, as part of the personalization
 
 
-class Adoption:
+class Personalization:
     """The guest becomes the sandbox's own while others already connect; nobody may use it before that is `done`.
 
     `forgets`: it forgets connections that are made too early, see `_awake`. `applying`: seconds it may take for the
@@ -79,17 +79,19 @@ class Adoption:
         self, machine: Running, key: str, extra: Mapping[str, object], *, forgets: bool, applying: float = 0.0
     ) -> None:
         self._machine, self._key, self._extra, self._forgets = machine, key, extra, forgets
-        self._limits = dataclasses.replace(ADOPT, idle=ADOPT.idle + applying, overall=ADOPT.overall + applying)
+        self._limits = dataclasses.replace(
+            PERSONALIZE_LIMITS, idle=PERSONALIZE_LIMITS.idle + applying, overall=PERSONALIZE_LIMITS.overall + applying
+        )
         self._why: SandboxError | None = None
         self._abandoned = False
-        self._thread = threading.Thread(target=self._adopt, daemon=True)
+        self._thread = threading.Thread(target=self._personalize, daemon=True)
         self._thread.start()
 
-    def _adopt(self) -> None:
+    def _personalize(self) -> None:
         try:
             if self._forgets:
                 _awake(self._machine)
-            call(self._machine, protocol.ADOPT, self._limits, {**self._extra, "time": time.time()})
+            call(self._machine, protocol.PERSONALIZE, self._limits, {**self._extra, "time": time.time()})
         except SandboxError as error:
             if not self._abandoned:
                 self._why = error
@@ -113,7 +115,7 @@ class Adoption:
             raise SessionError("a warm start did not work", cause=why(self._why)) from self._why
 
 
-Warm = tuple[Running, Adoption]
+Warm = tuple[Running, Personalization]
 
 
 def give_up(start: Start, key: str, error: Exception) -> None:
@@ -148,7 +150,7 @@ def _from_template(start: Start, backend: Snapshotting, key: str, stack: context
         if template is None:
             return None
         running = stack.enter_context(backend.start(restored_spec(start, template), start.runtime, start.logs))
-        return running, adoption(start, running, key, stack)
+        return running, personalization(start, running, key, stack)
 
 
 def fits(start: Start, can: Capabilities) -> bool:
@@ -248,11 +250,11 @@ def restored_spec(start: Start, template: Template) -> MachineSpec:
     return dataclasses.replace(shape, name=start.spec.name, disks=start.spec.disks)
 
 
-def adoption(start: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Adoption:
+def personalization(start: Start, running: Running, key: str, stack: contextlib.ExitStack) -> Personalization:
     files = {name: (_text(file.content), file.mode) for name, file in start.files.items()}
     extra = {"files": files, "seed": _text(os.urandom(SEED))}
     forgets = CONTROL in start.backend.capabilities.vsock
-    personalized = Adoption(running, key, extra, forgets=forgets, applying=start.applying)
+    personalized = Personalization(running, key, extra, forgets=forgets, applying=start.applying)
     stack.callback(personalized.abandon)  # before the machine is stopped
     return personalized
 
@@ -263,7 +265,7 @@ def _awake(machine: Running) -> None:
     A restored guest forgets the connections it had over vsock without a word to the other end, and with them one of
     ours that was made before it got there.
     """
-    deadline = time.monotonic() + ADOPT.overall
+    deadline = time.monotonic() + PERSONALIZE_LIMITS.overall
     while True:
         try:
             call(machine, protocol.STATUS, GREETING)

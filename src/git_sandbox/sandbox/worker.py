@@ -104,10 +104,10 @@ def _answered(question: Question, repo: Repository, directory: SandboxDir, sourc
         return True
     if question.op == "result":
         return _delivered(repo, directory, Ears(source), mouth)
-    with store.open_existing(repo, directory.root.name) as (box, entry):
+    with store.open_existing(repo, directory.root.name) as (handle, entry):
         if entry.record is None:
             raise store.unreadable(entry)
-        with retrieve.rescued(box, entry.record, mouth.progress) as channel:
+        with retrieve.rescued(handle, entry.record, mouth.progress) as channel:
             mouth.say(frames.OPEN)
             mouth.join(source, channel)
     return True
@@ -154,9 +154,9 @@ def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
 
 def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
     """The first time. What did not run leaves nothing."""
-    with store.create(repo, _name(job.nonce)) as box:
-        job_run.remember(box.directory, job)
-        attempt = Attempt(box, job, _image(job), mouth)
+    with store.create(repo, _name(job.nonce)) as handle:
+        job_run.remember(handle.directory, job)
+        attempt = Attempt(handle, job, _image(job), mouth)
         try:
             attempt.run(places)
         except (SandboxError, OSError) as error:  # OSError: the disk is full, say
@@ -164,8 +164,8 @@ def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) 
                 raise BegunError(_problem(error)) from error
             raise
         finally:
-            if not attempt.begun and not box.directory.result.exists():
-                store.delete(box)
+            if not attempt.begun and not handle.directory.result.exists():
+                store.delete(handle)
 
 
 def _arrived(order: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
@@ -176,7 +176,7 @@ def _arrived(order: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
     mouth.say(frames.WANT, jsontext.encode(lacking))
     for blob in job.files(reader):
         if isinstance(blob, ImageFiles):
-            if blob.wanted not in lacking:
+            if blob.label not in lacking:
                 raise broken("an image is in it that was not asked for")
             mouth.progress(f"Receiving image {blob.key}")
             _receive_image(reader, blob)
@@ -208,7 +208,7 @@ def _receive_image(reader: Reader, image: ImageFiles) -> None:
             if frame is None or frame.kind != frames.BLOB or blobs.announced(frame.data) != blob:
                 raise broken("a file of an image is missing")
             blobs.receive(reader, blob, place / name)
-        if _has(image.wanted):
+        if _has(image.label):
             return  # somebody else was faster
         try:
             if image.kind == "image":
@@ -243,14 +243,14 @@ def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth
             raise StateError("the job has just been delivered, or given up")
     with _begun():
         if not directory.result.exists():
-            with store.open_existing(repo, directory.root.name) as (box, entry):
+            with store.open_existing(repo, directory.root.name) as (handle, entry):
                 if not (directory.record.exists() and directory.has_disk()):  # the record comes last, then it may run
-                    store.delete(box)
+                    store.delete(handle)
                     return False
                 job = job_run.remembered(directory)
                 if entry.record is None or job is None:
                     raise store.unreadable(entry)
-                job_run.salvaged(box, entry.record, job, _image(job), mouth)
+                job_run.salvaged(handle, entry.record, job, _image(job), mouth)
         _given(repo, directory, ears, mouth, output=True)
     return True
 
@@ -270,10 +270,10 @@ def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *,
 
 
 def _trash(repo: Repository, directory: SandboxDir) -> None:
-    with store.open_existing(repo, directory.root.name) as (box, entry):
+    with store.open_existing(repo, directory.root.name) as (handle, entry):
         if entry.record is not None:
-            record = box.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
-            store.trash(box, DELIVERED, parts.holders(box, record))
+            record = handle.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
+            store.trash(handle, DELIVERED, parts.holders(handle, record))
 
 
 def repository(object_format: str) -> Repository:

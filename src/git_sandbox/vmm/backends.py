@@ -70,7 +70,7 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
-class Found:
+class InstalledBackend:
     """What this host has of one kind."""
 
     kind: Kind
@@ -83,17 +83,19 @@ class Found:
         if self.version is None:
             return f"{self.kind.program} is not installed"
         if not lowest <= self.version < above:
-            return f"{self.kind.program} {dotted(self.version) or 'of unknown version'} is not supported: {self.wanted}"
+            return (
+                f"{self.kind.program} {dotted(self.version) or 'of unknown version'} is not supported: {self.supported}"
+            )
         return ""
 
     @property
-    def wanted(self) -> str:
+    def supported(self) -> str:
         lowest, above = self.kind.versions
         return f"{dotted(lowest)} or newer, below {dotted(above)}"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BackendNeeds:
     """What a machine asks of a backend. `backend`: auto, or a name. `accelerator`: auto, kvm or tcg.
 
     `disk`: format of a disk that is there already. `share`: the working copy is a directory of the host's. `nested`:
@@ -115,21 +117,21 @@ class Choice:
     reason: str
 
 
-def survey() -> Iterator[Found]:
+def survey() -> Iterator[InstalledBackend]:
     """Every kind, looked for only when asked for the next one."""
     for kind in KINDS:
-        yield Found(kind, kind.version())
+        yield InstalledBackend(kind, kind.version())
 
 
-def look(needs: Wanted) -> Iterable[Found]:
+def look(needs: BackendNeeds) -> Iterable[InstalledBackend]:
     """Those that come into question: one that is asked for by name, or all in the order of preference."""
     if needs.backend == AUTO:
         return survey()
     kind = BY_NAME[needs.backend]
-    return [Found(kind, kind.version())]
+    return [InstalledBackend(kind, kind.version())]
 
 
-def choose(needs: Wanted, candidates: Iterable[Found]) -> Choice:
+def choose(needs: BackendNeeds, candidates: Iterable[InstalledBackend]) -> Choice:
     """The one rule: of what comes into question, the first that is installed, supported, and can do what is wanted.
 
     QEMU comes first: every distribution has it, and it runs with KVM and without. Pure. Raises RequirementError saying
@@ -150,7 +152,7 @@ def choose(needs: Wanted, candidates: Iterable[Found]) -> Choice:
     raise RequirementError(f"the backend {needs.backend} cannot be used", cause="\n".join(refused), hint=hint)
 
 
-def _cannot(kind: Kind, needs: Wanted) -> str:
+def _cannot(kind: Kind, needs: BackendNeeds) -> str:
     """What of that the backend cannot do; empty when it can do all."""
     if needs.net.device and not kind.capabilities.network_device:
         able = [name for name, backend in BY_NAME.items() if backend.capabilities.network_device]
@@ -168,7 +170,7 @@ def _cannot(kind: Kind, needs: Wanted) -> str:
     return ""
 
 
-def refuse_contradiction(needs: Wanted) -> None:
+def refuse_contradiction(needs: BackendNeeds) -> None:
     """Raises UsageError for a backend that was asked for by name and no version of which can do what is asked."""
     if needs.share and needs.backend != AUTO and not BY_NAME[needs.backend].capabilities.share:
         raise UsageError(
@@ -200,7 +202,7 @@ def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Back
     return kind.make(accelerator, ways)
 
 
-def unconfined(kind: Kind, needs: Wanted) -> str:
+def unconfined(kind: Kind, needs: BackendNeeds) -> str:
     """Which programs that work on a guest's data see all that the user sees, and why; empty when none does."""
     programs = [kind.program, "git", *(program.name for program in needs.net.programs)]
     programs += [str(virtiofs.choose(virtiofs.look()).path)] if needs.share else []

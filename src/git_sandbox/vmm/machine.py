@@ -214,7 +214,7 @@ class MachineLogs:
 class Cleanup:
     """Sockets of a machine, removed however its block ends."""
 
-    made: list[Path] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
 
     @contextlib.contextmanager
     def listener(self, path: Path) -> Iterator[socket.socket]:
@@ -223,12 +223,12 @@ class Cleanup:
         try:
             path.unlink(missing_ok=True)
             listening.bind(str(path))
-            self.made.append(path)
+            self.paths.append(path)
             listening.listen(8)
             yield listening
         finally:
             listening.close()
 
     def remove(self) -> None:
-        for path in self.made:
+        for path in self.paths:
             path.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ _RUST = re.compile(rb"virtiofsd (?:backend )?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 @dataclass(frozen=True)
-class Found:
+class Virtiofsd:
     """One program of that name. `version` (): not the one written in Rust."""
 
     path: Path
@@ -52,10 +52,10 @@ def candidates(path: str) -> list[Path]:
     return [Path(directory, PROGRAM) for directory in directories]
 
 
-def look() -> list[Found]:
+def look() -> list[Virtiofsd]:
     """Every one this host has."""
     path = process.environment().get("PATH", "")
-    return [Found(place, version(place)) for place in candidates(path) if os.access(place, os.X_OK)]
+    return [Virtiofsd(place, version(place)) for place in candidates(path) if os.access(place, os.X_OK)]
 
 
 def version(program: Path) -> tuple[int, ...]:
@@ -64,7 +64,7 @@ def version(program: Path) -> tuple[int, ...]:
     return tuple(int(digits) for digits in match.groups() if digits) if match else ()
 
 
-def choose(candidates: Sequence[Found]) -> Found:
+def choose(candidates: Sequence[Virtiofsd]) -> Virtiofsd:
     """The first that can be used. Pure. Raises RequirementError."""
     for candidate in candidates:
         if candidate.usable:

@@ -33,14 +33,14 @@ from git_sandbox.later import dataclass, field, regex, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
-from git_sandbox.store import Box, NestedRecord
+from git_sandbox.store import NestedRecord, SandboxHandle
 from git_sandbox.text import one_line
 from git_sandbox.workspace import nested, stray_volumes
 from git_sandbox.workspace.base_content import divide
 from git_sandbox.workspace.base_index import Known
 from git_sandbox.workspace.capture import WORTH_SAYING, Captured, capture
 from git_sandbox.workspace.delta import confirm_lasting, confirm_still, confirm_young, difference
-from git_sandbox.workspace.incremental import Ledger, Moved, Unusable
+from git_sandbox.workspace.incremental import ChangeTracker, NotIncremental, SourceChanged
 from git_sandbox.workspace.nested import Worktrees
 from git_sandbox.workspace.set_aside import aside
 from git_sandbox.workspace.survey import CapturePolicy
@@ -70,7 +70,7 @@ class Workspace:
 
 
 def make(
-    box: Box,
+    handle: SandboxHandle,
     policy: CapturePolicy,
     settings: Settings,
     formats: tuple[str, ...],
@@ -79,19 +79,19 @@ def make(
     whole: bool = False,
     parts: bool = False,
 ) -> Workspace:
-    """Leave the disk in `box`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
+    """Leave the disk in `handle`, and say what is on it. Raises what `capture` and `disk.make` do; then there is none.
 
     `whole`: over no base that is there. `parts`: leave base and difference beside each other, for another machine to
     make the disk of (`SandboxDir.job`).
     """
-    task = _Task(box, policy, settings, formats, progress, parts)
+    task = _Task(handle, policy, settings, formats, progress, parts)
     try:
         if settings.bases and not task.cached():
             progress("The cache cannot be written: the repository is copied whole")
             task = replace(task, settings=replace(settings, bases=0))
         return (None if whole else task.from_base()) or task.copied()
     except BaseException:
-        store.delete(box, name_too=False)
+        store.delete(handle, name_too=False)
         raise
 
 
@@ -104,7 +104,7 @@ def refused(directory: SandboxDir) -> bool:
 
 @dataclass(frozen=True)
 class _Task:
-    box: Box
+    handle: SandboxHandle
     policy: CapturePolicy
     settings: Settings
     formats: tuple[str, ...]
@@ -113,12 +113,12 @@ class _Task:
 
     @property
     def repository(self) -> str:
-        return self.box.directory.root.parent.name
+        return self.handle.directory.root.parent.name
 
     @property
     def key(self) -> str:
         """Of everything that decides what a base looks like, apart from the repository's state."""
-        repo = self.box.repo
+        repo = self.handle.repo
         words = (
             bases.SCHEMA, repo.worktree, repo.git_dir, repo.common_dir, repo.object_format, self.settings.disk,
             self.policy.ignored, self.policy.skip_unreadable, self.policy.exclude, self.policy.git_extra,
@@ -129,7 +129,7 @@ class _Task:
     @cached_property
     def means(self) -> Means:
         """For disks that show a base. Raises RequirementError when what the settings ask for does not work here."""
-        settings, place = self.settings, self.box.directory.root
+        settings, place = self.settings, self.handle.directory.root
         spec = asked(settings)
         source = paths.private_directory(bases.bases_root())
         support = cow.look(source, place, self.formats, settings.thin_pool, layers=spec.layers, size=None)
@@ -154,68 +154,70 @@ class _Task:
             return None
         for _ in range(ATTEMPTS if base and known else 0):
             try:
-                return self._difference(base, Ledger(known, room))  # type: ignore[arg-type]
-            except Moved:
+                return self._difference(base, ChangeTracker(known, room))  # type: ignore[arg-type]
+            except SourceChanged:
                 self.progress("The worktree changed meanwhile, reading it again")
-            except Unusable:
+            except NotIncremental:
                 return None
         return None
 
-    def _difference(self, base: Base, ledger: Ledger) -> Workspace:
-        repo = self.box.repo
+    def _difference(self, base: Base, tracker: ChangeTracker) -> Workspace:
+        repo = self.handle.repo
         with self._staging() as place:
-            captured = capture(repo, place, self.policy, progress=self.progress, ledger=ledger)
+            captured = capture(repo, place, self.policy, progress=self.progress, tracker=tracker)
             self.progress("Recording the starting point")
-            taken = take(apart(self.box, repo.git), captured)
+            taken = take(apart(self.handle, repo.git), captured)
             inside = nested.record(place, captured.git_dirs, whole=False)
             linked = nested.worktrees(place, captured.git_dirs, whole=False)
-            nested.confirm_links(gitdirs.reading(repo.git, self.box.directory.objects), taken.tree, inside)
-            confirm_young(repo.git, place, ledger, captured.git_dirs)
-            confirm_still(repo.git, ledger)
-            delta = difference(place, ledger)
-            confirm_lasting(ledger, delta, captured.git_dirs)
+            nested.confirm_links(gitdirs.reading(repo.git, self.handle.directory.objects), taken.tree, inside)
+            confirm_young(repo.git, place, tracker, captured.git_dirs)
+            confirm_still(repo.git, tracker)
+            delta = difference(place, tracker)
+            confirm_lasting(tracker, delta, captured.git_dirs)
             applying = self._attach(base, delta_archive.build(place, delta.remove, delta.write))
         return Workspace(captured, taken, inside, base, applying, linked)
 
     def _attach(self, base: Base, difference: Tail) -> float:
         """The disk, by the strategy that fits (`disk/cow.py`); seconds that the guest may take for the difference.
-        Raises Unusable if the base is gone.
+        Raises NotIncremental if the base is gone.
         """
         try:
             if self.parts:
-                job_parts.keep(self.box.directory.job, base.image, difference)
+                job_parts.keep(self.handle.directory.job, base.image, difference)
             else:
                 means = replace(self.means, bytes=base.size)
                 chosen = cow.choose(self.settings.cow, means)
-                workspace_disk.lay(chosen.strategy, base.image, self.box.directory, difference, means.pool)
+                workspace_disk.lay(chosen.strategy, base.image, self.handle.directory, difference, means.pool)
         except FileNotFoundError as error:
-            raise Unusable("the base is gone") from error
+            raise NotIncremental("the base is gone") from error
         return difference.entries / WRITES + difference.size / READS
 
     def copied(self) -> Workspace:
         """A whole copy; a base for the next ones where that is worth it and can be exact."""
-        ledger = Ledger()
+        tracker = ChangeTracker()
         with self._staging() as place:
-            captured = capture(self.box.repo, place, self.policy, progress=self.progress, ledger=ledger)
+            captured = capture(self.handle.repo, place, self.policy, progress=self.progress, tracker=tracker)
             self.progress("Recording the starting point")
             # The copy is what the guest will see, so the copy is what is recorded, not the worktree a moment later.
-            taken = take(apart(self.box, Git(self.box.repo.git_dir, place)), captured, copied=True)
+            taken = take(apart(self.handle, Git(self.handle.repo.git_dir, place)), captured, copied=True)
             inside = nested.record(place, captured.git_dirs)
             linked = nested.worktrees(place, captured.git_dirs)
             self.progress("Making the workspace disk")
             applying = None
-            if self._worth(captured) and not ledger.obstacle:
-                applying = self._new_base(captured, ledger, place)
+            if self._worth(captured) and not tracker.obstacle:
+                applying = self._new_base(captured, tracker, place)
             if applying is None:
-                workspace_disk.discard(self.box.directory)
-                self._make(captured, job_parts.fresh(self.box.directory.job) if self.parts else self.box.directory.disk)
+                workspace_disk.discard(self.handle.directory)
+                self._make(
+                    captured, job_parts.fresh(self.handle.directory.job) if self.parts else self.handle.directory.disk
+                )
         return Workspace(captured, taken, inside, applying=applying or 0.0, worktrees=linked)
 
     def _worth(self, captured: Captured) -> bool:
         large = captured.bytes >= WORTH_BYTES or captured.inodes >= WORTH_INODES
         return (large or self.parts) and self.settings.bases > 0
 
-    def _new_base(self, captured: Captured, ledger: Ledger, place: Path) -> float | None:
+    def _new_base(self, captured: Captured, tracker: ChangeTracker, place: Path) -> float | None:
         """A base, and the disk laid over it, as in `_attach`; None when it could not be kept: the cache's disk is full.
 
         What the next sandbox may not see any more is not in it (`workspace/base_content.py`).
@@ -223,13 +225,13 @@ class _Task:
         try:
             with bases.building(self.repository) as build:
                 base = Base(build)
-                held = divide(place, ledger.layout, captured.git_dirs)
-                base.known.write_bytes(ledger.known(place).holding(held).encoded())
-                with aside(place, held.roots, self.box.directory.staging / "aside"):
+                held = divide(place, tracker.layout, captured.git_dirs)
+                base.known.write_bytes(tracker.known(place).holding(held).encoded())
+                with aside(place, held.roots, self.handle.directory.staging / "aside"):
                     self._make(captured, base.image, growth=max(ROOM, int(captured.bytes * SHARE)))
                 base.image.chmod(0o400)
                 applying = self._attach(base, delta_archive.build(place, (), held.write))
-                info = BaseInfo(self.key, os.fspath(self.box.repo.worktree), captured.bytes, time.time())
+                info = BaseInfo(self.key, os.fspath(self.handle.repo.worktree), captured.bytes, time.time())
                 bases.publish(build, info, self.settings.bases << 20)
         except (HostResourceError, OSError) as error:
             self.progress(f"No image of the repository could be kept for later ({one_line(str(error))})")
@@ -240,7 +242,7 @@ class _Task:
 
     def _make(self, captured: Captured, target: Path, growth: int = 0) -> None:
         size = int(captured.bytes * 1.15) + captured.inodes * 512 + (self.settings.disk << 20) + growth
-        content = self.box.directory.staging / "disk"
+        content = self.handle.directory.staging / "disk"
         ext4.make(content, target, inodes=captured.inodes, size=size, meter=self._meter(captured.bytes))
 
     def _meter(self, total: int) -> Callable[[int], None] | None:
@@ -253,7 +255,7 @@ class _Task:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        staging = self.box.directory.staging
+        staging = self.handle.directory.staging
         staging.mkdir(mode=0o700)
         try:
             yield ext4.staging_layout(staging / "disk")
@@ -261,9 +263,9 @@ class _Task:
             files.remove_tree(staging)  # also directories without write permission: a Go module cache has them
 
 
-def apart(box: Box, git: Git) -> Git:
+def apart(handle: SandboxHandle, git: Git) -> Git:
     """`git` with a store of the sandbox's own for new objects: the user's repository does not grow."""
-    return gitdirs.writing_to(git, box.directory.objects, box.repo.common_dir)
+    return gitdirs.writing_to(git, handle.directory.objects, handle.repo.common_dir)
 
 
 def take(git: Git, captured: Captured, *, copied: bool = False) -> Snapshot:

@@ -23,7 +23,7 @@ from git_sandbox.workspace import configcopy, filecopy, secrets
 from git_sandbox.workspace.configcopy import Adapted
 from git_sandbox.workspace.git_dir_allowlist import GitFiles
 from git_sandbox.workspace.git_dir_copy import GitDirCopy
-from git_sandbox.workspace.incremental import Ledger, Moved
+from git_sandbox.workspace.incremental import ChangeTracker, SourceChanged
 from git_sandbox.workspace.survey import CapturePolicy, Survey, outline, survey
 
 if TYPE_CHECKING:
@@ -66,24 +66,25 @@ def capture(
     policy: CapturePolicy,
     *,
     progress: Callable[[str], None] | None = None,
-    ledger: Ledger | None = None,
+    tracker: ChangeTracker | None = None,
 ) -> Captured:
     """Copy the worktree of `repo` to the new directory `target`, with one real `.git` inside.
 
     Raises RepositoryError for what cannot be read and for a repository that never holds still, HostResourceError
     when the disk is too small or fills up. `target` may exist if it is empty; after an error it may hold a part.
-    With a `ledger` that has a base, only what the base has not is copied; raises Unusable where that could be wrong.
+    With a `tracker` that has a base, only what the base lacks is copied; raises NotIncremental where that could be
+    wrong.
     """
     say = progress or _silent
-    ledger = ledger or Ledger()
+    tracker = tracker or ChangeTracker()
     target = Path(os.path.abspath(target))  # noqa: PTH100 - cp gets it from another directory
     policy = replace(policy, leave_out=(*policy.leave_out, target))
     say("Scanning the worktree")
-    surveyed = survey(repo, policy) if ledger.base is None else outline(repo, policy, ledger.base.layout.checkouts)
-    ledger.consider(surveyed, policy)
-    ledger.begin(repo.worktree, surveyed.selection)
+    surveyed = survey(repo, policy) if tracker.base is None else outline(repo, policy, tracker.base.layout.checkouts)
+    tracker.consider(surveyed, policy)
+    tracker.begin(repo.worktree, surveyed.selection)
     _prepare(target)
-    if ledger.base is None:
+    if tracker.base is None:
         _require_space(repo, target, surveyed)
     warnings = [*surveyed.warnings]
     left: list[str] = []
@@ -92,17 +93,17 @@ def capture(
         if git_dir.shared:
             continue
         say(f"Copying {one_line(git_dir.target)}")
-        copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, ledger=ledger)
+        copy = GitDirCopy(git_dir, target / git_dir.target, policy.patience, say, tracker=tracker)
         copy.files = GitFiles(policy.git_extra, configcopy.named(git_dir))
         copy.inside = tuple((inner, target / inner.target) for inner in inside if inner.common == git_dir.common)
         copy.run()
         warnings += copy.warnings
         left += [f"{git_dir.target}/{path}" for path in copy.files.left]
     say("Copying the worktree")
-    denied = _copy_worktree(repo.worktree, target, surveyed, policy, ledger=ledger, say=say)
-    if ledger.base is not None:
-        warnings += secrets.note(ledger.suspects(), surveyed.git_dirs)
-    adapted = _adapt(surveyed.git_dirs, repo, target, policy, whole=ledger.base is None)
+    denied = _copy_worktree(repo.worktree, target, surveyed, policy, tracker=tracker, say=say)
+    if tracker.base is not None:
+        warnings += secrets.note(tracker.suspects(), surveyed.git_dirs)
+    adapted = _adapt(surveyed.git_dirs, repo, target, policy, whole=tracker.base is None)
     warnings += [*adapted.unread, *_strangers(left, adapted.unknown)]
     for path, git_dir_path in surveyed.aliases.items():
         _alias(target / path, target / git_dir_path)
@@ -169,16 +170,22 @@ def _meter(survey: Survey, say: Callable[[str], None]) -> Callable[[int], None] 
 
 
 def _copy_worktree(
-    root: Path, target: Path, survey: Survey, policy: CapturePolicy, *, ledger: Ledger, say: Callable[[str], None]
+    root: Path,
+    target: Path,
+    survey: Survey,
+    policy: CapturePolicy,
+    *,
+    tracker: ChangeTracker,
+    say: Callable[[str], None],
 ) -> tuple[str, ...]:
     """What vanishes or changes meanwhile is no error: the user goes on working."""
     bare = survey.selection.bare_directories(root)
-    outcome = filecopy.copy(root, target, ledger.worktree(), meter=_meter(survey, say))
-    if ledger.base is not None:
-        ledger.require(not outcome.denied, "something cannot be read")
+    outcome = filecopy.copy(root, target, tracker.worktree(), meter=_meter(survey, say))
+    if tracker.base is not None:
+        tracker.require(not outcome.denied, "something cannot be read")
         if outcome != filecopy.Outcome():
-            raise Moved("the worktree changed while it was copied")
-        bare = ledger.changed_directories()
+            raise SourceChanged("the worktree changed while it was copied")
+        bare = tracker.changed_directories()
     if outcome.denied and not policy.skip_unreadable:
         raise RepositoryError(
             f"cannot read everything in {root}",

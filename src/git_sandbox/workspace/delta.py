@@ -9,7 +9,7 @@ from git_sandbox.git import gitdirs
 from git_sandbox.later import dataclass
 from git_sandbox.workspace.base_content import unproved
 from git_sandbox.workspace.base_index import Known
-from git_sandbox.workspace.incremental import Ledger, Moved, believed, digest
+from git_sandbox.workspace.incremental import ChangeTracker, SourceChanged, believed, digest
 from git_sandbox.workspace.stat_scan import Entry, glance, path_of
 
 if TYPE_CHECKING:
@@ -33,53 +33,53 @@ class Difference:
     lost: frozenset[str]  # paths at which the base has content that this state has not there
 
 
-def difference(copy: Path, ledger: Ledger) -> Difference:
-    base = ledger.base
+def difference(copy: Path, tracker: ChangeTracker) -> Difference:
+    base = tracker.base
     assert base is not None  # noqa: S101 - without one everything is written
     staged = glance(copy)
-    gone = ledger.missing() - staged.keys()
-    remove = _roots(gone, ledger.fresh | staged)
+    gone = tracker.missing() - staged.keys()
+    remove = _roots(gone, tracker.fresh | staged)
     fresh = {path for path in staged if not _same(base, copy, path)}
     changed = {path for path in fresh if not staged[path].is_directory}
     touched = {above for path in (*changed, *remove) for above in _above(path) if above in staged}
     write = sorted(fresh | touched, key=lambda path: path.split("/"))
-    lost = frozenset(gone | _rewritten(ledger, staged, write))
+    lost = frozenset(gone | _rewritten(tracker, staged, write))
     return Difference(remove, tuple(write), sum(staged[path].size for path in changed), lost)
 
 
-def _rewritten(ledger: Ledger, staged: Mapping[str, Entry], write: Iterable[str]) -> set[str]:
+def _rewritten(tracker: ChangeTracker, staged: Mapping[str, Entry], write: Iterable[str]) -> set[str]:
     """Where the base has other content, or content of which nobody knows whether it is the same. Directories that stay
     directories have none.
     """
-    assert ledger.base is not None  # noqa: S101 - as above
-    stale, unsure = ledger.stale(), ledger.base.again | ledger.base.digests.keys()
+    assert tracker.base is not None  # noqa: S101 - as above
+    stale, unsure = tracker.stale(), tracker.base.again | tracker.base.digests.keys()
     files, rest = set(), set()
     for path in write:
         if path in stale:
             files |= set() if stale[path].is_directory and staged[path].is_directory else {path}
         elif path in unsure:
             files.add(path)
-        elif not staged[path].is_directory and path not in ledger.fresh:
+        elif not staged[path].is_directory and path not in tracker.fresh:
             rest.add(path)  # another name of a file that changed, perhaps
     with believed():
-        return files | rest.intersection(path_of(row) for row in (ledger.base.rows if rest else ()))
+        return files | rest.intersection(path_of(row) for row in (tracker.base.rows if rest else ()))
 
 
-def confirm_lasting(ledger: Ledger, difference: Difference, git_dirs: Sequence[GitDir]) -> None:
-    """Prove that all that the base has is in the repository as it is now: the guest can read it. Raises Unusable."""
-    base = ledger.base
+def confirm_lasting(tracker: ChangeTracker, difference: Difference, git_dirs: Sequence[GitDir]) -> None:
+    """Prove that the repository still has all that the base has: the guest can read it. Raises NotIncremental."""
+    base = tracker.base
     assert base is not None  # noqa: S101 - as above
     labels = {
         "/",
         *(
             f"{path}/"
             for path in (*difference.lost, *difference.write)
-            if path in difference.lost or path in ledger.fresh
+            if path in difference.lost or path in tracker.fresh
         ),
     }
-    ledger.require(base.private.isdisjoint(difference.lost | labels), "something that is nowhere else went or changed")
+    tracker.require(base.private.isdisjoint(difference.lost | labels), "something that is nowhere else went or changed")
     gone = next(unproved(sorted(difference.lost), base.layout, base.trees, git_dirs), None)
-    ledger.require(gone is None, "the base has what is in no commit any more")
+    tracker.require(gone is None, "the base has what is in no commit any more")
 
 
 def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:
@@ -105,19 +105,19 @@ def _above(path: str) -> Iterable[str]:
         above = os.path.dirname(above)  # noqa: PTH120
 
 
-def confirm_still(git: Git, ledger: Ledger) -> None:
-    """Prove that the worktree of `git` is as it was before the copy. Raises Moved when it is not.
+def confirm_still(git: Git, tracker: ChangeTracker) -> None:
+    """Prove that the worktree of `git` is as it was before the copy. Raises SourceChanged when it is not.
 
     Whatever was read from the live worktree between the capture and now is then true of base and copy together as well,
     if `confirm_young` has been asked, too. Ignored files may have changed: they come as they were at some moment, as in
     a whole copy, and are in no snapshot.
     """
-    if moved := _not_ignored(git, ledger.moved()):
-        raise Moved(f"the worktree changed while it was copied (entries: {len(moved)})")
+    if moved := _not_ignored(git, tracker.moved()):
+        raise SourceChanged(f"the worktree changed while it was copied (entries: {len(moved)})")
 
 
-def confirm_young(git: Git, copy: Path, ledger: Ledger, git_dirs: Sequence[GitDir]) -> None:
-    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises Moved.
+def confirm_young(git: Git, copy: Path, tracker: ChangeTracker, git_dirs: Sequence[GitDir]) -> None:
+    """Prove that what may have changed unseen, within one tick of the clock, is as it was copied. Raises SourceChanged.
 
     `git_dirs`: those of the copy, in which the `.git` file of a checkout says another place than its source. It is as
     it was copied when the source still leads to the same git directory.
@@ -125,10 +125,10 @@ def confirm_young(git: Git, copy: Path, ledger: Ledger, git_dirs: Sequence[GitDi
     top = git.worktree or git.git_dir
     leads = {f"{git_dir.checkout}/.git": git_dir.private for git_dir in git_dirs if git_dir.checkout}
     if _not_ignored(git, {
-        path for path in ledger.young()
+        path for path in tracker.young()
         if not (_equal(top / path, copy / path) or (path in leads and gitdirs.pointed(top / path) == leads[path]))
     }):  # fmt: skip
-        raise Moved("a file changed twice while it was copied")
+        raise SourceChanged("a file changed twice while it was copied")
 
 
 def _not_ignored(git: Git, paths: set[str]) -> set[str]:

@@ -25,7 +25,7 @@ from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line
 from git_sandbox.workspace import filecopy, git_dir_entries, git_dir_texts
 from git_sandbox.workspace.git_dir_allowlist import GitFiles
-from git_sandbox.workspace.incremental import Ledger
+from git_sandbox.workspace.incremental import ChangeTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class GitDirCopy:
     patience: float  # seconds
     say: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
-    ledger: Ledger = field(default_factory=Ledger)
+    tracker: ChangeTracker = field(default_factory=ChangeTracker)
     files: GitFiles = field(default_factory=GitFiles)
     inside: tuple[tuple[GitDir, Path], ...] = ()  # linked worktrees that come along, and where each goes
 
@@ -77,15 +77,15 @@ class GitDirCopy:
                 raced |= _copy_objects(store, self.target / name, foreign=foreign, choose=self._chooser(store, name))
         raced |= self._copy_alternates()
         raced |= stamp != self._stamp()
-        if self.ledger.base is not None:
-            self.ledger.require(not raced, "the repository changed while it was copied")
+        if self.tracker.base is not None:
+            self.tracker.require(not raced, "the repository changed while it was copied")
         for path in [*git_dir_entries.litter(self.target), *self.files.strangers(self.target)]:
             files.remove_tree(path, ignore_errors=False)
         filecopy.clone_directory(self.source.common, self.target)
         return not raced or self._complete()
 
     def _chooser(self, store: Path, name: str) -> Callable[[list[str]], list[str]]:
-        return lambda entries: self.ledger.store(store, f"{self.source.target}/{name}", entries)
+        return lambda entries: self.tracker.store(store, f"{self.source.target}/{name}", entries)
 
     def _copy_state(self) -> Stamp:
         """Refs, HEAD, index, logs, operations, as they were when they had the stamp that is returned."""
@@ -146,15 +146,15 @@ class GitDirCopy:
         for path in borrowed.missing:
             self._warn(f"the alternate object directory {one_line(os.fspath(path))} is missing")
         raced = False
-        for number, objects in enumerate(borrowed.found):
+        for number, objects in enumerate(borrowed.directories):
             place = self.target / "alt" / str(number)
             raced |= _copy_objects(objects, place, foreign=True, choose=self._chooser(objects, f"alt/{number}"))
             (place / "info" / "alternates").unlink(missing_ok=True)
         listing = self.target / "objects" / "info" / "alternates"
         listing.unlink(missing_ok=True)
-        if borrowed.found:
+        if borrowed.directories:
             listing.parent.mkdir(exist_ok=True)
-            listing.write_text("".join(f"../alt/{number}\n" for number in range(len(borrowed.found))))
+            listing.write_text("".join(f"../alt/{number}\n" for number in range(len(borrowed.directories))))
         return raced
 
     def _wait(self) -> None:

@@ -1,9 +1,9 @@
 """What a capture read, and what of it an earlier one has already: the difference is all that has to be copied.
 
-The first capture of a repository is copied whole, and its ledger says which entry of the source each entry of the copy
+The first capture of a repository is copied whole, and its tracker says which entry of the source each entry of the copy
 was at that time (`Known`). The next capture looks at the source and takes only what has another stamp; what is as it
 was then needs no second thought, only what is new is examined. Nothing is ever taken for unchanged because it looks
-alike: whatever is odd raises `Unusable`, and the caller copies everything.
+alike: whatever is odd raises `NotIncremental`, and the caller copies everything.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _PACKED = regex(  # named after their content
 )
 
 
-class Unusable(Exception):  # noqa: N818 - a reason, not a failure: the whole copy is made instead
+class NotIncremental(Exception):  # noqa: N818 - a reason, not a failure: the whole copy is made instead
     """Why only the difference cannot be taken this time."""
 
 
-class Moved(Unusable):
+class SourceChanged(NotIncremental):
     """The source changed meanwhile: a second attempt may find it at rest."""
 
 
 @dataclass
-class Ledger:
+class ChangeTracker:
     """One capture's. `base`: what an earlier copy holds, None to copy everything.
 
     `fresh` is what the source holds and the base does not, by the path it has in the copy, as it was before it was
@@ -89,12 +89,12 @@ class Ledger:
             self.require(same or gone, "a repository inside has another place")
 
     def require(self, condition: bool, obstacle: str) -> None:
-        """Raises Unusable, or only notes the obstacle when everything is copied anyway."""
+        """Raises NotIncremental, or only notes the obstacle when everything is copied anyway."""
         if condition:
             return
         self.obstacle = self.obstacle or obstacle
         if self.base is not None:
-            raise Unusable(obstacle)
+            raise NotIncremental(obstacle)
 
     def begin(self, root: Path, selection: Selection) -> None:
         """Start looking at the selected part of the worktree, before anything of it is read: a later change will show
@@ -272,11 +272,11 @@ def digest(path: Path) -> bytes:
 
 @contextmanager
 def believed() -> Iterator[None]:
-    """While rows of the base are taken apart. Raises Unusable for one that nobody wrote so."""
+    """While rows of the base are taken apart. Raises NotIncremental for one that nobody wrote so."""
     try:
         yield
     except ValueError as error:
-        raise Unusable("the list of what the base holds is damaged") from error
+        raise NotIncremental("the list of what the base holds is damaged") from error
 
 
 def _but_times(row: bytes) -> tuple[bytes, ...]:

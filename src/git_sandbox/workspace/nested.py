@@ -20,7 +20,7 @@ from git_sandbox.guest.stage import Choose
 from git_sandbox.later import dataclass, field, regex
 from git_sandbox.store import NestedRecord
 from git_sandbox.text import one_line
-from git_sandbox.workspace.incremental import Moved
+from git_sandbox.workspace.incremental import SourceChanged
 
 NO_WORK = regex(b"[0-9a-f]+ " + protocol.NO_WORK.encode())  # in a state, where the stash counts
 
@@ -82,7 +82,7 @@ def worktrees(copy: Path, git_dirs: Iterable[GitDir], *, whole: bool = True) -> 
 def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
     """Prove that `tree`, taken from the live worktree, has the same commits of repositories inside as were copied.
 
-    Raises Moved.
+    Raises SourceChanged.
     """
     heads = {inner.path: inner.base for inner in records if inner.path}
     if not heads:
@@ -92,7 +92,7 @@ def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
         words, _, path = row.partition(b"\t")
         mode, _, name = words.decode().split(" ")
         if mode == "160000" and name != heads[os.fsdecode(path)]:
-            raise Moved("a repository inside changed while it was copied")
+            raise SourceChanged("a repository inside changed while it was copied")
 
 
 def _recorded_or_broken(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:

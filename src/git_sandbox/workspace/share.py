@@ -11,34 +11,34 @@ from git_sandbox.git.command import Git
 from git_sandbox.idspace import IdSpace
 from git_sandbox.progress import Progress
 from git_sandbox.settings import Settings
-from git_sandbox.store import Box
+from git_sandbox.store import SandboxHandle
 from git_sandbox.workspace import nested
 from git_sandbox.workspace.builder import Workspace, apart, take
 from git_sandbox.workspace.capture import capture
-from git_sandbox.workspace.incremental import Ledger
+from git_sandbox.workspace.incremental import ChangeTracker
 from git_sandbox.workspace.survey import CapturePolicy
 
 
-def make(box: Box, policy: CapturePolicy, settings: Settings, progress: Progress) -> Workspace:
-    """Leave both in `box`, and say what is in the copy. Raises what `capture` and `disk.make` do; then there is none.
+def make(handle: SandboxHandle, policy: CapturePolicy, settings: Settings, progress: Progress) -> Workspace:
+    """Create both in `handle`, and describe the copy. Raises what `capture` and `disk.make` do; then there is none.
 
     Blocks are shared with the worktree's where the file system can (Btrfs, XFS), never files: a guest that writes
     through a hard link would write into the user's repository.
     """
-    directory, space = box.directory, IdSpace.ours()
+    directory, space = handle.directory, IdSpace.ours()
     try:
         place = share_dir.lay_out(directory)
-        captured = capture(box.repo, place, policy, progress=progress, ledger=Ledger())
+        captured = capture(handle.repo, place, policy, progress=progress, tracker=ChangeTracker())
         _require_descriptors(captured.inodes)
         progress("Recording the starting point")
-        taken = take(apart(box, Git(box.repo.git_dir, place)), captured, copied=True)
+        taken = take(apart(handle, Git(handle.repo.git_dir, place)), captured, copied=True)
         inside = nested.record(place, captured.git_dirs)
         linked = nested.worktrees(place, captured.git_dirs)
         progress("Making the share")
         share_dir.give(directory, space)
-        _system_disk(box, settings)
+        _system_disk(handle, settings)
     except BaseException:
-        store.delete(box, name_too=False)
+        store.delete(handle, name_too=False)
         raise
     return Workspace(captured, taken, inside, worktrees=linked)
 
@@ -54,11 +54,11 @@ def _require_descriptors(files: int) -> None:
         )
 
 
-def _system_disk(box: Box, settings: Settings) -> None:
+def _system_disk(handle: SandboxHandle, settings: Settings) -> None:
     """Sparse, and as large as a workspace disk leaves free: what the guest installs lands there."""
-    staging = box.directory.staging
+    staging = handle.directory.staging
     try:
         ext4.staging_layout(staging)
-        ext4.make(staging, box.directory.disk, inodes=0, size=settings.disk << 20)
+        ext4.make(staging, handle.directory.disk, inodes=0, size=settings.disk << 20)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

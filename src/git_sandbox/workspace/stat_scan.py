@@ -38,7 +38,7 @@ _KINDS = {
 Rows = frozenset[bytes]
 
 
-class Unseen(Exception):  # noqa: N818 - a reason, as those of the ledger
+class Unseen(Exception):  # noqa: N818 - a reason, as those of the tracker
     """Something could not be looked at."""
 
 

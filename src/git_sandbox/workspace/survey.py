@@ -218,7 +218,7 @@ def _git_census(repositories: dict[Path, GitDir]) -> Census:
         left_out = {*DROPPED_DIRECTORIES, "modules"}
         for root in dict.fromkeys((git_dir.private,) if git_dir.shared else (git_dir.common, git_dir.private)):
             census.walk(root, counts=lambda path, _seen: path not in left_out)  # noqa: B023 - used at once
-        for objects in () if git_dir.shared else gitdirs.alternates(git_dir.common).found:
+        for objects in () if git_dir.shared else gitdirs.alternates(git_dir.common).directories:
             census.walk(objects)
     return census
 

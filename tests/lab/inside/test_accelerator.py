@@ -4,7 +4,7 @@ import pytest
 
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.vmm import backends, host
-from git_sandbox.vmm.backends import Wanted
+from git_sandbox.vmm.backends import BackendNeeds
 from support.backends import NAMES, absent
 
 
@@ -14,6 +14,6 @@ def test_the_probe_finds_a_kvm_that_works(monkeypatch: pytest.MonkeyPatch, image
     if why := absent(name):
         pytest.skip(f"{name}: {why}")
     monkeypatch.setattr(host, "DEADLINE", 300.0)
-    chosen = backends.choose(Wanted(name), backends.look(Wanted(name)))
+    chosen = backends.choose(BackendNeeds(name), backends.look(BackendNeeds(name)))
     proof = backends.prove(chosen, host.BootFiles(image.kernel, image.initramfs), "auto", fresh=True)
     assert (proof.accelerator, proof.reason) == ("kvm", "a kernel booted to user space with KVM")

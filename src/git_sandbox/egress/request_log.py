@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass
-class Ledger:
+class RequestLog:
     """`path` None: nothing is written. `now`: the clock, for tests. `sent`: bytes that left altogether."""
 
     path: Path | None = None
@@ -107,9 +107,9 @@ def load(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: -row.last)
 
 
-def resumed(path: Path) -> Ledger:
+def resumed(path: Path) -> RequestLog:
     """A ledger that goes on with what the file holds: a proxy that was started again forgets nothing."""
-    ledger = Ledger(path)
+    ledger = RequestLog(path)
     with contextlib.suppress(OSError, ValueError):
         ledger.rows = {(row.host, row.port): row for row in load(path)[: MOST_ROWS + 1]}
     ledger.sent = sum(row.sent for row in ledger.rows.values())

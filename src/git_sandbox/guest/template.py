@@ -1,7 +1,7 @@
-"""A template's machine: booted as far as it goes without a sandbox, saved there, and adopted after it was restored.
+"""The machine of a template: booted without a sandbox, saved, and personalized for a sandbox after it was restored.
 
-Every restored machine is a twin of every other, down to the kernel's random state. So adoption comes before anything
-else runs: fresh randomness, the right time, this sandbox's own files and keys, its disk (docs/adr/0012).
+Every restored machine is a twin of every other, down to the kernel's random state. So personalization comes before
+anything else runs: fresh randomness, the right time, this sandbox's own files and keys, its disk (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USED_SOON = (
 
 
 @dataclass(frozen=True)
-class Adoption:
+class PersonalizeRequest:
     """The host's request, unanswered until everything has been done."""
 
     port: int
@@ -51,17 +51,19 @@ class Adoption:
         reply(self.port, self.request, {"ok": True})
 
 
-def wait_for_adoption(config: Config) -> Adoption:
+def wait_for_sandbox(config: Config) -> PersonalizeRequest:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
     disks, rehearsal = boot.disks_without_driver(), Rehearsal()
-    with Door.on_vsock() if protocol.CONTROL in over_vsock(config) else Door.on_port() as door:
+    with (
+        RequestListener.on_vsock() if protocol.CONTROL in over_vsock(config) else RequestListener.on_port() as requests
+    ):
         while True:
-            descriptor, request = door.next_request()
-            if request["op"] == protocol.ADOPT:
+            descriptor, request = requests.next_request()
+            if request["op"] == protocol.PERSONALIZE:
                 rehearsal.end()
                 become_own(request, disks)
-                return Adoption(os.dup(descriptor), request)
+                return PersonalizeRequest(os.dup(descriptor), request)
             with contextlib.suppress(ConnectionError):  # who asked is gone
                 reply(descriptor, request, {"mode": "template"})
             if request["op"] == protocol.REHEARSE:
@@ -84,7 +86,8 @@ class Rehearsal:
     """What a first session runs, run for nothing while the host still copies: under emulation most of a program's first
     run is the translation of its code, and a restored machine begins without any (docs/adr/0012).
 
-    It is before the adoption: it has no key, and whatever it got of the randomness that all twins share ends with it.
+    It runs before the personalization: it has no key, and what it got of the randomness that all twins share ends with
+    it.
     """
 
     def __init__(self) -> None:
@@ -125,7 +128,7 @@ def run_quietly(argv: tuple[str, ...]) -> None:
                    stderr=subprocess.DEVNULL, check=False)  # fmt: skip
 
 
-class Door:
+class RequestListener:
     """Where the host comes with its requests, one after the other: a port, or connections over vsock.
 
     Connections do not survive that the machine is saved: the VMM resets them, and those who listen stay.

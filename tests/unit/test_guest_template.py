@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.guest import adopt, boot
-from git_sandbox.guest.adopt import Door, Rehearsal
+from git_sandbox.guest import boot, template
+from git_sandbox.guest.template import Rehearsal, RequestListener
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def door(place: Path) -> Iterator[Door]:
+def door(place: Path) -> Iterator[RequestListener]:
     """A unix socket stands for vsock's."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place))
     listener.listen(8)
-    with Door(listener, -1) as made:
+    with RequestListener(listener, -1) as made:
         yield made
     assert made.current == -1
     assert listener.fileno() == -1
@@ -42,9 +42,9 @@ def call(place: Path, *pieces: bytes) -> socket.socket:
     return made
 
 
-def test_one_caller_after_the_other_and_the_last_one_is_hung_up(door: Door, place: Path) -> None:
-    with call(place, b'{"op": ', b'"status"}\n') as first, call(place, b'{"op": "adopt"}\n') as second:
-        for caller, op in ((first, "status"), (second, "adopt")):
+def test_one_caller_after_the_other_and_the_last_one_is_hung_up(door: RequestListener, place: Path) -> None:
+    with call(place, b'{"op": ', b'"status"}\n') as first, call(place, b'{"op": "personalize"}\n') as second:
+        for caller, op in ((first, "status"), (second, "personalize")):
             descriptor, request = door.next_request()
             assert request == {"op": op}
             os.write(descriptor, b"answer")
@@ -52,25 +52,25 @@ def test_one_caller_after_the_other_and_the_last_one_is_hung_up(door: Door, plac
         assert first.recv(100) == b""
 
 
-def test_callers_that_are_gone_or_were_forgotten_are_passed_over(door: Door, place: Path) -> None:
+def test_callers_that_are_gone_or_were_forgotten_are_passed_over(door: RequestListener, place: Path) -> None:
     call(place).close()
     call(place, b'{"op": "half').close()
     reset = call(place, b'{"op": "never')
     reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     reset.close()
-    with call(place, b'{"op": "adopt"}\n'):
-        assert door.next_request()[1] == {"op": "adopt"}
+    with call(place, b'{"op": "personalize"}\n'):
+        assert door.next_request()[1] == {"op": "personalize"}
 
 
 def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fifo stands for the port: without a writer, too, reading it gives nothing."""
     fifo = tmp_path / "port"
     os.mkfifo(fifo)
-    monkeypatch.setattr(adopt, "control_port", lambda: fifo)
-    written = threading.Thread(target=lambda: fifo.write_bytes(b'{"op": "adopt"}\n'))
-    with Door.on_port() as door:
+    monkeypatch.setattr(template, "control_port", lambda: fifo)
+    written = threading.Thread(target=lambda: fifo.write_bytes(b'{"op": "personalize"}\n'))
+    with RequestListener.on_port() as door:
         written.start()
-        assert door.next_request()[1] == {"op": "adopt"}
+        assert door.next_request()[1] == {"op": "personalize"}
         written.join()
 
 
@@ -97,8 +97,8 @@ def test_the_disks_that_wait_are_those_without_a_driver_in_their_order(
 def test_a_rehearsal_ends_with_all_it_started_and_is_reaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = tmp_path / "began"
     script = f"echo $$ > {began}.new; mv {began}.new {began}; sleep 600; : > {tmp_path}/never"
-    monkeypatch.setattr(adopt, "PATH", os.environ["PATH"])
-    monkeypatch.setattr(adopt, "rehearsed", lambda: iter([("no such program",), ("sh", "-c", script)]))
+    monkeypatch.setattr(template, "PATH", os.environ["PATH"])
+    monkeypatch.setattr(template, "rehearsed", lambda: iter([("no such program",), ("sh", "-c", script)]))
     rehearsal = Rehearsal()
     rehearsal.begin()
     first = rehearsal.child
@@ -125,4 +125,4 @@ def alive(pid: int) -> bool:
 
 
 def test_nothing_that_is_rehearsed_is_given_a_key() -> None:
-    assert not any("-h" in argv or "host_key" in " ".join(argv) for argv in adopt.rehearsed())
+    assert not any("-h" in argv or "host_key" in " ".join(argv) for argv in template.rehearsed())
