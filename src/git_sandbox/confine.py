@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import socket
 import stat
 import struct
 import sys
@@ -64,8 +63,11 @@ def named(*paths: Path) -> tuple[tuple[Path, str], ...]:
     return tuple((path, os.fspath(path)) for path in paths)
 
 
-def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
-    """The words that run `command`, an absolute path or a program of `/usr`, in `directory` of its view."""
+def argv(command: Sequence[str], view: View, directory: str = "/", *, alone: bool = False) -> list[str]:
+    """The words that run `command`, an absolute path or a program of `/usr`, in `directory` of its view.
+
+    `alone`: they are started in a session of their own, which it then has, too; else it gets one.
+    """
     words = [
         *(_scoped() if view.network and not view.root else ()),
         PROGRAM,
@@ -76,7 +78,7 @@ def argv(command: Sequence[str], view: View, directory: str = "/") -> list[str]:
     ]
     words += [] if view.network else ["--unshare-net"]
     words += _rights(view)
-    words += ["--die-with-parent", "--as-pid-1" if view.first else "--new-session"]
+    words += ["--die-with-parent", *(["--as-pid-1"] if view.first else [] if alone else ["--new-session"])]
     words += ["--perms", "0755", "--dir", "/etc"]  # else 0700, where one that becomes another user cannot go
     if view.programs:
         words += ["--ro-bind", "/usr", "/usr"]
@@ -122,10 +124,6 @@ def _rights(view: View) -> list[str]:
     return ["--unshare-user", "--cap-drop", "ALL"]
 
 
-# Bubblewrap's child ends with it only from the moment before it runs a program. If we were killed before that, the
-# program would run on for ever: so it asks us at its standard input, and does not begin without an answer.
-ASKING = ("/usr/bin/sh", "-c", 'echo >&0 && read -r answer && exec "$@" </dev/null', "sh")
-BEGINS_WITHIN = 120.0  # seconds it may take bubblewrap to make the view, on a host that is busy
 # How the linker finds libraries, and what a library's name stands for; neither says anything about a user.
 LINKER = named(Path("/etc/ld.so.cache"), Path("/etc/alternatives"))
 
@@ -257,7 +255,9 @@ def spawned(
     """`process.spawn` of a command that sees `view` alone and begins in `directory`; of the same one, not confined,
     where that is not `required` or this host does not let us (`obstacle`). `yields` as there.
 
-    When it is to end, one that is `first` is asked itself; bubblewrap, when it is asked, kills the others.
+    When it is to end, one that is `first` is asked itself; bubblewrap, when it is asked, kills the others. Bubblewrap
+    ties its child to itself with its last step before the program: until then `watched` ends both with us, and for that
+    they stay in one process group.
     """
     if not required or obstacle(command[0]):
         with process.spawn(
@@ -270,28 +270,13 @@ def spawned(
     with open(reading, "rb") as report, contextlib.ExitStack() as stack:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         with open(writing, "wb"):  # noqa: PTH123
-            seen = owned(needed(place, view))
-            asking = ASKING if seen.programs else ()
-            words = argv([*asking, os.fspath(place), *command[1:]], seen, os.fspath(directory))
+            words = argv([os.fspath(place), *command[1:]], owned(needed(place, view)), os.fspath(directory), alone=True)
             at = words.index(PROGRAM) + 1
             words[at:at] = ["--info-fd", str(writing)]
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                child = stack.enter_context(
-                    process.spawn(
-                        words, stdin=theirs.fileno() if asking else None, stdout=stdout, stderr=stderr,
-                        pass_fds=(*pass_fds, writing), yields=yields,
-                    )
-                )  # fmt: skip
-                child.report, child.first = report, view.first
-                theirs.close()
-                _let_begin(ours)
+            child = stack.enter_context(
+                process.spawn(
+                    words, stdout=stdout, stderr=stderr, pass_fds=(*pass_fds, writing), yields=yields, watched=True
+                )
+            )
+            child.report, child.first = report, view.first
         yield child
-
-
-def _let_begin(ours: socket.socket) -> None:
-    """Answer the program that asks whether it may begin; of one that has ended already, its caller learns by itself."""
-    ours.settimeout(BEGINS_WITHIN)
-    with contextlib.suppress(OSError):
-        if ours.recv(1):
-            ours.sendall(b"\n")

@@ -43,7 +43,7 @@ from git_sandbox.vmm import calls, confined, launch, qemu_state, virtiofs
 from git_sandbox.vmm.launch import RunningProcess
 from git_sandbox.vmm.machine import Cleanup, Disk, MachineLogs, MachineSpec, Saved, Share
 from git_sandbox.vmm.rest import Api, Call
-from support import fabricated
+from support import fabricated, static
 from support.gitrepo import GitRepo
 from support.specs import specs
 
@@ -487,7 +487,6 @@ def test_what_is_confined_is_asked_to_end_and_says_how_it_ended() -> None:
 
 
 @pytest.mark.usefixtures("needs")
-@pytest.mark.usefixtures("needs")
 @pytest.mark.parametrize("first", [False, True])
 def test_ended_at_any_moment_of_its_start_it_leaves_no_process(tmp_path: Path, *, first: bool) -> None:
     """Bubblewrap's child waits for a word of its parent, and does not end with it before its program begins."""
@@ -500,23 +499,35 @@ def test_ended_at_any_moment_of_its_start_it_leaves_no_process(tmp_path: Path, *
 
 
 @pytest.mark.usefixtures("needs")
-def test_killed_at_any_moment_of_its_start_we_leave_no_program() -> None:
-    """At most a bubblewrap that waits for its parent and has nothing."""
+@pytest.mark.parametrize("alone", [False, True], ids=["linked", "static"])
+@pytest.mark.parametrize("first", [False, True])
+def test_killed_at_any_moment_of_its_start_we_leave_nothing(tmp_path: Path, *, alone: bool, first: bool) -> None:
+    """Neither the program nor a bubblewrap that waits for its parent."""
+    program = static.written(tmp_path / "program") if alone else Path("/usr/bin/sleep")
     mark = f"{time.time_ns() % 10**9 + 10**9}"
-    for moment in range(0, 160, 4):
+    for moment in range(0, 160, 8):
         if not (child := os.fork()):
-            with confine.spawned(["sleep", mark], View(first=True)):
+            with confine.spawned([os.fspath(program), mark], View(first=first)):
                 time.sleep(600)
         time.sleep(moment / 1000)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     try:
-        assert soon(lambda: not any(name.endswith("sleep") for name in running(mark)))
+        assert soon(lambda: not list(running(mark)))
     finally:
         for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - of names that go meanwhile
             with contextlib.suppress(OSError):
                 if os.fsencode(mark) in Path("/proc", name, "cmdline").read_bytes():
                     os.kill(int(name), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("needs")
+def test_a_static_program_runs_alone_and_is_ended(tmp_path: Path) -> None:
+    program = static.written(tmp_path / "program")
+    with confine.spawned([os.fspath(program)], View()) as child:
+        assert soon(lambda: list(running(os.fspath(program))).count(os.fspath(program)) == 1)
+        assert child.poll() is None
+    assert nobody_has(program)
 
 
 def nobody_has(path: Path) -> bool:

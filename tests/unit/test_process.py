@@ -206,3 +206,36 @@ def test_programs_are_found_as_a_shell_finds_them(tmp_path: Path, monkeypatch: p
     for name in ("tool", "folder", "none", str(tmp_path / "a/tool"), str(tmp_path / "c/tool")):
         assert process.which(name) == shutil.which(name)
     assert process.which("mke2fs") == shutil.which("mke2fs", path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def test_what_a_watched_program_started_ends_with_us(tmp_path: Path) -> None:
+    """As bubblewrap's child at its beginning: it does not die with its parent. SIGKILL lets nobody clean up."""
+    script = f"sleep 600 & echo $! $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/ids; wait"
+    if not (ours := os.fork()):
+        with process.spawn(["sh", "-c", script], watched=True):
+            time.sleep(600)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ids").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    pids = [int(word) for word in (tmp_path / "ids").read_text().split()]
+    assert all(map(alive, pids))
+    os.kill(ours, signal.SIGKILL)
+    os.waitpid(ours, 0)
+    assert all(gone(pid, 60.0) for pid in pids)
+
+
+def test_a_watch_ends_with_its_block_and_lets_the_program_end_as_it_likes() -> None:
+    before = Path("/proc/thread-self/children").read_text()
+    with process.spawn(["sh", "-c", "exit 7"], watched=True) as child:
+        assert child.wait(60) == 7
+    with process.spawn(["sh", "-c", "cat; echo done"], watched=True, stdout=process.PIPE) as child:
+        assert child.stdout.read() == b"done\n", "it has no standard input"
+    assert Path("/proc/thread-self/children").read_text() == before
+
+
+def test_what_waits_for_a_watch_does_not_begin_without_it(tmp_path: Path) -> None:
+    argv = children._mortal(["touch", f"{tmp_path}/begun"], "KILL", yields=False, waits=True)
+    assert subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode != 0
+    assert not (tmp_path / "begun").exists()
+    assert subprocess.run(argv, input=b"\n", check=False).returncode == 0
+    assert (tmp_path / "begun").exists()

@@ -18,9 +18,7 @@ from git_sandbox.process.child import (
     interactive,
     kill_group,
     page,
-    require,
     spawn,
-    which,
 )
 from git_sandbox.process.completed import (
     ASKED,
@@ -31,6 +29,7 @@ from git_sandbox.process.completed import (
     foreground,
     run,
 )
+from git_sandbox.process.starting import require, which
 
 __all__ = [
     "ASKED", "DEVNULL", "NO_LIMITS", "PIPE", "STDERR_LIMIT", "STDOUT", "STOP_GRACE", "Child", "Completed", "FloodError",

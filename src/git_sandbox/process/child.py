@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from git_sandbox.errors import HostResourceError, RequirementError
 from git_sandbox.process.bounds import Limits, environment
+from git_sandbox.process.starting import resolve, start
+from git_sandbox.process.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,37 +24,7 @@ if TYPE_CHECKING:
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 PIECE = 64 << 10  # bytes
 OOM, WORST = 500, 1000  # more to be ended for than we have ourselves, and the most there is (proc(5), oom_score_adj)
-_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CHILD = re.compile(rb'"child-pid": (\d+)')
-
-
-def which(program: str) -> str | None:
-    """Full path of `program`, looking also where Debian keeps mke2fs and friends for users without sbin on PATH."""
-    named = [""] if "/" in program else [*os.get_exec_path(), *_SYSTEM]
-    paths = (os.path.join(directory, program) for directory in named)  # noqa: PTH118 - pathlib is not here
-    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)  # noqa: PTH112
-
-
-def require(*programs: str) -> None:
-    """Raises RequirementError for the first that is missing: before work that would be in vain without it."""
-    for program in programs:
-        resolve([program])
-
-
-def resolve(argv: Sequence[str]) -> list[str]:
-    path = which(argv[0])
-    if path is None:
-        raise RequirementError(
-            f"the program `{argv[0]}` is not installed", hint="run `sandbox doctor` for how to get it"
-        )
-    return [path, *argv[1:]]
-
-
-def start(argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(argv, **options)  # type: ignore[call-overload,no-any-return]
-    except OSError as error:
-        raise HostResourceError(f"cannot start `{argv[0]}`", cause=error.strerror or str(error)) from error
 
 
 def wait_for(child: subprocess.Popen[bytes], timeout: float | None) -> int | None:
@@ -155,9 +126,13 @@ class Child(msgspec.Struct):
                 signal.pidfd_send_signal(program, signal.SIGKILL)
 
 
-def _mortal(argv: Sequence[str], death: str, *, yields: bool) -> list[str]:
-    """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin."""
-    script = f'[ "$PPID" = "$0" ] || exit; {_yielding() if yields else ""}exec "$@"'
+def _mortal(argv: Sequence[str], death: str, *, yields: bool, waits: bool = False) -> list[str]:
+    """`argv`, ended by the signal `death` when we die. If we died before that was arranged, it does not begin.
+
+    `waits`: nor before there is a line on its standard input, which it then has not.
+    """
+    wait = "read -r go && exec </dev/null || exit; " if waits else ""
+    script = f'[ "$PPID" = "$0" ] || exit; {wait}{_yielding() if yields else ""}exec "$@"'
     begin = ["sh", "-c", script, str(os.getpid())]
     return resolve(["setpriv", "--pdeathsig", death, "--", *resolve(begin), *resolve(argv)])
 
@@ -184,6 +159,7 @@ def spawn(
     grace: float = STOP_GRACE,
     tidies: bool = False,
     yields: bool = False,
+    watched: bool = False,
 ) -> Iterator[Child]:
     """Start a program that lives as long as the block (or shorter) and dies with this process.
 
@@ -192,26 +168,40 @@ def spawn(
     to the thread that forked (prctl(2)).
 
     `tidies`: asked to end, it removes what it made, given the time (`grace`); so it is asked, not killed, when we die.
-    `yields`: when memory runs out the kernel ends this one before us.
+    `yields`: when memory runs out the kernel ends this one before us. `watched`: when we are killed, all of its process
+    group ends, from the first moment; for one without standard input that starts others which do not die with it.
     """
-    popen = start(
-        _mortal(argv, "TERM" if tidies else "KILL", yields=yields),
-        cwd=cwd,
-        env=environment() if env is None else dict(env),
-        stdin=subprocess.DEVNULL if stdin is None else stdin,
-        stdout=subprocess.DEVNULL if stdout is None else stdout,
-        stderr=subprocess.DEVNULL if stderr is None else stderr,
-        pass_fds=tuple(pass_fds),
-        start_new_session=not foreground,
-    )
-    child = Child(tuple(argv), popen, tidies)
-    try:
-        yield child
-    finally:
-        child.stop(grace)
-        for stream in (popen.stdin, popen.stdout, popen.stderr):
-            if stream is not None:
-                stream.close()
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(watching()) if watched else None
+        popen = start(
+            _mortal(argv, "TERM" if tidies else "KILL", yields=yields, waits=watched),
+            cwd=cwd,
+            env=environment() if env is None else dict(env),
+            stdin=subprocess.PIPE if watched else subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.DEVNULL if stdout is None else stdout,
+            stderr=subprocess.DEVNULL if stderr is None else stderr,
+            pass_fds=tuple(pass_fds),
+            start_new_session=not foreground,
+        )
+        child = Child(tuple(argv), popen, tidies)
+        try:
+            if watch is not None:
+                watch(popen.pid)
+                _let_go(popen)
+            yield child
+        finally:
+            child.stop(grace)
+            for stream in (popen.stdin, popen.stdout, popen.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def _let_go(popen: subprocess.Popen[bytes]) -> None:
+    """What waits for a line on its standard input begins; of one that has ended, its caller learns by itself."""
+    assert popen.stdin is not None  # noqa: S101 - started with stdin=PIPE
+    with contextlib.suppress(OSError):
+        os.write(popen.stdin.fileno(), b"\n")
+    popen.stdin.close()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import msgspec
 
 from git_sandbox.errors import SandboxError
 from git_sandbox.process.bounds import NO_LIMITS, Limits, environment
-from git_sandbox.process.child import PIECE, PIPE, STOP_GRACE, kill_group, resolve, spawn, start, wait_for
+from git_sandbox.process.child import PIECE, PIPE, STOP_GRACE, kill_group, spawn, wait_for
+from git_sandbox.process.starting import resolve, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
