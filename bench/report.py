@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from git_sandbox.drawing.svg import Picture
+
 Missing = tuple[str, str, str, str]  # measure, compared with, to reach, reason
 Pairs = list[tuple[float, float]]  # ours and theirs, in turn
 REASON = 300  # characters
-WIDTH, LINE, LEFT = 900, 44, 470  # pixels
+WIDTH, LINE, LETTER = 360, 44, 8.2  # pixels: of the longest bar, of a row, of a letter
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,19 @@ def data(rows: Sequence[Row], missing: Sequence[Missing], facts: Mapping[str, st
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """One bar for each ratio; the line is 1."""
-    most = max([*(row.ratio for row in rows), 1.0])
-    scale = (WIDTH - LEFT - 70) / most
-    height = LINE * len(rows) + 40
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-size="12">',
-        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-    ]
-    for number, row in enumerate(rows):
+    """One bar for each ratio; the line is 1. What the bars say is in the description, too."""
+    texts = [(row.name.replace("`", ""), f"against {row.against.replace('`', '')}", f"{row.ratio:.2f}") for row in rows]
+    left = 20 + LETTER * max((len(text) for name, against, _ in texts for text in (name, against)), default=0)
+    scale = WIDTH / max([*(row.ratio for row in rows), 1.0])
+    picture = Picture()
+    for number, (row, (name, against, ratio)) in enumerate(zip(rows, texts, strict=True)):
         top = 20 + number * LINE
-        name, against = (html.escape(text.replace("`", "")) for text in (row.name, row.against))
-        parts += [
-            f'<text x="10" y="{top + 14}" font-family="sans-serif">{name}</text>',
-            f'<text x="10" y="{top + 29}" fill="#666" font-family="sans-serif">against {against}</text>',
-            f'<rect x="{LEFT}" y="{top + 5}" width="{row.ratio * scale:.1f}" height="22" fill="#4477aa"/>',
-            f'<text x="{LEFT + row.ratio * scale + 6:.1f}" y="{top + 20}">{row.ratio:.2f}</text>',
-        ]
-    one = LEFT + scale
-    parts.append(f'<line x1="{one:.1f}" x2="{one:.1f}" y1="15" y2="{height - 15}" stroke="#aa3333"/></svg>')
-    return "\n".join(parts) + "\n"
+        picture.text(10, top + 14, name)
+        picture.text(10, top + 29, against, kind="soft")
+        picture.box(left, top + 5, row.ratio * scale, 22, "shared")
+        picture.text(left + row.ratio * scale + 6, top + 20, ratio)
+    picture.path(f"M{left + scale:g} 15V{20 + len(rows) * LINE:g}", "clash")
+    lines = [f"{name}, {against}: {ratio}" for name, against, ratio in texts]
+    return picture.document(
+        "Ratios of the benchmark", ["Shorter is better; the line is 1, as fast as the other.", *lines]
+    )

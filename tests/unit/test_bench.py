@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -63,3 +67,33 @@ def test_what_bench_warm_takes_the_time_of_is_there() -> None:
 def _owner(label: str) -> tuple[ModuleType, str]:
     module, _, name = label.rpartition(".")
     return importlib.import_module(module), name
+
+
+def report() -> Any:
+    """`bench/report.py`, which is no module of ours."""
+    place = importlib.util.spec_from_file_location("bench_report", ROOT / "bench/report.py")
+    assert place is not None
+    assert place.loader is not None
+    made = importlib.util.module_from_spec(place)
+    sys.modules[place.name] = made
+    place.loader.exec_module(made)
+    return made
+
+
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    program = report()
+    rows = [program.Row("a `b`", "c <d>", "1", (2.0, 2.0), (1.0, 1.0)), program.Row("e", "f", "1", (1.0,), (4.0,))]
+    tree = ET.fromstring(program.svg(rows))  # noqa: S314 - made here
+    assert tree.get("role") == "img"
+    described = tree.findtext("{*}desc") or ""
+    assert {"a b, against c <d>: 2.00", "e, against f: 0.25"} < {*described.splitlines()}
+    assert ET.fromstring(program.svg([])).findtext("{*}title")  # noqa: S314 - made here
+
+
+def test_every_picture_of_the_documentation_has_a_title_and_a_description() -> None:
+    pictures = sorted((ROOT / "docs").rglob("*.svg"))
+    assert len(pictures) >= 4
+    for path in pictures:
+        tree = ET.parse(path).getroot()  # noqa: S314 - made here
+        assert tree.findtext("{*}title"), path
+        assert tree.findtext("{*}desc"), path
