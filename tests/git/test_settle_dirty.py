@@ -196,3 +196,50 @@ def test_nothing_that_runs_by_itself_merges_at_the_end_without_an_answer(repo: G
 
     assert settled(made, "keep", on_exit="merge", questions=Questions(merge=no)).merged is None
     assert asked == [".envrc"]
+
+
+@pytest.mark.parametrize(
+    ("branches", "line"),
+    [
+        (("topic", "main"), "The sandbox ended on topic; a merge puts its commits on main."),
+        (("main", "other"), "The sandbox started on main; your checkout is on other now."),
+        (("HEAD", "main"), "The sandbox ended on a detached HEAD; a merge puts its commits on main."),
+        (("main", "main"), ""),
+    ],
+)
+def test_a_question_says_why_it_is_asked(
+    repo: GitRepo,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    branches: tuple[str, str],
+    line: str,
+) -> None:
+    """`branches`: of the sandbox at its end, and of the checkout. That of the start is merged without a question."""
+    there, here = branches
+    made = spawn(repo, "vm-1")
+    if there != "main":
+        made.guest.git("switch", "-q", *(("--detach",) if there == "HEAD" else ("-c", there)))
+    made.work("work", {"a": "1\n"})
+    if here != "main":
+        repo.git("switch", "-q", "-c", here)
+    home = made.home()
+    monkeypatch.setattr(ask, "choose", lambda *_: "no")
+    asker = ask.Asker(made.repo, Finished(made.repo, "vm-1", made.record, 0, home, kept=True, warnings=()))
+    done = settle.settle(made.repo, made.record, home, asker.questions(), on_exit="auto", dirty="keep")
+    assert line in capsys.readouterr().err
+    assert (done.merged is None) is bool(line)
+
+
+def test_edits_that_a_merge_would_meet_are_named(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{number}\n" for number in range(30)]
+    repo.commit("lines", {"f": "".join(lines)})
+    made = spawn(repo, "vm-1")
+    made.work("work", {"f": "".join([*lines, "end\n"])})
+    repo.write("f", "".join(["begin\n", *lines]))
+    home = made.home()
+    monkeypatch.setattr(ask, "choose", lambda *_: "no")
+    asker = ask.Asker(made.repo, Finished(made.repo, "vm-1", made.record, 0, home, kept=True, warnings=()))
+    assert settle.settle(made.repo, made.record, home, asker.questions(), on_exit="auto", dirty="keep").merged is None
+    assert "You have edited f meanwhile" in capsys.readouterr().err

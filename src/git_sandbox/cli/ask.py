@@ -26,7 +26,7 @@ from git_sandbox.later import dataclass
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions, waits
-from git_sandbox.text import one_line, printable
+from git_sandbox.text import listed, one_line, printable
 
 SHOWN = 10  # paths listed before a question
 MOST = 64 << 10  # bytes of a summary shown before a question
@@ -51,6 +51,8 @@ class Asker:
 
     def merge(self, plan: Plan) -> bool:
         self._tell()
+        for line in elsewhere(self.finished, plan):
+            door.line(line)
         return confirm_merge(self.repo, plan, base_of(self.repo, self.finished.record), self.finished.id)
 
     def dirty(self, wip: Oid) -> str:
@@ -77,6 +79,21 @@ class Asker:
         self.explained = True
 
 
+def elsewhere(finished: Finished, plan: Plan) -> list[str]:
+    """Why there is a question: the sandbox, or the user, is on another branch than at the start."""
+    refs = (finished.record.base_symref, finished.home.manifest.head.symref, plan.head.symref)
+    start, there, here = map(_branch, refs)
+    lines = [f"The sandbox started on {start}; your checkout is on {here} now."] if here != start else []
+    if there not in (start, here):
+        own = f"`sandbox branch {finished.id}` makes branches of its branches"
+        lines.append(f"The sandbox ended on {there}; a merge puts its commits on {here}. {own}.")
+    return lines
+
+
+def _branch(ref: str | None) -> str:
+    return one_line(ref.removeprefix("refs/heads/")) if ref else "a detached HEAD"
+
+
 def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:
     """Show what a merge would change here and ask; the default is no."""
     if plan.relation is Relation.DIVERGED:
@@ -84,6 +101,8 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
     with preview(repo, base, request) as merged:
         _stat(merged.git, merged.before, merged.after)
+    if plan.late:
+        door.line(f"You have edited {listed(plan.late)} meanwhile: merged with that, your edits stay uncommitted.")
     warn(plan.risky)
     forget_typed()
     answers = {

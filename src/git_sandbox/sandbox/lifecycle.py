@@ -178,7 +178,12 @@ def resume(
             handle, record, image, backend, options, progress, ready, extras, retrieve.Import(options.settings),
             notice=notice,
         )  # fmt: skip
-        home = run.run()
+        try:
+            home = run.run()
+        except BaseException:
+            if not run.began and entry.record is not None:
+                handle.save(entry.record)  # nothing of the user's ran: its work is at home as it was
+            raise
         retrieve.note(handle, record, run.exit_code, home)
     return _finished(run, home, kept=True, warnings=bare)
 
