@@ -189,7 +189,7 @@ ROWS = (
     Row(
         "editor_command",
         AUTO,
-        "what `sandbox code` opens: vscode, cursor, zed, jetbrains, emacs, neovim, vim, or a command with {host} in it",
+        "what `sandbox code` opens: vscode, cursor, zed, jetbrains, toolbox, emacs, neovim, vim, or words with {host}",
         kind="command",
         own=True,
     ),

@@ -24,6 +24,9 @@ EDITORS: Mapping[str, tuple[str, ...]] = {
     "jetbrains": (
         "gateway", "jetbrains-gateway://connect#type=ssh&deploy=true&host={host}&port=22&user={user}&projectPath={url_path}",
     ),
+    "toolbox": (
+        "jetbrains-toolbox", "jetbrains://gateway/ssh/environment?h={host}&launchIde=true&projectHint={url_path}",
+    ),
     "emacs": ("emacs", "/ssh:{host}:{path}"),
     "neovim": ("nvim", "scp://{host}/{netrw_path}"),
     "vim": ("vim", "scp://{host}/{netrw_path}"),
