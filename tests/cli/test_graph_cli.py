@@ -190,3 +190,33 @@ def test_a_cell_says_in_signs_what_its_colour_says() -> None:
     assert matrix.symbol(Pair(one, other, ("f", "g"), ())) == "2"
     assert matrix.symbol(Pair(one, other, ("f",), ("f",))) == "✕1"
     assert matrix.symbol(Pair(one, other, (), (), unrelated=True)) == "?"
+
+
+def test_git_shows_fewer_refs_as_the_page_says(repo: GitRepo, cli: Cli) -> None:
+    """`docs/reference/refs.md`: words and settings for git's own log, none of which we set."""
+    made = worked(repo, "one", {"new": "1\n"}, "by the guest")
+    made.guest.write("draft", "not committed\n")
+    made.home()
+    assert cli("merge", "one").code == 0
+    repo.git("reset", "-q", "--hard", "HEAD~1")
+    page = (Path(__file__).parents[2] / "docs/reference/refs.md").read_text("utf-8")
+    assert repo.run("config", "--local", "--get-regexp", "^(log|transfer|alias)[.]").stdout == b""
+
+    def subjects(*words: str) -> set[str]:
+        assert " ".join(words).replace("=", "='", 1) + "'" * bool(words) in page
+        return set(repo.git("log", *words, "--all", "--format=%s").splitlines())
+
+    own = set(repo.git("log", "main", "--format=%s").splitlines())
+    everything = set(repo.git("log", "--all", "--format=%s").splitlines())
+    assert subjects("--exclude=refs/sandbox-*") == own | {"by the guest"} < everything
+    assert subjects("--exclude=refs/sandbox*") == own
+    assert "`git config log.excludeDecoration 'refs/sandbox-*'`" in page
+    repo.git("config", "log.excludeDecoration", "refs/sandbox-*")
+    decorated = repo.git("log", "--all", "--decorate=short", "--format=%D")
+    assert "sandbox/one" in decorated
+    assert "sandbox-" not in decorated
+    assert "`git config transfer.hideRefs refs/sandbox`" in page
+    repo.git("config", "transfer.hideRefs", "refs/sandbox")
+    offered = repo.git("ls-remote", str(repo.path)).splitlines()
+    assert [row for row in offered if row.endswith("refs/sandbox/one")] == []
+    assert [row for row in offered if row.endswith("refs/heads/main")] != []
