@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -14,11 +15,11 @@ import anyio
 import msgspec
 import pytest
 
-from git_sandbox import paths, projectfile, registry, settings, store
+from git_sandbox import paths, projectfile, record, registry, settings, store
 from git_sandbox.cli.main import main
 from git_sandbox.errors import UsageError
 from git_sandbox.git import repo as repos
-from git_sandbox.mcp import consent, results, running, server, service, tools
+from git_sandbox.mcp import consent, looking, results, running, server, service, tools
 from git_sandbox.mcp.running import Ran, Work
 from git_sandbox.store import State
 from support.fabricated import Sandbox, worked
@@ -522,3 +523,222 @@ def test_a_signal_ends_it_while_its_input_is_open(repo: GitRepo) -> None:
         assert b"git-sandbox" in child.stdout.readline()
         child.terminate()
         assert child.wait(60) == 143
+
+
+# --- branches, undo, the trash, and agents ---------------------------------------------------------------------------
+
+
+def heads(repo: GitRepo) -> dict[str, str]:
+    return {name: value for name, value in repo.refs().items() if name.startswith("refs/heads/")}
+
+
+def test_only_a_yes_makes_branches(session: Session, repo: GitRepo, made: Sandbox) -> None:
+    """New ones, and some that are moved; what runs by itself is asked about whatever the rules say."""
+    repo.git("branch", "grown")
+    made.guest.git("switch", "-q", "-c", "topic")
+    made.work("topic", {"topic": "1\n"})
+    made.guest.git("branch", "-f", "grown", "HEAD")
+    made.home()
+    before, tip = heads(repo), made.guest.git("rev-parse", "topic").strip()
+
+    async def talk(agent: Agent) -> None:
+        assert (await agent.refused("branch", id="one"))["kind"] == "consent"
+        assert heads(repo) == before
+        assert f"- new branch topic at {tip}" in agent.asked[-1].splitlines()
+        assert (await agent.refused("branch", id="one", names=["topic:other", "nowhere"]))["kind"] == "usage"
+        agent.agrees = True
+        await agent.ok("branch", id="one", names=["topic:other", "grown"])
+        assert f"- move branch grown from {before['refs/heads/main']} to {tip}" in agent.asked[-1].splitlines()
+
+    session(talk)
+    assert heads(repo) == before | {"refs/heads/other": tip, "refs/heads/grown": tip}
+    configure('mcp_allow = ["branch"]\n')
+
+    async def by_rule(agent: Agent) -> None:
+        await agent.ok("branch", id="one", names=["topic"])
+        assert agent.asked == []
+        made.work("risky", {".vscode/tasks.json": "{}\n"})
+        made.home()
+        assert (await agent.refused("branch", id="one", names=["topic:risky"]))["kind"] == "consent"
+        assert "runs by itself: .vscode/tasks.json" in agent.asked[-1]
+
+    session(by_rule)
+    assert heads(repo)["refs/heads/topic"] == tip
+    assert "refs/heads/risky" not in heads(repo)
+
+
+@pytest.mark.usefixtures("made")
+def test_more_branches_than_somebody_reads_are_not_asked_about(session: Session, repo: GitRepo, made: Sandbox) -> None:
+    for number in range(consent.MOST_NEEDS + 1):
+        made.guest.git("branch", f"b{number}")
+    made.home()
+
+    async def talk(agent: Agent) -> None:
+        agent.agrees = True
+        assert (await agent.refused("branch", id="one"))["kind"] == "usage"
+
+    assert session(talk).asked == []
+    assert len(heads(repo)) == 1
+
+
+@pytest.mark.usefixtures("made")
+def test_an_undo_is_asked_about_whatever_the_rules_say(session: Session, repo: GitRepo) -> None:
+    configure('mcp_allow = ["merge", "branch", "drop", "sandboxes"]\n')
+    start = head(repo)
+
+    async def talk(agent: Agent) -> None:
+        assert (await agent.refused("undo", id="one"))["kind"] == "integrate", "nothing of it was merged"
+        await agent.ok("merge", id="one")
+        merged = head(repo)
+        error = await agent.refused("undo", id="one")
+        assert (error["kind"], error["hint"], head(repo)) == ("consent", "", merged)
+        assert f"- put main back from {merged} to {start}" in agent.asked[-1].splitlines()
+        assert "  new" in agent.asked[-1].splitlines()
+        agent.agrees = True
+        await agent.ok("undo", id="one")
+        assert (head(repo), repo.git("status", "--porcelain").strip()) == (start, "")
+
+    session(talk)
+
+
+def test_branches_are_taken_back_with_consent_only(session: Session, repo: GitRepo, made: Sandbox) -> None:
+    made.guest.git("branch", "topic")
+    made.home()
+    configure('mcp_allow = ["branch"]\n')
+
+    async def talk(agent: Agent) -> None:
+        await agent.ok("branch", id="one")
+        tip = heads(repo)["refs/heads/topic"]
+        assert (await agent.refused("undo", id="one", what="branch"))["kind"] == "consent"
+        assert f"- remove branch topic, which is at {tip}" in agent.asked[-1].splitlines()
+        assert "refs/heads/topic" in heads(repo)
+        agent.agrees = True
+        await agent.ok("undo", id="one", what="branch")
+        assert (await agent.refused("undo", id="one", what="branch"))["kind"] == "integrate"
+
+    session(talk)
+    assert "refs/heads/topic" not in heads(repo)
+
+
+def test_one_hook_among_many_is_not_asked_about(session: Session, repo: GitRepo) -> None:
+    """A question shows a screen: what is beyond it would be agreed to unseen."""
+    worked(repo, "one", {f".vscode/{number}.json": "{}\n" for number in range(consent.MOST_NEEDS + 1)})
+    before = head(repo)
+
+    async def talk(agent: Agent) -> None:
+        agent.agrees = True
+        assert (await agent.refused("merge", id="one"))["kind"] == "consent"
+
+    assert session(talk).asked == []
+    assert head(repo) == before
+
+
+@pytest.mark.usefixtures("made")
+def test_what_its_user_dropped_comes_back_with_consent_only(session: Session, repo: GitRepo) -> None:
+    async def talk(agent: Agent) -> None:
+        assert (await agent.refused("restore", id="one"))["kind"] == "state", "it is not in the trash"
+        agent.agrees = True
+        await agent.ok("drop", id="one", force=True)
+
+    session(talk)
+    assert not repo.git("for-each-ref", "refs/sandbox/").strip()
+
+    async def again(agent: Agent) -> None:
+        assert (await agent.refused("restore", id="one"))["kind"] == "consent"
+        agent.agrees = True
+        assert (await agent.ok("restore", id="one"))[0]["state"] == "stopped"
+        assert "refs/sandbox/one" in repo.git("for-each-ref")
+        (place,) = paths.state_root().glob("*/one")
+        (place / "host-agent").touch()
+        await agent.ok("drop", id="one", force=True)
+        agent.agrees = False
+        await agent.ok("restore", id="one")
+
+    session(again)
+
+
+MANIFEST = """schema = 1
+description = "x"
+allow = ["api.test"]
+[command]
+interactive = ["true"]
+headless = ["worker", "-p"]
+[credentials.api]
+hosts = ["api.test"]
+bearer = true
+env = "KEY"
+variable = "KEY"
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_task_for_an_agent_is_asked_about(session: Session, verbs: list[list[str]], repo: GitRepo, mode: str) -> None:
+    place = paths.config_file().parent / "agents/mine.toml"
+    place.parent.mkdir(parents=True)
+    place.write_text(MANIFEST)
+    repo.write(".sandbox/agents/theirs.toml", MANIFEST)
+
+    async def refused(agent: Agent) -> None:
+        agent.agrees = True
+        for name in ("mine", "theirs"):
+            error = await agent.refused("agent", agent=name, task="x")
+            assert (error["kind"], error["hint"]) == ("consent", f"`sandbox agent trust {name}`")
+        assert (await agent.refused("agent", agent="nobody", task="x"))["kind"] == "usage"
+        assert agent.asked == [], "an agent cannot have its user agree to a manifest"
+
+    session(refused, mode)
+    assert main(["agent", "trust", "mine"]) == 0
+
+    async def talk(agent: Agent) -> None:
+        error = await agent.refused("agent", agent="mine", task="send\nit to evil.example")
+        assert (error["kind"], verbs) == ("consent", [])
+        assert "`agent:mine`" in error["hint"]
+        assert "let agent mine do `send it to evil.example`" in agent.asked[-1]
+        assert "- agent mine (user): reaches api.test; keys: api" in agent.asked[-1].splitlines()
+        assert (await agent.refused("agent", agent="mine", task="--option"))["kind"] == "usage"
+        await agent.refused("agent", agent="mine", task="x", net="nat")
+        assert "- net: nat" in agent.asked[-1].splitlines()
+        agent.agrees = True
+        await agent.ok("agent", agent="mine", task="do it", background=True)
+        words = verbs.pop()
+        assert {"--agent=mine", "--detach", "--on-exit=keep"} < {*words}
+        assert words[-2:] == ["--", "do it"]
+
+    session(talk, mode)
+    configure('mcp_allow = ["agent:mine"]\n')
+
+    async def by_rule(agent: Agent) -> None:
+        await agent.ok("agent", agent="mine", task="do it")
+
+    assert session(by_rule, mode).asked == []
+
+
+@pytest.mark.usefixtures("made")
+def test_it_waits_until_a_sandbox_no_longer_works(
+    session: Session, repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked(repo, "two", {"b": "1\n"})
+    works = [True, True, False]
+    monkeypatch.setattr(looking, "EVERY", 0.0)
+    monkeypatch.setattr(looking, "_works", lambda _repo, name: works.pop(0) if name == "one" else False)
+
+    async def talk(agent: Agent) -> None:
+        row = await agent.ok("status", id="one", wait=600)
+        assert (row["id"], row["state"], row["ahead"], works) == ("one", "stopped", 1, [])
+        assert (await agent.ok("status", id="two"))["id"] == "two"
+        assert (await agent.refused("status", id="three"))["kind"] == "state"
+
+    session(talk)
+
+
+def test_what_waits_for_somebody_works_no_longer(repo: GitRepo, made: Sandbox) -> None:
+    entry = store.find(made.repo, "one")
+    assert not looking._works(made.repo, "one")
+    assert not looking._works(made.repo, "nowhere")
+    with entry.directory.lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert looking._works(made.repo, "one")
+        for state, works in (("working", True), ("waiting", False), ("done", False), ("failed", False)):
+            record.note_activity(entry.directory, record.Activity(state, "", 0.0))
+            assert looking._works(made.repo, "one") is works
+    assert repo.path.is_dir()

@@ -136,11 +136,8 @@ def make(repo: Repository, sandbox: SandboxId, branches: Iterable[Branch]) -> No
         _transaction(repo, lines, f"sandbox branch {sandbox}")
 
 
-def undo(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
-    """Take back what `make` did to branches that nobody has moved since: they are gone, or back where they were.
-
-    Raises IntegrateError when there is none.
-    """
+def undoable(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
+    """The branches that are as `make` left them. Raises IntegrateError when there is none."""
     done = []
     for name in repo.refs(_ROOT.rstrip("/")):
         log = repo.git.try_run("log", "-g", "-2", "-z", "--format=%H %gs", name, "--").text.split("\0")
@@ -153,6 +150,15 @@ def undo(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
     done = [branch for branch in done if f"{_ROOT}{branch.name}" not in busy]
     if not done:
         raise IntegrateError(f"no branch is as `sandbox branch {sandbox}` left it")
+    return tuple(done)
+
+
+def undo(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
+    """Take back what `make` did to branches that nobody has moved since: they are gone, or back where they were.
+
+    Raises IntegrateError when there is none.
+    """
+    done = undoable(repo, sandbox)
     lines = [
         f"update {_ROOT}{branch.name}\0{branch.before}\0{branch.after}\0"
         if branch.before
@@ -160,7 +166,7 @@ def undo(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
         for branch in done
     ]
     _transaction(repo, lines, f"sandbox branch --undo {sandbox}")
-    return tuple(done)
+    return done
 
 
 def _transaction(repo: Repository, lines: Sequence[str], log: str) -> None:

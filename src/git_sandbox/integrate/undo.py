@@ -46,13 +46,14 @@ def undo(repo: Repository, sandbox: SandboxId) -> Undone:
     """
     with locked(repo), tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
         host.refuse_if_busy(repo)
-        name, old = _last(repo, sandbox)
+        name, old = last(repo, sandbox)
         move = _move_back(repo, sandbox, name, old, Path(place))
         execute(repo, move, Path(place))
         return Undone(old.result, old.before.commit, shown(move.disk), name)
 
 
-def _last(repo: Repository, sandbox: SandboxId) -> tuple[RefName, Backup]:
+def last(repo: Repository, sandbox: SandboxId) -> tuple[RefName, Backup]:
+    """The merge that `undo` takes back. Raises IntegrateError where there is none."""
     backup, head = saved(repo, sandbox), repo.head()
     if not backup:
         raise IntegrateError(f"nothing of `{sandbox}` was merged here", hint="`sandbox log` shows what it holds")

@@ -18,6 +18,7 @@ _END = "$(?!\n)"  # Python's `$` alone also matches before a line break at the e
 _ASKS = "the user is asked: "
 MOST_CALL = 2 << 20  # characters of all texts of a call
 MOST_TIMEOUT = 24 * 3600  # seconds
+MOST_WAIT = 600  # seconds of one look at a sandbox
 MOST_READ = 256 << 10  # bytes of one look into a file
 
 Id = Annotated[
@@ -26,7 +27,8 @@ Id = Annotated[
 Line = Annotated[str, Meta(pattern=f"^[^\x00-\x1f\x7f]+{_END}", max_length=4096)]
 Word = Annotated[str, Meta(pattern=f"^[^\\s,\x00-\x1f\x7f]+{_END}", max_length=400)]
 Variable = Annotated[str, Meta(pattern=f"^[A-Za-z_][A-Za-z0-9_]{{0,99}}{_END}")]
-Argument = Annotated[str, Meta(max_length=128 << 10)]
+_MOST_ARGUMENT = 128 << 10  # characters
+Argument = Annotated[str, Meta(max_length=_MOST_ARGUMENT)]
 Command = Annotated[
     list[Argument],
     Meta(min_length=1, max_length=1000, description="program and arguments; no shell: `sh -c` for one"),
@@ -97,6 +99,30 @@ class Run(Start, frozen=True, kw_only=True):
     timeout: Timeout = 3600
 
 
+class Agent(Start, frozen=True, kw_only=True):
+    """An agent of `sandbox agent ls` with one task."""
+
+    agent: Annotated[
+        str, Meta(pattern=f"^[a-z0-9][a-z0-9-]{{0,39}}{_END}", description="its name, as the user knows it")
+    ]
+    task: Annotated[
+        str,
+        Meta(pattern="^(?!-)", min_length=1, max_length=_MOST_ARGUMENT, description="what it is to do, in plain words"),
+    ]
+    background: Annotated[bool, Meta(description="leave it running; `logs` has its output")] = False
+    timeout: Timeout = 3600
+
+
+class Status(One, frozen=True, kw_only=True):
+    wait: Annotated[
+        int, Meta(ge=0, le=MOST_WAIT, description="seconds to wait, at most, until it has ended or waits for the user")
+    ] = 0
+
+
+class Fork(One, frozen=True, kw_only=True):
+    name: Annotated[Id, Meta(description="of the copy, instead of vm-1, vm-2, …")] | None = None
+
+
 class Exec(One, frozen=True, kw_only=True):
     command: Command
     input: Annotated[str, Meta(max_length=1 << 20)] = ""
@@ -151,6 +177,16 @@ class Merge(One, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+
+class Branch(One, frozen=True, kw_only=True):
+    names: Annotated[
+        Words, Meta(description="branches of the sandbox, NAME or NAME:NEW; none: all that it made or moved")
+    ] = []
+
+
+class Undo(One, frozen=True, kw_only=True):
+    what: Annotated[Literal["merge", "branch"], Meta(description="its last merge here, or its branches here")] = "merge"
 
 
 class Drop(One, frozen=True, kw_only=True):

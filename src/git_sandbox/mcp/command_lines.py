@@ -25,6 +25,12 @@ def run(call: given.Run) -> list[str]:
     return ["run", "--json", "--no-tty", *detached, *_STAYS, *_settings(call), "--", *call.command]
 
 
+def agent(call: given.Agent) -> list[str]:
+    detached = ["--detach"] if call.background else []
+    words = ["run", "--json", "--no-tty", f"--agent={call.agent}", *detached, *_STAYS, *_settings(call)]
+    return [*words, "--", call.task]
+
+
 def _settings(call: given.Start) -> list[str]:
     single = (
         ("name", call.name), ("from", call.origin), ("cpus", call.cpus), ("memory", call.memory), ("net", call.net),
@@ -51,6 +57,22 @@ def inside(command: list[str], directory: str | None) -> list[str]:
 
 def logs(call: given.One) -> list[str]:
     return ["logs", "--json", call.id]
+
+
+def status(_call: given.Status) -> list[str]:
+    return ["ls", "--json", "--all"]
+
+
+def fork(call: given.Fork) -> list[str]:
+    return ["fork", "--json", *([f"--name={call.name}"] if call.name else []), call.id]
+
+
+def restore(call: given.One) -> list[str]:
+    return ["restore", "--json", call.id]
+
+
+def recover(call: given.One) -> list[str]:
+    return ["recover", "--json", call.id]
 
 
 def sync(call: given.One) -> list[str]:

@@ -10,15 +10,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from git_sandbox import transports
+from git_sandbox import registry, transports
+from git_sandbox.agents import agreed, catalogue
 from git_sandbox.errors import UsageError
+from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
 from git_sandbox.mcp.arguments import Start
 from git_sandbox.settings import Settings
-from git_sandbox.text import one_line, whole
+from git_sandbox.text import listed, one_line, whole
 
-MERGE, DROP, SANDBOXES = "merge", "drop", "sandboxes"
-WORDS = (MERGE, DROP, SANDBOXES)
+MERGE, BRANCH, DROP, SANDBOXES = "merge", "branch", "drop", "sandboxes"
+WORDS = (MERGE, BRANCH, DROP, SANDBOXES)
+AGENT = "agent"
 # Settings that a call may ask for with consent, and the words of a rule `SETTING:VALUE`.
 GATED = ("net", "allow", "key", "git_credentials", "ssh_agent", "mount", "publish", "image", "packages")
 MOST_NEEDS = 25  # of one call, each shown whole
@@ -55,10 +58,10 @@ def rules(allowed: Iterable[str]) -> frozenset[str]:
     configured = frozenset(rule.strip() for rule in allowed)
     for rule in configured:
         setting, colon, value = rule.partition(":")
-        if rule not in WORDS and not (colon and value and setting in GATED):
+        if rule not in WORDS and not (colon and value and setting in (AGENT, *GATED)):
             raise UsageError(
                 f"`{one_line(rule, limit=60)}` is not a rule of mcp-allow",
-                hint=f"use {', '.join(WORDS)}, or SETTING:VALUE with one of {', '.join(GATED)}",
+                hint=f"use {', '.join(WORDS)}, agent:NAME, or SETTING:VALUE with one of {', '.join(GATED)}",
             )
     return configured
 
@@ -68,6 +71,22 @@ def of_settings(call: Start, configured: Settings) -> list[Need]:
     known = _configured(configured)
     needs = [(name, value) for name, values in _asked(call).items() for value in values if value not in known[name]]
     return [Need(f"{name}:{value}", f"{name.replace('_', '-')}: {whole(value)}") for name, value in needs]
+
+
+def of_agent(repo: Repository, name: str) -> Need:
+    """To give an agent a task. Its user has to have agreed to its manifest: an agent on the host cannot.
+
+    Raises UsageError where there is no such agent, ConsentError without that.
+    """
+    agent = catalogue.find(name, repo.worktree)
+    of = registry.consent(repo).identity() if agent.origin == catalogue.REPOSITORY else ""
+    if not agreed.given(agent, of):
+        raise ConsentError(
+            f"the user has not agreed to what agent `{name}` wants", hint=f"`sandbox agent trust {name}`"
+        )
+    manifest = agent.manifest
+    reaches, keys = listed(manifest.allow) or "nothing", listed(tuple(manifest.credentials)) or "none"
+    return Need(f"{AGENT}:{name}", f"agent {name} ({agent.origin}): reaches {reaches}; keys: {keys}")
 
 
 def _asked(call: Start) -> dict[str, tuple[str, ...]]:
@@ -116,7 +135,7 @@ def question(intro: str, needs: Iterable[Need], details: Iterable[str], worktree
     Raises ConsentError for more than somebody reads.
     """
     asked = tuple(needs)
-    if len({need.rule for need in asked}) > MOST_NEEDS:
+    if len(set(asked)) > MOST_NEEDS:
         raise ConsentError(f"a call that needs consent for more than {MOST_NEEDS} things is not asked about")
     lines = [f"An agent on this computer asks to {intro}", f"in {whole(str(worktree))}."]
     lines += ["", *(f"- {need.text}" for need in asked), *details]

@@ -4,6 +4,8 @@ came home in the meantime.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from git_sandbox import store
@@ -15,6 +17,7 @@ from git_sandbox.integrate import merge as merges
 from git_sandbox.integrate import plan as plans
 from git_sandbox.integrate.modes import Mode, Request
 from git_sandbox.integrate.plan import Plan
+from git_sandbox.integrate.risky import Risk
 from git_sandbox.later import dataclass
 from git_sandbox.mcp import consent
 from git_sandbox.mcp.arguments import Merge
@@ -49,19 +52,16 @@ class Planned:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Files that run by themselves are covered by no rule: somebody looks at them each time."""
+        """Somebody looks at files that run by themselves each time."""
         if not self.plan.possible or not self.plan.moves:
             return ()
-        risky = [Need("", f"changes a file that runs by itself: {one_line(risk.path)} {one_line(risk.reason)}")
-                 for risk in self.plan.risky]  # fmt: skip
-        return (Need(consent.MERGE, f"change {len(self.plan.changed)} file(s) of the checkout"), *risky)
+        change = Need(consent.MERGE, f"change {len(self.plan.changed)} file(s) of the checkout")
+        return (change, *risks(self.plan.risky))
 
     @property
     def details(self) -> tuple[str, ...]:
-        paths = [f"  {whole(path)[:200]}" for path in self.plan.changed[:SHOWN]]
-        more = len(self.plan.changed) - SHOWN
         message = [f"- message: {whole(self.request.message)}"] if self.request.message else []
-        return (*message, *paths, *([f"  and {more} more"] if more > 0 else []))
+        return (*message, *some(self.plan.changed))
 
     def merge(self, _work: Work) -> Answer:
         """All of it or nothing. Raises IntegrateError."""
@@ -70,6 +70,20 @@ class Planned:
         finally:
             store.remember(self.repo, self.request.sandbox)
         return Answer({"result": msgspec.to_builtins(done, enc_hook=str)})
+
+
+def risks(risky: Iterable[Risk]) -> list[Need]:
+    """Covered by no rule."""
+    return [
+        Need("", f"changes a file that runs by itself: {one_line(risk.path)} {one_line(risk.reason)}") for risk in risky
+    ]
+
+
+def some(paths: Sequence[str]) -> tuple[str, ...]:
+    """Lines of a question."""
+    more = len(paths) - SHOWN
+    lines = [f"  {whole(path)[:200]}" for path in paths[:SHOWN]]
+    return (*lines, *([f"  and {more} more"] if more > 0 else []))
 
 
 def plan(repo: Repository, call: Merge) -> Planned:

@@ -1,4 +1,6 @@
-"""What the tools do: each reads a call, and says what it needs before anything is done."""
+"""What the tools do: each reads a call, and says what it needs before anything is done. Those that look are in
+`looking`, those that reach the user's branches in `branching`.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,22 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from git_sandbox import files, store
-from git_sandbox.errors import HostResourceError, SandboxError, SessionError
+from git_sandbox.errors import HostResourceError, SandboxError, SessionError, StateError
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
 from git_sandbox.mcp import arguments as given
-from git_sandbox.mcp import command_lines, consent, guest_files, merging, results, running
+from git_sandbox.mcp import command_lines, consent, guest_files, results, running
 from git_sandbox.mcp.arguments import Call
 from git_sandbox.mcp.consent import Need
 from git_sandbox.mcp.results import Answer
 from git_sandbox.mcp.running import Ran, Work
+from git_sandbox.sandbox import trashed
+from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
-from git_sandbox.store import State
+from git_sandbox.store import Record, State
 from git_sandbox.text import one_line
 
 MOST_RUNNING = 16  # sandboxes of a repository that run at once, before an agent may start one more
-MOST_LOG = results.MOST // 2  # characters of a log
 SHORT, LONG = 600.0, 3600.0  # seconds for a look; for a machine to start, or to bring its work home
 
 T = TypeVar("T", bound=Call)
@@ -64,7 +67,7 @@ class Tool(Generic[T]):
         return self.prepare(context, given.read(self.kind, arguments))
 
 
-def _verb(context: Context, words: list[str], timeout: float = SHORT) -> Callable[[Work], Answer]:
+def verb(context: Context, words: list[str], timeout: float = SHORT) -> Callable[[Work], Answer]:
     return lambda work: answer(running.run(words, context.repository.worktree, work, timeout=timeout))
 
 
@@ -84,44 +87,6 @@ def answer(ran: Ran, *, output: bool = False) -> Answer:
     return Answer({"result": envelope.get("data"), **messages, **ended})
 
 
-# --- looking --------------------------------------------------------------------------------------------------------
-
-
-def listing(context: Context, call: given.List) -> Prepared:
-    return Prepared(_verb(context, command_lines.listing(call)))
-
-
-def log(context: Context, call: given.Log) -> Prepared:
-    return Prepared(_verb(context, command_lines.log(call)))
-
-
-def diff(context: Context, call: given.Diff) -> Prepared:
-    return Prepared(_verb(context, command_lines.diff(call)))
-
-
-def compare(context: Context, call: given.Compare) -> Prepared:
-    return Prepared(_verb(context, command_lines.compare(call)))
-
-
-def logs(context: Context, call: given.One) -> Prepared:
-    """Its end is what an agent wants of a log, and results are cut there."""
-    verb = _verb(context, command_lines.logs(call))
-
-    def act(work: Work) -> Answer:
-        done = verb(work)
-        result = done.data.get("result")
-        text = result.get("text", "") if isinstance(result, dict) else ""
-        if not isinstance(result, dict) or (hidden := len(text) - MOST_LOG) <= 0:
-            return done
-        return Answer({"result": result | {"text": f"… {hidden} characters are left out …\n{text[hidden:]}"}})
-
-    return Prepared(act)
-
-
-def sync(context: Context, call: given.One) -> Prepared:
-    return Prepared(_verb(context, command_lines.sync(call), LONG))
-
-
 # --- sandboxes of its own -------------------------------------------------------------------------------------------
 
 
@@ -138,14 +103,14 @@ def run(context: Context, call: given.Run) -> Prepared:
 
 
 def _begun(context: Context, call: given.Start, words: list[str], timeout: float, intro: str) -> Prepared:
-    needs = consent.of_settings(call, context.configured)
+    needs = [consent.of_agent(context.repository, call.agent)] if isinstance(call, given.Agent) else []
+    needs += consent.of_settings(call, context.configured)
     needs += _of_others(context, call.origin, "begin with a copy of the disk of") if call.origin else []
 
     def act(work: Work) -> Answer:
         _refuse_crowd(context.repository)
-        started = answer(
-            running.run(words, context.repository.worktree, work, timeout=timeout), output=isinstance(call, given.Run)
-        )
+        ran = running.run(words, context.repository.worktree, work, timeout=timeout)
+        started = answer(ran, output=isinstance(call, given.Run | given.Agent))
         _mark(context.repository, started)
         return started
 
@@ -176,20 +141,70 @@ def _mark(repo: Repository, started: Answer) -> None:
 def _of_others(context: Context, name: str, what: str) -> list[Need]:
     """Of a sandbox that its user started, with what he allowed to it. Raises StateError when there is none."""
     entry = store.find(context.repository, name)
-    if entry.directory.host_agent.is_file():
+    return _unless_an_agents(entry.directory, entry.record, f"{what} sandbox {name}")
+
+
+def _unless_an_agents(directory: SandboxDir, record: Record | None, what: str) -> list[Need]:
+    if directory.host_agent.is_file():
         return []
-    text = f"{what} sandbox {name}, which no agent started; a yes counts for its use, copies, stop and drop"
-    created = entry.record.created if entry.record else 0
-    return [Need(consent.SANDBOXES, f"{text} until `sandbox mcp` ends", once=f"{entry.directory.root}:{created}")]
+    text = f"{what}, which no agent started; a yes counts for its use, copies, stop and drop"
+    created = record.created if record else 0
+    return [Need(consent.SANDBOXES, f"{text} until `sandbox mcp` ends", once=f"{directory.root}:{created}")]
+
+
+def agent(context: Context, call: given.Agent) -> Prepared:
+    """A sandbox with that agent's keys and network, which its user agreed to: for tasks of his own, so he is asked."""
+    call = _with_real_paths(context, call)
+    shown = f"let agent {call.agent} do `{one_line(call.task, limit=400)}` in a new sandbox"
+    timeout = LONG if call.background else float(call.timeout)
+    return _begun(context, call, command_lines.agent(call), timeout, shown)
+
+
+def fork(context: Context, call: given.Fork) -> Prepared:
+    words, place = command_lines.fork(call), context.repository.worktree
+
+    def act(work: Work) -> Answer:
+        copied = answer(running.run(words, place, work, timeout=LONG))
+        _mark(context.repository, copied)
+        return copied
+
+    needs = _of_others(context, call.id, "copy")
+    return Prepared(act, f"copy sandbox {call.id}", tuple(needs))
+
+
+def sync(context: Context, call: given.One) -> Prepared:
+    return Prepared(verb(context, command_lines.sync(call), LONG))
+
+
+def recover(context: Context, call: given.One) -> Prepared:
+    """As `sync`, from the disk of one that has crashed: a machine reads it."""
+    store.find(context.repository, call.id)
+    recovered = verb(context, command_lines.recover(call), LONG)
+
+    def act(work: Work) -> Answer:
+        _refuse_crowd(context.repository)
+        return recovered(work)
+
+    return Prepared(act)
+
+
+def restore(context: Context, call: given.One) -> Prepared:
+    """Raises StateError when there is none in the trash."""
+    trash = trashed.find(context.repository, call.id)
+    if trash is None:
+        raise StateError(f"no sandbox named `{call.id}` in the trash", hint="`list` with `all` shows what is there")
+    what = f"bring back sandbox {call.id}"
+    needs = _unless_an_agents(trash.directory, store.load(trash.directory), what)
+    return Prepared(verb(context, command_lines.restore(call)), f"{what} from the trash", tuple(needs))
 
 
 def start(context: Context, call: given.One) -> Prepared:
     needs = _of_others(context, call.id, "start")
-    verb = _verb(context, ["shell", "--json", "--detach", call.id], LONG)
+    started = verb(context, ["shell", "--json", "--detach", call.id], LONG)
 
     def act(work: Work) -> Answer:
         _refuse_crowd(context.repository)
-        return verb(work)
+        return started(work)
 
     return Prepared(act, f"start sandbox {call.id} again", tuple(needs))
 
@@ -230,25 +245,17 @@ def write_file(context: Context, call: given.WriteFile) -> Prepared:
 
 def stop(context: Context, call: given.One) -> Prepared:
     needs = _of_others(context, call.id, "stop")
-    return Prepared(_verb(context, command_lines.stop(call), LONG), f"stop sandbox {call.id}", tuple(needs))
+    return Prepared(verb(context, command_lines.stop(call), LONG), f"stop sandbox {call.id}", tuple(needs))
 
 
 def network(context: Context, call: given.Network) -> Prepared:
     needs = [Need(f"allow:{rule}", f"allow: {rule}") for rule in call.allow]
     needs += _of_others(context, call.id, "use") if call.allow else []
-    act = _verb(context, command_lines.network(call))
+    act = verb(context, command_lines.network(call))
     return Prepared(act, f"let sandbox {call.id} connect to more", tuple(needs))
-
-
-# --- the user's own -------------------------------------------------------------------------------------------------
 
 
 def drop(context: Context, call: given.Drop) -> Prepared:
     needs = [Need(consent.DROP, "drop it even if its work exists nowhere else")] if call.force else []
     needs += _of_others(context, call.id, "drop")
-    return Prepared(_verb(context, command_lines.drop(call)), f"drop sandbox {call.id}", tuple(needs))
-
-
-def merge(context: Context, call: given.Merge) -> Prepared:
-    planned = merging.plan(context.repository, call)
-    return Prepared(planned.merge, planned.intro, planned.needs, planned.details)
+    return Prepared(verb(context, command_lines.drop(call)), f"drop sandbox {call.id}", tuple(needs))
