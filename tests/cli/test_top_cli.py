@@ -32,10 +32,9 @@ from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
 from support.nasty import leaks
 from support.nastyrepo import repository
-from support.pace import SLOWNESS
+from support.tmux import TMUX, Tmux
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
-TMUX = shutil.which("tmux")
 
 
 def lines(page: object) -> list[str]:
@@ -212,34 +211,6 @@ def test_plain_on_a_terminal_adds_a_line_for_each_change(
     assert rest[1:] == ["two: stopped; ahead 1", "one: stopped; work merged; ahead 1", "two: gone"]
 
 
-class Tmux:
-    """A real terminal, whose screen can be read."""
-
-    def __init__(self, place: Path, command: list[str], folder: Path) -> None:
-        self.socket = folder / "tmux"
-        size = ("-x", "80", "-y", "24")
-        self("-f", "/dev/null", "new-session", "-d", *size, "-c", str(folder), *command, cwd=place)
-
-    def __call__(self, *words: str, cwd: Path | None = None) -> str:
-        assert TMUX
-        env = {name: value for name, value in os.environ.items() if name != "TMUX"}
-        done = subprocess.run([TMUX, "-S", self.socket, *words], env=env, cwd=cwd, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.decode("utf-8", "replace")
-
-    def until(self, *texts: str) -> str:
-        deadline = time.monotonic() + 60 * SLOWNESS
-        while True:
-            seen = self("capture-pane", "-p")
-            if all(each in seen for each in texts):
-                return seen
-            assert time.monotonic() < deadline, f"no {texts}; the screen shows:\n{seen}"
-            time.sleep(0.05)
-
-    def press(self, *keys: str) -> None:
-        self("send-keys", *keys)
-
-
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitRepo:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -252,9 +223,8 @@ def tmux(hostile: GitRepo, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip("tmux is not installed")
     folder = tmp_path_factory.mktemp("t")
     script = f'cd "$1" && {SANDBOX} top; printf "ended with %s\\n" "$?"; sleep 600'
-    made = Tmux(hostile.path, ["sh", "-c", script, "sh", str(hostile.path)], folder)
-    yield made
-    made("kill-server")
+    with Tmux(["sh", "-c", script, "sh", hostile.path], cwd=folder, folder=folder) as made:
+        yield made
 
 
 def test_on_a_real_terminal_with_hostile_names(hostile: GitRepo, tmux: Tmux) -> None:
