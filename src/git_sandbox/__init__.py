@@ -20,30 +20,42 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Any
 
-    from git_sandbox.api import Output, Project, Ran, Sandbox, open  # noqa: A004 - as in tarfile, dbm
+    from git_sandbox.api import Output, Project, Ran, Sandbox, everywhere, open  # noqa: A004 - as in tarfile, dbm
     from git_sandbox.errors import Interrupted, SandboxError
     from git_sandbox.integrate.merge import Merged
     from git_sandbox.integrate.modes import Mode
+    from git_sandbox.integrate.patches import Patches
     from git_sandbox.integrate.plan import Plan
-    from git_sandbox.integrate.review import CommitInfo
+    from git_sandbox.integrate.resolve import Started
+    from git_sandbox.integrate.results import Group
+    from git_sandbox.integrate.review import CommitInfo, Difference, Span, Style
     from git_sandbox.integrate.siblings import Comparison
     from git_sandbox.integrate.undo import Undone
     from git_sandbox.sandbox.crowd import Try
+    from git_sandbox.sandbox.everywhere import Everywhere
     from git_sandbox.sandbox.imported import Home
     from git_sandbox.sandbox.listing import Row
     from git_sandbox.sandbox.remove import Dropped, Recovered
+    from git_sandbox.sandbox.rename import Sized
+    from git_sandbox.sandbox.trashed import Pruned
     from git_sandbox.store import State
 
 _FROM = {
-    "git_sandbox.api": ("Output", "Project", "Ran", "Sandbox", "open"),
+    "git_sandbox.api": ("Output", "Project", "Ran", "Sandbox", "everywhere", "open"),
     "git_sandbox.errors": ("Interrupted", "SandboxError"),
     "git_sandbox.integrate.merge": ("Merged",),
     "git_sandbox.integrate.modes": ("Mode",),
     "git_sandbox.integrate.plan": ("Plan",),
-    "git_sandbox.integrate.review": ("CommitInfo",),
+    "git_sandbox.integrate.patches": ("Patches",),
+    "git_sandbox.integrate.resolve": ("Started",),
+    "git_sandbox.integrate.results": ("Group",),
+    "git_sandbox.integrate.review": ("CommitInfo", "Difference", "Span", "Style"),
     "git_sandbox.integrate.siblings": ("Comparison",),
     "git_sandbox.integrate.undo": ("Undone",),
+    "git_sandbox.sandbox.everywhere": ("Everywhere",),
     "git_sandbox.sandbox.remove": ("Dropped", "Recovered"),
+    "git_sandbox.sandbox.rename": ("Sized",),
+    "git_sandbox.sandbox.trashed": ("Pruned",),
     "git_sandbox.sandbox.imported": ("Home",),
     "git_sandbox.sandbox.crowd": ("Try",),
     "git_sandbox.sandbox.listing": ("Row",),
@@ -52,8 +64,9 @@ _FROM = {
 _MODULES = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
-    "CommitInfo", "Comparison", "Dropped", "Home", "Interrupted", "Merged", "Mode", "Output", "Plan", "Project", "Ran",
-    "Recovered", "Row", "Sandbox", "SandboxError", "State", "Try", "Undone", "__version__", "open",
+    "CommitInfo", "Comparison", "Difference", "Dropped", "Everywhere", "Group", "Home", "Interrupted", "Merged", "Mode",
+    "Output", "Patches", "Plan", "Project", "Pruned", "Ran", "Recovered", "Row", "Sandbox", "SandboxError", "Sized",
+    "Span", "Started", "State", "Style", "Try", "Undone", "__version__", "everywhere", "open",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import git_sandbox
 from git_sandbox import settings
 from git_sandbox.api import shared
 from git_sandbox.api.shared import Given, streams
+from git_sandbox.cli.main import VERBS
 from git_sandbox.errors import UsageError
 from support.gitrepo import GitRepo
 
@@ -39,6 +40,11 @@ def test_every_name_is_there_and_documented() -> None:
     for kind in (git_sandbox.Project, git_sandbox.Sandbox):
         for name in vars(kind):
             assert name.startswith("_") or f"`{name}" in page or name == "repository", name
+
+
+def test_every_verb_is_a_method_or_named_as_none() -> None:
+    page = (DOCS / "reference/python.md").read_text("utf-8")
+    assert [verb for verb in VERBS if f"`sandbox {verb}" not in page] == []
 
 
 def test_keywords_are_the_settings() -> None:

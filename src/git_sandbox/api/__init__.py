@@ -7,8 +7,8 @@ take the place of options.
 
 from __future__ import annotations
 
-from git_sandbox.api.project import Project, Ran, open  # noqa: A004 - as in tarfile and dbm
+from git_sandbox.api.project import Project, Ran, everywhere, open  # noqa: A004 - as in tarfile and dbm
 from git_sandbox.api.sandbox import Sandbox
 from git_sandbox.api.shared import Output
 
-__all__ = ["Output", "Project", "Ran", "Sandbox", "open"]
+__all__ = ["Output", "Project", "Ran", "Sandbox", "everywhere", "open"]

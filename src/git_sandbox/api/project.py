@@ -15,15 +15,18 @@ from git_sandbox.api.shared import LIMIT, Given, contained, interruptible, resol
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git import repo as repos
 from git_sandbox.git.repo import Repository
-from git_sandbox.integrate import siblings
+from git_sandbox.integrate import results, siblings
+from git_sandbox.integrate.results import Group
 from git_sandbox.integrate.siblings import Comparison, Sibling
 from git_sandbox.progress import Progress
-from git_sandbox.sandbox import expiring, lifecycle, listing, lookup, parallel, settle, supervisor
+from git_sandbox.sandbox import expiring, lifecycle, listing, lookup, parallel, settle, supervisor, trashed
 from git_sandbox.sandbox.crowd import Try
+from git_sandbox.sandbox.everywhere import Everywhere
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.settle import Questions, Settled
+from git_sandbox.sandbox.trashed import Pruned
 
 Line = Callable[[str, int, bytes], None]  # id of a sandbox, 1 for output or 2 for error output, one line
 
@@ -55,6 +58,13 @@ class Ran:
 def open(path: str | os.PathLike[str] = ".") -> Project:  # noqa: A001 - `git_sandbox.open`, as in tarfile and dbm
     """The repository around `path`. Raises SandboxError (kind `repository`) when there is none."""
     return Project(repos.discover(Path(path)))
+
+
+def everywhere() -> Everywhere:
+    """The sandboxes of all repositories of this user, with what they take on disk."""
+    from git_sandbox.sandbox import everywhere as places  # late: most programs work in one repository
+
+    return places.look()
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,24 @@ class Project:
     def sandboxes(self) -> list[Row]:
         """All of them, oldest first."""
         return listing.rows(self.repository)
+
+    def trash(self) -> list[Row]:
+        """What `Sandbox.restore` can bring back, the oldest first."""
+        trashed.finish(self.repository)
+        return trashed.rows(self.repository)
+
+    def prune(self, *names: str, everything: bool = False, dry_run: bool = False) -> Pruned:
+        """Delete for good what has expired in the trash; with names only these, with `everything` all of it."""
+        if names and everything:
+            raise UsageError("names and everything=True cannot be used together")
+        trashed.finish(self.repository)
+        root = store.state_directory(self.repository)
+        return trashed.prune([root], names, everything=everything, dry_run=dry_run)
+
+    def groups(self, *names: str) -> tuple[Group, ...]:
+        """Which sandboxes ended with the same files, the largest group first; without names of all."""
+        entries = [store.find(self.repository, name) for name in names] or store.entries(self.repository)
+        return results.grouped(self.repository, {entry.id: entry.refs for entry in entries})
 
     def compare(self, *names: str) -> Comparison:
         """Predicted conflicts among two or more sandboxes with commits, and an order to merge them in."""

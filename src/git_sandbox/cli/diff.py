@@ -116,12 +116,8 @@ def _compared(asked: _Asked, git: Git, before: Oid, after: Oid, *, heading: str 
 
 
 def _span(asked: _Asked, span: Span, note: str = "") -> _Part:
-    sandbox = asked.sandbox
-    head = sandbox.head if sandbox.wip else lookup.require_head(sandbox)
-    if span is Span.SPAWN:
-        head = sandbox.wip or head
-    ends = review.ends(asked.repo, sandbox.base, head, sandbox.wip, span)
-    return _compared(asked, sandbox.base.seen_by(asked.repo.git), *ends, note=note)
+    ends = lookup.ends(asked.sandbox, span)
+    return _compared(asked, asked.sandbox.base.seen_by(asked.repo.git), *ends, note=note)
 
 
 def lines(repo: Repository, name: str, style: Style, most: int) -> list[str]:

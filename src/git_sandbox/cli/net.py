@@ -10,7 +10,7 @@ from git_sandbox import locks, store
 from git_sandbox.cli import columns, common, door
 from git_sandbox.cli.result import Result
 from git_sandbox.egress import names
-from git_sandbox.errors import Interrupted, StateError, UsageError
+from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.sandbox import egress_proxy
 from git_sandbox.store import Entry, State
 from git_sandbox.text import one_line
@@ -52,12 +52,9 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
         raise UsageError("--follow cannot be used with --json")
     repo, name = common.sandbox(name)
     entry = store.find(repo, name)
-    egress_proxy.parsed(repo, allow)  # what is no rule changes nothing
-    if allow and entry.state is State.STOPPED:
-        egress_proxy.switch_on(repo, name)
-    _require_rules(entry)
     if allow:
-        egress_proxy.allow(repo, entry.directory, allow)
+        egress_proxy.permit(repo, name, allow)
+    egress_proxy.require_rules(entry)
     if follow:
         return _followed(entry.directory)
     return look(entry)
@@ -65,21 +62,13 @@ def command(name: str, allow: tuple[str, ...], follow: bool, as_json: bool) -> R
 
 def look(entry: Entry) -> Result:
     """Raises StateError for a sandbox without rules for its network."""
-    _require_rules(entry)
+    egress_proxy.require_rules(entry)
     name = entry.id
     egress, rows = egress_proxy.look(entry.directory)
     rules = [{"rule": str(rule), "origin": rule.origin} for rule in egress.policy.rules]
     data = {"id": name, "rules": rules, "limits": asdict(egress.policy.limits), "asked": [asdict(row) for row in rows]}
     late = entry.state is State.RUNNING and egress.opens_tls and not egress_proxy.inspected(entry.directory)
     return Result("net", data, text="\n".join([_allowed(rules), *_table(rows)]), notes=(LATE,) if late else ())
-
-
-def _require_rules(entry: Entry) -> None:
-    if not entry.directory.egress.exists():
-        raise StateError(
-            f"sandbox `{entry.id}` was not started with `--net allow`",
-            hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
-        )
 
 
 def _allowed(rules: list[dict[str, str]]) -> str:

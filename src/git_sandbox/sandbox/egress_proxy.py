@@ -28,6 +28,7 @@ from git_sandbox.sandbox import egress_process
 from git_sandbox.sandbox.egress_process import Proxy
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
+from git_sandbox.store import Entry, State
 from git_sandbox.text import one_line
 
 MOST_REMOTES = 100
@@ -103,6 +104,25 @@ def allow(repo: Repository, directory: SandboxDir, texts: Iterable[str]) -> tupl
     except OSError as error:
         raise HostResourceError(f"cannot write {directory.egress}", cause=files.why(error)) from error
     return egress.policy.rules
+
+
+def permit(repo: Repository, name: str, texts: Iterable[str]) -> tuple[Rule, ...]:
+    """Add rules by name: a stopped sandbox gets this network with them. Raises UsageError, StateError."""
+    given, entry = tuple(texts), store.find(repo, name)
+    parsed(repo, given)  # what is no rule changes nothing
+    if given and entry.state is State.STOPPED:
+        switch_on(repo, name)
+    require_rules(entry)
+    return allow(repo, entry.directory, given)
+
+
+def require_rules(entry: Entry) -> None:
+    """Raises StateError for a sandbox without this network."""
+    if not entry.directory.egress.exists():
+        raise StateError(
+            f"sandbox `{entry.id}` was not started with `--net allow`",
+            hint="when it is stopped, `sandbox net ID --allow NAME` gives it that network",
+        )
 
 
 def copy(source: SandboxDir, target: SandboxDir, name: str) -> None:

@@ -19,6 +19,7 @@ from git_sandbox.store import Entry, Record, State
 if TYPE_CHECKING:
     from git_sandbox.git.large import Stamp
     from git_sandbox.integrate.base import BaseRecord
+    from git_sandbox.integrate.review import Span
 
 
 def base_of(repo: Repository, record: Record) -> BaseRecord:
@@ -105,6 +106,15 @@ def known(repo: Repository, name: str) -> Known:
         hint = f"look into {entry.directory.root}, or remove it with `sandbox drop {name} --force`"
         raise StateError(f"the record of sandbox `{name}` cannot be read", hint=hint)
     return Known(repo, entry, record, SandboxRefs(entry.id))
+
+
+def ends(sandbox: Known, span: Span) -> tuple[Oid, Oid]:
+    """The two trees or commits that say what it did. Raises StateError when nothing of it is here."""
+    from git_sandbox.integrate import review  # late: `ls` does without
+
+    head = sandbox.head if sandbox.wip else require_head(sandbox)
+    last = sandbox.wip or head if span is review.Span.SPAWN else head
+    return review.ends(sandbox.repo, sandbox.base, last, sandbox.wip, span)
 
 
 def require_head(sandbox: Known) -> Oid:
