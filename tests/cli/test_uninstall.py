@@ -21,7 +21,7 @@ from git_sandbox.cache import guest_images
 from git_sandbox.cli import uninstall as verb
 from git_sandbox.git.repo import discover
 from git_sandbox.protocol.changes import Changes
-from git_sandbox.sandbox import image_builder, trashed, uninstall, worker
+from git_sandbox.sandbox import image_builder, job_place, trashed, uninstall
 from git_sandbox.sandbox.remove import drop
 from support.fabricated import spawn, worked
 from support.gitrepo import GitRepo
@@ -299,7 +299,7 @@ def test_jobs_of_other_machines(
     if linked:
         (tmp_path / "link").symlink_to(home)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "link/.local/state"))
-    with store.create(worker.repository("sha256"), "job-1") as box:
+    with store.create(job_place.repository("sha256"), "job-1") as box:
         box.directory.disk.touch()
     refused = cli("uninstall", "--yes")
     assert (refused.code, "has not been brought home" in refused.err) == (17, True), refused.err

@@ -12,17 +12,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from git_sandbox import free_space, process
 from git_sandbox.disk import job_parts, workspace_disk
 from git_sandbox.errors import Interrupted, MachineError
+from git_sandbox.git.repo import Repository
 from git_sandbox.guest import tail as guest
 from git_sandbox.jobs import blobs
 from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.job import Job
-from git_sandbox.sandbox import job_run, provision, retrieve, worker
+from git_sandbox.sandbox import job_run, live, provision, remote_session, retrieve, worker
 from git_sandbox.sandbox.job_run import Attempt, Export
 from git_sandbox.sandbox.mouth import Recorder
 from git_sandbox.store import SandboxHandle
@@ -87,7 +88,26 @@ def rescued(box: SandboxHandle, *_rest: object) -> Iterator[socket.socket]:
         yield channel
 
 
+class Session:
+    """Of a machine that is a directory."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def run(self, command: Sequence[str], _directory: str, **_more: object) -> int:
+        return subprocess.run(command, cwd=self.place, check=False).returncode
+
+    def shell(self, directory: str) -> int:
+        return self.run(["sh"], directory)
+
+
+def opened(repo: Repository, name: str) -> Session:
+    """`live.open_session`."""
+    return Session(live.running(repo, name)[0].directory.root / "tree/repo")
+
+
 def install() -> None:
+    live.open_session = opened  # type: ignore[assignment]
     Attempt.run = run  # type: ignore[method-assign]
     retrieve.rescued = rescued  # type: ignore[assignment]
     provision.available_memory = lambda: int(os.environ.get("STANDIN_MEMORY", "8192"))
@@ -104,6 +124,9 @@ def main() -> int:
     for kind in ("STATE", "CACHE", "CONFIG"):
         os.environ[f"XDG_{kind}_HOME"] = str(root / kind.lower())
     install()
+    if sys.argv[1:2] == ["--enter"]:
+        with signals.signals_raise():
+            return remote_session.serve(sys.argv[2])
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with signals.signals_raise():

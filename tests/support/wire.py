@@ -4,7 +4,8 @@
 of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then; `variables` has
 lines NAME=VALUE for the worker; `mute` has it say nothing; `deaf` loses, once, that the result is here, with the
 connection (from then on `down`, where that is its content); `sent` gets how many bytes went to it, and `sent-PID` of
-each wire; `slow` makes each 64 KiB of them take a twentieth of a second.
+each wire (not of one that enters a sandbox, whose streams are its own); `slow` makes each 64 KiB of them take a
+twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +71,9 @@ def main() -> int:
     with contextlib.suppress(FileNotFoundError):
         more = dict(line.split("=", 1) for line in (place / "variables").read_text().splitlines())
     env = {**os.environ, **more, "STANDIN_ROOT": str(place), "STANDIN_WIRE": str(os.getpid())}
+    if (visit := re.search(r"--enter ([0-9a-f]+)", sys.argv[-1])) is not None:
+        assert ("-tt" in sys.argv) == os.isatty(0)
+        os.execve(sys.executable, [sys.executable, "-m", "support.standin", "--enter", visit[1]], env)  # noqa: S606
     child = subprocess.Popen(
         [sys.executable, "-m", "support.standin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
         start_new_session=True,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import click
 
+from git_sandbox import store
 from git_sandbox.cli import common
 from git_sandbox.cli.result import Result
 from git_sandbox.sandbox import live
@@ -23,6 +24,8 @@ def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json:
     when that or the connection is gone, SIGTERM and later SIGKILL. What it started in a session of its own (setsid)
     goes on.
 
+    In a sandbox of `spawn --on` or `run --on` the command runs on the machine that has it, through your ssh.
+
     \b
     Examples:
       sandbox exec vm-1 -- git log -1
@@ -30,6 +33,13 @@ def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json:
       sandbox exec vm-1 -- sh -c 'cat > notes' < notes
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo, name = common.sandbox(name)
+    if (kept := store.directory(repo, name)).dispatch.exists():
+        from git_sandbox.sandbox import remote_session
+
+        seen, place = common.terminal(tty, as_json=as_json), common.subdirectory(repo)
+        there = remote_session.visited(kept, command_line, place, tty=seen, stdout=2 if as_json else 1)
+        if there is not None:
+            return Result("exec", {"id": name, "exit_code": there}, exit_code=there)
     session = live.open_session(repo, name)
     directory = live.directory(live.running(repo, name)[1], common.subdirectory(repo))
     code = session.run(

@@ -81,7 +81,7 @@ class Elsewhere:
             raise UsageError("--on ray is one cluster, and needs --count", hint="`--on ray --count N`")
         for place in self.places if not ray else ():
             hosts.host(place)
-        dispatch.refuse(dataclasses.replace(chosen, tty=False))
+        dispatch.refuse(dataclasses.replace(chosen, tty=False, on=self.places))
         if self.job_out is not None and (self.places or many or chosen.detached):
             raise UsageError("--job-out writes one job and runs nothing", hint="leave --on, --count and --detach out")
         if self.places and many and chosen.detached:

@@ -23,6 +23,8 @@ def command(name: str, detach: bool, as_json: bool) -> Result:
     Several shells can be open at once. When a shell in a running sandbox ends, the sandbox goes on; a sandbox that was
     started for this shell stops with it, and its work comes home.
 
+    A sandbox of `spawn --on` or `run --on` is entered on the machine that has it, through your ssh.
+
     \b
     Examples:
       sandbox shell vm-1
@@ -35,6 +37,12 @@ def attach(verb: str, name: str, *, as_json: bool, detach: bool = False) -> Resu
     repo, name = common.sandbox(name)
     if not detach and not common.interactive():
         raise UsageError("a shell needs a terminal", hint=f"run a command with `sandbox exec {name} -- CMD …`")
+    if (directory := store.directory(repo, name)).dispatch.exists() and not detach:
+        from git_sandbox.sandbox import remote_session
+
+        there = remote_session.visited(directory, (), common.subdirectory(repo), tty=True)
+        if there is not None:
+            return Result(verb, {"id": name, "exit_code": there}, exit_code=there)
     state = store.find(repo, name).state
     if state is State.RECOVERABLE:
         _recover(repo, name, quiet=as_json)

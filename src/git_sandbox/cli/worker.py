@@ -9,7 +9,8 @@ from git_sandbox.errors import UsageError
 
 
 @click.command("worker")
-def command() -> int:
+@click.option("--enter", metavar="HEX", help="For `sandbox exec` of another host: run that in a sandbox here.")
+def command(enter: str | None) -> int:
     """Run a job from standard input; its result goes to standard output.
 
     For other machines: `sandbox run --on ssh:HOST` starts it there. A job that `sandbox run --job-out FILE` wrote runs
@@ -22,6 +23,10 @@ def command() -> int:
       sandbox worker < try.job > try.result
       ssh build-1 sandbox worker < try.job > try.result
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
+    if enter is not None:
+        from git_sandbox.sandbox import remote_session
+
+        return remote_session.serve(enter)
     from git_sandbox.sandbox import worker
 
     if sys.stdin.isatty() or sys.stdout.isatty():

@@ -100,10 +100,10 @@ class Failure(msgspec.Struct, frozen=True):
 class Question(msgspec.Struct, frozen=True):
     """What may be asked of a worker instead of giving it a job: `hello` for what it is, `result` for that of a job that
     it has, or is at work on; `rescue` for a conversation with a rescue machine that has its disk, `delivered` to say
-    that nothing of it is missing any more.
+    that nothing of it is missing any more, `stop` to have it end.
     """
 
-    op: Literal["hello", "result", "rescue", "delivered"]
+    op: Literal["hello", "result", "rescue", "delivered", "stop"]
     nonce: Nonce | None = None
 
 

@@ -32,7 +32,7 @@ from git_sandbox.jobs.result import Answer, Hearing
 from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
-from git_sandbox.sandbox import imported, machine_spec, provision, retrieve, session_options
+from git_sandbox.sandbox import hosts, imported, machine_spec, provision, retrieve, session_options
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
@@ -43,6 +43,8 @@ from git_sandbox.setting_values import AUTO
 from git_sandbox.store import Entry, Record, SandboxHandle
 
 FILE = "file:"  # before the path of a job that was written to a file
+# What stands for a shell: it says that the session is open, and waits to be ended.
+WAITS = ("sh", "-c", "echo && exec tail -f /dev/null")
 DIED = 13  # the exit code of a try whose machine died: that of MachineError
 _BLOB = "blob.json"
 
@@ -83,7 +85,7 @@ def refuse(options: Options) -> None:
     """Raises UsageError for what cannot be done elsewhere."""
     settings = options.settings
     faults = {
-        "a shell": options.command is None,
+        "a shell": options.command is None and not (options.on and options.on[0].startswith(hosts.SSH)),
         "--from": options.origin is not None,
         "--tty": options.tty or options.terminal,
         "--publish": bool(settings.publish),
@@ -130,8 +132,9 @@ def pack(handle: SandboxHandle, prepared: Prepared, options: Options, extras: Ex
         blob = blobs.of_file(tail)
         places[blob], disks = tail, msgspec.structs.replace(disks, tail=blob)
     policy = policyfile.encode(policyfile.load(directory.egress)) if settings.net.egress else None
+    record = msgspec.structs.replace(prepared.record, command=prepared.record.command or WAITS)
     order = Job(
-        job.new_nonce(), __version__, prepared.record, machine_spec.guest_config(directory), disks,
+        job.new_nonce(), __version__, record, machine_spec.guest_config(directory), disks,
         options.subdirectory, tuple(imported.known_to(handle, prepared.record)[:MAX_KNOWN]), extras.setup, policy,
         settings.boot_timeout,
     )  # fmt: skip

@@ -48,7 +48,7 @@ SAYS = 2.0  # seconds for the last words of an ssh that has ended to be in the l
 ENDS = 20.0  # seconds for a worker to end that has all it needs
 ANSWERS = 120.0  # seconds for one to say what it is, from the start of ssh on
 OVERHEAD = 64  # MiB of a VMM beside its guest's memory
-_AGENT = re.compile("SSH_AUTH_SOCK|SSH_AGENT_PID|KRB5CCNAME")
+AGENT = re.compile("SSH_AUTH_SOCK|SSHAGENT_PID|KRB5CCNAME")
 
 
 class LostError(SessionError):
@@ -113,7 +113,7 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
     """The same with a worker that the command `words` starts."""
     with bounded_log.log(log, LOG) as complaints, process.spawn(
         words, stdin=process.PIPE, stdout=process.PIPE, stderr=complaints,
-        env=process.environment(process.inherited(_AGENT)),
+        env=process.environment(process.inherited(AGENT)),
     ) as child:  # fmt: skip
         stdin, stdout = child.stdin, child.stdout
 

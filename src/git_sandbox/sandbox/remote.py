@@ -15,36 +15,28 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from git_sandbox import files, jsontext, store
-from git_sandbox.errors import SandboxError, SessionError, StateError
+import msgspec
+
+from git_sandbox import files, store
+from git_sandbox.errors import Interrupted, SandboxError, SessionError
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Writer
-from git_sandbox.jobs.result import Answer, Failure, Hearing, Question
+from git_sandbox.jobs.result import Failure, Hearing
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Notice, Progress
-from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
+from git_sandbox.sandbox import dispatch, hosts, remote_home, remote_session
 from git_sandbox.sandbox.dispatch import Sent
 from git_sandbox.sandbox.hosts import Conversation, LostError
-from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
+from git_sandbox.sandbox.remote_home import Came
+from git_sandbox.sandbox.remote_session import Visit
 from git_sandbox.sandbox.run import OUTPUT_LIMIT, Ready
 from git_sandbox.sandbox_dir import SandboxDir
-from git_sandbox.store import Record, SandboxHandle
+from git_sandbox.store import SandboxHandle
 
 AGAIN = (1.0, 5.0, 20.0)  # seconds before a lost connection is made again
-
-
-@dataclass(frozen=True)
-class _Came:
-    """What came from the machine at `place`. `acknowledged`: its worker knows that nothing of it is missing here."""
-
-    place: str
-    answer: Answer
-    home: Home
-    acknowledged: bool
-    interrupted: int = 0
 
 
 @dataclass
@@ -57,13 +49,14 @@ class _Try:
     ready: Ready
     begun: bool = False
     arrived: bool = False
+    shell: int | None = None  # the exit code of the user's, once it has ended
     failures: list[Failure] = field(default_factory=list)
 
     @property
     def directory(self) -> SandboxDir:
         return self.sent.handle.directory
 
-    def run(self, output: Callable[[int, bytes], None]) -> _Came:
+    def run(self, output: Callable[[int, bytes], None]) -> Came:
         """On the first machine that takes it. Raises SandboxError."""
         refused: SandboxError | None = None
         for place in self.options.on:
@@ -77,15 +70,17 @@ class _Try:
         assert refused is not None  # noqa: S101 - there is at least one place
         raise refused
 
-    def _at(self, place: str, output: Callable[[int, bytes], None]) -> _Came:
+    def _at(self, place: str, output: Callable[[int, bytes], None]) -> Came:
         for pause in (*AGAIN, None):
             try:
-                with hosts.conversation(place, frames.JOB, _log(self.directory)) as talk:
+                with hosts.conversation(place, frames.JOB, remote_home.log_file(self.directory)) as talk:
                     interrupted = self._talk(talk, output)
-                    answer, home = _home(self.sent.handle, self.sent.prepared.record, self.sent.job.nonce, talk)
-                return _Came(place, answer, home, _acknowledged(talk, home), interrupted)
+                    answer, home = remote_home.arrived(
+                        self.sent.handle, self.sent.prepared.record, self.sent.job.nonce, talk
+                    )
+                return Came(place, answer, home, remote_home.acknowledged(talk, home), interrupted)
             except LostError as error:
-                if not self.begun or pause is None:
+                if not self.begun or pause is None or self.options.command is None:  # else: it waits for its shell
                     raise self._away(place, error) if self.begun else error from error
                 self.progress(f"{error.message}: once more in {pause:g} s")
                 time.sleep(pause)
@@ -96,6 +91,8 @@ class _Try:
         raise AssertionError  # the last attempt returns or raises
 
     def _talk(self, talk: Conversation, output: Callable[[int, bytes], None]) -> int:
+        if self.options.command is None:
+            output = self._entering(talk)
         hearing = Hearing(self.progress, output, self.failures.append)
         try:
             return hosts.run(talk, _Load(self, talk.place), self.directory.result, hearing)
@@ -107,6 +104,28 @@ class _Try:
                 self.begun = False
             raise
 
+    def _entering(self, talk: Conversation) -> Callable[[int, bytes], None]:
+        """What hears the command that stands for a shell (`dispatch.WAITS`): it says once that the session is open.
+        Then the user's shell runs, on our terminal, and when it ends so does the sandbox; a detached one is left alone.
+        """
+
+        def opened(_channel: int, _data: bytes) -> None:
+            if self.shell is not None:
+                return
+            self.shell = 0
+            self.progress("")
+            self.ready(self.sent.handle.id)
+            if not self.options.detached:
+                visit = Visit(self.sent.job.nonce, directory=self.options.subdirectory, tty=True)
+                try:
+                    self.shell = remote_session.enter(talk.place, visit)
+                except Interrupted as caught:
+                    self.shell = caught.exit_code
+                    raise
+                talk.send(frames.STOP)
+
+        return opened
+
     def give(self, place: str, writer: Writer, digests: Collection[str] | None) -> None:
         """The files. Noted before, for the worker may begin with the last of them; `ready` when it has them all."""
         if not self.begun:
@@ -115,7 +134,8 @@ class _Try:
         self.sent.packed.files(writer, digests)
         if not self.arrived:
             self.arrived = True
-            self.ready(self.sent.handle.id)
+            if self.options.command is not None:
+                self.ready(self.sent.handle.id)
 
     def _away(self, place: str, error: SandboxError) -> SessionError:
         return SessionError(
@@ -124,7 +144,10 @@ class _Try:
 
     def _hint(self, place: str) -> str:
         name = self.sent.handle.id
-        return f"its job may go on at {place}: `sandbox recover --on {place} {name}` brings its work home"
+        way = f"`sandbox recover --on {place} {name}` brings its work home"
+        if self.options.command is None:
+            return f"it goes on at {place}: `sandbox shell {name}` opens a shell there, {way} and ends it"
+        return f"its job may go on at {place}: {way}"
 
 
 @dataclass(frozen=True)
@@ -146,8 +169,13 @@ def spawn(repo: Repository, options: Options, progress: Progress, ready: Ready, 
     for place in options.on:
         hosts.host(place)
     with dispatch.prepared(repo, options, progress, notice) as sent, _written(sent.handle, options) as output:
-        came = _Try(sent, options, progress, ready).run(output)
-        return _finished(sent.handle, sent.prepared.record, came, progress, remove=True, warnings=sent.warnings)
+        attempt = _Try(sent, options, progress, ready)
+        came = attempt.run(output)
+        if attempt.shell is not None and came.answer.exit_code is not None:
+            came = dataclasses.replace(came, answer=msgspec.structs.replace(came.answer, exit_code=attempt.shell))
+        return remote_home.finished(
+            sent.handle, sent.prepared.record, came, progress, remove=True, warnings=sent.warnings
+        )
 
 
 @contextlib.contextmanager
@@ -173,81 +201,6 @@ def _all(descriptor: int, data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError):
         while data:
             data = data[os.write(descriptor, data) :]
-
-
-def _finished(
-    handle: SandboxHandle,
-    record: Record,
-    came: _Came,
-    progress: Progress,
-    *,
-    remove: bool,
-    warnings: tuple[str, ...] = (),
-) -> Finished:
-    """Ask for what no result has, and see to it that the worker lets go of the job. As long as that is not known, the
-    sandbox here says where it is.
-    """
-    home = _rest(handle, record, came, progress)
-    let_go = came.acknowledged or (
-        dispatch.whole(home) and _delivered(came.place, came.answer.nonce, _log(handle.directory))
-    )
-    if dispatch.whole(home) and not let_go:
-        way = f"`sandbox recover --on {came.place} {handle.id}`"
-        warnings = (*warnings, f"{came.place} may still have a copy: it does not answer any more; {way} clears it")
-    record, kept = dispatch.settled(handle, record, came.answer, home, remove=remove, let_go=let_go)
-    return dispatch.finished(
-        handle, record, came.answer, home, kept=kept, warnings=warnings, interrupted=came.interrupted
-    )
-
-
-def _acknowledged(talk: Conversation, home: Home) -> bool:
-    """Whether the worker ended well after `_home`: a connection that broke may have lost our last word."""
-    return dispatch.whole(home) and talk.status == 0
-
-
-def _delivered(place: str, nonce: str, log: Path) -> bool:
-    """Say that nothing of a job is missing here; whether the worker has heard that, or has no such job any more."""
-    try:
-        with hosts.conversation(place, frames.ASK, log) as talk:
-            talk.send(frames.QUESTION, jsontext.encode(Question("delivered", nonce)))
-    except SandboxError:
-        return False
-    return talk.status in (0, StateError.exit_code)
-
-
-def _rest(handle: SandboxHandle, record: Record, came: _Came, progress: Progress) -> Home:
-    """What no result has (content of Git LFS files, repositories inside), by a rescue machine over there that has the
-    disk. What does not come either stays there, named.
-    """
-    place, answer, home = came.place, came.answer, came.home
-    if dispatch.whole(home) or not (home.nested.missing or home.lfs.missing):
-        return home
-    progress(f"Asking {place} for the rest")
-    try:
-        with (
-            hosts.conversation(place, frames.ASK, _log(handle.directory)) as talk,
-            hosts.rescue(talk, answer.nonce, Hearing(progress)) as channel,
-        ):
-            brought = imported.from_channel(handle, record, channel, progress)
-    except SandboxError as error:
-        progress(f"{error.message}: {error.cause}" if error.cause else error.message)
-        return home
-    return dataclasses.replace(brought, changed=True, rescued=home.rescued, reason=home.reason)
-
-
-def _home(handle: SandboxHandle, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
-    """Import what was kept; the worker hears that we have it when nothing of it is missing."""
-    with handle.directory.result.open("rb") as source:
-        answer, home = dispatch.took(handle, record, nonce, source, Hearing())
-    retrieve.note(handle, record, answer.exit_code, home)
-    handle.directory.result.unlink()
-    if dispatch.whole(home):
-        talk.send(frames.ACKNOWLEDGE)
-    return answer, home
-
-
-def _log(directory: SandboxDir) -> Path:
-    return directory.vmm_log
 
 
 # --- later ------------------------------------------------------------------------------------------------------------
@@ -281,8 +234,10 @@ def recover(repo: Repository, place: str, name: str, hearing: Hearing) -> Finish
         known, record = dispatch.read_note(entry.directory), entry.record
         if known is None or record is None:
             raise dispatch.not_away(name)
-        with hosts.conversation(place, frames.ASK, _log(handle.directory)) as talk:
+        if not record.command:
+            remote_session.end(place, known.nonce, remote_home.log_file(handle.directory), hearing)
+        with hosts.conversation(place, frames.ASK, remote_home.log_file(handle.directory)) as talk:
             hosts.fetch(talk, known.nonce, handle.directory.result, hearing)
-            answer, home = _home(handle, record, known.nonce, talk)
-        came = _Came(place, answer, home, _acknowledged(talk, home))
-        return _finished(handle, record, came, hearing.progress, remove=False)
+            answer, home = remote_home.arrived(handle, record, known.nonce, talk)
+        came = Came(place, answer, home, remote_home.acknowledged(talk, home))
+        return remote_home.finished(handle, record, came, hearing.progress, remove=False)

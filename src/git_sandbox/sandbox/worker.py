@@ -19,19 +19,18 @@ from typing import IO
 
 import msgspec
 
-from git_sandbox import __version__, files, jsontext, locks, paths, registry, settings, store
+from git_sandbox import __version__, files, jsontext, locks, paths, settings, store
 from git_sandbox.cache import guest_images, job_files, root_images
 from git_sandbox.cache.guest_images import Image, ImageInfo
 from git_sandbox.cache.root_images import ImageConfig, RootInfo
 from git_sandbox.errors import SandboxError, SessionError, StateError
-from git_sandbox.git.command import HERMETIC, Git
 from git_sandbox.git.repo import Repository
 from git_sandbox.jobs import blobs, frames, job, result
 from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
-from git_sandbox.sandbox import job_run, parts, provision, retrieve, trashed
+from git_sandbox.sandbox import job_place, job_run, live, parts, provision, retrieve
 from git_sandbox.sandbox.job_run import Attempt
 from git_sandbox.sandbox.mouth import Ears, Mouth
 from git_sandbox.sandbox_dir import SandboxDir
@@ -90,10 +89,8 @@ def _asked(source: IO[bytes], mouth: Mouth) -> int:
     question = result.parsed(frame.data, Question)
     if question.op == "hello" or question.nonce is None:
         return 0
-    for object_format in ("sha1", "sha256"):
-        repo = repository(object_format)
-        directory = _directory(repo, question.nonce, again=question.op != "delivered")
-        if directory.root.is_dir() and _answered(question, repo, directory, source, mouth):
+    for repo, directory in job_place.places(question.nonce, again=question.op in ("result", "rescue")):
+        if _answered(question, repo, directory, source, mouth):
             return 0
     raise StateError("there is no such job here", hint="it was never begun, or its result was acknowledged")
 
@@ -101,6 +98,10 @@ def _asked(source: IO[bytes], mouth: Mouth) -> int:
 def _answered(question: Question, repo: Repository, directory: SandboxDir, source: IO[bytes], mouth: Mouth) -> bool:
     if question.op == "delivered":
         _trash(repo, directory)
+        return True
+    if question.op == "stop":
+        with contextlib.suppress(StateError):  # it has ended, or its worker was killed: what there is comes later
+            live.stop(repo, directory.root.name, mouth.progress)
         return True
     if question.op == "result":
         return _delivered(repo, directory, Ears(source), mouth)
@@ -132,9 +133,9 @@ def _begun() -> Iterator[None]:
 
 def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
     """Run a job that is new; give the result of one that is not."""
-    repo = repository(order.record.object_format)
+    repo = job_place.repository(order.record.object_format)
     with _begun():
-        directory = _directory(repo, order.nonce, again=True)
+        directory = job_place.directory(repo, order.nonce, again=True)
     if directory.root.is_dir():
         with _begun():
             mouth.say(frames.WANT, jsontext.encode([]))
@@ -154,7 +155,7 @@ def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
 
 def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
     """The first time. What did not run leaves nothing."""
-    with store.create(repo, _name(job.nonce)) as handle:
+    with store.create(repo, job_place.name(job.nonce)) as handle:
         job_run.remember(handle.directory, job)
         attempt = Attempt(handle, job, _image(job), mouth)
         try:
@@ -274,27 +275,3 @@ def _trash(repo: Repository, directory: SandboxDir) -> None:
         if entry.record is not None:
             record = handle.save(msgspec.structs.replace(entry.record, brought_home=time.time()))
             store.trash(handle, DELIVERED, parts.holders(handle, record))
-
-
-def repository(object_format: str) -> Repository:
-    """The worker's own: sandboxes of jobs belong to it. No object is ever in it."""
-    place = paths.private_directory(paths.state_root()) / f".worker-{object_format}.git"
-    if not (place / "HEAD").is_file():
-        git = Git(place).with_env(**HERMETIC)
-        place.mkdir(mode=0o700, exist_ok=True)
-        git.run("init", "-q", "--bare", "--template=", f"--object-format={object_format}")
-    return Repository(place, place, place, object_format)
-
-
-def _directory(repo: Repository, nonce: str, *, again: bool) -> SandboxDir:
-    """Of a job's sandbox. `again`: back from the trash, if it is there: a result that went into a file may be lost, and
-    has neither Git LFS content nor repositories inside. Raises StateError.
-    """
-    directory = SandboxDir(registry.claim(repo) / _name(nonce))
-    if again and not directory.root.is_dir() and trashed.find(repo, directory.root.name) is not None:
-        trashed.restore(repo, directory.root.name)
-    return directory
-
-
-def _name(nonce: str) -> str:
-    return f"job-{nonce}"
