@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Event = dict[str, Any]
+TRIES = 5  # of one command
 EDIT = """calc.py
 ```python
 <<<<<<< SEARCH
@@ -24,13 +26,30 @@ EDIT = """calc.py
 
 
 class Stub(ThreadingHTTPServer):
-    """`work`: the shell's command. `subject`: of a commit, for who asks for one. `seen`: path and key of each request."""
+    """`work`: the shell's command. `subject`: of a commit, for who asks for one. `seen`: path and key of each request.
+
+    `look`: called once for each agent, before an answer after which it ends: it and its machine are there still.
+    """
 
     def __init__(self, work: str, subject: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.work, self.subject = work, subject
         self.seen: list[tuple[str, str]] = []
         self.clients: set[str] = set()  # as they call themselves
+        self.tools: list[Any] = []  # what Gemini's last call of a tool came back with
+        self.look: Callable[[], None] | None = None
+        self.edited = False
+
+    def begin(self, look: Callable[[], None]) -> None:
+        """With the next agent."""
+        self.seen.clear()
+        self.clients.clear()
+        self.look, self.edited = look, False
+
+    def before_the_end(self) -> None:
+        look, self.look = self.look, None
+        if look is not None:
+            look()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,8 +66,13 @@ class Handler(BaseHTTPRequestHandler):
         elif ":countTokens" in path:
             self.answer(b'{"totalTokens": 10}', "application/json")
         elif "/models/" in path:
-            self.events(gemini(body, self.server.work), streams="stream" in path, named=False)
+            self.server.tools = answered(body)
+            if self.server.tools:
+                self.server.before_the_end()
+            self.events(gemini(body, self.server.work, self.server.subject), streams="stream" in path, named=False)
         elif path.endswith("/responses"):
+            if called(body):
+                self.server.before_the_end()
             self.events(responses(body, self.server.work), streams=True)
         else:
             self.messages(body)
@@ -59,11 +83,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def messages(self, body: dict[str, Any]) -> None:
         shells = [tool["name"] for tool in body.get("tools", []) if tool.get("name", "").lower() == "bash"]
-        called = "tool_result" in json.dumps(body.get("messages", []))
-        if shells and not called:
+        after = "tool_result" in json.dumps(body.get("messages", []))
+        if after or self.server.edited:
+            self.server.before_the_end()
+        if shells and not after:
             events = call(shells[0], self.server.work)
         else:
-            events = say("Done." if called else self.words(json.dumps(body)))
+            events = say("Done." if after else self.words(json.dumps(body)))
         if body.get("stream"):
             self.events(events, streams=True)
         else:
@@ -71,7 +97,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def words(self, body: str) -> str:
         """To who has no shell: a change where its format is asked for, else the subject of a commit."""
-        return EDIT if "SEARCH/REPLACE" in body else self.server.subject
+        if "SEARCH/REPLACE" in body:
+            self.server.edited = True
+            return EDIT
+        return self.server.subject
 
     def events(self, events: list[Event], *, streams: bool, named: bool = True) -> None:
         if not streams:
@@ -136,9 +165,13 @@ def whole(events: list[Event]) -> Event:
     return made | {"content": [events[1]["content_block"] | {"input": json.loads(delta["partial_json"])}]}
 
 
+def called(body: dict[str, Any]) -> bool:
+    return any(str(item.get("type")).endswith("call_output") for item in body["input"])
+
+
 def responses(body: dict[str, Any], work: str) -> list[Event]:
     """OpenAI's. The shell is a tool of Codex's, or one that a tool of its, which runs JavaScript, has."""
-    if any(str(item.get("type")).endswith("call_output") for item in body["input"]):
+    if called(body):
         words = [{"type": "output_text", "text": "Done.", "annotations": []}]
         item = {"type": "message", "id": f"msg_{secrets.token_hex(8)}", "role": "assistant", "content": words}
     else:
@@ -159,10 +192,18 @@ def responses(body: dict[str, Any], work: str) -> list[Event]:
     ]
 
 
-def gemini(body: dict[str, Any], work: str) -> list[Event]:
-    """Google's. Who offers no tools asks how hard the task is."""
+def answered(body: dict[str, Any]) -> list[Event]:
+    """What Gemini's calls of its shell came back with."""
     parts = [part for content in body["contents"] for part in content["parts"]]
-    if any("functionResponse" in part for part in parts):
+    return [part["functionResponse"] for part in parts if "functionResponse" in part]
+
+
+def gemini(body: dict[str, Any], work: str, subject: str) -> list[Event]:
+    """Google's. Who offers no tools asks how hard the task is. A command that was refused is asked for again, as a
+    model does: the CLI's parser of commands has a second for one, which the first may not get in emulation.
+    """
+    said = answered(body)
+    if said and (made(subject) in json.dumps(said) or len(said) >= TRIES):
         part: Event = {"text": "Done."}
     elif body.get("tools"):
         part = {"functionCall": {"name": "run_shell_command", "args": {"command": work}}}
@@ -171,3 +212,8 @@ def gemini(body: dict[str, Any], work: str) -> list[Event]:
     content = {"role": "model", "parts": [part]}
     usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
     return [{"candidates": [{"content": content, "finishReason": "STOP", "index": 0}], "usageMetadata": usage}]
+
+
+def made(subject: str) -> str:
+    """What the work says in its end, and is not written so in its command."""
+    return f"made: {subject}"

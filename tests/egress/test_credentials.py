@@ -114,6 +114,13 @@ def test_a_placeholder_in_its_place_gives_way_to_the_value(credential: Credentia
         inject.replaced(before, {}, ALL)  # of another host
 
 
+def other_forms(mark: str) -> list[str]:
+    """As a program writes it that does not want it to be seen, in whatever text."""
+    texts = [f"{'x' * before}{mark}-more".encode() for before in range(4)]
+    base64s = [coded(text).decode() for text in texts for coded in (base64.b64encode, base64.urlsafe_b64encode)]
+    return [*base64s, mark.encode().hex(), mark.encode().hex().upper(), mark.upper()]
+
+
 @pytest.mark.parametrize("credential", ALL, ids=lambda each: each.place)
 def test_a_placeholder_anywhere_else_is_refused(credential: Credential) -> None:
     mark = credential.placeholder
@@ -134,6 +141,9 @@ def test_a_placeholder_anywhere_else_is_refused(credential: Credential) -> None:
         Parts("/", [(b"authorization", basic(mark, "x"))]),
         Parts("/", [(b"authorization", basic("other", mark))]),
         Parts("/", [(b"proxy-authorization", basic("user", mark))]),
+        *(Parts(f"/{text}", []) for text in other_forms(mark)),
+        *(Parts(f"/?other={text}&x=y", []) for text in other_forms(mark)),
+        *(Parts("/", [(b"x-other", b"a " + text.encode())]) for text in other_forms(mark)),
     ]
     for parts in places:
         with pytest.raises(Refused) as caught:
@@ -142,18 +152,52 @@ def test_a_placeholder_anywhere_else_is_refused(credential: Credential) -> None:
         assert REAL not in caught.value.message
 
 
-@settings(max_examples=examples(60))
-@given(st.binary(max_size=80), st.binary(max_size=80), st.lists(st.integers(1, 40), max_size=20))
-def test_a_placeholder_in_a_body_is_found_however_it_is_cut(before: bytes, after: bytes, cuts: list[int]) -> None:
-    def look(body: bytes) -> None:
-        scan = Scan(ALL)
-        for size in [*cuts, len(body)]:
-            piece, body = body[:size], body[size:]
-            scan.look(piece)
+FORMS = st.sampled_from([HEADER.placeholder, *other_forms(HEADER.placeholder)]).map(str.encode)
 
-    look(before + after)
+
+def pieces(body: bytes, cuts: list[int]) -> list[bytes]:
+    parts = []
+    for size in [*cuts, len(body)]:
+        parts += [body[:size]] if body[:size] else []
+        body = body[size:]
+    return [*parts, b""]
+
+
+@settings(max_examples=examples(60))
+@given(st.binary(max_size=80), st.binary(max_size=80), st.lists(st.integers(1, 40), max_size=20), FORMS)
+def test_a_placeholder_in_a_body_is_found_however_it_is_cut(
+    before: bytes, after: bytes, cuts: list[int], mark: bytes
+) -> None:
+    def look(body: bytes) -> bytes:
+        scan = Scan(ALL)
+        return b"".join(scan.look(piece) for piece in pieces(body, cuts))
+
+    assert look(before + after) == before + after
     with pytest.raises(Refused):
-        look(before + HEADER.placeholder.encode() + after)
+        look(before + mark + after)
+
+
+@settings(max_examples=examples(60))
+@given(st.binary(max_size=80), st.binary(max_size=80), st.lists(st.integers(1, 40), max_size=20), FORMS)
+def test_to_the_host_of_a_key_stars_go_in_a_placeholders_place(
+    before: bytes, after: bytes, cuts: list[int], mark: bytes
+) -> None:
+    for body, hidden in ((before + after, False), (before + mark + after, True)):
+        scan = Scan(ALL, hides=True)
+        passed = b"".join(scan.look(piece) for piece in pieces(body, cuts))
+        assert len(passed) == len(body)
+        assert scan.hidden is hidden
+        assert not any(mark in passed for credential in ALL for mark in inject.marks(credential))
+        assert passed.startswith(before)
+        assert passed.endswith(after)
+
+
+@pytest.mark.parametrize("name", ["{}.a.test", "x-{}.a.test", "{}.b-{}.a.test"])
+def test_a_placeholder_in_the_name_of_a_host_is_found(name: str) -> None:
+    mark = HEADER.placeholder
+    for text in (mark, f"{mark[:9]}.{mark[9:]}"):
+        assert inject.in_name(name.format(text, text).lower(), ALL) is HEADER
+    assert inject.in_name(name.format("x", "y"), ALL) is None
 
 
 @settings(max_examples=examples(100))

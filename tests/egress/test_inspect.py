@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.egress import gitaccess
-from support.egress import Client, World, one_request, play, status
+from git_sandbox.egress import gitaccess, origin
+from git_sandbox.egress.authority import Authority
+from git_sandbox.egress.flow import Times
+from git_sandbox.egress.state import State
+from support.egress import Client, World, client_hello, one_request, play, status, until
 
 REAL = "sk-ant-api03-the-REAL-value"
 VALUES = {"KEY": REAL}
@@ -53,13 +56,12 @@ def test_the_value_goes_to_its_host_in_its_place_and_does_not_come_back(world: W
         assert REAL.encode() not in server.seen[-1]
         assert server.connections == 1
         before = len(server.seen)
-        post = f"POST / HTTP/1.1\r\nHost: api.test\r\nX-Api-Key: {mark}\r\n"
-        bodies = [
+        elsewhere = [
             get(f"/{mark}"), get("/", f"Cookie: {mark}\r\n"), get("/", f"Authorization: Bearer {mark}\r\n"),
-            post.encode() + b"Content-Length: 60\r\n\r\n" + f"{mark:>60}".encode(),
+            get(f"/{base64.urlsafe_b64encode(mark.encode()).decode()}"),
             get("/", "Authorization: Basic " + base64.b64encode(f"u:{mark}".encode()).decode() + "\r\n"),
         ]  # fmt: skip
-        for request in bodies:
+        for request in elsewhere:
             assert status(await (await inside(world)).ask(request)) == 403
         assert status(await (await inside(world, "b.test")).ask(get("/", f"X-Api-Key: {mark}\r\n", "b.test"))) == 403
         plain = f"GET http://api.test/ HTTP/1.1\r\nHost: api.test\r\nX-Api-Key: {mark}\r\n\r\n".encode()
@@ -70,6 +72,62 @@ def test_the_value_goes_to_its_host_in_its_place_and_does_not_come_back(world: W
         row = world.state.requests.rows["api.test", 443]
         assert "placeholder of the credential `key`" in row.message
         assert row.refused == 5
+
+    play(world, work)
+
+
+def test_a_placeholder_in_a_body_ends_the_request_or_stays_behind(world: World) -> None:
+    """An agent that prints its environment has the placeholder in all that it says from then on."""
+
+    async def work(world: World) -> None:
+        server, other = await world.web(b"ok", tls=True), await world.web(b"ok", tls=True)
+        mark = world.credential("key", hosts=["api.test"], header="X-Api-Key").placeholder
+        second = world.credential("second", hosts=["forge.test"], bearer=True).placeholder
+        world.allow("api.test", "get:b.test", "a.test", "*.a.test")
+        world.route("api.test:443", server)
+        world.route("a.test:80", other)
+        await world.start(values=VALUES)
+        assert world.state is not None
+        body = f'{{"said": "KEY={mark}, OTHER={second}"}}'.encode()
+        coded = base64.b64encode(body)
+        for content in (body, coded):
+            client = await world.client()
+            head = f"POST /@key/ HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+            await client.say(head.encode() + content)
+            assert await client.answer() == (200, b"ok")
+            passed = server.seen[-1].partition(b"\r\n\r\n")[2]
+            assert len(passed) == len(content)
+            assert b"*" * 20 in passed
+            assert mark.encode() not in passed
+            assert second.encode() not in passed
+            plain = f"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: {len(content)}\r\n\r\n"
+            assert status(await (await world.client()).ask(plain.encode() + content)) == 403
+        row = world.state.requests.rows["api.test", 443]
+        assert (row.refused, row.message) == (0, origin.HIDDEN)
+        assert other.seen == []
+        assert await (await world.client()).tunnel(f"{mark.lower()}.a.test:443") == 403
+        assert world.found == []
+
+    play(world, work)
+
+
+def test_tls_that_begins_and_does_not_go_on_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = State.authority
+
+    def authority(state: State, where: str) -> Authority:
+        state.times = Times(head=0.05)  # from now on: for the handshake
+        return first(state, where)
+
+    monkeypatch.setattr(State, "authority", authority)
+
+    async def work(world: World) -> None:
+        world.credential("key", hosts=["api.test"], bearer=True)
+        world.allow("api.test")
+        made = await world.start(values=VALUES)
+        client = await world.client()
+        assert await client.tunnel("api.test:443") == 200
+        assert await client.ask(client_hello("api.test")[:99]) == b""
+        await until(lambda: not made.tasks)
 
     play(world, work)
 

@@ -94,8 +94,11 @@ class Cut:
             piece, data = data[:size], data[size:]
             self.pieces += [piece] if piece else []
 
-    async def read(self, _most: int) -> bytes:
-        return self.pieces.pop(0) if self.pieces else b""
+    async def read(self, most: int) -> bytes:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if piece[most:]:
+            self.pieces.insert(0, piece[most:])
+        return piece[:most]
 
 
 class Nowhere:

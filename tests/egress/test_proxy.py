@@ -86,6 +86,33 @@ HOSTILE = {
     "mapped address": GET.replace(b"a.test", b"[::ffff:127.0.0.1]"),
     "unspecified": GET.replace(b"a.test", b"0.0.0.0"),
     "address": GET.replace(b"a.test", b"10.0.0.1"),
+    "this proxy": GET.replace(b"a.test", b"127.0.0.1:3128"),
+    "this proxy's host": GET.replace(b"a.test", b"localhost:3128"),
+    "loopback of IPv6": GET.replace(b"a.test", b"[::1]"),
+    "mapped in hexadecimal": GET.replace(b"a.test", b"[::ffff:7f00:1]"),
+    "compatible address": GET.replace(b"a.test", b"[::127.0.0.1]"),
+    "translated address": GET.replace(b"a.test", b"[64:ff9b::7f00:1]"),
+    "tunnelled address": GET.replace(b"a.test", b"[2002:7f00:1::1]"),
+    "zone": GET.replace(b"a.test", b"[fe80::1%25lo]"),
+    "brackets around a name": GET.replace(b"a.test", b"[a.test]"),
+    "open bracket": GET.replace(b"a.test", b"[::1"),
+    "port of another host": GET.replace(b"//a.test/", b"//a.test:80@b.test/"),
+    "two ports": GET.replace(b"//a.test/", b"//a.test:80:81/"),
+    "port with zeros": GET.replace(b"//a.test/", b"//a.test:00080/"),
+    "port that wraps": GET.replace(b"//a.test/", b"//a.test:65616/"),
+    "no port after the colon": GET.replace(b"//a.test/", b"//a.test:/"),
+    "three slashes": GET.replace(b"//a.test/", b"///a.test/"),
+    "without a scheme": GET.replace(b"http://a.test/", b"//a.test/"),
+    "user for a path": GET.replace(b"http://a.test/", b"@b.test/"),
+    "no name": GET.replace(b"//a.test/", b"//.a.test/"),
+    "two dots at the end": GET.replace(b"//a.test/", b"//a.test../"),
+    "base URL of nobody": GET.replace(b"http://a.test/", b"/@none@b.test/"),
+    "list of hosts": GET.replace(b"Host: a.test", b"Host: a.test, b.test"),
+    "two hosts in one": GET.replace(b"Host: a.test", b"Host: a.test b.test"),
+    "host with a user": GET.replace(b"Host: a.test", b"Host: b.test@a.test"),
+    "host with a path": GET.replace(b"Host: a.test", b"Host: a.test/b.test"),
+    "empty host": GET.replace(b"Host: a.test", b"Host:"),
+    "host in a second line": GET.replace(b"Host: a.test", b"Host:\r\n a.test"),
     "percent": GET.replace(b"//a.test/", b"//a%2etest/"),
     "both lengths": BODY + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": BODY + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
@@ -94,6 +121,13 @@ HOSTILE = {
     "other coding": BODY + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "two codings": BODY + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "coding twice": BODY + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "coding in a list of itself": BODY + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "empty coding": BODY + b"Transfer-Encoding:\r\nContent-Length: 4\r\n\r\nabcd",
+    "length in hexadecimal": BODY + b"Content-Length: 0x4\r\n\r\nabcd",
+    "length in other digits": BODY + "Content-Length: ٤\r\n\r\nabcd".encode(),
+    "length without end": BODY + b"Content-Length: 99999999999999999999\r\n\r\nabcd",
+    "zero in a name": BODY + b"Content-Length\0: 4\r\n\r\nabcd",
+    "no name of a field": BODY + b": 4\r\n\r\nabcd",
     "vertical tab": BODY + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "space before the colon": BODY + b"Content-Length : 4\r\n\r\nabcd",
     "folded": BODY + b"X: a\r\n Content-Length: 4\r\n\r\nabcd",
@@ -147,6 +181,11 @@ def test_what_two_programs_could_read_differently_is_refused(world: World) -> No
         b"\r\n",
         b"fffffffffff\r\n",
         b"5\nhello\n0\n\n",
+        b"5;x\nhello\r\n0\r\n\r\n",
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\n0\r\n\r\n",
+        b"5;" + b"x" * 2000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"0\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     ],
 )
 def test_pieces_of_a_body_are_written_anew_or_refused(world: World, body: bytes) -> None:
@@ -157,7 +196,7 @@ def test_pieces_of_a_body_are_written_anew_or_refused(world: World, body: bytes)
         await world.start()
         client = await world.client()
         answer = await client.ask(BODY + b"Transfer-Encoding: chunked\r\n\r\n" + body + GET)
-        assert status(answer) == 400
+        assert status(answer) in (400, 431)
         assert server.seen == []
 
     play(world, work)
@@ -386,6 +425,56 @@ def test_limits_of_number_size_and_time(world: World) -> None:
         await world.start(times=Times(head=0.05, idle=0.05))
         assert status(await (await world.client()).ask(b"GET http://a.t")) == 408, "a head that does not end"
         assert await (await world.client()).all() == b"", "nothing at all"
+
+    play(world, work)
+
+
+def test_very_many_connections_are_refused_and_the_next_one_is_served(world: World) -> None:
+    async def work(world: World) -> None:
+        web = await world.web(b"ok")
+        world.allow("a.test", limits=Limits(connections=20, rate=10_000))
+        world.route("a.test:80", web)
+        made = await world.start()
+        clients = [await world.client() for _ in range(300)]
+        answers = [status(await client.all()) for client in clients[20:]]
+        assert {*answers} <= {0, 429}
+        assert len(made.tasks) == 20
+        assert world.state is not None
+        assert {key: row.refused for key, row in world.state.requests.rows.items()} == {(UNREADABLE, 0): 280}
+        for client in clients:
+            client.writer.close()
+        await until(lambda: not made.tasks)
+        assert status(await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")) == 200
+
+    play(world, work)
+
+
+BEGUN = {
+    "half a ClientHello": b"CONNECT a.test:443 HTTP/1.1\r\n\r\n".replace(b"1.1", b"1.0") + client_hello("a.test")[:99],
+    "a record of no length that is there": b"CONNECT a.test:443 HTTP/1.0\r\n\r\n\x16\x03\x01\x40\x00\x01",
+    "half a line": b"CONNECT a.test:8080 HTTP/1.0\r\n\r\nGET / HT",
+    "half a request in a tunnel": b"CONNECT a.test:80 HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\nHost: a",
+    "half of SOCKS": b"\x05\x02\x00",
+    "half a name of SOCKS": b"\x05\x01\x00\x05\x01\x00\x03\xffa.test",
+    "half a chunk": BODY + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+    "half a size": BODY + b"Transfer-Encoding: chunked\r\n\r\n5",
+    "half a body": BODY + b"Content-Length: 4\r\n\r\nab",
+}
+
+
+def test_what_begins_and_does_not_go_on_ends(world: World) -> None:
+    async def work(world: World) -> None:
+        web, silent = await world.web(b"ok"), await world.serve(echo)
+        world.allow("a.test", "a.test:8080")
+        for port, server in ((80, web), (443, silent), (8080, silent)):
+            world.route(f"a.test:{port}", server)
+        made = await world.start(times=Times(head=0.05, body=0.05))
+        for text in BEGUN.values():
+            client = await world.client()
+            await client.say(text)
+            await client.all()  # which comes to its end
+            await until(lambda: not made.tasks)
+        assert web.seen == []
 
     play(world, work)
 

@@ -71,8 +71,10 @@ class Flow:
 
     async def piece(self, most: int = PIECE) -> bytes:
         """What is there, or comes next; nothing at the end."""
-        if not self.buffer and not await self.more():
-            return b""
+        if not self.buffer:  # the usual case: it is not copied
+            data = await self.reader.read(most)
+            self.read(len(data))
+            return data
         data = bytes(self.buffer[:most])
         del self.buffer[: len(data)]
         return data

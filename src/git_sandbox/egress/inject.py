@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, unquote_to_bytes
 
-from git_sandbox.egress.credentials import Credential
+from git_sandbox.egress.credentials import MOST_CREDENTIALS, Credential
 from git_sandbox.egress.refusal import Refused
 from git_sandbox.later import dataclass
 
@@ -62,7 +63,7 @@ def misplaced(credential: Credential) -> Refused:
 
 
 def leaked(parts: Parts, known: Iterable[Credential]) -> Credential | None:
-    """The credential whose placeholder is in any part, also percent-encoded or in the base64 of a user and password."""
+    """The credential whose placeholder is in any part, also percent-encoded, in hexadecimal or in base64."""
     texts = [parts.path.encode(), unquote_to_bytes(parts.path), unquote_to_bytes(unquote_to_bytes(parts.path))]
     for name, value in parts.fields:
         texts += [name, value, unquote_to_bytes(value), _decoded(value)[1] if name.endswith(AUTHORIZATION) else b""]
@@ -72,8 +73,25 @@ def leaked(parts: Parts, known: Iterable[Credential]) -> Credential | None:
 
 
 def _in(credential: Credential, text: bytes, folded: bytes) -> bool:
-    mark = credential.placeholder.encode()
-    return bool(mark) and (mark in text or mark.lower() in folded)
+    return any(mark in text for mark in marks(credential)) or (
+        bool(credential.placeholder) and credential.placeholder.lower().encode() in folded
+    )
+
+
+def marks(credential: Credential) -> tuple[bytes, ...]:
+    """Its placeholder as programs write it, none where it has none."""
+    return _marks(credential.placeholder) if credential.placeholder else ()
+
+
+@functools.lru_cache(2 * MOST_CREDENTIALS)
+def _marks(placeholder: str) -> tuple[bytes, ...]:
+    return tuple(text.encode() for text in spellings(placeholder))
+
+
+def in_name(host: str, known: Iterable[Credential]) -> Credential | None:
+    """The credential whose placeholder is in the name of a host, which a resolver of somebody's would hear."""
+    joined = host.replace(".", "").encode()
+    return next((credential for credential in known if _in(credential, host.encode(), joined)), None)
 
 
 def _field(credential: Credential) -> bytes:
@@ -167,22 +185,31 @@ def _within(value: bytes) -> set[str]:
 
 
 class Scan:
-    """A body that goes out, looked through as it passes: a placeholder in it ends the request."""
+    """A body that goes out, looked through as it passes. A placeholder in it ends the request; or, where `hides`, has
+    stars in its place: an agent that has looked at its environment repeats that to the host of its key for ever.
+    """
 
-    def __init__(self, known: Sequence[Credential]) -> None:
-        self.marks = [(credential, credential.placeholder.encode()) for credential in known if credential.placeholder]
+    def __init__(self, known: Sequence[Credential], *, hides: bool = False) -> None:
+        self.marks = [(credential, mark) for credential in known for mark in marks(credential)]
         self.kept = max((len(mark) for _, mark in self.marks), default=1) - 1
         self.tail = b""
+        self.scrub = Scrub(mark.decode() for _, mark in self.marks) if hides else None
 
-    def look(self, data: bytes) -> None:
-        """Raises Refused."""
-        if not self.marks:
-            return
+    def look(self, data: bytes) -> bytes:
+        """What of it can go now; an empty piece is the end. Raises Refused."""
+        if self.scrub is not None:
+            return self.scrub.change(data)
         text = self.tail + data
         for credential, mark in self.marks:
             if mark in text:
                 raise misplaced(credential)
-        self.tail = text[-self.kept :]
+        self.tail = text[-self.kept :] if self.kept else b""
+        return data
+
+    @property
+    def hidden(self) -> bool:
+        """Whether a placeholder was in it, and has not gone."""
+        return self.scrub is not None and self.scrub.found
 
 
 class Scrub:
@@ -194,6 +221,7 @@ class Scrub:
     def __init__(self, values: Iterable[str]) -> None:
         self.values = sorted({value.encode() for value in values if value}, key=len, reverse=True)
         self.held = b""
+        self.found = False
 
     def fields(self, fields: FieldList) -> FieldList:
         return [(self._all(name), self._all(value)) for name, value in fields]
@@ -205,7 +233,9 @@ class Scrub:
 
     def change(self, data: bytes) -> bytes:
         """The next piece; an empty one is the end."""
-        text = self._all(self.held + data)
+        before = self.held + data
+        text = self._all(before)
+        self.found |= text != before
         kept = self._begun(text) if data else 0
         self.held = text[len(text) - kept :]
         return text[: len(text) - kept]

@@ -22,6 +22,7 @@ MOST_INTERIM = 16  # answers before the answer
 MOST_DRAINED = 64 << 10  # bytes of an answer that is not passed on
 REUSED = 15.0  # seconds after which an idle connection to a server is not trusted
 LATE = 5.0  # seconds for the answer of a server that has closed its side
+HIDDEN = "the placeholder of a credential was in what it sent there, and stars went in its place"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Origin:
         flow = self.connected
         self.secrets = (*order.values, *gitaccess.forms(field))
         await flow.write(self._written(order, field, flow))
-        self.upload = asyncio.ensure_future(self._upload(order.request, flow))
+        self.upload = asyncio.ensure_future(self._upload(order, flow))
         answer = asyncio.ensure_future(self._answer(flow))
         try:
             await asyncio.wait({self.upload, answer}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,10 +114,14 @@ class Origin:
             await asyncio.gather(answer, return_exceptions=True)
 
     async def _uploaded(self) -> bool:
-        """Wait for the end of the upload; whether the server did not want all of it. Raises Refused."""
+        """Wait for the end of the upload; whether the server did not want all of it. Raises Refused, and TimeoutError
+        for a client that does not go on.
+        """
         assert self.upload is not None  # noqa: S101 - a request is on its way
         try:
             await self.upload
+        except TimeoutError:
+            raise
         except OSError:
             return True
         return False
@@ -163,18 +168,23 @@ class Origin:
             fields += authorization(flow.via)
         return head.encode(f"{order.request.method} {path} HTTP/1.1", fields)
 
-    async def _upload(self, request: Request, flow: Flow) -> None:
-        scan = Scan(self.state.egress().credentials)
-        async with contextlib.aclosing(body(self.client, request.body)) as pieces:
+    async def _upload(self, order: Order, flow: Flow) -> None:
+        egress, target, kind = self.state.egress(), order.target, order.request.body.kind
+        lent = order.secure and bool(egress.credentials_for(target.host, target.port))
+        scan = Scan(egress.credentials, hides=lent)
+        async with contextlib.aclosing(body(self.client, order.request.body)) as pieces:
             while True:
                 async with asyncio.timeout(self.state.times.body):
                     data = await anext(pieces, b"")
+                passed = scan.look(data)
+                if passed:
+                    await flow.write(chunk(passed) if kind == CHUNKED else passed)
                 if not data:
                     break
-                scan.look(data)
-                await flow.write(chunk(data) if request.body.kind == CHUNKED else data)
-        if request.body.kind == CHUNKED:
+        if kind == CHUNKED:
             await flow.write(LAST_CHUNK)
+        if scan.hidden:
+            self.state.requests.note(target.host, target.port, HIDDEN)
 
     async def _answer(self, flow: Flow) -> Response:
         """The answer's head; those before it are passed on. Raises EOFError where there is none."""

@@ -72,6 +72,15 @@ class RequestLog:
         row = self.row(host, port)
         row.refused += 1
         row.last = row.last_refused = self.now()
+        self._say(row, message, hint)
+
+    def note(self, host: str, port: int, message: str) -> None:
+        """Something to know of that place, where nothing was refused; a rule that can be added stays."""
+        row = self.row(host, port)
+        if not row.hint:
+            self._say(row, message, "")
+
+    def _say(self, row: Row, message: str, hint: str) -> None:
         if row.host != OTHERS:
             row.message, row.hint = one_line(message, limit=400), one_line(hint, limit=400)
         self.dirty = True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from git_sandbox.egress import authority, policyfile
+from git_sandbox.egress import authority, inject, policyfile
 from git_sandbox.egress.authority import Authority
 from git_sandbox.egress.dial import Dialer
 from git_sandbox.egress.flow import Flow, Times
@@ -77,6 +77,9 @@ class State:
         decision = self.egress().policy.decide(host, port)
         if not decision.allowed:
             raise Refused(403, decision.message, decision.hint)
+        leaked = inject.in_name(host, self.egress().credentials)
+        if leaked:
+            raise inject.misplaced(leaked)
         return decision
 
     def authority(self, where: str) -> Authority:
