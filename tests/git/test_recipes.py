@@ -1,20 +1,26 @@
-"""The recipes of docs/how-to/batch.md: the lines for Slurm are run, with a stand-in for the worker."""
+"""The recipes of docs/how-to/batch.md and ci.md: the lines for Slurm are run, with a stand-in for the worker."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
+from git_sandbox import setting_rows, transports
+from git_sandbox.cli.main import cli
 from git_sandbox.store import State
 from support.site import SUPPORT, Site
 
-PAGE = (Path(__file__).parents[2] / "docs/how-to/batch.md").read_text("utf-8")
+TOP = Path(__file__).parents[2]
+PAGE = (TOP / "docs/how-to/batch.md").read_text("utf-8")
 COUNT = 2
 SANDBOX = """#!/bin/sh
 [ "$1" != worker ] || exec {python} -m support.standin
@@ -22,12 +28,26 @@ exec {python} -m git_sandbox "$@"
 """
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def parsed(line: str) -> click.Context:
+    """A command of `sandbox`, as the command line reads it. Raises click.UsageError."""
+    program, verb, *words = shlex.split(line)
+    assert program == "sandbox"
+    with click.Context(cli) as context:
+        command = cli.get_command(context, verb)
+        assert command is not None, line
+        if isinstance(command, click.Group):
+            group, verb, *words = command, *words
+            command = group.get_command(context, verb)
+            assert command is not None, line
+        return command.make_context(verb, words, context)
 
 
 def test_an_array_of_jobs_is_written_run_and_collected(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, array, collect = blocks("sh")
+    write, array, collect, _ = blocks("sh")
     program = site.root / "wires/sandbox"
     program.write_text(SANDBOX.format(python=sys.executable))
     program.chmod(0o755)
@@ -65,3 +85,40 @@ def test_the_job_of_kubernetes_is_one() -> None:
     assert "sandbox worker <jobs/$n.job >jobs/$n.result" in container["command"][2]
     done = subprocess.run(["sh", "-n", "-c", container["command"][2]], check=False)
     assert done.returncode == 0
+
+
+def test_the_worker_of_kubernetes_is_built_by_sandbox_from_what_is_here() -> None:
+    build, push = blocks("sh")[3].splitlines()
+    given = parsed(build).params
+    assert transports.containerfile(given["image"])
+    assert f"oci-archive:{given['archive']} docker://" in push
+    text = (TOP / given["image"]).read_text("utf-8").replace("\\\n", " ")
+    copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ")]
+    assert all((TOP / name).exists() for names in copied for name in names)
+    needed = {
+        "pyproject.toml",
+        "src",
+        *re.findall(r'^"(docs/[^"]+)" = "git_sandbox', (TOP / "pyproject.toml").read_text(), re.MULTILINE),
+    }
+    assert needed <= {name for names in copied for name in names}
+    (packages,) = re.findall(r"apt-get install (.*?) &&", text)
+    wanted = re.findall(r"^(\S+) [a-z].*$", (TOP / "scripts/install-packages").read_text(), re.MULTILINE)
+    installed = {word for word in packages.split() if not word.startswith("-")}
+    assert installed - {"ca-certificates", "qemu-system-x86"} <= set(wanted)
+    assert {"git", "openssh-client", "e2fsprogs", "bubblewrap", "python3-venv"} <= installed
+
+
+def test_the_workflow_of_github_is_one() -> None:
+    (text,) = blocks("yaml", (TOP / "docs/how-to/ci.md").read_text("utf-8"))
+    workflow = yaml.safe_load(text)
+    (job,) = workflow["jobs"].values()
+    commands = []
+    for step in job["steps"]:
+        assert ("uses" in step) != ("run" in step), step
+        if script := step.get("run"):
+            plain = re.sub(r"\$\{\{.*?\}\}", "x", script)
+            assert subprocess.run(["sh", "-n", "-c", plain], check=False).returncode == 0, script
+            commands += [parsed(line).info_name for line in plain.splitlines() if line.startswith("sandbox ")]
+    assert commands == ["doctor", "run"]
+    assert (TOP / "scripts/setup").exists()
+    assert {f"SANDBOX_{row.name.upper()}" for row in setting_rows.ROWS} >= set(job["env"])

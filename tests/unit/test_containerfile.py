@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from git_sandbox import consent, settings, transports
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
+from git_sandbox.cli.main import main
 from git_sandbox.devcontainer import features, install
 from git_sandbox.devcontainer.features import Feature, Reference
 from git_sandbox.devcontainer.plan import Plan
@@ -370,3 +371,33 @@ def test_an_archive_that_does_not_fit_is_an_error() -> None:
         with pytest.raises(ImageError, match="cannot be stored") as caught:
             archive.require_whole()
     assert "space" in caught.value.cause
+
+
+def test_what_a_containerfile_makes_is_written_as_an_archive(
+    repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For other engines, though the image is there; nothing is overwritten, and a build that fails leaves none."""
+    layout = oci.Layout(tmp_path / "layout")
+    layout.image([oci.layer(oci.file("made"))])
+    packed_ = tmp_path / "made.tar"
+    with tarfile.open(packed_, "w") as out:
+        out.add(layout.root, arcname=".")
+
+    def run(_self: object, _context: IO[bytes], out: IO[bytes]) -> None:
+        out.write(packed_.read_bytes())
+
+    monkeypatch.setattr(image_builder._Builder, "run", run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(repo.path)
+    repo.write("Containerfile", "FROM scratch\n")
+    words = ["image", "build", "--image", "./Containerfile"]
+    assert main(words) == 0
+    target = tmp_path / "worker.tar"
+    assert main([*words, "--archive", str(target)]) == 0
+    assert target.read_bytes() == packed_.read_bytes()
+    assert main([*words, "--archive", str(target)]) == 2
+    packed_.write_bytes(b"nothing")
+    assert main([*words, "--archive", str(tmp_path / "other")]) == 12
+    assert not (tmp_path / "other").exists()
+    assert main(["image", "build", "--archive", str(tmp_path / "other")]) == 2
+    capsys.readouterr()

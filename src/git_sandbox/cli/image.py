@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,11 +47,20 @@ def command(context: click.Context) -> None:
 @command.command("build", short_help="Build the image your settings ask for.")
 @configured.setting_options("image", "packages", "net", "allow", "memory")
 @click.option("--force", is_flag=True, help="Build again with current packages.")
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what a Containerfile makes to this new file, as an OCI archive.",
+)
 @common.json_option
-def build_image(force: bool, as_json: bool, **given: Any) -> Result:
+def build_image(force: bool, archive: Path | None, as_json: bool, **given: Any) -> Result:
     """Build the image your settings ask for, unless it is there already. What a Containerfile does happens in a sandbox
     of its own, with the network that you allow. An OCI image is fetched, and the default image built, which has the
     kernel and tools beside it.
+
+    With --archive FILE the image of a Containerfile is for other engines as well: `skopeo copy oci-archive:FILE
+    docker://…` brings it to a registry, `podman load -i FILE` to Podman.
 
     \b
     Examples:
@@ -63,7 +73,9 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
         given["net"] = network.ALLOW.name
     effective, _ = settings.resolve(given, configured.project())
     if transports.containerfile(effective.image):
-        return _built(effective, force=force, as_json=as_json)
+        return image_sources.built(effective, force=force, archive=archive, as_json=as_json)
+    if archive is not None:
+        raise UsageError("--archive is for an image of a Containerfile", hint="--image ./Containerfile")
     asked = spec.asked(effective)
     if force or guest_images.find(asked.key) is None:
         door.line(f"{first.build_of(asked)}.")
@@ -74,7 +86,7 @@ def build_image(force: bool, as_json: bool, **given: Any) -> Result:
             image = pull.pull(source, effective.confinement, say).image
         elif source:
             image = pull.ensure(source, effective.confinement, say)
-    return _ready(image)
+    return image_sources.ready(image)
 
 
 @command.command("ls", short_help="List images; * is the one for your settings.")
@@ -204,25 +216,6 @@ def show_spec(as_json: bool, **given: Any) -> Result:
     del as_json
     asked = _asked(given)
     return Result("image spec", asked, text=f"# image {asked.key}\n{asked.toml.rstrip()}")
-
-
-def _built(settings: Settings, *, force: bool, as_json: bool) -> Result:
-    """Of a Containerfile."""
-    from git_sandbox.sandbox import built_images, image_builder
-    from git_sandbox.sandbox.options import Options
-
-    repo = common.repository()
-    with progress.shown(quiet=as_json) as say:
-        asked = built_images.build_of(repo, Options(settings), say)
-        if asked is None:
-            raise UsageError(f"`{one_line(settings.image)}` is no Containerfile")
-        return _ready(image_builder.ensure(repo, built_images.identity(repo), asked, settings, say, force=force))
-
-
-def _ready(image: Image | RootImage) -> Result:
-    key = image.root.name
-    text = f"{key} is ready ({columns.size(image.size)})"
-    return Result("image build", {"key": key, "path": image.root, "bytes": image.size}, text=text)
 
 
 def _needs(sandboxes: list[str]) -> str:

@@ -1,14 +1,17 @@
-"""`sandbox image pull`, `update` and `inspect`: images that come from somewhere else."""
+"""`sandbox image pull`, `update` and `inspect`, and `build` of a Containerfile: images that are not our own."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from git_sandbox import settings, transports
 from git_sandbox.cache import guest_images, root_images
+from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
 from git_sandbox.cli import columns, common, configured, progress
 from git_sandbox.cli.result import Result
@@ -16,7 +19,31 @@ from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image.oci import pull, remembered
 from git_sandbox.image.oci.pull import Pulled
 from git_sandbox.image.oci.source import Source, parse
+from git_sandbox.settings import Settings
 from git_sandbox.text import one_line
+
+
+def built(settings: Settings, *, force: bool, archive: Path | None, as_json: bool) -> Result:
+    """Of a Containerfile."""
+    from git_sandbox.protocol import bundle
+    from git_sandbox.sandbox import built_images, image_builder
+    from git_sandbox.sandbox.options import Options
+
+    repo = common.repository()
+    with progress.shown(quiet=as_json) as say:
+        asked = built_images.build_of(repo, Options(settings), say)
+        if asked is None:
+            raise UsageError(f"`{one_line(settings.image)}` is no Containerfile")
+        identity = built_images.identity(repo)
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(bundle.fresh(archive)) if archive is not None else None
+            return ready(image_builder.ensure(repo, identity, asked, settings, say, force=force, archive=out))
+
+
+def ready(image: Image | RootImage) -> Result:
+    key = image.root.name
+    text = f"{key} is ready ({columns.size(image.size)})"
+    return Result("image build", {"key": key, "path": image.root, "bytes": image.size}, text=text)
 
 
 def complete_sources(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -68,33 +68,39 @@ class Nothing:
 
 
 def ensure(
-    repo: Repository, identity: str, build: Build, settings: Settings, progress: Progress, *, force: bool = False
-) -> RootImage:
+    repo: Repository, identity: str, build: Build, settings: Settings, progress: Progress, *, force: bool = False,
+    archive: IO[bytes] | None = None,
+) -> RootImage:  # fmt: skip
     """The root image of `build`, built first where it, or what goes into it, is new (or `force`).
 
-    `identity`: of the repository. Raises ImageError with the end of what the builder said; SandboxError.
+    `identity`: of the repository. `archive`: gets the image as an OCI archive; it is built for that, from the layers
+    that there are. Raises ImageError with the end of what the builder said; SandboxError.
     """
     place = paths.private_directory(_root() / identity)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(tempfile.TemporaryFile(dir=place))
         progress("Reading the build context")
         key = build.write(repo, stream)
-        if not force and (known := _find(place, key)):
+        again = force or archive is not None
+        if not again and (known := _find(place, key)):
             return known
         handle = stack.enter_context(files.opened(place / "lock", "w"))
         if not locks.taken(handle):
             locks.awaited(handle, within=WAITS, what="builds an image of this repository")
-            if known := _find(place, key):  # built meanwhile
+            if archive is None and (known := _find(place, key)):  # built meanwhile
                 return known
-        archive = place / "made.tar"
-        stack.callback(archive.unlink, missing_ok=True)
-        with files.opened(archive, "w+b") as out:
+        packed = place / "made.tar"
+        stack.callback(packed.unlink, missing_ok=True)
+        with files.opened(packed, "w+b") as out:
             stream.seek(0)
             _Builder(place, settings, progress).run(stream, out)
         name = f"Containerfile of {one_line(repo.worktree.name, limit=60)}"
-        image = pull.pull(Source(name, f"oci-archive:{archive}", path=archive), settings.confinement, progress).image
+        image = pull.pull(Source(name, f"oci-archive:{packed}", path=packed), settings.confinement, progress).image
         remembered.forget(image.key)  # it is in no place where it can be looked for
         _remember(place, key, image.key)
+        if archive is not None:
+            with packed.open("rb") as source:
+                shutil.copyfileobj(source, archive)
         return image
 
 
