@@ -43,8 +43,12 @@ def _leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[st
 
 
 @pytest.mark.parametrize("words", list(_leaves(root, ())), ids=" ".join)
-def test_every_verb_shows_examples_and_help_shows_the_same(cli: Cli, words: tuple[str, ...]) -> None:
+def test_every_verb_shows_examples_and_help_shows_the_same(
+    cli: Cli, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     shown = cli(*words, "--help")
+    assert [line for line in shown.out.splitlines() if len(line) > 80] == [], "a terminal would break these"
     assert "\n  Examples:\n    sandbox" in shown.out
     assert cli("help", *words) == shown
     if words and words not in (("image",), ("agent",), ("worker",), ("mcp",)):  # groups; their output is for a program

@@ -59,6 +59,32 @@ def test_every_value_of_a_new_sandbox_arrives_as_it_is(given_: dict[str, Any], c
     assert asked <= {*given_} | others
 
 
+@given(STARTS, IDS, ANYTHING.filter(bool), st.booleans())
+def test_a_task_arrives_as_it_is_or_is_refused(given_: dict[str, Any], agent: str, task: str, later: bool) -> None:
+    """One word for the agent's own program, and never an option of that."""
+    called = {**given_, "agent": agent, "task": task, "background": later}
+    if task.startswith("-"):
+        with pytest.raises(UsageError):
+            arguments.read(arguments.Agent, called)
+        return
+    found = parsed(command_lines.agent(arguments.read(arguments.Agent, called)))
+    assert (found["agent"], found["command_line"], found["detach"]) == (agent, (task,), later)
+    assert (found["on_exit"], found["dirty"], found["places"], found["allow"]) == (
+        "keep", "keep", (), tuple(given_.get("allow", ())),
+    )  # fmt: skip
+
+
+@given(IDS, IDS)
+def test_a_copy_and_what_comes_back_is_what_was_named(name: str, copy: str) -> None:
+    found = parsed(command_lines.fork(arguments.read(arguments.Fork, {"id": name, "name": copy})))
+    assert (found["name"], found["new"]) == (name, copy)
+    assert parsed(command_lines.fork(arguments.read(arguments.Fork, {"id": name})))["new"] is None
+    call = arguments.read(arguments.One, {"id": name})
+    assert parsed(command_lines.restore(call))["names"] == (name,)
+    found = parsed(command_lines.recover(call))
+    assert (found["name"], found["into"], found["bundle"], found["place"]) == (name, None, None, None)
+
+
 @given(IDS, st.lists(ANYTHING, min_size=1, max_size=4), st.none() | ANYTHING.filter(bool))
 def test_a_command_inside_arrives_as_it_is(name: str, command: list[str], directory: str | None) -> None:
     call = arguments.read(arguments.Exec, {"id": name, "command": command, "directory": directory})

@@ -100,7 +100,7 @@ def start_agent(
       sandbox agent claude
       sandbox agent claude --detach --name fix -- 'Fix the failing test'
       sandbox codex --memory 8G
-      sandbox agent claude --on ssh:build-1 --env ANTHROPIC_API_KEY -- 'Fix the failing test'
+      sandbox agent claude --on ssh:build-1 --env ANTHROPIC_API_KEY -- 'Fix it'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     return life.live(
         "agent", arguments, given, agent=context.info_name or "", update=update, elsewhere=life.Elsewhere(places)

@@ -59,7 +59,7 @@ def command(
       sandbox compare --svg overlap.svg
       sandbox compare --group-by result
       sandbox compare --best 'make test'
-      sandbox compare --best 'git checkout main -- tests && ./score.sh' --on ssh:build-1
+      sandbox compare --best './score.sh' --on ssh:build-1
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
     if svg is not None and (group_by or check is not None):

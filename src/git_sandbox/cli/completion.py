@@ -54,7 +54,8 @@ def command(shell: str, as_json: bool) -> Result:
     \b
     Examples:
       sandbox completion bash >> ~/.bashrc
-      sandbox completion zsh > "${fpath[1]}/_sandbox"; ln -s _sandbox "${fpath[1]}/_git-sandbox"
+      sandbox completion zsh > "${fpath[1]}/_sandbox"
+      ln -s _sandbox "${fpath[1]}/_git-sandbox"
       sandbox completion fish > ~/.config/fish/completions/sandbox.fish
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json

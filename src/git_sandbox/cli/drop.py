@@ -34,7 +34,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop vm-1
       sandbox drop --merged
       sandbox drop --force vm-2 vm-3
-      sandbox drop KEY/vm-1              as `sandbox ls --everywhere` has it, wherever its repository is; gone: --force
+      sandbox drop KEY/vm-1        from anywhere; KEY is in `ls --everywhere`
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names and not merged:
         raise UsageError("no sandbox is named", hint="name one from `sandbox ls`, or use --merged")

@@ -66,7 +66,7 @@ def build_image(force: bool, archive: Path | None, as_json: bool, **given: Any) 
     Examples:
       sandbox image build
       sandbox image build --packages golang --packages nodejs
-      sandbox image build --force        the same packages in the versions of today
+      sandbox image build --force        the same packages in today's versions
       sandbox image build --image ./Containerfile --allow deb.debian.org
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if given["allow"] and not given["net"]:

@@ -21,7 +21,7 @@ def command(name: str, new: str, as_json: bool) -> Result:
     \b
     Examples:
       sandbox rename vm-1 fix-login
-      sandbox rename KEY/vm-1 fix-login      from anywhere, as `sandbox ls --everywhere` has it
+      sandbox rename KEY/vm-1 fix-login      KEY is in `ls --everywhere`
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     done = rename.rename(*common.sandbox(name), new)

@@ -24,7 +24,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     Examples:
       sandbox restore vm-1
       sandbox restore vm-1 vm-2
-      sandbox restore KEY/vm-1     from anywhere, as `drop` and `prune --everywhere` name it
+      sandbox restore KEY/vm-1     from anywhere, as `drop` names it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("no sandbox is named", hint="name one from `sandbox ls --all`")

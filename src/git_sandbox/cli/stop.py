@@ -42,7 +42,7 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
       sandbox stop vm-1
       sandbox stop vm-1 vm-2
       sandbox stop --timeout 60 vm-1
-      sandbox stop app-0123456789abcdef/vm-1      from anywhere, as `ls --everywhere` has it
+      sandbox stop KEY/vm-1      from anywhere; KEY is in `ls --everywhere`
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
         raise UsageError("no sandbox is named", hint="name one from `sandbox ls`")
