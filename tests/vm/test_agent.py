@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support.terminal import Terminal
+from support.tmux import Tmux
 from support.vm import SANDBOX, Sandboxes, wait_for
 
 BOOT = 150.0  # seconds
@@ -42,7 +45,10 @@ def terminal(boxes: Sandboxes, *words: str) -> Terminal:
     return Terminal([SANDBOX, *words], cwd=boxes.repo.path, env=boxes.env)
 
 
-def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: Sandboxes, tmp_path: Path) -> None:
+def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(
+    boxes: Sandboxes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
     home, told = tmp_path / "home", tmp_path / "told"
     (home / ".agent").mkdir(parents=True)
     (home / ".agent/RULES.md").write_text("be-kind\n")
@@ -67,7 +73,12 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: S
     )
     user = boxes.ok("exec", "one", "--", "id", "-un").text.strip()
     assert inside.text.split() == ["RULES.md", user, user, "root"]
-    with boxes.started("logs", "-f", "one") as following, terminal(boxes, "attach", "one") as term:
+    with (
+        Tmux([SANDBOX, "top"], cwd=boxes.repo.path, folder=folder, env=boxes.env, size=(160, 50)) as top,
+        boxes.started("logs", "-f", "one") as following,
+        terminal(boxes, "attach", "one") as term,
+    ):
+        _looked_in(top)
         term.expect("screen-42", BOOT)  # as it stands
         term.type("alpha\r")
         term.expect("got-alpha", BOOT)
@@ -81,6 +92,8 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: S
             assert second.wait(BOOT) == 3, second.shown()
             assert "1 commit came home from sandbox one" in second.shown()
         followed = boxes.finish(following)
+        _merged(top)
+    assert boxes.repo.git("rev-parse", "main") == boxes.repo.git("rev-parse", "sandbox/one")
     assert followed.code == 0
     assert b"screen-42" in followed.out
     assert b"got-beta" in followed.out
@@ -90,3 +103,25 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(boxes: S
     assert told.read_text().splitlines()[-1] == "failed exit 3"
     for secret in ("sk-aaaaaaaa", boxes.env["KEY_OF_THE_HOST"]):
         assert subprocess.run(["grep", "-ra", secret, boxes.directory("one")], check=False).returncode == 1
+
+
+def _looked_in(top: Tmux) -> None:
+    """`sandbox top`: what the machine does, its terminal, and back."""
+    top.until("script: thinks", "running, working", "main@")
+    top.press("a")
+    top.until("screen-42")
+    top.press("C-\\")
+    top.until("Sandbox one goes on", "Enter goes back")
+    top.press("Enter")
+    top.until("STATE", "running, working")
+
+
+def _merged(top: Tmux) -> None:
+    top.until("stopped, failed", "exit 3")
+    top.press("m")
+    top.until("made | 1 +", "Merge one into your branch?")
+    top.press("y")
+    top.until("HEAD is now", "Enter goes back")
+    top.press("Enter")
+    top.until("STATE", "merged")
+    top.press("q")
