@@ -213,6 +213,14 @@ def test_two_hundred_cost_what_changed_and_no_more() -> None:
         assert table.work == 202, "moving changes no cell"
         assert pages.asked - asked <= 3, "of all that were passed only the first and the last are asked for"
         assert (made.lines.drawn - drawn) / 60 <= made.size.height, "of a page what is seen is drawn"
+        await pilot.press("end")
+        await until(pilot, lambda: table.selected == many[-1] and "vm-200" in text(made))
+        await pilot.press(*["right"] * 40)
+        await until(pilot, lambda: "COMMAND" in text(made))
+        assert "vm-200" in text(made), "whose row it is stays in sight"
+        await pilot.press("home")
+        await until(pilot, lambda: table.selected == many[0])
+        assert table.work == 202
 
     play(made, script)
 

@@ -68,7 +68,7 @@ SCREEN_KEYS = (
     ("/", "search in all columns; Escape ends it"),
     ("1 to 5", "log, difference, files, network, output"),
     ("b", "the difference side by side, or in one column"),
-    ("Tab", "to the page and back; Page Down scrolls"),
+    ("Tab", "to the page and back; Page Down, Home and End scroll"),
     ("t", "show or hide the trash"),
     ("e", "all repositories, or this one"),
     ("F5", "look again now; otherwise every two seconds"),

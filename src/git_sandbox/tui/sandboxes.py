@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding
 from textual.widgets import DataTable
 
 from git_sandbox.tui.content import COLUMNS, Row
@@ -17,8 +19,13 @@ _STATES = {"recoverable": "bold red", "broken": "bold red", "running": "green", 
 class Sandboxes(DataTable):
     """`work` counts the changes that were made to the table: rows added or removed, cells set."""
 
+    BINDINGS: ClassVar[list[Binding]] = [
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
+    ]
+
     def __init__(self) -> None:
-        super().__init__(id="list", cursor_type="row", zebra_stripes=False, cell_padding=1)
+        super().__init__(id="list", cursor_type="row", zebra_stripes=False, cell_padding=1, fixed_columns=1)
         self.shown: dict[str, Row] = {}
         self.work = 0
         self._marks: frozenset[str] = frozenset()
