@@ -7,11 +7,16 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from git_sandbox.git import snapshot
+from git_sandbox.git.repo import discover
 from git_sandbox.guest import sorting, waiting
+from git_sandbox.workspace.capture import capture as make_copy
+from git_sandbox.workspace.survey import CapturePolicy
 from support.gitrepo import GitRepo
 from support.guest import Host, content
 from support.sandboxed import capture
@@ -67,6 +72,43 @@ def test_a_start_is_not_held_up(repo: GitRepo) -> None:
     repo.write("new/file", "new\n")
     snapshot = capture(repo)
     assert content(repo, f"{snapshot.tree}:new/file") == b"new\n"
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "directory": lambda place: place.mkdir(),
+    "fifo": os.mkfifo,
+    "endless": lambda place: place.symlink_to("/dev/zero"),
+    "loop": lambda place: place.symlink_to(place.name),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in ("index", "objects/info/alternates", "logs/refs/stash", "COMMIT_EDITMSG")
+        for kind in KINDS
+        if (name, kind) != ("objects/info/alternates", "endless")  # git itself reads that until its limit
+    ],
+)
+def test_a_file_of_another_kind_refuses_no_start_and_is_not_read_for_ever(
+    repo: GitRepo, tmp_path: Path, name: str, kind: str
+) -> None:
+    """Of those that we read ourselves."""
+    place = repo.path / ".git" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    KINDS[kind](place)
+    repo.write("new", "new\n")
+    host = discover(repo.path)
+    captured = make_copy(host, tmp_path / "copy", CapturePolicy(patience=1))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    taken = snapshot.take(host.git, captured.index, scratch, copied=True)
+    place.rmdir() if kind == "directory" else place.unlink()  # else the git of this test would wait
+    assert content(repo, f"{taken.tree}:new") == b"new\n"
+    assert content(repo, f"{taken.tree}:README") == b"hello\n"
+    assert sum(path.stat().st_size for path in scratch.iterdir()) < 1 << 20
 
 
 def test_a_fifo_that_may_not_be_written_ends_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from git_sandbox import files
 from git_sandbox.git.command import Git
 from git_sandbox.guest.protocol import MAX_POINTER
 
@@ -130,8 +131,8 @@ def alternates(common: Path) -> Alternates:
 
 def _listed(objects: Path) -> Iterator[Path]:
     try:
-        text = (objects / "info" / "alternates").read_bytes()
-    except OSError:
+        text = files.read(objects / "info" / "alternates", files.RECORD)
+    except (OSError, ValueError):  # git takes no notice of what it cannot read there
         return
     for line in text.split(b"\n"):
         if line and not line.startswith(b"#"):

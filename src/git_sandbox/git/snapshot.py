@@ -189,8 +189,10 @@ def commit_tree(git: Git, tree: Oid, parents: Sequence[Oid], message: str) -> Oi
 def _copy(index: Path, scratch: Path) -> Path:
     target = scratch / "snapshot-index"
     target.unlink(missing_ok=True)
-    if index.exists():
+    if index.is_file():
         shutil.copy2(index, target)  # with its time: git compares it with the files' times to find racy edits
+    elif index.exists():  # a directory, a FIFO, a device without an end: as damaged as one that is empty
+        target.touch()
     return target
 
 

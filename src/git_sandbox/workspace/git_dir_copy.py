@@ -151,6 +151,8 @@ class GitDirCopy:
             raced |= _copy_objects(objects, place, foreign=True, choose=self._chooser(objects, f"alt/{number}"))
             (place / "info" / "alternates").unlink(missing_ok=True)
         listing = self.target / "objects" / "info" / "alternates"
+        if listing.is_dir() and not listing.is_symlink():
+            shutil.rmtree(listing)
         listing.unlink(missing_ok=True)
         if borrowed.directories:
             listing.parent.mkdir(exist_ok=True)

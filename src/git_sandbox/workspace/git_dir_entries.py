@@ -141,6 +141,8 @@ def _shared(root: Path, entry: str) -> bool:
     if not (root / entry).exists():  # it leads nowhere, or to itself
         return False
     real = Path(os.path.realpath(root / entry))
+    if len(real.parents) <= entry.count("/"):
+        return False
     above = real.parents[entry.count("/")]
     return real == above / entry and (above / "HEAD").exists() and (above / "objects").is_dir()
 
