@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_sandbox import confine, process
 from git_sandbox.errors import HostResourceError, SandboxError, StateError, UsageError
 from git_sandbox.sandbox import arrival, scp
 from git_sandbox.sandbox.scp import Place
@@ -194,6 +195,34 @@ def test_what_programs_obey_by_themselves_is_named(tmp_path: Path, name: str) ->
     assert name in risky[0]
 
 
+@pytest.mark.parametrize(
+    ("where", "name", "why"),
+    [
+        ("checkout/tools", "pre-commit", "git hooks"), ("checkout/lib", "run", "is named by"), ("bin", "ls", "PATH"),
+        ("checkout/web", "package.json", "scripts"), ("checkout", "pyproject.toml", "build system"),
+        ("checkout/web/x", "package.json", ""), ("other/tools", "pre-commit", ""), ("checkout/src", "run", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_directory", [False, True])
+def test_what_is_obeyed_in_its_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, name: str, why: str, *, as_directory: bool
+) -> None:
+    """By the user's git, shell and package managers: not by its name alone."""
+    tree(tmp_path, {f"{each}/keep": "" for each in ("checkout/tools", "checkout/web/x", "bin", "other/tools")})
+    tree(
+        tmp_path,
+        {"checkout/web/x/package.json": '{"scripts": {"install": "x"}}', "checkout/lib/k": "", "checkout/src/k": ""},
+    )
+    for words in (["init", "-q"], ["config", "core.hooksPath", "tools"], ["config", "alias.x", "!lib/run"]):
+        subprocess.run(["git", "-C", tmp_path / "checkout", *words], check=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
+    text = {"package.json": '{"scripts": {"install": "x"}}', "pyproject.toml": "[build-system]\nrequires=['x']\n"}
+    arrived = tree(tmp_path / "arrived", {name: text.get(name, "#!/bin/sh\n")})
+    place = tmp_path / where
+    risky = judged(arrived, place).risky if as_directory else judged(arrived / name, place / name).risky
+    assert [why in each for each in risky] == ([True] if why else [])
+
+
 # --- one stream, with real tar on both sides --------------------------------------------------------------------------
 
 
@@ -356,3 +385,33 @@ def test_nothing_is_written_outside_of_the_copy(tmp_path: Path, monkeypatch: pyt
         Path(place, f"sandbox-{name}").exists() for place in ("/etc", "/tmp") for name in ("was-here", "escaped")
     )
     assert {each.name for each in tmp_path.iterdir()} <= {"tools", "x"}
+
+
+def test_it_is_judged_where_links_of_the_users_lead(session: Session, tmp_path: Path) -> None:
+    """`cp ID:pre-commit hooks/`, where that is a link to `.git/hooks`, or to the hooks of a bare repository."""
+    subprocess.run(["git", "init", "-q", tmp_path / "repo"], check=True)
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "served"], check=True)
+    tree(tmp_path / "guest", {"pre-commit": "#!/bin/sh\n"})
+    for name, leads_to in (
+        ("own", "repo/.git/hooks"),
+        ("served-hooks", "served/hooks"),
+        ("own-info", "repo/.git/info"),
+    ):
+        (tmp_path / leads_to).mkdir(exist_ok=True)
+        (tmp_path / "host" / name).symlink_to(tmp_path / leads_to)
+        for target in (tmp_path / "host" / name, tmp_path / "host" / name / "other", tmp_path / leads_to):
+            with pytest.raises(StateError, match="git repository"):
+                scp.download(session, f"{tmp_path}/guest/pre-commit", target)
+        assert not (tmp_path / leads_to / "pre-commit").exists()
+
+
+def test_what_reads_a_guests_archive_sees_what_it_unpacks_and_no_other_file(tmp_path: Path) -> None:
+    if confine.unavailable():
+        pytest.skip("this host has no bubblewrap, or lets it make no namespaces")
+    unpacked = tree(tmp_path, {"unpacked/x": "", "beside": "mine"}) / "unpacked"
+    look = f"ls {tmp_path} {Path.home()} /root /home; cat /proc/net/dev; touch {scp.ARRIVED}/new {tmp_path}/new"
+    seen = process.run(scp.confined(["sh", "-c", look], unpacked)).text
+    assert [line.split(":")[0].strip() for line in seen.splitlines() if ":" in line] == ["lo"]
+    assert "beside" not in seen
+    assert sorted(each.name for each in unpacked.iterdir()) == ["new", "x"]
+    assert not (tmp_path / "new").exists()

@@ -43,6 +43,17 @@ class Leads:
     files: dict[bytes, str] = field(default_factory=dict)
     directories: dict[bytes, str] = field(default_factory=dict)
 
+    def reason(self, path: bytes) -> str | None:
+        """Why a file at `path` counts, itself or for a directory above it; None when it does not."""
+        return self.files.get(path) or self.below(path)
+
+    def below(self, path: bytes) -> str | None:
+        while path:
+            if path in self.directories:
+                return self.directories[path]
+            path = posixpath.dirname(path)
+        return None
+
 
 def leads(git: Git) -> Leads:
     """What can be found without running anything but `git config` and `git rev-parse`."""

@@ -6,7 +6,6 @@ Judged by what is there after the merge, with links followed, and by what the us
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 
 from git_sandbox.git.command import Git
@@ -55,18 +54,10 @@ def _resolved(given: Leads, where: Links) -> Leads:
         if way.end:
             leads.directories.setdefault(way.end, why)
     for link in where.tree:
-        hook = _below(leads.directories, link)
+        hook = leads.below(link)
         for step in where.follow(link).passed if hook else ():
             leads.files.setdefault(step, f"is what {text(link)} links to, which {hook}")
     return leads
-
-
-def _below(directories: Mapping[bytes, str], path: bytes) -> str | None:
-    while path:
-        if path in directories:
-            return directories[path]
-        path = posixpath.dirname(path)
-    return None
 
 
 def _texts(git: Git, paths: Mapping[bytes, Change]) -> dict[Oid, bytes | None]:
@@ -82,11 +73,12 @@ class _Judge:
     texts: Mapping[Oid, bytes | None]
 
     def reason(self, path: bytes, change: Change) -> str | None:
-        return self._led(path) or self._kind(path, change) or self._named(path, change) or self._aliased(path, change)
-
-    def _led(self, path: bytes) -> str | None:
-        """A file that something names, a directory above or below it included: both can become a link."""
-        return self.leads.files.get(path) or _below(self.leads.directories, path)
+        return (
+            self.leads.reason(path)
+            or self._kind(path, change)
+            or self._named(path, change)
+            or self._aliased(path, change)
+        )
 
     def _kind(self, path: bytes, change: Change) -> str | None:
         if any(entry and entry.mode == GITLINK for entry in change):
@@ -96,7 +88,7 @@ class _Judge:
         way = self.links.follow(path)
         if way.end is None:
             return "is a symbolic link out of the worktree"
-        led = self._led(way.end) if way.end else None
+        led = self.leads.reason(way.end) if way.end else None
         return f"is a symbolic link to {text(way.end)}, which {led}" if led else None
 
     def _named(self, path: bytes, change: Change) -> str | None:

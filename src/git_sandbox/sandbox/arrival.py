@@ -6,14 +6,19 @@ places, and two harmless copies can make one repository (docs/explanation/threat
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from git_sandbox.errors import StateError
+from git_sandbox.errors import SandboxError, StateError
+from git_sandbox.git.repo import discover
+from git_sandbox.integrate import content
+from git_sandbox.integrate.leads import Leads, leads
 from git_sandbox.integrate.obeyed import runs_by_itself
 from git_sandbox.later import dataclass
+from git_sandbox.settings import environment
 from git_sandbox.text import one_line
 
 MAX_DEPTH = 200  # directories in directories
@@ -30,7 +35,8 @@ class Arrival:
 
 
 def inspect(arrived: Path, final: Path, limit: int) -> Arrival:
-    """Take away what cannot be copied, and say what is left, of `arrived` that is to become `final`.
+    """Take away what cannot be copied, and say what is left, of `arrived` that is to become `final`, in a directory by
+    its real path.
 
     Raises StateError when it holds a repository, alone or together with what is at `final`; when more than `limit`
     bytes are in it, sparse or not; when a part of it cannot be read; when it is too deep or has too many files.
@@ -106,8 +112,8 @@ def _refuse_repositories(arrived: Path, final: Path) -> None:
     """Git takes any directory for a repository that has a `HEAD` beside `objects` and `refs`, or beside `commondir`
     (setup.c, is_git_directory); what a `.git` is or leads to it follows. Compared without case: some file systems do.
     """
-    around = [path.name.casefold() for path in final.absolute().parents] + [final.name.casefold()]
-    if ".git" in around:
+    around = [path.name.casefold() for path in final.parents] + [final.name.casefold()]
+    if ".git" in around or any(map(_git_directory, final.parents)):
         raise _repository(final.name)
     places = [(final.parent, {final.name.casefold()} | _names(final.parent))]
     if arrived.is_dir() and not arrived.is_symlink():
@@ -120,6 +126,12 @@ def _refuse_repositories(arrived: Path, final: Path) -> None:
     for where, names in places:
         if "head" in names and ({"objects", "refs"} <= names or "commondir" in names):
             raise _repository(os.path.relpath(where, final.parent))
+
+
+def _git_directory(place: Path) -> bool:
+    """Whether git may take `place` itself for a repository: hooks and configuration are below it then."""
+    there = [os.path.lexists(place / name) for name in ("HEAD", "objects", "refs", "commondir")]
+    return there[0] and (all(there[1:3]) or there[3])
 
 
 def _names(directory: Path) -> set[str]:
@@ -142,15 +154,45 @@ def _repository(where: str) -> StateError:
 
 
 def _risky(arrived: Path, final: Path) -> Iterator[str]:
-    """Paths that a program obeys by itself in their place: known ones, and every other dot file."""
-    top = next(
-        (parent for parent in final.absolute().parents if os.path.lexists(parent / ".git")), final.absolute().parent
-    )
+    """Paths that a program obeys by itself in their place: known ones, every other dot file, what the git of a checkout
+    around it leads to, programs on the user's PATH, and what counts by its content.
+    """
+    top = next((parent for parent in final.parents if os.path.lexists(parent / ".git")), final.parent)
+    leads = _leads(top)
+    searched = {os.path.realpath(place or ".") for place in environment().get("PATH", "").split(os.pathsep)}
     for path in _files(arrived):
-        place = (final.absolute() / path.relative_to(arrived)).relative_to(top)
-        why = runs_by_itself(os.fsencode(place))
+        whole = final / path.relative_to(arrived)
+        place = os.fsencode(whole.relative_to(top))
+        why = leads.reason(place) or runs_by_itself(place) or _content(path, whole)
+        if not why and os.fspath(whole.parent) in searched:
+            why = "is on your PATH"
         if why:
-            yield f"{one_line(os.fspath(place))} {why}"
+            yield f"{one_line(place)} {why}"
+
+
+def _leads(top: Path) -> Leads:
+    """What the user's git leads to below `top`; nothing where there is no repository that git takes."""
+    if os.path.lexists(top / ".git"):
+        with contextlib.suppress(SandboxError):
+            return leads(discover(top).git)
+    return Leads()
+
+
+def _content(new: Path, old: Path) -> str | None:
+    """Why `new` in the place of `old` is risky, where its content decides."""
+    if not content.judged(os.fsencode(old)):
+        return None
+    before = _text(old) if os.path.lexists(old) else b""
+    return content.risk(os.fsencode(old), before, _text(new))
+
+
+def _text(path: Path) -> bytes | None:
+    """None for what is no file, or too long to be judged."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return None
+    with path.open("rb") as file:
+        text = file.read(content.MAX_SIZE + 1)
+    return text if len(text) <= content.MAX_SIZE else None
 
 
 def _files(top: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from git_sandbox import bounded_log, process
+from git_sandbox import bounded_log, confine, process
 from git_sandbox.errors import HostResourceError, SessionError, StateError, UsageError
 from git_sandbox.guest.protocol import WORKSPACE
 from git_sandbox.later import dataclass
@@ -30,6 +30,7 @@ LIMIT = 16 << 30  # bytes that may come out; what a workspace disk holds, if nob
 SPARE = 1 << 30  # bytes that copies keep free of the host's disk
 CHUNK = 1 << 20  # bytes
 MAX_SAID = 1 << 20  # bytes of complaints; the guest's side can make ssh say anything
+ARRIVED = "/arrived"  # where the tar that reads a guest's archive sees what it unpacks
 MAX_MEMORY = 1 << 30  # bytes of address space for the tar that reads a guest's archive
 LAST_WORDS = 5.0  # seconds for a sender to end once its archive has been read
 FILE_TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)
@@ -133,7 +134,7 @@ def download(
     if name in {".", ".."} or "\0" in source:
         raise UsageError(f"`{source}` has no file name", hint="name the directory itself")
     into = target.is_dir()
-    parent = target if into else target.absolute().parent
+    parent = Path(os.path.realpath(target if into else target.absolute().parent))  # judged where it ends up
     if not parent.is_dir():
         raise UsageError(f"there is no directory {parent}")
     final = parent / (name if into else target.name)
@@ -158,7 +159,7 @@ def _fetched(session: Session, source: str, fresh: Path, limit: int, progress: P
     """Unpack what the guest sends; the one file or directory that came."""
     unpacked = fresh / "arrived"
     unpacked.mkdir(mode=0o700)
-    receive = ["tar", "-xf", "-", "--no-same-owner", "--no-same-permissions", "-C", os.fspath(unpacked)]
+    receive = confined(["tar", "-xf", "-", "--no-same-owner", "--no-same-permissions", "-C", ARRIVED], unpacked)
     bounds = Limits(address_space=MAX_MEMORY, file_size=limit)
     with _sender(_in_guest(session, _SEND, source, "-h" if follow else "")) as (child, complaints):
         kind = child.stdout.read(1)
@@ -177,6 +178,15 @@ def _fetched(session: Session, source: str, fresh: Path, limit: int, progress: P
     if len(entries) != 1:
         raise StateError(f"{len(entries)} files came where one was asked for: not copied")
     return entries[0]
+
+
+def confined(words: list[str], unpacked: Path) -> list[str]:
+    """`words`, which read a stranger's archive, where they see `unpacked` at ARRIVED and no other file; as they are
+    where this host does not let us (each start says so).
+    """
+    if confine.unavailable():
+        return [os.fspath(unpacked) if word == ARRIVED else word for word in words]
+    return confine.argv(words, confine.owned(confine.View(writable=((unpacked, ARRIVED),))))
 
 
 def _in_guest(session: Session, script: str, *words: str) -> list[str]:
