@@ -162,7 +162,7 @@ def named_starts(where: Path, runs: int) -> Pairs:
 def downloads(where: Path, scratch: Path, runs: int) -> Pairs:
     """One file from this host through the proxy, and as many bytes over the session itself, which carries both.
 
-    Not against `--net nat`: there this host's address is the guest's own.
+    Not against `--net nat`: there this host's address belongs to the guest.
     """
     (scratch / "served").mkdir()
     with (scratch / "served/file").open("wb") as file:

@@ -1,4 +1,4 @@
-"""Where `sandbox` starts, and `python -m git_sandbox`."""
+"""Entry point of `sandbox` and of `python -m git_sandbox`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs of this host have answered, kept as long as they are the same: to ask once more costs a process."""
+"""A cache of answers of host programs (versions, capabilities), valid while the program's file is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that become arguments: what a program would take for something else is quoted here, or refused.
+"""Values that become command-line arguments: what a program would misread is quoted here, or refused.
 
 The builders of command lines put constants and values side by side. A value that may be a path of anybody's, a name or
 a variable goes through the one of these that knows how its program reads it; `tests/unit/test_arguments.py` walks all

@@ -1,4 +1,4 @@
-"""Work that goes on beside us while we wait for other programs."""
+"""A function call in a background thread, while the caller waits for other programs."""
 
 from __future__ import annotations
 

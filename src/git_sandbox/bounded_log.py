@@ -1,4 +1,4 @@
-"""Files for what programs say, when a guest can make them say it without end."""
+"""Log files of bounded size, for programs that a guest can make print without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of sandboxes and their locks: who gets a name, and who may change what has it."""
+"""Names of sandboxes and their locks: who may use a name, and who may change the sandbox that has it."""
 
 from __future__ import annotations
 

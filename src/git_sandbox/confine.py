@@ -1,4 +1,4 @@
-"""Run a program where it sees only the files it needs: bubblewrap(1), with namespaces of its own.
+"""Run a program that sees only the files it needs: bubblewrap(1), with its own namespaces.
 
 For what works on data that somebody else made. Pure functions build the command line; `available` says whether this
 host lets us.
@@ -181,7 +181,7 @@ def obstacle(program: str) -> str:
     if (why := unavailable()) or not elsewhere(place) or not interpreted(place):
         return why
     done = process.run(argv([os.fspath(place), "--version"], needed(place, View())), timeout=process.ASKED)
-    return "" if done.returncode == 0 else f"{place} does not run with the libraries of {PROGRAMS} alone"
+    return "" if done.returncode == 0 else f"{place} needs libraries outside {PROGRAMS}"
 
 
 def elsewhere(program: Path) -> bool:

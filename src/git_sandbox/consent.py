@@ -1,4 +1,4 @@
-"""What the user agreed to: the words of a project file, and the content and real path of every file they name.
+"""What the user agreed to: the words of a project file, and the content and real path of every file it names.
 
 Read once: what the digest was made of is what is used afterwards (`NamedFile.content`), or is compared once more with
 what was used (`tree`). A file that something changes meanwhile is never used as if it had been agreed to.
@@ -65,7 +65,7 @@ class Agreement(msgspec.Struct, frozen=True):
         """What is different `now`, as a diff; nothing when it is the same, and never nothing when it is not."""
         rows = self._differences(now)
         if not rows and self.digest != now.digest:
-            return ["it differs in what a terminal does not show, such as spaces and control characters"]
+            return ["only invisible characters differ, such as spaces and control characters"]
         return rows
 
     def _differences(self, now: Agreement) -> list[str]:

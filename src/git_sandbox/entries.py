@@ -1,4 +1,4 @@
-"""Every sandbox of a repository, and the state of each. The state is derived, never stored."""
+"""The sandboxes of a repository and their states. A state is derived, never stored."""
 
 from __future__ import annotations
 

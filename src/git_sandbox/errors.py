@@ -1,4 +1,4 @@
-"""Every error the tool raises on purpose, and the exit code each kind ends with.
+"""Every error that the tool raises on purpose, and the exit code of each kind.
 
 SandboxError                       1   something failed that none of the kinds below names
 ├── UsageError                     2   arguments, settings or a name that cannot work

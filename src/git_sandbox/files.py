@@ -1,4 +1,4 @@
-"""Small files: read with a limit and without waiting, and made for this user only.
+"""Small files: read with a limit and without blocking, and created for this user only.
 
 A name can lead to anything: a FIFO nobody writes to, a device without an end, a directory, a link. Who reads a settings
 file, a record or a list of ours gets its bytes, or an OSError or ValueError that says what is wrong with it.

@@ -1,4 +1,4 @@
-"""Room on the host's disk while something arrives whose size only a guest knows."""
+"""Disk space on the host while data of unknown size arrives from a guest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require(size: int, *places: Path) -> None:
         free = shutil.disk_usage(place).free
         if free < size + SPARE:
             raise HostResourceError(
-                f"there is not enough room on this host's disk for what the sandbox holds: {free >> 20} MiB are free",
+                f"this host's disk is too small for the work in the sandbox: {free >> 20} MiB are free",
                 cause=f"at {place}; {(size + SPARE) >> 20} MiB are needed",
                 hint="free some space, then try again: the sandbox's disk is kept",
             )

@@ -1,4 +1,4 @@
-"""Whom the files of a shared working copy belong to on this host: subordinate ids (subuid(5)), that is to say nobody.
+"""The owners of a shared working copy's files: subordinate ids (subuid(5)) that no account of this host uses.
 
 The guest's id N is the host's id BASE + N. The user's own programs cannot go where those files are, git refuses them
 as somebody else's, and what serves them to the guest has no rights to anything else. `helpers/userns` runs there.

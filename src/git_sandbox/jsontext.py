@@ -1,4 +1,4 @@
-r"""JSON of our own records, for names of any bytes.
+r"""JSON of our own records, for names of arbitrary bytes.
 
 A branch, a path or an argument that is not UTF-8 is text with surrogate escapes here. msgspec's own encoder and decoder
 refuse those; `json` writes them as `\udcXX` and reads them back.

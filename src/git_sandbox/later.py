@@ -1,5 +1,5 @@
-"""`dataclasses.dataclass` whose methods are made with the first object, and not when the module is imported; `regex`,
-which compiles a pattern when it is first used.
+"""`dataclasses.dataclass` whose methods are generated with the first object, not at import; `regex`, which compiles a
+pattern at its first use.
 
 Python writes and compiles the methods of a data class each time it starts, which takes longer than to read its module;
 a command uses few of the classes that it imports. All else is as with the original: `fields`, `replace`, inheritance,

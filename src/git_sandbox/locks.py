@@ -1,4 +1,4 @@
-"""A sandbox's lock: held with flock(2) by the process that supervises it, or changes it."""
+"""A sandbox's lock: held with flock(2) by the process that supervises or changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks a guest can have (`--net`): each is a value that says what it needs of host, VMM and guest.
+"""The networks of a guest (`--net`): each value states what it needs from host, VMM and guest.
 
 A mode without a device works with every backend. To add one: a value here with its place in `MODES`, and what serves it
 (for a device: `vmm/net.py`).

@@ -1,4 +1,4 @@
-"""What was found and mended on the way to something else, for whoever talks to the user."""
+"""Notices of what was found and repaired in passing, for the caller to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tool keeps something on disk. `sandbox_dir` has what is in one sandbox, `docs/reference/state.md` both.
+"""Where the tool stores files. `sandbox_dir` has the files of one sandbox, `docs/reference/state.md` all of them.
 
 Nothing here creates a directory except `private_directory` and `runtime`.
 """
@@ -72,7 +72,7 @@ def runtime() -> Path:
         raise HostResourceError(
             f"cannot use {root} for sockets: another user could reach them",
             cause=fault,
-            hint="remove it (another user's: ask root to), or use a directory of yours: "
+            hint="remove it (ask root if it belongs to another user), or use your own directory: "
             "`mkdir -p -m 700 ~/.run && export XDG_RUNTIME_DIR=~/.run`",
         )
     return root
@@ -126,7 +126,7 @@ def private_directory(path: Path) -> Path:
             hint="set XDG_STATE_HOME, XDG_CACHE_HOME or XDG_RUNTIME_DIR to a place you can write",
         ) from error
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
-        raise HostResourceError(f"{path} is not a directory of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+        raise HostResourceError(f"{path} is not a directory owned by you", hint="remove it, or set XDG_RUNTIME_DIR")
     return path
 
 

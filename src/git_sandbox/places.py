@@ -1,4 +1,4 @@
-"""Can another user of this host put something of his in a place of ours? Standard library only: ssh runs this as a
+"""Whether another user of this host can replace files in a directory of ours. Standard library only: ssh runs this as a
 program, `python -I -S places.py DIRECTORY…`, before it uses a socket there.
 
 A directory is safe when nobody but its user can open it and nobody but its user and root can put another one in its

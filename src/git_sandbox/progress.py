@@ -1,4 +1,4 @@
-"""How a caller hears about progress, and what the user is to read before a session begins."""
+"""How a caller receives progress, and the messages for the user before a session starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that a repository brings along: `sandbox.toml` at its top, or `[tool.sandbox]` in its `pyproject.toml`.
+"""Settings in a repository: `sandbox.toml` at its top, or `[tool.sandbox]` in its `pyproject.toml`.
 
 The repository may be anybody's, so this is hostile text until the user has agreed to it (`trust`). What he agreed to is
 remembered by a digest, of what it says and of what that names (`consent`): another content needs another consent.

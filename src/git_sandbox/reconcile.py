@@ -1,4 +1,4 @@
-"""What came home stays: refs of a sandbox that something else removed are put back as its record has them.
+"""Restores refs of a sandbox that something else removed, as its record has them.
 
 A mirror's `git fetch --prune` or a tidying script knows nothing of sandboxes. Where the objects are gone, too, the
 sandbox does not count as home any more: its disk has them.
@@ -83,7 +83,7 @@ def _set_beside(repo: Repository, directory: SandboxDir, replaced: Mapping[RefNa
     if done:
         moved = {name for name, value in replaced.items() if value in apart}
         what = f"refs of sandbox `{directory.root.name}` were moved by something else: {_named(moved)}"
-        notices.say(f"{what}: what came home is kept as {_named(done)}")
+        notices.say(f"{what}: the imported commits are kept as {_named(done)}")
     return done
 
 
@@ -109,12 +109,12 @@ def _forgotten(directory: SandboxDir, record: Record, lost: Mapping[RefName, Oid
 def _say(directory: SandboxDir, restored: PutBack) -> None:
     name = directory.root.name
     if restored.done:
-        notices.say(f"refs of sandbox `{name}` had been removed and are back: {_named(restored.done)}")
+        notices.say(f"refs of sandbox `{name}` had been removed and were restored: {_named(restored.done)}")
     if restored.blocked:
-        notices.say(f"refs of sandbox `{name}` are gone, and others are in their way: {_named(restored.blocked)}")
+        notices.say(f"refs of sandbox `{name}` are gone, and other refs block their names: {_named(restored.blocked)}")
     if restored.lost:
-        where = f"`sandbox recover {name}` brings it again" if directory.has_disk() else "it has no disk either"
-        notices.say(f"work of sandbox `{name}` is not in this repository any more: {_named(restored.lost)}: {where}")
+        where = f"`sandbox recover {name}` imports it again" if directory.has_disk() else "its disk is gone, too"
+        notices.say(f"work of sandbox `{name}` is no longer in this repository: {_named(restored.lost)}: {where}")
 
 
 def _named(refs: Iterable[RefName]) -> str:

@@ -1,4 +1,4 @@
-"""What is written down of each sandbox, and who may change it."""
+"""The record of each sandbox, and who may change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which state directory belongs to which repository, wherever that is by now.
+"""Which state directory belongs to which repository, wherever the repository is now.
 
 A state directory keeps the name it was made with. `repository.json` in it says whose it is, where that was last seen,
 and which directory it was (device and inode). Of two repositories with one identity, one is a copy of the other:

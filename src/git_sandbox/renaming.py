@@ -1,4 +1,4 @@
-"""Another name for a sandbox: for its directory, its refs wherever they are, its record.
+"""Renames a sandbox: its directory, its refs in every repository, its record.
 
 What a crash (kill -9, power loss) leaves, step by step. The trash's lock is held all the while, so that nothing is
 dropped or restored meanwhile; whoever looks at the repository's sandboxes next waits for it, and does the rest.

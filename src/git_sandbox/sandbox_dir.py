@@ -1,4 +1,4 @@
-"""What one sandbox has on disk, by name. `docs/reference/state.md` describes the same names."""
+"""The files of one sandbox, by name. `docs/reference/state.md` describes the same names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session in the running guest: OpenSSH over one channel, one connection shared by everything (ControlMaster)."""
+"""A session in the running guest: OpenSSH over one channel, with one shared connection (ControlMaster)."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ class Session:
 
     def _status(self, status: int | None) -> int:
         if status == SSH_FAILED and self.broken():
-            raise SessionError("the connection to the sandbox broke", hint="`sandbox ls` shows what can be recovered")
+            raise SessionError(
+                "the connection to the sandbox was lost", hint="`sandbox ls` shows what can be recovered"
+            )
         return 128 - status if status is not None and status < 0 else status or 0
 
 
@@ -247,13 +249,13 @@ def _wait_ready(master: process.Child, alive: Callable[[], bool], timeout: float
     while READY not in received:
         left = deadline - time.monotonic()
         if left <= 0 or not alive():
-            why = "the machine ended before its shell answered" if left > 0 else f"no answer within {timeout:g} s"
-            raise SessionError("cannot get a shell in the sandbox", cause=why, hint="the console log may say more")
+            why = "the machine ended before it answered" if left > 0 else f"no answer within {timeout:g} s"
+            raise SessionError("cannot open a shell in the sandbox", cause=why, hint="the console log may say more")
         if select.select([master.stdout], [], [], min(left, 1.0))[0]:
             chunk = os.read(master.stdout.fileno(), 4096)
             if not chunk:
                 time.sleep(0.2)  # its last words are on their way through the log's reader
                 raise SessionError(
-                    "cannot get a shell in the sandbox", cause=printable(log.read_bytes()[-2000:]).strip()
+                    "cannot open a shell in the sandbox", cause=printable(log.read_bytes()[-2000:]).strip()
                 )
             received += chunk

@@ -1,4 +1,4 @@
-"""Each setting: a row for the user (name, default, help, choices), and a field with its value."""
+"""The settings: for each a row for the user (name, default, help, choices), and a field with its value."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ ROWS = (
         free=("disk",),
     ),
     Row("accelerator", AUTO, "auto proves KVM by booting; tcg is software emulation", (AUTO, "kvm", "tcg")),
-    Row("warm", AUTO, "start from a saved machine where that works (auto), or boot every time (no)", (AUTO, "no")),
+    Row("warm", AUTO, "start from a saved machine if possible (auto), or boot every time (no)", (AUTO, "no")),
     Row(
         "nested",
         "no",
-        "let the guest run virtual machines of its own, with KVM (QEMU only)",
+        "let the guest run virtual machines with KVM (QEMU only)",
         ("no", "yes"),
         free=("no",),
     ),
@@ -58,7 +58,7 @@ ROWS = (
     Row(
         "confinement",
         AUTO,
-        "show the programs beside a guest their own files only: where that works, never, or refuse to start without",
+        "confine VMMs and helpers to their own files: if possible (auto), never, or refuse to start without (yes)",
         (AUTO, "no", "yes"),
     ),
     Row(
@@ -78,7 +78,12 @@ ROWS = (
         "what the guest may reach with `--net allow`: NAME, NAME:PORT, *.example.org, @pip, get:NAME, deny:NAME",
         kind="rules",
     ),
-    Row("key", "", "keys of keys.toml that the guest uses and does not have (network allow)", kind="list"),
+    Row(
+        "key",
+        "",
+        "keys of keys.toml that the guest uses through the proxy, without having them (network allow)",
+        kind="list",
+    ),
     Row(
         "git_credentials",
         "none",
@@ -86,21 +91,24 @@ ROWS = (
         ("none", "fetch", "push"),
     ),
     Row(
-        "egress_limit", "", "limits of that network: connections=N, rate=N (new ones a second), sent=SIZE", kind="list"
+        "egress_limit",
+        "",
+        "limits of the network allow: connections=N, rate=N (new connections a second), sent=SIZE",
+        kind="list",
     ),
     Row(
         "ca",
         "host",
-        "more certificate authorities for a guest with a network: those added to this host (host), none, or a FILE",
+        "certificate authorities for a guest with a network: those added to this host (host), none, or those in a FILE",
         kind="path",
     ),
     Row(
         "image",
         "",
-        "another guest: an OCI image (docker://NAME:TAG, oci:PATH …), a Containerfile, or an image spec (TOML)",
+        "guest image: an OCI image (docker://NAME:TAG, oci:PATH …), a Containerfile, or an image spec (TOML)",
         kind="image",
     ),
-    Row("packages", "", "more Debian packages for the guest image", kind="list"),
+    Row("packages", "", "Debian packages to add to the guest image", kind="list"),
     Row("on_exit", AUTO, "what happens with the commits at exit", (AUTO, "ask", "merge", "keep"), free=("ask", "keep")),
     Row(
         "dirty",
@@ -112,28 +120,28 @@ ROWS = (
     Row(
         "ignored",
         "all",
-        "ignored files that go in: all, or none but those in .worktreeinclude",
+        "ignored files to copy: all, or only those in .worktreeinclude (none)",
         ("all", "none"),
         free=("none",),
     ),
     Row(
         "exclude",
         "",
-        "untracked and ignored files that never go in (patterns as in .gitignore)",
+        "untracked and ignored files never to copy (patterns as in .gitignore)",
         kind="list",
         free=(ANY,),
     ),
     Row(
         "git_extra",
         "",
-        "files and settings of `.git` to copy although git does not know them; * matches anything (svn, my.key)",
+        "more files and settings of `.git` to copy, that git itself does not use; * matches anything (svn, my.key)",
         kind="list",
     ),
     Row("auto_push", "no", "bring work home after every commit, not only at the end", ("no", "yes"), free=(ANY,)),
     Row(
         "env",
         "",
-        "variable for the guest: NAME=VALUE, or NAME for the value it has here",
+        "variable for the guest: NAME=VALUE, or NAME for its value on this host",
         kind="lines",
         free=(VALUES,),
     ),
@@ -143,14 +151,14 @@ ROWS = (
         "devcontainer.json: the repository's, once you agreed to it (auto), none, or PATH in the repository",
         free=("none",),
     ),
-    Row("env_file", "", "file of such variables, one a line", kind="lines"),
+    Row("env_file", "", "file of such variables, one per line", kind="lines"),
     Row("setup", "", "script to run once in a new guest, before anything else", kind="path", free=(INSIDE,)),
     Row("mount", "", "directory of which the guest gets a read-only copy: PATH or PATH:ro", kind="lines"),
     Row("publish", "", "port of this host's loopback to forward to the guest: HOST:GUEST", kind="list"),
-    Row("ssh_agent", "no", "let the guest use your ssh agent", ("no", "yes")),
-    Row("bases", "8G", "cache size for the images that later sandboxes start from, or no", kind="room"),
-    Row("cow", AUTO, "how a workspace disk is laid over the image it starts from", COW),
-    Row("thin_pool", "", "LVM thin pool (VG/POOL) for the disks of root's sandboxes"),
+    Row("ssh_agent", "no", "forward your ssh agent to the guest", ("no", "yes")),
+    Row("bases", "8G", "cache size for repository images that later sandboxes start from, or no", kind="room"),
+    Row("cow", AUTO, "how a workspace disk is overlaid on the image it starts from", COW),
+    Row("thin_pool", "", "LVM thin pool (VG/POOL) for workspace disks (root only)"),
     Row(
         "notify",
         AUTO,
@@ -166,7 +174,7 @@ ROWS = (
     Row(
         "workdir",
         "guest",
-        "where sessions begin: /workspace (guest), or the repository's own path (host)",
+        "where sessions start: /workspace (guest), or the repository's own path (host)",
         ("guest", "host"),
         free=(ANY,),
     ),
@@ -176,7 +184,7 @@ ROWS = (
         "how long a sandbox that was dropped or ended unchanged can be restored (30m, 12h, 7d, 4w, never, 0)",
         kind="duration",
     ),
-    Row("trash_size", "10G", "size limit of the trash; the oldest go first", kind="room", least=0),
+    Row("trash_size", "10G", "size limit of the trash; the oldest sandboxes are deleted first", kind="room", least=0),
     Row(
         "stop_timeout",
         "10",
@@ -196,14 +204,14 @@ ROWS = (
     Row(
         "mcp_allow",
         "",
-        "what agents of this host may do without asking: merge, drop, sandboxes, or SETTING:VALUE",
+        "what agents on this host may do without asking: merge, drop, sandboxes, or SETTING:VALUE",
         kind="lines",
         own=True,
     ),
     Row(
         "mcp_repositories",
         "",
-        "directories with more repositories that `sandbox mcp` serves",
+        "directories whose repositories `sandbox mcp` also serves",
         kind="lines",
         own=True,
     ),

@@ -1,4 +1,4 @@
-"""The text of a setting and what it means: numbers, sizes, times, lists, command lines."""
+"""Parses the text of settings: numbers, sizes, times, lists, command lines."""
 
 from __future__ import annotations
 

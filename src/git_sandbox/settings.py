@@ -1,4 +1,4 @@
-"""Where the value of a setting comes from. `setting_rows` has the settings themselves.
+"""Resolves the value of each setting from its sources. `setting_rows` has the settings themselves.
 
 Precedence: command line, environment (`SANDBOX_<NAME>`), configuration file, project file, default: what a repository
 brings along never overrules what the user has said himself. Only this module reads configuration from the environment.
@@ -115,7 +115,7 @@ def _given(
 def _of_project(row: Row, project: ProjectFile) -> Value:
     asked = _text(row, project.values[row.name])
     if row.own:
-        return Value(row.name, row.default, "default", withheld=f"{asked} (only your own settings can say that)")
+        return Value(row.name, row.default, "default", withheld=f"{asked} (only your own settings can set that)")
     named = _named_of_project(row, asked, project)
     if not (project.trusted or _free(row, asked, named)):
         return Value(row.name, row.default, "default", withheld=asked or '""')
@@ -195,7 +195,7 @@ def _mention_unknown() -> None:
         word = name.removeprefix("SANDBOX_").lower()
         near = "" if word in BY_NAME or name.startswith(_OURS) else _nearest(word)
         if near:
-            notices.say(f"{name} is no setting: did you mean SANDBOX_{near.upper()}?")
+            notices.say(f"{name} is not a setting: did you mean SANDBOX_{near.upper()}?")
 
 
 def _parse(row: Row, value: Value) -> object:

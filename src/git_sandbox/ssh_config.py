@@ -1,4 +1,4 @@
-"""Keys and an ssh_config(5) file for one sandbox: the user's own ssh configuration takes no part."""
+"""Keys and an ssh_config(5) file for one sandbox: the user's own ssh configuration is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sandbox of ours: made, opened, put to the trash, with its lock held. `entries` has the list of them.
+"""One sandbox: created, opened, moved to the trash, with its lock held. `entries` lists them.
 
 A sandbox is a directory (`SandboxDir`) and refs in the repository; each of the two can exist without the other.
 """
@@ -67,7 +67,7 @@ class SandboxHandle(msgspec.Struct):
                 self.begun = self.anchor.repository()
             except RepositoryError as error:
                 name = f"{self.directory.root.parent.name}/{self.id}"
-                hint = f"its work stays on its disk: `sandbox recover {name} --into REPO` brings it into another one"
+                hint = f"its work stays on its disk: `sandbox recover {name} --into REPO` recovers it into another one"
                 raise RepositoryError(error.message, hint=hint) from None
         return self.begun
 

@@ -1,4 +1,4 @@
-"""The terminal before and after a guest had it: what may be left behind is taken back, whatever it was amid.
+"""The terminal before and after a guest used it: modes that the guest left behind are reset, from any state.
 
 Sources: xterm's ctlseqs, kitty's keyboard protocol, console_codes(4), screen(1) "Control Sequences", tmux's input.c.
 """

@@ -1,4 +1,4 @@
-"""Text of a guest, a repository or a file name is data: these functions make it safe to show on a terminal.
+"""Makes text of a guest, a repository or a file name safe to show on a terminal.
 
 Judged by Unicode's properties, not by a list: what a terminal may obey (controls), what changes the order in which
 text is read (bidirectional format characters), what nobody sees but programs read (default-ignorable), and what has no

@@ -1,4 +1,4 @@
-"""TOML that anybody may have written, in time that grows with its length.
+"""Parses untrusted TOML, in time that grows linearly with its length.
 
 The parser is the standard library's. It copies the whole key for every part of a dotted one, and looks up the header
 of a table for every line below it: 64 KiB made of dots take ten seconds. Everything else in it is linear.

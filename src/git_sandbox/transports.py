@@ -1,4 +1,4 @@
-"""Where an image that is not built here comes from, by the first word of its name: skopeo's transports
+"""The source of an image that is not built here, by the first word of its name: skopeo's transports
 (containers-transports(5)). A value of the setting `image` without one is a path.
 """
 
@@ -49,4 +49,4 @@ def advice(text: str) -> str:
         return f"did you mean `docker://{text}`?"
     if match and not _REFERENCE.fullmatch(text):
         return f"images come from docker://, {', '.join(f'{transport}:' for transport in (*FILES, *STORES))}"
-    return "`sandbox image spec` prints a good one; an image of a registry begins with `docker://`"
+    return "`sandbox image spec` prints a valid one; an image of a registry begins with `docker://`"

@@ -107,7 +107,7 @@ def test_who_agrees_without_being_asked_sees_what_it_is(cli: Cli, home: Path) ->
     mine.write_text(content.replace("one", "two"))
     said = cli("agent", "trust", "mine", "--json")
     assert said.envelope["data"] == {"name": "mine"}
-    different = {"It is not what you agreed to:", "  -allow = one.example", "  +allow = two.example"}
+    different = {"It changed since you agreed to it:", "  -allow = one.example", "  +allow = two.example"}
     assert {*different, "  reaches     two.example"} <= {*said.err.splitlines()}
     assert agreed.given(catalogue.find("mine", None), "")
 
@@ -121,7 +121,7 @@ def test_a_no_is_a_no_and_a_yes_is_remembered(cli: Cli, repo: GitRepo, tmp_path:
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": str(tools)}
     for answer, code, given in (("n\r", 130, False), ("y\r", 11, True)):
         with Terminal([SANDBOX, "claude"], cwd=repo.path, env=env) as term:
-            shown = term.expect("Start claude with this? [y/N]:")
+            shown = term.expect("Start claude with this access? [y/N]:")
             for text in ("reaches", "api.anthropic.com", "keys", "goes in", "~/.claude/CLAUDE.md", "stays here"):
                 assert text in shown
             term.type(answer)
@@ -198,7 +198,7 @@ def test_a_manifest_that_does_not_fit_this_host_is_said_in_words(
         assert started("keyed", key).keys == {}
     npm = f"install = {{npm = {json.dumps([f'b{number}' for number in range(60)])}}}"
     assert len(spec.asked(started("large", npm).settings).npm) == 60
-    with pytest.raises(UsageError, match="the image cannot have all that large installs"):
+    with pytest.raises(UsageError, match="cannot add everything to the image that large installs"):
         started("large", npm, image=str(place / "image.toml"))
 
 

@@ -148,7 +148,7 @@ def test_another_repository_is_named_only_where_it_was_one(
     spaced.write_text(f'{NAMING}exclude = "a b"\n')
     assert main(["config", "--trust"]) == 0
     spaced.write_text(f'{NAMING}exclude = "a  b"\n')
-    assert "does not show" in said()
+    assert "invisible characters" in said()
     assert "another repository" not in said()
     spaced.write_text(f'{NAMING}exclude = "a b"\n')
     assert "(trusted)" in said()

@@ -49,7 +49,7 @@ def test_nothing_of_it_counts_before_consent(repo: GitRepo, cli: Any) -> None:
     write(repo, TABLE)
     after, notes = options(repo)
     assert (after, before[1]) == (before[0], ())
-    assert notes == (f"without its devcontainer: you have not agreed to {PLACE}", devcontainers.AGREE)
+    assert notes == (f"without the repository's devcontainer: you have not agreed to {PLACE}", devcontainers.AGREE)
     said = cli("config")
     assert "postCreateCommand = make deps" in said.out
     assert "it gets the variable SECRET_TOKEN of this host" in said.out

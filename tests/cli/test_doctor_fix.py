@@ -94,7 +94,7 @@ def test_with_yes_they_run_in_order_and_it_looks_again(cli: Cli, checked: Path) 
     assert checked.read_text().splitlines()[:3] == [
         UPDATE, f"{INSTALL} fakeroot openssh-client", "sudo usermod --add-subuids 1-2 me",
     ]  # fmt: skip
-    assert "Log in again (or `newgrp kvm`)" in said.err
+    assert "Log in again (or run `newgrp kvm`)" in said.err
     assert said.out == "Still missing: user namespaces, disk space.\n"
 
 

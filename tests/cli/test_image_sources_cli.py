@@ -30,7 +30,7 @@ def test_an_image_by_its_tag_is_fetched_shown_and_looked_up_again(cli: Cli, serv
     server.tags["latest"] = first = server.layout.image([ONE], config={"User": "me", "Env": ["A=\x1b[2J"]})
     said = cli("image", "pull", source)
     assert said.code == 0
-    assert f'always this one: image = "{source}@{first}"' in said.out
+    assert f'pin it: image = "{source}@{first}"' in said.out
     (row,) = cli("image", "ls", "--json").envelope["data"]
     assert (row["source"], row["digest"], row["current"]) == (source, first, False)
     assert source in cli("image", "ls").out

@@ -408,7 +408,7 @@ def test_a_yes_counts_for_one_sandbox_and_no_later_one_of_its_name(
     calls: tuple[tuple[str, dict[str, Any]], ...] = (("stop", {"id": "one"}), ("spawn", {"origin": "one"}))
     asked = served.read("stop", {"id": "one"}).question
     assert asked is not None
-    assert "a yes counts for its use, copies, stop and drop until" in asked.text
+    assert "consent covers its use, copies, stop and drop until" in asked.text
     served.act(served.read("stop", {"id": "one"}), Work())
     assert [served.read(*call).question for call in calls] == [None, None]
     entry = store.find(repos.discover(repo.path), "one")
@@ -483,11 +483,11 @@ def test_it_serves_the_repositories_that_its_user_named(
 
 def test_without_a_repository_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: GitRepo) -> None:
     monkeypatch.chdir(tmp_path.parent)
-    with pytest.raises(UsageError, match="no repository"):
+    with pytest.raises(UsageError, match="none was given"):
         service.service(())
     assert service.service((str(repo.path),)).served.choose(None).worktree == repo.path
     configure('mcp_repositories = ["/nowhere"]\n')
-    with pytest.raises(UsageError, match="no repository is named"):
+    with pytest.raises(UsageError, match="no repository given"):
         service.service(()).served.choose(None)
 
 

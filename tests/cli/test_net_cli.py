@@ -38,7 +38,7 @@ def test_a_stopped_one_gets_the_network_with_its_first_rule(cli: Cli, repo: GitR
     assert policyfile.load(entry.directory.egress).policy.sandbox == "vm-1"
     again = cli("net", "vm-1", "--allow", "pypi.org", "--allow", "b.example:22", "--json").envelope
     assert [each["rule"] for each in again["data"]["rules"]] == ["pypi.org", "*.example.org", "b.example:22"]
-    assert "nothing yet" in cli("net", "vm-1").out
+    assert "No requests yet" in cli("net", "vm-1").out
 
 
 def test_one_that_runs_with_another_network_keeps_it(cli: Cli, repo: GitRepo) -> None:

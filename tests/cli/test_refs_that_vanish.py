@@ -71,20 +71,20 @@ def test_they_are_put_back_and_drop_refuses(cli: Cli, repo: GitRepo, removed: Ca
     assert sandbox_refs(repo) == {}
     said = cli("drop", "mir")
     assert said.code == 17
-    assert "refs of sandbox `mir` had been removed and are back: refs/sandbox/mir" in said.err
+    assert "refs of sandbox `mir` had been removed and were restored: refs/sandbox/mir" in said.err
     assert sandbox_refs(repo) == before
     assert "note:" not in cli("ls").err, "once is enough"
     for verb in (("log", "mir"), ("diff", "mir"), ("merge", "--dry-run", "mir"), ("ls", "--json")):
         removed(repo)
         done = cli(*verb)
-        assert (done.code, done.err.count("are back")) == (0, 1), done.err
+        assert (done.code, done.err.count("were restored")) == (0, 1), done.err
         assert sandbox_refs(repo) == before
 
 
 def test_a_dropped_sandbox_stays_dropped(cli: Cli, repo: GitRepo) -> None:
     worked(repo, "one", {"new": "work\n"})
     assert cli("drop", "--force", "one").code == 0
-    assert "are back" not in cli("ls").err
+    assert "were restored" not in cli("ls").err
     assert sandbox_refs(repo) == {}
     assert cli("restore", "one").code == 0
     by_a_script(repo)
@@ -100,8 +100,8 @@ def test_what_is_collected_as_garbage_is_not_home(cli: Cli, repo: GitRepo) -> No
     repo.git("gc", "-q", "--prune=now")
     said = cli("ls", "--json")
     assert said.envelope["data"][0]["state"] == "recoverable"
-    assert "work of sandbox `one` is not in this repository any more" in said.err
-    assert "`sandbox recover one` brings it again" in said.err
+    assert "work of sandbox `one` is no longer in this repository" in said.err
+    assert "`sandbox recover one` imports it again" in said.err
     assert "note:" not in cli("ls").err
     refused = cli("drop", "one")
     assert (refused.code, "`sandbox recover one`" in refused.err) == (17, True)
@@ -117,7 +117,7 @@ def test_one_that_cannot_be_put_back_holds_up_no_other(cli: Cli, repo: GitRepo) 
     by_a_script(repo)
     repo.git("update-ref", "refs/sandbox-heads/one/topic/below", "HEAD")
     said = cli("ls")
-    assert "others are in their way: refs/sandbox-heads/one/topic" in said.err
+    assert "other refs block their names: refs/sandbox-heads/one/topic" in said.err
     missing = before.items() - sandbox_refs(repo).items()
     assert {name for name, _ in missing} == {"refs/sandbox-heads/one/topic"}
     repo.git("update-ref", "-d", "refs/sandbox-heads/one/topic/below")
@@ -134,7 +134,7 @@ def test_nothing_is_put_back_while_somebody_has_the_sandbox(cli: Cli, repo: GitR
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert cli("ls", "--json").envelope["data"][0]["state"] == "running"
         assert sandbox_refs(repo) == {}
-    assert "are back" in cli("ls").err
+    assert "were restored" in cli("ls").err
     assert sandbox_refs(repo) == before
 
 
@@ -236,8 +236,8 @@ def test_damage_of_the_users_is_no_reason_to_forget_what_came_home(cli: Cli, rep
     by_a_script(repo)
     damage_a_branch(repo)
     said = cli("ls")
-    assert "are back" in said.err
-    assert "not in this repository any more" not in said.err
+    assert "were restored" in said.err
+    assert "no longer in this repository" not in said.err
     assert sandbox_refs(repo) == before
 
 

@@ -47,7 +47,7 @@ def test_who_leaves_at_once_has_started_nothing(place: Path, ending: str) -> Non
         assert len(list((place / "tmp").glob("git-sandbox-tour-*/tour/.git"))) == 1
         term.type(ending)
         assert term.wait() == (0 if ending == "q\r" else 130), term.shown()
-        assert "Removed the repository" in term.shown()
+        assert "Removed the temporary repository" in term.shown()
     assert left(place) == before
 
 
@@ -58,7 +58,7 @@ def test_every_step_can_be_left_out(place: Path) -> None:
             term.expect("[run*, skip, quit]")
             term.type("s\r")
         assert term.wait() == 0, term.shown()
-        assert "That was all." in term.shown()
+        assert "That is all." in term.shown()
     assert not list((place / "tmp").glob("git-sandbox-tour-*"))
 
 
@@ -71,7 +71,7 @@ def test_a_step_that_goes_wrong_ends_it(place: Path) -> None:
             term.type(answer)
         assert "No sandboxes in this repository." in seen
         assert term.wait() == 17, term.shown()
-        assert "That ended with exit code 17" in term.shown()
+        assert "The command failed with exit code 17" in term.shown()
     assert not list((place / "tmp").glob("git-sandbox-tour-*"))
 
 

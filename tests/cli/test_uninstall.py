@@ -239,7 +239,7 @@ def test_a_sandbox_that_begins_while_the_others_go_stays(
 
     monkeypatch.setattr(module, name, begun)
     refused = cli("uninstall", "--yes", "--force")
-    assert (refused.code, "/new` was started meanwhile" in refused.err) == (17, True), refused.err
+    assert (refused.code, "/new` was started in the meantime" in refused.err) == (17, True), refused.err
     entry = store.find(discover(host.path), "new")
     assert entry.directory.has_disk()
     assert entry.refs

@@ -110,7 +110,7 @@ def basic(user: str, password: str) -> bytes:
 )  # fmt: skip
 def test_a_placeholder_in_its_place_gives_way_to_the_value(credential: Credential, before: Parts, after: Parts) -> None:
     assert inject.replaced(before, {credential: REAL}, ALL) == after
-    with pytest.raises(Refused, match="is not where that may go"):
+    with pytest.raises(Refused, match="is in the wrong place"):
         inject.replaced(before, {}, ALL)  # of another host
 
 

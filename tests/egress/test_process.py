@@ -111,7 +111,7 @@ def test_it_ends_when_its_leash_or_its_source_of_secrets_does(tmp_path: Path) ->
         proxy.source.kill()
         assert proxy.process.wait(60) == 1
         assert proxy.process.stderr is not None
-        assert b"the process with the secrets ended" in proxy.process.stderr.read()
+        assert b"the process that holds the secrets ended" in proxy.process.stderr.read()
     reading, writing = os.pipe()
     with service.listen(tmp_path / "again") as listening:
         order = service.Order(

@@ -242,7 +242,7 @@ def test_tls_goes_to_the_name_that_was_asked_for(world: World) -> None:
         assert await client.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n") == b""
         assert world.state is not None
         row = world.state.requests.rows["a.test", 443]
-        assert (row.allowed, row.refused, row.message) == (4, 3, "what goes to a.test:443 is not TLS")
+        assert (row.allowed, row.refused, row.message) == (4, 3, "the data for a.test:443 is not TLS")
         assert len(server.seen) == 1
 
     play(world, work)
@@ -413,14 +413,14 @@ def test_limits_of_number_size_and_time(world: World) -> None:
         await until(lambda: len(made.tasks) == 3)
         assert status(await (await world.client()).ask(GET)) in (0, 429)
         assert world.state is not None
-        assert world.state.requests.rows[UNREADABLE, 0].message == "no more than 3 connections at a time"
+        assert world.state.requests.rows[UNREADABLE, 0].message == "the limit is 3 connections at a time"
         for client in slow:
             client.writer.close()
         await until(lambda: not made.tasks)
         assert status(await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")) == 200
         answer = await (await world.client()).ask(BODY + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000)
         assert status(answer) == 403
-        assert b"no more than 400 bytes may leave" in answer
+        assert b"may send at most 400 bytes" in answer
         assert len(web.seen) == 1
         await world.start(times=Times(head=0.05, idle=0.05))
         assert status(await (await world.client()).ask(b"GET http://a.t")) == 408, "a head that does not end"
@@ -634,7 +634,7 @@ def test_behind_the_hosts_own_proxy_a_denied_address_needs_names_that_are_known_
             world.allow("a.test", rule)
             answer = await (await world.client()).ask(GET[:-2] + b"Connection: close\r\n\r\n")
             assert status(answer) == code, rule
-            assert (b"the name a.test has no address here" in answer) == (code == 403)
+            assert (b"a.test cannot be resolved here" in answer) == (code == 403)
         assert len(web.seen) == 2
         world.allow("a.test", "deny:1.1.1.1")
         for known in (["8.8.8.8", "1.1.1.1"], ["8.8.8.8", "10.0.0.1"]):  # the proxy may take either
@@ -693,7 +693,7 @@ def test_the_hosts_own_proxy_is_the_way_out(world: World) -> None:
         assert other.proxy_for("a.test", secure=True) == urlsplit("http://p.test:1")
         with pytest.raises(Refused, match="socks5"):
             await other.open(world.egress, "a.test", 80, plain=True)
-        with pytest.raises(Refused, match="not given as a URL"):
+        with pytest.raises(Refused, match="not set as a URL"):
             await replace(other, upstream=Upstream("http://[::1", "")).open(world.egress, "a.test", 80, plain=True)
         world.hosts["a.test"] = ["10.0.0.1"]
         assert await (await world.client()).tunnel("a.test:22") == 403, "where it is known, it may not lead inside"

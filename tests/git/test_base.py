@@ -76,7 +76,7 @@ def test_a_pack_that_git_touched_is_not_copied_again(repo: GitRepo, base: based.
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (lambda repo: GitRepo.create(repo.path / "inner").commit("x", {"f": "f\n"}), "another repository inside"),
+        (lambda repo: GitRepo.create(repo.path / "inner").commit("x", {"f": "f\n"}), "another nested repository"),
         (lambda repo: os.mknod(repo.path / "device", 0o20600, os.makedev(1, 3)), "cannot be read"),
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def test_all_that_are_new_or_moved(repo: GitRepo, box: Sandbox, capsys: pytest.C
     assert heads(repo) == before | {"topic": tip, "feature/x": tip, "grown": tip}
     assert "main is in use" in shown.err
     assert main(["branch", "vm-1"]) == 0, "a second time is none too many"
-    assert "already has it" in capsys.readouterr().out
+    assert "already up to date" in capsys.readouterr().out
     assert main(["branch", "vm-1", "--undo"]) == 0
     assert heads(repo) == before
     assert main(["branch", "vm-1", "--undo"]) == 16

@@ -213,7 +213,7 @@ def test_nested_repository_with_its_git_dir_outside(repo: GitRepo, library: GitR
     copy = same(repo, tmp_path / "copy")
     prove_independent_submodule(GitRepo(copy.path / "nested"), GitRepo(repo.path / "nested"), copy)
     _, captured = take(repo, tmp_path / "again")
-    assert captured.warnings == (f"nested brings along {tmp_path / 'outside'} from outside",)
+    assert captured.warnings == (f"nested includes {tmp_path / 'outside'} from outside",)
 
 
 def test_alternates_are_brought_along_recursively(repo: GitRepo, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_table_and_the_exit_code_say_how_it_went(site: Site) -> None:
         (("--best", "true", "--group-by", "result"), "cannot be used together"),
         (("--on", "ssh:one"), "--on is for the checks of --best"),
         (("--memory", "1G"), "--memory is for the checks of --best"),
-        (("--best", "true", "--on", "one"), "is no machine to run on"),
+        (("--best", "true", "--on", "one"), "is not the address of a machine"),
         (("--best", "true"), "no sandbox brought anything home"),
     ],
 )

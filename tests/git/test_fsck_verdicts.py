@@ -104,7 +104,7 @@ MADE: Mapping[str, list[Object]] = {
     "gitmodulesUpdate": named(b".gitmodules", SUBMODULE % (b"a", b"a", URL, b"\tupdate = !touch /tmp/x\n")),
     "gitmodulesUrl": named(b".gitmodules", SUBMODULE % (b"a", b"a", b"-u./payload", b"")),
 }
-# What cannot be made: objects that are found missing instead, a type without a number, a .gitmodules of 512 MiB, and
+# What cannot be created: objects that are found missing instead, a type without a number, a .gitmodules of 512 MiB, and
 # headers of which git 2.39 says nothing.
 NOT_MADE = {
     "gitattributesMissing", "gitmodulesMissing", "unknownType", "gitmodulesLarge", "badGpgsig", "badHeaderContinuation",

@@ -271,7 +271,7 @@ def test_data_after_the_pack_is_never_stored(host: Host) -> None:
     top = tree((FILE, b"a", LEAF))
     tip = commit(top)
     extra = os.urandom(1 << 20)
-    with refusal(host, "data follows"):
+    with refusal(host, "trailing data"):
         host.take_all(says(tip.oid), [pack(tip, top, LEAF), *[extra] * 8])
     host.take_all(says(tip.oid), pack(tip, top, LEAF) + b"x" * 100)
     stored = sum(path.stat().st_size for path in (host.repo.path / ".git/objects/pack").iterdir())
@@ -281,9 +281,9 @@ def test_data_after_the_pack_is_never_stored(host: Host) -> None:
 def test_an_error_in_the_middle_of_the_stream(host: Host) -> None:
     def fails() -> Iterator[bytes]:
         yield pack(LEAF, count=2)
-        raise CollectError("the guest reports a failure")
+        raise CollectError("the guest reports an error")
 
-    with refusal(host, "the guest reports a failure"):
+    with refusal(host, "the guest reports an error"):
         host.take_all(says(LEAF.oid), fails())
 
 
@@ -293,9 +293,9 @@ def test_an_error_after_a_whole_pack(host: Host) -> None:
 
     def fails() -> Iterator[bytes]:
         yield pack(tip, top, LEAF)
-        raise CollectError("the guest reports a failure")
+        raise CollectError("the guest reports an error")
 
-    with refusal(host, "the guest reports a failure"):
+    with refusal(host, "the guest reports an error"):
         host.take_all(says(tip.oid), fails())
 
 

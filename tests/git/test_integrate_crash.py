@@ -63,7 +63,7 @@ def test_a_checkout_that_stops_half_way_is_put_back(repo: GitRepo, monkeypatch: 
         return run(self, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Git, "run", half)
-    with pytest.raises(IntegrateError, match="could not be put in place"):
+    with pytest.raises(IntegrateError, match="cannot put the new files in place"):
         trip.merge()
     repo.git("update-ref", "-d", BACKUP)
     assert everything(repo) == before

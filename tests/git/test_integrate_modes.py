@@ -265,7 +265,7 @@ def test_without_an_identity_only_a_fast_forward_works(repo: GitRepo, monkeypatc
     home.mkdir()
     (home / ".gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
     monkeypatch.setenv("HOME", str(home))
-    with pytest.raises(IntegrateError, match="who you are"):
+    with pytest.raises(IntegrateError, match="no user name"):
         merge(trip.repo, trip.base, request)
     repo.git("reset", "-q", "--keep", "HEAD~1")
     merge(trip.repo, trip.base, Request(request.sandbox, request.target))

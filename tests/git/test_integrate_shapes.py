@@ -125,7 +125,7 @@ def test_a_filter_that_fails_half_way_changes_nothing(repo: GitRepo) -> None:
     trip.guest.commit("agent", {"a": "agent\n", "b/new": "1\n", "z.bad": "1\n"})
     trip.home()
     before = everything(repo)
-    with pytest.raises(IntegrateError, match="could not be put in place"):
+    with pytest.raises(IntegrateError, match="cannot put the new files in place"):
         trip.merge()
     repo.git("update-ref", "-d", "refs/sandbox-backup/vm-1/1")
     assert everything(repo) == before

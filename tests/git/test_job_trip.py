@@ -342,7 +342,7 @@ def test_one_that_cannot_be_recovered_does_not_keep_the_others_away(
     known.write_text(json.dumps({**told, "nonce": "0" * 32}))
     said = site.sandbox("recover", "--on", "ssh:one")
     assert said.code == 17, said.err
-    assert "Sandbox first: there is no such job here" in said.out
+    assert "Sandbox first: no such job" in said.out
     assert "1 commit came home from sandbox second" in said.out
     assert (site.state("first"), site.state("second")) == (State.AWAY, State.STOPPED)
 
@@ -423,7 +423,7 @@ def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> Non
     site.repo.commit("ignore", {".gitignore": "/out\n"})
     site.variables("one", STANDIN_CHANGES='{"state":"changed","ignored":{"count":1,"names":["out"]}}')
     said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", "echo x > out")
-    assert "Only on the machine that ran it, in its trash: 1 ignored (out)." in said.err
+    assert "Only in the trash of the machine that ran it: 1 ignored (out)." in said.err
 
 
 def test_a_signal_brings_home_what_there_is(site: Site) -> None:

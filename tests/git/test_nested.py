@@ -91,9 +91,9 @@ def test_refs_that_vanish_in_a_repository_inside_are_put_back(super_: GitRepo, t
             module.git("gc", "-q", "--prune=now")
         (found,) = nested_refs.holdings(trip.handle.repo, trip.handle, record)
         assert (sandbox_refs(module) == before, set(found.gone) == set(before)) == (not gone, gone)
-        with pytest.raises(StateError, match="is gone there" if gone else "nowhere else"):
+        with pytest.raises(StateError, match="no longer exists there" if gone else "nowhere else"):
             remove._refuse_nested(trip.handle.repo, "vm-1", [found])
-    assert "libs/one had been removed and are back" in " ".join(notices.heard())
+    assert "libs/one had been removed and were restored" in " ".join(notices.heard())
 
 
 def test_untouched_repositories_leave_no_trace(super_: GitRepo, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_tries_come_home_and_ray_has_a_few_at_a_time(site: Site, ray: Ray, monke
     assert (said.code, "Ray lost the task" in said.err) == (1, True), said.err
     assert site.state("lost-1") is State.AWAY
     said = site.sandbox("recover", "--on", "ray", "lost-1")
-    assert "there is no such job here" in said.err
+    assert "no such job" in said.err
 
 
 def test_doctor_says_of_each_node_what_it_is(site: Site, ray: Ray) -> None:

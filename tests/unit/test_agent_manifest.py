@@ -212,7 +212,7 @@ def test_a_repositorys_manifest_leads_nowhere_else(tmp_path: Path, home: Path) -
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ('command = ["touch", "x"]', "names a command of this host"),
+        ('command = ["touch", "x"]', "runs a command on this host"),
         ('file = "~/.config/gh/hosts.yml"', "takes a key from ~/.config/gh/hosts.yml of this host"),
         ('keyring = ["login", "you"]', "takes a key from the keyring of this host"),
         ('env = "API_KEY"', ""),
@@ -522,4 +522,4 @@ def test_what_is_read_has_a_bound_also_when_all_of_it_stays(home: Path, monkeypa
     for number in range(9):
         (home / "many" / str(number)).write_text("AGE-SECRET-KEY-" + "x" * 985)
     found = hostfiles.choose((HostFile("~/many/"),), home)
-    assert [line.endswith("too many of them") for line in found.kept] == [False] * 3 + [True] * 6
+    assert [line.endswith("too many files") for line in found.kept] == [False] * 3 + [True] * 6

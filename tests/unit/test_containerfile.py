@@ -236,7 +236,7 @@ def test_features_are_installed_by_a_containerfile(repo: GitRepo) -> None:
     )
     assert shown.stdout == b"it's; $x|/home/vscode\n"
     (place / "install.sh").write_text("#!/bin/sh\ncurl evil\n")
-    with pytest.raises(ImageError, match="not what you agreed to"):
+    with pytest.raises(ImageError, match="has changed since"):
         packed(repo, build)
 
 

@@ -85,8 +85,9 @@ def test_auto_takes_the_first_that_works(lost: dict[str, object], taken: str) ->
 def test_the_reason_says_what_is_wrong_with_the_better_ones() -> None:
     chosen = cow.choose("auto", Means(("raw",), linked=True, reflinks=False, layers=True))
     assert chosen.reason == (
-        "an empty disk that the guest lays over the base"
-        " (not thin: no pool is set; not qcow2: not for this backend; not reflink: only Btrfs and XFS share blocks)"
+        "an empty disk that the guest overlays on the base"
+        " (not thin: no pool is set; not qcow2: not for this backend; "
+        "not reflink: the file system cannot share blocks (Btrfs and XFS can))"
     )
 
 
@@ -214,7 +215,7 @@ def test_the_guest_takes_the_disk_it_was_given(image: Path, tmp_path: Path, monk
 
 def test_a_pool_is_a_name_before_lvm_is_asked() -> None:
     for bad in ("pool", "vg/pool/more", "-vg/pool", "vg/--yes", "/dev/vg", "vg/po ol", "a/b;c"):
-        assert "no VG/POOL" in lvm_thin.trouble(bad), bad
+        assert "not of the form VG/POOL" in lvm_thin.trouble(bad), bad
 
 
 def test_volumes_are_made_by_lvm_and_wear_a_tag() -> None:
@@ -276,7 +277,7 @@ def test_doctor_shows_what_is_taken_and_refuses_what_cannot_be(tmp_path: Path, m
         return machine.workspace_disks(spec.load(), wanted, settings.resolve(given)[0])
 
     assert row().result.startswith("qcow2: ")
-    assert row(cow="overlay").result == "overlay: asked for: an empty disk that the guest lays over the base"
+    assert row(cow="overlay").result == "overlay: asked for: an empty disk that the guest overlays on the base"
     assert row(bases="no").verdict == "note"
     refused = row(cow="thin")
     assert (refused.verdict, refused.result) == ("missing", "`--cow thin` cannot be used: no pool is set")

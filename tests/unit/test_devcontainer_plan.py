@@ -76,7 +76,7 @@ def test_the_environment(tmp_path: Path) -> None:
         "A": "/home/me", "B": "x", "PATH": "/bin:/opt", "A2": "/home/me", "F": "/workspaces/my_repo",
         "R": "1", "S": "2",
     }  # fmt: skip
-    assert made.notes == ("runArgs that mean nothing here: --memory, --gpus", "variables that cannot be set: C D, N")
+    assert made.notes == ("runArgs that have no meaning here: --memory, --gpus", "variables that cannot be set: C D, N")
 
 
 def test_commands_in_their_order_and_forms(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_name_that_is_none_costs_only_itself(name: str) -> None:
 def test_a_name_that_is_there_twice() -> None:
     got = parse(valid(refs=[ref("refs/heads/a"), ref("refs/heads/a", B)]))
     assert got.refs == (manifest.GuestRef("refs/heads/a", A),)
-    assert [each.reason for each in got.set_aside] == ["it is in the list twice"]
+    assert [each.reason for each in got.set_aside] == ["it is listed twice"]
 
 
 def test_what_is_too_long_is_cut() -> None:
@@ -181,7 +181,7 @@ def many(count: int) -> bytes:
 def test_more_refs_than_are_looked_at() -> None:
     got = manifest.parse(many(wire.MAX_REFS + 7), object_format="sha1")
     assert len(got.refs) == wire.MAX_REFS
-    assert [str(each) for each in got.set_aside] == ["refs: there are 100007, of which 100000 are looked at"]
+    assert [str(each) for each in got.set_aside] == ["refs: 100000 of 100007 are examined"]
 
 
 def test_far_too_many_refs_are_refused_soon() -> None:

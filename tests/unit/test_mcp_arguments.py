@@ -169,6 +169,6 @@ def test_what_an_agent_reads_of_a_tool_is_plain() -> None:
         for row in schema["properties"].values():
             assert {*row} <= known
     rows = arguments.schema(arguments.Start)["properties"]
-    assert {name for name, row in rows.items() if row.get("description", "").startswith("the user is asked: ")} == {
+    assert {name for name, row in rows.items() if row.get("description", "").startswith("asks the user: ")} == {
         *consent.GATED
     }

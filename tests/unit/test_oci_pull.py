@@ -243,7 +243,7 @@ def test_an_image_for_another_machine_is_refused(layout: Layout, server: Registr
 
 def test_what_is_no_image_is_refused(layout: Layout) -> None:
     layout.image([b"x" * 600])
-    assert "layer 1 of 1: a number in a header is none" in refused(f"oci:{layout.root}").cause
+    assert "layer 1 of 1: a number in a header is malformed" in refused(f"oci:{layout.root}").cause
     layout.manifests.clear()
     layout.image([BASE], manifest={"layers": []})
     assert "its manifest has 0 layers, its configuration 1" in refused(f"oci:{layout.root}").cause
@@ -252,7 +252,7 @@ def test_what_is_no_image_is_refused(layout: Layout) -> None:
 def test_names_in_an_image_cannot_write_on_the_terminal(layout: Layout) -> None:
     layout.image([oci.layer(file("\x1b]0;evil\x07/../x"))])
     error = refused(f"oci:{layout.root}")
-    assert "leads upwards" in error.cause
+    assert "contains `..`" in error.cause
     assert error.cause.isprintable()
 
 

@@ -53,7 +53,7 @@ def test_what_an_older_version_left_open_is_closed(tmp_path: Path, monkeypatch: 
 def test_what_is_no_directory_of_ours_is_refused_and_not_changed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to("real")
-    with pytest.raises(HostResourceError, match="not a directory of yours"):
+    with pytest.raises(HostResourceError, match="not a directory owned by you"):
         paths.private_directory(tmp_path / "link")
     assert mode(tmp_path / "real") == 0o755
 

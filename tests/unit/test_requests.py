@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from git_sandbox.errors import CollectError
 from git_sandbox.sandbox import guest_requests
 
-REFUSED = ("the host did not understand the request", "the host does not know that request")
+REFUSED = ("malformed request", "unknown request")
 
 
 def fail(_request: guest_requests.Request) -> list[str]:

@@ -136,5 +136,5 @@ def test_a_saved_machine_is_for_one_vmm_one_processor_and_one_shape(
 
 
 def test_a_machine_that_was_not_started_to_be_saved_says_so() -> None:
-    with pytest.raises(MachineError, match="not started to be saved"):
+    with pytest.raises(MachineError, match="not started for saving"):
         running(firecracker.explain, VSOCK).save()

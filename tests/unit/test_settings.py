@@ -72,7 +72,7 @@ def test_a_setting_that_is_nearly_one_names_the_one_that_is_meant(
         monkeypatch.setenv(f"SANDBOX_{name}", "3")
     settings.resolve()
     (said,) = notices.heard()
-    assert said.endswith(f" is no setting: did you mean SANDBOX_{meant.upper()}?")
+    assert said.endswith(f" is not a setting: did you mean SANDBOX_{meant.upper()}?")
 
 
 @pytest.mark.parametrize("text", ["memory = ", "colour = 1\n", "\xff", "[memory]\nx = 1\n", "cpus = true\n"])

@@ -26,6 +26,6 @@ def test_a_machine_says_what_it_is(tmp_path: Path) -> None:
 
 def test_a_machine_that_is_not_the_known_one_is_said_in_the_words_of_ssh(tmp_path: Path) -> None:
     (tmp_path / "known_hosts").write_text("")
-    with pytest.raises(SandboxError, match="there is no worker at ssh:there") as caught:
+    with pytest.raises(SandboxError, match="no worker answers at ssh:there") as caught:
         hosts.ask("ssh:there", tmp_path / "log")
     assert "Host key verification failed" in caught.value.cause

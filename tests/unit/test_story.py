@@ -53,7 +53,7 @@ def life(
 
     def session(self: Any, *_way: object) -> None:
         if not boots.pop(0):
-            raise SessionError("cannot get a shell in the sandbox")
+            raise SessionError("cannot open a shell in the sandbox")
         self.began = True
 
     monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
@@ -82,7 +82,7 @@ def test_a_kernel_that_dies_is_booted_once_more(monkeypatch: pytest.MonkeyPatch)
     lived, said, starts = life(monkeypatch, [False, True])
     assert lived.run() == "home"
     assert starts == [True, False], "if the template is why, another of its kind would die, too"
-    assert said[0] == "The guest's kernel died while it booted: once more"
+    assert said[0] == "The guest kernel died during boot; retrying"
 
 
 @pytest.mark.parametrize("step", ["bring_home", "power_off"])
@@ -121,7 +121,7 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_that_only_does_not_answer_is_not_booted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     lived, _, _ = life(monkeypatch, [False, True], dies=False)
-    with pytest.raises(SessionError, match="cannot get a shell"):
+    with pytest.raises(SessionError, match="cannot open a shell"):
         lived.run()
 
 
@@ -145,6 +145,6 @@ def test_a_disk_of_the_hosts_that_is_full_leaves_the_work_where_it_is_and_says_s
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", full)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.rescue", full)
     lived.handle = SimpleNamespace(id="vm-1", directory=SandboxDir(tmp_path))
-    with pytest.raises(CollectError, match="not home yet: No space left") as caught:
+    with pytest.raises(CollectError, match="has not been brought home: No space left") as caught:
         lived.run()
     assert "`sandbox recover vm-1`" in caught.value.hint

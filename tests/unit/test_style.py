@@ -20,6 +20,12 @@ DIALECT = re.compile(
     r"do not go together|without a word|mend(?:ed|s)?)\b",
     re.IGNORECASE,
 )
+# In what is printed also these, which say it in another way than other tools do.
+PRINTED = re.compile(
+    rf"{DIALECT.pattern}|"
+    r"\b(?:once more|of yours|of ours|goes on|nobody|meanwhile|thrown away|does without|a good one)\b",
+    re.IGNORECASE,
+)
 BANNED = re.compile(r"\b(?:please|unable to|failed to|successfully|oops|sorry|can not)\b|!$", re.IGNORECASE)
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 
@@ -96,7 +102,7 @@ def test_nothing_that_is_printed_speaks_the_dialect() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in silent:
                 seen += 1
-                found += [(f"{path.name}:{node.lineno}", word) for word in DIALECT.findall(node.value)]
+                found += [(f"{path.name}:{node.lineno}", word) for word in PRINTED.findall(node.value)]
     assert seen > 3000, "the test no longer finds them"
     assert found == []
 

@@ -107,7 +107,7 @@ def record(text: bytes) -> bytes:
 
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
-    "it is cut off": lambda: header(size=b"777"),
+    "it is truncated": lambda: header(size=b"777"),
     "a header is damaged": lambda: b"x" * 512,
     "a header in the middle is damaged": lambda: header() + b"x" * 512,
     "a header is cut off": lambda: header()[:300],

@@ -79,11 +79,11 @@ def test_a_base_that_the_guest_cannot_use_is_thrown_away(large: Sandboxes, comma
     large.repo.write("many/2/2", "dirty\n")
     done = large.sh("cat many/2/2; cat many/3/3 > other; git status --porcelain")
     assert done.text.splitlines() == ["dirty", " M many/2/2", "?? other"]
-    assert "copied once more: the guest could not read" in done.said
+    assert "copied again: the guest could not read" in done.said
     (good,) = bases(large)
     assert good.parent != bad.parent
     told = large.sh("cat many/2/2")
-    assert "once more" not in told.said, "the new base is good"
+    assert "copied again" not in told.said, "the new base is good"
     assert bases(large) == [good]
 
 

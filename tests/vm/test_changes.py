@@ -115,5 +115,5 @@ def test_what_only_looked_around_is_not_kept(boxes: Sandboxes) -> None:
     assert boxes.listed() == {}
     clock = "at=$(date +%s); sudo date -s @$((at - 7200)); echo x >out; rm out; sudo date -s @$((at + 1))"
     done = boxes.sh(clock, "--name", "clock")
-    assert "not known (the clock was set)" in done.said
+    assert "unknown (the clock was set)" in done.said
     assert "unknown" in boxes.ok("ls").text

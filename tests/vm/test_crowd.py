@@ -82,7 +82,7 @@ def test_a_sandbox_whose_supervisor_was_killed_is_taken_over(boxes: Sandboxes) -
     wait_for("the machine to die with it", lambda: not boxes.processes(), 15)
     assert boxes.run("shell", "vm-1", "--json").code == 2, "a shell needs a terminal"
     said = boxes.ok("shell", "vm-1", "--detach").said
-    assert "came home first" in said
+    assert "came home before the restart" in said
     assert boxes.repo.git("log", "-1", "--format=%s", "sandbox/vm-1") == "inside"
     assert boxes.repo.git("show", "refs/sandbox-wip/vm-1:loose") == "loose"
     assert boxes.ok("exec", "vm-1", "--", "cat", "loose").text == "loose\n"

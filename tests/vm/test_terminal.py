@@ -29,7 +29,7 @@ def test_shell_resize_interrupt_and_exit_code(boxes: Sandboxes) -> None:
     with terminal(boxes) as term:
         before = term.settings()
         term.expect("Sandbox vm-1: a virtual machine with a copy of your repository.", BOOT)
-        term.expect("No network in here")
+        term.expect("Network: none.")
         term.expect("`exit` brings commits and files home.")
         ready(term)
         term.type("stty size; tput colors\n")

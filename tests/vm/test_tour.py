@@ -27,6 +27,6 @@ def test_every_step_of_the_tour_works(boxes: Sandboxes) -> None:
                 term.expect("draft.txt", BOOT)
             elif verb != "shell":
                 term.expect(SHOWN[verb], BOOT)
-        term.expect("That was all.", BOOT)
+        term.expect("That is all.", BOOT)
         assert term.wait() == 0, term.shown()
     assert boxes.refs() == {}

@@ -1,1 +1,3 @@
-"""Coding agents as data: what one needs in its image, of the network, of the host; who said so, and who agreed."""
+"""Coding agents as data: what an agent needs in its image, on the network and from the host, and the user's consent to
+it.
+"""

@@ -1,4 +1,4 @@
-"""What the user agreed to: an agent's manifest, word by word. Asked once for each content, and what changed is shown.
+"""The agent manifests that the user has agreed to, word by word. Consent is asked once per content; a change is shown.
 
 Of the user's own configuration files only the names are agreed to: he changes them, and the guest gets what he has.
 """

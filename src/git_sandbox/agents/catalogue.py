@@ -1,4 +1,4 @@
-"""Which agents there are: the user's own manifests, those that are shipped, and those of the repository.
+"""The available agents: the user's own manifests, the shipped ones, and those of the repository.
 
 The first one of a name counts. A repository's manifest never takes the place of one that the user knows by its name.
 """
@@ -67,7 +67,7 @@ def find(name: str, worktree: Path | None) -> Agent:
     """Raises UsageError where there is no such agent, or its manifest is not valid."""
     known = names(worktree)
     if name not in known:
-        raise UsageError(f"there is no agent `{one_line(name, limit=40)}`", hint=f"there are {listed(sorted(known))}")
+        raise UsageError(f"there is no agent `{one_line(name, limit=40)}`", hint=f"use one of {listed(sorted(known))}")
     origin, path = known[name]
     try:
         content = _read(path, worktree if origin == REPOSITORY else None)
@@ -93,16 +93,16 @@ def _refuse_what_is_the_hosts(theirs: Manifest, path: Path) -> None:
     """
     for key in theirs.credentials.values():
         if key.command:
-            raise _refusal(path, "names a command of this host", "a repository's manifest may not")
+            raise _refusal(path, "runs a command on this host", "a repository's manifest must not")
         if key.file or key.keyring:
             what = f"takes a key from {one_line(key.file) if key.file else 'the keyring'} of this host"
-            raise _refusal(path, what, "a repository's manifest may name a variable only")
+            raise _refusal(path, what, "a repository's manifest may only name a variable")
     shipped = [manifest.decode(file.read_bytes(), file.stem) for file in _files(data("agents"))]
     places = (*INSTRUCTIONS, *(row.path for one in shipped for row in one.host_files))
     for row in theirs.host_files:
         if not any(row.path == place or (place.endswith("/") and row.path.startswith(place)) for place in places):
             what = f"names a file of this host: {one_line(row.path)}"
-            raise _refusal(path, what, "a repository's manifest may name instructions of agents only")
+            raise _refusal(path, what, "a repository's manifest may only name instructions of agents")
 
 
 def _refusal(path: Path, what: str, cause: str) -> UsageError:

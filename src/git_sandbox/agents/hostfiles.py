@@ -1,4 +1,4 @@
-"""Which of the host's configuration files go into a guest: settings and instructions, never a token.
+"""Selects the host's configuration files that go into a guest: settings and instructions, never a token.
 
 Three checks, each of which keeps a file: where it really is, what it is called, and what is in it.
 """
@@ -92,7 +92,7 @@ def choose(asked: tuple[HostFile, ...], home: Path) -> Chosen:
         reason, content, mode = ("", b"", 0) if full else _looked(path, home)
         readable -= len(content)
         if not reason and (full or len(content) > left):
-            reason = "there are too many of them"
+            reason = "too many files"
         if reason:
             kept.append(one_line(f"~/{name}: {reason}", limit=300))
             continue
@@ -130,14 +130,14 @@ def _below(top: Path) -> Iterator[Path]:
 def _looked(path: Path, home: Path) -> tuple[str, bytes, int]:
     """Why it stays (empty: it goes in), its content and its mode."""
     if secrets.suspicious(path.name) or _NAMES.match(path.name):
-        return "its name says that it holds credentials", b"", 0
+        return "its name suggests credentials", b"", 0
     try:
         source = files.content(path, MOST_FILE)
         executable = path.stat().st_mode & stat.S_IXUSR
     except (OSError, ValueError) as error:
         return files.why(error), b"", 0
     if secrets.suspicious(source.real.name) or _NAMES.match(source.real.name) or _off_limits(source.real, home):
-        return "it leads to where credentials are", b"", 0
+        return "it is a link to a directory of credentials", b"", 0
     return secret_in(source.data), source.data, 0o755 if executable else 0o644
 
 

@@ -1,4 +1,5 @@
-"""An agent manifest: a TOML file that says how a coding agent gets into a guest, what it reaches, and how it starts.
+"""Agent manifests: a TOML file that says how a coding agent is installed in a guest, what it reaches, and how it
+starts.
 
 `docs/reference/agent-manifest.schema.json` is made from these types. A manifest may be a stranger's: everything in it
 is checked here, and nothing of it runs or is read before the user agreed (`agents/agreed`).
@@ -186,7 +187,7 @@ def decode(content: bytes, place: str) -> Manifest:
     except UsageError as error:
         raise UsageError(f"the agent manifest {place} is not valid", cause=f"{error.message}: {error.cause}") from error
     except (ValueError, msgspec.ValidationError) as error:
-        hint = "`sandbox agent show --toml shell` prints a good one"
+        hint = "`sandbox agent show --toml shell` prints a valid one"
         raise UsageError(f"the agent manifest {place} is not valid", cause=files.why(error), hint=hint) from error
     return decoded
 

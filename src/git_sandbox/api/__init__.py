@@ -1,4 +1,4 @@
-"""Sandboxes from Python: what the verbs of the command line do, without printing or asking anything.
+"""The Python API: what the verbs of the command line do, without printing or prompting.
 
 Results are the values the command line shows. Every failure is a `SandboxError` of the kind and with the exit code
 that docs/reference/exit-codes.md lists. Settings come from the same places as for the command line; keyword arguments

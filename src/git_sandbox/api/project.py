@@ -1,4 +1,4 @@
-"""A repository whose sandboxes are made, listed and compared."""
+"""A repository: create, list and compare its sandboxes."""
 
 from __future__ import annotations
 

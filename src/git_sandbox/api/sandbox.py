@@ -198,7 +198,9 @@ class Sandbox:
         sandbox = lookup.known(self.repository, self.id)
         moves = branches.look(self.repository, branches.choose(sandbox.branches, names), explicit=bool(names))
         if not yes and branches.risky(self.repository, moves, moved_only=True):
-            raise UsageError("not moved without asking: it changes files that run on their own", hint="say yes=True")
+            raise UsageError(
+                "not moved without your consent: it changes files that run by themselves", hint="say yes=True"
+            )
         branches.make(self.repository, sandbox.entry.id, moves)
         return moves
 
@@ -243,4 +245,4 @@ class Sandbox:
 
 def _refuse_question(planned: Plan, *, yes: bool) -> None:
     if planned.question and not yes:
-        raise UsageError(f"not merged without asking: {planned.question}", hint="look at it, then say yes=True")
+        raise UsageError(f"not merged without your consent: {planned.question}", hint="look at it, then say yes=True")

@@ -1,4 +1,4 @@
-"""What both halves of the API need: settings by keyword, streams of a command, signals."""
+"""What both halves of the API need: settings as keywords, the streams of a command, signals."""
 
 from __future__ import annotations
 

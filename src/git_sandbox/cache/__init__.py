@@ -1,1 +1,1 @@
-"""Entries that are complete or absent: images, bases, templates."""
+"""Cache entries that are complete or absent: images, bases, templates."""

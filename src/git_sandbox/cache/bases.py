@@ -1,4 +1,5 @@
-"""Images of repositories, from which later sandboxes of the same repository start. A cache: all of it can be made anew.
+"""Images of repositories that later sandboxes of the same repository start from. A cache: everything in it can be
+rebuilt.
 
 A base is a directory that is complete or absent and never changes. Sandboxes hold hard links to its image, so it can be
 removed at any time. Left-overs and bases of repositories that are gone are removed whenever one is made.

@@ -1,4 +1,4 @@
-"""What the caches have in common: entries that are directories, complete or absent, and can be made anew.
+"""Common code of the caches: entries are directories, complete or absent, and can be rebuilt.
 
 An entry has its name only once everything in it is there; its description is the file that says what it is. What a
 dead build left has a name with a dot and no lock.

@@ -1,4 +1,4 @@
-"""Where built images are kept: one directory each, complete or absent."""
+"""The built guest images: one directory each, complete or absent."""
 
 from __future__ import annotations
 

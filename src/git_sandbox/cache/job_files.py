@@ -1,4 +1,4 @@
-"""Disks that came with jobs, by digest, so that the next job of the same repository is not sent them again.
+"""Disks received with jobs, by digest: the next job of the same repository does not send them again.
 
 An entry is complete or absent and never changes; sandboxes hold hard links to it, so it can go at any time.
 """

@@ -1,5 +1,5 @@
-"""Root file systems from elsewhere (an OCI image, a Containerfile, more packages) that guests run on: one directory
-each, by key, complete or absent. The kernel, the initramfs and our programs are another image's (`guest_images`).
+"""Root file systems that guests run on (an OCI image, a Containerfile, added packages): one directory each, by key,
+complete or absent. The kernel, the initramfs and our own programs come from another image (`guest_images`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where saved machines are kept for warm starts: one directory each, complete or absent, and never required.
+"""Saved machines for warm starts: one directory each, complete or absent, and never required.
 
 A template is good until the host boots again: nothing here has to be on the disk to be used, so nothing waits for the
 disk, and what a power failure leaves is not believed.
@@ -44,7 +44,7 @@ class TemplateInfo(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a warm start did not work; kept beside the templates as `KEY.failed`."""
+    """Why a warm start failed; kept beside the templates as `KEY.failed`."""
 
     reason: str
     when: float  # seconds since the epoch

@@ -51,7 +51,7 @@ def _worktree() -> Path | None:
 @click.group("agent", cls=Agents, invoke_without_command=True, no_args_is_help=False)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List coding agents, and show what each of them wants.
+    """List coding agents, and show what each of them asks for.
 
     An agent is a manifest: what is installed into the guest's image for it, what it reaches, which keys it can use,
     which files of this host it gets, and its command. Some are shipped; yours are in `agents/NAME.toml` of the
@@ -75,7 +75,7 @@ def command(context: click.Context) -> None:
     "places",
     multiple=True,
     metavar="PLACE",
-    help="Run it for one task on another machine: ssh:HOST, the one of several with the most room.",
+    help="Run one task on another machine (ssh:HOST); of several, the one with the most room.",
 )
 @click.option("--update", is_flag=True, help="Rebuild its image first, with the newest versions its manifest allows.")
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
@@ -110,10 +110,10 @@ def start_agent(
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
 
 
-@command.command("ls", short_help="List agents, and whose manifests they are.")
+@command.command("ls", short_help="List agents and where their manifests come from.")
 @common.json_option
 def list_agents(as_json: bool) -> Result:
-    """List the agents there are. FROM is user (your configuration directory), shipped, or repository.
+    """List the available agents. FROM is user (your configuration directory), shipped, or repository.
 
     \b
     Examples:
@@ -126,9 +126,9 @@ def list_agents(as_json: bool) -> Result:
     return Result("agent ls", rows, text=columns.table(("NAME", "FROM", "WHAT"), cells))
 
 
-@command.command("show", short_help="Show what an agent wants, and what of it you agreed to.")
+@command.command("show", short_help="Show what an agent asks for, and whether you agreed to it.")
 @name_argument
-@click.option("--toml", is_flag=True, help="Print its manifest as it is: a start for one of your own.")
+@click.option("--toml", is_flag=True, help="Print its manifest as TOML: a template for your own.")
 @common.json_option
 def show_agent(name: str, toml: bool, as_json: bool) -> Result:
     """Show what an agent would reach and get, before it does.
@@ -155,12 +155,12 @@ def show_agent(name: str, toml: bool, as_json: bool) -> Result:
     return Result("agent show", data, text="\n".join(lines))
 
 
-@command.command("trust", short_help="Agree to what an agent wants, without starting it.")
+@command.command("trust", short_help="Agree to what an agent asks for, without starting it.")
 @name_argument
 @common.json_option
 def trust_agent(name: str, as_json: bool) -> Result:
-    """Agree to what an agent wants, as it is now: for scripts, which nobody can ask. All of it is printed first, on
-    standard error. Another content is asked about again.
+    """Agree to what an agent asks for now, without a question, for scripts. All of it is printed first, on
+    standard error. A changed manifest needs consent again.
 
     \b
     Examples:
@@ -172,4 +172,4 @@ def trust_agent(name: str, as_json: bool) -> Result:
     place = agent_start.identity(agent, repo)
     agent_start.show(agent, place, agent_words.chosen(agent))
     agreed.give(agent, place)
-    return Result("agent trust", {"name": name}, text=f"You agreed to {name}. `sandbox agent {name}` starts it.")
+    return Result("agent trust", {"name": name}, text=f"Agreed to {name}. `sandbox agent {name}` starts it.")

@@ -1,4 +1,4 @@
-"""Before an agent starts: its manifest, the user's consent, and what both make of settings, command and files."""
+"""Before an agent starts: its manifest, the user's consent, and the settings, command and files that result."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def show(agent: Agent, repository: str, chosen: Chosen) -> None:
     """What it would do, on standard error: also where nobody is asked, it stands in the log of whoever agreed."""
     different = agent_words.changes(agent, repository)
     if different:
-        door.line("It is not what you agreed to:")
+        door.line("It changed since you agreed to it:")
         for line in different:
             door.line(f"  {line}")
     for line in agent_words.about(agent, chosen):
@@ -82,9 +82,9 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
     show(agent, repository, chosen)
     if not common.interactive():
         raise UsageError(
-            f"you have not agreed to what the agent `{agent.name}` wants", hint=f"`sandbox agent trust {agent.name}`"
+            f"you have not agreed to what the agent `{agent.name}` asks for", hint=f"`sandbox agent trust {agent.name}`"
         )
-    door.confirm(f"Start {agent.name} with this?")
+    door.confirm(f"Start {agent.name} with this access?")
     agreed.give(agent, repository)
 
 
@@ -109,11 +109,11 @@ def _keys(agent: Agent, effective: Settings, *, here: bool) -> dict[str, dict[st
         return {}
     if not here:
         _note(
-            f"{agent.name} gets no key: keys stay on this host. `--env NAME` gives a variable, which the guest can read"
+            f"{agent.name} gets no key: keys stay on this host; `--env NAME` passes a variable, which the guest reads"
         )
         return {}
     if effective.net != network.ALLOW:
-        _note(f"{agent.name} gets no key: they are used with `--net allow` only")
+        _note(f"{agent.name} gets no key: keys work with `--net allow` only")
         return {}
     environment = settings.environment()
     there = {
@@ -156,6 +156,6 @@ def _settings(agent: Agent, effective: Settings, values: list[Value]) -> Setting
     try:
         image = manifest.install.added_to(spec.asked(effective)).toml.encode()
     except ValueError as error:
-        raise UsageError(f"the image cannot have all that {agent.name} installs", cause=str(error)) from error
+        raise UsageError(f"cannot add everything to the image that {agent.name} installs", cause=str(error)) from error
     place = str(Path(f"{agent.path}.image"))  # no file: its content goes with it
     return dataclasses.replace(effective, image=place, packages=(), contents={**effective.contents, place: image})

@@ -1,4 +1,4 @@
-"""What is said of an agent before it starts: what it may reach, which keys it can use, what of this host goes in."""
+"""Describes an agent before it starts: what it may reach, which keys it can use, which host files go in."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from git_sandbox.text import whole
 _SHOWN = 12  # rows of what stays here; --json has them all. All else is agreed to, and is shown whole
 _DIGITS = 12  # of a digest
 _FROM = {
-    catalogue.USER: "a manifest of yours", catalogue.SHIPPED: "shipped with git-sandbox",
-    catalogue.REPOSITORY: "a manifest of this repository",
+    catalogue.USER: "your manifest", catalogue.SHIPPED: "shipped with git-sandbox",
+    catalogue.REPOSITORY: "this repository's manifest",
 }  # fmt: skip
 
 
@@ -43,9 +43,9 @@ def about(agent: Agent, files: Chosen) -> list[str]:
         ("sets", [f"{name}={whole(value)}" for name, value in manifest.env.items()]),
         ("machine", [f"{name} {value}" for name, value in _resources(manifest).items() if value]),
         ("stays here", _first(files.kept)),
-        ("goes in", [_file(file) for file in files.files] or ["no file of yours"]),
+        ("goes in", [_file(file) for file in files.files] or ["none of your files"]),
         ("host files", [whole(file.path) for file in manifest.host_files]),
-        ("reaches", [whole(rule) for rule in manifest.allow] or ["nothing that a plain sandbox does not"]),
+        ("reaches", [whole(rule) for rule in manifest.allow] or ["nothing beyond a plain sandbox"]),
         ("keys", [line for pair in manifest.credentials.items() for line in _key(*pair)] or ["none"]),
     ]  # fmt: skip
     head = f"{click.style(agent.name, bold=True)}: {whole(manifest.description)} ({_FROM[agent.origin]}"
@@ -128,5 +128,5 @@ def consent(agent: Agent, repository: str) -> list[str]:
         return ["You agreed to this."]
     different = changes(agent, repository)
     if different:
-        return ["It is not what you agreed to:", *(f"  {line}" for line in different)]
+        return ["It changed since you agreed to it:", *(f"  {line}" for line in different)]
     return [f"You have not agreed to this: `sandbox agent trust {agent.name}`"]

@@ -63,10 +63,10 @@ class Asker:
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
         answers = {
-            "keep": f"leave it in {ref}; nothing here changes",
-            "commit": "put it on top of the sandbox's commits, as one more",
-            "stash": "put it on this repository's `git stash list`",
-            "discard": "do not offer it again; it stays on the sandbox's disk until `sandbox drop`",
+            "keep": f"leave it in {ref}; your checkout does not change",
+            "commit": "commit it on top of the sandbox's commits",
+            "stash": "add it to this repository's stash list",
+            "discard": "do not ask again; it stays on the sandbox's disk until `sandbox drop`",
         }
         if waits(self.finished.home):  # its files are not a commit, nor a stash: a conflict or a parent would be lost
             question, answers = "Keep it there, or discard it?", {name: answers[name] for name in ("keep", "discard")}
@@ -102,11 +102,11 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
     with preview(repo, base, request) as merged:
         _stat(merged.git, merged.before, merged.after)
     if plan.late:
-        door.line(f"You have edited {listed(plan.late)} meanwhile: merged with that, your edits stay uncommitted.")
+        door.line(f"You have edited {listed(plan.late)} since: your edits stay uncommitted, merged with the changes.")
     warn(plan.risky)
     forget_typed()
     answers = {
-        "yes": "apply what is shown above to your checkout; `sandbox merge --undo` takes it back",
+        "yes": "apply these changes to your checkout; `sandbox merge --undo` reverts that",
         "no": f"nothing changes; `sandbox merge {name}` asks again",
     }
     return choose(f"Merge sandbox {name} now?", answers, "no") == "yes"
@@ -121,13 +121,13 @@ def confirm_conflicts(plan: Plan, name: str) -> bool:
         "yes": "files get conflict markers; resolve and commit them, or `sandbox merge --abort`",
         "no": "nothing changes",
     }
-    return choose("Begin the merge in your checkout, and resolve them there?", answers, "no") == "yes"
+    return choose("Start the merge in your checkout and resolve the conflicts there?", answers, "no") == "yes"
 
 
 def branch_name(apart: Apart) -> str:
     """Say how the histories stand and ask for a branch to put the sandbox's on; empty means none."""
     door.line(apart.text)
-    question = "Put it on a new branch? Its name (empty: no)"
+    question = "Name of a new branch for it (empty: none)"
     with shown_again(f"{question}: "):
         return door.prompt(question, "")
 
@@ -139,8 +139,8 @@ def warn(risky: Sequence[Risk]) -> None:
 
 def careful(risky: Sequence[Risk]) -> tuple[str, ...]:
     """A line for each of the first few."""
-    lines = [f"careful: {risk_line(risk)}" for risk in risky[:SHOWN]]
-    lines += [f"careful: and {len(risky) - SHOWN} more like these"] if len(risky) > SHOWN else []
+    lines = [f"warning: {risk_line(risk)}" for risk in risky[:SHOWN]]
+    lines += [f"warning: and {len(risky) - SHOWN} more like these"] if len(risky) > SHOWN else []
     return tuple(click.style(line, fg="yellow") for line in lines)
 
 

@@ -15,7 +15,7 @@ from git_sandbox.store import State
 def command(name: str, as_json: bool) -> Result:
     """Attach to the terminal of the program that runs in a sandbox, with its screen; from anywhere, several at once.
 
-    Ctrl-\\ leaves it again, and so does closing the terminal: the program goes on. Shift-PageUp scrolls. When the
+    Ctrl-\\ leaves it again, and so does closing the terminal: the program keeps running. Shift-PageUp scrolls. When the
     program ends, the work comes home, and the exit code is the program's.
 
     Agents have such a terminal, and so does what `sandbox run --detach --tty` starts. In a sandbox without one this

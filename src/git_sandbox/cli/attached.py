@@ -1,4 +1,4 @@
-"""On the terminal of a sandbox's program: until it ends, or somebody leaves it; then what became of it."""
+"""On the terminal of a sandbox's program, until it ends or the user detaches; then the result."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def show(verb: str, repo: Repository, name: str, *, quiet: bool) -> Result:
         if session.attach():
             return Result(verb, {"id": name, "detached": True}, notes=tuple(goes_on(name)))
         with progress.shown(quiet=quiet) as say:
-            say("Its work comes home")
+            say("Bringing its work home")
             live.ended(entry)
         return ended(verb, where(), name)
 
 
 def goes_on(name: str) -> list[str]:
-    ways = f"Back: `sandbox attach {name}`. Output: `sandbox logs -f {name}`. Stop: `sandbox stop {name}`"
-    return [f"Sandbox {name} goes on. {ways}"]
+    ways = f"Attach: `sandbox attach {name}`. Output: `sandbox logs -f {name}`. Stop: `sandbox stop {name}`"
+    return [f"Sandbox {name} is still running. {ways}"]
 
 
 def ended(verb: str, repo: Repository, name: str) -> Result:

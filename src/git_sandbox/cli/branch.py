@@ -21,12 +21,12 @@ from git_sandbox.text import one_line
 @click.option("-y", "--yes", is_flag=True, help="Do not ask about files that run by themselves.")
 @common.json_option
 def command(*, name: str, names: tuple[str, ...], dry_run: bool, undo: bool, yes: bool, as_json: bool) -> Result:
-    """Create or fast-forward branches of yours from those of a sandbox: all that it made or moved, or those named.
+    """Create or fast-forward your branches from those of a sandbox: all that it made or moved, or those named.
 
     A branch that exists here is only moved forward, and not while it is checked out (`sandbox merge` does that); if a
     named one cannot be created or moved, none is. NAME:NEW gives it another name here.
 
-    Changes to files that run by themselves are named. A branch of yours gets them only when you agree; without a
+    Changes to files that run by themselves are listed. Your branches get them only when you agree; without a
     terminal that takes --yes.
 
     \b
@@ -58,11 +58,11 @@ def _agree(name: str, risky: tuple[Risk, ...], *, can_ask: bool) -> None:
         return
     if not can_ask:
         named = "; ".join(ask.risk_line(risk) for risk in risky[: ask.SHOWN])
-        message = "not moved without asking: it changes files that run on their own"
+        message = "not moved without your consent: it changes files that run by themselves"
         raise UsageError(message, cause=named, hint="look at `sandbox log` and the files, then add --yes")
     ask.warn(risky)
     answers = {"yes": "move the branches anyway", "no": "nothing changes"}
-    if choose(f"Move your branches to what sandbox {name} has?", answers, "no") != "yes":
+    if choose(f"Move your branches to those of sandbox {name}?", answers, "no") != "yes":
         raise click.Abort
 
 
@@ -72,7 +72,7 @@ def _data(name: str, moves: tuple[Branch, ...]) -> dict[str, object]:
 
 def _text(moves: tuple[Branch, ...], *, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
-    words = {Move.CREATE: f"{would}new", Move.FORWARD: f"{would}moved forward", Move.SAME: "already has it"}
+    words = {Move.CREATE: f"{would}new", Move.FORWARD: f"{would}moved forward", Move.SAME: "already up to date"}
     rows = [branch for branch in moves if branch.move in words]
     return (
         "\n".join(f"{one_line(branch.name)} {branch.after[:10]} {words[branch.move]}" for branch in rows)

@@ -1,4 +1,4 @@
-"""Questions with a few answers: each may be cut short to a letter, `?` explains them, an empty line is the default."""
+"""Questions with a few answers: a letter is enough, `?` explains them, an empty line takes the default."""
 
 from __future__ import annotations
 

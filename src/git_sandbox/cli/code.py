@@ -35,7 +35,7 @@ def command(name: str, path: str | None, editor: str | None, shown: bool, as_jso
     and left running. ssh has to know it: put the Include line that `sandbox ssh-config` prints into ~/.ssh/config once.
 
     EDITOR, or the setting editor-command, is vscode, cursor, zed, jetbrains (Gateway), toolbox, emacs, neovim or vim,
-    or a command of yours in which {host}, {user}, {path} and {url_path} stand for the sandbox. Without it, the first
+    or your own command in which {host}, {user}, {path} and {url_path} stand for the sandbox. Without it, the first
     that is installed.
 
     \b

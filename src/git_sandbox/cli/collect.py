@@ -16,7 +16,7 @@ from git_sandbox.settings import resolve
 @click.option("--quiet", "-q", is_flag=True, help="Do not print what the command printed.")
 @common.json_option
 def command(file: Path, quiet: bool, as_json: bool) -> Result:
-    """Bring home the result of a job that ran somewhere else.
+    """Bring home the result of a job that ran on another machine.
 
     FILE is what `sandbox worker` wrote. It belongs to one sandbox of this repository, that `sandbox run --job-out` made
     and `sandbox ls` shows as away. Commits, branches, tags, stashes and uncommitted work land in refs/sandbox*/ID,

@@ -1,4 +1,4 @@
-"""Tables, ages and sizes as people read them. Imports next to nothing: the quick verbs wait for it."""
+"""Tables, ages and sizes for people. Imports next to nothing, because quick verbs wait for it."""
 
 from __future__ import annotations
 

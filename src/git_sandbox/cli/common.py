@@ -1,4 +1,4 @@
-"""What verbs share: options, the repository they stand in, shell completion of sandbox names."""
+"""Shared by the verbs: options, the current repository, shell completion of sandbox names."""
 
 from __future__ import annotations
 

@@ -24,10 +24,8 @@ _SETTINGS = (
 
 @click.command("compare")
 @click.argument("names", metavar="[ID...]", nargs=-1, shell_complete=common.complete_ids)
-@click.option(
-    "--group-by", type=click.Choice(["result"]), help="Say which sandboxes ended with the same files; merge nothing."
-)
-@click.option("--best", "check", metavar="CMD", help="Run CMD on the result of each, in a sandbox, and rank them.")
+@click.option("--group-by", type=click.Choice(["result"]), help="Group the sandboxes that ended with the same files.")
+@click.option("--best", "check", metavar="CMD", help="Run CMD on each result, in a sandbox, and rank the results.")
 @click.option("--on", "places", multiple=True, metavar="PLACE", help="Run the checks there, as `run --on` does.")
 @picture.svg_option
 @configured.setting_options(*_SETTINGS)

@@ -1,4 +1,4 @@
-"""`compare --best`: what is checked and with which settings, and the ranking as people read it."""
+"""`compare --best`: the checks with their settings, and the printed ranking."""
 
 from __future__ import annotations
 

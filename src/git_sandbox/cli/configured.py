@@ -63,7 +63,7 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
     held = [value for value in values if value.withheld]
     for value in held:
         line = f"note: the repository asks for {value.name.replace('_', '-')} = {whole(value.withheld)}: "
-        door.line(click.style(f"{line}not without your consent", fg="yellow"))
+        door.line(click.style(f"{line}ignored without your consent", fg="yellow"))
     if held:
         door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
     return effective, values
@@ -85,7 +85,7 @@ def with_devcontainer(
     if not here:
         if setting != AUTO:
             raise UsageError("--devcontainer cannot be used with --on and --job-out")
-        _note("without its devcontainer: that works on this host only")
+        _note("without the repository's devcontainer: it works on this host only")
         return options
     from git_sandbox.sandbox import devcontainers
 

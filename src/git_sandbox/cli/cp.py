@@ -13,9 +13,11 @@ from git_sandbox.sandbox import live, scp
 @click.command("cp")
 @click.argument("source", metavar="SRC", shell_complete=common.complete_sandbox_path)
 @click.argument("target", metavar="DST", shell_complete=common.complete_sandbox_path)
-@click.option("--limit", metavar="SIZE", default="16G", help="Stop when more than this arrives. [default: 16G]")
+@click.option("--limit", metavar="SIZE", default="16G", help="Stop after this much data. [default: 16G]")
 @click.option("-L", "--follow-links", is_flag=True, help="Follow symbolic links instead of copying them.")
-@click.option("-y", "--yes", is_flag=True, help="Also copy out files that programs on this host act on by themselves.")
+@click.option(
+    "-y", "--yes", is_flag=True, help="Also copy out files that programs on this host run or obey by themselves."
+)
 @common.json_option
 def command(source: str, target: str, limit: str, follow_links: bool, yes: bool, as_json: bool) -> Result:  # noqa: PLR0917 - click passes by name
     """Copy a file or a directory into a running sandbox, or out of it.
@@ -25,8 +27,8 @@ def command(source: str, target: str, limit: str, follow_links: bool, yes: bool,
     the guest that leads out of what is copied is left out. For a host path with a colon in it write ./a:b.
 
     A repository is never copied out, and files that git, shells or editors on this host act on by themselves (dot
-    files, for example) only with --yes. A guest's file may have no end: when more than --limit arrives, or less than 1
-    GiB of this host's disk is free, the copy is stopped, and nothing of it is kept.
+    files, for example) only with --yes. A file in the guest may be endless: when more than --limit arrives, or less
+    than 1 GiB of this host's disk is free, the copy is stopped, and nothing of it is kept.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""What `sandbox config` says about a devcontainer.json: whether it counts, what it would do, what changed."""
+"""What `sandbox config` prints about a devcontainer.json: whether it is used, what it would do, what changed."""
 
 from __future__ import annotations
 

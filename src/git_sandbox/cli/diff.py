@@ -40,7 +40,7 @@ MOST = 16 << 20  # bytes of a difference that are read: a small pack can hold on
 @click.option("--color", "when", type=click.Choice(pager.WHEN), default="auto", help="Colours; auto: on a terminal.")
 @common.json_option
 def command(*, name: str, paths: tuple[str, ...], when: str, as_json: bool, **given: bool) -> Result:
-    """Show what `sandbox merge ID` would change here: exactly that.
+    """Show what `sandbox merge ID` would change here, exactly.
 
     Uncommitted work of the sandbox is not part of a merge. On a terminal it follows under a heading of its own;
     elsewhere --wip shows it.

@@ -58,7 +58,7 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
       sandbox doctor --json | jq '.data[] | select(.verdict == "missing")'
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if ((verifying or places) and fixing) or (any(given.values()) and not fixing):
-        raise UsageError("--dry-run and --yes belong to --fix, which goes without --verify and --on")
+        raise UsageError("--dry-run and --yes need --fix, which cannot be used with --verify or --on")
     effective, _ = settings.resolve(None, configured.project())
     if places:
         if verifying:

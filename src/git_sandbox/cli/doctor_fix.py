@@ -1,4 +1,4 @@
-"""`sandbox doctor --fix`: shows each command before it runs, and runs none that nobody agreed to."""
+"""`sandbox doctor --fix`: shows each command before running it, and runs none without the user's consent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def fix(look: Callable[[], list[Check]], *, dry_run: bool, yes: bool, as_json: b
         return _result(rows, planned, [], left, dry_run=dry_run)
     fixes.require_root()
     if not yes and (as_json or not common.interactive()):
-        raise RequirementError("nothing was run: nobody can be asked", hint="add --yes: `sandbox doctor --fix --yes`")
+        raise RequirementError(
+            "nothing was run: there is no terminal to ask on", hint="add --yes: `sandbox doctor --fix --yes`"
+        )
     done = [fix for fix in planned if (yes or _agreed(fix)) and _ran(fix)]
     return _result(look(), planned, done, left, dry_run=False)
 
@@ -41,14 +43,14 @@ def _shown(planned: Sequence[Fix]) -> list[str]:
     lines = []
     for fix in planned:
         lines += [f"{'Needed' if fix.needed else 'Optional'}: {fix.why}", *(f"  {words}" for words in fix.shown)]
-    return lines or ["There is nothing that this command could fix."]
+    return lines or ["There is nothing that --fix can do."]
 
 
 def _by_hand(rows: Sequence[Check], planned: Sequence[Fix]) -> list[str]:
     """What is missing and stays so."""
     lines = []
     if (names := fixes.unknown(rows)) and not any("apt-get" in words for fix in planned for words in fix.argv):
-        lines.append(f"No apt-get here: install with your package manager what Debian calls {', '.join(names)}.")
+        lines.append(f"No apt-get here: use your package manager to install what Debian calls {', '.join(names)}.")
     rest = [row for row in rows if row.verdict is Verdict.MISSING and not (row.packages or row.command)]
     return [*lines, *(f"By hand: {row.name}: {row.result}{f': {row.hint}' if row.hint else ''}" for row in rest)]
 
@@ -66,7 +68,7 @@ def _ran(fix: Fix) -> bool:
         with process.spawn(words, stdin=0, stdout=_STDERR, stderr=_STDERR, foreground=True) as child:
             code = child.wait()
         if code != 0:
-            door.line(f"`{words[0]}` ended with exit code {code}: the rest of this is left out")
+            door.line(f"`{words[0]}` ended with exit code {code}: the remaining commands of this fix were not run")
             return False
     if fix.then:
         door.line(fix.then[0].upper() + fix.then[1:])
@@ -75,6 +77,6 @@ def _ran(fix: Fix) -> bool:
 
 def _result(rows: list[Check], planned: list[Fix], done: list[Fix], left: list[str], *, dry_run: bool) -> Result:
     missing = [row.name for row in rows if row.verdict is Verdict.MISSING]
-    text = f"Still missing: {', '.join(missing)}." if missing else "Nothing that is needed is missing."
+    text = f"Still missing: {', '.join(missing)}." if missing else "Nothing required is missing."
     data: dict[str, Any] = {"checks": rows, "fixes": planned, "done": done, "by_hand": left, "dry_run": dry_run}
     return Result("doctor", data, text=text, exit_code=RequirementError.exit_code if missing else 0)

@@ -1,4 +1,4 @@
-"""The one door of the command line: whatever is printed, asked or shown as progress passes `text.outgoing` here.
+"""The only output of the command line: everything printed, asked or shown as progress passes `text.outgoing` here.
 
 A test walks the code: no other module calls click's or Python's ways to print. (`tables`, which cannot wait for click,
 passes `outgoing` by itself; what a guest's own program says goes past all of this.)

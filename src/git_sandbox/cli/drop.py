@@ -37,7 +37,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
       sandbox drop KEY/vm-1        from anywhere; KEY is in `ls --everywhere`
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names and not merged:
-        raise UsageError("no sandbox is named", hint="name one from `sandbox ls`, or use --merged")
+        raise UsageError("no sandbox given", hint="name one from `sandbox ls`, or use --merged")
     gone: list[Dropped] = []
     chosen = [_named(name) for name in dict.fromkeys(names)]  # a wrong name is noticed before anything is gone
     try:

@@ -22,7 +22,7 @@ def command(name: str, command_line: tuple[str, ...], tty: bool | None, as_json:
 
     The command ends with its caller: it gets the first Ctrl-C (SIGINT), SIGTERM or SIGHUP that `sandbox exec` gets;
     when that or the connection is gone, SIGTERM and later SIGKILL. What it started in a session of its own (setsid)
-    goes on.
+    keeps running.
 
     In a sandbox of `spawn --on` or `run --on` the command runs on the machine that has it, through your ssh.
 

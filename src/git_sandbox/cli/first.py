@@ -1,4 +1,4 @@
-"""What is said before a sandbox's session. Apart from `words`, which needs much that a start need not wait for."""
+"""Messages before a session starts. Separate from `words`, whose imports a start need not wait for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _about_this_host(asked: ImageSpec, settings: Settings) -> list[str]:
             cause="\n".join(f"{row.name}: {row.result}" for row in lacking),
             hint="`sandbox doctor --fix` shows what would help, and does it once you agree",
         )
-    return [*(f"Little room: {row.result}." for row in missing), *surroundings.look().lines]
+    return [*(f"Low disk space: {row.result}." for row in missing), *surroundings.look().lines]
 
 
 def fetch_of(settings: Settings) -> list[str]:
@@ -67,7 +67,7 @@ def fetch_of(settings: Settings) -> list[str]:
     lines = [f"First use: fetching the image {one_line(settings.image)}."]
     if settings.packages:
         names = one_line(", ".join(settings.packages), limit=200)
-        lines.append(f"Your packages ({names}) are not in it: they are added to the default image only.")
+        lines.append(f"It lacks your packages ({names}): they are added to the default image only.")
     return lines
 
 
@@ -87,9 +87,9 @@ def _has_base(asked: ImageSpec) -> bool:
 def banner(name: str, net: str) -> list[str]:
     """Before a shell. `net`: the name of its network."""
     ways = {
-        "none": "No network in here: `sandbox --allow NAME` and `sandbox --net nat` start one with it.",
+        "none": "Network: none. `sandbox --allow NAME` and `sandbox --net nat` start a sandbox with one.",
         "allow": f"Network: the names you allowed; on your host `sandbox net {name}` shows requests and allows more.",
-        "nat": "Network: everything that your host reaches, its local network, too.",
+        "nat": "Network: everything that your host reaches, including its local network.",
     }
     return [
         f"Sandbox {name}: a virtual machine with a copy of your repository. Break what you like; sudo works.",

@@ -28,5 +28,5 @@ def command(name: str, new: str | None, as_json: bool) -> Result:
         forked = fork.fork(repo, name, new, say)
     notes = tuple(words.homecoming(repo, forked.record, forked.home)) if forked.home else ()
     head = forked.home.collected.head if forked.home else None
-    text = f"Made {forked.id} from {forked.origin}. Shell: `sandbox shell {forked.id}`"
+    text = f"Created {forked.id} from {forked.origin}. Shell: `sandbox shell {forked.id}`"
     return Result("fork", {"id": forked.id, "origin": forked.origin, "head": head}, text=text, notes=notes)

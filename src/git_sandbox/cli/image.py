@@ -152,7 +152,7 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     return Result("image rm", list(keys), text="\n".join(f"Removed {key}" for key in keys))
 
 
-@command.command("prune", short_help="Remove everything that no sandbox needs.")
+@command.command("prune", short_help="Remove images and cached data that no sandbox needs.")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
     """Remove every image but the one your settings ask for (and the one it adds packages to) and those a sandbox needs,
@@ -176,7 +176,7 @@ def prune_images(as_json: bool) -> Result:
     gone: list[str] = []
     kept: list[str] = []
     for key, remove in [*_removals(guest_images.every()), *_root_removals(root_images.every())]:
-        reason = "your settings ask for it" if key in current else _needs(needed.get(key, []))
+        reason = "your settings use it" if key in current else _needs(needed.get(key, []))
         reason = reason or _in_use(remove)
         (kept if reason else gone).append(key)
         lines.append(f"Kept {key}: {reason}" if reason else f"Removed {key}")
@@ -205,7 +205,7 @@ def prune_images(as_json: bool) -> Result:
 @configured.setting_options("image", "packages")
 @common.json_option
 def show_spec(as_json: bool, **given: Any) -> Result:
-    """Print the image spec your settings ask for, complete: a start for one of your own.
+    """Print the image spec your settings ask for, complete: a template for your own.
 
     \b
     Examples:

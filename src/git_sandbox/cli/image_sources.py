@@ -1,4 +1,4 @@
-"""`sandbox image pull`, `update` and `inspect`, and `build` of a Containerfile: images that are not our own."""
+"""`sandbox image pull`, `update` and `inspect`: images from registries, files and other engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def built(settings: Settings, *, force: bool, archive: Path | None, as_json: boo
     with progress.shown(quiet=as_json) as say:
         asked = built_images.build_of(repo, Options(settings), say)
         if asked is None:
-            raise UsageError(f"`{one_line(settings.image)}` is no Containerfile")
+            raise UsageError(f"`{one_line(settings.image)}` is not a Containerfile")
         identity = built_images.identity(repo)
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(bundle.fresh(archive)) if archive is not None else None
@@ -65,7 +65,7 @@ def complete_keys(context: click.Context, parameter: click.Parameter, incomplete
         return []
 
 
-@click.command("pull", short_help="Fetch an OCI image and make it a guest's.")
+@click.command("pull", short_help="Fetch an OCI image for guests.")
 @click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
 @common.json_option
 def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
@@ -84,9 +84,9 @@ def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
     return _fetched("image pull", [parse(name) for name in names] or [_configured()], as_json=as_json)
 
 
-@click.command("update", short_help="Look up what the tags of OCI images are now.")
+@click.command("update", short_help="Fetch OCI images whose tags have moved.")
 @click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
-@click.option("--all", "everything", is_flag=True, help="All that were fetched before.")
+@click.option("--all", "everything", is_flag=True, help="All images that were fetched before.")
 @common.json_option
 def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Result:
     """Ask registries what the tags of images are now, fetch what is new, and show the old and the new digest.
@@ -109,7 +109,7 @@ def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Re
     return _fetched("image update", sources, as_json=as_json)
 
 
-@click.command("inspect", short_help="Show what an image is and how it is run.")
+@click.command("inspect", short_help="Show an image's contents and how it is run.")
 @click.argument("name", metavar="[KEY|IMAGE]", default="", shell_complete=complete_keys)
 @common.json_option
 def inspect_image(name: str, as_json: bool) -> Result:
@@ -135,7 +135,7 @@ def _configured() -> Source:
     effective, _ = settings.resolve(None, configured.project())
     source = pull.of(effective.image)
     if source is None:
-        raise UsageError("your settings ask for no OCI image", hint="name one: `sandbox image pull docker://NAME:TAG`")
+        raise UsageError("your settings name no OCI image", hint="name one: `sandbox image pull docker://NAME:TAG`")
     return source
 
 
@@ -165,7 +165,7 @@ def _lines(source: Source, pulled: Pulled) -> list[str]:
     else:
         first = f"{name}: {pulled.before} is now {pulled.digest} (image {pulled.image.key}, {size})"
     pin = source.pin(pulled.digest)
-    return [first, f'  always this one: image = "{pin}"'] if pin and not source.pinned else [first]
+    return [first, f'pin it: image = "{pin}"'] if pin and not source.pinned else [first]
 
 
 def _found(name: str) -> RootImage:
@@ -176,7 +176,7 @@ def _found(name: str) -> RootImage:
         image = pull.known(source)
         name = source.text
     if image is None:
-        kind = "is built here, not fetched" if guest_images.find(name) else "is not here"
+        kind = "is built locally, not fetched" if guest_images.find(name) else "does not exist"
         raise StateError(
             f"image `{one_line(name)}` {kind}", hint="`sandbox image ls` lists them, `sandbox image pull` fetches one"
         )

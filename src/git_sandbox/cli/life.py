@@ -1,4 +1,4 @@
-"""What `spawn` and `run` have in common: options, the story, what to do with what came home, and saying so."""
+"""Shared by `spawn` and `run`: options, the run of the sandbox, what happens to its work, and the report."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def command(name: str, follow: bool, as_json: bool) -> Result:
       sandbox logs vm-1 > build.log
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if follow and as_json:
-        raise UsageError("--follow and --json cannot be used together", hint="`sandbox ls --json` says how it is")
+        raise UsageError("--follow and --json cannot be used together", hint="`sandbox ls --json` shows its state")
     repo, name = common.sandbox(name)
     entry = store.find(repo, name)
     path = entry.directory.output

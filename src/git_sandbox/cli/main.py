@@ -1,4 +1,4 @@
-"""The command line: finds the verb, runs it, prints its result, ends with its exit code."""
+"""The command line: finds the verb, runs it, prints its result, exits with its code."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ VERBS = {
     "restore": "Restore a sandbox from the trash.",
     "prune": "Delete expired sandboxes in the trash, or all of them.",
     "recover": "Bring home the work on the disk of a crashed sandbox, or on another machine.",
-    "collect": "Bring home the result of a job that ran somewhere else.",
-    "worker": "Run a job from standard input; for other machines.",
+    "collect": "Bring home the result of a job that ran on another machine.",
+    "worker": "Run a job from standard input, for another machine.",
     "shell": "Open a shell in a running sandbox, or start a stopped one again.",
     "attach": "Attach to the terminal of the program that runs in a sandbox.",
     "logs": "Print what the command of a detached sandbox has written.",
@@ -46,13 +46,13 @@ VERBS = {
     "code": "Open a sandbox in your editor.",
     "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
     "net": "Show a sandbox's network requests, and allow more names.",
-    "sync": "Bring home now what a running sandbox has.",
+    "sync": "Bring home the current work of a running sandbox.",
     "stop": "Stop running sandboxes; their work comes home first.",
-    "mcp": "Serve tools for a coding agent on this computer (MCP).",
+    "mcp": "Serve tools to a coding agent on this computer (MCP).",
     "image": "Build, fetch, list and remove guest images.",
-    "tour": "Show around, in a repository that is made for it.",
+    "tour": "Show around, in a temporary repository.",
     "doctor": "Check this machine and report what is missing.",
-    "uninstall": "Remove everything that is kept on this computer.",
+    "uninstall": "Remove all sandboxes, images and data from this computer.",
     "config": "Show every setting and where its value comes from.",
     "completion": "Print the completion script for a shell.",
     "help": "Show help for a command.",

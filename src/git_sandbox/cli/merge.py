@@ -56,8 +56,8 @@ _NAMED = 10  # conflicts named when a merge has begun
 def command(name: str, picks: tuple[str, ...], **given: Any) -> Result:
     """Merge a sandbox's commits into the current branch, all of it or nothing.
 
-    Your own uncommitted changes do not block it unless the sandbox changed the same file differently; no file of
-    yours is overwritten; hooks do not run; `sandbox merge --undo ID` takes it back.
+    Your own uncommitted changes do not block it unless the sandbox changed the same file differently; none of your
+    files is overwritten; hooks do not run; `sandbox merge --undo ID` undoes it.
 
     Conflicts are predicted without touching a file. With --conflicts (or when you agree in a terminal) an ordinary `git
     merge` starts in your checkout: resolve and commit, or abort with `sandbox merge --abort ID`. The exit code is 16
@@ -203,7 +203,7 @@ def _confirm(repo: Repository, sandbox: Known, request: Request, plan: Plan, *, 
         return
     named = "; ".join(ask.risk_line(risk) for risk in plan.risky[: ask.SHOWN])
     raise UsageError(
-        f"not merged without asking: {plan.question}", cause=named, hint="look at `sandbox diff`, then add --yes"
+        f"not merged without your consent: {plan.question}", cause=named, hint="look at `sandbox diff`, then add --yes"
     )
 
 
@@ -240,7 +240,9 @@ def _resume(repo: Repository, sandbox: Known, given: dict[str, Any]) -> Result:
     if risky and not given["yes"]:
         if not common.interactive() or given["as_json"]:
             named = "; ".join(ask.risk_line(risk) for risk in risky[: ask.SHOWN])
-            raise UsageError("not taken over without asking: it changes files that run on their own", cause=named)
+            raise UsageError(
+                "not taken over without your consent: it changes files that run by themselves", cause=named
+            )
         ask.warn(risky)
         door.confirm(f"Take over the {operation.kind} of sandbox {name}?")
     done = resume(repo, waiting)

@@ -78,7 +78,7 @@ def _allowed(rules: list[dict[str, str]]) -> str:
 
 def _table(rows: list[Row]) -> list[str]:
     if not rows:
-        return ["It has requested nothing yet."]
+        return ["No requests yet."]
     cells = [
         (
             _place(row), str(row.allowed), str(row.refused), columns.size(row.sent), columns.size(row.received),

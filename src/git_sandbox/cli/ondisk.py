@@ -1,4 +1,4 @@
-"""What of a sandbox is on its disk only, in words: `protocol.changes.Changes`, as the record keeps it."""
+"""Describes what of a sandbox is only on its disk: `protocol.changes.Changes`, as the record keeps it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lines(
     parts = []
     if not here:
         text = sentence(changes)
-        return [f"Only on the machine that ran it, in its trash: {text}."] if text else []
+        return [f"Only in the trash of the machine that ran it: {text}."] if text else []
     if text := sentence(changes):
         parts += [
             f"Only on the sandbox's disk, until you drop it: {text}.",
@@ -33,7 +33,7 @@ def lines(
     elif nothing_else and changes.git and changes.git.count:
         parts.append(f"Kept until you drop it: {changes.git.count} changed in .git ({names(changes.git)}).")
     if changes.state == "unknown":
-        parts.append(f"Whether anything else changed is not known ({changes.reason}): the sandbox is kept.")
+        parts.append(f"Other changes are unknown ({changes.reason}): the sandbox is kept.")
     return parts
 
 

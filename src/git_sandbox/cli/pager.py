@@ -1,4 +1,4 @@
-"""Long text on a terminal: through the user's pager, as git would choose it, and in our colours."""
+"""Long text on a terminal: through the user's pager, chosen as git chooses it, and in our colours."""
 
 from __future__ import annotations
 

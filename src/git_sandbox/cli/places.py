@@ -1,4 +1,4 @@
-"""Other machines on the command line: they are asked first, and what they are is said before anything goes there."""
+"""Other machines on the command line: each is queried, and its answer printed, before anything is sent there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a spinner on stderr, only when that is a terminal; lines for a program that asks for them."""
+"""Progress of long work: a spinner on stderr if that is a terminal; plain lines for a program that asks for them."""
 
 from __future__ import annotations
 

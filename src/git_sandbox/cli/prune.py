@@ -15,7 +15,9 @@ from git_sandbox.trash import note
 
 @click.command("prune")
 @click.argument("names", metavar="[ID]...", nargs=-1, shell_complete=common.complete_trashed)
-@click.option("-a", "--all", "everything", is_flag=True, help="Delete all of the trash, not only what has expired.")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Delete everything in the trash, not only what has expired."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be deleted; delete nothing.")
 @click.option("--everywhere", is_flag=True, help="Prune the trash of every repository.")
 @common.json_option

@@ -42,7 +42,7 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
     stashes and uncommitted work land in refs/sandbox*/ID; the disk stays until `sandbox drop ID`. What could harm a
     checkout is set aside, and `ls` shows partly home. With --bundle, everything is written to a file as the guest sent
     it: a git bundle that needs the commit the sandbox started from, with the guest's list in FILE.json. It is
-    unchecked: open it only in a machine that you can lose, for example `sandbox cp FILE vm-2:` and `git fetch` there.
+    unchecked: open it only in a disposable machine, for example `sandbox cp FILE vm-2:` and `git fetch` there.
 
     With --into, the work comes into another repository, for example when the original one is gone; the sandbox and its
     disk belong to that repository from then on. `sandbox ls --everywhere` lists the names of all sandboxes; ID alone is
@@ -139,5 +139,5 @@ def _handed_out(repo: Repository, name: str | None, target: Path, *, as_json: bo
     with progress.shown(quiet=as_json) as say:
         files = remove.hand_out(repo, name, target, say)
     shown = [one_line(str(file), limit=4096) for file in files]
-    text = f"Written: {', '.join(shown)}. It is unchecked: open it only in a machine that you can lose."
+    text = f"Written: {', '.join(shown)}. It is unchecked: open it only in a disposable machine."
     return Result("recover", [{"id": name, "files": shown}], text=text)

@@ -15,7 +15,7 @@ def command(name: str, new: str, as_json: bool) -> Result:
     """Give a stopped sandbox another name.
 
     Its refs move along (refs/sandbox/ID becomes refs/sandbox/NEW, with reflogs; those in submodules, too), its disk and
-    its record, and the machine is called NEW from its next start on. Branches of yours that came from it stay as they
+    its record, and the machine is called NEW from its next start on. Your branches that came from it stay as they
     are. One that runs is refused: stop it first.
 
     \b

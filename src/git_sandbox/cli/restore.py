@@ -18,7 +18,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
     """Restore sandboxes from the trash: directory, disk and refs, as they were.
 
     A sandbox that was dropped, with or without --force, or that ended without a change is in the trash until it
-    expires; `sandbox ls --all` shows which. Its commits come back even if git has pruned them meanwhile.
+    expires; `sandbox ls --all` shows which. Its commits come back even if git has pruned them since.
 
     \b
     Examples:
@@ -27,7 +27,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
       sandbox restore KEY/vm-1     from anywhere, as `drop` names it
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
-        raise UsageError("no sandbox is named", hint="name one from `sandbox ls --all`")
+        raise UsageError("no sandbox given", hint="name one from `sandbox ls --all`")
     back: list[Restored] = []
     try:
         back += [_restored(name) for name in dict.fromkeys(names)]
@@ -43,7 +43,7 @@ def _restored(name: str) -> Restored:
 
 
 _NEXT = {
-    State.RECOVERABLE: "its disk holds work that is not home: `sandbox recover {0}`",
+    State.RECOVERABLE: "its disk holds work that has not been brought home: `sandbox recover {0}`",
     State.STOPPED: "`sandbox shell {0}` starts it again",
     State.REFS: "only its refs are left: `sandbox log {0}`",
 }
@@ -55,7 +55,7 @@ def _text(back: list[Restored]) -> str:
         following = _NEXT.get(restored.state, "`sandbox ls`").format(restored.id)
         lines.append(f"Restored {restored.id} ({restored.state}); {following}")
         lines += [
-            f"  {one_line(name)} cannot be set: objects of {value[:12]} are not in this repository any more"
+            f"  {one_line(name)} cannot be restored: objects of {value[:12]} are no longer in this repository"
             for name, value in restored.missing.items()
         ]
     return "\n".join(lines)

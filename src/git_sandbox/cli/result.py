@@ -1,4 +1,4 @@
-"""What a verb returns, and what shows it: for people, or as a versioned JSON envelope.
+"""The result of a verb, and its output: text for people, or a versioned JSON envelope.
 
 Envelope: `{"schema": 1, "command": …, "status": "ok"|"error", "data": …, "errors": [{kind, message, cause, hint,
 exit_code}]}`, one line on standard output, also for failures before a verb ran.

@@ -17,7 +17,7 @@ from git_sandbox.errors import UsageError
     "places",
     multiple=True,
     metavar="PLACE",
-    help="Run on another machine: ssh:HOST, the one of several with the most room; ray, with --count.",
+    help="Run on another machine (ssh:HOST; of several, the one with the most room), or, with --count, on Ray (ray).",
 )
 @click.option(
     "--job-out",
@@ -51,7 +51,7 @@ def command(
 
     With --on ssh:HOST all of it happens on that machine, as `ssh HOST` reaches it, where the same version of sandbox is
     installed; the image goes there when it is missing, the repository as far as it is not there. The command gets no
-    input. What comes back is examined like what a guest sends. When the connection breaks, the command goes on and its
+    input. What comes back is examined like what a guest sends. When the connection is lost, the command continues; its
     result is fetched later: `sandbox recover --on ssh:HOST`. Several machines are asked first what they have, and that
     is printed; one without room is left out. With --count the tries are spread over all --on, as many
     at a time as their processors and memory allow.

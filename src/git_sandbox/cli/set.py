@@ -27,7 +27,7 @@ def command(name: str, memory: str | None, cpus: str | None, as_json: bool) -> R
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     del as_json
     if memory is None and cpus is None:
-        raise UsageError("nothing to change is named", hint=f"`sandbox set {name} --memory 4G`, or --cpus 2")
+        raise UsageError("nothing to change given", hint=f"`sandbox set {name} --memory 4G`, or --cpus 2")
     given = {"memory": memory, "cpus": cpus}
     values = {key: settings.parsed(key, text, "command line") for key, text in given.items() if text is not None}
     done = rename.resize(*common.sandbox(name), **values)

@@ -20,7 +20,7 @@ def command(name: str, detach: bool, as_json: bool) -> Result:
 
     After a crash (state `recoverable`), the work on its disk is brought home first.
 
-    Several shells can be open at once. When a shell in a running sandbox ends, the sandbox goes on; a sandbox that was
+    Several shells can be open at once. When a shell in a running sandbox ends, the sandbox keeps running; one that was
     started for this shell stops with it, and its work comes home.
 
     A sandbox of `spawn --on` or `run --on` is entered on the machine that has it, through your ssh.
@@ -62,4 +62,4 @@ def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
     with progress.shown(quiet=quiet) as say:
         remove.recover(repo, name, say)
     if not quiet:
-        door.line(f"Sandbox {name} had crashed; the work on its disk came home first: `sandbox log {name}`")
+        door.line(f"Sandbox {name} had crashed; its work came home before the restart: `sandbox log {name}`")

@@ -28,7 +28,7 @@ def command(opened: bool, places: tuple[str, ...], **given: Any) -> Result:
     that of the shell.
 
     With --on ssh:HOST the machine is on that host, as with `run --on`, and the shell comes through your ssh. When the
-    connection breaks it goes on there: `sandbox shell ID` opens another one, `sandbox recover --on ssh:HOST ID` ends it
+    connection drops it keeps running: `sandbox shell ID` opens another one, `sandbox recover --on ssh:HOST ID` ends it
     and brings its work home.
 
     \b

@@ -45,7 +45,7 @@ def command(names: tuple[str, ...], timeout: int | None, as_json: bool) -> Resul
       sandbox stop KEY/vm-1      from anywhere; KEY is in `ls --everywhere`
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     if not names:
-        raise UsageError("no sandbox is named", hint="name one from `sandbox ls`")
+        raise UsageError("no sandbox given", hint="name one from `sandbox ls`")
     lines: list[str] = []
     data: list[dict[str, object]] = []
     far = [name for name in names if SEPARATOR in name]

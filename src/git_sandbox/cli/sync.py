@@ -15,7 +15,7 @@ from git_sandbox.text import one_line
 def command(name: str, send: bool, as_json: bool) -> Result:
     """Bring home now what a running sandbox has: commits, branches, tags, stashes, uncommitted work.
 
-    Only what is new since the last time is sent. The sandbox goes on running; nothing is merged. In the guest, `sandbox
+    Only what is new since the last time is sent. The sandbox keeps running; nothing is merged. In the guest, `sandbox
     push` does the same. With --send your branches appear in the guest as refs/remotes/host/*, as with `sandbox pull`
     there.
 

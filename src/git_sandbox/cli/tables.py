@@ -1,5 +1,5 @@
-"""What `ls` shows. Apart from its command: `sandbox ls` alone is answered without click, whose import takes as long as
-everything else together.
+"""The tables of `ls`. Separate from its command, because a plain `sandbox ls` is answered without importing click,
+which takes as long as everything else together.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def command(everywhere: bool, plain: bool, as_json: bool) -> Result:
     It needs the extra `tui`: `pipx install 'git-sandbox[tui]'`. The screen never waits for a guest or for git.
 
     With --plain, or where there is no screen (a pipe, TERM=dumb), it prints a line for each sandbox; on a terminal it
-    then adds a line whenever one changes, until Ctrl-C. That reads well with a screen reader. NO_COLOR is heeded.
+    then adds a line whenever one changes, until Ctrl-C. That reads well with a screen reader. NO_COLOR is respected.
 
     \b
     Examples:
@@ -59,5 +59,5 @@ def _require() -> None:
     if importlib.util.find_spec(EXTRA) is None:
         raise RequirementError(
             "`sandbox top` needs the Python package `textual`, which is not installed",
-            hint="`pipx inject git-sandbox textual`, or install `git-sandbox[tui]`; `sandbox top --plain` does without",
+            hint="`pipx inject git-sandbox textual`, or install `git-sandbox[tui]`; `sandbox top --plain` needs none",
         )

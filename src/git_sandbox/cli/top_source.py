@@ -1,4 +1,4 @@
-"""What `sandbox top` shows, from the same functions as `ls`, `log`, `diff`, `compare`, `net` and `logs`."""
+"""The data of `sandbox top`, from the same functions as `ls`, `log`, `diff`, `compare`, `net` and `logs`."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Host:
     def _of_row(self, row: Row) -> _Known:
         """Raises StateError where its repository is gone."""
         if row.name not in self._known:
-            hint = f"`sandbox recover {row.id} --into REPO` brings it into another one"
+            hint = f"`sandbox recover {row.id} --into REPO` recovers it into another one"
             raise StateError(f"the repository of sandbox `{row.id}` is gone", hint=hint)
         return self._known[row.name]
 
@@ -220,12 +220,12 @@ def _files(entry: Entry) -> list[str]:
     """What git does not bring home."""
     record = entry.record
     if record is None:
-        return ["Nothing is known: its record cannot be read."]
+        return ["Unknown: its record cannot be read."]
     lines = [f"Not home: {one_line(name)}" for name in record.partly]
     lines += ondisk.lines(entry.id, record.changes, runs=_runs(entry))
     for kind, tally in (record.changes.safe().tallies() if record.changes else {}).items():
         lines += ["", f"{kind} ({tally.count}):", *(f"  {one_line(name)}" for name in tally.names)]
-    return lines or ["Nothing beside what git brings home." if record.changes else "Nobody has looked yet: y syncs."]
+    return lines or ["Nothing besides what git brings home." if record.changes else "Not examined yet: y syncs."]
 
 
 def _output(entry: Entry) -> list[str]:
@@ -234,7 +234,7 @@ def _output(entry: Entry) -> list[str]:
             source.seek(max(0, os.fstat(source.fileno()).st_size - MOST_OUTPUT))
             return [logs.plain(line) for line in source.read(MOST_OUTPUT).split(b"\n")]
     except FileNotFoundError:
-        return ["No output is kept: only detached commands and agents have it. a attaches to its terminal."]
+        return ["No output: only detached commands and agents have a log. a attaches to its terminal."]
 
 
 def _page(lines: Sequence[str], tone: object = None, choices: tuple[str, ...] = ()) -> Page:

@@ -37,40 +37,38 @@ class Step:
 STEPS = (
     Step(
         "A command in a sandbox",
-        "A virtual machine starts with a copy of the repository. The command commits in there, and leaves a file "
-        "that is in no commit. It has no network and sees nothing of this computer.",
+        "A virtual machine starts with a copy of the repository. The command makes a commit and leaves a file "
+        "uncommitted. It has no network and no access to this computer.",
         ("run", "--name", "tour", "--", "sh", "-c", _INSIDE),
     ),
-    Step("What there is", "The machine is gone, its work came home: one commit ahead, and a file.", ("ls",)),
-    Step("Look at it", "Nothing in your checkout changed. The commit is in refs/sandbox/tour.", ("diff", "tour")),
-    Step("What was not committed", "Is safe as well, beside it.", ("diff", "--wip", "--stat", "tour")),
-    Step("Take it", "Into the branch you are on, all or nothing.", ("merge", "tour")),
-    Step("Or not", "A merge can be undone, with what you had not committed.", ("merge", "--undo", "tour")),
+    Step("List", "The machine has ended and its work came home: one commit ahead, and a file.", ("ls",)),
+    Step("Diff", "Nothing in your checkout changed. The commit is in refs/sandbox/tour.", ("diff", "tour")),
+    Step("Uncommitted work", "It came home, too, next to the commit.", ("diff", "--wip", "--stat", "tour")),
+    Step("Merge", "Into the current branch, all or nothing.", ("merge", "tour")),
+    Step("Undo", "A merge can be undone; your uncommitted changes are restored.", ("merge", "--undo", "tour")),
     Step(
-        "Inside",
-        f"The same sandbox once more, with a shell. Try `sudo whoami`, `git log`, `cat {_DRAFT}`, "
+        "Shell",
+        f"The same sandbox again, with a shell. Try `sudo whoami`, `git log`, `cat {_DRAFT}`, "
         "`sandbox status`; `exit` ends it.",
         ("shell", "tour"),
     ),
     Step(
-        "Away",
-        "To the trash: here with --force, since that commit is on no branch of yours.",
+        "Drop",
+        "To the trash; with --force, because that commit is on none of your branches.",
         ("drop", "--force", "tour"),
     ),
-    Step("And back", "For a week everything can be restored, the disk too.", ("restore", "tour")),
+    Step("Restore", "For a week everything can be restored, including the disk.", ("restore", "tour")),
 )
-_END = (
-    "That was all. In a repository of yours: `sandbox`, or `sandbox agent ls`, `sandbox help many`, `sandbox --help`."
-)
+_END = "That is all. In your own repository: `sandbox`, or `sandbox agent ls`, `sandbox help many`, `sandbox --help`."
 
 
 @click.command("tour")
 @common.json_option
 def command(as_json: bool) -> Result:
-    """Show around: real commands in a repository that is made for it and removed at the end.
+    """Show around: real commands in a temporary repository.
 
-    Each step says what comes, shows the command and runs it when you press Enter; skip one with `s`, leave with `q`. No
-    machine starts before you agree to it, and nothing of yours is touched: repository, sandbox and its disk are in a
+    Each step explains and shows a command and runs it when you press Enter; skip one with `s`, leave with `q`. No
+    machine starts before you agree to it, and none of your files is touched: repository, sandbox and its disk are in a
     temporary directory. With --json the steps are printed and none runs.
 
     \b
@@ -83,7 +81,7 @@ def command(as_json: bool) -> Result:
     if not common.interactive():
         raise UsageError("a tour needs a terminal", hint="`sandbox tour --json` prints its steps")
     with _place() as (repository, variables):
-        door.line("A tour in a repository that is made for it, and removed at the end:")
+        door.line("A tour in a temporary repository, which is removed at the end:")
         door.line(f"  {repository} with {_LIST}, and one commit\n")
         try:
             code = _walk(repository, variables)
@@ -97,7 +95,7 @@ def _walk(repository: Path, variables: Mapping[str, str]) -> int:
     for number, step in enumerate(STEPS, 1):
         door.line(click.style(f"{number}/{len(STEPS)}  {step.title}", bold=True))
         door.line(f"{step.text}\n  $ {step.command}")
-        answers = {"run": "run it", "skip": "go on to the next step", "quit": "end the tour"}
+        answers = {"run": "run it", "skip": "continue with the next step", "quit": "end the tour"}
         answer = choose("Enter runs it", answers, "run")
         if answer == "quit":
             return 0
@@ -105,7 +103,9 @@ def _walk(repository: Path, variables: Mapping[str, str]) -> int:
             continue
         code = _sandbox(step.words, repository, variables)
         if code != 0:
-            door.line(f"That ended with exit code {code}, and the tour with it. `sandbox doctor` checks this host.")
+            door.line(
+                f"The command failed with exit code {code}, and the tour ends. `sandbox doctor` checks this host."
+            )
             return code
         door.line()
     door.line(_END)
@@ -144,4 +144,4 @@ def _clear(repository: Path, variables: Mapping[str, str]) -> None:
     """What is left of the sandbox; its disk may be a volume, which does not go with a directory."""
     for words in (("drop", "--force", "tour"), ("prune", "--all")):
         _sandbox(words, repository, variables, quiet=True)
-    door.line("Removed the repository and its sandbox.")
+    door.line("Removed the temporary repository and its sandbox.")

@@ -1,4 +1,4 @@
-"""`run --count N`: tries of one task side by side, whose output is told apart, and what became of each."""
+"""`run --count N`: the output of parallel tries of one task, labelled, and the result of each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _notes(ran: Ran, rows: dict[str, Row]) -> list[str]:
     if run:
         lines.append(f"Running: `sandbox ls --watch`. Stop: `sandbox stop {' '.join(run)}`")
     elif len(ahead) > MAX_SIBLINGS:
-        lines.append("Alike: `sandbox compare --group-by result`. Best: `sandbox compare --best CMD`")
+        lines.append("Group: `sandbox compare --group-by result`. Rank: `sandbox compare --best CMD`")
     elif len(ahead) > 1:
         lines.append(
             f"Compare: `sandbox compare {' '.join(ahead)}`. Look: `sandbox diff ID`. Merge: `sandbox merge ID`"

@@ -35,11 +35,11 @@ _OURS = re.compile(r"git-sandbox|_sandbox_completion|_SANDBOX_COMPLETE|sandbox c
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @common.json_option
 def command(with_settings: bool, force: bool, as_json: bool, **given: bool) -> Result:
-    """Remove everything that is kept on this computer: sandboxes of all repositories, their refs, images, the trash.
+    """Remove all data from this computer: sandboxes of all repositories, their refs, images, the trash.
 
     Shows it first and asks. It refuses while a sandbox runs, and, without --force, while one holds work that exists
-    nowhere else; nothing can be restored afterwards. Repositories are as before, but for objects that git removes
-    itself. The program and lines in your start files stay: what to do about them is printed.
+    nowhere else; nothing can be restored afterwards. Repositories are otherwise unchanged, except for objects that git
+    removes itself. The program and lines in your start files stay; how to remove them is printed.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def command(with_settings: bool, force: bool, as_json: bool, **given: bool) -> R
     uninstall.require_removable(survey, force=force)
     _agree(yes=given["yes"], as_json=as_json)
     data["left"] = left = uninstall.uninstall(effective, with_settings=with_settings, force=force)
-    lines = ["Removed.", *(f"Could not be removed: {one_line(os.fspath(path))}" for path in left), _then(by_hand)]
+    lines = ["Removed.", *(f"Cannot remove {one_line(os.fspath(path))}" for path in left), _then(by_hand)]
     return Result("uninstall", data, text="\n".join(lines), exit_code=1 if left else 0)
 
 
@@ -66,7 +66,7 @@ def _agree(*, yes: bool, as_json: bool) -> None:
     if yes:
         return
     if as_json or not common.interactive():
-        raise UsageError("nobody can be asked", hint="add --yes")
+        raise UsageError("there is no terminal to ask on", hint="add --yes")
     answers = {"yes": "remove it; nothing of it can be restored", "no": "nothing changes"}
     if choose("Remove all of that?", answers, "no") != "yes":
         raise click.Abort
@@ -86,7 +86,7 @@ def _shown(survey: Survey, *, with_settings: bool) -> Iterator[str]:
 
 
 def _then(by_hand: list[str]) -> str:
-    return "\n".join(["What is left for you:", *(f"  {line}" for line in by_hand)])
+    return "\n".join(["To finish, by hand:", *(f"  {line}" for line in by_hand)])
 
 
 def _program() -> str:

@@ -1,4 +1,4 @@
-"""`sandbox --version`, answered before anything is imported: programs ask for it, and so do prompts."""
+"""`sandbox --version`, answered before anything is imported: programs and prompts call it often."""
 
 from __future__ import annotations
 

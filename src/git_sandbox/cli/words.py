@@ -1,4 +1,4 @@
-"""What is said at the end of a sandbox, and the same as data. Everything of the guest's is made printable here."""
+"""The report at the end of a sandbox, as text and as data. All guest text is made printable here."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def command(enter: str | None) -> int:
 
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise UsageError(
-            "`sandbox worker` reads a job and writes a result, and there is a terminal",
+            "`sandbox worker` reads a job from standard input, which is a terminal",
             hint="sandbox worker < try.job > try.result",
         )
     out = os.fdopen(os.dup(1), "wb")

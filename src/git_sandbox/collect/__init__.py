@@ -1,4 +1,4 @@
-"""Bring what a guest sent into the user's repository, below `refs/sandbox*/` only, or refuse it without a trace.
+"""Import what a guest sent into the user's repository, below `refs/sandbox*/` only, or refuse it without a trace.
 
 The pack is unpacked in a throw-away repository, examined there, and only then fetched (`quarantine`,
 docs/adr/0014).

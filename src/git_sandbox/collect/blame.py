@@ -1,4 +1,4 @@
-"""Which new objects lead to one that is bad or missing: every object is looked at once, however many refs there are."""
+"""Finds the new objects that lead to a bad or missing one: each object is visited once, however many refs there are."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def blame(place: Quarantine, bad: Mapping[str, str]) -> Blame:
     reasons = dict(bad)
     for count, (name, child, kind) in enumerate(_links(place, new, reasons), 1):
         if count > MOST_LINKS:
-            raise refused(f"its objects name more than {MOST_LINKS} others")
+            raise refused(f"its objects refer to more than {MOST_LINKS} others")
         if child not in new:
             outside.add((child, kind))
         elif new[child][0] != kind:
@@ -100,7 +100,7 @@ def _lacking(place: Quarantine, outside: set[tuple[str, str]]) -> dict[tuple[str
     for name, kind in outside:
         if name not in kinds:
             if not place.promisor:  # a partial clone lacks much, rightly
-                causes[name, kind] = f"{kind} {name} is missing: it was not sent, and is not here"
+                causes[name, kind] = f"{kind} {name} is missing: it neither sent nor present here"
         elif kinds[name] != kind:
             causes[name, kind] = f"{name} should be a {kind} and is a {kinds[name]}"
     return causes
@@ -154,5 +154,5 @@ def incomplete(place: Quarantine, tips: Iterable[Oid], have: Iterable[Oid]) -> d
                 causes[group[0]] = error.cause
             else:
                 groups += [group[: len(group) // 2], group[len(group) // 2 :]]
-    rest = {tip: "its history was not examined: too many others are damaged" for group in groups for tip in group}
+    rest = {tip: "not examined: too many objects are damaged" for group in groups for tip in group}
     return causes | rest

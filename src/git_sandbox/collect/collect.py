@@ -1,4 +1,4 @@
-"""The story of one import: unpack apart, examine, name, deliver."""
+"""One import from start to end: unpack separately, examine, name, deliver."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def collect(
     too much, or the refs cannot be written (nothing in the repository has changed); HostResourceError.
     """
     if manifest.object_format != repo.object_format:
-        raise refused(f"its object format is {manifest.object_format}, here it is {repo.object_format}")
+        raise refused(f"its object format is {manifest.object_format}, this repository's is {repo.object_format}")
     try:
         with quarantined(repo, quarantine, limits) as place:
             place.take(watched(pack, quarantine.parent, repo.common_dir))

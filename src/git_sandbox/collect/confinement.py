@@ -1,4 +1,4 @@
-"""The git of a quarantine sees that, and the objects of the user's repository to read; no network, no home."""
+"""What git in a quarantine can see: the quarantine, and the user's objects read-only; no network, no home directory."""
 
 from __future__ import annotations
 

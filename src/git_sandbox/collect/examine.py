@@ -1,4 +1,4 @@
-"""What is wrong with the objects of a guest's pack, by name. Nothing here raises because of one of them.
+"""Finds faulty objects in a guest's pack, by name. No single object makes it raise.
 
 `git fsck` looks at the pack alone, without the user's objects beside it: what is old is not judged again.
 """

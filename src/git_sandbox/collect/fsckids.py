@@ -1,4 +1,4 @@
-"""What each of git's complaints about an object means for a host that takes it (docs/adr/0014).
+"""What each of git's fsck messages means for a host that accepts the object (docs/adr/0014).
 
 Harmful is what git refuses to read, or what makes a checkout write elsewhere than a reviewer sees. Ugly is what git
 lives with: old histories are full of it, and a clone brings it along. An id that is not listed here is harmful.
@@ -39,9 +39,9 @@ VERDICTS: dict[str, Verdict] = {
     "multipleAuthors": Verdict("ugly", "git shows the first"),
     "zeroPaddedDate": Verdict("ugly", _DATE),
     # headers
-    "badGpgsig": Verdict("ugly", "a signature that does not verify is none", early=False),
-    "badHeaderContinuation": Verdict("ugly", "a signature that does not verify is none", early=False),
-    "badTagName": Verdict("ugly", "the name inside a tag object is only shown; its ref has a name of ours"),
+    "badGpgsig": Verdict("ugly", "an invalid signature does not verify", early=False),
+    "badHeaderContinuation": Verdict("ugly", "an invalid signature does not verify", early=False),
+    "badTagName": Verdict("ugly", "the name inside a tag object is only shown; its ref has a name of its own here"),
     "extraHeaderEntry": Verdict("ugly", "git does not read it"),
     "missingTaggerEntry": Verdict("ugly", "tags of git's first months have none"),
     "nulInCommit": Verdict("ugly", "the message is shown as far as the NUL"),

@@ -1,4 +1,4 @@
-"""What a failed fetch leaves in the object store."""
+"""Temporary files that a failed fetch leaves in the object store."""
 
 from __future__ import annotations
 

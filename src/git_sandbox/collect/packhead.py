@@ -1,4 +1,4 @@
-"""What a pack and its index say at their beginning (gitformat-pack(5)), and how a pack is refused."""
+"""The headers of a pack and its index (gitformat-pack(5)), and the error for a refused pack."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def beginning(chunks: Iterator[bytes], most: int) -> bytes:
         return begin
     magic, version, claimed = _PACK_HEADER.unpack_from(begin.ljust(_PACK_HEADER.size, b"\0"))
     if magic != b"PACK" or version not in _PACK_VERSIONS:
-        raise refused("it is not a pack")
+        raise refused("not a pack file")
     if claimed > most:
         raise refused(f"the pack claims {claimed} objects, the limit is {most}")
     return begin

@@ -1,4 +1,4 @@
-"""Which of our refs each of the guest's refs goes to. Pure: nothing here runs git."""
+"""Maps each of the guest's refs to one of ours. Pure: nothing here runs git."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uncommitted work without the files that cannot come: one of them must not hold up all others."""
+"""Uncommitted work without the files that cannot be imported, so that one of them does not hold back the others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Pruning:
         path, kind = at + file, b"commit" if mode == _LINK else b"tree" if mode in DIRECTORY else b"blob"
         why = self.reasons.get(name)
         if why is None and mode != _LINK and name not in there and not self.place.promisor:
-            why = f"{name} is missing: it was not sent, and is not here"
+            why = f"{name} is missing: it neither sent nor present here"
         kept: str | None = name
         if why is not None:
             whole = kind == b"tree" and name in there

@@ -152,7 +152,7 @@ class Quarantine:
         if (
             next(chunks, None) is not None
         ):  # git stops reading at the end of the pack; the guest's last word comes later
-            raise refused("data follows the end of the pack")
+            raise refused("trailing data after the pack")
 
     @property
     def filled(self) -> bool:

@@ -1,4 +1,4 @@
-"""Find trees that would never end: a pack of 862 bytes can describe 10^10 paths, one of 2 MB a path 60 000 deep.
+"""Finds trees without a practical end: a pack of 862 bytes can describe 10^10 paths, one of 2 MB a path 60 000 deep.
 
 git imports such trees in no time, and then the user's own `git log --stat` or `git gc` runs for ever or crashes.
 So all new trees are measured, each once, however often it is referred to.

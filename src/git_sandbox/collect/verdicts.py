@@ -1,4 +1,6 @@
-"""What of a manifest can come home, and what is set aside, by name and reason: one odd thing holds up nothing."""
+"""Which entries of a manifest are imported and which are set aside, by name and reason: one bad entry holds back no
+other.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,7 @@ def _with_work(
     kinds = _kinds(place, [oid for oid in (manifest.worktree_tree, wip.oid if wip else None) if oid])
     why = _of_wrong_kind(kinds[wip.oid], tag=False) if wip else None
     if wip and why is None and not _as_told(place, manifest):
-        why = "its commit is not what the list of refs says"
+        why = "it does not match the list of refs"
     if why is None and not moved and (wip is None or wip.oid not in judged.reasons):
         return remaining
     tree = manifest.worktree_tree
@@ -96,7 +98,7 @@ def _with_work(
 
 def capped(rows: list[SetAside]) -> list[SetAside]:
     more = len(rows) - MOST_ASIDE
-    return rows if more <= 0 else [*rows[:MOST_ASIDE], SetAside("more", f"{more} others are set aside, too")]
+    return rows if more <= 0 else [*rows[:MOST_ASIDE], SetAside("more", f"{more} more are set aside")]
 
 
 def _oids(manifest: Manifest) -> list[str]:
@@ -115,7 +117,7 @@ def _of_wrong_kind(kinds: tuple[str, str], *, tag: bool) -> str | None:
     """A tag, or a ref of another kind, of something else than a commit is legal, but no work to bring home."""
     kind, peeled = kinds
     if kind == "missing":
-        return "its object is missing: it was not sent, and is not here"
+        return "its object is missing: it neither sent nor present here"
     if tag:
         return None if peeled == "commit" else "it does not point to a commit"
     return None if kind == "commit" else f"it should be a commit and is a {kind}"

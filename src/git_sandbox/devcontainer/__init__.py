@@ -1,1 +1,1 @@
-"""devcontainer.json: read, agreed to, and what a sandbox makes of it."""
+"""devcontainer.json: parsing it, the user's consent to it, and its meaning for a sandbox."""

@@ -1,4 +1,4 @@
-"""A repository's devcontainer.json and the user's consent: for what it says, and for the content of what it names.
+"""The user's consent to a devcontainer.json: to its words, and to the content of the files it names.
 
 As with a project file (`projectfile`), nothing of it counts before `sandbox config --trust`, and what was read for the
 digest is what is used.
@@ -57,7 +57,7 @@ class File:
         setting = next(name for name, kinds in consent.NAMES.items() if kinds == kind)
         place = Path(self.worktree, planning.below(self.place, text))
         if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(self.worktree)):
-            raise UsageError(f"{whole(text)} of {whole(self.place)} is a link out of the repository")
+            raise UsageError(f"{whole(text)} of {whole(self.place)} is a link to a place outside the repository")
         return consent.look(setting, text, place)
 
     @cached_property
@@ -125,7 +125,7 @@ class File:
     def _dockerfile(self) -> bytes:
         file = next((file for file in self.named if file.content is not None), None)
         if file is None or file.content is None:
-            raise UsageError(f"there is no Dockerfile that {whole(self.place)} names")
+            raise UsageError(f"the Dockerfile named in {whole(self.place)} does not exist")
         return file.content
 
 

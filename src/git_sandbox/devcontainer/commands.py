@@ -1,4 +1,4 @@
-"""The commands of a devcontainer's life, in three forms: a text for a shell, words, or several of them at once."""
+"""The lifecycle commands of a devcontainer, in their three forms: a shell line, a list of words, or several at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a repository has its devcontainer.json, as the specification says; nothing behind a link counts."""
+"""Finds a repository's devcontainer.json, in the order of the specification; links are not followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of a devcontainer: what one says of itself, and in which order they are installed (containers.dev).
+"""Features of a devcontainer: their metadata, and the order in which they are installed (containers.dev).
 
 A feature is a stranger's script that root runs, in a build's machine and never on this host. Only its name, the text of
 its `devcontainer-feature.json` and its options are looked at here.
@@ -100,7 +100,7 @@ def reference(text: str, place: str) -> Reference:
     host = match["name"].partition("/")[0] if match else ""
     if match is None or not set(host) & set(".:"):
         raise UsageError(
-            f"`{one_line(text, limit=100)}` is no feature that a sandbox can have",
+            f"`{one_line(text, limit=100)}` is not a supported feature",
             cause="archives by URL and names without a registry are not supported",
             hint="use REGISTRY/NAMESPACE/ID[:VERSION], or ./DIRECTORY",
         )
@@ -123,7 +123,7 @@ def metadata(data: bytes, where: str) -> Metadata:
         if not _VARIABLE.fullmatch(name) or set(value) & set("\n\r")
     ]
     if bad:
-        raise UsageError(f"the feature {one_line(where)} sets a variable that cannot be: {listed(bad)}")
+        raise UsageError(f"the feature {one_line(where)} sets an invalid variable: {listed(bad)}")
     return converted
 
 
@@ -134,12 +134,13 @@ def options(given: Options, of: Metadata, where: str) -> dict[str, str | bool]:
         row = of.options.get(name, OptionRow())
         if row.enum and value not in row.enum:
             raise UsageError(
-                f"`{one_line(str(value), limit=60)}` is no {one_line(name, limit=60)} of the feature {one_line(where)}",
-                hint=f"it knows {listed(row.enum)}",
+                f"`{one_line(str(value), limit=60)}` is not a valid {one_line(name, limit=60)} of the feature "
+                f"{one_line(where)}",
+                hint=f"use one of {listed(row.enum)}",
             )
         if len(str(value)) > MAX_VALUE or set(str(value)) & set("\n\r"):
             raise UsageError(
-                f"the option {one_line(name, limit=60)} of the feature {one_line(where)} is no single line"
+                f"the option {one_line(name, limit=60)} of the feature {one_line(where)} is not a single line"
             )
     return dict(table)
 
@@ -217,7 +218,7 @@ def _rounds(
         ready = [key for key in features if key not in done and needs[key] <= done]
         if not ready:
             left = [features[key].reference.text for key in features if key not in done]
-            raise UsageError(f"these features want to be installed after each other: {listed(left)}")
+            raise UsageError(f"these features depend on each other: {listed(left)}")
         best = max(priority[key] for key in ready)
         chosen = sorted((key for key in ready if priority[key] == best), key=lambda key: _rank(features[key]))
         yield from chosen

@@ -1,4 +1,4 @@
-"""How features get into an image: a Containerfile of ours that runs each one's script as root, one layer each."""
+"""Installs features in an image: a generated Containerfile runs each one's script as root, one layer each."""
 
 from __future__ import annotations
 

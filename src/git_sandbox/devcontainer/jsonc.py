@@ -1,4 +1,4 @@
-"""JSON with comments and trailing commas, as devcontainer.json is written, that anybody may have written.
+"""JSON with comments and trailing commas, as in devcontainer.json, from an untrusted author.
 
 What JSON has not is blanked out, line by line, and the standard library parses the rest: where the text has no comment
 and no trailing comma, the value is exactly `json`'s. Linear in the length of the text.
@@ -35,7 +35,7 @@ def decode(data: bytes) -> object:
     )
     for string in _strings(document):
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in string):
-            raise ValueError("a text in it has a zero byte or half a character")
+            raise ValueError("a string in it has a NUL byte or half a character")
     return document
 
 
@@ -45,7 +45,7 @@ def _plain(text: str) -> Iterator[str]:
     for piece in (match[0] for match in _TOKEN.finditer(text)):
         if piece.isspace() or piece.startswith(("//", "/*")):
             if piece.startswith("/*") and not (piece.endswith("*/") and len(piece) >= len("/**/")):
-                raise ValueError("a comment has no end")
+                raise ValueError("unterminated comment")
             spaces += re.sub(r"[^\r\n]", " ", piece)
             continue
         depth += (piece in "[{") - (piece in "]}")
@@ -63,12 +63,12 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Of a name that is there twice every reader takes another value."""
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise ValueError("a name is there twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return table
 
 
 def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _number(digits: str) -> int:

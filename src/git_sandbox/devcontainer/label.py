@@ -1,4 +1,4 @@
-"""What a prebuilt image says for whoever makes a devcontainer of it: its label `devcontainer.metadata`.
+"""The label `devcontainer.metadata` of a prebuilt image, which configures devcontainers made from it.
 
 Only what stays in the guest counts: user, variables and commands. Nobody has agreed to it, so it reads no variable of
 this host, and ports, mounts and requirements of it are left out.

@@ -1,4 +1,4 @@
-"""devcontainer.json as data: every property of the published specification (containers.dev), none of it obeyed here.
+"""devcontainer.json as data: every property of the published specification (containers.dev); nothing is acted on here.
 
 Names are the specification's in Python's way of writing. Values are what the file has, with its variables in them.
 """
@@ -113,7 +113,7 @@ def decode(data: bytes, where: str) -> tuple[Devcontainer, dict[str, object]]:
 
 def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - of the file's content, not of a Python value
+        raise ValueError("it is not an object")  # noqa: TRY004 - of the file's content, not of a Python value
     return value
 
 

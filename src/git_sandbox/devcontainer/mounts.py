@@ -1,4 +1,4 @@
-"""Mounts of a devcontainer: a directory of the workspace in a second place, or an empty one of the sandbox's own.
+"""Mounts of a devcontainer: a workspace directory at a second place, or an empty directory of the sandbox.
 
 There is no directory that host and guest share, so a bind mount of anything outside of the repository is named and left
 out; `--mount` takes a read-only copy in.
@@ -57,7 +57,7 @@ def place(mount: MountTable, folders: Folders) -> GuestPlace | None:
         return GuestPlace(target)
     if mount.type == BIND:
         return GuestPlace(target, source=_source(mount, folders))
-    raise ValueError("a mount of that type means nothing in a machine of its own")
+    raise ValueError("a mount of that type has no meaning in a virtual machine")
 
 
 def _source(mount: MountTable, folders: Folders) -> str:
@@ -71,7 +71,7 @@ def clean(target: str) -> str:
     """A path of the guest's without anything that means another one. Raises ValueError."""
     path = PurePosixPath(target)
     if not _TARGET.fullmatch(target) or ".." in path.parts:
-        raise ValueError(f"`{one_line(target, limit=60)}` is no plain path")
+        raise ValueError(f"`{one_line(target, limit=60)}` is not a plain path")
     return str(path).replace("//", "/")
 
 
@@ -79,7 +79,7 @@ def free(target: str) -> str:
     """A plain path that nothing of the guest's own is at, below or above. Raises ValueError."""
     path = clean(target)
     if any(inside(path, directory) is not None or inside(directory, path) is not None for directory in TAKEN):
-        raise ValueError(f"{path} is the guest's own")
+        raise ValueError(f"{path} belongs to the guest")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a sandbox makes of a devcontainer.json: data, made by pure functions of what the user has agreed to."""
+"""From a devcontainer.json to a sandbox: pure functions of what the user has agreed to."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def require_one(file: Devcontainer, place: str) -> None:
         raise UsageError(
             f"{one_line(place)} asks for several containers (dockerComposeFile)",
             cause="a sandbox is one machine",
-            hint="--devcontainer none does without it; `sandbox help devcontainer` has compose inside",
+            hint="start without it: --devcontainer none; for compose inside a sandbox, see `sandbox help devcontainer`",
         )
 
 
@@ -108,7 +108,7 @@ def _planned(file: Devcontainer, table: dict[str, object], place: str, known: Va
     user = replaced(file.remote_user or file.container_user)
     needs = file.host_requirements
     if user and not USER.fullmatch(user):
-        left_out.append(f"remoteUser {one_line(user, limit=60)}: it is no name that a user of the guest can have")
+        left_out.append(f"remoteUser {one_line(user, limit=60)}: not a valid user name for the guest")
     return Plan(
         place, folder, replaced(file.image), _build(file, place, replaced), env, shown, tuple(pairs),
         commands.stages(file, replaced), file.wait_for,
@@ -148,10 +148,10 @@ def _build(file: Devcontainer, place: str, replaced: Replaced) -> BuildPlan | No
     context = file.build.context or file.context or "."
     args = {name: replaced(value) for name, value in file.build.args.items()}
     if bad := [name for name in args if not _NAME.fullmatch(name)]:
-        raise ValueError(f"`{one_line(bad[0], limit=60)}` is no name of a build argument")
+        raise ValueError(f"`{one_line(bad[0], limit=60)}` is not a valid name of a build argument")
     target = replaced(file.build.target)
     if target and not _STAGE.fullmatch(target):
-        raise ValueError("build.target is no name of a stage")
+        raise ValueError("build.target is not the name of a stage")
     return BuildPlan(below(place, dockerfile), below(place, context), target, args)
 
 
@@ -209,7 +209,7 @@ def _mebibytes(text: str) -> int:
         return 0
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"`{one_line(text, limit=40)}` is no size such as 8gb")
+        raise ValueError(f"`{one_line(text, limit=40)}` is not a size such as 8gb")
     return min(int(int(match[1]) * _MEBIBYTES[(match[2] or "")[:1].lower()]), MAX_MEBIBYTES)
 
 
@@ -219,7 +219,7 @@ def _notes(
     for row in properties.ignored(given(table), reported=True):
         yield f"{row.name} does nothing here: {row.text}"
     for what, names in (
-        ("unknown properties", unknown(table)), ("runArgs that mean nothing here", list(options)),
+        ("unknown properties", unknown(table)), ("runArgs that have no meaning here", list(options)),
         ("variables that cannot be set", variables), ("ports that are not forwarded", odd_ports),
     ):  # fmt: skip
         if names:

@@ -1,4 +1,4 @@
-"""Ports that a devcontainer wants forwarded, for `publish`: those that this user may and can listen to here."""
+"""Ports that a devcontainer forwards, as values of `publish`: those that this user may and can listen on."""
 
 from __future__ import annotations
 

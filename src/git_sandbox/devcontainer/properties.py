@@ -1,5 +1,5 @@
 """What becomes of each property of devcontainer.json, and of a feature's devcontainer-feature.json (FEATURE_ROWS): the
-code goes by these tables, the reference page shows them.
+code follows these tables, the reference page shows them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROWS = (
     Row("$schema", IGNORED, "it is for editors"),
     Row("name", UNDERSTOOD, "shown by `sandbox config`"),
     Row("image", UNDERSTOOD, "as `--image docker://NAME`; with `@sha256:…` exactly that one"),
-    Row("build.dockerfile", UNDERSTOOD, "built in a sandbox of ours, never on the host, as `--image ./Containerfile`"),
+    Row("build.dockerfile", UNDERSTOOD, "built in a separate sandbox, never on the host, as `--image ./Containerfile`"),
     Row("build.context", UNDERSTOOD, "a directory of the repository; what git ignores is not in it"),
     Row("build.target", UNDERSTOOD, "the stage that is built"),
     Row("build.args", UNDERSTOOD, "build arguments"),
@@ -88,7 +88,7 @@ ROWS = (
     Row(
         "waitFor",
         APPROXIMATED,
-        "what comes after it runs beside the session; without it everything up to postStartCommand is waited for, as "
+        "later commands run during the session; without it everything up to postStartCommand is waited for, as "
         "with `devcontainer up`",
     ),
     Row("hostRequirements.cpus", UNDERSTOOD, "at least so many, unless you set `cpus`"),

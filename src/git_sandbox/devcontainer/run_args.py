@@ -1,4 +1,4 @@
-"""`runArgs`: options of `docker run`. None is an option of ours; the few that mean something here are read as data."""
+"""`runArgs`: options of `docker run`. None is passed on; the few that have a meaning here are read as data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITH_VALUE = (
 
 @dataclass(frozen=True)
 class RunArgs:
-    """`env`: `NAME=VALUE`. `ignored`: options that mean nothing here, by name."""
+    """`env`: `NAME=VALUE`. `ignored`: options that have no meaning here, by name."""
 
     env: tuple[str, ...]
     ignored: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""`${…}` in devcontainer.json: the seven variables of the specification. What is none of them stays as it is, since a
-command is a shell's, which has variables of its own.
+"""`${…}` in devcontainer.json: the seven variables of the specification. Anything else stays as it is, because commands
+run in a shell, which has its own variables.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Disks: the workspace's file system, and the ways to show a backing image without copying it."""
+"""Disks: the workspace's file system, and the ways to present a backing image without copying it."""

@@ -1,4 +1,4 @@
-"""Which way a sandbox's disk shows the base of its repository without a copy: the strategies as data, and one rule."""
+"""How a sandbox's disk presents the repository's base without a copy: the strategies as data, and one rule."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _qcow2(means: Means) -> str:
 
 
 def _reflink(means: Means) -> str:
-    return "" if means.reflinks else _apart(means) or "only Btrfs and XFS share blocks"
+    return "" if means.reflinks else _apart(means) or "the file system cannot share blocks (Btrfs and XFS can)"
 
 
 def _overlay(means: Means) -> str:
@@ -70,14 +70,14 @@ def _overlay(means: Means) -> str:
 STRATEGIES = (
     Strategy(THIN, "a thin snapshot in the pool you named", _thin),
     Strategy(QCOW2, "a qcow2 image over the base", _qcow2),
-    Strategy(REFLINK, "a copy that shares its blocks", _reflink),
+    Strategy(REFLINK, "a copy that shares blocks (reflink)", _reflink),
     Strategy(
         OVERLAY,
-        "an empty disk that the guest lays over the base",
+        "an empty disk that the guest overlays on the base",
         _overlay,
         lambda means: means.bytes is None or means.bytes >= SMALL,
     ),
-    Strategy(COPY, "a whole copy without holes, which needs nothing", lambda _means: ""),
+    Strategy(COPY, "a whole copy, without holes", lambda _means: ""),
 )
 NAMES = tuple(strategy.name for strategy in STRATEGIES)
 

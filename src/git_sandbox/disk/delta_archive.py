@@ -1,4 +1,4 @@
-"""The difference between a repository and its base, as bytes behind the file system of the workspace disk.
+"""The difference between a repository and its base, as bytes after the file system of the workspace disk.
 
 The guest's init (`guest/tail.py`) finds them there at boot, applies them and erases the header, before anything of the
 user's runs: a tail that is there has not been applied, whichever machine finds it. Layout: a block with `DELTA_HEADER`,

@@ -1,4 +1,4 @@
-"""A disk that the guest itself lays over a base: Linux's device mapper does it there (`guest/boot.py`).
+"""A disk that the guest itself overlays on a base, with the kernel's device mapper (`guest/boot.py`).
 
 The disk is a store of dm-snapshot's: a header, then chunks that differ and tables of where they belong (Linux,
 drivers/md/dm-snap-persistent.c). All zeros is an empty one. It is larger than it can ever become, because one that is

@@ -1,4 +1,4 @@
-"""The parts of a workspace disk that another machine makes: the base, and what the guest applies to it.
+"""The parts of a workspace disk that another machine assembles: the base, and what the guest applies to it.
 
 They stay raw: who gets them decides how to lay one over the other (`workspace_disk.lay`), and no header of an image
 format is ever taken from somebody else.

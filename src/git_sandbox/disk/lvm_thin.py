@@ -1,4 +1,4 @@
-"""Snapshots of a base in an LVM thin pool of the user's: block devices, which root alone can have.
+"""Snapshots of a base in the user's LVM thin pool: block devices, which only root can have.
 
 The pool is never made, changed in size or removed by us; in it there is one volume for each base and one for each
 sandbox. A sandbox's directory has a link to its volume's device, made before the volume: whoever removes the one knows
@@ -30,15 +30,15 @@ _BASE, _BOX = "sandbox-base-", "sandbox-"
 def trouble(pool: str) -> str:
     """Why that pool (VG/POOL) cannot be used; nothing when it can."""
     if not _POOL.fullmatch(pool):
-        return f"`{one_line(pool, limit=100)}` is no VG/POOL"
+        return f"`{one_line(pool, limit=100)}` is not of the form VG/POOL"
     if os.geteuid() != 0:
-        return "thin volumes are root's, and you are not"
+        return "thin volumes need root"
     if process.which("lvcreate") is None or not CONTROL.exists():
         return f"lvm2 is not installed or there is no {CONTROL}"
     kind = _lvm("lvs", "--noheadings", "--options", "segtype", pool)
     if kind.returncode != 0:
         return one_line(kind.complaint)
-    return "" if kind.text.strip() == "thin-pool" else f"{pool} is no thin pool"
+    return "" if kind.text.strip() == "thin-pool" else f"{pool} is not a thin pool"
 
 
 def lay(pool: str, image: Path, link: Path, tail: Appended | None) -> None:
@@ -76,7 +76,7 @@ def activate(link: Path) -> None:
     volume = Volume.of(link)
     if not volume.device.exists() and (done := _lvm("lvchange", "-ay", "-K", volume.name)).returncode != 0:
         cause = one_line(done.complaint)
-        raise StateError(f"the volume {volume.name} cannot be used", cause=cause, hint="`lvs` says what there is")
+        raise StateError(f"the volume {volume.name} cannot be used", cause=cause, hint="see `lvs`")
 
 
 def discard(link: Path) -> None:

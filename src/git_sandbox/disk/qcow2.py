@@ -1,4 +1,4 @@
-"""A qcow2 image that shows another one, and bytes of its own behind that one's end.
+"""A qcow2 image over a backing image, with bytes of its own after the backing image's end.
 
 `qemu-img` could make the first but not the second, and is a package of its own; the format is small (QEMU's
 docs/interop/qcow2.txt). Every table is written here once and never read: QEMU is the only one who opens such an image.

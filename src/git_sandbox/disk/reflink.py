@@ -1,4 +1,4 @@
-"""Copies that share their blocks until one of them changes (Btrfs, XFS and some more)."""
+"""Copies that share their blocks until one of them changes (Btrfs, XFS and others)."""
 
 from __future__ import annotations
 

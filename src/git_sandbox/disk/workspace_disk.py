@@ -1,4 +1,4 @@
-"""Disks that show the base of a repository: made, read again, copied and removed, whichever strategy made them.
+"""Disks over the base of a repository: create, describe, copy and remove them, whichever strategy made them.
 
 Told by files that no guest can make, never by the disk's content, which is the guest's: with a `base` beside it the
 disk is qcow2, with a `lower` the guest lays it over that, a link leads to a thin volume, everything else is raw.

@@ -1,4 +1,4 @@
-"""What this host must have, as rows of check, result and next step. `sandbox doctor` prints them."""
+"""The requirements of the host, as rows of check, result and next step. `sandbox doctor` prints them."""
 
 from __future__ import annotations
 

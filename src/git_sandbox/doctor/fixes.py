@@ -1,5 +1,5 @@
-"""What would help where the checks found a fault, as commands of root's: packages, subordinate ids, a group. Only ones
-that an administrator would type, and that take nothing away; what relaxes a protection stays a hint.
+"""Commands that fix what the checks found, run as root: packages, subordinate ids, a group. Only what an administrator
+would type and what takes nothing away; what relaxes a protection stays a hint.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from git_sandbox.errors import RequirementError
 from git_sandbox.later import dataclass
 
 _CAREFUL = ("--no-install-recommends", "--no-upgrade", "--no-remove")  # -y alone agrees to removals, too
-LOGIN = "log in again (or `newgrp GROUP`): a group counts from the next login on"
+LOGIN = "log in again (or run `newgrp GROUP`): a new group takes effect at the next login"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def require_root() -> None:
     """Raises RequirementError where neither root nor sudo is at hand."""
     if not is_root() and process.which("sudo") is None:
         raise RequirementError(
-            "there is no sudo, and these commands are root's", hint="let an administrator run what is shown above"
+            "these commands need root, and there is no sudo", hint="ask an administrator to run the commands above"
         )
 
 

@@ -1,4 +1,4 @@
-"""What this host has: programs, git, user namespaces, directories, room."""
+"""Checks of the host: programs, git, user namespaces, directories, disk space."""
 
 from __future__ import annotations
 
@@ -174,9 +174,9 @@ def ssh_config() -> Check:
     except OSError:
         text = b""
     if re.search(rb"(?im)^[ \t]*include\b.*/git-sandbox-\d+/", text):
-        cause = f"{place} includes files below a directory that another user can make"
+        cause = f"{place} includes files below a directory that another user can create"
         return Check("ssh", Verdict.NOTE, cause, "replace that line with the one of `sandbox ssh-config`")
-    return Check("ssh", Verdict.OK, "your configuration includes no directory of ours that another user can make")
+    return Check("ssh", Verdict.OK, "your ssh configuration includes no directory that another user can create")
 
 
 def existing(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a machine gets here: its backend, its images and disks, its confinement, and why."""
+"""Checks of what a machine gets here: its backend, images, disks and confinement, and why."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def installed(kind: Kind, needs: BackendNeeds) -> Callable[[], Check]:
 def kvm() -> Check:
     """Whether this user may open the device; whether it works is proved by booting (`accelerator`)."""
     if not host.KVM.exists():
-        return Check("kvm", Verdict.NOTE, f"there is no {host.KVM}", "software emulation does everything, slower")
+        return Check("kvm", Verdict.NOTE, f"there is no {host.KVM}", "software emulation works, slower")
     why = device_access.denied(host.KVM)
     if not why:
         return Check("kvm", Verdict.OK, f"{host.KVM} can be opened")
@@ -63,16 +63,18 @@ def confinement(settings: Settings) -> Check:
     name = "confinement"
     bad = Verdict.MISSING if settings.confinement == "yes" else Verdict.NOTE
     if settings.confinement == "no":
-        return Check(name, bad, "switched off: a VMM that a guest takes over can open all of your files")
+        return Check(name, bad, "off: a compromised VMM can open all of your files")
     if why := confine.unavailable() or confine.refusal():  # proved once more, whatever is remembered
-        result = f"the programs that work on a guest's data can open all of your files: {why}"
+        result = f"programs that handle guest data can open all of your files: {why}"
         return Check(name, bad, result, "`sudo apt-get install bubblewrap`; `sandbox help backends` says what it needs")
     programs = [*(kind.program for kind in backends.KINDS), "git"]
     programs += [program.name for mode in network.MODES for program in mode.programs]
     programs += [str(candidate.path) for candidate in virtiofs.look() if candidate.usable]
     if whys := [why for program in programs if (why := confine.obstacle(program))]:
         return Check(name, bad, f"not confined: {'; '.join(whys)}")
-    return Check(name, Verdict.OK, "VMMs, passt, virtiofsd and the git that unpacks see their own files only")
+    return Check(
+        name, Verdict.OK, "VMMs, passt, virtiofsd and the git that unpacks guest data see only their own files"
+    )
 
 
 def virtiofsd(needs: BackendNeeds) -> Check:
@@ -88,12 +90,10 @@ def virtiofsd(needs: BackendNeeds) -> Check:
 def transport(needs: BackendNeeds) -> Check:
     """Where a sandbox's working copy is, and why."""
     if not needs.share:
-        return Check(
-            "transport", Verdict.OK, "disk: the default, faster and of limited size; share only when asked for"
-        )
+        return Check("transport", Verdict.OK, "disk (the default): faster, and its size is limited")
     backends.refuse_contradiction(needs)
     space = IdSpace.ours()
-    return Check("transport", Verdict.OK, f"share: asked for; its files belong to ids from {space.uid} on")
+    return Check("transport", Verdict.OK, f"share (as requested): its files belong to ids from {space.uid} on")
 
 
 def guest_image(spec: ImageSpec) -> Check:
@@ -137,7 +137,7 @@ def warm_starts() -> Check:
     failures = sorted(templates.failures().values(), key=lambda failure: failure.when)
     if failures:
         reason = f"failed recently, machines boot instead: {one_line(failures[-1].reason)}"
-        hint = "`sandbox image prune` forgets that; `--warm no` boots every time"
+        hint = "`sandbox image prune` clears that; `--warm no` boots every time"
         return Check("warm starts", Verdict.NOTE, f"{result}; {reason}", hint)
     return Check("warm starts", Verdict.OK, result)
 
@@ -156,8 +156,8 @@ def copies() -> Check:
         probe = Path(scratch, "probe")
         probe.write_bytes(b"probe")
         if filecopy.can_reflink(probe, Path(scratch)):
-            return Check("copies", Verdict.OK, "shared: a copy of a disk takes no time and no space until it changes")
-    return Check("copies", Verdict.OK, "whole, without holes: this file system shares no blocks; Btrfs and XFS do")
+            return Check("copies", Verdict.OK, "reflinks: a copy of a disk takes no time or space until it changes")
+    return Check("copies", Verdict.OK, "full copies without holes: this file system has no reflinks (Btrfs and XFS do)")
 
 
 def repository_bases() -> Check:
@@ -170,14 +170,14 @@ def repository_bases() -> Check:
 def workspace_disks(spec: ImageSpec, needs: BackendNeeds, settings: Settings) -> Check:
     """How the disk of a sandbox shows the base of its repository, and why so: tried on the file systems in question."""
     if not settings.bases:
-        return Check("workspace disks", Verdict.NOTE, "copied whole, every time: the setting bases says no")
+        return Check("workspace disks", Verdict.NOTE, "copied whole every time (setting bases: no)")
     formats = backends.choose(needs, backends.look(needs)).kind.capabilities.disk_formats
     source, target = existing(bases.bases_root()), existing(paths.state_root())
     try:
         means = cow.look(source, target, formats, settings.thin_pool, layers=spec.layers, size=None)
     except OSError as error:
         reason = f"{error.strerror or error}: {source} or {target}"
-        return Check("workspace disks", Verdict.NOTE, f"copied whole, every time: {reason}")
+        return Check("workspace disks", Verdict.NOTE, f"copied whole every time: {reason}")
     try:
         chosen = cow.choose(settings.cow, means)
     except RequirementError as error:

@@ -1,4 +1,4 @@
-"""What kind of machine this is (WSL, a container, reached over ssh), and what that means for sandboxes, in words."""
+"""The kind of host this is (WSL, a container, reached over ssh), and what that means for sandboxes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Surroundings:
     def place(self) -> str:
         """A sentence about where this is; empty for an ordinary host."""
         if self.wsl == 1:
-            return "WSL 1 has no Linux kernel, and no virtual machine runs in it: `wsl --set-version DISTRO 2`"
+            return "WSL 1 cannot run virtual machines, because it has no Linux kernel: `wsl --set-version DISTRO 2`"
         if self.wsl:
             return "WSL 2" + (_NESTED if self.kvm else "")
         if self.container:

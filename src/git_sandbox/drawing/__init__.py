@@ -1,1 +1,1 @@
-"""Pictures and figures of text, made of data: pure functions, which print nothing and start nothing."""
+"""Text figures and SVG pictures from data: pure functions, which print nothing and start nothing."""

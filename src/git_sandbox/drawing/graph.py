@@ -1,5 +1,5 @@
-"""The branch and its sandboxes as tracks: as lines of text, and as a picture. One layout for both: tracks begin at a
-fork of the branch, those nearest to HEAD first, so that no line crosses another.
+"""The branch and its sandboxes as tracks, in text or as a picture. Both share one layout: tracks start at a fork of the
+branch, those nearest to HEAD first, so that no line crosses another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which sandboxes changed the same files, and which conflict: a table as a picture, and the order to merge them in."""
+"""Which sandboxes changed the same files and which conflict: a table as a picture, and an order to merge them in."""
 
 from __future__ import annotations
 

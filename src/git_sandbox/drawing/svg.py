@@ -1,4 +1,4 @@
-"""SVG that a screen reader reads and every viewer shows: a title, a description, text as text, and no program."""
+"""SVG that every viewer shows and a screen reader reads: a title, a description, text as text, no scripts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The way out of a guest: a proxy on the host that decides by name and writes down what it decided."""
+"""The egress proxy: a process on the host that decides by name what a guest reaches, and logs its decisions."""

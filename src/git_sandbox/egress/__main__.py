@@ -68,7 +68,7 @@ def main() -> None:
     service.seal()
     order = service.decode(sys.stdin.buffer.read())
     if not asyncio.run(run(order)):
-        sys.exit("the process with the secrets ended")
+        sys.exit("the process that holds the secrets ended")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Addresses that a name may not lead to: those of this host, of the networks around it, and of nobody.
+"""Addresses that a name must not resolve to: those of this host, of the networks around it, and reserved ones.
 
 A table of our own (IANA's special-purpose registries, RFC 6890 and later), for `ipaddress.is_global` answers
 differently from one Python to the next.

@@ -1,5 +1,5 @@
-"""A certificate authority for one sandbox, in this process's memory and its supervisor's: only its guest trusts it, and
-only its public part goes there. It needs the extra `git-sandbox[inspect]`; nothing else imports it.
+"""A certificate authority for one sandbox, in the memory of this process and its supervisor: only its guest trusts it,
+and only its public part goes there. It needs the extra `git-sandbox[inspect]`; nothing else imports it.
 """
 
 from __future__ import annotations

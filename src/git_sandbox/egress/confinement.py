@@ -1,4 +1,4 @@
-"""What the proxy sees of this host, which reads whatever a guest and a server say: its policy, its ledger, the network.
+"""What the proxy can see of the host, since it parses untrusted bytes: its policy, its log, the network.
 
 Beside these only what a program needs to find names and to verify servers, and Python. Secrets come through a socket
 (`sources`), so there are no keys, no home and no other sandbox.

@@ -1,4 +1,4 @@
-"""A credential that stays on the host: what is declared of it, and the placeholder that the guest has instead."""
+"""Credentials that stay on the host: how one is declared, and the placeholder that the guest has instead."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Credential:
     def upstream(self) -> tuple[str, int]:
         """Where the broker of this name leads. Raises UsageError when the first host is a pattern."""
         if self.hosts[0].startswith("*"):
-            raise UsageError(f"the credential `{self.name}` has no host of its own to lead to")
+            raise UsageError(f"the credential `{self.name}` names no host")
         return names.authority(self.hosts[0], 443)
 
 
@@ -97,7 +97,7 @@ def declared(name: str, table: Mapping[str, object]) -> Credential:
 
 
 def _bad(name: str, cause: str) -> UsageError:
-    return UsageError(f"the credential `{name}` is not declared in full", cause=cause, hint="`sandbox help keys`")
+    return UsageError(f"the credential `{name}` is not fully declared", cause=cause, hint="`sandbox help keys`")
 
 
 def _hosts(name: str, value: object) -> tuple[str, ...]:
@@ -122,9 +122,9 @@ def _place(name: str, table: Mapping[str, object]) -> tuple[str, str]:
         return place, value
     if place in ("header", "query") and isinstance(value, str) and _FIELD.fullmatch(value):
         if place == "header" and value.lower() in _RESERVED:
-            raise _bad(name, f"the header `{value}` is the proxy's own")
+            raise _bad(name, f"the header `{value}` is reserved for the proxy")
         return place, value.lower() if place == "header" else value
-    raise _bad(name, f"`{place}` has a value that does not work")
+    raise _bad(name, f"`{place}` has an invalid value")
 
 
 def _source(name: str, table: Mapping[str, object]) -> Source:
@@ -134,10 +134,10 @@ def _source(name: str, table: Mapping[str, object]) -> Source:
     kind, value = given[0], table[given[0]]
     words = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
     if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
-        raise _bad(name, f"`{kind}` has a value that does not work")
+        raise _bad(name, f"`{kind}` has an invalid value")
     expected = {"env": len(words) == 1, "file": len(words) == 1, "keyring": len(words) == 2, "command": True}  # noqa: PLR2004
     if not expected[kind] or (kind == "env" and not _VARIABLE.fullmatch(words[0])):
-        raise _bad(name, f"`{kind}` has a value that does not work")
+        raise _bad(name, f"`{kind}` has an invalid value")
     if kind == "file" and not words[0].startswith(("/", "~/")):
         raise _bad(name, "`file` is an absolute path, or begins with `~/`")
     expiry = table.get("expiry", 0)

@@ -1,4 +1,4 @@
-"""From the host to the outside: a name is resolved once, here, and its address connected to, or the host's own proxy.
+"""Outgoing connections: a name is resolved once, here, and its address connected to, or the host's own proxy.
 
 What a name leads to is judged before anything is sent: see `rules.Policy.decide_address`.
 """
@@ -53,7 +53,7 @@ class Dialer:
         try:
             return urlsplit(url if "://" in url else f"http://{url}")
         except ValueError:
-            raise Refused(502, "the host's own proxy is not given as a URL") from None
+            raise Refused(502, "the host's proxy is not set as a URL") from None
 
     async def open(self, egress: Egress, host: str, port: int, *, plain: bool = False) -> Flow:
         """A connection to that place. `plain`: for requests that the host's own proxy may see. Raises Refused."""
@@ -81,7 +81,7 @@ class Dialer:
             if required:
                 raise
             if egress.policy.denies_addresses(port):
-                message = f"the name {host} has no address here, so no `deny:` of an address can be kept to"
+                message = f"the name {host} cannot be resolved here, so `deny:` rules for addresses cannot be checked"
                 raise Refused(403, message) from None
             return []
         decisions = [(known, egress.policy.decide_address(host, known, port)) for known in addresses]
@@ -97,7 +97,7 @@ class Dialer:
         except (OSError, UnicodeError):
             addresses = []
         if not addresses:
-            raise Refused(502, f"the name {host} has no address here")
+            raise Refused(502, f"cannot resolve {host}")
         return addresses[:MOST_ADDRESSES]
 
     async def _first(self, addresses: Sequence[Address], port: int, what: str) -> Flow:
@@ -110,8 +110,8 @@ class Dialer:
     async def _through(self, proxy: SplitResult, host: str, port: int, *, plain: bool) -> Flow:
         """The host's own proxy: whether it lets us is its matter, and its password is not said."""
         if proxy.scheme not in ("http", "https"):
-            raise Refused(502, f"the host's own proxy is not one of HTTP ({proxy.scheme})")
-        refused = Refused(502, f"the host's own proxy does not connect to {names.joined(host, port)}")
+            raise Refused(502, f"the host's proxy is not an HTTP proxy ({proxy.scheme})")
+        refused = Refused(502, f"the host's proxy does not connect to {names.joined(host, port)}")
         try:
             async with asyncio.timeout(self.times.connect):
                 flow = await self._proxy(proxy)
@@ -134,7 +134,7 @@ class Dialer:
         try:
             return await flow.secure(self.context, host, self.times.connect)
         except ssl.SSLCertVerificationError:
-            raise Refused(502, f"the certificate of {host} is not one that this host trusts") from None
+            raise Refused(502, f"this host does not trust the certificate of {host}") from None
         except OSError:
             raise Refused(502, f"cannot speak TLS to {host}") from None
 

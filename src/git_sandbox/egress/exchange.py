@@ -1,4 +1,4 @@
-"""HTTP requests of one connection, one after the other: each is judged, written anew, and its answer passed on.
+"""The HTTP requests of one connection in turn: each is checked and rewritten, and its response passed on.
 
 Three kinds of connections have them: the proxy's own (`GET http://name/…`, and `GET /@credential/…` for a base URL), a
 tunnel to port 80, and TLS that is opened for a declared host.
@@ -60,7 +60,7 @@ class Exchange:
         try:
             return await self._one()
         except TimeoutError:
-            refused = Refused(408 if self.about is None else 504, "it took too long")
+            refused = Refused(408 if self.about is None else 504, "it timed out")
         except Refused as error:
             refused = error
         except OSError:
@@ -86,7 +86,7 @@ class Exchange:
         if request.method == "CONNECT":
             return await self._connected(request)
         if request.method == "TRACE":  # it repeats what the proxy put in
-            raise Refused(403, "TRACE is not possible here")
+            raise Refused(403, "TRACE is not supported")
         target, secure, broker = self._target(request)
         self.about = (target.host, target.port)
         order = await self._judged(request, target, secure, broker)
@@ -106,7 +106,7 @@ class Exchange:
 
     async def _connected(self, request: Request) -> bool:
         if self.connect is None or request.body.kind != head.NONE:
-            raise Refused(400, "CONNECT is not possible here")
+            raise Refused(400, "CONNECT is not supported here")
         host, port = head.place(request.target, None)
         self.about = (host, port)
         if request.all(b"host"):
@@ -129,7 +129,7 @@ class Exchange:
             (candidate for candidate in self.state.egress().credentials if match and candidate.name == match[1]), None
         )
         if match is None or credential is None:
-            raise Refused(400, "this is a proxy; there is no page here")
+            raise Refused(400, "this is a proxy, not a web server")
         try:
             return Target(*credential.upstream, match[2] or "/"), True, credential
         except UsageError as error:
@@ -139,7 +139,7 @@ class Exchange:
         default = 443 if fixed.secure else 80
         target = head.absolute(request)
         if target is not None and (fixed.secure or (target.host, target.port) != (fixed.host, fixed.port)):
-            raise Refused(403, f"the request names another host than {names.joined(fixed.host, fixed.port)}")
+            raise Refused(403, f"the request is for a host other than {names.joined(fixed.host, fixed.port)}")
         head.same_host(request, fixed.host, fixed.port, default)
         if target is None and request.target == "*" and request.method != "OPTIONS":
             raise Refused(400, "the target of the request is not a path")
@@ -225,7 +225,7 @@ class Exchange:
 
     async def _upgraded(self, request: Request, server: Flow, fields: list[tuple[bytes, bytes]], scrub: Scrub) -> bool:
         if not request.websocket:
-            raise Refused(502, "the server changes the protocol without being asked")
+            raise Refused(502, "the server switches protocols without a request")
         self.answered = True
         await self.client.write(head.encode("HTTP/1.1 101 Switching Protocols", [*fields, *UPGRADE]))
         await relay(self.client, server, self.state.times.quiet, scrub.change)
@@ -247,6 +247,6 @@ def _readable(answer: Response, kind: head.Body, host: str) -> None:
     coded = set(head.tokens([value for name, value in answer.fields if name == b"content-encoding"])) - {b"identity"}
     framed = any(name == b"sec-websocket-extensions" for name, _ in answer.fields)
     if (coded and kind.kind != head.NONE) or framed:
-        raise Refused(502, f"the answer of {host} is encoded although it was asked not to be, and cannot be read here")
+        raise Refused(502, f"the answer of {host} has a content encoding that was not requested")
     if answer.status == 206:  # noqa: PLR2004 - Partial Content
-        raise Refused(502, f"the answer of {host} is a part of one, although all of it was asked for")
+        raise Refused(502, f"the answer of {host} is partial, although the whole was requested")

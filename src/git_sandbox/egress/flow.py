@@ -1,4 +1,4 @@
-"""One side of a connection: bytes that were read and not used yet, a limit on waiting, and what is counted."""
+"""One side of a connection: buffered bytes, a limit on waiting, and byte counts."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class Flow:
             if len(self.buffer) >= most:
                 raise Refused(431, "the head of the message is too long")
             if head.bare(self.buffer, begin):
-                raise Refused(400, "the head of the message does not keep to HTTP/1")
+                raise Refused(400, "the head of the message is not valid HTTP/1")
             begin = max(0, len(self.buffer) - len(mark))
             if not await self.more():
                 if self.buffer:
-                    raise Refused(400, "the message ends in its middle")
+                    raise Refused(400, "the message is truncated")
                 return b""
         data = bytes(self.buffer[: at + len(mark)])
         del self.buffer[: len(data)]
@@ -155,7 +155,7 @@ async def body(flow: Flow, kind: Body) -> AsyncGenerator[bytes, None]:
     while kind.kind != LENGTH or left:
         data = await flow.piece(min(left, PIECE) if kind.kind == LENGTH else PIECE)
         if not data and kind.kind == LENGTH:
-            raise Refused(502, "the message ends in its middle")
+            raise Refused(502, "the message is truncated")
         if not data:
             return
         left -= len(data)
@@ -168,21 +168,21 @@ async def _chunks(flow: Flow) -> AsyncGenerator[bytes, None]:
         while left:
             data = await flow.piece(min(left, PIECE))
             if not data:
-                raise Refused(502, "the message ends in its middle")
+                raise Refused(502, "the message is truncated")
             left -= len(data)
             yield data
         if await _line(flow):
-            raise Refused(400, "a piece of the message is longer than it says")
+            raise Refused(400, "a chunk of the message is longer than announced")
     for _ in range(head.MOST_FIELDS):  # trailers: nobody needs them
         if not await _line(flow):
             return
-    raise Refused(400, "the message has too many fields at its end")
+    raise Refused(400, "the message has too many trailer fields")
 
 
 async def _line(flow: Flow) -> bytes:
     line = await flow.until(b"\r\n", MOST_CHUNK_LINE)
     if not line or head.bare(line):
-        raise Refused(400, "the message ends in its middle")
+        raise Refused(400, "the message is truncated")
     return line[:-2]
 
 
@@ -190,7 +190,7 @@ def _size(line: bytes) -> int:
     digits, _, extension = line.partition(b";")
     digits = digits.rstrip(b" \t") if extension else digits
     if not _HEXADECIMAL.fullmatch(digits):
-        raise Refused(400, "a piece of the message does not say how long it is")
+        raise Refused(400, "a chunk of the message has no valid length")
     return int(digits, 16)
 
 

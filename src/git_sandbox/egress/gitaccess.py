@@ -1,4 +1,4 @@
-"""What a request wants of git's protocol over HTTP (gitprotocol-http(5)), and the host's credentials for it."""
+"""What a request does in git's protocol over HTTP (gitprotocol-http(5)), and the host's credentials for it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_read_only(request: Request, wish: Wish, where: str) -> None:
     empty = request.body.kind == "none" or (request.body.kind == "length" and request.body.length == 0)
     if not (reads and empty) and wish.kind != FETCH:
         what = "a push" if wish.kind == PUSH else request.method
-        raise Refused(403, f"{what} is not allowed at {where}, which a rule `get:` is about")
+        raise Refused(403, f"{what} is not allowed at {where}, which a rule `get:` covers")
 
 
 def as_written(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

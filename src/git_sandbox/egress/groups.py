@@ -1,5 +1,5 @@
-"""What `@apt`, `@pip`, `@npm`, `@cargo`, `@go` and `@git` stand for: the hosts that this host's own package managers
-and the repository's remotes are configured with, so that a company's mirror is what it means.
+"""The rules `@apt`, `@pip`, `@npm`, `@cargo`, `@go` and `@git`: the hosts that this host's own package managers and the
+repository's remotes are configured with, so that they include a company's mirror.
 
 Only the user's and the system's configuration is read, nothing of the repository but its remotes: a project that says
 where packages come from does not say what a guest may reach. Files are read with limits; one that cannot be read or

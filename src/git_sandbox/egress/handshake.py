@@ -1,4 +1,4 @@
-"""The beginning of TLS that is passed on unopened: the name in it is judged, also when the server asks once more.
+"""The start of a TLS connection that is passed on unopened: its server name is checked, also after a retry request.
 
 A server may ask for a second ClientHello (HelloRetryRequest), and some go by the name in that one. So nothing of a
 client's passes after the first until the server has said which it is.
@@ -28,9 +28,9 @@ async def _judged(client: Flow, host: str) -> int:
                 raise ConnectionResetError
         name = hello.server_name(content[0])
     except NotReadable as error:
-        raise Refused(403, f"the TLS that goes to {host} is refused: {error}") from None
+        raise Refused(403, f"TLS to {host} is refused: {error}") from None
     if name != (host if names.address(host) is None else ""):
-        raise Refused(403, f"the TLS that goes to {host} names {name or 'no host'}")
+        raise Refused(403, f"TLS to {host} has the server name {name or '(none)'}")
     return content[1]
 
 
@@ -49,7 +49,7 @@ async def second(client: Flow, server: Flow, host: str) -> None:
         if client.buffer[0] not in (CHANGE_CIPHER_SPEC, APPLICATION_DATA):
             return  # an alert: that is the end
         await _pass(client, server, size)
-    raise Refused(403, f"the TLS that goes to {host} does not come to its second ClientHello")
+    raise Refused(403, f"TLS to {host} has no second ClientHello")
 
 
 async def _pass(client: Flow, server: Flow, size: int) -> None:

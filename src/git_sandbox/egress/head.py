@@ -1,4 +1,4 @@
-"""The head of an HTTP/1 message, read so that no two programs can read it differently (RFC 9112).
+"""The head of an HTTP/1 message, parsed so that no two programs can read it differently (RFC 9112).
 
 Lines end with CR LF, nothing is folded, a name is followed by its colon at once, there is one way to tell how long the
 body is. What is not so is refused and not repaired: that is what request smuggling lives from.
@@ -118,17 +118,17 @@ def response(data: bytes) -> Response:
 
 def _split(data: bytes, status: int) -> tuple[bytes, Fields]:
     if len(data) > MOST_HEAD or not data.endswith(END) or bare(data) or b"\0" in data:
-        raise Refused(status, "the head of the message does not keep to HTTP/1")
+        raise Refused(status, "the head of the message is not valid HTTP/1")
     first, *lines = data[: -len(END)].split(b"\r\n")
     if len(lines) > MOST_FIELDS:
-        raise Refused(status, "the head of the message has too many fields")
+        raise Refused(status, "the message has too many header fields")
     return first, tuple(_field(line, status) for line in lines)
 
 
 def _field(line: bytes, status: int) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(b":")
     if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise Refused(status, "a field of the message does not keep to HTTP/1")
+        raise Refused(status, "a header field of the message is not valid HTTP/1")
     return name.lower(), value.strip(b" \t")
 
 
@@ -138,12 +138,12 @@ def framing(fields: Fields, status: int, minor: int) -> Body | None:
     lengths = [value for name, value in fields if name == b"content-length"]
     if coded:
         if lengths or minor == 0 or len(coded) > 1 or coded[0].lower() != b"chunked":
-            raise Refused(status, "the message says in more than one way how long it is")
+            raise Refused(status, "the message has more than one length")
         return Body(CHUNKED)
     if not lengths:
         return None
     if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]) or int(lengths[0]) > MOST_LENGTH:
-        raise Refused(status, "the message says in more than one way how long it is")
+        raise Refused(status, "the message has more than one length")
     return Body(LENGTH, int(lengths[0]))
 
 
@@ -181,9 +181,9 @@ def same_host(request: Request, host: str, port: int, default: int) -> None:
     if not given and request.minor == 0:
         return
     if len(given) != 1:
-        raise Refused(400, "the request has not one Host field")
+        raise Refused(400, "the request does not have exactly one Host field")
     if place(given[0].decode("latin-1"), default) != (host, port):
-        raise Refused(403, f"the Host field names another host than {names.joined(host, port)}")
+        raise Refused(403, f"the Host field does not match {names.joined(host, port)}")
 
 
 def passed(fields: Fields) -> list[tuple[bytes, bytes]]:

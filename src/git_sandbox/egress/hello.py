@@ -1,4 +1,4 @@
-"""The name in a TLS ClientHello (RFC 8446, 6066): read from the first bytes of a connection, and nothing changed.
+"""The server name of a TLS ClientHello (RFC 8446, 6066), from the first bytes of a connection; nothing is changed.
 
 Strict and bounded: every length has to fit exactly. What cannot be read has no name, and is not let through.
 """
@@ -31,7 +31,7 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         if len(self.data) - self.at < count:
-            raise NotReadable("it is cut off")
+            raise NotReadable("it is truncated")
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -48,7 +48,7 @@ class Reader:
 
     def end(self) -> None:
         if self.left:
-            raise NotReadable("there is more in it than there should be")
+            raise NotReadable("it has trailing data")
 
 
 def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, int] | None:
@@ -59,7 +59,7 @@ def message(data: bytes | bytearray, kind: int = CLIENT_HELLO) -> tuple[bytes, i
     while len(collected) < 4 + _length(collected):  # type and length come first
         records += 1
         if records > MOST_RECORDS:
-            raise NotReadable("it is in too many pieces")
+            raise NotReadable("it is in too many fragments")
         header = data[at : at + 5]
         if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
             raise NotReadable("it is not TLS")
@@ -104,10 +104,10 @@ def server_name(hello: bytes) -> str:
     readers: dict[int, Reader] = {}
     for kind, content in _extensions(extensions):
         if kind in readers:
-            raise NotReadable("an extension is there twice")
+            raise NotReadable("an extension occurs twice")
         readers[kind] = content
     if ENCRYPTED_HELLO in readers:
-        raise NotReadable("its name is encrypted (ECH)")
+        raise NotReadable("its server name is encrypted (ECH)")
     return _name(readers[SERVER_NAME]) if SERVER_NAME in readers else ""
 
 
@@ -120,10 +120,10 @@ def _name(extension: Reader) -> str:
     listed = extension.block(2)
     extension.end()
     if listed.number(1) != 0:
-        raise NotReadable("its name is of an unknown kind")
+        raise NotReadable("its server name has an unknown type")
     text = listed.block(2)
     listed.end()
     try:
         return names.host(text.data.decode("ascii"))
     except ValueError:
-        raise NotReadable("its name is not one of a host") from None
+        raise NotReadable("its server name is not a host name") from None

@@ -1,4 +1,4 @@
-"""Real values into requests, placeholders found where they do not belong, and real values out of answers.
+"""Puts real values into requests, finds misplaced placeholders, and removes real values from responses.
 
 A request to a declared host, over TLS that this side verifies, has the placeholder in the declared place: there it is
 replaced. A placeholder that is anywhere else in what can be read here ends the request.
@@ -59,7 +59,7 @@ def brokered(parts: Parts, credential: Credential, value: str, known: Iterable[C
 
 
 def misplaced(credential: Credential) -> Refused:
-    return Refused(403, f"the placeholder of the credential `{credential.name}` is not where that may go")
+    return Refused(403, f"the placeholder of the credential `{credential.name}` is in the wrong place")
 
 
 def leaked(parts: Parts, known: Iterable[Credential]) -> Credential | None:

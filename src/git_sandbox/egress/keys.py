@@ -1,4 +1,4 @@
-"""Keys of the host's for one guest: what it has in place of each, and what it may reach because of them."""
+"""The host's keys for one guest: the placeholder of each, and the names it may reach because of them."""
 
 from __future__ import annotations
 

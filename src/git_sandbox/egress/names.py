@@ -1,4 +1,4 @@
-"""Names and addresses of hosts as a guest, a rule or a certificate writes them: one form for each, or none.
+"""Host names and addresses as a guest, a rule or a certificate writes them: one canonical form for each, or none.
 
 Strict on purpose. What two programs can read differently (`127.1`, `0x7f000001`, `example.org..`, a name in Unicode,
 `user@host`) is no name here, so nothing is decided about one host and done to another.

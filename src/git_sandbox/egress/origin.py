@@ -1,5 +1,5 @@
-"""The server's side of an exchange: one connection, kept for the next request to the same place; a request that was
-judged is written there, and its answer's head read.
+"""The server's side of an exchange: one connection, kept for the next request to the same place; a checked request is
+sent there, and the head of its response read.
 """
 
 from __future__ import annotations

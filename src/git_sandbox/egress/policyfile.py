@@ -86,7 +86,7 @@ def decode(data: bytes) -> Egress:
     """Raises ValueError, KeyError, TypeError or UsageError for what `encode` does not write."""
     content: dict[str, Any] = json.loads(data)
     if content["schema"] != SCHEMA:
-        raise ValueError("it is another version's")
+        raise ValueError("it was written by another version")
     parsed = tuple(rules.parse(row["rule"], row["origin"]) for row in content["rules"])
     if len(parsed) > rules.MOST_RULES or len(content["credentials"]) > MOST_CREDENTIALS:
         raise ValueError("it is too long")

@@ -97,7 +97,7 @@ class Proxy:
     async def _admitted(self, client: Flow) -> None:
         limits = self.state.egress().policy.limits
         if len(self.tasks) > limits.connections:
-            refused = Refused(429, f"no more than {limits.connections} connections at a time")
+            refused = Refused(429, f"the limit is {limits.connections} connections at a time")
             self.state.refused(None, refused)
             await client.write(response(refused))
             return

@@ -1,4 +1,4 @@
-"""Why something does not go out: one kind of error, whichever way it was asked for."""
+"""Why a request is refused: one kind of error, whichever protocol it came by."""
 
 from __future__ import annotations
 

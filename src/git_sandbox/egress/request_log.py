@@ -1,4 +1,4 @@
-"""What was asked for, allowed and refused, by name and port: a bounded JSON file in the sandbox's directory.
+"""What was requested, allowed and refused, by name and port: a bounded JSON file in the sandbox's directory.
 
 Everything in it is chosen by a guest, so it is limited where it is counted: names are spelled as `names.host` does, the
 number of rows has a bound, and what comes after that is counted together.
@@ -112,7 +112,7 @@ def load(path: Path) -> list[Row]:
     except FileNotFoundError:
         return []
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("it is no ledger of the network") from error
+        raise ValueError("it is not a network log") from error
     return sorted(rows, key=lambda row: -row.last)
 
 

@@ -1,4 +1,4 @@
-"""What a guest may reach: rules, and the one decision that is made from them.
+"""What a guest may reach: rules, and the one decision made from them.
 
 The order of rules has no meaning. `deny:` is stronger than `get:`, and that than a plain rule; where no rule matches
 the answer is no. A rule that names no port means those of the web; it names an address where it is one.
@@ -138,7 +138,7 @@ class Policy:
             return Decision(False, denied, f"{fact}, which is denied by the rule `{denied}`")
         read = next((rule for rule in about if rule.action == GET and any(map(rule.covers, (address, *within)))), None)
         if read is not None and not self.decide(host, port).read_only:
-            return Decision(False, read, f"{fact}, which the rule `{read}` is about, and {host} is not read only")
+            return Decision(False, read, f"{fact}, which the rule `{read}` covers, and {host} is not read-only")
         kind = addresses.fault(address)
         if addresses.never(address):
             return Decision(False, None, f"{fact}, {kind}")
@@ -204,7 +204,7 @@ def _network(action: str, text: str, origin: str) -> Rule | None:
         return None
     network = ipaddress.ip_network(match["net"], strict=False)
     if network.prefixlen < WIDEST[network.version] and action != DENY:
-        raise ValueError("so wide a network is what `--net nat` is for")
+        raise ValueError("for networks that large use `--net nat`")
     return Rule(action, str(network), names.port(match["port"]) if match["port"] else None, origin)
 
 
@@ -214,11 +214,11 @@ def _named(action: str, text: str, origin: str) -> Rule:
         return Rule(action, str(literal), None, origin)
     wild = text.startswith("*.")
     if text in ("*", "*."):
-        raise ValueError("everything is what `--net nat` is for")
+        raise ValueError("for everything use `--net nat`")
     name, number = names.split(text[2:] if wild else text)
     host = names.host(name)
     if wild and names.address(host) is not None:
-        raise ValueError("an address has nothing below it")
+        raise ValueError("an address has no subdomains")
     return Rule(action, f"*.{host}" if wild else host, names.port(number) if number else None, origin)
 
 
@@ -241,6 +241,6 @@ def parse_all(
 def _group(text: str, action: str, name: str, group: Callable[[str], Iterable[str]]) -> list[Rule]:
     if name not in GROUPS:
         known = ", ".join(f"@{name}" for name in GROUPS)
-        raise UsageError(_refused(text), cause="there is no such group", hint=f"use one of {known}")
+        raise UsageError(_refused(text), cause="unknown group", hint=f"use one of {known}")
     parsed = (parse(text, f"@{name}") for text in group(name))
     return [Rule(action, rule.host, rule.port, rule.origin) for rule in parsed]

@@ -1,4 +1,4 @@
-"""The proxy as a process of its own, beside a sandbox's supervisor: how it is started, and what it is told.
+"""The proxy as a separate process: how the supervisor starts it, and the configuration it receives.
 
     listening = service.listen(path)                 # bound before the machine starts, so nothing polls
     order = service.Order(policy, ledger, listening.fileno(), …)
@@ -135,4 +135,4 @@ def ready(line: bytes) -> Ready:
     content = json.loads(line)
     if isinstance(content, dict) and content.keys() == {"authority", "secret"}:
         return Ready(str(content["authority"]), str(content["secret"]))
-    raise ValueError("it is not the proxy's word")
+    raise ValueError("it is not a message of the proxy")

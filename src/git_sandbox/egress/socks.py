@@ -18,7 +18,7 @@ _SIZES = {V4: 4, V6: 16}
 async def _take(flow: Flow, count: int) -> bytes:
     while len(flow.buffer) < count:
         if not await flow.more():
-            raise Refused(400, "the request ends in its middle")
+            raise Refused(400, "the request is truncated")
     data = bytes(flow.buffer[:count])
     del flow.buffer[:count]
     return data
@@ -29,26 +29,26 @@ async def request(flow: Flow) -> tuple[str, int]:
     _, count = await _take(flow, 2)
     if 0 not in await _take(flow, count):
         await flow.write(bytes([VERSION, 255]))
-        raise Refused(400, "the client of SOCKS wants to authenticate itself")
+        raise Refused(400, "the SOCKS client requires authentication")
     await flow.write(bytes([VERSION, 0]))
     version, command, zero, kind = await _take(flow, 4)
     if version != VERSION or command != CONNECT or zero != 0:
         await flow.write(answer(NO_COMMAND))
-        raise Refused(400, "the request of SOCKS is not CONNECT")
+        raise Refused(400, "the SOCKS request is not CONNECT")
     text = await _host(flow, kind)
     port = int.from_bytes(await _take(flow, 2), "big")
     try:
         return names.host(text), names.port(str(port))
     except ValueError as error:
         await flow.write(answer(NOT_ALLOWED))
-        raise Refused(400, f"the request of SOCKS names no host: {error}") from None
+        raise Refused(400, f"the SOCKS request names no host: {error}") from None
 
 
 async def _host(flow: Flow, kind: int) -> str:
     if kind in _SIZES:
         return str(ipaddress.ip_address(await _take(flow, _SIZES[kind])))
     if kind != NAME:
-        raise Refused(400, "the request of SOCKS has an address of an unknown kind")
+        raise Refused(400, "the SOCKS request has an address of an unknown type")
     return (await _take(flow, (await _take(flow, 1))[0])).decode("latin-1")
 
 

@@ -1,4 +1,4 @@
-"""Where secrets come from: values of credentials, and what git's helpers know. On the host, as the user.
+"""Where secrets come from: values of credentials, and answers of git's credential helpers. On the host, as the user.
 
 The proxy reads what guests and servers say and is confined, so it has neither the user's files nor his commands. A
 process beside it has them (`python -P -m git_sandbox.egress.sources`) and hears no byte of a guest's: the two share a
@@ -26,7 +26,7 @@ from git_sandbox.later import dataclass, field
 
 MOST = 64 << 10  # bytes of a message; a value has at most 16 KiB
 AT_ONCE = 8  # questions that are answered at the same time; the others wait
-DENIED = "the policy of this sandbox does not name it"
+DENIED = "it is not in the policy of this sandbox"
 
 
 class Source(Protocol):
@@ -101,7 +101,7 @@ def answer(question: bytes, egress: Egress, environment: Mapping[str, str]) -> b
     except SandboxError as error:
         reason = [error.message, error.cause, error.hint]
     except (ValueError, KeyError, TypeError, OverflowError):
-        reason = ["this is no question", "", ""]
+        reason = ["malformed request", "", ""]
     return json.dumps({"number": number, "error": reason}).encode("ascii")
 
 

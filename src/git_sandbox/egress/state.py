@@ -1,4 +1,4 @@
-"""What all connections of one proxy share: the policy that is in force now, the ledger, credentials, the way out."""
+"""Shared by all connections of one proxy: the current policy, the log, credentials, and the route out."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ class State:
         egress = self.egress()
         most = egress.policy.limits.sent
         if most is not None and self.requests.sent + size > most:
-            message = f"no more than {most} bytes may leave this sandbox"
-            raise Refused(403, message, "start one with a larger --egress-limit")
+            message = f"this sandbox may send at most {most} bytes"
+            raise Refused(403, message, "start a sandbox with a larger --egress-limit")
         self.requests.count(self.requests.row(host, port), sent=size)
 
     def refused(self, place: tuple[str, int] | None, refused: Refused) -> None:

@@ -1,4 +1,4 @@
-"""A connection to a name and port (CONNECT, SOCKS 5): what comes first on it says what it is, and that has to fit.
+"""A connection to a name and port (CONNECT, SOCKS 5): its first bytes show the protocol, which must fit the request.
 
 Port 80 is HTTP, whose Host fields are held to the name. Port 443 is TLS, whose server name has to be the name; it is
 opened only where a rule or a credential needs that. Another port was named by a rule: TLS and HTTP there are held to
@@ -41,7 +41,7 @@ async def _inspected(state: State, client: Flow, fixed: Fixed, opened: bytes) ->
     context = state.authority(names.joined(fixed.host, fixed.port)).context(fixed.host)
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # what comes next is TLS
     if client.buffer:
-        raise Refused(400, "the client does not wait for the answer to CONNECT")
+        raise Refused(400, "the client sends data before the response to CONNECT")
     client.writer.write(opened)
     secured = await client.secure(context, None, state.times.head, server=True)
     try:
@@ -81,10 +81,10 @@ async def _judge(state: State, client: Flow, server: Flow, host: str, port: int)
                 await handshake.second(client, server, host)
                 return False
             if port == HTTPS:
-                raise Refused(403, f"what goes to {names.joined(host, port)} is not TLS")
+                raise Refused(403, f"the data for {names.joined(host, port)} is not TLS")
             return await _http(client, host, port)
     except TimeoutError:
-        raise Refused(408, f"what goes to {names.joined(host, port)} does not begin") from None
+        raise Refused(408, f"no data for {names.joined(host, port)} arrived") from None
 
 
 async def _server_begins(client: Flow, server: Flow, quiet: float) -> bool:
@@ -107,5 +107,5 @@ async def _http(client: Flow, host: str, port: int) -> bool:
         return False
     while b"\n" not in client.buffer.lstrip()[:MOST_LINE]:
         if len(client.buffer) > MOST_LINE or not await client.more():
-            raise Refused(403, f"what goes to {names.joined(host, port)} begins with half a line")
+            raise Refused(403, f"the data for {names.joined(host, port)} starts with an incomplete line")
     return _HTTP.search(client.buffer.lstrip().split(b"\n")[0]) is not None

@@ -1,4 +1,4 @@
-"""The values of credentials: fetched on the host when needed, kept in this process's memory, and nowhere said."""
+"""Values of credentials: fetched on the host when needed, kept in this process's memory, never printed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _command(source: Source, _environment: Mapping[str, str]) -> str:
         env = process.asking() | process.environment()
         done = process.run(source.words, cwd=Path("/"), env=env, timeout=COMMAND, output=MOST)
     except process.FloodError:
-        raise ValueError("its command says too much") from None
+        raise ValueError("its command prints too much") from None
     if done.returncode != 0:
         raise ValueError(f"its command ended with status {done.returncode}")
     return done.stdout.decode("ascii")

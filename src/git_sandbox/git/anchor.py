@@ -1,4 +1,4 @@
-"""A repository held by its directories, not by their paths: it may be moved or renamed while we work for it."""
+"""A repository held by file descriptors, not by path: it may be moved or renamed during the work."""
 
 from __future__ import annotations
 

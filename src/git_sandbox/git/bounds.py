@@ -1,4 +1,4 @@
-"""What one git may cost that reads what a guest made: by what it does, so that nobody can forget it.
+"""Resource limits of git commands that read guest data, by command, so that none can be forgotten.
 
 A pack of some kilobytes that the quarantine accepts can stand for a file of 100 MB of line breaks, for which `git diff`
 takes 4 GB; or for a million paths. Memory is counted as the kernel does for RLIMIT_DATA (setrlimit(2)): what git
@@ -97,10 +97,8 @@ def config(args: Sequence[str]) -> list[str]:
 def too_much(args: Sequence[str], bounds: Bounds) -> LimitError:
     most = "this host has" if bounds.data is None else f"{bounds.data >> 20} MiB of memory or {bounds.cpu} s"
     if bounds.output is not None:
-        most += f", or says more than {bounds.output >> 20} MiB"
-    return LimitError(
-        f"what is to be read is too large: `git {verb(args)}` was stopped", cause=f"it takes more than {most}"
-    )
+        most += f", or prints more than {bounds.output >> 20} MiB"
+    return LimitError(f"`git {verb(args)}` was stopped: its input is too large", cause=f"it needs more than {most}")
 
 
 def check(args: Sequence[str], bounds: Bounds, done: Completed) -> None:

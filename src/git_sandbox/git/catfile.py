@@ -1,4 +1,4 @@
-"""One `git cat-file --batch-command` that answers question after question about objects (git 2.36 and newer).
+"""One `git cat-file --batch-command` process that answers many questions about objects (git 2.36 and newer).
 
 Starting git costs more than most questions, above all where it is confined. It ends when its input is closed, so also
 when we die.

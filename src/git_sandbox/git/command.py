@@ -1,4 +1,4 @@
-"""The only place that runs git.
+"""The only module that runs git on the host.
 
 Git runs on the user's own repository and on directories made by us, never inside a tree a guest can write.
 """

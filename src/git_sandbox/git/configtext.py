@@ -1,4 +1,4 @@
-"""git's configuration syntax: what `git config --list -z` prints, and text from which git reads the same back."""
+"""git's configuration syntax: parses `git config --list -z`, and writes text that git reads back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which git directories a worktree has, where they are on the host and where they go in the copy.
+"""The git directories of a worktree: where they are on the host, and where they go in the copy.
 
 One worktree can bring many: its own (perhaps a linked worktree's, `--separate-git-dir` or a symlink), absorbed
 submodules in `modules/`, and repositories nested in the worktree, each with its own index, refs and secrets.

@@ -1,4 +1,4 @@
-"""What git's own variables ask for, when a hook, an alias or the user has set them.
+"""git's environment variables (GIT_DIR, GIT_INDEX_FILE, …), as set by a hook, an alias or the user.
 
 Followed: GIT_DIR, GIT_WORK_TREE, GIT_COMMON_DIR, GIT_CEILING_DIRECTORIES, GIT_DISCOVERY_ACROSS_FILESYSTEM (which
 repository it is), GIT_INDEX_FILE (what is staged), GIT_CONFIG_* (`command.CONFIGURED`).
@@ -56,7 +56,7 @@ def _refused(name: str, value: str) -> RepositoryError:
     return RepositoryError(
         f"cannot follow {name}: objects or history of this repository are elsewhere",
         cause=f"{name}={one_line(value)}",
-        hint=f"run it outside of git's own command, or with `env -u {name}`",
+        hint=f"run it outside the git command that set it, or with `env -u {name}`",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which repository this is: a random name in a file of its common git directory.
+"""The identity of a repository: a random name in a file of its common git directory.
 
 A repository can be moved, and another one can come to its place; the name goes with the directory. A copy of the
 directory has the name, too: who is who then decides `registry`, which knows where the first one was and its inode.

@@ -1,4 +1,4 @@
-"""Files that no snapshot needs to hold: large ones that git does not have, and that nobody is going to touch.
+"""Files that a snapshot need not hold: large ones that git does not have and that are unlikely to change.
 
 They are in the copy like all others. In the snapshot they are as the index has them, in the guest as well as long as
 nobody touches them there: nobody reads, packs or sends them. What they were is known by their stamps.

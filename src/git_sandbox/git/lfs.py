@@ -1,4 +1,4 @@
-"""Git LFS without git-lfs: pointers in what commits hold, and the user's store of objects.
+"""Git LFS without git-lfs: pointers in commits, and the user's store of objects.
 
 A pointer is a small blob that names a file's content by SHA-256 and size; git-lfs keeps that content as a plain file in
 its store. Which version of git-lfs wrote it does not matter: this reads what git-lfs reads.

@@ -1,4 +1,4 @@
-"""Typed strings: what has one of these types has been checked. `str` stops at the boundary."""
+"""Typed strings: a value of one of these types has been validated. `str` stops at the boundary."""
 
 from __future__ import annotations
 

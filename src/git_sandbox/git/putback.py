@@ -1,4 +1,4 @@
-"""Refs that something removed, put back where their objects are still there.
+"""Restores refs that something removed, where their objects still exist.
 
 `git fetch --prune` with a mirror's refspec, `git remote prune` and others remove what they do not know.
 """
@@ -60,7 +60,7 @@ def _incomplete(git: Git, values: set[Oid]) -> set[Oid]:
 
 
 def _whole(git: Git, *values: Oid) -> bool:
-    """Where something of the user's is damaged git says nothing of `values`: they are then asked about alone."""
+    """Where something of the user's is damaged gno answer of `values`: they are then asked about alone."""
     words = ("rev-list", "--objects", "--quiet", "--missing=allow-promisor", *values)
     git = git.within(PATIENT).without_broken_refs()
     return any(git.try_run(*words, *but, "--").returncode == 0 for but in (("--not", "--all"), ()))

@@ -1,4 +1,4 @@
-"""Refs of thousands of sandboxes: each is a file until git packs them, and git reads all files of a directory for one.
+"""Packs refs when there are thousands: each loose ref is a file, and git reads all files of a directory to find one.
 
 Whoever imports one of many asks here. Git itself packs refs in `git gc` only, which waits for many objects.
 """

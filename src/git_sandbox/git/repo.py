@@ -1,4 +1,4 @@
-"""The user's repository: where it is, what HEAD says, which refs it has."""
+"""The user's repository: its location, HEAD and refs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
     if answers[0] == "true" or answers[1:2] == ["true"]:  # a worktree that is not there is git's own error
         raise RepositoryError(
             f"{start} is a bare repository or inside a .git directory: there is no worktree to copy",
-            hint="go to a checkout, or make one with `git worktree add ../work`",
+            hint="change to a checkout, or create one with `git worktree add ../work`",
         )
     if asked.returncode != 0:
         complaint = printable(asked.complaint, limit=500).removeprefix("fatal: ")
@@ -136,7 +136,7 @@ def discover(start: Path, *, any_version: bool = False) -> Repository:
         raise RepositoryError(
             f"{start} is not in a git repository",
             cause=complaint,
-            hint=hint or "go to one, or run `git init` first; `sandbox tour` shows around in one of its own",
+            hint=hint or "change to one, or run `git init`; `sandbox tour` demonstrates in a temporary one",
         )
     _bare, _inside, git_dir, common_dir, object_format, top = answers
     if object_format not in ("sha1", "sha256"):  # one of the paths has gone on in the next line
@@ -160,7 +160,7 @@ def require_version() -> None:
         minimum = ".".join(map(str, command.MINIMUM_VERSION))
         raise RequirementError(
             f"git {'.'.join(map(str, version))} is too old: {minimum} or newer is needed",
-            cause="older versions can be attacked through repositories they read (CVE-2024-32002 and others)",
+            cause="older versions are vulnerable to malicious repositories (CVE-2024-32002 and others)",
             hint="upgrade git, e.g. `sudo apt-get install git`",
         )
 

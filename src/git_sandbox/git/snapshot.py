@@ -112,7 +112,7 @@ def _mended(git: Git, place: Path, why: str) -> tuple[str, ...]:
 def _unsound(git: Git) -> tuple[str, ...]:
     """Take entries that no tree can hold out of the copy of the index."""
     gone = [os.fsdecode(path) for path in stage.drop_unsound(partial(_ask, git, git))]
-    return (f"the index has entries that no commit can hold: {listed(gone)}",) if gone else ()
+    return (f"the index has entries that cannot be committed: {listed(gone)}",) if gone else ()
 
 
 def _staged(writing: Beside[Oid]) -> Oid | None:
@@ -144,13 +144,13 @@ def _ask(git: Git, plain: Git, *args: str, input: bytes = b"", filters: bool = F
 def _described(staged: Staged) -> Iterator[str]:
     if staged.raw:
         names = listed(list(map(os.fsdecode, staged.raw)))
-        yield f"git cannot convert {names}: in `sandbox diff` the content is as it is on disk"
+        yield f"git cannot convert {names}: `sandbox diff` shows their content as it is on disk"
     reasons: dict[str, list[str]] = {}
     for path, why in staged.left_out.items():
         if why != stage.NO_COMMIT:
             reasons.setdefault(why, []).append(os.fsdecode(path))
     for why, paths in reasons.items():
-        yield f"not compared with what comes home, because {why}: {listed(paths)}"
+        yield f"not compared at the end, because {why}: {listed(paths)}"
 
 
 def without_filters(git: Git) -> Git:

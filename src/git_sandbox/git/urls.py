@@ -1,4 +1,4 @@
-"""Text without the secrets that URLs in it carry: passwords, user names that can be tokens, and queries."""
+"""Removes secrets from URLs in text: passwords, user names that can be tokens, and queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits that the user makes through us: with his name, and signed when his git would sign them."""
+"""Commits that the user makes through us: under the user's name, and signed if the user's git would sign them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rewritten(git: Git, header: Sequence[bytes], message: bytes, tree: Oid, pare
     kept = git.run("cat-file", "commit", commit).partition(b"\n\n")
     if author not in kept[0].split(b"\n") or kept[2] != message:
         hint = "nothing was changed; merge it as it is, or with --no-gpg-sign"
-        raise IntegrateError("a copy of the commit that is signed would have another author or message", hint=hint)
+        raise IntegrateError("a signed copy of the commit would have another author or message", hint=hint)
     return commit
 
 
@@ -70,7 +70,7 @@ def _made(
     if sign:
         hint = "nothing was changed; `git commit` would fail in the same way: fix it, or add --no-gpg-sign"
         raise IntegrateError("the commit could not be signed", cause=cause, hint=hint)
-    raise IntegrateError("git could not make the commit", cause=cause, hint="nothing was changed")
+    raise IntegrateError("git cannot create the commit", cause=cause, hint="nothing was changed")
 
 
 def unsigned(git: Git, since: Oid | None, tip: Oid) -> int:

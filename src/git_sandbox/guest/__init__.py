@@ -1,1 +1,1 @@
-"""What runs inside the guest. Standard library only; imports nothing of the host's side. See `docs/explanation`."""
+"""What runs inside the guest: standard library only, no imports from the host's side. See `docs/explanation`."""

@@ -1,4 +1,4 @@
-"""The user of the guest, as on the host: name, ids, files of the configuration, time zone."""
+"""The user account of the guest, as on the host: name, ids, configuration files, time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificate authorities that the host gives along: programs of the guest trust them as they trust the image's."""
+"""Certificate authorities passed in by the host: programs in the guest trust them like the image's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the read-only image into the sandbox's own system: disks, workspace, overlay, switch of the root.
+"""From the read-only image to the sandbox's own system: disks, workspace, overlay, switch of the root.
 
 What `data/init.sh` leaves to do, in a machine that boots at once, in a template's when it is personalized.
 """

@@ -1,4 +1,4 @@
-"""Whether anything on the workspace disk differs from the start, and what: found out as root, without git.
+"""Whether anything on the workspace disk differs from the start, and what: examined as root, without git.
 
 Only the names are sorted (ignored or not) with git's help; whether something changed never depends on it.
 """
@@ -101,7 +101,7 @@ def in_a_fork(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     with os.fdopen(answer, "rb") as report:
         text = report.read()
     if not text:
-        return ChangeReport(["the search for changes was ended"]).as_dict()
+        return ChangeReport(["the search for changes was killed"]).as_dict()
     document: dict[str, Any] = json.loads(text)
     return document
 
@@ -130,11 +130,11 @@ def _reasons_for_doubt(began: Start, disk: Path, repo: Path) -> list[str]:
         reasons.append("the kernel found errors in the disk's file system")
     try:
         if start.now(disk / start.PLACE) <= began.disk:
-            reasons.append("the clock is behind the start")
+            reasons.append("the clock is earlier than at the start")
     except OSError as error:  # it became read-only
         reasons.append(f"the disk cannot be written ({error.strerror})")
     if began.share and start.lost(began, repo):
-        reasons.append("the workspace is a share, and the host's clock is not the one of its start")
+        reasons.append("the workspace is a share, and the host's clock was set")
     return reasons
 
 

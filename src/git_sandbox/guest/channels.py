@@ -1,4 +1,4 @@
-"""What answers on each channel between host and guest. Every server runs in a process of its own."""
+"""The servers on each channel between host and guest. Every server runs in its own process."""
 
 from __future__ import annotations
 

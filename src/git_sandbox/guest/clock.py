@@ -1,4 +1,4 @@
-"""Watching the clock: a stamp of a file's proves only something while nobody set it.
+"""Watches the clock: a file's time stamps prove something only if the clock was not set.
 
 Who sets it back, changes a file and sets it forward again would leave no trace. The kernel tells process 1 of it.
 """

@@ -1,4 +1,4 @@
-"""What the parts of the guest's init share: places, the log, and starting programs."""
+"""Shared by the parts of the guest's init: paths, the log, and starting programs."""
 
 from __future__ import annotations
 

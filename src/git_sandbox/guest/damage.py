@@ -1,4 +1,4 @@
-"""Objects that are there and cannot be read. What needs one of them is set aside; everything else comes."""
+"""Objects that exist but cannot be read. What needs one of them is set aside; everything else is exported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def derived(repo: Repo) -> bool:
     """Make again what git derives from packs. Whether anything was damaged."""
     mended = packindex.mend(object_store(repo) / "pack", repo.object_format)
     for name, done in mended.items():
-        repo.warn(f"the index of {name} was damaged: {'it is made again' if done else 'the pack cannot be read'}")
+        repo.warn(f"the index of {name} was damaged: {'it is rebuilt' if done else 'the pack cannot be read'}")
     return any(mended.values())
 
 

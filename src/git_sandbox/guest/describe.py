@@ -1,4 +1,4 @@
-"""Everything git and the file system say about a working tree, as JSON: the same state gives the same text.
+"""Everything that git and the file system say about a working tree, as JSON: equal states give equal text.
 
 Runs on the host on the user's own repository, and in the guest on its copy:
 `python3 describe.py [--no-ignored] DIRECTORY`.

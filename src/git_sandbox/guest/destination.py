@@ -1,4 +1,4 @@
-"""Where a connection wants to go, from the first bytes its program sends: TLS's server name, HTTP's Host.
+"""The destination of a connection, from the first bytes its program sends: the TLS server name or the HTTP Host.
 
 For connections to bare addresses. The host believes none of it: it decides by the name, and resolves that itself.
 """

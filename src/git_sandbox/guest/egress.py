@@ -1,4 +1,4 @@
-"""A way out for programs that ignore proxy variables: what leaves this machine is led to the host's proxy.
+"""The route out for programs that ignore proxy variables: outgoing connections are redirected to the host's proxy.
 
 TCP is redirected here (nftables), its name is found, and the proxy is asked for it as any program could. This is for
 comfort: what may be reached the host decides, and without all of this nothing leaves the machine.
@@ -41,7 +41,7 @@ def begin(config: Config, kind: str = DUMMY) -> bool:
         tcp, dns = listeners()
         redirect(kind)
     except OSError as error:
-        log(f"programs reach the proxy by their own settings only: {error}")
+        log(f"programs reach the proxy only through their own proxy settings: {error}")
         return False
     relay = Relay(proxy)
 

@@ -1,4 +1,4 @@
-"""`sudo` for a system whose image has none: a program that becomes root, for the user's group only, and a script.
+"""`sudo` for images without one: a set-user-id program for the user's group only, and a script.
 
 The program has to run without a loader and libraries, and with its owner's rights, which no script has: it is written
 here, instruction by instruction. It calls setgroups, setresgid, setresuid and execve of its first argument, no more.

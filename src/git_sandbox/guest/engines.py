@@ -1,4 +1,4 @@
-"""Container engines (Podman, Docker): where what they store is, and sockets that start them when somebody connects.
+"""Container engines (Podman, Docker): where they store data, and sockets that start them on the first connection.
 
 An engine lays the layers of its images over each other with overlayfs, whose upper directory cannot be on an overlay as
 the guest's system is. So each store is shown from the disk below the system, where that overlay keeps it anyway.

@@ -1,4 +1,4 @@
-r"""The way home, guest side: what the repository holds, as one manifest and one pack.
+r"""The export, guest side: the contents of the repository, as one manifest and one pack.
 
 Run as the user who owns the repository: ``python3 -I -S exporter.py REPO``, or `main` in a process of its own.
 Standard library only. One request line comes in on standard input, one reply goes out on standard output:

@@ -1,4 +1,4 @@
-"""What is committed: HEAD, refs and stashes, and the best that is left of those a crash damaged."""
+"""Committed work: HEAD, refs and stashes, or the best that a crash left of them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def chosen(repo: Repo, refs: Refs, known: list[str]) -> list[list[str]]:
     others = [row for row in [*rest, *detached(repo)] if row[0] not in there and start.get(row[1]) != row[0]]
     if len(others) > MAX_OTHERS:
         what = "refs besides branches, tags and notes"
-        repo.set_aside[what] = f"there are {len(others)} new ones, of which {MAX_OTHERS} are exported"
+        repo.set_aside[what] = f"{MAX_OTHERS} of {len(others)} new ones are exported"
     return work + others[:MAX_OTHERS]
 
 

@@ -1,4 +1,4 @@
-"""A copy of the index to work on, so that the user's stays as it is."""
+"""A working copy of the index: the user's own index is not touched."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Whether two index files of git's hold the same entries. `git status` writes one anew to refresh what it remembers of
-files' stamps; that changes nothing.
+"""Whether two index files hold the same entries. `git status` rewrites an index to refresh the cached time stamps of
+files; that is no change.
 """
 
 from __future__ import annotations

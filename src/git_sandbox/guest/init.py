@@ -1,4 +1,4 @@
-"""Process 1 of the guest: makes the machine the user's, answers the host's channels, reaps, powers off.
+"""Process 1 of the guest: sets up the machine for the user, answers the host's channels, reaps, powers off.
 
 Started by init.sh in the read-only root image; `/run/git-sandbox` holds this file, the package of its siblings,
 `config.json` and keys, fresh at every boot and out of reach of what an earlier boot left on the disk.
@@ -94,7 +94,7 @@ def begin(config: Config) -> start.Boot:
     try:
         return start.begin() if config["mode"] == protocol.RUN else start.Boot(usable=False)
     except OSError as error:
-        log(f"cannot look for the start: {error}")
+        log(f"cannot read the record of the start: {error}")
         return start.Boot(usable=False)
 
 
@@ -160,7 +160,7 @@ def finish(boot: start.Boot, config: Config) -> None:
     try:
         start.complete(boot, config)
     except (OSError, ValueError) as error:
-        log(f"cannot write down the start: {error}")
+        log(f"cannot write the record of the start: {error}")
 
 
 def personalized(template: Config) -> Loop:

@@ -1,4 +1,4 @@
-"""Network interfaces of the guest, and where it asks for names."""
+"""Network interfaces of the guest, and its nameservers."""
 
 from __future__ import annotations
 

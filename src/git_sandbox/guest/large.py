@@ -1,4 +1,4 @@
-"""Files too large to come home: one of them must not hold up everything else.
+"""Files too large to export: one of them must not hold back everything else.
 
 The host takes no file above 4 GiB, and hashing one without end takes for ever. A live machine does not look for them,
 that costs time at every way home; but one that has failed is followed by a rescue machine, and that one does.

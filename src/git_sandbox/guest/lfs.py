@@ -1,4 +1,4 @@
-"""Git LFS objects that the host asks for. They are plain files in the repository's store: git-lfs need not be there."""
+"""Git LFS objects that the host requests: plain files in the repository's store, so git-lfs need not be installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Process 1 waits here: for the host on every channel, for requests of the guest's users, for children that end."""
+"""The event loop of process 1: the host's channels, requests of the guest's users, exited children."""
 
 from __future__ import annotations
 

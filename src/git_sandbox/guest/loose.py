@@ -1,4 +1,4 @@
-"""Loose objects without git: for a file that only root may open, and that git therefore never sees."""
+"""Writes loose objects without git: for a file that only root may open, and that git therefore never reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_blob(objects: Path, handle: int, object_format: str) -> str:
     for _ in range(ATTEMPTS):
         if process := _attempt(objects, handle, object_format):
             return process
-    raise ChangedError("it changes while it is read")
+    raise ChangedError("it changed while it was read")
 
 
 def write_bytes(objects: Path, data: bytes, object_format: str) -> str:

@@ -1,4 +1,4 @@
-"""Making the machine the user's: mounts, kernel settings, network, the user, /etc, the repository in its places."""
+"""Sets up the machine: mounts, kernel settings, network, the user, /etc, the repository at its paths."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def show_at(mirror: Path, source: Path, home: Path, user: dict[str, object]) -> 
         if home in missing.parents:
             os.chown(missing, int(str(user["uid"])), int(str(user["gid"])))
     if not mirror.is_dir() or any(mirror.iterdir()):
-        log(f"{mirror} exists in the guest: {source} is not shown there")
+        log(f"{mirror} exists in the guest: {source} is not mounted there")
         return
     mount(str(source), mirror, flags=MS_BIND)
 

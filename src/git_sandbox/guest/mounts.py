@@ -1,4 +1,4 @@
-"""mount(2), which Python has not, and the flags of it that are used (linux/mount.h)."""
+"""mount(2), which Python lacks, and the flags that are used here (linux/mount.h)."""
 
 from __future__ import annotations
 

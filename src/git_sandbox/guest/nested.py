@@ -1,4 +1,4 @@
-"""Repositories inside the worktree: submodules, absorbed or not, and whatever else somebody cloned into it.
+"""Repositories inside the worktree: submodules, absorbed or not, and other clones.
 
 The superproject's commits only name theirs, so each is exported by a request of its own.
 """
@@ -43,7 +43,7 @@ def find(repo: Repo) -> list[dict[str, Any]]:
         except OSError as error:
             repo.warn(f"{error.filename} cannot be read: submodules in it are not exported ({error.strerror})")
     if len(repositories) > MAX_NESTED:
-        repo.set_aside["repositories inside"] = f"there are {len(repositories)}, of which {MAX_NESTED} are looked at"
+        repo.set_aside["repositories inside"] = f"{MAX_NESTED} of {len(repositories)} are examined"
     return [
         {"git_dir": where, "path": repositories[where], "state": state(top, where, repositories[where])}
         for where in sorted(repositories)[:MAX_NESTED]
@@ -75,7 +75,7 @@ def name_special(repo: Repo, place: str, entries: list[os.DirEntry[str]]) -> Non
             continue
         path = f"{place}/{entry.name}" if place else entry.name
         if repo.touched is None or path in repo.touched:
-            repo.warn(f"{path} is a pipe, a socket or a device: it does not come home")
+            repo.warn(f"{path} is a pipe, a socket or a device: it is not exported")
 
 
 def pointed(dot_git: Path) -> Path | None:

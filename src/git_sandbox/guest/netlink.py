@@ -1,4 +1,4 @@
-"""What the kernel is told of a network over netlink(7): a device, an address, a route, rules of nftables.
+"""Network configuration over netlink(7): a device, an address, a route, nftables rules.
 
 Messages are built here rather than by `ip` and `nft`: an image need not have those, and a start does not wait for them.
 Numbers and layouts: linux/netlink.h, linux/rtnetlink.h, linux/netfilter/nfnetlink.h and nf_tables.h.

@@ -1,4 +1,4 @@
-"""Files of git's that were there at the start and that git only marked as still used, by their time.
+"""Files of the object store that existed at the start, and whose time git only refreshed to mark them as used.
 
 It does so with an object whenever it would have written it again, and with the shared part of a split index whenever it
 reads one (git-update-index(1)). They are named by their content: whether they are whole can be proved.

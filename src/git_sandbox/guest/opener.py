@@ -1,4 +1,4 @@
-"""Files of the worktree that the exporter's user may not read, opened by a fork of process 1 that is still root.
+"""Opens worktree files that the exporter's user may not read, in a fork of process 1 that is still root.
 
 It never runs git and writes nothing. A path is walked one name at a time, never through a link, and never onto another
 file system; what comes back is a descriptor, or what the name is.

@@ -1,4 +1,4 @@
-"""A merge, cherry-pick, rebase and the like that waits for the user: what it needs to be gone on with elsewhere.
+"""A merge, cherry-pick, rebase and the like in progress: what is needed to continue it elsewhere.
 
 It comes home as refs below `refs/operation/`: the commits that it is about, and `state`, a commit on HEAD whose tree
 has
@@ -41,7 +41,7 @@ def refs(
         if worktree:
             listed.append({"name": "refs/operation/state", "oid": _state(repo, scratch, head, worktree, rows)})
     except (ExportError, OSError) as error:
-        repo.warn(f"what is in progress cannot be read: {error}")
+        repo.warn(f"the operation in progress cannot be read: {error}")
         return [], []
     return [dict(row) for row in listed], unmerged[: protocol.MAX_ROWS]
 

@@ -1,4 +1,4 @@
-"""What changed outside of the workspace: the overlay's upper layer, compared with the start and with the image."""
+"""Changes outside the workspace: the overlay's upper layer, compared with the start and with the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A git directory that its user may not read (`chmod 000 .git`, `sudo git init`) becomes his again, by root."""
+"""Gives a git directory that its user may not read (`chmod 000 .git`, `sudo git init`) back to that user, as root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What git derives from packs and cannot do without: the index of each, and one over several.
+"""Derived files of packs that git cannot do without: the index of each, and one over several.
 
 A killed machine leaves zeros, or none. The pack has everything that was in its index, so it is made again, and one over
 several goes: git then reads those of the packs.

@@ -1,4 +1,4 @@
-"""The pack of all that the host has not got, as it is made."""
+"""The pack of everything that the host does not have, while it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories that a devcontainer.json asks for: a part of the workspace in a second place, or one of the user's."""
+"""Directories that a devcontainer.json asks for: part of the workspace at a second path, or an empty one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def prepare(config: Config, show: Show, repo: Path = REPO) -> None:
             else:
                 own(Path(place["path"]), int(str(user["uid"])), int(str(user["gid"])))
         except OSError as error:
-            log(f"{place['path']} cannot be made: {error}")
+            log(f"{place['path']} cannot be created: {error}")
 
 
 def inside(repo: Path, source: str) -> Path:
@@ -32,7 +32,7 @@ def inside(repo: Path, source: str) -> Path:
     for part in Path(source).parts:
         place = place / part
         if place.is_symlink() or not place.is_dir():
-            raise NotADirectoryError(f"{source} of the workspace is no directory")
+            raise NotADirectoryError(f"{source} of the workspace is not a directory")
     return place
 
 

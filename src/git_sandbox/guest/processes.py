@@ -1,4 +1,4 @@
-"""Which of the guest's processes are the user's, and how they end: SIGTERM, a grace, SIGKILL.
+"""The user's processes in the guest, and how they end: SIGTERM, a grace period, SIGKILL.
 
 Everything is the user's but the kernel's threads, process 1, what that has forked (`common.FORKED`), and their
 children. Of sshd's children those are the user's that lead a session: shells and commands.

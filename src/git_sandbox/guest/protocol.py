@@ -1,4 +1,4 @@
-"""What host and guest must agree on, written once. Everybody may import this module, and it imports nothing.
+"""The constants that host and guest share. Every module may import this one, and it imports nothing.
 
 Shell scripts, `sshd_config` and the guest's `sandbox` command cannot import it: tests/unit/test_protocol.py reads them.
 """

@@ -1,4 +1,4 @@
-"""What the index remembers of files, brought up to this machine's inodes, so that git may believe it in full.
+"""Updates the index to the inodes of this machine, so that git trusts every entry in it.
 
 A copied file has another inode and change time than the index says. With `core.checkStat=minimal` git does not mind,
 but an edit of the same size and time then passes for none. Here every entry whose file is as it went in gets the stamps

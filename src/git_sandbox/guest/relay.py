@@ -1,4 +1,5 @@
-"""Keeps sshd from looking at its virtio-serial port twice: what it writes goes through here, what it reads does not.
+"""Relays the output of sshd to its virtio-serial port, because sshd must not poll that port twice; input is not
+relayed.
 
 Polling such a port takes a buffer that has just arrived off its queue (Linux, drivers/char/virtio_console.c,
 port_has_data); the interrupt that follows finds the queue empty and wakes nobody. sshd polls its connection twice in

@@ -1,4 +1,4 @@
-"""Before a session on a disk that had one before: what a crash left of git's own files is made usable again.
+"""Repairs git's own files after a crash, before the next session on the same disk.
 
 A killed machine leaves locks that nobody holds, and files of zeros, which stop git altogether. Nobody else runs yet.
 What is replaced stays beside: `index.damaged-<seconds since 1970>`, refs below `refs-damaged-<seconds>`.
@@ -72,16 +72,16 @@ def repair(worktree: str, git_dir: Path) -> list[str]:
     if not git_dir.is_dir():
         return []
     now = int(time.time())
-    notes = [f"{name}.lock was left by a git that was killed" for name in _unlock(git_dir)]
+    notes = [f"{name}.lock was left by a killed git process" for name in _unlock(git_dir)]
     salvaged = salvage.read(git_dir)
     for name, content in _sound(git_dir, salvaged).items():
         _replace(git_dir, name, content, now)
-        notes.append(f"{name} was damaged: {salvaged.damaged.get(name, 'what can be read of it is kept')}")
+        notes.append(f"{name} was damaged: {salvaged.damaged.get(name, 'its readable part is kept')}")
     notes += _refs(git_dir, salvaged, now)
     if (git_dir / "index").is_file() and not whole_index(git_dir / "index"):
         _replace(git_dir, "index", None, now)
         Repo(worktree, _named(worktree, git_dir)).ask("read-tree", "HEAD")
-        notes.append("index was damaged: nothing is staged")
+        notes.append("the index was damaged: nothing is staged")
     repo = Repo(worktree, _named(worktree, git_dir))
     mend(repo, object_store(repo))
     damage.derived(repo)

@@ -217,7 +217,7 @@ def mend(repo: Repo, store: Path) -> bool:
     for path in broken:
         path.unlink()
     if broken:
-        repo.warn(f"{len(broken)} objects were damaged, as after a crash")
+        repo.warn(f"{len(broken)} objects were damaged, probably by a crash")
     return bool(broken)
 
 

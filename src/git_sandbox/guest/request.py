@@ -1,4 +1,4 @@
-"""What the host asks of the exporter: a line of JSON (`exporter.py` says what may be in it). Standard library only."""
+"""The host's request to the exporter: one line of JSON (fields: see `exporter.py`). Standard library only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A root file system that is not ours: the sandbox's system is laid over it, and our programs stay in a root of theirs.
+"""A root file system that we did not build: the sandbox's system is an overlay on it, and our programs keep their own
+root.
 
 One mount namespace, two roots. `/` of the namespace is the *system*: the overlay of the root image and of what the
 sandbox changed. Sessions are there. Process 1 has changed its root to the *tools'* (`OWN`): the tools image with a
@@ -86,7 +87,7 @@ def require_directories(root: Path) -> None:
     """Raises NotADirectoryError for an image that has something else at a mount point: a link would lead us astray."""
     for name in MOVED:
         if os.path.lexists(root / name) and not stat.S_ISDIR((root / name).lstat().st_mode):
-            raise NotADirectoryError(f"/{name} of the root image is no directory")
+            raise NotADirectoryError(f"/{name} of the root image is not a directory")
 
 
 def show_tools(root: Path, image: str) -> None:

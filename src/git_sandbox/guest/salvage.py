@@ -1,5 +1,5 @@
-"""What can be read of a damaged git directory without git, which gives up at the first thing that is not as it should
-be: a killed machine leaves zeros, and a user may delete or overwrite anything.
+"""Reads a damaged git directory without git, which gives up at the first fault: a killed machine leaves zeros, and a
+user may delete or overwrite anything.
 
 Only reads, only regular files, and never more than a file of that kind has.
 """
@@ -102,7 +102,7 @@ def _packed(git_dir: Path, salvaged: Salvaged) -> None:
         bad += not row.startswith((b"#", b"^"))
     if bad:
         salvaged.damaged["packed-refs"] = (
-            f"{bad} lines cannot be read: these refs come as their reflogs say, if they do"
+            f"{bad} lines cannot be read: these refs are taken from their reflogs, if possible"
         )
 
 
@@ -119,7 +119,7 @@ def _loose(git_dir: Path, salvaged: Salvaged) -> None:
             salvaged.refs[name] = raw.strip().decode()
         elif not SYMREF.fullmatch(raw):
             was = last_of_log(git_dir, name) or salvaged.refs.get(name)
-            salvaged.damaged[name] = f"it comes as it was at {was}" if was else "it cannot be read"
+            salvaged.damaged[name] = f"it is exported as it was at {was}" if was else "it cannot be read"
             if was:
                 salvaged.refs[name] = was
 
@@ -132,7 +132,7 @@ def _from_logs(git_dir: Path, salvaged: Salvaged) -> None:
             continue
         if was := last_of_log(git_dir, name):
             salvaged.refs[name] = was
-            salvaged.damaged[name] = f"it comes as it was at {was}"
+            salvaged.damaged[name] = f"it is exported as it was at {was}"
 
 
 def _head(git_dir: Path, salvaged: Salvaged) -> None:
@@ -144,7 +144,7 @@ def _head(git_dir: Path, salvaged: Salvaged) -> None:
         salvaged.head = raw.strip().decode()
         return
     salvaged.symref = _branch_of_log(git_dir, salvaged) or _likely_branch(salvaged)
-    salvaged.damaged["HEAD"] = f"it is taken to be at {salvaged.symref}"
+    salvaged.damaged["HEAD"] = f"it is assumed to be at {salvaged.symref}"
 
 
 def _branch_of_log(git_dir: Path, salvaged: Salvaged) -> str | None:

@@ -1,4 +1,4 @@
-"""Where an export may write what nobody keeps: on the disk, or in memory when that is full."""
+"""Temporary space for an export: on the disk, or in memory if the disk is full."""
 
 from __future__ import annotations
 

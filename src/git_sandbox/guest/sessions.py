@@ -1,4 +1,4 @@
-"""Commands of `run` and `exec` end with their caller: process 1 keeps one helper that watches over them all.
+"""Ends the commands of `run` and `exec` with their caller: one helper of process 1 watches over all of them.
 
 The shell that sshd starts for a command writes one line to a FIFO, which costs nothing: `start PID TOKEN`. The host
 passes signals on in the same way, `signal TOKEN NUMBER`, and has the clock set, `clock SECONDS`.

@@ -1,4 +1,4 @@
-"""A git directory of our own around what is left of a damaged one, so that all the rest works as with a sound one.
+"""A git directory rebuilt around what is left of a damaged one, so that the rest of the export works as usual.
 
 Nothing of the user's is changed. It refers to his objects and reflogs, the refs that `salvage`
 could read, and what of the configuration is sound. Without any git directory it is an empty repository: the files come
@@ -42,7 +42,7 @@ def open_repo(path: str, git_dir: str | None, scratch: Scratch, why: str, *, obj
     if store := _store(real):
         repo.mended |= mend(repo, store)
     repo.set_aside |= salvaged.damaged
-    repo.warn(f"the repository is damaged ({why}): what can be read of it is exported")
+    repo.warn(f"the repository is damaged ({why}): its readable part is exported")
     return repo
 
 
@@ -61,7 +61,7 @@ def unless_whole(work: Callable[[str], T], whole: Callable[[T], bool] = lambda _
     except Exception as error:  # noqa: BLE001 - whatever it was
         failure = error
     try:
-        return work(f"{failure}" if failure else "not all of it can be read")
+        return work(f"{failure}" if failure else "parts of it cannot be read")
     except Exception:  # noqa: BLE001 - the first one says more
         if failure is None:
             return first[0]
@@ -156,11 +156,11 @@ def check(repo: Repo) -> None:
     if done.returncode or b"broken" in done.stderr or b"bad ref" in done.stderr:
         raise ExportError("its refs cannot be read")
     if b"* refs/" not in done.stdout and _lost(repo):
-        raise ExportError("the branch that is checked out is lost")
+        raise ExportError("the name of the current branch is lost")
 
 
 def _lost(repo: Repo) -> bool:
-    """HEAD names a branch that is not there, but has a reflog, which git removes with a branch; or it was cut off."""
+    """HEAD names a branch that is not there, but has a reflog, which git removes with a branch; or it was truncated."""
     raw = contents(repo.git_dir / "HEAD", salvage.MAX_LINE)
     match = salvage.SYMREF.fullmatch(raw)
     name = os.fsdecode(match[1]) if match else ""

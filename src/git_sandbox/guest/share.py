@@ -1,4 +1,4 @@
-"""The repository as a directory of the host's, over virtio-fs."""
+"""The repository as a directory of the host, over virtio-fs."""
 
 from __future__ import annotations
 

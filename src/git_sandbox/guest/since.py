@@ -1,4 +1,4 @@
-"""What of a survey is told: what differs from the start, and can be read."""
+"""The part of a survey that is exported: what differs from the start and can be read."""
 
 from __future__ import annotations
 

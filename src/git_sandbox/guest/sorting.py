@@ -1,4 +1,4 @@
-"""What kind of place a changed path is in: git's own directory, another repository, ignored, or plain work."""
+"""Classifies a changed path: git's own directory, another repository, ignored, or ordinary work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of git's configuration an export needs, each value checked by itself.
+"""The git settings that an export needs, each value validated separately.
 
 Git ends at the first value that it does not understand, whatever it was asked. So where it cannot work with a
 configuration, it gets one that has nothing but these (git-config(1) says which values they may have).

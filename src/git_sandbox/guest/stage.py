@@ -1,4 +1,4 @@
-"""Every file of a worktree into a temporary index, whatever one of them is like.
+"""Stages every file of a worktree in a temporary index, however odd some of them are.
 
 `git add -A` is all or nothing: one filter that fails, one encoding that does not fit, and it ends. Here such a file
 goes in as raw bytes, and one that cannot even be read is named. Host and guest use the same code, so that a worktree

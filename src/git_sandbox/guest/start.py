@@ -1,4 +1,4 @@
-"""The start of a sandbox, written to its disk before anything of its user's can run: what changes are measured by.
+"""The state at the start of a sandbox, written to its disk before user code runs: changes are measured against it.
 
 It is written once. A later session of the same sandbox, a copy of its disk (fork) and a rescue machine read it, so what
 has changed once stays changed. What init itself writes at a later boot is told apart.
@@ -69,7 +69,7 @@ def load(disk: Path = DISK) -> Start:
     try:
         record = json.loads((disk / PLACE / RECORD).read_text())
         if record["version"] != VERSION:
-            raise NoStartError("the record of the start is of another version")
+            raise NoStartError("the record of the start has another version")
         for name in ("system", "git"):
             record[name] = {path: Directory(**fields) for path, fields in record[name].items()}
         record["watch"] = tuple(record["watch"])

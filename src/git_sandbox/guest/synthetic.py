@@ -1,4 +1,4 @@
-"""DNS for programs that know nothing of a proxy: every name gets an address of its own that leads nowhere.
+"""DNS for programs that know of no proxy: every name gets a placeholder address that is routed nowhere.
 
 The relay (`guest/egress.py`) looks the name up again when somebody connects there, and the host resolves it, if it is
 allowed. So no question leaves the guest.

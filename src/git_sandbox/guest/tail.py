@@ -1,4 +1,4 @@
-"""What is new in the repository since the image its disk began as was made: bytes behind the disk's file system.
+"""Applies what is new in the repository since its base image was made: bytes after the disk's file system.
 
 Written by the host (`disk/delta_archive.py` says how they are laid out). Applied before anything of the user's runs,
 and again from the beginning when a boot was cut off meanwhile; the header is erased once everything is on the disk.

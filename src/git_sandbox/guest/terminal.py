@@ -1,4 +1,4 @@
-r"""A terminal for a program that nobody may be looking at: tmux holds it, and whoever attaches sees its screen.
+r"""A terminal for a detached program: tmux keeps it, and everyone who attaches sees its screen.
 
 The `sandbox` command of the guest starts this for the host and stays until the program has ended: what the program
 writes goes to standard output, for the host's log, and its exit status is ours. tmux shows nothing of its own and has

@@ -1,4 +1,4 @@
-"""Programs of ours in a system whose root is a stranger's, which may be musl's, or have one file.
+"""Our programs in a root file system of any kind: with another libc (musl), or with a single file in it.
 
 They run from the tools image with its own loader and libraries: below `BIN`, last on the PATH, are scripts for busybox,
 which is static. The image's own programs come first.

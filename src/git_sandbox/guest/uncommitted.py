@@ -1,4 +1,4 @@
-"""What is not committed, as a commit. HEAD, index and worktree stay as they are.
+"""Uncommitted work, as a commit. HEAD, index and worktree are not touched.
 
 No file can fail the whole: what git cannot convert goes in as the bytes it is, what the user may not read root reads,
 and what cannot come at all is named. Nor can a full disk: then all is written to memory.
@@ -20,7 +20,7 @@ from git_sandbox.guest.stage import StageError
 
 MAX_SAID = 20  # files that warnings name; all are in `left_out`
 NO_ROOM = "there is no room to store it"
-TOO_LARGE = "it is too large to come home"
+TOO_LARGE = "it is too large to export"
 LOST = "its content is lost, and the file is gone"
 Wip = dict[str, str | None]
 
@@ -192,8 +192,8 @@ def _trees(index: TemporaryIndex, most: int | None, base: str | None) -> tuple[s
     repo = index.repo
     read = None if index.damaged else index.tree_and_marks()
     if read is None:
-        repo.warn("the index is damaged: what was staged is not known, the files are compared with HEAD")
-        repo.set_aside["index"] = "it is damaged: what was staged is not known"
+        repo.warn("the index is damaged: nothing counts as staged, the files are compared with HEAD")
+        repo.set_aside["index"] = "it is damaged: nothing counts as staged"
         index.begin_again(base)
         read = None, []
     staged, marked = read

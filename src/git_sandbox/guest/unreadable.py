@@ -1,4 +1,6 @@
-"""What the user may not read, as raw bytes into the index: root opens it (`opener.py`), and we store what is in it."""
+"""Stages files that the user may not read, as raw bytes: root opens them (`opener.py`), the exporter stores the
+content.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ class Reader:
 
     def _directory(self, handle: int, path: bytes) -> None:
         if path.count(b"/") > MAX_DEPTH or len(self.rows) > MAX_FILES:
-            self.left_out[path] = "it holds too much"
+            self.left_out[path] = "it has too many entries"
             return
         names = [os.fsencode(name) for name in os.listdir(handle)]
         below = [path + b"/" + name for name in sorted(names) if name != b".git"]

@@ -1,4 +1,4 @@
-"""Git that waits for a FIFO reads an empty file there instead, so that it ends.
+"""Git that blocks on a FIFO reads an empty file there instead, so that it ends.
 
 Git opens whatever has the name of a file it reads: `.gitattributes`, `info/exclude`, a ref, what `include.path` names.
 With a FIFO in its place it would wait for ever for one who writes. Such a wait is seen from outside (proc(5): `syscall`

@@ -1,4 +1,4 @@
-"""What of a tree was touched since a moment: every inode is looked at, whatever git, or who works there, sees of it.
+"""Everything in a tree that was touched since a moment: every inode is checked, whatever git sees of it.
 
 The kernel stamps an inode (ctime) with whatever happens to its content, name, mode, owner, attributes or links, and a
 directory with whatever comes into it or goes. Nobody can set that stamp but by setting the clock.

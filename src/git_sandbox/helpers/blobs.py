@@ -1,4 +1,4 @@
-"""The content of an OCI layer's blob: unpacked as a stream, counted and hashed, with limits while it runs."""
+"""The content of an OCI layer's blob: unpacked as a stream, counted and hashed, with limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(blob: FileIO, digest: str, size: int) -> None:
     if real != size:
         raise BlobError(f"it has {real} bytes, its manifest says {size}")
     if f"sha256:{hashlib.file_digest(blob, 'sha256').hexdigest()}" != digest:
-        raise BlobError("its content is not the one that its digest names")
+        raise BlobError("its content does not match its digest")
     blob.seek(0)
 
 
@@ -73,7 +73,7 @@ def _unpacked(blob: FileIO) -> Iterator[bytes]:
     blob.seek(0)
     for magic, name in OTHERS.items():
         if start.startswith(magic):
-            raise BlobError(f"it is packed with {name}; layers are packed with gzip or zstd")
+            raise BlobError(f"it is compressed with {name}; only gzip and zstd are supported")
     if start.startswith(GZIP):
         return _gunzipped(blob)
     if start.startswith(ZSTD):
@@ -104,9 +104,9 @@ def _gunzipped(blob: FileIO) -> Iterator[bytes]:
         if not member.eof and (piece := member.flush()):
             yield piece
     except zlib.error as error:
-        raise BlobError("what gzip packed is damaged") from error
+        raise BlobError("the gzip data is damaged") from error
     if not member.eof:
-        raise BlobError("what gzip packed is cut off")
+        raise BlobError("the gzip data is truncated")
 
 
 def _by_program(blob: FileIO, argv: list[str]) -> Iterator[bytes]:
@@ -132,4 +132,4 @@ def _by_program(blob: FileIO, argv: list[str]) -> Iterator[bytes]:
             with contextlib.suppress(OSError):
                 os.waitpid(child, 0)
     if status:
-        raise BlobError(f"what {argv[0]} is to unpack is damaged")
+        raise BlobError(f"the {argv[0]} data is damaged")

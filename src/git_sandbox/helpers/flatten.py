@@ -1,4 +1,4 @@
-"""Lay the layers of an OCI image over each other in a directory, as the image specification says (layer.md).
+"""Applies the layers of an OCI image to a directory, as the image specification says (layer.md).
 
 Names are walked by `rooted`, so nothing outside the directory can be reached. No file there gets an owner, a set-id bit
 or an extended attribute: those are noted in `Notes`, and written into the file system that is made of the directory.
@@ -97,7 +97,7 @@ class Tree:
 
     def _top(self, entry: Entry) -> None:
         if entry.kind != tarstream.DIRECTORY:
-            raise LayerError(f"its top is a {entry.kind}")
+            raise LayerError(f"its top-level entry is a {entry.kind}")
         check(entry)
         self.notes.top = entry
 
@@ -164,7 +164,7 @@ class Tree:
             except OSError as error:
                 raise LayerError(f"the hard link {shown(entry.name)} leads to nothing") from error
             if not target or (*place.path, target[-1])[: len(path)] == path:
-                raise LayerError(f"the hard link {shown(entry.name)} leads to itself, or to what it replaces")
+                raise LayerError(f"the hard link {shown(entry.name)} leads to itself, or to the file it replaces")
             yield place
 
     def _cleared(self, parent: Place, name: bytes, kind: str) -> bool:
@@ -182,7 +182,7 @@ class Tree:
             return
         hidden = name.removeprefix(WHITEOUT)
         if hidden in (b"", b".", b".."):
-            raise LayerError(f"the whiteout {shown(name)} hides nothing that has a name")
+            raise LayerError(f"the whiteout {shown(name)} names no file")
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), rooted.walked(self.root, above) as place:
             if name == OPAQUE:
                 self._prune(place)
@@ -218,7 +218,7 @@ class Tree:
         try:
             place = rooted.walk(self.root, parts, self.total.add_directory)
         except NotADirectoryError as error:
-            raise LayerError(f"{shown(b'/'.join(parts))} is a file, and another one is said to be in it") from error
+            raise LayerError(f"{shown(b'/'.join(parts))} is a file, but another entry is inside it") from error
         self._last = (parts, place)
         return place
 

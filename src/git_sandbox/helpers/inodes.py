@@ -1,4 +1,5 @@
-"""Write what `notes` say into the inodes of an ext4 file that `mke2fs -d` has just made, without checksums of metadata.
+"""Writes the metadata in `notes` to the inodes of an ext4 file that `mke2fs -d` has just made, without metadata
+checksums.
 
 The layout is that of the kernel's Documentation/filesystems/ext4 (super block, group descriptors, inodes). Extended
 attributes are written by debugfs(8), by number of the inode.
@@ -37,7 +38,7 @@ class _Super:
         block = 1024 << struct.unpack_from("<I", raw, 0x18)[0]
         usable = block == BLOCK and self.per_group and self.size >= 0x80  # noqa: PLR2004 - the fields of the first ext2
         if magic != 0xEF53 or not usable or read_only & RO_COMPAT_CHECKSUM:  # noqa: PLR2004 - linux/magic.h
-            raise InodeError("mke2fs made another file system than it was asked for")
+            raise InodeError("mke2fs made an unexpected file system")
         self.descriptor = DESCRIPTOR if incompat & INCOMPAT_64BIT else DESCRIPTOR // 2
 
 

@@ -1,5 +1,5 @@
-"""What the files of a tree are to be besides what they are: owners, modes, times and extended attributes of an image's
-files, unpacked by somebody who may give away none of them.
+"""Owners, modes, times and extended attributes of an image's files, recorded because an unprivileged user cannot set
+them while unpacking.
 
 A file with a note has the note's number for its time, which `mke2fs -d` copies; there `inodes` finds it again.
 Times as small as a number are noted, too, so none is mistaken for one.

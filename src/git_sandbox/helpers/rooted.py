@@ -1,5 +1,5 @@
-"""Walk names of a stranger's below one directory, by descriptor: links are followed as chroot(2) would, `..` stops at
-the top, nothing outside can be reached. Nobody else changes the tree meanwhile.
+"""Resolves untrusted paths below one directory, by descriptor: links are followed as chroot(2) would, `..` stops at the
+top, nothing outside can be reached. No other process changes the tree at the same time.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def components(name: bytes) -> Path:
     """Of a name, from the top. Raises BadNameError for one that no file may have."""
     parts = tuple(word for word in name.split(b"/") if word not in (b"", b"."))
     if b".." in parts:
-        raise BadNameError(f"the name {shown(name)} leads upwards")
+        raise BadNameError(f"the name {shown(name)} contains `..`")
     if b"\0" in name or len(name) > MOST_PATH or any(len(part) > MOST_NAME for part in parts):
         raise BadNameError(f"the name {shown(name)} is too long, or none")
     if len(parts) > MOST_DEPTH:
-        raise BadNameError(f"there are more than {MOST_DEPTH} directories in each other")
+        raise BadNameError(f"directories are nested more than {MOST_DEPTH} deep")
     return parts
 
 
@@ -88,7 +88,7 @@ def walk(root: int, parts: Path, make: Callable[[bytes], None] | None = None) ->
                 continue
             links += 1
             if links > MOST_LINKS:
-                raise BadNameError(f"more than {MOST_LINKS} links lead to each other")
+                raise BadNameError(f"more than {MOST_LINKS} symbolic links in a chain")
             while target.startswith(b"/") and path:
                 _up(here, path)
             waiting += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
@@ -121,5 +121,5 @@ def _step(here: list[int], path: list[bytes], name: bytes, make: Callable[[bytes
     here.append(descriptor)
     path.append(name)
     if len(path) > MOST_DEPTH:
-        raise BadNameError(f"there are more than {MOST_DEPTH} directories in each other")
+        raise BadNameError(f"directories are nested more than {MOST_DEPTH} deep")
     return None

@@ -1,4 +1,4 @@
-"""Make a root file system of the layers of an OCI image: `python -P -m git_sandbox.helpers.rootfs ORDER`.
+"""Makes a root file system from the layers of an OCI image: `python -P -m git_sandbox.helpers.rootfs ORDER`.
 
 A program of its own, standard library only, that runs where it sees nothing but what it works on. ORDER is a file:
 
@@ -79,7 +79,7 @@ def _apply(tree: Tree, layer: dict[str, Any], most: int) -> None:
         unpacked = Unpacked(blob, most)
         tree.apply(TarReader(unpacked))
         if unpacked.finish() != layer["diff_id"]:
-            raise BlobError("unpacked it is not the one that the image's configuration names")
+            raise BlobError("unpacked, it does not match the image's configuration")
 
 
 def _failed(where: str, error: Exception) -> _StepError:

@@ -1,4 +1,4 @@
-"""Run a program that reaches no abstract socket of this host: `python -I -S scoped.py WAY PROGRAM ARGUMENT…`.
+"""Runs a program that cannot reach abstract sockets created before: `python -I -S scoped.py PROGRAM ARGUMENT…`.
 
 Those are a matter of the network namespace, so whoever works on this host's network would reach X11's and D-Bus's.
 Landlock says no since Linux 6.12 (landlock(7), LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET). Where it cannot, a filter of

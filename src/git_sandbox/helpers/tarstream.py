@@ -1,4 +1,4 @@
-"""Read a tar archive of a stranger's as a stream: ustar, GNU and pax (pax(1), tar(5)), with a limit on all it keeps.
+"""Reads an untrusted tar archive as a stream: ustar, GNU and pax (pax(1), tar(5)), with a limit on all it keeps.
 
 Python's `tarfile` reads headers of any size into memory and takes a damaged header for the end; this one refuses both.
 """
@@ -68,7 +68,7 @@ class TarReader:
         while self._left:
             piece = self._source.read(min(self._left, PIECE))
             if not piece:
-                raise TarError("it is cut off")
+                raise TarError("it is truncated")
             self._left -= len(piece)
             yield piece
 
@@ -77,7 +77,7 @@ class TarReader:
         while size:
             piece = self._source.read(min(size, PIECE))
             if not piece:
-                raise TarError("it is cut off")
+                raise TarError("it is truncated")
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
@@ -96,7 +96,7 @@ class TarReader:
             block = self._header()
             if not block:
                 if pax:
-                    raise TarError("it is cut off")
+                    raise TarError("it is truncated")
                 return None
             _check(block)
             kind = block[156:157]
@@ -144,7 +144,7 @@ def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _entry(block: bytes, pax: dict[bytes, bytes]) -> Entry:
     if any(key.startswith(_SPARSE) for key in pax) or block[156:157] == b"S":
-        raise TarError("it has a sparse file, which no layer should have")
+        raise TarError("it has a sparse file, which layers must not contain")
     kind = _KINDS.get(block[156:157])
     if kind is None:
         raise TarError(f"it has an entry of the unknown type {block[156:157]!r}")
@@ -177,7 +177,7 @@ def _number(raw: bytes) -> int:
     try:
         return int(digits, 8) if digits else 0
     except ValueError:
-        raise TarError("a number in a header is none") from None
+        raise TarError("a number in a header is malformed") from None
 
 
 def _decimal(pax: dict[bytes, bytes], key: bytes, plain: int) -> int:
@@ -185,7 +185,7 @@ def _decimal(pax: dict[bytes, bytes], key: bytes, plain: int) -> int:
     if not digits:
         return plain
     if not digits.isdigit() or len(digits) > 18:  # noqa: PLR2004 - below 2^63
-        raise TarError("a number in a pax header is none")
+        raise TarError("a number in a pax header is malformed")
     return int(digits)
 
 
@@ -195,7 +195,7 @@ def _mtime(pax: dict[bytes, bytes], block: bytes) -> int:
     if text:
         digits = text.removeprefix(b"-")
         if not digits.isdigit() or len(digits) > 18:  # noqa: PLR2004 - below 2^63
-            raise TarError("a time in a pax header is none")
+            raise TarError("a time in a pax header is malformed")
         return 0 if text.startswith(b"-") else min(int(text), (1 << 31) - 1)
     if block[136] & 0x80:  # before 1970, or later than 11 octal digits say
         return 0 if block[136] & 0x40 else (1 << 31) - 1

@@ -1,4 +1,4 @@
-"""Enter a user namespace of subordinate ids and do one thing there: `python -I -S userns.py ORDER`, ORDER as JSON.
+"""Enters a user namespace of subordinate ids and does one thing there: `python -I -S userns.py ORDER`, ORDER as JSON.
 
 A program of its own, standard library only: it changes who it is, and then does not come back. `idspace` writes ORDER:
 

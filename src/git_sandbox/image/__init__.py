@@ -1,1 +1,1 @@
-"""The guest image: what it is made of (spec), how it is made (build), where it is kept (cache)."""
+"""The guest image: what it contains (spec), how it is built (build), where it is stored (cache)."""

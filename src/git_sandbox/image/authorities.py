@@ -58,7 +58,7 @@ def for_guest(setting: str, read: Reader, root: Path = Path("/")) -> dict[str, b
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the certificate authorities in {setting}", cause=files.why(error)) from error
     if not named_ones:
-        raise UsageError(f"there is no certificate in {setting}", hint="`ca` names a file in PEM, or is none or host")
+        raise UsageError(f"there is no certificate in {setting}", hint="use `host`, `none`, or a PEM file for `ca`")
     return named_ones
 
 
@@ -115,7 +115,7 @@ def subject(der: bytes) -> bytes:
     (_, body), *_ = _items(certificate)
     fields = [item for item in _items(body) if item[0] != VERSION]
     if tag != SEQUENCE or len(fields) < 6 or fields[0][0] != INTEGER or fields[4][0] != SEQUENCE:  # noqa: PLR2004
-        raise ValueError("it is no certificate")
+        raise ValueError("it is not a certificate")
     return fields[4][1]
 
 
@@ -150,7 +150,7 @@ def _items(content: bytes) -> list[tuple[int, bytes]]:
 def _begins(content: bytes, at: int) -> int:
     """Where the content of the element at `at` begins: after its tag and its length."""
     if at + 2 > len(content):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return at + 2 + (content[at + 1] & 0x7F if content[at + 1] & 0x80 else 0)
 
 
@@ -158,7 +158,7 @@ def _ends(content: bytes, at: int) -> int:
     begin = _begins(content, at)
     length = int.from_bytes(content[at + 2 : begin], "big") if content[at + 1] & 0x80 else content[at + 1]
     if begin + length > len(content):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return begin + length
 
 

@@ -50,8 +50,8 @@ def _build(spec: ImageSpec, place: Path, progress: Progress) -> Image:
         _build_confined(spec, place, space, progress)
     elif spec.installs and os.getuid() == 0:
         raise ImageError(
-            "root cannot build this image: what it installs would run as root of this host",
-            cause="bubblewrap and user namespaces, which would confine it, are not to be had here",
+            "root cannot build this image: its install scripts would run as root on this host",
+            cause="bubblewrap and user namespaces, which would confine it, are not available here",
             hint="build it as an ordinary user, or see `sandbox doctor`",
         )
     else:

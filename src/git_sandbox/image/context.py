@@ -1,4 +1,4 @@
-"""What a Containerfile is built from: files of the repository as git sees it, in one tar stream.
+"""The context of a Containerfile: files of the repository as git sees it, in one tar stream.
 
 That is what git tracks and what it would: nothing that is ignored goes in, nor anything of `.git`. Which of it counts
 `.containerignore` or `.dockerignore` says, which the builder obeys.
@@ -131,7 +131,7 @@ class Context:
             return
         directories = {self.top: True}  # and whether there is no link on the way there
         if _linked(self.top / self.directory, directories):
-            raise ImageError(f"the build context {one_line(self.directory)} is behind a link")
+            raise ImageError(f"the build context {one_line(self.directory)} is reached through a symbolic link")
         for name in self.names():
             path = self.top / self.directory / name
             if not _linked(path.parent, directories):

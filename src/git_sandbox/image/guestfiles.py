@@ -1,4 +1,4 @@
-"""The files of our own that a guest boots with: its init and helpers, its configuration, its keys."""
+"""Our own files that a guest boots with: its init and helpers, its configuration, its keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that are added to the default image, as a layer over it: only what they change is built, kept and mounted.
+"""Packages added to the default image, as a layer over it: only the difference is built, stored and mounted.
 
 The files of the image below are here as well, as hard links: they take no space twice, and neither needs the other.
 """
@@ -31,7 +31,7 @@ def build(spec: ImageSpec, base: Image, place: Path, progress: Progress) -> Imag
     """The image for `spec`, whose `base` is there. Raises as `build.ensure`."""
     space = workshop.namespace()
     if space is None:
-        raise HostResourceError("the namespace that this build runs in cannot be made any more")
+        raise HostResourceError("the namespace of this build can no longer be created")
     with guest_images.use(base), workshop.opened(space) as tree:
         workshop.require_space(base.rootfs.stat().st_size + SLACK, place)
         argv = workshop.confined(space, command(spec), workshop.view(tree))

@@ -1,4 +1,4 @@
-"""The names of a suite's packages: which of those asked for do not exist is said at once, before anything is built."""
+"""The package names of a Debian suite: unknown names are reported before anything is built."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _unknown(spec: ImageSpec, missing: list[str], names: bytes) -> ImageError:
     ]
     one = len(missing) == 1
     listed = ", ".join(f"`{name}`" for name in missing)
-    hint = "https://packages.debian.org finds the package that has a program"
+    hint = "search https://packages.debian.org for the package of a program"
     if spec.components == "main":
-        hint += '; packages of others than `main` need `components = "main,contrib,non-free"` in an image spec'
+        hint += '; packages outside `main` need `components = "main,contrib,non-free"` in an image spec'
     return ImageError(
         f"Debian {spec.suite} has no package{'' if one else 's'} {listed}", cause="\n".join(rows), hint=hint
     )

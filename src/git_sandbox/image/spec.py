@@ -1,4 +1,4 @@
-"""What a guest image consists of, as data. Its key is the hash of all that goes in."""
+"""The contents of a guest image, as data. Its key is the hash of all of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MIRROR = regex(r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?(/[A-Za-
 # What npm and pip may be told: a name of their registry, and a version. No path, no URL, nothing that runs a command.
 _NPM = regex(r"(@[a-z0-9][a-z0-9._-]{0,99}/)?[a-z0-9][a-z0-9._-]{0,99}(@[A-Za-z0-9^~][A-Za-z0-9.+-]{0,63})?")
 _PIP = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9_,-]{1,99}\])?([=~<>!]=[A-Za-z0-9.+*!-]{1,64})?")
-SPEC_HINT = "`sandbox image spec` prints a good one"
+SPEC_HINT = "`sandbox image spec` prints a valid one"
 COMPANIONS = {
     "docker.io": ("docker-cli",),
     "docker-compose": ("docker-cli",),
@@ -76,7 +76,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if max(map(len, (self.npm, self.pip, self.commands))) > MAX_WORDS:
             raise ValueError(f"more than {MAX_WORDS} packages or commands")
         if any("\0" in command for command in self.commands):
-            raise ValueError("a command has a zero byte in it")
+            raise ValueError("a command contains a NUL byte")
 
     @property
     def kernel_package(self) -> str:

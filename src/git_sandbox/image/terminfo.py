@@ -1,4 +1,4 @@
-"""The description of the user's terminal for a guest that may not know it (term(5)): kitty, ghostty, the next one."""
+"""The terminfo entry of the user's terminal, for a guest that may not know it (term(5)): kitty, ghostty and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's time zone for a guest, whatever says so: TZ in any of its forms (tzset(3)), /etc/localtime, /etc/timezone.
+"""The host's time zone for a guest, wherever it is set: TZ in any form (tzset(3)), /etc/localtime, /etc/timezone.
 
 What travels is the content of a zone file (RFC 9636), because a guest's own data may lack the name, or know better.
 """

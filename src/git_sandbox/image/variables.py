@@ -1,4 +1,4 @@
-"""What the configuration of a stranger's image means for sessions: its variables, and where its programs are.
+"""The configuration of an image, as sessions use it: its variables, and where its programs are. Untrusted.
 
 Its USER, WORKDIR, ENTRYPOINT and CMD mean nothing there: a session is the host's user's, in the workspace, and runs
 what it is told to.

@@ -1,4 +1,4 @@
-"""What weighs in an image: its Debian packages with their sizes. What an image says is a stranger's text."""
+"""The Debian packages of an image with their sizes. The package list is untrusted text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an image is built: a directory and a namespace of ids that are nobody's on this host, without root."""
+"""Where an image is built: a directory and a namespace of ids that no account of this host uses, without root."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _path() -> str:
 
 def _hint(tail: str) -> str:
     if "newuidmap" in tail or "unshare" in tail or "subuid" in tail:
-        return "an ordinary user needs the package uidmap and a line of their own in /etc/subuid and /etc/subgid"
+        return "an ordinary user needs the package uidmap and a line in /etc/subuid and /etc/subgid"
     if "Temporary failure resolving" in tail or "Could not connect" in tail:
         return "check the network, or name another `mirror` in the image spec"
     if "No space left" in tail:

@@ -58,8 +58,8 @@ def locked(repo: Repository) -> Iterator[None]:
     """
     if repo.given_index is not None and repo.given_index != repo.git_dir / "index":
         raise IntegrateError(
-            "GIT_INDEX_FILE is set, and a merge moves the index of the checkout",
-            hint="merge outside of git's own command, or with `env -u GIT_INDEX_FILE`",
+            "GIT_INDEX_FILE is set, but a merge changes the index of the checkout",
+            hint="merge outside the git command that set it, or with `env -u GIT_INDEX_FILE`",
         )
     path = repo.git_dir / "index.lock"
     descriptor = _open_lock(path)
@@ -157,7 +157,7 @@ def _check(git: Git, source: Oid, target: Oid) -> None:
     done = git.try_run("read-tree", "-m", "-u", "-n", source, target)
     if done.returncode != 0:
         raise IntegrateError(
-            "the checkout changed while it was being merged, or holds something git will not overwrite",
+            "the checkout changed while it was being merged, or has something that git will not overwrite",
             cause=printable(done.complaint, limit=2000),
             hint="nothing was changed; look at the files named, then retry",
         )
@@ -199,9 +199,9 @@ def _rolled_back(repo: Repository, move: Move, source: Oid, scratch: Path) -> It
             _restore_index(repo, old, index)
         if isinstance(error, RepositoryError):
             raise IntegrateError(
-                "the new files could not be put in place",
+                "cannot put the new files in place",
                 cause=error.cause,
-                hint="everything is as it was; remove the cause and retry",
+                hint="nothing was changed; remove the cause and retry",
             ) from error
         raise
 
@@ -212,7 +212,7 @@ def _told_where(backup: RefName) -> Iterator[None]:
         yield
     except (SandboxError, OSError) as error:
         raise IntegrateError(
-            "the merge failed half-way, and the checkout could not be put back completely",
+            "the merge failed half-way, and the checkout could not be restored completely",
             cause=str(error),
             hint=f"your files are in `{backup}`: `git restore --source={backup} -- PATH`",
         ) from error

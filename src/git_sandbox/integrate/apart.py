@@ -1,4 +1,4 @@
-"""Histories that no merge should join: what happened to the base, said in words.
+"""Diverged histories that no merge should join: what happened to the base, in words.
 
 Git runs here in a repository of ours that borrows the user's objects and has neither configuration nor attributes:
 `range-diff` cannot be told to leave text conversion programs alone.
@@ -63,15 +63,15 @@ def _between(git: Git, since: Oid | None, tip: Oid) -> tuple[Oid, ...]:
 
 def _words(base: Oid | None, common: Oid | None, replaced: tuple[Oid, ...], own: tuple[Oid, ...]) -> list[str]:
     if base is None:
-        return [f"The sandbox started without a commit and made {_count(own)} of its own."]
+        return [f"The sandbox started without a commit and has {_count(own)} of its own."]
     if common is None:
-        return [f"The sandbox left the history of {base[:10]} behind: its {_count(own)} have no parent in it."]
+        return [f"The sandbox no longer descends from {base[:10]}: its {_count(own)} have no common ancestor with it."]
     if not replaced:
-        return [f"The sandbox still stands on {base[:10]}, but your HEAD does not any more ({_count(own)} of its own)."]
+        return [f"The sandbox is still based on {base[:10]}, but your HEAD no longer is ({_count(own)} of its own)."]
     gone = f"{_count(replaced)} up to {base[:10]}"
     if not own:
-        return [f"The sandbox went back to {common[:10]}: it dropped {gone}."]
-    return [f"The sandbox went back to {common[:10]} and put {_count(own)} in place of {gone} (as amend or rebase do)."]
+        return [f"The sandbox was reset to {common[:10]}: it dropped {gone}."]
+    return [f"The sandbox rewrote history from {common[:10]} on: {_count(own)} replace {gone} (as amend or rebase do)."]
 
 
 def _count(commits: tuple[Oid, ...]) -> str:
@@ -85,7 +85,7 @@ def _range_diff(git: Git, common: Oid, base: Oid, target: Oid) -> list[str]:
     try:
         raw, whole = git.within(REVIEW).beginning(*_LINES, "range-diff", *words, most=4 * MAX_SHOWN)
     except RepositoryError:
-        return ["(what became of each commit is too large to compare)"]
+        return ["(the range-diff is too large to show)"]
     text = printable(raw, limit=MAX_SHOWN).rstrip()
     return [*text.splitlines(), *([] if whole else ["…"])]
 

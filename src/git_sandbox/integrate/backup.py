@@ -1,4 +1,4 @@
-"""What the checkout was before a merge, as a commit under `refs/sandbox-backup/<id>/<n>`.
+"""The checkout before a merge, as a commit under `refs/sandbox-backup/<id>/<n>`.
 
 Its tree is the whole worktree, its parents are HEAD, a commit of the index, and a commit of what the merge left
 on disk at the paths it touched. The message says the rest, so that `undo` needs nothing but the ref.

@@ -1,4 +1,4 @@
-"""What a sandbox started from, as a merge needs to know it."""
+"""The base of a sandbox, as a merge needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branches of a sandbox become branches of the user's: made, or moved forward, all or none."""
+"""Creates or fast-forwards the user's branches from those of a sandbox, all or none."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _look(repo: Repository, name: str, source: RefName, value: Oid, busy: Mappin
     if before == value or repo.git.test("merge-base", "--is-ancestor", value, before):
         return Branch(source, name, before, value, Move.SAME)
     if not repo.git.test("merge-base", "--is-ancestor", before, value):
-        reason = f"has commits that the sandbox's does not have: choose another name, `{one_line(name)}:NEW`"
+        reason = f"has commits that the sandbox's branch lacks: choose another name, `{one_line(name)}:NEW`"
         return Branch(source, name, before, value, Move.LEFT, reason)
     if where := busy.get(f"{_ROOT}{name}"):
         return Branch(source, name, before, value, Move.LEFT, f"is in use in {where}: `sandbox merge` moves it there")
@@ -106,7 +106,7 @@ def risky(repo: Repository, branches: Iterable[Branch], *, moved_only: bool) -> 
 
 def _unfit(repo: Repository, name: str) -> str:
     if printable(name) != name:
-        return "has a name that cannot be printed: choose another, `sandbox branch ID REF:NEW`"
+        return "has an unprintable name: choose another, `sandbox branch ID REF:NEW`"
     same = repo.git.try_run("check-ref-format", "--branch", name).text.strip() == name
     return "" if same else "has a name that git does not allow for a branch"
 
@@ -149,7 +149,7 @@ def undoable(repo: Repository, sandbox: SandboxId) -> tuple[Branch, ...]:
     busy = _checked_out(repo)
     done = [branch for branch in done if f"{_ROOT}{branch.name}" not in busy]
     if not done:
-        raise IntegrateError(f"no branch is as `sandbox branch {sandbox}` left it")
+        raise IntegrateError(f"every branch has changed since `sandbox branch {sandbox}`")
     return tuple(done)
 
 

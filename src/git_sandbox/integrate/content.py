@@ -1,4 +1,4 @@
-"""Files that are risky by what is in them: a change of the parts that run by themselves counts, another does not."""
+"""Files that are risky because of their content: only a change of the parts that run by themselves counts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _python(data: bytes) -> object:
 
 
 _READERS: Mapping[bytes, tuple[Callable[[bytes], Any], str]] = {
-    b"package.json": (_package, "has other scripts that an installation runs, or another package manager"),
-    b"pyproject.toml": (_python, "has another build system, or other settings of tools that run things"),
+    b"package.json": (_package, "changes install scripts or the package manager"),
+    b"pyproject.toml": (_python, "changes the build system or the settings of tools that run code"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Which paths a move from HEAD to its successor touches, and whether each may be touched.
+"""The paths that a move from HEAD to its successor touches, and whether each may be touched.
 
 A path may move when the worktree holds what the target has (nothing to do), what the sandbox saw at spawn (the
 sandbox knew this content, so the target is built on it), or what HEAD has (the user never edited it). Anything
@@ -29,9 +29,9 @@ from git_sandbox.integrate.trees import (
 )
 from git_sandbox.later import dataclass
 
-LATE = "edited here since the sandbox started, in conflict with what the sandbox did"
+LATE = "edited here since the sandbox started, in conflict with the sandbox's change"
 STAGED = "staged here since the sandbox started"
-IGNORED = "an ignored or large file of yours, not as the sandbox saw it, is in the way"
+IGNORED = "an ignored or large local file that differs from the sandbox's copy is in the way"
 
 
 @dataclass(frozen=True)

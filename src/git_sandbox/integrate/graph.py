@@ -1,4 +1,4 @@
-"""Where sandboxes stand to the branch that is checked out: what they have beyond it, from where, and what conflicts."""
+"""Where sandboxes stand relative to the current branch: commits ahead, fork points, and conflicts."""
 
 from __future__ import annotations
 

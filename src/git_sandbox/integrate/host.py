@@ -1,4 +1,4 @@
-"""What the user's checkout holds right now, path by path, and whether git is in the middle of something there."""
+"""The user's checkout as it is now, path by path, and any git operation in progress there."""
 
 from __future__ import annotations
 

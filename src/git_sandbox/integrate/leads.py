@@ -1,4 +1,4 @@
-"""What the user's own git, shell and home lead to inside the worktree: hooks, programs and files that they name.
+"""Paths inside the worktree that the user's own git, shell and home refer to: hooks, programs and files.
 
 Read where they are, on the host: the repository's hooks directory, every directory that core.hooksPath names, all
 values of the configuration as git resolves it (includes followed, also those of a condition that does not hold now),
@@ -62,7 +62,7 @@ def leads(git: Git) -> Leads:
         return all_leads
     top = os.fsencode(git.worktree)
     common = os.fsencode(git.git_dir / git.line("rev-parse", "--git-common-dir"))
-    _hooks(all_leads, top, posixpath.join(common, b"hooks"), "is what .git/hooks leads to")
+    _hooks(all_leads, top, posixpath.join(common, b"hooks"), "is the target of .git/hooks")
     for key, value, origin in _configured(git):
         _value(all_leads, top, (top, os.fsencode(git.git_dir), common, origin), key, value)
     for name, text in environment().items():
@@ -78,7 +78,7 @@ def leads(git: Git) -> Leads:
 def _sandboxes(leads: Leads, worktree: Path) -> None:
     """What the next sandbox reads on the host: consent to a project file is for the content of these, too."""
     for path, setting in named_below(worktree).items():
-        why = f"is what your sandbox settings name ({setting.replace('_', '-')})"
+        why = f"is named by your sandbox settings ({setting.replace('_', '-')})"
         leads.files.setdefault(os.fsencode(path), why)
         leads.directories.setdefault(os.fsencode(path), why)
 
@@ -87,7 +87,7 @@ def _value(leads: Leads, top: bytes, bases: tuple[bytes, ...], key: str, value: 
     if key == "core.hookspath":
         _hooks(leads, top, posixpath.join(top, posixpath.expanduser(value)), _HOOKS)
     elif key == "init.templatedir":
-        _directory(leads, top, posixpath.expanduser(value), "is what new repositories begin with")
+        _directory(leads, top, posixpath.expanduser(value), "is copied into new repositories")
     elif not _PLAIN.fullmatch(key):
         _words(leads, bases, top, value, f"is named by {key} of your git configuration")
 
@@ -98,7 +98,7 @@ def _hooks(leads: Leads, top: bytes, directory: bytes, why: str) -> None:
     for path in _entries(directory):
         if posixpath.islink(path):
             target = posixpath.join(posixpath.realpath(directory), os.readlink(path))  # noqa: PTH115 - bytes
-            _file(leads, top, target, "is a git hook: one of yours links to it")
+            _file(leads, top, target, "is a git hook: one of your hooks links to it")
         if not path.endswith(b".sample"):
             name = os.fsdecode(posixpath.basename(path))
             _words(leads, (top,), top, _beginning(path), f"is named by your git hook {name}")
@@ -192,6 +192,6 @@ def _home(leads: Leads, top: bytes) -> None:
         for link in _entries(directory):
             if posixpath.islink(link) and (name or posixpath.basename(link).startswith(b".")):
                 target = posixpath.join(directory, os.readlink(link))  # noqa: PTH115 - bytes
-                why = f"is what ~/{os.fsdecode(posixpath.relpath(link, home))} links to"
+                why = f"is the target of ~/{os.fsdecode(posixpath.relpath(link, home))}"
                 _file(leads, top, target, why)
                 _directory(leads, top, target, why)

@@ -1,4 +1,4 @@
-"""Bringing a sandbox's commits into the user's checkout, and taking that back."""
+"""Merges a sandbox's commits into the user's checkout, and undoes that."""
 
 from __future__ import annotations
 
@@ -107,9 +107,7 @@ def _explained(absent: tuple[str, ...], sandbox: SandboxId) -> Iterator[None]:
             raise
         named = ", ".join(one_line(path) for path in absent[:_NAMED])
         cause = f"{error.cause}\nthe content of these Git LFS files is not in your store: {named}"
-        hint = (
-            f"nothing was changed; `sandbox recover {sandbox}` gets what its disk has, `--branch NAME` needs no content"
-        )
+        hint = f"nothing was changed; `sandbox recover {sandbox}` gets it from the disk, `--branch NAME` needs none"
         raise IntegrateError(error.message, cause=cause, hint=hint) from error
 
 
@@ -156,7 +154,7 @@ def _refuse_conflicts(paths: tuple[bytes, ...], at: Oid | None, sandbox: Sandbox
 def _refuse_blocked(blocked: Mapping[bytes, str]) -> None:
     if blocked:
         raise IntegrateError(
-            f"{len(blocked)} path(s) of yours are in the way",
+            f"{len(blocked)} local file(s) would be overwritten",
             cause=_listed(blocked),
             hint="nothing was changed; commit, move or restore them and retry",
         )

@@ -1,4 +1,4 @@
-"""How the target and HEAD become one commit. Only objects are written here: no ref, no index, no worktree."""
+"""Turns the target and HEAD into one commit, by merge mode. Writes objects only: no ref, no index, no worktree."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def refuse(relation: Relation, request: Request) -> None:
     """Raises IntegrateError when `request.mode` cannot work for `relation`."""
     if request.mode is Mode.PICK:
         if not request.picks:
-            raise IntegrateError("no commits were named to pick", hint=f"`sandbox log {request.sandbox}` lists them")
+            raise IntegrateError("no commits to pick given", hint=f"`sandbox log {request.sandbox}` lists them")
         return
     if relation is Relation.UNRELATED:
         raise IntegrateError(
@@ -111,7 +111,7 @@ def refuse(relation: Relation, request: Request) -> None:
             "(--patches DIR), or merge anyway with --rebase, --squash or --no-ff",
         )
     if relation is Relation.DIVERGED and request.mode is Mode.FF_ONLY:
-        raise IntegrateError("HEAD has commits that the sandbox does not have", hint="leave out --ff-only to merge")
+        raise IntegrateError("HEAD has commits that the sandbox lacks", hint="leave out --ff-only to merge")
 
 
 def _as_it_is(git: Git, commit: Oid) -> Outcome:
@@ -162,7 +162,7 @@ def committer(git: Git) -> bytes:
     done = git.try_run("var", "GIT_COMMITTER_IDENT")
     if done.returncode != 0:
         raise IntegrateError(
-            "git does not know who you are, and a new commit needs that",
+            "cannot create a commit: git has no user name and email",
             hint='run `git config --global user.name "…"` and `git config --global user.email …`',
         )
     return done.stdout.removesuffix(b"\n")

@@ -1,4 +1,4 @@
-"""Files that some program runs or obeys by itself, as data: a name, what happens, and where that is written.
+"""Files that some program runs or reads settings from by itself, as data: a name, the effect, and a source.
 
 The rule: what runs on entering a directory, opening it in an editor or an agent, on a git command, on installing
 packages, on a push, or what changes how such a program runs, is in the list. What runs only when somebody runs it
@@ -35,7 +35,7 @@ RULES = (
     Rule(r"(.*/)?\.gitattributes", "chooses filters, diff and merge programs", "gitattributes(5)"),
     Rule(r"(.*/)?\.gitmodules", "says where submodules come from", "gitmodules(5)"),
     Rule(
-        r".*/head", "can make its directory a bare git repository, whose configuration git obeys",
+        r".*/head", "can make its directory a bare git repository, whose configuration git then uses",
         "git-config(1), safe.bareRepository",
     ),
     Rule(r"(.*/)?\.lfsconfig", "says where Git LFS sends its requests", "git-lfs-config(5)"),

@@ -1,4 +1,4 @@
-"""What waits for the user inside a sandbox (a merge, a cherry-pick, …), as its export left it (`guest/operation.py`).
+"""A git operation in progress inside a sandbox (a merge, a cherry-pick, …), as exported by `guest/operation.py`.
 
 All of it is a guest's: object names are looked up as commits, texts are bounded, and of the operation's own files only
 what is named here is ever written into the user's git directory. A `todo` may hold commands: it never is.

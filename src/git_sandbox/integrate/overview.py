@@ -1,4 +1,4 @@
-"""Questions about many sandboxes at once, each answered by one git process however many there are.
+"""Questions about many sandboxes at once, each answered by one git process, however many there are.
 
 What one sandbox brought can be too much to read (`git/bounds.py`): then each is asked about by itself, and the answer
 for that one is "more than is looked at".

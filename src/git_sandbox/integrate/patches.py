@@ -109,8 +109,8 @@ def _prove(git: Git, commit: Oid, patch: Path) -> None:
     for scissors in ("--no-scissors", "--scissors"):
         if _applied(git, oid(before) if before else empty_tree(git), patch, scissors) != tree:
             raise IntegrateError(
-                f"commit {commit[:12]} cannot be a patch: applied, it would not bring what it changes",
-                cause="its message or its content can be taken for something else in a mail",
+                f"commit {commit[:12]} cannot be a patch: applied, it would not make the same changes",
+                cause="parts of its message or content would be misread in a mail",
                 hint="put the commits on a branch with --branch NAME",
             )
 
@@ -138,7 +138,7 @@ def _name(given: str, number: int) -> str:
 
 def _refuse_number(plain: int) -> None:
     if plain == 0:
-        raise IntegrateError("there is no commit that could become a patch")
+        raise IntegrateError("no commit can be written as a patch")
     if plain > MAX_PATCHES:
         raise IntegrateError(
             f"{plain} commits are too many for patches", hint="put them on a branch with --branch NAME"

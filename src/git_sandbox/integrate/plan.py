@@ -1,4 +1,4 @@
-"""What merging a sandbox would do, found out without changing anything: not even the object store grows."""
+"""What merging a sandbox would do, computed without changing anything: not even the object store grows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plan:
     @property
     def question(self) -> str:
         """Why somebody who asked for the merge has to agree once more, empty when nobody has to."""
-        return "it changes files that run on their own" if self.risky else ""
+        return "it changes files that run by themselves" if self.risky else ""
 
 
 def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:

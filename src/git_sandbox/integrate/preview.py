@@ -1,4 +1,4 @@
-"""What a merge would change, as trees to compare: what is shown is what is merged."""
+"""What a merge would change, as trees to compare: the preview and the merge use the same trees."""
 
 from __future__ import annotations
 

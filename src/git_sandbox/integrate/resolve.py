@@ -1,4 +1,4 @@
-"""An ordinary `git merge` in the user's checkout, for histories in conflict that the user wants to resolve by hand.
+"""An ordinary `git merge` in the user's checkout, for conflicts that the user wants to resolve by hand.
 
 It is refused unless every path it touches is as HEAD has it, so that `git merge --abort` loses nothing; a backup ref
 comes first all the same, and another one before an abort, which throws away what was resolved so far.
@@ -89,9 +89,7 @@ def abort(repo: Repository, sandbox: SandboxId) -> Aborted:
     """
     target, head = _merging(repo), repo.head()
     if target is None:
-        raise IntegrateError(
-            "no merge is in progress", hint=f"`sandbox merge --undo {sandbox}` takes back a finished one"
-        )
+        raise IntegrateError("no merge is in progress", hint=f"`sandbox merge --undo {sandbox}` undoes a finished one")
     ours = [old for _, old in backup.saved(repo, sandbox) if old.result == target and old.before == head]
     if not ours or head.commit is None:
         raise IntegrateError(
@@ -133,7 +131,7 @@ def _refuse_dirty(git: Git, index: Path, base: BaseRecord, head: Oid, outcome: O
         lines = [one_line(f"{text(path)}: {why}") for path, why in sorted(bad.items())]
         more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
         raise IntegrateError(
-            f"{len(bad)} path(s) of yours are in the way of a merge by hand",
+            f"{len(bad)} local file(s) would be overwritten by the merge",
             cause="\n".join(lines[:_NAMED] + more),
             hint="nothing was changed; commit or stash them and retry",
         )

@@ -1,4 +1,4 @@
-"""Which sandboxes ended with the same files: by the tree of what is in each, uncommitted work with it.
+"""Groups sandboxes that ended with the same files: by their final tree, including uncommitted work.
 
 One git process, however many sandboxes there are.
 """

@@ -1,4 +1,4 @@
-"""A merge, cherry-pick or revert that waits inside a sandbox becomes one that waits in the user's checkout.
+"""Continues a merge, cherry-pick or revert that is in progress inside a sandbox in the user's checkout.
 
 Afterwards it is as if the user had come that far himself: `git status` says what is left, `git commit` ends it.
 """
@@ -114,7 +114,7 @@ def _refuse(bad: dict[bytes, str]) -> None:
         lines = [one_line(f"{text(path)}: {why}") for path, why in sorted(bad.items())]
         more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
         raise IntegrateError(
-            f"{len(bad)} path(s) of yours are in the way",
+            f"{len(bad)} local file(s) would be overwritten",
             cause="\n".join(lines[:_NAMED] + more),
             hint="nothing was changed; commit or stash them and retry",
         )

@@ -1,4 +1,4 @@
-"""Reading what a sandbox did: arguments for `git diff`, commits as data, and what would be lost by dropping it.
+"""Reviewing what a sandbox did: arguments for `git diff`, commits as data, and what dropping it would lose.
 
 Everything returned is guest text: sanitise before showing.
 """
@@ -87,7 +87,7 @@ class Difference:
 
 # Files that large are not split into lines, and renames are not looked for: for a million line breaks git needs 80 MB.
 _COARSE = ("-c", "core.bigFileThreshold=512k", "-c", "diff.renames=false")
-_COARSELY = "it is too large to be compared line by line: files above 512 KiB are shown as binary, renames as two files"
+_COARSELY = "it is too large to compare line by line: files above 512 KiB are shown as binary, renames as two files"
 
 
 def difference(git: Git, before: Oid, after: Oid, *, style: Style, most: int, paths: Sequence[str] = ()) -> Difference:

@@ -1,4 +1,4 @@
-"""Paths that make programs on the host run something, or look elsewhere: worth a glance before they are merged.
+"""Paths that make programs on the host run something, or read other places: worth a look before a merge.
 
 Judged by what is there after the merge, with links followed, and by what the user's own git would run
 (docs/adr/0019-merging-is-all-or-nothing.md).

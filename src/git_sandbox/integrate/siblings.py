@@ -1,4 +1,4 @@
-"""Several sandboxes of one repository side by side: where they conflict, and in which order to merge them.
+"""Several sandboxes of one repository: where they conflict, and in which order to merge them.
 
 Only objects that vanish again are written.
 """

@@ -1,4 +1,4 @@
-"""Taking back the last merge, as long as nothing was built on it."""
+"""Undoes the last merge, as long as nothing was built on it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def last(repo: Repository, sandbox: SandboxId) -> tuple[RefName, Backup]:
         if old.result == head.commit and old.before.symref == head.symref:
             return name, old
     raise IntegrateError(
-        "HEAD is no longer where the merge left it",
+        "HEAD has moved since the merge",
         hint=f"`{backup[0][0]}` holds the checkout before it: `git diff {backup[0][0]}` compares",
     )
 

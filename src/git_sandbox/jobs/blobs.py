@@ -132,12 +132,12 @@ def _arriving(reader: Reader, blob: Blob) -> Iterator[Piece]:
             break
         number, data = _piece(frame.data)
         if number <= last or len(data) != min(BLOCK, blob.size - number * BLOCK) or not data.strip(b"\0"):
-            raise broken("a block of a file is not where it belongs")
+            raise broken("a block of a file is at the wrong position")
         total.update(frame.data)
         last = number
         yield number, data
     if total.hexdigest() != blob.digest:
-        raise broken("a file is not the one that its name says")
+        raise broken("a file does not match its digest")
 
 
 def _piece(data: bytes) -> Piece:

@@ -1,4 +1,4 @@
-"""The stream that jobs and results travel in: a first line, frames, and a digest at the end (docs/reference/job.md).
+"""The stream that carries jobs and results: a first line, frames, and a digest at the end (docs/reference/job.md).
 
 The other side may be anything: a file that was cut off, another version, a machine that lies. A reader holds one frame
 at a time, and says `whole` only where the digest at the end fits everything that counts before it.
@@ -43,7 +43,7 @@ class CutOffError(CollectError):
 
 
 def broken(why: str, kind: type[CollectError] = CollectError) -> CollectError:
-    return kind("the stream of a job or result is not whole", cause=why, hint="nothing of it was used")
+    return kind("the stream of a job or result is damaged", cause=why, hint="nothing of it was used")
 
 
 class Writer:
@@ -113,7 +113,7 @@ class Reader:
 
     def _close(self, digest: bytes) -> None:
         if digest != self._sum.digest():
-            raise broken("the digest at its end is that of something else")
+            raise broken("its digest does not match")
         self.whole = True
 
     def back(self, frame: Frame) -> None:
@@ -139,10 +139,10 @@ class Reader:
         """The data of frames of `kind` to the end of the stream. Raises CollectError unless that is whole."""
         while (frame := self.next()) is not None:
             if frame.kind != kind:
-                raise broken(f"a frame of kind {frame.kind!r} is where it does not belong")
+                raise broken(f"a frame of kind {frame.kind!r} is at the wrong position")
             yield frame.data
         if not self.whole:
-            raise broken("it was cut off")
+            raise broken("it was truncated")
 
 
 def _exactly(source: IO[bytes], count: int) -> bytes:
@@ -152,5 +152,5 @@ def _exactly(source: IO[bytes], count: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     if left and (pieces or left != _FRAME.size):
-        raise broken("it was cut off", CutOffError)
+        raise broken("it was truncated", CutOffError)
     return b"".join(pieces)

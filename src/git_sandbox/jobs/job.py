@@ -1,4 +1,4 @@
-"""One try as data: everything a worker needs to run it, without the repository it is of.
+"""One try as data: everything a worker needs to run it, without the repository.
 
 A worker has no use for the repository: it gives the files of the disk to a machine unread, and passes on what that
 exports. What it must have besides (image, disk) is named by content, so a worker that has it is not sent it again.
@@ -108,7 +108,7 @@ def decode(data: bytes) -> Job:
 def _fault(job: Job) -> str:
     unchecked = job.record
     if record.decode(jsontext.encode(unchecked)) is None:
-        return "the record names what is no object"
+        return "the record names an invalid object"
     if not is_sandbox_id(unchecked.id):
         return "the sandbox's name"
     if not is_key(unchecked.image) or (unchecked.root and not is_key(unchecked.root)):
@@ -182,9 +182,9 @@ def files(reader: Reader) -> Iterator[Blob | ImageFiles]:
         elif frame.kind == frames.IMAGE:
             yield _image(frame.data)
         else:
-            raise broken("something else than a file follows the head of a job")
+            raise broken("the head of a job is not followed by a file")
     if not reader.whole:
-        raise broken("it was cut off")
+        raise broken("it was truncated")
 
 
 def _image(data: bytes) -> ImageFiles:

@@ -167,7 +167,7 @@ def hear(frame: Frame, hearing: Hearing) -> None:
         case frames.HELLO | frames.WANT:
             pass
         case _:
-            raise broken(f"a frame of kind {frame.kind!r} is where it does not belong")
+            raise broken(f"a frame of kind {frame.kind!r} is at the wrong position")
 
 
 def lacking(data: bytes) -> frozenset[str]:
@@ -180,4 +180,4 @@ def parsed(data: bytes, kind: type[T]) -> T:
     try:
         return jsontext.decode(data, kind)
     except ValueError as error:
-        raise broken(f"a worker said what it cannot say: {one_line(str(error))}") from None
+        raise broken(f"invalid message from a worker: {one_line(str(error))}") from None

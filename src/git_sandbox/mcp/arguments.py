@@ -1,4 +1,4 @@
-"""What an agent on the host may write into a call: every text has a form and a length.
+"""The arguments of a call by an agent on the host: every text has a form and a maximum length.
 
 `msgspec` makes the schemas that the agent reads from these, and refuses what does not fit them.
 """
@@ -15,7 +15,7 @@ from git_sandbox.errors import UsageError
 from git_sandbox.text import one_line
 
 _END = "$(?!\n)"  # Python's `$` alone also matches before a line break at the end
-_ASKS = "the user is asked: "
+_ASKS = "asks the user: "
 MOST_CALL = 2 << 20  # characters of all texts of a call
 MOST_TIMEOUT = 24 * 3600  # seconds
 MOST_WAIT = 600  # seconds of one look at a sandbox
@@ -31,7 +31,7 @@ _MOST_ARGUMENT = 128 << 10  # characters
 Argument = Annotated[str, Meta(max_length=_MOST_ARGUMENT)]
 Command = Annotated[
     list[Argument],
-    Meta(min_length=1, max_length=1000, description="program and arguments; no shell: `sh -c` for one"),
+    Meta(min_length=1, max_length=1000, description="program and arguments, not a shell line (use `sh -c` for one)"),
 ]
 Timeout = Annotated[int, Meta(ge=1, le=MOST_TIMEOUT, description="seconds until the command is asked to end")]
 Path = Annotated[
@@ -46,7 +46,7 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class List(Call, frozen=True, kw_only=True):
-    all: Annotated[bool, Meta(description="what is in the trash, too")] = False
+    all: Annotated[bool, Meta(description="include the trash")] = False
 
 
 class One(Call, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Start(Call, frozen=True, kw_only=True):
     """The settings of a new sandbox; those after `env` need the user's consent (`consent.GATED`)."""
 
     name: Annotated[Id, Meta(description="instead of vm-1, vm-2, …")] | None = None
-    origin: Annotated[Id, Meta(description="begin with a copy of that sandbox's disk")] | None = None
+    origin: Annotated[Id, Meta(description="start from a copy of that sandbox's disk")] | None = None
     cpus: Annotated[int, Meta(ge=1, le=254)] | None = None
     memory: Annotated[str, Meta(pattern=f"^[1-9][0-9]{{0,5}}[MG]{_END}", description="such as 512M or 4G")] | None = (
         None
@@ -161,7 +161,7 @@ class Diff(One, frozen=True, kw_only=True):
 
 class Compare(Call, frozen=True, kw_only=True):
     ids: Annotated[list[Id], Meta(max_length=100, description="none: all that brought commits home")] = []
-    by_result: Annotated[bool, Meta(description="say which ended with the same files")] = False
+    by_result: Annotated[bool, Meta(description="group those that ended with the same files")] = False
 
 
 class Merge(One, frozen=True, kw_only=True):
@@ -194,7 +194,7 @@ class Drop(One, frozen=True, kw_only=True):
 
 
 class Network(One, frozen=True, kw_only=True):
-    allow: Annotated[Words, Meta(description="more names it may connect to; needs the user's consent")] = []
+    allow: Annotated[Words, Meta(description="additional names it may connect to; needs the user's consent")] = []
 
 
 T = TypeVar("T", bound=Call)
@@ -244,7 +244,7 @@ def _sound(arguments: Mapping[str, object]) -> None:
         elif isinstance(value, str):
             left -= len(value)
             if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-                raise UsageError("a text with a zero byte or half a character cannot be used")
+                raise UsageError("a text must not contain NUL bytes or half characters")
         left -= 1
         if left < 0:
             raise UsageError(f"a call has at most {MOST_CALL >> 20} Mi characters")

@@ -42,7 +42,7 @@ def branch(context: Context, call: given.Branch) -> Prepared:
 
     needs = [Need(consent.BRANCH, _moved(move)) for move in moving]
     needs += merging.risks(branches.risky(repo, moves, moved_only=False))
-    return Prepared(act, f"make branches of sandbox {call.id} branches of yours", tuple(needs))
+    return Prepared(act, f"create or move your branches from sandbox {call.id}", tuple(needs))
 
 
 def _moved(move: Branch) -> str:

@@ -1,4 +1,4 @@
-"""The command line of each call, without the program: values stand in `--option=VALUE` or behind `--`, so that none of
+"""The command line of each call, without the program: values stand in `--option=VALUE` or after `--`, so that none of
 them is taken for an option. Pure functions.
 """
 

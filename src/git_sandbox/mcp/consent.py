@@ -1,4 +1,5 @@
-"""What needs the user's consent, and when he has given it: by a rule in his configuration, or to a question.
+"""What needs the user's consent, and when it is given: by a rule in the user's configuration, or in answer to a
+question.
 
 A call names its needs. Each is covered by the rule of the same text in the setting `mcp_allow`, of the user's own
 configuration and environment only: a repository cannot say it, whoever trusts it.
@@ -136,7 +137,7 @@ def question(intro: str, needs: Iterable[Need], details: Iterable[str], worktree
     """
     asked = tuple(needs)
     if len(set(asked)) > MOST_NEEDS:
-        raise ConsentError(f"a call that needs consent for more than {MOST_NEEDS} things is not asked about")
+        raise ConsentError(f"a call must not need consent for more than {MOST_NEEDS} things")
     lines = [f"An agent on this computer asks to {intro}", f"in {whole(str(worktree))}."]
     lines += ["", *(f"- {need.text}" for need in asked), *details]
     hidden = len(lines) - MOST_SHOWN
@@ -147,5 +148,5 @@ def question(intro: str, needs: Iterable[Need], details: Iterable[str], worktree
 def refused(asked: Question, why: str) -> ConsentError:
     """`why`: of nobody who can be asked, or who said no."""
     ways = ", ".join(f"`{one_line(rule)}`" for rule in asked.rules)
-    hint = f"the user can allow it for ever with {ways} in mcp-allow of his configuration" if ways else ""
-    return ConsentError("not done: it needs the user's consent", cause=f"{why}\n{asked.text}", hint=hint)
+    hint = f"the user can always allow it with {ways} in mcp-allow of the configuration file" if ways else ""
+    return ConsentError("not done: the user's consent is required", cause=f"{why}\n{asked.text}", hint=hint)

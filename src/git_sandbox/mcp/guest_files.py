@@ -1,4 +1,4 @@
-"""Reading and writing files inside a sandbox: scripts for the guest, with paths and numbers as their arguments.
+"""Reads and writes files inside a sandbox: scripts for the guest, with paths and numbers as arguments.
 
 What the guest answers is taken as it is: it may say what it likes of its own files.
 """
@@ -16,7 +16,7 @@ from git_sandbox.text import printable
 # $1: path, $2: bytes to leave out, $3: bytes to read. The size is in the first line.
 _READ = r"""
 [ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
-[ -f "$1" ] || { echo "$1 is no file" >&2; exit 1; }
+[ -f "$1" ] || { echo "$1 is not a file" >&2; exit 1; }
 exec < "$1" || exit 1
 stat -L -c %s -- "$1" || exit 1
 tail -c "+$(($2 + 1))" | head -c "$3"
@@ -28,7 +28,7 @@ case $1 in */*) mkdir -p -- "${1%/*}" ;; esac
 if [ -d "$1" ]; then echo "$1 is a directory" >&2; exit 1; fi
 fresh=$(mktemp); trap 'rm -f -- "$fresh"' EXIT
 cat > "$fresh"
-[ "$(stat -c %s -- "$fresh")" = "$2" ] || { echo "not all of it has come" >&2; exit 1; }
+[ "$(stat -c %s -- "$fresh")" = "$2" ] || { echo "the content is incomplete" >&2; exit 1; }
 cat "$fresh" > "$1"
 """
 HEADER = 32  # bytes of a first line
@@ -58,7 +58,7 @@ def content(call: WriteFile) -> bytes:
     try:
         return base64.b64decode(call.content, validate=True)
     except binascii.Error as error:
-        raise UsageError("`content` is no base64") from error
+        raise UsageError("`content` is not base64") from error
 
 
 def read(call: ReadFile, ran: Ran) -> dict[str, object]:
@@ -66,7 +66,7 @@ def read(call: ReadFile, ran: Ran) -> dict[str, object]:
     require(ran)
     header, newline, raw = ran.stdout.partition(b"\n")
     if not newline or not header.isdigit() or len(header) > HEADER or len(raw) > call.limit:
-        raise SessionError("what the sandbox answers is no file")
+        raise SessionError("the sandbox's answer is not a file")
     shown = {"path": call.path, "size": int(header), "offset": call.offset, "bytes": len(raw)}
     if call.encoding == "base64":
         return shown | {"content": base64.b64encode(raw).decode("ascii")}
@@ -77,5 +77,5 @@ def read(call: ReadFile, ran: Ran) -> dict[str, object]:
 def require(ran: Ran) -> None:
     """Raises StateError when it failed, with what was said."""
     if ran.code != 0:
-        why = "it took too long" if ran.timed_out else printable(ran.messages, limit=2000).strip()
-        raise StateError("the file could not be used", cause=why)
+        why = "it timed out" if ran.timed_out else printable(ran.messages, limit=2000).strip()
+        raise StateError("cannot read or write the file", cause=why)

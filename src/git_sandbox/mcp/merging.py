@@ -1,5 +1,5 @@
-"""A merge that an agent asks for: planned first, so that what the user is shown is what is merged, and nothing that
-came home in the meantime.
+"""A merge requested by an agent: planned first, so that exactly what the user is shown is merged, and nothing that came
+home in between.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Which repositories a server works for: those it was started for, and those below directories of the user's
-configuration. What a call names is compared by its real path, so that a link leads nowhere else.
+"""The repositories that a server serves: those it was started for, and those below directories in the user's
+configuration. A path in a call is compared by its real path, so that a link leads nowhere else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Served:
     def _first(self) -> Path:
         if not self.named:
             raise UsageError(
-                "no repository is named", hint="the server was started in none: give the path of one it serves"
+                "no repository given",
+                hint="the server was started outside a repository: give the path of one that it serves",
             )
         return self.named[0]
 
@@ -56,7 +57,7 @@ def served(given: Sequence[str], configured: Sequence[str]) -> Served:
     below = tuple(_real(text) for text in configured)
     if not named and not below:
         raise UsageError(
-            "this is no repository, and none is named", hint="`sandbox mcp --repository PATH`, or set mcp-repositories"
+            "not in a repository, and none was given", hint="`sandbox mcp --repository PATH`, or set mcp-repositories"
         )
     return Served(tuple(_real(str(place)) for place in named), below)
 

@@ -1,4 +1,4 @@
-"""What goes back to the agent: JSON with text that is safe to show, and not too much of it."""
+"""The answer to an agent: JSON of limited size, with text that is safe to show."""
 
 from __future__ import annotations
 

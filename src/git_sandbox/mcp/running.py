@@ -1,5 +1,5 @@
-"""A verb of the command line in a process of its own: with a limit on what it says, progress, a deadline, and an end
-when the agent no longer waits for it.
+"""A verb of the command line in a process of its own: with an output limit, progress, a deadline, and an end when the
+agent stops waiting.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The protocol: tools of `service` over standard input and output, with the SDK of the extra `git-sandbox[mcp]`.
+"""The MCP protocol: tools of `service` over standard input and output, with the SDK of the extra `git-sandbox[mcp]`.
 
 A client of a version up to 2025-11-25 is asked during a call; a later one gets the question as the call's result and
 calls again with the answer.
@@ -49,10 +49,10 @@ RESULT = {
     "type": "object",
     "properties": {
         "result": {"description": "as of the verb's --json"},
-        "output": {"type": "string", "description": "what the command wrote; from inside the sandbox"},
+        "output": {"type": "string", "description": "the command's output; written inside the sandbox"},
         "timed_out": {"type": "boolean"},
         "errors": {"type": ["array", "null"]},
-        "cut": {"type": "array", "items": {"type": "string"}, "description": "fields that are not whole"},
+        "cut": {"type": "array", "items": {"type": "string"}, "description": "truncated fields"},
     },
 }
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class _Called:
         session = self._context.session
         capabilities = session.client_capabilities
         if capabilities is None or capabilities.elicitation is None:
-            raise consent.refused(question, "this program cannot ask the user")
+            raise consent.refused(question, "this client cannot ask the user")
         if self._context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             reply = await session.elicit_form(question.text, FORM, related_request_id=self._context.request_id)
         else:
@@ -139,7 +139,7 @@ class _Called:
             if replies is None:
                 return self._later(ready, question)
             if not self._service.answers(self._params.request_state, ready):
-                raise consent.refused(question, "the answer is to another question: it has changed since")
+                raise consent.refused(question, "the question has changed since it was asked")
             reply = replies.get(ASKING)
         if not _agrees(reply):
             raise consent.refused(question, "the user did not agree")

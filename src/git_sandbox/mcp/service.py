@@ -1,4 +1,4 @@
-"""A server between an agent and its user: reads calls, finds out what they need, and does them. Knows no SDK."""
+"""A server between an agent and its user: parses calls, finds out what they need, and executes them. Knows no SDK."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Service:
         try:
             again = self.read(*json.loads(ready.call))
             if again.question is not None and again.agreement != ready.agreement:
-                raise consent.refused(again.question, "what it would do has changed since")
+                raise consent.refused(again.question, "its effect has changed since it was asked")
             self.given |= ready.once
             return again.prepared.act(work)
         except SandboxError as error:
@@ -99,7 +99,7 @@ def service(given: tuple[str, ...]) -> Service:
     for value in values:
         if value.name in _OWN and value.source not in ("default", str(paths.config_file())):
             raise UsageError(
-                f"{value.name.replace('_', '-')} counts in {paths.config_file()} only",
+                f"{value.name.replace('_', '-')} can only be set in {paths.config_file()}",
                 cause=f"set by {value.source}: an agent may write the settings of the program that starts this",
             )
     served = repositories.served(given, configured.mcp_repositories)

@@ -1,5 +1,5 @@
-"""What the tools do: each reads a call, and says what it needs before anything is done. Those that look are in
-`looking`, those that reach the user's branches in `branching`.
+"""The tools: each parses a call and states what it needs before anything is done. Those that only look are in
+`looking`, those that change the user's branches in `branching`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def _with_real_paths(context: Context, call: S) -> S:
 def _refuse_crowd(repo: Repository) -> None:
     count = sum(entry.state is State.RUNNING for entry in store.entries(repo))
     if count >= MOST_RUNNING:
-        raise HostResourceError(f"{count} sandboxes of this repository run already", hint="stop some of them first")
+        raise HostResourceError(
+            f"{count} sandboxes of this repository are already running", hint="stop some of them first"
+        )
 
 
 def _mark(repo: Repository, started: Answer) -> None:
@@ -147,7 +149,7 @@ def _of_others(context: Context, name: str, what: str) -> list[Need]:
 def _unless_an_agents(directory: SandboxDir, record: Record | None, what: str) -> list[Need]:
     if directory.host_agent.is_file():
         return []
-    text = f"{what}, which no agent started; a yes counts for its use, copies, stop and drop"
+    text = f"{what}, which no agent started; consent covers its use, copies, stop and drop"
     created = record.created if record else 0
     return [Need(consent.SANDBOXES, f"{text} until `sandbox mcp` ends", once=f"{directory.root}:{created}")]
 
@@ -252,7 +254,7 @@ def network(context: Context, call: given.Network) -> Prepared:
     needs = [Need(f"allow:{rule}", f"allow: {rule}") for rule in call.allow]
     needs += _of_others(context, call.id, "use") if call.allow else []
     act = verb(context, command_lines.network(call))
-    return Prepared(act, f"let sandbox {call.id} connect to more", tuple(needs))
+    return Prepared(act, f"let sandbox {call.id} connect to more names", tuple(needs))
 
 
 def drop(context: Context, call: given.Drop) -> Prepared:

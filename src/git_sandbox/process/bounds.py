@@ -1,4 +1,4 @@
-"""What a child may have: the variables that it inherits of ours, and limits that the kernel enforces."""
+"""Limits of a child process: the environment variables that it inherits, and limits that the kernel enforces."""
 
 from __future__ import annotations
 

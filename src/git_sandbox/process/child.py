@@ -1,4 +1,4 @@
-"""Programs that run beside us, and end with us."""
+"""Programs that run in the background, and end with us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that are waited for, with limits to what they take and say."""
+"""Programs that are waited for, with limits on their time and output."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def run(
                 stdout, stderr = _communicate(child, given, timeout, output, watch)
         except subprocess.TimeoutExpired:
             kill_group(child.pid)
-            raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
+            raise SandboxError(f"`{argv[0]}` timed out after {timeout:g} s") from None
         except BaseException:
             kill_group(child.pid)
             raise
@@ -159,7 +159,7 @@ def foreground(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], input:
             stdout, stderr = child.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             child.kill()
-            raise SandboxError(f"`{argv[0]}` took longer than {timeout:g} s and was stopped") from None
+            raise SandboxError(f"`{argv[0]}` timed out after {timeout:g} s") from None
         except BaseException:
             child.kill()
             raise
@@ -206,7 +206,7 @@ class _Readers:
         """Both outputs of a child that has ended. Raises SandboxError when it said too much."""
         self.join(STOP_GRACE if self._flooded.is_set() else None)
         if self._flooded.is_set():
-            raise FloodError(f"a program was stopped: it wrote more than {self._most} bytes")
+            raise FloodError(f"a program was killed: it printed more than {self._most} bytes")
         return self._kept["out"], self._kept["err"]
 
 

@@ -1,1 +1,1 @@
-"""What host and guest say to each other: channels, the manifest, the stream with its limits."""
+"""The protocol of host and guest: channels, the manifest, the stream with its limits."""

@@ -1,4 +1,4 @@
-"""A guest's refs and pack as a file for a person, unexamined: a git bundle (gitformat-bundle(5)), its list beside it.
+"""A guest's refs and pack as a file for a person, unexamined: a git bundle (gitformat-bundle(5)) with its list of refs.
 
 Nothing of it is read by a git on this host. It is for a machine that may be lost.
 """

@@ -1,5 +1,5 @@
-"""What of a sandbox became different since its start: counts and a few names, as a manifest has them and a record keeps
-them. Apart from the manifest, because `sandbox ls` needs nothing else of the protocol.
+"""What changed in a sandbox since its start: counts and a few names, in a manifest and in a record. Separate from the
+manifest, because `sandbox ls` needs nothing else of the protocol.
 """
 
 from __future__ import annotations

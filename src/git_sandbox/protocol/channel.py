@@ -1,4 +1,4 @@
-"""Reaching a channel of a machine from the host. Standard library only: ssh's proxy loads this without anything else.
+"""Connects to a channel of a machine from the host. Standard library only: ssh's proxy loads nothing else.
 
 `unix`: the socket is the channel. `hybrid-vsock`: Firecracker's and Cloud Hypervisor's way of offering the guest's
 vsock ports on one unix socket (Firecracker, docs/vsock.md): `CONNECT port`, then `OK number`, then the channel.
@@ -105,12 +105,12 @@ def handshake(connection: socket.socket, port: int) -> None:
     deadline = time.monotonic() + (connection.gettimeout() or TRY)
     request = b"CONNECT %d\n" % port
     if connection.send(request) != len(request):  # in one piece: Firecracker gives up on half a line
-        raise ConnectionError("the request did not fit into the socket")
+        raise ConnectionError("the request does not fit into the socket buffer")
     answer = b""
     while not answer.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or len(answer) >= MAX_OK:
-            raise ConnectionError("no end of the answer")
+            raise ConnectionError("the answer is incomplete")
         connection.settimeout(left)
         byte = connection.recv(1)
         if not byte:

@@ -1,4 +1,4 @@
-"""What the guest says it has. Everything in here was written by the guest and is checked before anyone reads it.
+"""The manifest of a guest. Everything in it was written by the guest and is checked before use.
 
 Checked means: well-formed, bounded, in the repository's object format, without duplicates. It does not mean true:
 whether the named objects exist and are what they should be is for `collect` to find out.
@@ -138,7 +138,7 @@ class Manifest:
 def parse(data: bytes, *, object_format: str) -> Manifest:
     """The manifest of a guest whose repository uses `object_format`.
 
-    Raises CollectError when the guest reports a failure, or when anything in `data` is not as the protocol says.
+    Raises CollectError when the guest reports an error, or when anything in `data` is not as the protocol says.
     """
     raw = _decode(data)
     if isinstance(raw, dict) and isinstance(raw.get("error"), str):
@@ -212,19 +212,19 @@ class _Lists:
     def aside(self) -> tuple[SetAside, ...]:
         shown = self._aside[: protocol.MAX_ROWS]
         more = len(self._aside) - len(shown)
-        return (*shown, *([SetAside("more", f"{more} others are set aside, too")] if more else []))
+        return (*shown, *([SetAside("more", f"{more} more are set aside")] if more else []))
 
     def first(self, rows: list[Row], most: int, what: str) -> list[Row]:
         if len(rows) > most:
-            self._aside.insert(0, SetAside(what, f"there are {len(rows)}, of which {most} are looked at"))
+            self._aside.insert(0, SetAside(what, f"{most} of {len(rows)} are examined"))
         return rows[:most]
 
     def refs(self, rows: list[raw_wire.Ref]) -> tuple[GuestRef, ...]:
         by_name: dict[str, GuestRef] = {}
         for ref in self.first(rows, MAX_REFS, "refs"):
             why = _unfit(ref.name)
-            why = why or ("it is in the list twice" if ref.name in by_name else "")
-            why = why or ("refs of this kind do not come home" if _NOT_SENT.match(ref.name) else "")
+            why = why or ("it is listed twice" if ref.name in by_name else "")
+            why = why or ("refs of this kind are not imported" if _NOT_SENT.match(ref.name) else "")
             if why:
                 self._aside.append(SetAside(_cut(ref.name), why))
             else:
@@ -235,7 +235,7 @@ class _Lists:
         repositories: dict[str, GuestNested] = {}
         for row in self.first(rows, protocol.MAX_NESTED, "repositories inside"):
             why = _no_text(row.git_dir) or _no_text(row.path or "")
-            why = why or ("it is in the list twice" if row.git_dir in repositories else "")
+            why = why or ("it is listed twice" if row.git_dir in repositories else "")
             if why:
                 self._aside.append(SetAside(_cut(row.path or row.git_dir), why))
             else:

@@ -1,4 +1,4 @@
-"""The host's end of the conversation with the guest's agent: one request line out, one bounded reply in.
+"""The host's side of the protocol with the guest: one request line out, one bounded reply in.
 
 The other end is hostile until shown otherwise: it may send garbage, lie about lengths, trickle, stall or never stop.
 The wire format is described in `guest/exporter.py`.
@@ -58,7 +58,7 @@ class _Trailer(msgspec.Struct, frozen=True):
 class Reply:
     """`chunks` must be read to its end: only then has the guest said that all went well.
 
-    Reading raises CollectError when the stream breaks a limit, ends early, or the guest reports a failure.
+    Reading raises CollectError when the stream breaks a limit, ends early, or the guest reports an error.
     """
 
     header: bytes
@@ -103,13 +103,13 @@ def call(
     """The header of the reply to a small request (`status`, `poweroff`) that is answered without chunks."""
     reply = request(sock, op, extra=extra, limits=limits)
     if next(reply.chunks, None) is not None:
-        raise _broken(f"data came with the reply to {op}")
+        raise _broken(f"unexpected data in the reply to {op}")
     return reply.header
 
 
 def _broken(why: str) -> CollectError:
     return CollectError(
-        "the guest's reply did not arrive in one piece",
+        "the guest's reply is incomplete",
         cause=why,
         hint="nothing was imported; the sandbox's disk is kept: try `sandbox recover`",
     )
@@ -179,7 +179,7 @@ def _find_reply(wire: _Wire, mark: bytes, stale: int) -> int:
         del wire.buffer[:useless]
         wire.more()
     if thrown + max(start, 0) > stale:
-        raise _broken(f"more than {stale} bytes came that do not belong to the reply")
+        raise _broken(f"more than {stale} bytes of other data arrived")
     del wire.buffer[: start + len(mark)]
     return _length(wire)
 
@@ -204,13 +204,13 @@ def _chunks(wire: _Wire, limits: StreamLimits) -> Iterator[bytes]:
         total += length
         pieces += 1
         if length > limits.chunk:
-            raise _broken(f"a piece of {length} bytes was announced, more than {limits.chunk}")
+            raise _broken(f"a chunk of {length} bytes was announced, the limit is {limits.chunk}")
         if pieces > limits.pieces:
-            raise _broken(f"more than {limits.pieces} pieces came")
+            raise _broken(f"more than {limits.pieces} chunks arrived")
         if total > limits.total:
             raise CollectError(
                 "the guest sent more than the limit",
-                cause=f"{total} bytes and not the end, the limit is {limits.total}",
+                cause=f"more than {total} bytes, the limit is {limits.total}",
             )
         wire.until(grace + total / limits.pace)
         yield wire.read(length)
@@ -228,4 +228,4 @@ def _check_trailer(wire: _Wire) -> None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _broken("the end of the reply is malformed") from None
     if not trailer.ok:
-        raise DamagedError("the guest reports a failure", cause=one_line(trailer.error))
+        raise DamagedError("the guest reports an error", cause=one_line(trailer.error))

@@ -1,1 +1,1 @@
-"""The story of one sandbox: prepare, run (story), bring home (home), look after it later (recover, inspect, drop)."""
+"""The lifecycle of a sandbox: provision, run, retrieve, and what is done later (recover, listing, remove)."""

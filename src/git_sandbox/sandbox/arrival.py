@@ -1,4 +1,5 @@
-"""What `sandbox cp` fetched from a guest, before it is moved to its place: a stranger's tree in a directory of ours.
+"""Checks what `sandbox cp` fetched from a guest before it is moved into place: an untrusted tree in a private
+directory.
 
 Judged where it ends up, together with what is there already: git, editors and shells obey files by their names and
 places, and two harmless copies can make one repository (docs/explanation/threat-model.md).
@@ -60,7 +61,7 @@ def inspect(arrived: Path, final: Path, limit: int) -> Arrival:
 def too_much(limit: int) -> StateError:
     return StateError(
         f"more than {limit >> 20} MiB came, or more than {MAX_ENTRIES} files: the copy was stopped",
-        hint="`--limit SIZE` allows more; a guest's file may have no end",
+        hint="`--limit SIZE` allows more; a file in the guest may be endless",
     )
 
 
@@ -81,7 +82,7 @@ def _walk(top: Path) -> Iterator[tuple[Path, int, int]]:
                 path.chmod(stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
         except OSError as error:
             where = _shown(path, top)
-            raise StateError(f"cannot look at {where}: not copied", cause=error.strerror or "") from error
+            raise StateError(f"cannot read {where}: not copied", cause=error.strerror or "") from error
         yield path, mode, status.st_size if stat.S_ISREG(mode) else 0
 
 
@@ -141,15 +142,15 @@ def _names(directory: Path) -> set[str]:
         return set()
     except OSError as error:
         raise StateError(
-            f"cannot look into {one_line(os.fspath(directory))}: not copied", cause=error.strerror or ""
+            f"cannot read {one_line(os.fspath(directory))}: not copied", cause=error.strerror or ""
         ) from error
 
 
 def _repository(where: str) -> StateError:
     return StateError(
         f"there is a git repository in it, or it becomes one where it would be, at {one_line(where)}: not copied",
-        cause="git would run what the guest wrote into its configuration and hooks",
-        hint="commits come home by themselves or with `sandbox sync`; copy the other files one by one",
+        cause="git would run commands from its configuration and hooks",
+        hint="commits come home at the end or with `sandbox sync`; copy the other files one by one",
     )
 
 
@@ -224,7 +225,7 @@ def _put(arrived: Path, target: Path, move: Callable[[Path, Path], None]) -> Non
     mode = _mode(target)
     if not stat.S_ISDIR(arrived.lstat().st_mode):
         if mode is not None and stat.S_ISDIR(mode):
-            raise StateError(f"{target} is a directory, and a file of that name was to be copied")
+            raise StateError(f"cannot replace the directory {target} with a file")
         move(arrived, target)
     elif mode is None:
         move(arrived, target)

@@ -1,5 +1,5 @@
-"""What comes out of the machine that builds images: lines for people, and an archive. Both are read with a limit by a
-thread of their own: whatever is built may print without end.
+"""The output of the machine that builds images: log lines for people, and an archive. A thread reads each with a limit,
+because a build may print without end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The image of a sandbox: what its settings name, or what is built from a Containerfile or a devcontainer.json."""
+"""The image of a sandbox: named by its settings, or built from a Containerfile or a devcontainer.json."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _base(image: str) -> str:
     """Checked: it becomes a word of a Containerfile. Raises UsageError."""
     if not image:
         raise UsageError(
-            "features need an image, or a Dockerfile, that they are added to",
-            hint="--devcontainer none does without them",
+            "features need an image or a Dockerfile to be added to",
+            hint="start without them: --devcontainer none",
         )
     return source.parse(f"docker://{image}").name.removeprefix("docker://")
 
@@ -78,7 +78,7 @@ def _of_file(repo: Repository, settings: Settings) -> Build:
     if not Path(above).is_relative_to(top):
         raise UsageError(
             f"{one_line(settings.image)} is outside of the repository",
-            cause="what it is built from is the repository as git sees it",
+            cause="the build context is the repository as git sees it",
         )
     return Build(content, os.path.relpath(above, top))
 

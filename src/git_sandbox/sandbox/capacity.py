@@ -1,4 +1,4 @@
-"""Whether this host has room for so many machines at once: decided before the first one is started."""
+"""Whether this host has room for a number of machines at once: decided before the first one starts."""
 
 from __future__ import annotations
 

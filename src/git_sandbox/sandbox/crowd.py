@@ -1,4 +1,4 @@
-"""The supervisors of tries side by side, and one reader of all they say. See `parallel`."""
+"""The supervisors of parallel tries, and one reader of their events. See `parallel`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Crowd:
     def end(self) -> None:
         """Have all that run bring their work home, and wait for them."""
         self.waiting.clear()
-        self.progress("Interrupted: bringing the work of all home first (again: leave it on their disks)")
+        self.progress("Interrupted: bringing all work home first (press Ctrl-C again to leave it on the disks)")
         for index in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.workers[index - 1].pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Two descriptions of a repository (see `guest/describe.py`) side by side."""
+"""Compares two descriptions of a repository (see `guest/describe.py`)."""
 
 from __future__ import annotations
 

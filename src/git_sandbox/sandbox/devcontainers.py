@@ -1,4 +1,4 @@
-"""A repository's devcontainer.json in a sandbox: which one counts, what it makes of the options, and its commands.
+"""A repository's devcontainer.json in a sandbox: which file is used, its effect on the options, and its commands.
 
 It counts when the user has agreed to it (`devcontainer/agreed.py`); what he says himself comes first in everything.
 """
@@ -73,7 +73,10 @@ def applied(
     except UsageError as error:
         if setting != AUTO:
             raise
-        return options, (f"without its devcontainer: {error.message}", *filter(None, (error.cause, error.hint)))
+        return options, (
+            f"without the repository's devcontainer: {error.message}",
+            *filter(None, (error.cause, error.hint)),
+        )
     plan = dataclasses.replace(plan, ports=plan.ports if forwarded else ())
     defaults = {value.name for value in values if value.source == "default"}
     own = not image or options.origin or not {"image", "packages"} <= defaults
@@ -81,7 +84,7 @@ def applied(
     plan = dataclasses.replace(plan, image="", build=None, features={}) if own else plan
     settings, notes = _settings(plan, options.settings, defaults)
     if own and asked and not options.origin:  # a copy of a sandbox has the image of that one
-        notes += ("its image is not used: you, or an agent, name another one",)
+        notes += ("its image is not used: an option, setting or agent names another one",)
     notes = (*(f"{one_line(plan.place)}: {note}" for note in plan.notes), *notes)
     return dataclasses.replace(options, settings=settings, plan=plan), notes
 
@@ -113,7 +116,7 @@ def _settings(plan: Plan, settings: Settings, defaults: set[str]) -> tuple[Setti
         if plan.memory <= room:
             settings = dataclasses.replace(settings, memory=plan.memory)
         else:
-            notes.append(f"it wants {plan.memory} MiB of memory, and this host has {room} left")
+            notes.append(f"it asks for {plan.memory} MiB of memory, but {room} MiB are available")
     return settings, tuple(notes)
 
 
@@ -197,7 +200,7 @@ class Commands:
             output = printable(self._log(stage).read_bytes()[-TAIL:]).strip() if self.detached else ""
             raise SessionError(
                 f"{stage.name} of the devcontainer ended with {code}", cause=output,
-                hint="does it need a network? --net allow --allow NAME; --devcontainer none does without it",
+                hint="if it needs a network: --net allow --allow NAME; to start without it: --devcontainer none",
             )  # fmt: skip
 
     def _beside(self, session: Session, stages: list[Stage]) -> None:
@@ -221,5 +224,5 @@ def run(given: Commands, session: Session, progress: Progress, notice: Notice, *
     except SessionError as error:
         if not shell or session.broken():
             raise
-        notice((f"{error.message}; what comes after it does not run",))
+        notice((f"{error.message}; later commands do not run",))
     progress("")

@@ -1,4 +1,4 @@
-"""A try that another machine runs: what it is given, and what comes back, into the sandbox that stays here for it.
+"""A try that runs on another machine: what is sent, and what comes back into the sandbox that waits here.
 
 That sandbox has everything but a disk. `SandboxDir.dispatch` says which job it is and where: as long as it exists,
 another machine has work of the user's, or may have it.
@@ -96,7 +96,7 @@ def refuse(options: Options) -> None:
     }
     for name, asked in faults.items():
         if asked:
-            hint = "what stays on this host (keys, ports, terminals) does not go to another one"
+            hint = "keys, ports and terminals stay on this host"
             raise UsageError(f"{name} cannot be used on another machine", hint=hint)
 
 
@@ -200,7 +200,9 @@ def away(repo: Repository) -> dict[Nonce, tuple[Entry, Dispatch]]:
 
 
 def not_away(name: str) -> StateError:
-    return StateError(f"sandbox `{name}` is not away", hint=f"`sandbox recover {name}` reads its disk here")
+    return StateError(
+        f"sandbox `{name}` has no job on another machine", hint=f"`sandbox recover {name}` reads its disk here"
+    )
 
 
 def took(

@@ -1,4 +1,4 @@
-"""The editor of this host, opened on a running sandbox: a command line with the host that ssh knows it by.
+"""Opens a running sandbox in an editor of this host: a command line with the sandbox's name for ssh.
 
 Nothing of a guest is in it: the host's name is made of the sandbox's, the path comes from its record and its user.
 """
@@ -64,7 +64,7 @@ def template(setting: str, find: Callable[[str], str | None] = process.which) ->
         words = next((words for words in EDITORS.values() if find(words[0])), None)
         if words is None:
             raise RequirementError(
-                "no editor that works over ssh was found", hint=f"set editor-command to one of {', '.join(EDITORS)}"
+                "no editor with ssh support was found", hint=f"set editor-command to one of {', '.join(EDITORS)}"
             )
         return words
     words = EDITORS.get(setting) or command_words(setting)
@@ -108,7 +108,7 @@ def user(host: str, directory: SandboxDir) -> str:
         return next((value for name, _, value in rows if name == "user"), "")
     if any(key.endswith("/keys/login") for key in keys):
         raise StateError(
-            f"ssh takes `{host}` for a sandbox of another repository",
+            f"for ssh, `{host}` is a sandbox of another repository",
             hint="give one of them another name: `sandbox --name NAME`",
         )
     raise StateError(

@@ -1,4 +1,4 @@
-"""The processes of a sandbox's way out: the proxy, confined, and beside it what has the secrets, where there are any.
+"""The processes of the egress proxy: the proxy itself, confined, and a separate one for secrets if there are any.
 
 A proxy that ends before its sandbox is started again, with the same rules, ledger and authority: connections of that
 moment break, later ones wait at its socket meanwhile.
@@ -70,7 +70,7 @@ class Proxy:
         with self.changed:
             self.changed.wait_for(lambda: self.ready is not None or bool(self.gone), READY_WITHIN * 2)
         if self.ready is None:
-            raise SessionError("the egress proxy does not start", cause=self.gone)
+            raise SessionError("the egress proxy did not start", cause=self.gone)
         return self.ready.authority
 
     def close(self) -> None:
@@ -89,11 +89,11 @@ class Proxy:
         """What the user has to know, with the last line that was written; safe to print."""
         lines = [f"the egress proxy is not confined: {self.bare}"] if self.bare else []
         if self.gone:
-            lines.append(f"the egress proxy ended before the sandbox did, and its network with it: {self.gone}")
+            lines.append(f"the egress proxy ended, and the sandbox has no network any more: {self.gone}")
         elif self.deaths:
             times = "once" if len(self.deaths) == 1 else f"{len(self.deaths)} times"
             cause = self._words(self.deaths[-1])
-            lines.append(f"the egress proxy ended and was started again, {times}; connections broke then: {cause}")
+            lines.append(f"the egress proxy ended and was started again, {times}; connections were lost: {cause}")
         return tuple(lines)
 
     def _words(self, status: int) -> str:

@@ -1,4 +1,4 @@
-"""The way out of a sandbox with the network `allow`: its policy, and the proxy that runs beside its supervisor.
+"""The egress proxy of a sandbox with the network `allow`: its policy, and its process next to the supervisor.
 
 The policy is a file of the sandbox's, which `sandbox net` changes and the proxy reads again; the session's connection
 leads from the guest's loopback to the proxy's socket.

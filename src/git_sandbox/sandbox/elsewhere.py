@@ -1,4 +1,4 @@
-"""What other machines can do: asked before anything is sent, said, and counted as tries go there."""
+"""The capacity of other machines: queried before anything is sent, printed, and counted down as tries go there."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the one at `place` says of itself, or why it says nothing. `slots`: how many machines it takes at a time;
+    """What the one at `place` says of itself, or why no answer. `slots`: how many machines it takes at a time;
     `ready`: whether it has their image.
     """
 
@@ -70,10 +70,10 @@ class Machine:
     def words(self) -> str:
         """In one line that is safe to show."""
         if self.hello is None:
-            return f"{self.place}: {self.problem.message if self.problem else 'it says nothing'}"
+            return f"{self.place}: {self.problem.message if self.problem else 'no answer'}"
         hello = self.hello
         kvm = "KVM" if hello.kvm else "no KVM, so machines are emulated"
-        image = "has the image" if self.ready else "gets the image"
+        image = "has the image" if self.ready else "will receive the image"
         room = f"{self.slots} at a time" if self.slots else "no room for one"
         return f"{self.place}: {hello.cpus} processors, {hello.memory} MiB free, {kvm}, {image}: {room}"
 
@@ -107,7 +107,8 @@ def room(machines: Sequence[Machine], settings: Settings) -> Room:
             raise machine.problem
     places = ", ".join(machine.place for machine in machines)
     raise HostResourceError(
-        f"a machine with {settings.memory} MiB of memory fits on none of {places}", hint="try less: --memory 1G"
+        f"a machine with {settings.memory} MiB of memory does not fit on any of {places}",
+        hint="try a smaller size: --memory 1G",
     )
 
 
@@ -115,18 +116,18 @@ def checks(machine: Machine, settings: Settings) -> Iterator[Check]:
     """Rows for `doctor --on`."""
     place, hello = machine.place, machine.hello
     if hello is None:
-        error = machine.problem or SandboxError("it says nothing")
+        error = machine.problem or SandboxError("no answer")
         cause = f" ({one_line(error.cause, limit=300)})" if error.cause else ""
         yield Check(place, Verdict.MISSING, f"{error.message}{cause}", error.hint)
         return
     yield Check(place, Verdict.OK, f"git-sandbox {one_line(hello.program, limit=40)} on {one_line(hello.host)}")
     size = f"{machine.slots} machine(s) of {settings.cpus} processor(s) and {settings.memory} MiB at a time"
     room_ = f"{hello.cpus} processors, {hello.memory} MiB of memory free: {size}"
-    hint = "" if machine.slots else "less `--memory`, or end what runs there"
+    hint = "" if machine.slots else "use a smaller `--memory`, or stop what runs there"
     yield Check(f"{place} room", Verdict.OK if machine.slots else Verdict.MISSING, room_, hint)
     kvm = "/dev/kvm can be opened" if hello.kvm else "cannot be used: machines are emulated, several times slower"
     yield Check(f"{place} KVM", Verdict.OK if hello.kvm else Verdict.NOTE, kvm)
-    image = "is there" if machine.ready else "is not there: the first job brings it"
+    image = "present" if machine.ready else "missing: the first job sends it"
     yield Check(f"{place} image", Verdict.OK if machine.ready else Verdict.NOTE, image)
     low = hello.free < MINIMUM_FREE >> 20
     yield Check(f"{place} disk space", Verdict.NOTE if low else Verdict.OK, f"{hello.free} MiB free for its state")

@@ -1,4 +1,4 @@
-"""The end of what runs in a sandbox, before its work is exported: SIGTERM, a grace, SIGKILL.
+"""Ends what runs in a sandbox before its work is exported: SIGTERM, a grace period, SIGKILL.
 
 Process 1 of the guest does it (guest/processes.py); the host keeps the time, because here are those who may shorten it.
 """

@@ -1,4 +1,4 @@
-"""The sandboxes of all repositories of this user, whether their repository is still there or not."""
+"""The sandboxes of all repositories of this user, including deleted repositories."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def addressed(name: str, around: Repository | None) -> tuple[Repository, str]:
     if sandbox.common_dir is None:
         raise StateError(
             f"the repository of sandbox `{sandbox.name}` is gone",
-            hint=f"`sandbox recover {sandbox.name} --into REPO` brings it into another one",
+            hint=f"`sandbox recover {sandbox.name} --into REPO` recovers it into another one",
         )
     if around is not None and os.path.realpath(around.common_dir) == os.path.realpath(sandbox.common_dir):
         return around, sandbox.entry.id
@@ -159,7 +159,7 @@ def find(name: str, repo: Repository | None) -> Located:
     """
     key, _, sandbox_name = name.rpartition(SEPARATOR)
     if not is_sandbox_id(sandbox_name) or (key and not _KEY.fullmatch(key)):
-        raise UsageError("that is not the name of a sandbox", hint="`sandbox ls --everywhere` lists them")
+        raise UsageError("invalid name of a sandbox", hint="`sandbox ls --everywhere` lists them")
     own = registry.find(repo) if repo is not None and not key else None
     fitting = [sandbox for sandbox in _all() if sandbox.entry.id == sandbox_name and sandbox.of.key.startswith(key)]
     exact = [sandbox for sandbox in fitting if sandbox.of.root == own or sandbox.of.key == key]
@@ -170,5 +170,5 @@ def find(name: str, repo: Repository | None) -> Located:
         )
     if len(chosen) > 1:
         named = ", ".join(f"`{sandbox.name}`" for sandbox in chosen[:SHOWN])
-        raise StateError(f"several sandboxes are named `{name}`", hint=f"say which: {named}")
+        raise StateError(f"several sandboxes are named `{name}`", hint=f"name one of {named}")
     return chosen[0]

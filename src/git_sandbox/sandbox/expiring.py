@@ -1,4 +1,4 @@
-"""What every verb does at its end: delete from the trash what has expired. Most need nothing else of `trashed`."""
+"""Deletes expired sandboxes from the trash at the end of every verb. Most verbs need nothing else of `trashed`."""
 
 from __future__ import annotations
 

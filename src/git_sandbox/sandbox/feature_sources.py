@@ -1,4 +1,4 @@
-"""Features of a devcontainer where they are: directories of the repository, and artifacts of a registry.
+"""Fetches features of a devcontainer: directories of the repository, and artifacts of a registry.
 
 Of one of a registry only its manifest is read here, and its description in that; its archive is unpacked in the machine
 that installs it. What a tag was at the first look counts until the cache loses it.
@@ -120,7 +120,7 @@ def fetched(reference: Reference, place: Path, progress: Progress) -> Seen:
         skopeo.copy(image, image.at(manifest.digest(raw)), target, layer.size, lambda _: None)
         blob = target / layer.digest.removeprefix("sha256:")
         if manifest.digest(files.read(blob, MAX_ARCHIVE, follow=False)) != layer.digest:
-            raise ImageError(f"the archive of {one_line(reference.text)} is not what its manifest names")
+            raise ImageError(f"the archive of {one_line(reference.text)} does not match its manifest")
         blob.replace(_archive(place, layer.digest))
     archive = Seen(layer.digest, artifact.annotations[DESCRIBED])
     rows = [*((name, other) for name, other in known.items() if name != reference.text), (reference.text, archive)]
@@ -135,7 +135,7 @@ def _decoded(raw: bytes, text: str) -> Artifact:
             raise ValueError(f"it has no {DESCRIBED}")  # noqa: TRY301 - of the same kind
     except (ValueError, RecursionError) as error:
         cause = one_line(str(error), limit=300)
-        raise ImageError(f"{one_line(text)} is no feature of a devcontainer", cause=cause) from error
+        raise ImageError(f"{one_line(text)} is not a devcontainer feature", cause=cause) from error
     return artifact
 
 
@@ -158,7 +158,7 @@ def write(pack: Pack, installed: Sequence[Installed], base: str, user: str) -> N
             _write_directory(pack, f"{FOLDER}/{number}", entry.directory)
             if consent.tree(entry.directory) != entry.feature.content:
                 name = one_line(entry.feature.reference.text)
-                raise ImageError(f"the feature {name} is not what you agreed to: it changed meanwhile")
+                raise ImageError(f"the feature {name} has changed since you agreed to it")
         elif entry.archive is not None:
             pack.add(f"{FOLDER}/{number}.tar", entry.archive)
         pack.add_bytes(f"{FOLDER}/{number}/{install.OPTIONS}", install.options(entry.feature, user))

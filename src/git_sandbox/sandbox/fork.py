@@ -1,4 +1,4 @@
-"""A second sandbox that begins with the disk of another, which may be running.
+"""A new sandbox from a copy of another one's disk, which may be running.
 
 A running guest writes everything out and holds its file system still while the disk is copied. What it says is not
 believed: a guest that lies spoils its own copy, which, like every disk of a guest's, only guests ever mount.
@@ -100,7 +100,7 @@ def prepared(
     settings = options.settings
     source = store.find(handle.repo, options.origin or "")
     if workspace_disk.disk_format(source.directory) not in formats:
-        hint = "use the backend it has, or create it again with SANDBOX_BASES=no"
+        hint = "use its own backend, or create it again with SANDBOX_BASES=no"
         raise StateError(f"{backend} cannot use the disk of sandbox `{source.id}`", hint=hint)
     record, _ = _begin(handle, source, progress)
     record = msgspec.structs.replace(
@@ -131,10 +131,10 @@ def image(repo: Repository, origin: str, transport: str = "disk") -> Image:
     """
     source = store.find(repo, origin)
     if share_dir.is_asked(transport):
-        raise UsageError(f"the copy of `{source.id}` begins with its disk, and a share is asked for", hint=_DISK)
+        raise UsageError(f"a copy of `{source.id}` needs a disk, but a share was requested", hint=_DISK)
     if share_dir.used(source.directory):
         hint = f"`sandbox sync {source.id}` brings its work home: begin with that; and for what is forked, {_DISK}"
-        raise StateError(f"sandbox `{source.id}` works on a share, and only a disk can be copied", hint=hint)
+        raise StateError(f"sandbox `{source.id}` works on a share, but only a disk can be copied", hint=hint)
     return images.of(SandboxHandle(repo, source.id, source.directory), source.record)
 
 
@@ -147,7 +147,7 @@ def _begin(handle: SandboxHandle, source: Entry, progress: Progress) -> tuple[Re
     """Disk, keys, record and the pinned start for `handle`. True when `source` did not run meanwhile."""
     base = source.refs.get(SandboxRefs(source.id).base)
     if source.record is None or base is None:
-        raise StateError(f"sandbox `{source.id}` cannot be copied: its record or its start is gone")
+        raise StateError(f"sandbox `{source.id}` cannot be copied: its record or its initial commit is missing")
     try:
         progress(f"Copying the disk of {source.id}")
         with _kept_still(source.directory) as still, contextlib.ExitStack() as stack:
@@ -194,7 +194,7 @@ def _frozen(directory: SandboxDir) -> Iterator[None]:
     except ValueError as error:
         raise MachineError("the guest's answer to `thaw` is damaged", cause=str(error)) from error
     if not held:
-        raise MachineError("copying the disk took longer than the guest can be held still", hint="stop it first")
+        raise MachineError("copying the disk took longer than the guest can be frozen", hint="stop the sandbox first")
 
 
 def _freeze(directory: SandboxDir, stack: contextlib.ExitStack) -> socket.socket:
@@ -241,7 +241,7 @@ def _copy_refs(handle: SandboxHandle, source: Entry) -> None:
 
 def _unread(error: Exception, handle: SandboxHandle) -> CollectError:
     return CollectError(
-        f"the copy `{handle.id}` is there, but what is on its disk cannot be read: {error}",
+        f"the copy `{handle.id}` was created, but its disk cannot be read: {error}",
         cause=getattr(error, "cause", ""),
         hint=f"`sandbox recover {handle.id}`, or `sandbox drop --force {handle.id}`",
     )

@@ -1,4 +1,4 @@
-"""What a guest may ask of its supervisor: collect now (`sandbox push`), send what the host has (`sandbox pull`).
+"""Requests from a guest to its supervisor: collect now (`sandbox push`), send the host's branches (`sandbox pull`).
 
 The other end is hostile: requests are short lines, answered one at a time, not more often than once a second.
 """
@@ -76,7 +76,7 @@ def _serve(handle: SandboxHandle, record: Record, session: Session, calls: Calls
 def _state(handle: SandboxHandle, record: Record, request: Request, notify: Sequence[str]) -> list[str]:
     """What a guest says of itself is written down, and told to the host's user when he is waited for."""
     if request.state not in protocol.STATES:
-        raise CollectError("the host does not know that state")
+        raise CollectError("unknown state")
     activity = Activity(request.state, one_line(request.message), time.time())
     before = noted.activity(handle.directory)
     noted.note_activity(handle.directory, activity)
@@ -100,10 +100,10 @@ def _answer(line: bytes, verbs: Mapping[str, Verb]) -> dict[str, object]:
     try:
         request = msgspec.json.decode(line, type=Request)
         if request.op not in verbs:
-            return {"ok": False, "lines": ["the host does not know that request"]}
+            return {"ok": False, "lines": ["unknown request"]}
         return {"ok": True, "lines": verbs[request.op](request)}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {"ok": False, "lines": ["the host did not understand the request"]}
+        return {"ok": False, "lines": ["malformed request"]}
     except (SandboxError, OSError) as error:
         return {"ok": False, "lines": [one_line(str(error))]}
 
@@ -112,7 +112,7 @@ def describe(brought: Home) -> list[str]:
     """What a collection changed, a line for each ref; those of a repository inside the worktree with its path."""
     rows = _updated("", brought.collected)
     rows += [row for home in brought.nested.homes for row in _updated(f"{home.path}: ", home.collected)]
-    return rows or ["Everything was on the host already."]
+    return rows or ["Everything is already on the host."]
 
 
 def _updated(where: str, collected: Collected) -> list[str]:

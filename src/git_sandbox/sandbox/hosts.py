@@ -1,4 +1,4 @@
-"""Workers on other machines: who they are, how they are reached (the user's own OpenSSH), what they can do.
+"""Workers on other machines: their names, the connection (the user's own OpenSSH), and their capabilities.
 
 A conversation is one `ssh HOST sandbox worker`: no port, no daemon, nothing that stays. It may break at any moment: the
 worker goes on, and whoever comes with the same job again gets its result.
@@ -62,7 +62,7 @@ def host(place: str) -> str:
     name = place.removeprefix(SSH)
     if not place.startswith(SSH) or not _HOST.fullmatch(name):
         hint = "use ssh:HOST, as you would type `ssh HOST`, or ssh://USER@HOST:PORT"
-        raise UsageError(f"`{one_line(place, limit=60)}` is no machine to run on", hint=hint)
+        raise UsageError(f"`{one_line(place, limit=60)}` is not the address of a machine", hint=hint)
     return name
 
 
@@ -90,7 +90,7 @@ class Conversation:
             self.writer.put(kind, data)
 
     def lost(self) -> LostError:
-        return LostError(f"the connection to {self.place} broke", cause=self.complaint())
+        return LostError(f"the connection to {self.place} was lost", cause=self.complaint())
 
 
 class Load(Protocol):
@@ -129,14 +129,14 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
                 reader = Reader(stdout, frames.RESULT)
                 frame = reader.next()
             except CollectError as error:
-                why = f"it said nothing for {ANSWERS:g} s" if late.is_set() else error.cause
+                why = f"no answer for {ANSWERS:g} s" if late.is_set() else error.cause
                 raise _silent(place, complaint() or why) from None
         if frame is None or frame.kind != frames.HELLO:
             raise _silent(place, complaint())
         hello = result.parsed(frame.data, Hello)
         if hello.program != __version__:
             raise RequirementError(
-                f"{place} has git-sandbox {one_line(hello.program, limit=40)}, here it is {__version__}",
+                f"{place} has git-sandbox {one_line(hello.program, limit=40)}, this host has {__version__}",
                 hint="install the same version on both",
             )
         talk = Conversation(place, hello, Writer(stdin, first), stdin, reader, complaint)
@@ -156,10 +156,8 @@ def _words(log: Path) -> str:
 
 def _silent(place: str, cause: str) -> LostError:
     name = host(place) if place.startswith(SSH) else ""
-    hint = (
-        f"`ssh {name} sandbox worker < /dev/null` shows what happens; nobody can type a password there" if name else ""
-    )
-    return LostError(f"there is no worker at {place}", cause=cause, hint=hint)
+    hint = f"`ssh {name} sandbox worker < /dev/null` shows the error; there must be no password prompt" if name else ""
+    return LostError(f"no worker answers at {place}", cause=cause, hint=hint)
 
 
 def ask(place: str, log: Path) -> Hello:
@@ -290,7 +288,7 @@ def keep(talk: Conversation, target: Path, hearing: Hearing) -> int:
 
 def _judge(outcome: bool | BaseException, talk: Conversation) -> None:
     if isinstance(outcome, OSError):
-        raise HostResourceError("the result cannot be kept", cause=outcome.strerror or str(outcome)) from outcome
+        raise HostResourceError("cannot store the result", cause=outcome.strerror or str(outcome)) from outcome
     if isinstance(outcome, BaseException) and not isinstance(outcome, CutOffError):
         raise outcome
     if outcome is not True:

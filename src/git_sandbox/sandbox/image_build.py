@@ -1,4 +1,4 @@
-"""What a root image is built from (a Containerfile, its context, features, arguments), and the script that does it."""
+"""The inputs of a root image (a Containerfile, its context, features, arguments), and the script that builds it."""
 
 from __future__ import annotations
 

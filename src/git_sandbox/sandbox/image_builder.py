@@ -1,4 +1,4 @@
-"""A Containerfile becomes a root image: built in a machine of ours, never on this host.
+"""Builds a root image from a Containerfile, in a machine of its own, never on this host.
 
 Each repository has a builder of its own in the cache: a sandbox without a repository, whose disk keeps the builder's
 layers between builds. It reaches what the user's network settings allow. What comes out is an archive, a stranger's as
@@ -162,8 +162,8 @@ class _Builder:
             if run.exit_code != 0:
                 tail = lines.tail()
                 away = _AWAY.search(tail) is not None
-                hint = "it needs a network: --net allow --allow NAME (a registry's, a mirror's)" if away else ""
-                raise ImageError("the Containerfile cannot be built", cause=tail, hint=hint)
+                hint = "if it needs a network: --net allow --allow NAME (of a registry or mirror)" if away else ""
+                raise ImageError("cannot build the Containerfile", cause=tail, hint=hint)
 
     def _done(self, image: Image, options: Options) -> Run[bool]:
         """With the machine of earlier builds, or with a new one where that does not start any more."""

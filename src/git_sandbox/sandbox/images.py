@@ -1,4 +1,4 @@
-"""Which guest images the sandboxes of this user still need, and which one fits a sandbox."""
+"""The guest images that this user's sandboxes still need, and the image that fits a sandbox."""
 
 from __future__ import annotations
 
@@ -78,4 +78,4 @@ def _built(image: Image) -> float:
 
 def _require_disk(handle: SandboxHandle, record: Record | None) -> None:
     if record is None or not handle.directory.has_disk():
-        raise StateError(f"sandbox `{handle.id}` has no disk any more", hint="what is in its refs is all there is")
+        raise StateError(f"sandbox `{handle.id}` has no disk any more", hint="only its refs are left")

@@ -1,4 +1,4 @@
-"""What came home: an export of a guest's, asked for over a channel or brought by somebody else, into the repository."""
+"""Imports the export of a guest, read from a channel or from a job's result, into the repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORDED = ("refs/heads/", "refs/tags/", "refs/notes/")  # what of `Manifest.ref
 _LOGS = 100  # reflogs looked at before a sandbox is taken for unchanged
 SHOWN = 20  # rows of what is only partly home that are printed
 MAX_PARTLY = 1000  # rows of a record
-UNSAID = Changes("unknown", "the guest does not say what changed")
+UNSAID = Changes("unknown", "the guest did not report what changed")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Home:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Safe to print."""
-        text = f"{self.away} commit(s) were reset away and no ref reaches them: they stay on the sandbox's disk"
+        text = f"{self.away} commit(s) are no longer on any ref (reset): they stay on the sandbox's disk"
         return (
             *self.collected.warnings,
             *self.nested.warnings,
@@ -103,7 +103,7 @@ def from_channel(
     try:
         manifest, took = taken()
     except DamagedError as error:
-        progress(f"Asking again for what is sound: {error.cause}")
+        progress(f"Retrying without damaged objects: {error.cause}")
         manifest, took = taken(careful=True)
     refs = handle.repo.refs(*handle.refs.patterns)
     handle.remember(refs)

@@ -1,4 +1,4 @@
-"""A job on the machine that works: its sandbox, one run of it, and its result as a file.
+"""A job on the machine that runs it: its sandbox, one run, and the result as a file.
 
 The sandbox belongs to a repository of the worker's own that stays empty: no object of a job is ever unpacked here. What
 the guest exports goes into the result as it comes, for whoever sent the job to examine.

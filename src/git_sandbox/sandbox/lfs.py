@@ -1,4 +1,4 @@
-"""Git LFS objects come home after the commits whose pointers name them: the host asks for exactly what it lacks."""
+"""Fetches Git LFS objects after the commits whose pointers name them: the host requests exactly what it lacks."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def left(repo: Repository, refs: Mapping[RefName, Oid], record: Record, name: Sa
     except (SandboxError, OSError) as error:
         return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
     lines = (
-        f"{path} ({pointer.oid[:12]}): it is no part of a job's result" for pointer, path in sorted(pointers.items())
+        f"{path} ({pointer.oid[:12]}): it is not part of a job's result" for pointer, path in sorted(pointers.items())
     )
     return LfsHome(missing=tuple(one_line(line, limit=500) for line in lines))
 
@@ -127,7 +127,7 @@ def _few_enough(repo: Repository, pointers: Iterable[Pointer]) -> tuple[list[Poi
         if pointer.size > MAX_OBJECT:
             reasons[pointer] = f"it has {pointer.size} bytes, the limit is {MAX_OBJECT}"
         elif left < 0:
-            reasons[pointer] = "there is no room for it on this host's disk"
+            reasons[pointer] = "this host's disk is full"
         elif len(chosen) == MAX_OBJECTS:
             reasons[pointer] = f"more than {MAX_OBJECTS} objects at once: `sandbox sync` or `sandbox recover` gets more"
         else:
@@ -145,9 +145,9 @@ def _fetched(
     problems: dict[Pointer, str] = {}
     try:
         for pointer, sound in lfs.receive(Store.of(repo), objects, reply.chunks):
-            problems[pointer] = "" if sound else "what the sandbox has is not the content that its name says"
+            problems[pointer] = "" if sound else "the sandbox's content does not match the object's name"
         if next(reply.chunks, None) is not None:
-            raise CollectError("the guest's reply did not arrive in one piece", cause="it sent more than it announced")
+            raise CollectError("the guest's reply is incomplete", cause="it sent more than it announced")
     except (SandboxError, OSError) as error:
         problems |= {pointer: _why(error) for pointer in objects if pointer not in problems}
     return problems
@@ -159,10 +159,10 @@ def _announced(header: bytes, pointers: set[Pointer]) -> list[Pointer]:
     except ValueError as error:
         raise CollectError("the guest's list of Git LFS objects was refused", cause=one_line(str(error))) from None
     if announced.error:
-        raise CollectError("the guest could not look for Git LFS objects", cause=one_line(announced.error))
+        raise CollectError("the guest could not list its Git LFS objects", cause=one_line(announced.error))
     objects = [Pointer(sent.oid, sent.size) for sent in announced.objects]
     if len(set(objects)) != len(objects) or not pointers.issuperset(objects):
         raise CollectError(
-            "the guest's list of Git LFS objects was refused", cause="it names objects that were not asked for"
+            "the guest's list of Git LFS objects was refused", cause="it names objects that were not requested"
         )
     return objects

@@ -1,4 +1,4 @@
-"""The life of a sandbox from top to bottom."""
+"""The lifecycle of a sandbox from top to bottom."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def spawn(
             try:
                 run, home = new.run(prepared, ready, first)
             except BaseRefusedError as reason:
-                again = (f"The repository was copied once more: {reason.message}",)
+                again = (f"The repository was copied again: {reason.message}",)
                 notice(again)
                 prepared = new.prepared(whole=True)
                 run, home = new.run(prepared, ready, first)

@@ -1,4 +1,4 @@
-"""All sandboxes of a repository at a glance: rows for `ls`. The number of git processes does not grow with them."""
+"""All sandboxes of a repository as rows for `ls`. The number of git processes does not grow with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dealing with a sandbox that another process supervises: its session, a sync, its end."""
+"""Sandboxes that another process supervises: their sessions, a sync, their end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def running(repo: Repository, name: str) -> tuple[Entry, Record]:
     if entry.state is not State.RUNNING or entry.record is None:
         hints = {
             State.STOPPED: f"`sandbox shell {name}` starts it again; with --detach and no terminal, too",
-            State.RECOVERING: f"its machine has ended, and its work is being brought home: {claims.WAIT}",
+            State.RECOVERING: f"its machine has ended and its work is being brought home: {claims.WAIT}",
             State.RECOVERABLE: f"its work is on its disk: `sandbox recover {name}`",
             State.AWAY: f"another machine has its job: `sandbox recover --on HOST {name}`",
         }
@@ -153,7 +153,7 @@ def _end(entry: Entry, record: Record, progress: Progress, grace: float | None) 
             _done(handle)
         except Interrupted:
             ending.ask(directory, 0)
-            progress(f"Ending what runs in {entry.id} at once (again: do not wait)")
+            progress(f"Killing what runs in {entry.id} (press Ctrl-C again to stop waiting)")
             signals.listen_again()
             _done(handle)
 

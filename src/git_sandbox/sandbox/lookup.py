@@ -1,4 +1,4 @@
-"""What a sandbox's refs and record say for `log`, `diff`, `merge` and `drop`."""
+"""What a sandbox's refs and record say, for `log`, `diff`, `merge` and `drop`."""
 
 from __future__ import annotations
 
@@ -128,4 +128,4 @@ def require_head(sandbox: Known) -> Oid:
         State.AWAY: "another machine has its job: `sandbox collect FILE`, or `sandbox recover --on HOST`",
     }
     hint = hints.get(sandbox.entry.state, "it ended without a commit")
-    raise StateError(f"no commits of sandbox `{sandbox.entry.id}` are here", hint=hint)
+    raise StateError(f"sandbox `{sandbox.entry.id}` has no commits here", hint=hint)

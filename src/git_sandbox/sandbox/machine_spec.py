@@ -1,4 +1,4 @@
-"""The machine of a sandbox, described once: ahead of its disk, for sessions, and for a rescue."""
+"""The machine of a sandbox, described once: before its disk exists, for sessions, and for a rescue."""
 
 from __future__ import annotations
 
@@ -165,7 +165,9 @@ def runtime(handle: SandboxHandle) -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)  # of a supervisor that was killed; we hold the sandbox's lock
     paths.private_directory(place)
     if len(os.fsencode(place)) > MAX_SOCKET_PATH - 20:
-        raise HostResourceError(f"{place} is too long for a socket's path", hint="set XDG_RUNTIME_DIR to a shorter one")
+        raise HostResourceError(
+            f"{place} is too long for a socket's path", hint="set XDG_RUNTIME_DIR to a shorter path"
+        )
     try:
         yield place
     finally:

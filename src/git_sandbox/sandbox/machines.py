@@ -1,4 +1,4 @@
-"""From a record to a running machine: which backend, which accelerator, where its sockets are."""
+"""From a record to a running machine: its backend, its accelerator, its sockets."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ def unconfined(backend: str, settings: Settings, *, share: bool) -> tuple[str, .
     why = backends.unconfined(backends.BY_NAME[backend], needs)
     if why and settings.confinement == "yes":
         raise RequirementError("the sandbox cannot be confined", cause=why, hint=CONFINE)
-    return (
-        (f"{why} (`sandbox help backends` says what to do; `--confinement yes` refuses such a start)",) if why else ()
-    )
+    return (f"{why} (`sandbox help backends` has the remedy; `--confinement yes` refuses such a start)",) if why else ()
 
 
 def backend_of_record(

@@ -1,4 +1,4 @@
-"""What a worker says and hears on its two streams while it works: it goes on when nobody listens any more."""
+"""The two streams of a worker while it works: it continues when no one is connected any more."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Mouth:
                 if output or frame.kind != frames.OUTPUT:
                     self._writer.put(frame.kind, frame.data)
             if not reader.whole:
-                raise broken("it was cut off")
+                raise broken("it was truncated")
             self._writer.end()
 
     def join(self, source: IO[bytes], channel: socket.socket) -> None:

@@ -137,7 +137,7 @@ def left(record: Record, inners: Iterable[GuestNested]) -> Nested:
     for inner in inners:
         known = _known(record, inner)
         if not (known and (known.broken or (known.state is not None and known.state == inner.state))):
-            names.append(one_line(f"{inner.path or inner.git_dir}: it is no part of a job's result", limit=500))
+            names.append(one_line(f"{inner.path or inner.git_dir}: it is not part of a job's result", limit=500))
     return Nested(missing=tuple(names))
 
 

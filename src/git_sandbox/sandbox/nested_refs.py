@@ -1,4 +1,4 @@
-"""The repositories inside a worktree on the host: where they are, a sandbox's refs in them, and what would be lost."""
+"""Repositories inside a worktree, on the host: where they are, a sandbox's refs in them, and what would be lost."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _mended(handle: SandboxHandle, repo: Repository, known: NestedRecord, home: 
     restored = put_back(repo.git, {name: value for name, value in expected.items() if name not in refs})
     if restored.done:
         where = one_line(os.fspath(repo.worktree), limit=300)
-        notices.say(f"{len(restored.done)} refs of sandbox `{handle.id}` in {where} had been removed and are back")
+        notices.say(f"{len(restored.done)} refs of sandbox `{handle.id}` in {where} had been removed and were restored")
     return Holding(repo, {**refs, **restored.done}, True, known, tuple({**restored.lost, **restored.blocked}))
 
 

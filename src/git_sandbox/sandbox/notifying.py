@@ -1,4 +1,4 @@
-"""Tell the user of this host that a sandbox waits for him, is done, or failed: by a command of his, or on his desktop.
+"""Notifies the user when a sandbox waits, is done or failed: by a command of the user, or on the desktop.
 
 What a guest says never becomes a word that a shell reads: it is cleaned, and goes by environment and standard input.
 """

@@ -1,4 +1,4 @@
-"""Tries as tasks of a Ray cluster (extra `ray`): placement, queues and retries are Ray's; the promises are ours.
+"""Tries as tasks of a Ray cluster (extra `ray`): Ray does placement, queues and retries.
 
 A task gives its job to a worker on its node, as a connection by ssh would. Files go through the object store, and a
 node fetches those that its worker lacks. The result is imported here as any other; then the node hears that it is here.

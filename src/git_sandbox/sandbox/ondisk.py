@@ -1,4 +1,4 @@
-"""What of a sandbox git does not bring home, so that its disk alone has it: in one sentence."""
+"""What of a sandbox git does not bring home and only its disk has, in one sentence."""
 
 from __future__ import annotations
 

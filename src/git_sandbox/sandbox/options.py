@@ -1,4 +1,4 @@
-"""What a caller wants of a sandbox."""
+"""The options of one call: what a caller asks of a sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries of one task side by side: a supervisor process for each, and one reader of all they say.
+"""Parallel tries of one task: a supervisor process for each, and one reader of their events.
 
 Nothing is shared between them but the repository, so one that fails disturbs no other. At most `boots` of them are on
 their way to a session at the same time: more only make each other slow.

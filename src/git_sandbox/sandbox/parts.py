@@ -1,4 +1,4 @@
-"""What a sandbox consists of, beside its directory: its refs, in each repository that has some.
+"""What belongs to a sandbox besides its directory: its refs, in each repository that has some.
 
 Who drops, renames or uninstalls one asks `holders`; who restores one, or looks whether it could be restored, asks
 `repository` for each part of what is in the trash.

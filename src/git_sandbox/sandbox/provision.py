@@ -1,4 +1,4 @@
-"""Everything before the machine starts: copy the repository, take the snapshot, make disk, keys and initrd."""
+"""Everything before the machine starts: copy the repository, take the snapshot, create disk, keys and initrd."""
 
 from __future__ import annotations
 
@@ -214,6 +214,6 @@ def copy_mounts(handle: SandboxHandle, extras: Extras, progress: Progress) -> No
         readonly_copy.make(mount.path.resolve(), machine_spec.copy_disk(handle, number))
         if mount.digest and consent.look("mount", "", mount.path).state != mount.digest:
             raise StateError(
-                f"{text.one_line(str(mount.path))} is not what you agreed to: it changed meanwhile",
+                f"{text.one_line(str(mount.path))} has changed since you agreed to it",
                 hint="`sandbox config` shows what changed",
             )

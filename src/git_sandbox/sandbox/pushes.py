@@ -1,4 +1,4 @@
-"""What a guest has made its host do by asking, all of it together: a guest that pushes for ever is told no.
+"""Limits on the work that a guest causes on its host by requests, all of them together.
 
 The end of a sandbox, and what the user asks for (`sandbox sync`), collect in any case: those do not count.
 """

@@ -1,4 +1,4 @@
-"""Which of many sandboxes ended best: a check runs in a machine of its own on the files of each, never on this host.
+"""Ranks many sandboxes: a check runs on the files of each, in a machine of its own, never on this host.
 
 Those that ended with the same files are checked once. A machine for a check is a new sandbox of the repository in which
 these files are checked out; nothing of the user's is made there, and it is deleted afterwards.

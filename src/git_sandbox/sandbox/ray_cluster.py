@@ -73,7 +73,7 @@ class Cluster:
         return done
 
     def hello(self) -> Iterator[tuple[str, Hello | SandboxError]]:
-        """What each node's worker says of itself, or why it says nothing. All are asked at once."""
+        """What each node's worker says of itself, or why no answer. All are asked at once."""
         tasks = [(node, self.on(node, introduced).remote(WORKER)) for node in self.nodes()]
         for node, task in tasks:
             try:

@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: a worker of the node's own, and a conversation with it."""
+"""The task on a node of a Ray cluster: a worker of the node, and the conversation with it."""
 
 from __future__ import annotations
 

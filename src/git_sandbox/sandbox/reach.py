@@ -1,4 +1,4 @@
-"""Where the channels of a running machine are, for other processes than the one that started it.
+"""The channels of a running machine, for processes other than the one that started it.
 
 Apart from `machines`, because a command that only talks to a machine must not wait for all that starts one.
 """

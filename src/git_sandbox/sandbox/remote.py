@@ -1,4 +1,4 @@
-"""A try on another machine, from here: the life of its sandbox, whatever happens to the connection.
+"""A try on another machine, seen from here: the lifecycle of its sandbox, across lost connections.
 
 A command is begun once. Until its files are with a worker nothing has happened, and another machine may have the job.
 From then on the sandbox here says where it is: a connection that breaks is made again, and the worker gives what it has
@@ -82,7 +82,7 @@ class _Try:
             except LostError as error:
                 if not self.begun or pause is None or self.options.command is None:  # else: it waits for its shell
                     raise self._away(place, error) if self.begun else error from error
-                self.progress(f"{error.message}: once more in {pause:g} s")
+                self.progress(f"{error.message}; retrying in {pause:g} s")
                 time.sleep(pause)
             except SandboxError as error:
                 if self.begun:
@@ -146,8 +146,8 @@ class _Try:
         name = self.sent.handle.id
         way = f"`sandbox recover --on {place} {name}` brings its work home"
         if self.options.command is None:
-            return f"it goes on at {place}: `sandbox shell {name}` opens a shell there, {way} and ends it"
-        return f"its job may go on at {place}: {way}"
+            return f"it keeps running at {place}: `sandbox shell {name}` opens a shell there, {way} and ends it"
+        return f"its job may still be running at {place}: {way}"
 
 
 @dataclass(frozen=True)

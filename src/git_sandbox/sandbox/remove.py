@@ -1,4 +1,4 @@
-"""Removing sandboxes, and bringing home what one left behind."""
+"""Drops sandboxes, and recovers the work of crashed ones."""
 
 from __future__ import annotations
 
@@ -83,10 +83,12 @@ def drop_orphan(name: str, *, force: bool) -> Dropped:
     """
     sandbox = everywhere.find(name, None)
     if sandbox.common_dir is not None:
-        raise StateError(f"the repository of sandbox `{sandbox.entry.id}` is there", hint=f"go to {sandbox.common_dir}")
+        raise StateError(
+            f"the repository of sandbox `{sandbox.entry.id}` exists", hint=f"run the command in {sandbox.common_dir}"
+        )
     if not force:
         raise StateError(
-            f"the repository of sandbox `{sandbox.entry.id}` is gone, and its disk may be all there is of the work",
+            f"the repository of sandbox `{sandbox.entry.id}` is gone, and its disk may have the only copy of the work",
             hint=f"`sandbox recover {sandbox.name} --into REPOSITORY`, or `sandbox drop --force {sandbox.name}`",
         )
     noted = store.trash_directory(sandbox.entry.directory, DROPPED)
@@ -142,8 +144,8 @@ def _refuse_disk(name: str, entry: Entry, record: Record | None) -> None:
     changed = ondisk.sentence(changes)
     if changes is not None and (changed or changes.state == "unknown"):
         raise StateError(
-            f"the disk of sandbox `{name}` has what is nowhere else",
-            cause=changed or f"whether anything else changed on it is not known: {changes.reason}",
+            f"the disk of sandbox `{name}` has work that exists nowhere else",
+            cause=changed or f"other changes on it are unknown: {changes.reason}",
             hint=f"`sandbox shell {name}` shows it; `sandbox drop --force {name}` drops it anyway",
         )
 
@@ -153,7 +155,7 @@ def _refuse_commits(repo: Repository, name: str, lost: tuple[Oid, ...]) -> None:
         shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
         stash = "" if beyond_stash(repo, lost[:1]) else ", only in your stash"
         raise StateError(
-            f"{len(lost)} commit(s) of sandbox `{name}` are on no branch of yours{stash}: {shown}",
+            f"{len(lost)} commit(s) of sandbox `{name}` are on none of your branches{stash}: {shown}",
             hint=f"`sandbox merge {name}`, or keep them with `git branch NAME sandbox/{name}`, or `drop --force`",
         )
 
@@ -163,8 +165,8 @@ def _refuse_nested(repo: Repository, name: str, inside: list[Holding]) -> None:
         if holding.gone:
             place = one_line(str(holding.repo.git_dir), limit=300)
             raise StateError(
-                f"what came home from sandbox `{name}` into {place} is gone there",
-                hint=f"`sandbox recover {name}` brings it again, or `drop --force`",
+                f"what came home from sandbox `{name}` into {place} no longer exists there",
+                hint=f"`sandbox recover {name}` imports it again, or `drop --force`",
             )
         if lost := nested_refs.lost(repo, holding):
             shown = ", ".join(oid[:12] for oid in lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
@@ -212,7 +214,7 @@ def _refuse_lfs(repo: Repository, entry: Entry, record: Record | None, inside: l
         more = " …" if len(left) > SHOWN else ""
         raise StateError(
             f"the content of {len(left)} Git LFS file(s) of sandbox `{entry.id}` is not here: {shown}{more}",
-            hint=f"`sandbox recover {entry.id}` gets what its disk has; `sandbox drop --force {entry.id}` goes without",
+            hint=f"`sandbox recover {entry.id}` gets it from its disk; `sandbox drop --force {entry.id}` discards it",
         )
 
 

@@ -1,4 +1,4 @@
-"""Changing what a sandbox is called, and the machine it has at its next start."""
+"""Changes the name of a sandbox, or the machine it has at its next start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from git_sandbox.sandbox import nested_refs
 from git_sandbox.store import Entry, SandboxHandle, State
 
 _WHY = {
-    State.RUNNING: "it is running, and its machine, sessions and ports go by its name",
+    State.RUNNING: "it is running, and its sessions and ports use its name",
     State.RECOVERING: "its machine has ended, and its work is being brought home",
-    State.AWAY: "another machine has its job, and knows it by its name",
+    State.AWAY: "another machine has its job under this name",
     State.BROKEN: "its record cannot be read",
 }
 _NEXT = {
@@ -41,7 +41,7 @@ def rename(repo: Repository, name: str, new: str) -> Renamed:
     ident = sandbox_id(new)
     entry = _settled(repo, name, "renamed")
     if ident == entry.id:
-        raise UsageError(f"sandbox `{name}` is already called that")
+        raise UsageError(f"sandbox `{name}` already has this name")
     with store.open_existing(repo, name) as (handle, entry):
         inside = nested_refs.borrowed(handle.repo, handle, entry.record)
         own = SandboxHandle(handle.repo, ident, handle.directory).refs.patterns

@@ -1,4 +1,6 @@
-"""Bringing home: ask the guest for everything, import it, note that it is safe. Also from a disk nobody runs."""
+"""Retrieves the work of a sandbox: ask the guest for everything, import it, record it. From a running machine, or from
+its disk by a rescue machine.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +156,7 @@ def _first_that_boots(
             machine.close()
             if not left:
                 raise explained from None
-            rescue.progress("That image does not boot: trying another one")
+            rescue.progress("The image does not boot; trying another one")
 
 
 def _explained(error: CollectError | MachineError, running: Running) -> CollectError | MachineError:
@@ -179,7 +181,7 @@ def control(
         try:
             channel = reach.attachment(directory, CONTROL).connect(timeout=10, patience=patience)
         except OSError as error:
-            raise MachineError("the machine does not answer any more", cause=str(error)) from error
+            raise MachineError("the machine no longer answers", cause=str(error)) from error
         with channel:
             yield channel
 
@@ -212,9 +214,9 @@ def why(error: SandboxError | OSError, handle: SandboxHandle) -> CollectError:
     full = shutil.disk_usage(handle.directory.root).free < NEARLY_FULL
     message, cause = (error.strerror or str(error), "") if isinstance(error, OSError) else (error.message, error.cause)
     first = f"free some space below {handle.directory.root}, then " if full else ""
-    hint = f"what was written is on the sandbox's disk: {first}`sandbox recover {handle.id}`"
+    hint = f"the work is still on the sandbox's disk: {first}`sandbox recover {handle.id}`"
     return CollectError(
-        f"the work in sandbox `{handle.id}` is not home yet: {message}",
+        f"the work in sandbox `{handle.id}` has not been brought home: {message}",
         cause=f"this host's disk is full\n{cause}".strip() if full else cause,
         hint=error.hint if isinstance(error, RepositoryError) and handle.homeless else hint,
     )

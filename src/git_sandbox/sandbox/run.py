@@ -1,4 +1,4 @@
-"""One run of a sandbox's machine: boot, session, the way home."""
+"""One run of a sandbox's machine: boot, session, retrieval."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Run(Generic[Brought]):
         try:
             return self._attempt(may_be_warm=self.options.settings.warm == AUTO)
         except BootError:
-            self.progress("The guest's kernel died while it booted: once more")
+            self.progress("The guest kernel died during boot; retrying")
             return self._attempt(may_be_warm=False)
 
     def _attempt(self, *, may_be_warm: bool) -> Brought:
@@ -176,7 +176,7 @@ class Run(Generic[Brought]):
         cause = "\n".join(filter(None, (error.cause, running.diagnosis())))
         if died and self.prepared and self.prepared.base and refused(self.handle.directory):
             bases.remove(self.prepared.base)
-            return BaseRefusedError("the guest could not read the copy it began with, which has been thrown away")
+            return BaseRefusedError("the guest could not read its copy of the repository, which was discarded")
         if died and personalization is not None:
             personalization.blame(cause)
         return (BootError if died else SessionError)(error.message, cause=cause, hint=error.hint)
@@ -245,7 +245,7 @@ class Run(Generic[Brought]):
         if caught.signum == signal.SIGINT and first and not self.options.detached:
             opened.signal(token, caught.signum)
             return None
-        self.progress("Interrupted: ending what runs in the sandbox (again: at once)")
+        self.progress("Interrupted: stopping what runs in the sandbox (press Ctrl-C again to kill it)")
         self._end_programs()
         return LAST_WORD
 

@@ -143,7 +143,7 @@ def download(
         result = arrival.inspect(arrived, final, limit)
         if result.risky and not accept_risky:
             raise StateError(
-                "not copied: programs on this host act on some of these files by themselves",
+                "not copied: programs on this host run or obey some of these files",
                 cause="\n".join(result.risky),
                 hint="`sandbox cp --yes` copies them as well",
             )
@@ -176,7 +176,7 @@ def _fetched(session: Session, source: str, fresh: Path, limit: int, progress: P
         return unpacked
     entries = list(unpacked.iterdir())
     if len(entries) != 1:
-        raise StateError(f"{len(entries)} files came where one was asked for: not copied")
+        raise StateError(f"{len(entries)} files arrived instead of one: not copied")
     return entries[0]
 
 
@@ -243,4 +243,4 @@ def _bounded(chunks: Iterable[bytes], limit: int, place: Path) -> Iterator[bytes
 
 
 def _unfinished(complaint: str) -> SessionError:
-    return SessionError("the copy was not finished", cause=printable(complaint.strip(), limit=2000))
+    return SessionError("the copy is incomplete", cause=printable(complaint.strip(), limit=2000))

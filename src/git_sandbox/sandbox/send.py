@@ -1,4 +1,4 @@
-"""Sending the host's branches into a running guest, where they appear as refs/remotes/host/*.
+"""Sends the host's branches into a running guest, where they appear as refs/remotes/host/*.
 
 The guest gets a pack and a list of refs, and is believed nothing but an exit status.
 """
@@ -52,4 +52,4 @@ def _feed(session: Session, command: str, data: bytes) -> None:
         session.argv(f"sh -c {shlex.quote(line)}", tty=False), input=data, timeout=TIMEOUT, output=MAX_SAID
     )
     if done.returncode != 0:
-        raise SessionError("the guest did not take the commits", cause=f"`{command}` ended with {done.returncode}")
+        raise SessionError("the guest refused the commits", cause=f"`{command}` ended with {done.returncode}")

@@ -1,4 +1,4 @@
-"""What a user adds to a sandbox: environment, ports, an ssh agent, a script to run first. Checked before it starts."""
+"""The session's options: environment, ports, an ssh agent, a setup script. Checked before the sandbox starts."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _of_file(settings: Settings) -> dict[str, Mapping[str, object]]:
     if not settings.key:
         return {}
     if settings.net != network.ALLOW:
-        raise UsageError("a key is used with `--net allow` only", hint="add --net allow, or leave --key out")
+        raise UsageError("a key needs `--net allow`", hint="add --net allow, or omit --key")
     path = paths.config_file().with_name("keys.toml")
     try:
         tables = tomltext.decode(files.read(path))
@@ -208,7 +208,7 @@ def mounts(given: Iterable[str], agreed: Mapping[str, str] = NO_DIGESTS) -> tupl
         if mode == "rw":
             raise UsageError(
                 f"`{printable(path, limit=200)}` cannot be mounted read-write",
-                cause="the guest's disks are its own: there is no directory that host and guest share",
+                cause="there is no directory that host and guest can both write to",
                 hint="without :rw the guest gets a read-only copy; `sandbox cp` brings files back",
             )
         place = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - pathlib raises where `~name` is nobody
@@ -269,7 +269,7 @@ def run_setup(session: Session, script: bytes, log: Path | None) -> None:
     """
     command = f"umask 077 && cat > {SETUP} && chmod 700 {SETUP}"
     if process.run(session.argv(command, tty=False), input=script, timeout=UPLOAD, output=MAX_SAID).returncode != 0:
-        raise SessionError("the setup script did not arrive in the sandbox")
+        raise SessionError("cannot copy the setup script into the sandbox")
     if log is None:
         code = session.run((SETUP,), protocol.WORKSPACE, stdin=process.DEVNULL, stdout=2)
     else:

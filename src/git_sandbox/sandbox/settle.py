@@ -1,4 +1,4 @@
-"""After the work came home: uncommitted work first, then the merge, each by policy, asking only where one can ask."""
+"""After retrieval: uncommitted work first, then the merge, each by policy, with questions only on a terminal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
 
 def _in_progress(record: Record, home: Home) -> str:
     what = in_progress(home.manifest.operation)
-    return f"{what} in the sandbox, which a commit of its files would lose: continue it (`sandbox shell {record.id}`)"
+    return f"{what} in the sandbox, which committing its files would lose: continue it (`sandbox shell {record.id}`)"
 
 
 def _said(error: SandboxError) -> str:
@@ -143,7 +143,7 @@ def why_not(plan: Plan) -> str:
         return plan.busy
     if plan.conflicts:
         return f"it conflicts with HEAD in {len(plan.conflicts)} file(s)"
-    return f"{len(plan.blocked)} file(s) of yours are in the way"
+    return f"{len(plan.blocked)} local file(s) would be overwritten"
 
 
 def _same_branch(repo: Repository, record: Record, home: Home) -> bool:

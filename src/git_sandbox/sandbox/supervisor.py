@@ -1,4 +1,4 @@
-"""A sandbox without a terminal: a supervisor process of its own lives its story and outlives whoever started it.
+"""The supervisor of a sandbox without a terminal: a process that outlives the one that started it.
 
 The starter hears about progress through a pipe, until the session is open or the supervisor has failed; of an attached
 one (`parallel`) until its end.
@@ -146,7 +146,7 @@ def main(descriptor: int) -> int:
         tell(Event(ended=ended))
         return ended.exit_code  # noqa: TRY300 - what can fail is above
     except Interrupted as signal_:
-        tell(Event(error=("it was interrupted before its session began", "", "", signal_.exit_code)))
+        tell(Event(error=("it was interrupted before its session started", "", "", signal_.exit_code)))
         return signal_.exit_code
     except SandboxError as error:
         tell(Event(error=(error.message, error.cause, error.hint, error.exit_code)))

@@ -1,4 +1,4 @@
-"""Bringing the work of a sandbox into another repository than the one it was made of, which may be gone.
+"""Recovers the work of a sandbox into a repository other than its own, which may be gone.
 
 Of a repository that is gone the sandbox itself goes along, with its disk: it is one of the other repository's from then
 on. Where its repository is still there it stays, and the other one gets its refs.

@@ -1,4 +1,4 @@
-"""The trash of a repository: what goes there, comes back, is listed, and expires."""
+"""The trash of a repository: moving sandboxes there, restoring, listing and expiring them."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def damage(repo: Repository) -> tuple[str, ...]:
 def _faults(repo: Repository, trashed: Trashed) -> Iterator[str]:
     record = store.load(trashed.directory)
     if trashed.note is None:
-        yield f"{trashed.directory.trash_note.name} is damaged: its disk can be restored, without its refs"
+        yield f"{trashed.directory.trash_note.name} is damaged: its disk can be restored, but not its refs"
     elif trashed.note.directory and record is None:
         yield "its record is damaged or missing"
     for part in trashed.note.parts if trashed.note else ():
         if record is not None and parts.repository(repo, trashed.id, record, part) is None:
-            why = "which is gone, or has a sandbox of that name"
+            why = "which is gone, or has another sandbox of that name"
             yield f"{len(part.refs)} of its refs belong to a repository inside the worktree, {why}"
         if part.pack and not objects.sound(trashed.directory.trash_packs / part.pack, repo.object_format):
             yield f"its pack {part.pack} is damaged or missing: of {len(part.refs)} ref(s) the disk has what is left"

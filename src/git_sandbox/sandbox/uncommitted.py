@@ -1,4 +1,4 @@
-"""Whether a sandbox holds uncommitted work that did not simply come along when it started."""
+"""Whether a sandbox holds uncommitted work beyond what it started with."""
 
 from __future__ import annotations
 

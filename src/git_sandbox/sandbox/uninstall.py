@@ -1,4 +1,5 @@
-"""All that is kept anywhere, and its way out: sandboxes with their refs, images, settings. Nothing of the user's own.
+"""Everything that is stored anywhere, and its removal: sandboxes with their refs, images, settings; nothing of the
+user's own.
 
 Each sandbox leaves by the trash, as with `drop`: refs, repositories inside, shares and volumes go with it.
 """
@@ -28,7 +29,7 @@ from git_sandbox.trash import moving, note
 from git_sandbox.trash.note import DROPPED
 from git_sandbox.workspace import stray_volumes
 
-_STOP = "stop what runs first"
+_STOP = "stop the running sandboxes first"
 _BUSY = (State.RUNNING, State.RECOVERING)
 # What is made in the directories of state and cache, beside a directory for each repository (docs/reference/state.md).
 MADE = (
@@ -112,12 +113,12 @@ def _kept_in_trash(of: StateDirectory) -> Iterator[Held]:
     """What goes from there only when it is named."""
     for item in note.listed(of.root):
         if not item.expires:
-            yield Held(f"{of.key}{everywhere.SEPARATOR}{item.id}", "it is in the trash, and why is not known any more")
+            yield Held(f"{of.key}{everywhere.SEPARATOR}{item.id}", "it is in the trash for an unknown reason")
 
 
 def _images_in_use() -> list[Held]:
     """A sandbox of another state directory may be of the same repository: it needs its refs, too."""
-    why = "a machine runs from it, of another XDG_STATE_HOME, say"
+    why = "a running machine uses it (perhaps with another XDG_STATE_HOME)"
     used = [image.root.name for image in guest_images.every() if guest_images.used(image)]
     return [Held(f"image {name}", why, busy=True) for name in used]
 
@@ -125,7 +126,7 @@ def _images_in_use() -> list[Held]:
 def _obstacle(repo: Repository | None, entry: Entry) -> str:
     """What would be lost with it; empty for nothing."""
     if repo is None:
-        return "its repository is gone, and its disk may be all there is of the work"
+        return "its repository is gone, and its disk may have the only copy of the work"
     why = remove.obstacle(repo, entry.id)
     return f"{why.message}{f' ({why.cause})' if why.cause else ''}" if why else ""
 
@@ -135,7 +136,7 @@ def uninstall(settings: Settings, *, with_settings: bool, force: bool) -> list[P
     has, without `force`, what is nowhere else by now: it stays, and what was before it is gone then.
     """
     for image in _images_in_use():
-        raise StateError("not everything can be removed now", cause=f"{image.name}: {image.why}", hint=_STOP)
+        raise StateError("cannot remove everything now", cause=f"{image.name}: {image.why}", hint=_STOP)
     for of in registry.every():
         repo = _repository(of)
         for entry in store.entries(repo) if repo else store.entries_in(of.root):
@@ -181,8 +182,8 @@ def _remove_directory(of: StateDirectory) -> None:
 
 def _require_empty(root: Path, key: str) -> None:
     if entry := next(iter(store.entries_in(root)), None):
-        raise StateError(f"sandbox `{key}{everywhere.SEPARATOR}{entry.id}` was started meanwhile",
-                         hint="look at it, then try again")  # fmt: skip
+        raise StateError(f"sandbox `{key}{everywhere.SEPARATOR}{entry.id}` was started in the meantime",
+                         hint="check it, then try again")  # fmt: skip
 
 
 def _shared(root: Path) -> bool:
@@ -244,7 +245,7 @@ def _to_trash(repo: Repository | None, entry: Entry, *, force: bool) -> None:
     if entry.state in _BUSY:
         raise StateError(f"sandbox `{entry.id}` is {entry.state}", hint=f"`sandbox stop {entry.id}`")
     if not force and (why := _obstacle(repo, entry)):
-        raise StateError(f"sandbox `{entry.id}` has by now what would be lost", cause=why, hint="look at it first")
+        raise StateError(f"sandbox `{entry.id}` now has work that would be lost", cause=why, hint="check it first")
     if repo is None:
         store.trash_directory(entry.directory, DROPPED)
         return
@@ -280,7 +281,7 @@ def require_removable(survey: Survey, *, force: bool) -> None:
     bad = [sandbox for sandbox in (*survey.sandboxes, *survey.others) if sandbox.busy or (sandbox.why and not force)]
     if bad:
         busy = any(sandbox.busy for sandbox in bad)
-        hint = _STOP if busy else "bring home what you need; --force removes the rest with everything"
+        hint = _STOP if busy else "bring home what you need; --force removes the rest as well"
         cause = "\n".join(f"{sandbox.name}: {sandbox.why}" for sandbox in bad)
-        raise StateError("sandboxes hold what would be lost" if not busy else "not everything can be removed now",
+        raise StateError("some sandboxes have work that would be lost" if not busy else "cannot remove everything now",
                          cause=cause, hint=hint)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What running sandboxes take of this host: each supervisor with everything below it (its machine, ssh, its proxy)."""
+"""The resources of running sandboxes: each supervisor with its child processes (its machine, ssh, its proxy)."""
 
 from __future__ import annotations
 

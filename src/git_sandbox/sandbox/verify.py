@@ -1,4 +1,4 @@
-"""Proof that a repository arrives as it is: describe it here, describe it in a sandbox, compare."""
+"""Verifies that a repository arrives unchanged: describe it here, describe it in a sandbox, compare."""
 
 from __future__ import annotations
 
@@ -104,5 +104,5 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MachineError("the guest's description of its repository is damaged", cause=str(error)) from error
     if not isinstance(described, dict):
-        raise MachineError("the guest's description of its repository is damaged", cause="it is no object")
+        raise MachineError("the guest's description of its repository is damaged", cause="it is not an object")
     return described

@@ -1,4 +1,4 @@
-"""Warm starts: a machine that has booted once without a sandbox is saved, and every sandbox's machine is that one.
+"""Warm starts: a machine is booted once without a sandbox and saved; every sandbox's machine is restored from it.
 
 Whatever fails here, the machine boots cold (docs/adr/0012).
 """
@@ -112,7 +112,7 @@ class Personalization:
         """Wait for it. Raises SessionError when it did not work: the sandbox has to boot."""
         self._thread.join()
         if self._why is not None:
-            raise SessionError("a warm start did not work", cause=why(self._why)) from self._why
+            raise SessionError("a warm start failed", cause=why(self._why)) from self._why
 
 
 Warm = tuple[Running, Personalization]
@@ -120,7 +120,7 @@ Warm = tuple[Running, Personalization]
 
 def give_up(start: Start, key: str, error: Exception) -> None:
     templates.failed(key, why(error))
-    start.progress(f"A warm start did not work ({one_line(why(error))}): booting instead")
+    start.progress(f"A warm start failed ({one_line(why(error))}): booting instead")
 
 
 def start(start: Start, stack: contextlib.ExitStack) -> Warm | None:

@@ -51,7 +51,7 @@ def serve(source: IO[bytes], out: IO[bytes]) -> int:
         if first == frames.ASK:
             return _asked(source, mouth)
         if first != frames.JOB:
-            raise broken("what came is no job")
+            raise broken("the input is not a job")
         reader = Reader(source, None)
         return _worked(job.head(reader), reader, source, mouth)
     except BegunError as caught:
@@ -85,14 +85,14 @@ def hello() -> Hello:
 def _asked(source: IO[bytes], mouth: Mouth) -> int:
     frame = Reader(source, None).next()
     if frame is None or frame.kind != frames.QUESTION:
-        raise broken("there is no question in it")
+        raise broken("the request has no question")
     question = result.parsed(frame.data, Question)
     if question.op == "hello" or question.nonce is None:
         return 0
     for repo, directory in job_place.places(question.nonce, again=question.op in ("result", "rescue")):
         if _answered(question, repo, directory, source, mouth):
             return 0
-    raise StateError("there is no such job here", hint="it was never begun, or its result was acknowledged")
+    raise StateError("no such job", hint="it never started, or its result was already collected")
 
 
 def _answered(question: Question, repo: Repository, directory: SandboxDir, source: IO[bytes], mouth: Mouth) -> bool:
@@ -144,7 +144,7 @@ def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
                     blobs.receive(reader, blob, None)
         if _delivered(repo, directory, Ears(source), mouth):
             return 0
-        raise StateError("the job was here before, and nothing of it ran", hint="send it again")
+        raise StateError("an earlier copy of the job was received but never ran", hint="send it again")
     places = _arrived(order, reader, mouth)
     ears = Ears(source)
     _run(repo, order, places, mouth)
@@ -178,7 +178,7 @@ def _arrived(order: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
     for blob in job.files(reader):
         if isinstance(blob, ImageFiles):
             if blob.label not in lacking:
-                raise broken("an image is in it that was not asked for")
+                raise broken("it contains an image that was not requested")
             mouth.progress(f"Receiving image {blob.key}")
             _receive_image(reader, blob)
         elif there.get(blob, blob) is None:
@@ -230,7 +230,7 @@ def _image(job: Job) -> Image:
     if image is None or (record.root and system is None):
         raise StateError(
             f"this machine has no image {record.root or record.image}",
-            hint="`sandbox image build` here, or send the job by `sandbox run --on ssh:HOST`, which brings it",
+            hint="`sandbox image build` here, or send the job with `sandbox run --on ssh:HOST`, which sends it",
         )
     return dataclasses.replace(image, system=system)
 
@@ -241,7 +241,7 @@ def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth
         with _begun():
             locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=mouth.progress)
         if not locks.there(lock, directory.lock):
-            raise StateError("the job has just been delivered, or given up")
+            raise StateError("the job was just delivered or abandoned")
     with _begun():
         if not directory.result.exists():
             with store.open_existing(repo, directory.root.name) as (handle, entry):
@@ -265,7 +265,7 @@ def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *,
         heard = ears.ended.wait(LATE if mouth.heard else 0)
         if not ears.acknowledged:
             if not (heard and mouth.heard):
-                raise SessionError("nobody took the result", hint="the same job, given again, gives it again")
+                raise SessionError("the result was not collected", hint="the same job, given again, gives it again")
             return
     _trash(repo, directory)
 

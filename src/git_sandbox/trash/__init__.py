@@ -1,1 +1,1 @@
-"""Sandboxes that were dropped or ended unchanged: whole, out of sight, until they are restored or expire."""
+"""Sandboxes that were dropped or ended unchanged: kept whole, out of sight, until they are restored or expire."""

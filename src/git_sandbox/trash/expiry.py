@@ -1,4 +1,4 @@
-"""What goes by itself: by age, and by room, the oldest first. Only what was proved unchanged or the user dropped.
+"""Expiry of the trash: by age, and by size, the oldest first. Only what was proved unchanged or the user dropped.
 
 Every verb asks, so asking is one small file for all repositories: when the oldest went to the trash, and how much is
 in there. A directory is looked at only when something is due.

@@ -1,4 +1,4 @@
-"""Into the trash, out of it, and away for good: the only place that removes a sandbox.
+"""Moves sandboxes into the trash and out of it, and deletes them: the only module that removes a sandbox.
 
 What a crash (kill -9, power loss) leaves, step by step. Whatever it is, the sandbox is whole, here or there.
 
@@ -187,7 +187,7 @@ def _out(trashed: Trashed, target: Path, missing: dict[str, str]) -> SandboxDir:
             raise StateError(
                 f"the refs of sandbox `{trashed.id}` cannot be restored: their history is gone from this repository",
                 cause=", ".join(sorted(missing)[:5]),
-                hint=f"what there is of it is in {trashed.directory.trash_packs}",
+                hint=f"its remaining objects are in {trashed.directory.trash_packs}",
             )
         _remnant(trashed.directory)
         return SandboxDir(target)

@@ -1,4 +1,4 @@
-"""What is in the trash of a repository, and what is known of each sandbox there.
+"""The contents of a repository's trash, and the note about each sandbox there.
 
 The trash is `.trash` beside the sandboxes: a sandbox goes there by one rename, so it never crosses a file system.
 """

@@ -133,7 +133,7 @@ def _range(tips: Iterable[str], excluded: Iterable[str]) -> bytes:
 def _complete(git: Git, tips: Iterable[str], excluded: Iterable[str] = ()) -> bool:
     """Whether everything `tips` lead to is there, as far as the user's own refs do not lead to it as well.
 
-    Where something of the user's is damaged git says nothing of the tips: they are then asked about alone.
+    Where something of the user's is damaged gno answer of the tips: they are then asked about alone.
     """
     words = ("rev-list", "--objects", "--quiet", "--exclude-promisor-objects", "--stdin")
     git, asked = git.within(PATIENT).without_broken_refs(), _range(tips, excluded)

@@ -1,1 +1,1 @@
-"""The screen of `sandbox top`. It asks a source what to show and lets verbs do the rest; `cli` gives it both."""
+"""The screen of `sandbox top`. It reads from a source and runs verbs; `cli` supplies both."""

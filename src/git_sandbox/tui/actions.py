@@ -1,4 +1,4 @@
-"""What can be done with the selected sandbox: a key, and the verb that does it."""
+"""The actions on the selected sandbox: a key, and the verb that it runs."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ class Action:
 
 
 ACTIONS = (
-    Action("a", "attach", "attach", Way.TERMINAL, "its program's terminal; Ctrl-\\ comes back"),
-    Action("s", "shell", "shell", Way.TERMINAL, "a shell; starts it again when it is stopped"),
-    Action("y", "sync", "sync", Way.BESIDE, "bring home now what it has"),
-    Action("m", "merge", "merge", Way.TERMINAL, "show what a merge brings, then merge"),
-    Action("f", "fork", "fork", Way.ANSWERED, "a copy of it",
+    Action("a", "attach", "attach", Way.TERMINAL, "attach to its terminal; Ctrl-\\ detaches"),
+    Action("s", "shell", "shell", Way.TERMINAL, "open a shell; starts a stopped sandbox"),
+    Action("y", "sync", "sync", Way.BESIDE, "bring its current work home"),
+    Action("m", "merge", "merge", Way.TERMINAL, "preview the merge, then merge"),
+    Action("f", "fork", "fork", Way.ANSWERED, "copy it",
            question="Name of the copy (empty: vm-N)", value="--name"),
     Action("n", "net --allow", "net", Way.ANSWERED, "allow one more name",
            question="Allow on its network", value="--allow"),
-    Action("x", "stop", "stop", Way.CONFIRMED, "end it; its work comes home first", question="Stop", many=True),
-    Action("d", "drop", "drop", Way.CONFIRMED, "to the trash, unless it has what is nowhere else",
+    Action("x", "stop", "stop", Way.CONFIRMED, "stop it; its work comes home first", question="Stop", many=True),
+    Action("d", "drop", "drop", Way.CONFIRMED, "move it to the trash, unless its work exists nowhere else",
            question="Move to the trash", many=True),
-    Action("D", "drop --force", "drop", Way.CONFIRMED, "to the trash in any case",
+    Action("D", "drop --force", "drop", Way.CONFIRMED, "move it to the trash in any case",
            options=("--force",), question="Move to the trash, even what exists nowhere else,", many=True),
-    Action("r", "restore", "restore", Way.BESIDE, "back from the trash; t shows that", many=True),
-    Action("v", "recover", "recover", Way.TERMINAL, "bring home the disk of a crashed one"),
+    Action("r", "restore", "restore", Way.BESIDE, "restore it from the trash (t shows the trash)", many=True),
+    Action("v", "recover", "recover", Way.TERMINAL, "recover the work of a crashed one"),
 )  # fmt: skip
 BY_KEY = {action.key: action for action in ACTIONS}
 
@@ -64,14 +64,14 @@ SCREEN_KEYS = (
     ("space", "mark it; x, d, D, r, c and g work on all marked ones"),
     ("c", "compare: conflicts among the marked ones, or all"),
     ("g", "the branch with the marked ones, or all, as a graph"),
-    ("w", "the next that waits for you, failed or crashed"),
+    ("w", "select the next that waits for you, failed or crashed"),
     ("/", "search in all columns; Escape ends it"),
     ("1 to 5", "log, difference, files, network, output"),
-    ("b", "the difference side by side, or in one column"),
+    ("b", "show the diff side by side or in one column"),
     ("Tab", "to the page and back; Page Down, Home and End scroll"),
     ("t", "show or hide the trash"),
     ("e", "all repositories, or this one"),
-    ("F5", "look again now; otherwise every two seconds"),
+    ("F5", "refresh now; otherwise every two seconds"),
     ("?", "these keys"),
-    ("q", "leave; sandboxes go on"),
+    ("q", "quit; sandboxes keep running"),
 )

@@ -1,4 +1,4 @@
-"""What the keys of the dashboard do: each runs the command of that name, here or in another process."""
+"""The keys of the dashboard: each runs the command of that name, here or in another process."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Top(Dashboard):
     def action_leave(self) -> None:
         if self.jobs and not self._warned:
             self._warned = True
-            self.note(f"Still at work: {', '.join(self.jobs)}. q once more leaves it to finish by itself.")
+            self.note(f"Still running: {', '.join(self.jobs)}. Press q again to quit; it finishes by itself.")
             return
         self.exit()
 

@@ -1,4 +1,4 @@
-"""What the screen shows, as data: rows of the list, pages about one sandbox, and who has them.
+"""The contents of the screen, as data: rows of the list, pages about one sandbox, and their source.
 
 Whoever makes a row or a page has made its text safe to print already; the screen does so once more (`tui/screen.py`).
 """

@@ -1,4 +1,4 @@
-"""What the dashboard shows. What takes time happens in threads (`tui/lanes.py`); the screen shows what is known."""
+"""The dashboard. Slow queries run in threads (`tui/lanes.py`); the screen shows what is known."""
 
 from __future__ import annotations
 
@@ -266,4 +266,4 @@ def paged(answer: Answer) -> Page:
     if isinstance(answer.value, Page):
         return answer.value
     lines = [(Tone.ERROR if number == 0 else Tone.NOTE, text) for number, text in enumerate(answer.error)]
-    return Page(tuple(lines) or ((Tone.ERROR, "nothing came back"),), fine=False)
+    return Page(tuple(lines) or ((Tone.ERROR, "no answer"),), fine=False)

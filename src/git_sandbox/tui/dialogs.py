@@ -1,4 +1,4 @@
-"""Screens over the list: a question, a word to type, a page to read."""
+"""Dialogs over the list: a question, a text field, a page to read."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ def keys() -> Page:
     rows = [(action.key, f"{action.label:{verbs}}  {action.help}") for action in ACTIONS]
     width = max(len(key) for key, _ in (*rows, *SCREEN_KEYS))
     lines = [(Tone.PLAIN, f"{key:{width}}  {text}") for key, text in (*rows, *SCREEN_KEYS)]
-    mine = ((Tone.HEADING, "With the selected sandbox, as the command of that name does it"), *lines[: len(rows)])
+    mine = ((Tone.HEADING, "For the selected sandbox; each runs the command of that name"), *lines[: len(rows)])
     others = ((Tone.HEADING, "On the screen"), *lines[len(rows) :])
     return Page((*mine, (Tone.PLAIN, ""), *others))

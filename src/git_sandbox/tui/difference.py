@@ -1,4 +1,4 @@
-"""A difference in rows: one column, or both sides beside each other, with the words of code told apart.
+"""A diff as rows: one column, or both sides next to each other, with syntax colours.
 
 No parser of a language reads a guest's text: a few kinds of tokens, each found in one pass over a part of a line that
 is on the screen, are as much as a look at a change needs.

@@ -1,4 +1,4 @@
-"""Questions that take time are asked in threads, so that the screen never waits for an answer."""
+"""Slow queries in threads, so that the screen never waits for an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list: only cells that are others than before cost anything."""
+"""The list of sandboxes: only cells that changed are redrawn."""
 
 from __future__ import annotations
 

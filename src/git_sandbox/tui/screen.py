@@ -1,5 +1,5 @@
-"""What goes onto the screen: the last door before the terminal, and a view of many lines of which only those that are
-seen cost anything.
+"""Output to the screen: the last filter before the terminal, and a view of many lines in which only visible lines cost
+anything.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Virtual machine monitors: what a machine is (machine), one module for each program that runs one."""
+"""Virtual machine monitors: the description of a machine (machine), and one module for each program that runs it."""

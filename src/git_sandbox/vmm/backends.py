@@ -1,4 +1,4 @@
-"""Which virtual machine monitors there are, which of them this host has, and which one a sandbox gets."""
+"""The backends: which exist, which of them this host has, and which one a sandbox gets."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def choose(needs: BackendNeeds, candidates: Iterable[InstalledBackend]) -> Choic
     for candidate in candidates:
         problem = candidate.problem or _cannot(candidate.kind, needs)
         if not problem and candidate.version is not None:
-            reason = f"first of {', '.join(BY_NAME)} that is installed here and can do what is asked"
+            reason = f"first of {', '.join(BY_NAME)} that is installed and meets the requirements"
             return Choice(candidate.kind, candidate.version, "asked for" if needs.backend != AUTO else reason)
         refused.append(problem)
     if needs.backend == AUTO:
@@ -158,12 +158,12 @@ def _cannot(kind: Kind, needs: BackendNeeds) -> str:
         able = [name for name, backend in BY_NAME.items() if backend.capabilities.network_device]
         return f"{kind.name} has no network without root: `--net {needs.net.name}` needs `--backend {'|'.join(able)}`"
     if needs.accelerator == "tcg" and not kind.capabilities.emulation:
-        return f"{kind.name} runs with KVM only, and software emulation is asked for"
+        return f"{kind.name} needs KVM, but software emulation was requested"
     if needs.share and not kind.capabilities.share:
         return f"{kind.name} has no virtio-fs: `--transport share` needs `--backend {_able_to_share()}`"
     if needs.nested and not kind.capabilities.nested:
         able = [name for name, backend in BY_NAME.items() if backend.capabilities.nested]
-        return f"{kind.name} passes no virtualization on: `--nested yes` needs `--backend {'|'.join(able)}`"
+        return f"{kind.name} does not support nested virtualization: `--nested yes` needs `--backend {'|'.join(able)}`"
     if needs.disk not in kind.capabilities.disk_formats:
         able = [name for name, backend in BY_NAME.items() if needs.disk in backend.capabilities.disk_formats]
         return f"{kind.name} cannot read this {needs.disk} disk, laid over a base: `--backend {'|'.join(able)}`"
@@ -195,9 +195,9 @@ def make(kind: Kind, accelerator: str, reason: str, ways: Ways = Ways()) -> Back
     if accelerator != KVM and not kind.capabilities.emulation:
         able = [name for name, backend in BY_NAME.items() if backend.capabilities.emulation]
         raise RequirementError(
-            f"{kind.name} needs KVM, and this host has none that works",
+            f"{kind.name} needs KVM, which does not work on this host",
             cause=reason,
-            hint=f"use `--backend {'|'.join(able)}`: it runs without; `sandbox doctor` proves KVM again",
+            hint=f"use `--backend {'|'.join(able)}`: it works without KVM; `sandbox doctor` tests KVM again",
         )
     return kind.make(accelerator, ways)
 

@@ -1,4 +1,4 @@
-"""Conversations that the guest begins, one after the other, whatever carries them."""
+"""Connections that the guest opens, handled one after the other, over any transport."""
 
 from __future__ import annotations
 

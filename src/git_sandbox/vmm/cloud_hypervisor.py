@@ -1,4 +1,4 @@
-"""Cloud Hypervisor: KVM only, virtio over PCI, its guest's vsock on a unix socket."""
+"""Cloud Hypervisor: KVM only, virtio over PCI, the guest's vsock on a unix socket."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def explain(status: int) -> str:
     """The meaning of an exit status."""
     number = launch.killed(status)
     if number == signal.SIGSYS:
-        return "stopped by its seccomp filter: it asked the host for something it never needs"
-    return f"killed by signal {number}" if number else "an error of its own: its log says which"
+        return "killed by its seccomp filter: it made a system call that it never needs"
+    return f"killed by signal {number}" if number else "an error: see its log"
 
 
 def argv(api: Path, events: int) -> list[str]:
@@ -110,7 +110,7 @@ class CloudHypervisor:
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
         if spec.net.device:
             hint = f"use `--backend qemu` with `--net {spec.net.name}`"
-            raise RequirementError("Cloud Hypervisor has no network device here", hint=hint)
+            raise RequirementError("Cloud Hypervisor is not supported with a network device", hint=hint)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(launch.place(runtime))
             api, vsock = Api("Cloud Hypervisor", place / "api"), place / "vsock"

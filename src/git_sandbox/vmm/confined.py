@@ -1,4 +1,4 @@
-"""What a VMM and the programs beside it see of this host: the files of their machine, `/dev/kvm`; no home.
+"""What a VMM and its helper programs can see of the host: the files of their machine, `/dev/kvm`; no home directory.
 
 Pure functions, one for each program. Disks that come later are handed over open (`qemu_state.show`), and QEMU's sockets
 are before it starts. What a guest may only read is bound read-only, and there is no `/proc` by which a descriptor of it

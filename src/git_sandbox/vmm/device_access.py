@@ -1,4 +1,4 @@
-"""Why this user may not open a device, and what would change that: joining its group helps only if the group may."""
+"""Why this user may not open a device, and the remedy: joining its group helps only if the group may open it."""
 
 from __future__ import annotations
 

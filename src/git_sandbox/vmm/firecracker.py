@@ -1,4 +1,4 @@
-"""Firecracker: KVM only, a machine of few devices, its guest's vsock on a unix socket."""
+"""Firecracker: KVM only, few devices, the guest's vsock on a unix socket."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ARGUMENTS = {
 
 _EXITS_FROM = 148  # its own codes; lower ones are signals, when it is confined
 _EXITS = {
-    1: "an error of its own: its log says which",
+    1: "an error: see its log",
     2: "an error it did not expect",
-    148: "stopped by its seccomp filter: it asked the host for something it never needs",
+    148: "killed by its seccomp filter: it made a system call that it never needs",
     149: "SIGBUS: a file it has mapped became shorter, or the disk is full",
-    150: "SIGSEGV: a fault of its own",
+    150: "SIGSEGV: a segmentation fault",
     151: "SIGXFSZ: a file grew beyond its limit",
     152: "its configuration is wrong",
     153: "its command line is wrong: is this version supported?",
@@ -117,7 +117,7 @@ class Firecracker:
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
         if spec.net.device:
             hint = f"use `--backend qemu` with `--net {spec.net.name}`"
-            raise RequirementError("Firecracker has no network device here", hint=hint)
+            raise RequirementError("Firecracker is not supported with a network device", hint=hint)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(launch.place(runtime))
             own = firecracker_state.names(spec) if spec.saved else {}

@@ -1,4 +1,4 @@
-"""What this host can do: the accelerator is proved by booting, never by looking at /dev/kvm."""
+"""The capabilities of this host: the accelerator is proved by booting, never by looking at /dev/kvm."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def require_nesting(accelerator: str, modules: Path = Path("/sys/module")) -> No
             "this host's KVM lets no guest run virtual machines",
             cause="the parameter `nested` of its kernel module is off"
             if given
-            else "its kernel module says nothing of it",
+            else "its kernel module does not report it",
             hint="as root, with no machine running: `modprobe -r kvm_intel; modprobe kvm_intel nested=1` (or kvm_amd)",
         )
 

@@ -1,4 +1,4 @@
-"""One call of HTTP over a unix socket, with an end to it."""
+"""One HTTP call over a unix socket, with a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved machine and one that starts from it must have in common: the same VMM, the same processors."""
+"""What a saved machine and one restored from it must have in common: the same VMM, the same processors."""
 
 from __future__ import annotations
 

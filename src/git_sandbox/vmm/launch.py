@@ -1,4 +1,4 @@
-"""What Firecracker and Cloud Hypervisor have in common: a process with an API, a console on its standard output."""
+"""Common code of Firecracker and Cloud Hypervisor: a process with an API, and a console on its standard output."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RunningProcess:
 
     def save(self) -> None:
         if self.saving is None:
-            raise MachineError("this machine was not started to be saved")
+            raise MachineError("this machine was not started for saving")
         self.saving()
 
     def diagnosis(self) -> str:
@@ -156,7 +156,7 @@ def _wait_for_api(api: Api, child: process.Child) -> None:
 
 
 def version(program: str) -> tuple[int, ...] | None:
-    """What `program --version` says; None when it is not installed, () when it says nothing of the kind."""
+    """What `program --version` says; None when it is not installed, () when no answer of the kind."""
     if process.which(program) is None:
         return None
     done = process.run([program, "--version"], timeout=process.ASKED)

@@ -1,4 +1,4 @@
-"""What a machine is, as data, and what every backend must be able to do with it."""
+"""A machine as data, and the interface of every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A way out for a guest, without root: passt(1), which turns its packets into sockets of this user."""
+"""A network for a guest, without root: passt(1), which turns its packets into sockets of this user."""
 
 from __future__ import annotations
 

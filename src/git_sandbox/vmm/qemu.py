@@ -146,12 +146,14 @@ class RunningQemu:
 
     def save(self) -> None:
         if self.saved is None:
-            raise MachineError("this machine was not started to be saved")
+            raise MachineError("this machine was not started for saving")
         try:
             with self.monitor() as monitor:
                 qemu_state.save(monitor, self.saved)
         except OSError as error:
-            raise MachineError("the machine ended while it was saved", cause=self.diagnosis() or str(error)) from error
+            raise MachineError(
+                "the machine ended while it was being saved", cause=self.diagnosis() or str(error)
+            ) from error
 
     def restore(self) -> None:
         _check_started(self)

@@ -1,4 +1,4 @@
-"""Disks as QEMU is told of them: by name when it starts, and handed over open when it runs."""
+"""Disks in QEMU: by name at the start, or passed as open descriptors to a running machine."""
 
 from __future__ import annotations
 

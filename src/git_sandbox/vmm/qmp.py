@@ -1,4 +1,4 @@
-"""The few words of QMP we speak (QEMU's docs/interop/qmp-spec): connect, capabilities, execute."""
+"""The few QMP commands in use (QEMU's docs/interop/qmp-spec): connect, capabilities, execute."""
 
 from __future__ import annotations
 

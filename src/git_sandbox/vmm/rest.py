@@ -39,7 +39,9 @@ class Api:
             status, body = http.exchange(self.socket, self.overall, call.method, call.path, call.body)
         except OSError as error:
             reason = str(error) or type(error).__name__
-            raise MachineError(f"{self.program} does not answer `{call.method} {call.path}`", cause=reason) from error
+            raise MachineError(
+                f"{self.program} does not respond to `{call.method} {call.path}`", cause=reason
+            ) from error
         if status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return body
         cause = explain(status, body)
@@ -66,9 +68,9 @@ MEANINGS = (
     ("No space left", "the host's disk is full"),
     ("Cannot allocate memory", "the host has not enough memory: try a smaller `--memory`"),
     ("lock", "another program has the disk open: is a machine of this sandbox still running?"),
-    ("andlock", "the host's kernel does not have Landlock as it should: `sandbox doctor`"),
+    ("andlock", "Landlock does not work as expected in the host's kernel: `sandbox doctor`"),
 )
 
 
 def meaning(cause: str) -> str:
-    return next((hint for words, hint in MEANINGS if words in cause), "the log beside the sandbox's disk may say more")
+    return next((hint for words, hint in MEANINGS if words in cause), "see the log next to the sandbox's disk")

@@ -1,4 +1,4 @@
-"""The host's own vsock (/dev/vhost-vsock): any local user can connect there, so it is for what asks for keys only."""
+"""The host's own vsock (/dev/vhost-vsock): any local user can connect, so it is only for services that ask for keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory of this host as a file system of the guest's: virtiofsd(1), which the VMM talks to over vhost-user."""
+"""A host directory as a file system of the guest: virtiofsd(1), which the VMM talks to over vhost-user."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Virtiofsd:
 
     @property
     def words(self) -> str:
-        version = ".".join(map(str, self.version)) if self.version else "the old one, written in C, which needs root"
+        version = ".".join(map(str, self.version)) if self.version else "the old C version, which needs root"
         return f"{self.path} ({version})"
 
 

@@ -1,1 +1,1 @@
-"""The copy that goes into a sandbox: what of a repository and how."""
+"""The copy of a repository that goes into a sandbox: what is copied, and how."""

@@ -1,4 +1,4 @@
-"""What of a copy a base may hold, and whether a later state of the repository may still be laid over it.
+"""What a base may hold, and whether a later state of the repository may be overlaid on it.
 
 A guest can read every byte of the base below its disk, whatever its own file system says: what the guest removes or
 overwrites is still there. So a base holds nothing that a later sandbox must not see. Lasting are committed files, byte

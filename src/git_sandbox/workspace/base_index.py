@@ -1,4 +1,4 @@
-"""What a base holds, as the file beside its image says."""
+"""The contents of a base, from the index file next to its image."""
 
 from __future__ import annotations
 

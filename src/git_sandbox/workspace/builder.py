@@ -1,4 +1,4 @@
-"""The workspace disk: the base image of the repository and the difference to it where that is exact, else all anew.
+"""Builds the workspace disk: the repository's base image plus a difference where that is exact, otherwise a whole copy.
 
 The first sandbox of a repository makes the image, which stays in the cache; later ones show it copy-on-write. Whatever
 is odd leads to a whole copy, and that becomes the next base.
@@ -87,7 +87,7 @@ def make(
     task = _Task(handle, policy, settings, formats, progress, parts)
     try:
         if settings.bases and not task.cached():
-            progress("The cache cannot be written: the repository is copied whole")
+            progress("Cannot write the cache: the repository is copied whole")
             task = replace(task, settings=replace(settings, bases=0))
         return (None if whole else task.from_base()) or task.copied()
     except BaseException:
@@ -156,7 +156,7 @@ class _Task:
             try:
                 return self._difference(base, ChangeTracker(known, room))  # type: ignore[arg-type]
             except SourceChanged:
-                self.progress("The worktree changed meanwhile, reading it again")
+                self.progress("The worktree changed while it was read; reading it again")
             except NotIncremental:
                 return None
         return None
@@ -179,7 +179,7 @@ class _Task:
 
     def _attach(self, base: Base, difference: Tail) -> float:
         """The disk, by the strategy that fits (`disk/cow.py`); seconds that the guest may take for the difference.
-        Raises NotIncremental if the base is gone.
+        Raises NotIncremental if the base no longer exists.
         """
         try:
             if self.parts:
@@ -189,7 +189,7 @@ class _Task:
                 chosen = cow.choose(self.settings.cow, means)
                 workspace_disk.lay(chosen.strategy, base.image, self.handle.directory, difference, means.pool)
         except FileNotFoundError as error:
-            raise NotIncremental("the base is gone") from error
+            raise NotIncremental("the base no longer exists") from error
         return difference.entries / WRITES + difference.size / READS
 
     def copied(self) -> Workspace:
@@ -234,7 +234,7 @@ class _Task:
                 info = BaseInfo(self.key, os.fspath(self.handle.repo.worktree), captured.bytes, time.time())
                 bases.publish(build, info, self.settings.bases << 20)
         except (HostResourceError, OSError) as error:
-            self.progress(f"No image of the repository could be kept for later ({one_line(str(error))})")
+            self.progress(f"Cannot cache an image of the repository ({one_line(str(error))})")
             return None
         with suppress(HostResourceError):  # a volume that stays is no reason to go without a sandbox
             stray_volumes.tidy(self.means.pool)

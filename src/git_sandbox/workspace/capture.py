@@ -1,4 +1,4 @@
-"""A consistent copy of a worktree and everything git keeps for it, made of files and nothing else.
+"""A consistent copy of a worktree and everything git keeps for it, made only of files.
 
 Only files carry the whole state: a clone has no index, no stash, no reflog, no half-finished rebase. The source is
 only read; the copy shares no inode with it.
@@ -146,7 +146,7 @@ def _require_space(repo: Repository, target: Path, survey: Survey) -> None:
     if survey.bytes + SPARE > free and not filecopy.can_reflink(repo.git_dir / "HEAD", target):
         raise HostResourceError(
             f"the copy needs {_mib(survey.bytes + SPARE)} MiB, and {_mib(free)} MiB are free at {target}",
-            hint="free some space, leave ignored files behind, or set XDG_STATE_HOME to a larger disk",
+            hint="free some space, leave out ignored files (--ignored none), or set XDG_STATE_HOME to a larger disk",
         )
     if file_system.f_files and survey.inodes > file_system.f_favail:  # file systems without a fixed number say 0
         raise HostResourceError(f"the copy has {survey.inodes} files, and {target} has room for {file_system.f_favail}")
@@ -232,7 +232,7 @@ def _strangers(files: list[str], settings: list[str]) -> list[str]:
     if not words:
         return []
     more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-    hint = "the setting `git-extra` takes such files and settings along"
+    hint = "the setting `git-extra` copies such files and settings"
     return [f"not copied, because git does not know it: {', '.join(words[:_NAMED])}{more}; {hint}"]
 
 

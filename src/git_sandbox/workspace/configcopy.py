@@ -1,4 +1,4 @@
-"""The configuration files of a copied git directory, rewritten in place (see `configfilter` for what and why)."""
+"""Rewrites the configuration files of a copied git directory in place (see `configfilter` for what and why)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def adapt(git_dir: GitDir, target: Path, roots: Roots, extra: tuple[str, ...] = 
                 raise
             file.unlink()
             where = one_line(os.path.relpath(file, target))
-            adapted.unread.append(f"{where} stays here, because git cannot read it ({one_line(_why(error))})")
+            adapted.unread.append(f"{where} is not copied, because git cannot read it ({one_line(_why(error))})")
             continue
         adapted.dropped += result.dropped
         adapted.unknown += result.unknown

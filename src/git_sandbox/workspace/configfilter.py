@@ -1,4 +1,4 @@
-"""A repository's own configuration, without secrets and without what only works on the host.
+"""A repository's own configuration, without secrets and without settings that only work on the host.
 
 Left out, because nobody knows what it is: every setting that is not in `data/git-settings.txt` or the user's setting
     `git_extra`. Tools keep accounts in sections of their own (jira, my.authorization).

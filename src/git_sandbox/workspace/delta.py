@@ -1,4 +1,4 @@
-"""From a copy of only what a base has not: what must be removed from, and written over, a copy of the base."""
+"""The difference to a base: what must be removed from, and written over, a copy of the base."""
 
 from __future__ import annotations
 
@@ -77,9 +77,11 @@ def confirm_lasting(tracker: ChangeTracker, difference: Difference, git_dirs: Se
             if path in difference.lost or path in tracker.fresh
         ),
     }
-    tracker.require(base.private.isdisjoint(difference.lost | labels), "something that is nowhere else went or changed")
+    tracker.require(
+        base.private.isdisjoint(difference.lost | labels), "content that exists nowhere else was removed or changed"
+    )
     gone = next(unproved(sorted(difference.lost), base.layout, base.trees, git_dirs), None)
-    tracker.require(gone is None, "the base has what is in no commit any more")
+    tracker.require(gone is None, "the base has content that is no longer in any commit")
 
 
 def _roots(gone: set[str], new: dict[str, Entry]) -> tuple[str, ...]:

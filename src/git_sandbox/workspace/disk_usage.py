@@ -1,4 +1,4 @@
-"""Counting what a copy will need, and who stands in its way: one lstat(2) per entry, no file is read."""
+"""Counts what a copy will need, and finds unreadable files: one lstat(2) per entry, no file is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the guest's git understand the repository? One `extensions.*` it does not know, and it refuses every command."""
+"""Whether the guest's git understands the repository: one unknown `extensions.*`, and it refuses every command."""
 
 from __future__ import annotations
 

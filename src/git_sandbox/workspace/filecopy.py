@@ -1,4 +1,4 @@
-"""cp(1) with a list: modes, nanosecond times, links, holes and extended attributes survive, and reflinks are used.
+"""cp(1) with a list of files: modes, nanosecond times, links, holes and extended attributes are kept, reflinks used.
 
 cp cannot leave anything out, so it is given the largest subtrees that are wanted whole (see `selection`), in one
 process per quarter of a megabyte of names. The few directories above them are made here first and get their

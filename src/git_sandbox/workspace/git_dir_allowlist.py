@@ -1,4 +1,4 @@
-"""Which files of a git directory go into the copy: what git itself reads there, by name. All else stays on the host.
+"""The files of a git directory that go into the copy: those that git itself reads, by name. Others stay on the host.
 
 Editors and tools leave copies of `config` there (`config~`, `.config.swp`), accounts (`hub`, `jira`, `svn`) and caches,
 and nobody can know all of their names; those of git's own are few (gitrepository-layout(5), path.c, refs.c).

@@ -1,4 +1,4 @@
-"""Copying one git directory, perhaps in use, to one real `.git` that depends on nothing outside itself.
+"""Copies one git directory, possibly in use, to one real `.git` that depends on nothing outside itself.
 
 Order makes the copy consistent without stopping anybody: loose refs before packed ones, all refs, index and logs
 before any object (objects only grow while nothing collects garbage), loose objects before packs. What order cannot
@@ -56,12 +56,12 @@ class GitDirCopy:
         if self.source.linked and (self.source.common / "reftable").is_dir():
             raise RepositoryError(
                 "a linked worktree of a repository with reftable refs cannot be copied",
-                cause="its HEAD is in a table of its own that only git can merge into the other one",
+                cause="its HEAD is in a separate reftable that only git can merge",
                 hint="start from the main worktree",
             )
         for attempt in range(ATTEMPTS):
             if attempt:
-                self.say("The repository was rewritten meanwhile, copying it again")
+                self.say("The repository changed while it was copied; copying it again")
             if self._once():
                 return
         self._give_up()
@@ -196,7 +196,7 @@ class GitDirCopy:
         for objects in (self.target / "objects", *(self.target / "alt").glob("*")):
             for cache in (objects / "pack").glob("multi-pack-index*"):
                 cache.unlink()  # names packs that may have gone since
-        self.say("The repository was in use meanwhile, checking the copy")
+        self.say("The repository was in use while it was copied; checking the copy")
         return connected(self.target)
 
     def _give_up(self) -> None:
@@ -204,7 +204,7 @@ class GitDirCopy:
         if connected(self.source.private):
             raise RepositoryError(
                 f"{place} kept changing while it was copied",
-                cause="some git keeps repacking or rewriting it",
+                cause="a git process keeps repacking or rewriting it",
                 hint="wait for it to finish (`git gc`, an IDE, a backup), then try again",
             )
         self._warn(f"{place} lacks objects: see `git fsck`")

@@ -1,4 +1,4 @@
-"""Which entries of a git directory make one self-contained `.git`, in the order in which they must be read.
+"""The entries of a git directory that make one self-contained `.git`, in the order in which they must be read.
 
 A linked worktree's directory (HEAD, index, operations) is laid over the common one (refs, config), of which
 everything that belongs to the main worktree stays behind. git's own rule is in its path.c, `common_list`.

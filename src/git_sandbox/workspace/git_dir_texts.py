@@ -1,4 +1,4 @@
-"""Files of a copied git directory in which git notes where something came from: URLs without their secrets."""
+"""Files of a copied git directory in which git notes URLs: written without their secrets."""
 
 from __future__ import annotations
 

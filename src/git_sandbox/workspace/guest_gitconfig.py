@@ -1,4 +1,4 @@
-"""The part of the user's own git configuration that makes git in the guest behave as it does on the host.
+"""The part of the user's git configuration that makes git behave in the guest as on the host.
 
 Worked out on the host, where `includeIf` matches, and taken by name: what is not listed here stays. Settings of the
 repository itself travel in its `.git/config`; only those it includes from outside itself are taken here as well.

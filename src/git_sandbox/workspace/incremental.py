@@ -1,4 +1,4 @@
-"""What a capture read, and what of it an earlier one has already: the difference is all that has to be copied.
+"""What a capture read, and what an earlier one already has: only the difference has to be copied.
 
 The first capture of a repository is copied whole, and its tracker says which entry of the source each entry of the copy
 was at that time (`Known`). The next capture looks at the source and takes only what has another stamp; what is as it
@@ -72,7 +72,7 @@ class ChangeTracker:
         self.require(self.base is None or len(self.base.again) <= HURRIED, "the base was made right after a checkout")
         self.require(not survey.unreadable and not survey.special, "something cannot be read")
         self.require(not survey.mounts, "another file system is mounted inside")
-        self.require(not policy.exclude, "patterns leave files out")
+        self.require(not policy.exclude, "patterns exclude files")
         for git_dir in survey.git_dirs:
             links = [place for name in STORES if (place := git_dir.common / name).is_symlink()]
             self.require(not links, "a store of git's is a link")
@@ -86,7 +86,7 @@ class ChangeTracker:
         for target, checkout in self.base.git_dirs.items():
             same = self.layout.git_dirs.get(target, "") == checkout
             gone = not checkout or not os.path.lexists(f"{root}/{checkout}/{GIT}")
-            self.require(same or gone, "a repository inside has another place")
+            self.require(same or gone, "a nested repository has moved")
 
     def require(self, condition: bool, obstacle: str) -> None:
         """Raises NotIncremental, or only notes the obstacle when everything is copied anyway."""
@@ -116,7 +116,7 @@ class ChangeTracker:
         self._before = self._seen(self._looking.result)
         if self.base is None:
             named = [os.fsdecode(row.split(b" ", 9)[9]) for row in self._before if row.endswith(b"/.git")]
-            self.require(not any(map(self.layout.stray, named)), "something is named like one of git's")
+            self.require(not any(map(self.layout.stray, named)), "something has the name of a git file")
             return selection.entries(root)
         fresh = self._fresh(self._before)
         self._require_ordinary(root)
@@ -125,7 +125,7 @@ class ChangeTracker:
     def _require_ordinary(self, root: Path) -> None:
         """The same as `consider`, of what is new: all else is as it was when the base was made."""
         for path, entry in self.fresh.items():
-            self.require(not self.layout.stray(path), "there is another repository inside")
+            self.require(not self.layout.stray(path), "there is another nested repository")
             self.require(entry.kind not in "bc", "something cannot be read")
             if entry.is_directory and self.layout.of_worktree(path):
                 self.require(_device(root / path) == _device(root), "another file system is mounted inside")
@@ -171,7 +171,7 @@ class ChangeTracker:
             entries |= {entry.path: entry for entry in others if not entry.is_directory}
             files |= {path for path, entry in entries.items() if entry.inode in linked and not entry.is_directory}
         self.room -= sum(entries[path].size for path in files)
-        self.require(self.room >= 0 and len(files) <= MOST, "too much is different")
+        self.require(self.room >= 0 and len(files) <= MOST, "too many files differ")
         return sorted(files)
 
     def _packed(self, new: Rows) -> set[str]:
@@ -276,7 +276,7 @@ def believed() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise NotIncremental("the list of what the base holds is damaged") from error
+        raise NotIncremental("the index of the base is damaged") from error
 
 
 def _but_times(row: bytes) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""Repositories inside the worktree, as they go in: what of each is recorded, to be compared with what comes back."""
+"""Repositories inside the worktree on the way in: the recorded state of each, for comparison at the end."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def confirm_links(git: Git, tree: Oid, records: Iterable[NestedRecord]) -> None:
         words, _, path = row.partition(b"\t")
         mode, _, name = words.decode().split(" ")
         if mode == "160000" and name != heads[os.fsdecode(path)]:
-            raise SourceChanged("a repository inside changed while it was copied")
+            raise SourceChanged("a nested repository changed while it was copied")
 
 
 def _recorded_or_broken(copy: Path, git_dir: GitDir, *, whole: bool) -> NestedRecord:

@@ -1,4 +1,4 @@
-"""Whose the paths of a copy are: the worktree's, of git's stores, or what git keeps beside them.
+"""Classifies the paths of a copy: the worktree, git's stores, or other files of git.
 
 Submodules and other repositories inside bring git directories of their own, in `.git/modules` or in the worktree.
 """

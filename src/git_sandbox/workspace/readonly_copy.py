@@ -1,4 +1,4 @@
-"""A copy of a directory as a read-only disk: for what a guest may look at, and nobody may change."""
+"""A copy of a directory as a read-only disk, for `--mount`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(source: Path, target: Path) -> None:
     size = int(census.bytes * 1.1) + census.inodes * 512 + SLACK
     free = shutil.disk_usage(target.parent).free
     if free < size:
-        raise HostResourceError(f"a copy of {source} wants {size >> 20} MiB, {free >> 20} MiB are free")
+        raise HostResourceError(f"a copy of {source} needs {size >> 20} MiB, {free >> 20} MiB are free")
     seen = source.stat()
     words = argv(source, target, inodes=census.inodes + 64, size=size, owner=f"{seen.st_uid}:{seen.st_gid}")
     try:

@@ -1,4 +1,4 @@
-"""Files that look as if they held secrets and that git does not track: the user hears that they came along."""
+"""Untracked files whose names suggest secrets: the user is warned that they are copied."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def note(suspects: Sequence[str], repositories: Iterable[GitDir]) -> list[str]:
     named = ", ".join(one_line(path) for path in sorted(paths)[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return [
-        f"{named}{more} went in and may hold secrets; the setting `exclude` leaves files out, e.g. --exclude '.env*'"
+        f"{named}{more} copied in, and may hold secrets; the setting `exclude` leaves files out, e.g. --exclude '.env*'"
     ]
 
 

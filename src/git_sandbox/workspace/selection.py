@@ -1,4 +1,4 @@
-"""What of a tree comes along: everything, except named paths, except named paths below those.
+"""Which paths of a tree are copied: everything, except named paths, except named paths below those.
 
 Paths are relative to the tree, without a slash at the end; undecodable bytes in them are surrogate escapes.
 """

@@ -1,4 +1,4 @@
-"""Parts of a copy, out of it for a while."""
+"""Parts of a copy that are moved out of it for a while."""
 
 from __future__ import annotations
 

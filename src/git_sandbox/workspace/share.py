@@ -1,4 +1,4 @@
-"""The workspace on a share: the whole copy in a directory, and a small disk for the guest's changes to its system."""
+"""The workspace on a share: the whole copy in a directory, and a small disk for changes to the guest's system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits of a guest that are signed by the user's ssh agent, where he lends it: no key goes in.
+"""Commits in a guest that are signed by the user's forwarded ssh agent: no key goes in.
 
 Only for ssh (gpg.format=ssh): gpg's agent would sign whatever it is given, and the guest needs gpg's own directory.
 """

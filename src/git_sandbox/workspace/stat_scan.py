@@ -1,4 +1,4 @@
-"""What lstat(2) says of an entry, as proof that it was not touched since: no program can set the change time.
+"""The lstat(2) data of an entry, as proof that it was not touched: no program can set the change time.
 
 An entry is one *row* of bytes, its stamp and its path, as find(1) prints it: sets of rows are compared in milliseconds,
 where making as many objects takes longer than the looking.

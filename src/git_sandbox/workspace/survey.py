@@ -1,4 +1,4 @@
-"""One look at everything that would be copied, before a byte is: how much, what cannot be read, which repositories."""
+"""A scan of everything that would be copied, before a byte is: sizes, unreadable files, repositories."""
 
 from __future__ import annotations
 
@@ -159,12 +159,12 @@ class _Worktree:
             self._leave_ignored(inner)
         elif gitdirs.is_linked(pointed):
             self.warnings.append(
-                f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it comes as plain files"
+                f"{one_line(path)} is a linked worktree ({one_line(os.fspath(pointed))}): it is copied as plain files"
             )
         elif gitdirs.is_git_dir(pointed):
             if not any(pointed.is_relative_to(os.path.realpath(top)) for top in (self.root, self.common)):
                 # Also how an unpacked archive would get at another repository of the user's.
-                self.warnings.append(f"{one_line(path)} brings along {one_line(os.fspath(pointed))} from outside")
+                self.warnings.append(f"{one_line(path)} includes {one_line(os.fspath(pointed))} from outside")
             self._register(GitDir(pointed, pointed, f"{path}/.git", self.root / path, path))
 
     def _meet_again(self, path: str, known: GitDir) -> None:
@@ -194,7 +194,9 @@ class _Worktree:
             if git_dir is self.main:
                 raise
             why = one_line(error.cause or error.message)
-            self.warnings.append(f"{one_line(git_dir.checkout)}: git cannot use it here, all of its files come ({why})")
+            self.warnings.append(
+                f"{one_line(git_dir.checkout)}: git cannot use it here, all of its files are copied ({why})"
+            )
 
     def _without_ignored(self, git_dir: GitDir, checkout: str) -> None:
         if self.policy.ignored == "none":

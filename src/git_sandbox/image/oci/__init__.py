@@ -1,3 +1,3 @@
-"""Root file systems from OCI images: what is asked for (source), how it gets here (skopeo), what it says of itself
-(manifest), the file system made of its layers (flatten), and all of it in order (pull).
+"""Root file systems from OCI images: the name of an image (source), fetching it (skopeo), its metadata (manifest), the
+file system made of its layers (flatten), and all of it in order (pull).
 """

@@ -1,4 +1,4 @@
-"""From layers to one ext4 file, without root: `helpers/rootfs`, where it sees its own files only."""
+"""From layers to one ext4 file, without root: `helpers/rootfs`, confined to its own files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _heard(stream: IO[bytes], progress: Callable[[int], None]) -> _Answer:
         try:
             last = msgspec.json.decode(line, type=_Answer)
         except msgspec.MsgspecError:
-            return _Answer(error="what unpacks it answers nothing that can be read")
+            return _Answer(error="the unpacking process gave no valid answer")
         if last.layer or last.packing:
             progress(last.layer)
     return last
@@ -141,5 +141,5 @@ def _refused(last: _Answer, complaints: Path) -> Exception:
         )  # fmt: skip
     tail = printable(b"\n".join(files.tail(complaints, _LINE).splitlines()[-5:]))
     if not last.error:
-        return ImageError("the image could not be unpacked", cause=tail or "its program was stopped")
+        return ImageError("the image could not be unpacked", cause=tail or "its process was killed")
     return ImageError("the image could not be unpacked", cause="\n".join(filter(None, (printable(last.error), tail))))

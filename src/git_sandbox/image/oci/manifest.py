@@ -1,5 +1,5 @@
-"""What an image says of itself: index, manifest and configuration (OCI image-spec; Docker's schema 2 is the same but
-for its media types). All of it is a stranger's JSON.
+"""The metadata of an image: index, manifest and configuration (OCI image-spec; Docker's schema 2 differs only in its
+media types). All of it is untrusted JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
         if not DIGEST.fullmatch(self.digest):
             raise ValueError(f"`{one_line(self.digest, limit=80)}` is not a SHA-256 digest")
         if not 0 <= self.size <= MOST_PACKED:
-            raise ValueError(f"a part of {self.size} bytes is not possible, or too large")
+            raise ValueError(f"a blob of {self.size} bytes is invalid or too large")
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel"):
@@ -119,7 +119,7 @@ def is_index(raw: bytes) -> bool:
     if kind.schema_version != 2:  # noqa: PLR2004 - the only one that images have today
         raise ImageError(
             "the image has the old format of 2015 (schema 1)",
-            hint="`skopeo copy` it to a registry of today, or to `oci:`",
+            hint="`skopeo copy` it to a current registry, or to `oci:`",
         )
     return bytes(kind.manifests) != b"null"
 
@@ -143,7 +143,7 @@ def chosen(raw: bytes) -> Descriptor:
     best = [descriptor for descriptor in fits if descriptor.platform.variant in PLAIN_VARIANTS] or fits
     if not best:
         offered = sorted({f"{descriptor.platform.os}/{descriptor.platform.architecture}" for descriptor in images})
-        cause = f"it has {one_line(listed(offered))}" if offered else "it has none at all"
+        cause = f"it has {one_line(listed(offered))}" if offered else "it has none"
         raise ImageError(f"there is no image for linux/{own}", cause=cause)
     return best[0]
 
@@ -175,9 +175,9 @@ def _check(texts: tuple[str, ...], user: str, workdir: str) -> None:
     if len(texts) > MOST_WORDS or sum(sizes) > MOST_TEXTS or max(sizes, default=0) > MOST_TEXT:
         raise ImageError("the image's variables and commands are too many, or too long")
     if any("\0" in text for text in (*texts, user, workdir)):
-        raise ImageError("a variable or command of the image has a zero byte in it")
+        raise ImageError("a variable or command of the image contains a NUL byte")
     if len(user) > MOST_NAME or not user.isprintable() or len(workdir) > MOST_PATH or not workdir.isprintable():
-        raise ImageError("the image's user or working directory is none that a file system has")
+        raise ImageError("the image's user or working directory is invalid")
 
 
 def _decoded(raw: bytes, kind: type[T], what: str) -> T:

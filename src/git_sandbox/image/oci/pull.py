@@ -1,4 +1,4 @@
-"""An image from where it is to a root image of the cache: resolve, fetch, unpack, publish."""
+"""From an image's source to a root image in the cache: resolve, fetch, unpack, publish."""
 
 from __future__ import annotations
 
@@ -100,15 +100,13 @@ def _resolve(source: Source) -> _Resolved:
     raw = skopeo.raw(source, source.at(own))
     _same(manifest.digest(raw), own)
     if manifest.is_index(raw):
-        raise ImageError(f"the image {one_line(source.text)} is a list of lists, not of images")
+        raise ImageError(f"the image {one_line(source.text)} is an index of indexes, not of images")
     return _Resolved(source.at(own), digest, own, manifest.manifest(raw))
 
 
 def _same(digest: str, expected: str) -> None:
     if digest != expected:
-        raise ImageError(
-            "the registry answered with another image than the digest names", cause=f"{digest}, not {expected}"
-        )
+        raise ImageError("the registry returned an image with another digest", cause=f"{digest}, not {expected}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class _Import:
         config, diff_ids = manifest.config(raw, self.source.text, digest)
         if len(diff_ids) != len(of.layers):
             raise ImageError(
-                "the image is none that a machine can run",
+                "the image is inconsistent",
                 cause=f"its manifest has {len(of.layers)} layers, its configuration {len(diff_ids)}",
             )
         layers = tuple(

@@ -1,4 +1,4 @@
-"""Which root image a source was at the last look, so that a start asks no registry: one small file in the cache.
+"""The root image that a source resolved to last time, so that a start needs no registry: one small file in the cache.
 
 Losing it costs a look, nothing else.
 """

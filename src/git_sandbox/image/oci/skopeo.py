@@ -93,7 +93,7 @@ class _Watch:
             self._size, self._since = size, time.monotonic()
             self._meter(size)
         elif time.monotonic() - self._since > STALLED:
-            raise ImageError(f"the image was not fetched: nothing came for {STALLED:g} s")
+            raise ImageError(f"the image was not fetched: no data for {STALLED:g} s")
 
 
 def _size(place: Path) -> int:
@@ -125,13 +125,13 @@ def _hint(source: Source, complaint: str) -> str:
     if source.repository and any(end in text for end in ENDS):
         host, slash, _ = source.repository.partition("/")
         registry = host if slash and ("." in host or ":" in host or host == "localhost") else "docker.io"
-        return f"log in with `skopeo login {registry}`, or check the name: some registries say so of what is not there"
+        return f"log in with `skopeo login {registry}`, or check the name: registries may deny access to missing images"
     if "manifest unknown" in text or "not found" in text or "no such image" in text:
         return "check the name and the tag"
     if "server gave http response to https client" in text or "certificate" in text:
         return "a registry without TLS, or with a certificate of your own, needs a line in registries.conf(5)"
     if "no such host" in text or "connection refused" in text or "timeout" in text:
-        return "check the network, and that the name begins with the right registry"
+        return "check the network and the registry in the name"
     if source.text.startswith(transports.STORES):
         return "check that this engine runs for your user and has the image"
     return f"try `{PROGRAM} inspect {source.name}`"

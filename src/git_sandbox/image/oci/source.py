@@ -1,4 +1,4 @@
-"""The name of an image as a user writes it, checked: it becomes a word of skopeo's command line."""
+"""The name of an image as a user writes it, validated: it becomes a word of skopeo's command line."""
 
 from __future__ import annotations
 
