@@ -89,6 +89,17 @@ def rows(scratch: Path, *, large: bool) -> Iterator[Row]:
         yield from _whole(place, "`run -- true`, warm, 60 000 files, 500 MB", repo.worktree, ("run", "--", "true"))
 
 
+def with_image(scratch: Path, image: str) -> Iterator[Row]:
+    """A second warm start with the default image, and one with the root image that `image` names."""
+    place = Place.made(scratch)
+    small = repository.discover(samples.make(scratch, 1, 0)).worktree
+    for name, words in (("the default image", ()), ("the large image", ("--image", image))):
+        command = ("run", *words, "--", "true")
+        for settings in (place.usual, place.counting):  # makes the templates
+            _run(small, settings, *command)
+        yield from _whole(place, name, small, command)
+
+
 def _run(where: Path, env: Mapping[str, str], *words: str, stdin: bytes = b"") -> None:
     done = subprocess.run([costs.SANDBOX, *words], cwd=where, env=env, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")

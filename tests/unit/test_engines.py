@@ -84,7 +84,7 @@ def test_the_user_joins_the_group_of_the_engine(tmp_path: Path) -> None:
 
 def test_podman_brings_what_it_is_of_no_use_without() -> None:
     plain, asked = spec.load(), spec.load(packages=("podman",))
-    assert {"netavark", "passt", "uidmap", "podman"} <= {*asked.packages} - {*plain.packages}
+    assert {"fuse-overlayfs", "netavark", "passt", "uidmap", "podman"} <= {*asked.packages} - {*plain.packages}
     assert asked.base == plain
     assert spec.load(packages=("podman", "netavark")).key == asked.key
 

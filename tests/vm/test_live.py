@@ -25,6 +25,14 @@ pwd > /tmp/setup-ran; cat >> /tmp/setup-ran; echo setup says hello
 cd /tmp && nohup python3 -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &
 """
 VALUE = 's3cret "x" $HOME \\'
+# As Remote-SSH of VS Code and Cursor does it: a script by way of bash's input unpacks a server, starts it for good and
+# says where it listens; then the editor comes through ssh's SOCKS proxy, again and again.
+EDITOR_SERVER = r"""
+mkdir -p ~/.editor-server && tar -C ~/.editor-server -xf /tmp/server.tar && cd ~/.editor-server
+nohup python3 -um http.server --bind 127.0.0.1 0 > log 2>&1 < /dev/null & echo $! > pid
+until grep -q '^Serving' log; do sleep 0.1; done
+sed -n 's/.* port \([0-9]*\) .*/listening at \1/p' log
+"""
 
 
 def free_port() -> int:
@@ -110,6 +118,7 @@ def _ssh(boxes: Sandboxes, tmp_path: Path) -> None:
         assert copied.returncode == 0
         assert (target / "HEAD").read_bytes() == boxes.repo.read(".git/HEAD")
     _editors(boxes, tmp_path, written)
+    _editor_server(boxes, tmp_path, written)
     other = GitRepo.create(tmp_path / "other")
     fetched = subprocess.run(
         ["git", "fetch", "-q", "ssh://sandbox-vm-1/workspace", "main"], cwd=other.path, check=False, timeout=60,
@@ -137,6 +146,41 @@ def _editors(boxes: Sandboxes, tmp_path: Path, config: Path) -> None:
     assert edited.code == 0, edited.said
     assert boxes.ok("exec", "vm-1", "--", "cat", "edited").text == "of vim\n"
     boxes.ok("exec", "vm-1", "--", "rm", "edited")
+
+
+def _editor_server(boxes: Sandboxes, tmp_path: Path, config: Path) -> None:
+    (tmp_path / "page").write_text("of the editor\n")
+    subprocess.run(["tar", "-C", tmp_path, "-cf", tmp_path / "server.tar", "page"], check=True)
+    host, number = ("-F", str(config), "sandbox-vm-1"), free_port()
+    put = f'put "{tmp_path}/server.tar" /tmp/'.encode()
+    subprocess.run(["sftp", "-q", "-b", "-", *host], input=put, check=True, capture_output=True, timeout=60)
+    begin = ["ssh", "-T", *host, "bash"]
+    begun = subprocess.run(begin, input=EDITOR_SERVER, text=True, stdout=subprocess.PIPE, check=True, timeout=60)
+    for _ in range(2):  # the server stays when its editor goes
+        words = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-D", str(number), *host]
+        with subprocess.Popen(words) as proxy, contextlib.ExitStack() as stack:
+            stack.callback(proxy.terminate)
+            wait_for("the proxy", lambda: _answers(number), 60)
+            assert _through(number, int(begun.stdout.split()[-1])).endswith(b"\r\n\r\nof the editor\n")
+    end = "kill $(cat ~/.editor-server/pid); rm -r ~/.editor-server /tmp/server.tar"
+    boxes.ok("exec", "vm-1", "--", "sh", "-c", end)
+
+
+def _answers(number: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", number)) == 0
+
+
+def _through(proxy: int, port: int) -> bytes:
+    """A page of the guest's own loopback, by SOCKS (RFC 1928)."""
+    with socket.create_connection(("127.0.0.1", proxy), 30) as way:
+        way.sendall(b"\5\1\0")
+        answer = way.makefile("rb")
+        assert answer.read(2) == b"\5\0"
+        way.sendall(b"\5\1\0\1\x7f\0\0\1" + port.to_bytes(2, "big"))
+        assert answer.read(10)[1] == 0
+        way.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        return answer.read()
 
 
 def _copies(boxes: Sandboxes, tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ SPEC_HINT = "`sandbox image spec` prints a valid one"
 COMPANIONS = {
     "docker.io": ("docker-cli",),
     "docker-compose": ("docker-cli",),
-    "podman": ("aardvark-dns", "crun", "netavark", "nftables", "passt", "uidmap"),  # else runc and CNI's, 70 MB more
+    # Else runc and CNI's, 70 MB more; fuse-overlayfs for the stores of users other than the session's.
+    "podman": ("aardvark-dns", "crun", "fuse-overlayfs", "netavark", "nftables", "passt", "uidmap"),
 }
 MAX_FILE = 16 << 10  # bytes of a spec
 MAX_WORDS = 100  # packages of npm or pip, and commands
