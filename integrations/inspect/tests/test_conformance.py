@@ -5,6 +5,7 @@ pip install -e . pytest pytest-asyncio && pytest tests          # with `sandbox`
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -36,7 +37,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def machine(repository: Path) -> AsyncIterator[GitSandbox]:
-    config = Config(repository=str(repository), options=("--memory", "512M"))
+    config = Config(repository=str(repository), options=("--memory", "512M", "--allow", "allowed.example"))
     made = await GitSandbox.sample_init("A Task!", config, {})
     yield made["default"]
     await GitSandbox.sample_cleanup("A Task!", config, made, interrupted=False)
@@ -72,5 +73,12 @@ async def test_the_repository_is_inside_as_it_stands(sandbox_env: GitSandbox) ->
     assert (await sandbox_env.exec(["git", "commit", "-qam", "inside"])).success
 
 
-async def test_there_is_no_network_unless_one_is_asked_for(sandbox_env: GitSandbox) -> None:
-    assert not (await sandbox_env.exec(["curl", "-sS", "--max-time", "5", "http://192.0.2.1"])).success
+async def test_what_is_not_allowed_is_refused_and_written_down(sandbox_env: GitSandbox) -> None:
+    """By name, through the proxy; past it there is no way at all."""
+    assert not (await sandbox_env.exec(["curl", "-sS", "--max-time", "20", "https://refused.example"])).success
+    past = ["curl", "-sS", "--noproxy", "*", "--max-time", "5", "http://192.0.2.1"]
+    assert not (await sandbox_env.exec(past)).success
+    words = ["sandbox", "net", sandbox_env.name, "--json"]
+    done = subprocess.run(words, cwd=sandbox_env.repository, check=True, capture_output=True)  # noqa: ASYNC221
+    asked = json.loads(done.stdout)["data"]["asked"]
+    assert [(row["host"], row["allowed"]) for row in asked if row["refused"]] == [("refused.example", 0)]
