@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,7 @@ from git_sandbox import store
 from git_sandbox.git.repo import discover
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
-from git_sandbox.sandbox import remote
+from git_sandbox.sandbox import hosts, remote
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
@@ -417,6 +418,54 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
     assert (said.code, said.out) == (3, "out\n"), said.err
     assert count.read_text() == "x\n"
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a network of its own takes root")
+def test_a_network_that_is_cut_is_noticed_and_the_result_comes_when_it_is_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closes anything: packets are lost. The command itself takes the link down, and goes on."""
+    count, alive = site.root / "count", ("ServerAliveInterval=1", "ServerAliveCountMax=2", "BatchMode=yes")
+    monkeypatch.setattr(hosts, "ALIVE", alive)
+    cut = f"ip link set lo down; echo x >> {count}; {COMMIT}"
+    with loopback.network() as net, loopback.served(site.root, monkeypatch, net.enter):
+        monkeypatch.setattr(remote, "time", SimpleNamespace(sleep=lambda _seconds: net.set("up")))
+        said = site.sandbox("run", "--name", "back", "--on", "ssh:there", "--", "sh", "-c", cut)
+        assert (said.code, said.out) == (3, "out\n"), said.err
+        monkeypatch.setattr(remote, "AGAIN", ())
+        said = site.sandbox("run", "--name", "away", "--on", "ssh:there", "--", "sh", "-c", cut)
+        assert (said.code, site.state("away")) == (14, State.AWAY), said.err
+        net.set("up")
+        assert site.sandbox("recover", "--on", "ssh:there").code == 0
+        jobs = site.root / "there/state/git-sandbox"
+        wait_for("they are in the trash there", lambda: not [*jobs.glob("*/job-*")])
+    assert count.read_text() == "x\nx\n"
+    for name in ("back", "away"):
+        assert site.repo.git("log", "-1", "--format=%s", f"refs/sandbox/{name}") == "made"
+
+
+def test_a_driver_that_is_killed_at_a_random_moment_loses_nothing(site: Site) -> None:
+    """While the worker speaks: what it was given is run once, and comes by `recover`, or nothing was begun."""
+    count = site.root / "count"
+    count.write_bytes(b"")
+    site.cut("one", random.randrange(1200))
+    kills, worker = site.place("one") / "kills", site.place("one") / "worker"
+    words = ("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", f"echo x >> {count}; {COMMIT}")
+    noted = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(kills), sys.executable, "-m", "git_sandbox")
+    driver = subprocess.run([*noted, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    assert driver.returncode in (-9, 3)
+    at = Path("/proc", worker.read_text(), "stat")
+    wait_for("its worker ends", lambda: not at.exists() or at.read_text().rpartition(")")[2].split()[0] == "Z")
+    rows = {row["id"]: row["state"] for row in json.loads(site.sandbox("ls", "--json").out)["data"]}
+    if rows.get("try") == "away":
+        said = site.sandbox("recover", "--on", "ssh:one", "try")
+        assert said.code == 0 or "no such job" in said.err, said.err
+    if "refs/sandbox/try" in site.repo.refs():
+        assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
+        assert count.read_bytes() == b"x\n"
+    else:
+        assert count.read_bytes() == b"", "what has run comes home"
+    assert site.jobs("one") == []
 
 
 def test_what_is_on_no_ref_is_said_to_be_on_the_other_machine(site: Site) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,10 @@ def _key(place: Path) -> str:
 
 
 @contextlib.contextmanager
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, and nothing else."""
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enter: Sequence[str] = ()) -> Iterator[None]:
+    """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, and nothing else. `enter`: what ssh and its
+    server begin with, in a network of their own (`Net`).
+    """
     assert SSHD, "install openssh-server: scripts/test does"
     public, host = _key(tmp_path / "user"), _key(tmp_path / "host")
     command = f"exec env STANDIN_ROOT={tmp_path}/there PYTHONPATH={SUPPORT} {sys.executable} -m support.standin"
@@ -48,13 +51,13 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "ssh").write_text(f'#!/bin/sh\nexec {SSH} -F {tmp_path}/ssh_config "$@"\n')
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {SSH} -F {tmp_path}/ssh_config "$@"\n')
     (programs / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", tmp_path / "sshd_config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*enter, SSHD, "-D", "-e", "-f", tmp_path / "sshd_config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
             assert process.stdout
@@ -63,3 +66,29 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+class Net:
+    """A network namespace with a loopback only, which is up or down: a connection through one that is down is not
+    closed, its packets are lost.
+    """
+
+    def __init__(self, holder: int) -> None:
+        self.enter = ("nsenter", f"--net=/proc/{holder}/ns/net")
+
+    def set(self, state: str) -> None:
+        subprocess.run([*self.enter, "ip", "link", "set", "lo", state], check=True)
+
+
+@contextlib.contextmanager
+def network() -> Iterator[Net]:
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=-1, stdout=-1) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        assert holder.stdout.readline() == b"\n", "root can make one"
+        try:
+            net = Net(holder.pid)
+            net.set("up")
+            yield net
+        finally:
+            holder.stdin.close()

@@ -1,11 +1,11 @@
 """What stands for ssh in tests: a wire to a stand-in on a machine that is a directory. It may be cut, or not answer.
 
 `python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
-of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then; `variables` has
-lines NAME=VALUE for the worker; `mute` has it say nothing; `deaf` loses, once, that the result is here, with the
-connection (from then on `down`, where that is its content); `sent` gets how many bytes went to it, and `sent-PID` of
-each wire (not of one that enters a sandbox, whose streams are its own); `slow` makes each 64 KiB of them take a
-twentieth of a second.
+of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then, with `kills`
+the process that it has the number of; `variables` has lines NAME=VALUE for the worker, `worker` gets its number; `mute`
+has it say nothing; `deaf` loses, once, that the result is here, with the connection (from then on `down`, where that is
+its content); `sent` gets how many bytes went to it, and `sent-PID` of each wire (not of one that enters a sandbox,
+whose streams are its own); `slow` makes each 64 KiB of them take a twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
@@ -78,12 +78,16 @@ def main() -> int:
         [sys.executable, "-m", "support.standin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
         start_new_session=True,
     )  # fmt: skip
+    (place / "worker").write_text(str(child.pid))
     assert child.stdin
     assert child.stdout
     threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place), daemon=True).start()
     child.stdin.close()
     deadly = (place / "deadly").exists()
     if not _out(child.stdout.fileno(), left):
+        if (place / "kills").exists():
+            os.kill(int((place / "kills").read_text()), signal.SIGKILL)
+            os._exit(255)
         if deadly:
             (place / "deadly").unlink()
             os.killpg(child.pid, signal.SIGKILL)

@@ -99,7 +99,8 @@ async def test_what_is_not_allowed_is_refused_and_written_down(machine: GitSandb
     done = await machine.exec("curl -sS --max-time 20 https://refused.example")
     assert done.return_code != 0
     assert await machine.refused() == ["refused.example"]
-    assert (await machine.exec("curl -sS --noproxy '*' --max-time 5 http://192.0.2.1")).return_code != 0
+    assert (await machine.exec("curl -fsS --noproxy '*' --max-time 5 http://192.0.2.1")).return_code != 0
+    assert await machine.refused() == ["192.0.2.1", "refused.example"]
 
 
 def test_a_network_that_is_not_known_is_no_network() -> None:
