@@ -148,6 +148,7 @@ def test_what_an_agent_makes_of_a_start(repo: GitRepo, home: Path, monkeypatch: 
     assert asked.npm == ("@anthropic-ai/claude-code@latest",)
     assert {each.path for each in made.files} == {
         "~/.claude/CLAUDE.md",
+        "/etc/git-sandbox/claude",
         "/etc/git-sandbox/claude.json",
         "~/.claude.json",
     }
