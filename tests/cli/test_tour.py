@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from git_sandbox.cli import tour
+from git_sandbox.cli import first, tour
 from git_sandbox.cli.main import VERBS
+from git_sandbox.network import BY_NAME
 from support.fabricated import worked
 from support.gitrepo import GitRepo
 from support.terminal import Terminal
@@ -96,3 +97,12 @@ def test_its_steps_are_commands_that_are_there(cli: Cli) -> None:
     assert [each["command"].split()[:2] for each in rows] == [["sandbox", step.words[0]] for step in tour.STEPS]
     assert {step.words[0] for step in tour.STEPS} <= VERBS.keys()
     assert cli("tour").code == 2
+
+
+def test_what_is_said_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    texts = [tour._wrapped(step.text) for step in tour.STEPS] + [
+        "\n".join(first.banner("vm-12", net)) for net in BY_NAME
+    ]
+    assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
+    assert {len(first.banner("vm-12", net)) for net in BY_NAME} == {3}

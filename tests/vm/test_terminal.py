@@ -28,9 +28,9 @@ def ready(term: Terminal) -> None:
 def test_shell_resize_interrupt_and_exit_code(boxes: Sandboxes) -> None:
     with terminal(boxes) as term:
         before = term.settings()
-        term.expect("Sandbox vm-1: a virtual machine with a copy of your repository.", BOOT)
+        term.expect("Sandbox vm-1: a virtual machine with a copy of your repository; sudo works.", BOOT)
         term.expect("Network: none.")
-        term.expect("`exit` brings commits and files home.")
+        term.expect("`exit` brings your work home")
         ready(term)
         term.type("stty size; tput colors\n")
         term.expect("24 80")

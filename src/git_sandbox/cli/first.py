@@ -85,16 +85,16 @@ def _has_base(asked: ImageSpec) -> bool:
 
 
 def banner(name: str, net: str) -> list[str]:
-    """Before a shell. `net`: the name of its network."""
+    """Three lines of a terminal before a shell. `net`: the name of its network."""
     ways = {
-        "none": "Network: none. `sandbox --allow NAME` and `sandbox --net nat` start a sandbox with one.",
-        "allow": f"Network: the names you allowed; on your host `sandbox net {name}` shows requests and allows more.",
+        "none": "Network: none. `sandbox --allow NAME` or `--net nat` starts a sandbox with one.",
+        "allow": f"Network: names that you allowed; on your host, `sandbox net {name}` has more.",
         "nat": "Network: everything that your host reaches, including its local network.",
     }
     return [
-        f"Sandbox {name}: a virtual machine with a copy of your repository. Break what you like; sudo works.",
+        f"Sandbox {name}: a virtual machine with a copy of your repository; sudo works.",
         ways.get(net, f"Network: {net}."),
-        "`exit` brings commits and files home. Before that: `sandbox push`, `sandbox pull`, `sandbox status`.",
+        "`exit` brings your work home; before that: `sandbox push`, `pull`, `status`.",
     ]
 
 

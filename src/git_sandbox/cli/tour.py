@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from git_sandbox.git import gitvariables
 from git_sandbox.git.command import Git
 from git_sandbox.later import dataclass
 
+WIDTH = 100  # columns of text, at most
 _LIST, _DRAFT = "shopping.txt", "draft.txt"
 _INSIDE = f'echo cider >>{_LIST} && git commit -qam "Add cider" && echo "pear or plum?" >{_DRAFT}'
 
@@ -94,7 +96,7 @@ def _walk(repository: Path, variables: Mapping[str, str]) -> int:
     """The exit code: of the step that went wrong, else 0."""
     for number, step in enumerate(STEPS, 1):
         door.line(click.style(f"{number}/{len(STEPS)}  {step.title}", bold=True))
-        door.line(f"{step.text}\n  $ {step.command}")
+        door.line(f"{_wrapped(step.text)}\n  $ {step.command}")
         answers = {"run": "run it", "skip": "continue with the next step", "quit": "end the tour"}
         answer = choose("Enter runs it", answers, "run")
         if answer == "quit":
@@ -108,8 +110,13 @@ def _walk(repository: Path, variables: Mapping[str, str]) -> int:
             )
             return code
         door.line()
-    door.line(_END)
+    door.line(_wrapped(_END))
     return 0
+
+
+def _wrapped(text: str) -> str:
+    """No word is broken at the edge of the terminal."""
+    return click.wrap_text(text, min(shutil.get_terminal_size().columns, WIDTH))
 
 
 @contextlib.contextmanager
