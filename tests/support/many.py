@@ -68,11 +68,33 @@ class Tries:
             directory.dispatch.write_bytes(jsontext.encode(Dispatch(nonce(number), "ssh:there", 1e9)))
             (bases / name).write_text(f"{self.base}\n")
 
-    def commit(self, number: int) -> tuple[packs.Object, bytes]:
-        """What `try-N` committed, and the pack it comes in: one file beside README, of a few contents."""
+    def collected(self, numbers: range) -> None:
+        """What collecting each of these, which are away, leaves: objects, refs, record. In one pack and one file."""
+        root, lines, objects = registry.claim(self.repo), [], dict[str, packs.Object]()
+        for number in numbers:
+            for thing in self._objects(number):
+                objects[thing.oid] = thing
+            tip, name = thing.oid, f"try-{number}"
+            refs = {f"refs/sandbox/{name}": tip, f"refs/sandbox-heads/{name}/main": tip}
+            lines += [f"update {ref} {value}\n" for ref, value in refs.items()]
+            directory = SandboxDir(root / name)
+            fields = json.loads(directory.record.read_bytes())
+            fields |= {"home": {**fields["home"], **refs}, "brought_home": time.time(), "exit_code": 0}
+            directory.record.write_text(json.dumps(fields))
+            directory.dispatch.unlink()
+        self.repo.git.run("index-pack", "--stdin", input=packs.pack(*objects.values()))
+        self.repo.git.run("update-ref", "--stdin", input="".join(lines).encode())
+        self.repo.git.run("pack-refs", "--all")
+
+    def _objects(self, number: int) -> tuple[packs.Object, packs.Object, packs.Object]:
+        """The commit is the last."""
         made = packs.blob(b"%d\n" % (number % KINDS))
         tree = packs.tree((b"100644", b"README", self.readme), (b"100644", b"made", made))
-        commit = packs.commit(tree, [self.base], message=b"try %d\n" % number)
+        return made, tree, packs.commit(tree, [self.base], message=b"try %d\n" % number)
+
+    def commit(self, number: int) -> tuple[packs.Object, bytes]:
+        """What `try-N` committed, and the pack it comes in: one file beside README, of a few contents."""
+        made, tree, commit = self._objects(number)
         return commit, packs.pack(made, tree, commit)
 
     def result(self, number: int) -> bytes:
