@@ -29,14 +29,16 @@ def _key(place: Path) -> str:
 
 
 @contextlib.contextmanager
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enter: Sequence[str] = ()) -> Iterator[None]:
-    """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, and nothing else. `enter`: what ssh and its
-    server begin with, in a network of their own (`Net`).
+def served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enter: Sequence[str] = (), worker: str = ""
+) -> Iterator[None]:
+    """`ssh:there` reaches a stand-in's worker below `tmp_path` through it, or the command `worker`, and nothing else.
+    `enter`: what ssh and its server begin with, in a network of their own (`Net`).
     """
     assert SSHD, "install openssh-server: scripts/test does"
     public, host = _key(tmp_path / "user"), _key(tmp_path / "host")
     command = f"exec env STANDIN_ROOT={tmp_path}/there PYTHONPATH={SUPPORT} {sys.executable} -m support.standin"
-    (tmp_path / "authorized").write_text(f'restrict,command="{command}" {public}')
+    (tmp_path / "authorized").write_text(f'restrict,command="{worker or command}" {public}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
