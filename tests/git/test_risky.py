@@ -93,6 +93,33 @@ def test_variables_and_links_of_the_home(repo: GitRepo, monkeypatch: pytest.Monk
     assert set(found) == {"shell/bashrc", "tool/conf", "edit/me", "bin/ls"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "path"),
+    [
+        ("GIT_CONFIG_GLOBAL", "conf/git", "conf/git"), ("KUBECONFIG", "deploy/kube", "deploy/kube"),
+        ("AWS_CONFIG_FILE", "deploy/aws", "deploy/aws"), ("PYTHONPATH", "lib", "lib/json.py"),
+        ("LD_LIBRARY_PATH", "lib/native", "lib/native/libc.so.6"), ("ZDOTDIR", "shell", "shell/rc"),
+        ("INPUTRC", "conf/input", "conf/input"), ("OLDPWD", "src", ""), ("TERMINFO_DIRS", "src", ""),
+    ],
+)  # fmt: skip
+def test_files_and_places_that_variables_name(
+    repo: GitRepo, monkeypatch: pytest.MonkeyPatch, name: str, value: str, path: str
+) -> None:
+    for directory in ("lib/native", "shell", "src"):
+        repo.write(f"{directory}/keep", "1")
+    repo.write("conf/git", "[user]\n\tname = x\n\temail = x@x\n")
+    repo.git("add", "-A")
+    repo.commit("places")
+    place = f"{repo.path}/{value}"
+    monkeypatch.setenv(name, f"/usr/share:{place}" if value in ("lib", "lib/native") else place)
+    changed = {"src/x.py": "1", "lib/json.py": "1", "lib/native/libc.so.6": "1", "shell/rc": "1", "deploy/kube": "1",
+               "deploy/aws": "1", "conf/input": "1", "conf/git": "[user]\n\tname = y\n"}  # fmt: skip
+    expected = {path} if path else set()
+    if name == "PYTHONPATH":
+        expected |= {"lib/native/libc.so.6"}
+    assert set(after(repo, changed)) == expected
+
+
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +161,10 @@ REPORTED = (
     ".devcontainer.json", ".cargo/config.toml", ".helix/config.toml", ".mvn/extensions.xml", ".yarnrc", ".rvmrc",
     ".lvimrc", ".local.vimrc", "CLAUDE.md", "AGENTS.md", ".cursorrules", "opencode.json", ".aider.conf.yml",
     ".overcommit.yml", ".env", ".bazelrc", "bunfig.toml", ".Rprofile", ".pdbrc", ".irbrc", ".iex.exs", "ansible.cfg",
-    "sitecustomize.py", "sub/GEMINI.md", ".github/copilot-instructions.md", "setup.py",
+    "sitecustomize.py", "sub/GEMINI.md", ".github/copilot-instructions.md", "setup.py", "tailwind.config.ts",
+    "web/vitest.config.mjs", "rust-toolchain", "rust-toolchain.toml", "hie.yaml", "build.gradle.kts",
+    "project/plugins.sbt", "mix.exs", "Gemfile", "Directory.Build.props", "NuGet.Config", "pylintrc",
+    "flake.nix", "shell.nix", "devbox.json",
 )  # fmt: skip
 
 
@@ -149,7 +179,20 @@ def test_every_dot_file_counts_but_the_harmless(name: str) -> None:
     assert obeyed.runs_by_itself(f"a/.{name}/b".encode()) or f".{name}" in obeyed.HARMLESS
 
 
-@pytest.mark.parametrize("name", ["Makefile", "src/main.py", "tests/conftest.py", "docs/.gitkeep", "README.md", "head"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Makefile",
+        "src/main.py",
+        "tests/conftest.py",
+        "docs/.gitkeep",
+        "README.md",
+        "head",
+        "app.config",
+        "CMakeLists.txt",
+        "src/config.ts",
+    ],
+)
 def test_what_only_its_user_runs_does_not(name: str) -> None:
     assert obeyed.runs_by_itself(name.encode()) is None
 
@@ -168,6 +211,15 @@ def test_every_rule_has_a_reason_and_a_source() -> None:
         ("a/pyproject.toml", b"[project]\nname='x'", b"[project]\nname='y'\n[tool.ruff]\n", False),
         ("pyproject.toml", b"", b"[tool.sandbox]\nnet='nat'", True),
         ("pyproject.toml", b"", b"[build-system]\nrequires=['evil']", True),
+        ("pyproject.toml", b"", b"[tool.mypy]\nplugins=['./evil.py']", True),
+        ("pyproject.toml", b"", b"[tool.pylint.main]\ninit-hook='evil'", True),
+        ("pyproject.toml", b"", b"[tool.mypy]\nstrict=true", False),
+        ("pyproject.toml", b"", b"tool.mypy = 3", True),
+        ("Cargo.toml", b"[package]\nname='x'", b"[package]\nname='x'\nversion='2'\n[dependencies]\na='1'", False),
+        ("Cargo.toml", b"[package]\nname='x'", b"[package]\nname='x'\nbuild='tools/x.rs'", True),
+        ("sub/Cargo.toml", b"", b"[lib]\nproc-macro=true", True),
+        ("Cargo.toml", b"", b"[patch.crates-io]\nserde={path='evil'}", True),
+        ("Cargo.toml", b"", b"package = 3", True),
         ("pyproject.toml", b"", b"x = 0x" + b"f" * 5000, False),
         ("pyproject.toml", b"", b"x = " + b"9" * 5000, True),
     ],

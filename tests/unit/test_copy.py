@@ -73,7 +73,7 @@ def test_link_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
 
 def test_file_does_not_replace_a_directory_nor_the_reverse(tmp_path: Path) -> None:
     tree(tmp_path, {"new/x": "1", "old/x/y": "1", "file": "1"})
-    with pytest.raises(StateError, match="is a directory"):
+    with pytest.raises(StateError, match="cannot replace the directory"):
         arrival.put(tmp_path / "new", tmp_path / "old")
     with pytest.raises(StateError, match="not a directory"):
         arrival.put(tmp_path / "new", tmp_path / "file")

@@ -12,6 +12,8 @@ MAX_SIZE = 64 << 10  # bytes; what is larger is not parsed, and taken for risky
 _INSTALL = (
     "preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare", "prepublish", "dependencies",
 )  # fmt: skip
+# Code that checkers load, which editors run (mypy: Extending mypy using plugins; pylint: init-hook, load-plugins).
+_LOADED = (("mypy", "plugins"), ("pylint", "main"), ("pylint", "MAIN"), ("pylint", "master"), ("pylint", "MASTER"))
 _UNREADABLE = object()
 
 
@@ -24,15 +26,29 @@ def _package(data: bytes) -> object:
 
 
 def _python(data: bytes) -> object:
-    """What an installation runs (PEP 517), and what is obeyed by `sandbox` and by uv."""
+    """What an installation runs (PEP 517), what is obeyed by `sandbox` and by uv, and what checkers load."""
     document = tomllib.loads(data.decode())
     tools = document.get("tool", {})
-    return document.get("build-system"), tools.get("sandbox"), tools.get("uv")
+    checkers = [tools.get(name, {}).get(key) for name, key in _LOADED]
+    return document.get("build-system"), tools.get("sandbox"), tools.get("uv"), checkers
+
+
+def _cargo(data: bytes) -> object:
+    """What a build runs on the way, which editors begin by themselves: a script, macros, other sources of packages."""
+    document = tomllib.loads(data.decode())
+    package, library = document.get("package", {}), document.get("lib", {})
+    macros = [library.get(name) for name in ("proc-macro", "proc_macro", "path")] if _macro(library) else None
+    return package.get("build"), macros, document.get("patch"), document.get("replace")
+
+
+def _macro(library: Mapping[str, Any]) -> bool:
+    return bool(library.get("proc-macro") or library.get("proc_macro"))
 
 
 _READERS: Mapping[bytes, tuple[Callable[[bytes], Any], str]] = {
     b"package.json": (_package, "changes install scripts or the package manager"),
     b"pyproject.toml": (_python, "changes the build system or the settings of tools that run code"),
+    b"cargo.toml": (_cargo, "changes what a build runs on the way, which editors begin by themselves"),
 }
 
 

@@ -21,9 +21,14 @@ from git_sandbox.settings import environment, named_below
 
 _MAX_HOOK = 64 << 10  # bytes of a hook that are looked at
 _MAX_ENTRIES = 5000  # of a directory
-_VARIABLES = re.compile(
+_COMMANDS = re.compile(
     r"GIT_(EDITOR|SEQUENCE_EDITOR|PAGER|SSH|SSH_COMMAND|ASKPASS|EXTERNAL_DIFF|PROXY_COMMAND|TEMPLATE_DIR|EXEC_PATH)"
-    r"|EDITOR|VISUAL|PAGER|SSH_ASKPASS|BASH_ENV|ENV|PYTHONSTARTUP|PYTHONPATH|LESSOPEN|LD_PRELOAD|NODE_OPTIONS"
+    r"|EDITOR|VISUAL|PAGER|SSH_ASKPASS|BASH_ENV|ENV|PYTHONSTARTUP|LESSOPEN|LD_PRELOAD|NODE_OPTIONS"
+)
+# Variables that name directories in which programs look for code or settings.
+_SEARCHED = re.compile(
+    r"PYTHONPATH|PERL5LIB|RUBYLIB|NODE_PATH|CLASSPATH|LD_LIBRARY_PATH|LUA_C?PATH|GEM_(HOME|PATH)|CARGO_HOME|ZDOTDIR"
+    r"|XDG_CONFIG_HOME|GIT_(TEMPLATE_DIR|EXEC_PATH)|GNUPGHOME|DOCKER_CONFIG"
 )
 # Values that name a directory or a repository, not something to run; core.worktree and safe.directory are the top.
 _PLAIN = re.compile(
@@ -63,16 +68,29 @@ def leads(git: Git) -> Leads:
     top = os.fsencode(git.worktree)
     common = os.fsencode(git.git_dir / git.line("rev-parse", "--git-common-dir"))
     _hooks(all_leads, top, posixpath.join(common, b"hooks"), "is the target of .git/hooks")
-    for key, value, origin in _configured(git):
-        _value(all_leads, top, (top, os.fsencode(git.git_dir), common, origin), key, value)
+    for key, value, file in _configured(git):
+        _file(all_leads, top, file, "is git configuration of yours")
+        _value(all_leads, top, (top, os.fsencode(git.git_dir), common, posixpath.dirname(file)), key, value)
     for name, text in environment().items():
-        if _VARIABLES.fullmatch(name):
-            _words(all_leads, (top,), top, os.fsencode(text), f"is named by your {name}")
+        _variable(all_leads, top, name, os.fsencode(text))
     for place in environment().get("PATH", "").split(os.pathsep):
         _directory(all_leads, top, os.fsencode(place or "."), "is on your PATH")
     _home(all_leads, top)
     _sandboxes(all_leads, git.worktree)
     return all_leads
+
+
+def _variable(leads: Leads, top: bytes, name: str, text: bytes) -> None:
+    """A command can name a file by where it is from the top; any other variable only by its whole path."""
+    why = f"is named by your {name}"
+    if _COMMANDS.fullmatch(name):
+        _words(leads, (top,), top, text, why)
+        return
+    for word in set(text.split(b":")) if top in text else ():
+        if word.startswith(top + b"/") and b"\0" not in word:
+            _file(leads, top, word, why)
+            if _SEARCHED.fullmatch(name):
+                _directory(leads, top, word, why)
 
 
 def _sandboxes(leads: Leads, worktree: Path) -> None:
@@ -156,7 +174,7 @@ def _place(top: bytes, path: bytes) -> bytes | None:
 
 
 def _configured(git: Git) -> Iterator[tuple[str, bytes, bytes]]:
-    """Key in lower case, value, and the directory of the file that says so. Without what our own git is told."""
+    """Key in lower case, value, and the file that says so. Without what our own git is told."""
     todo: list[tuple[str, ...]] = [("--includes",)]
     seen: set[tuple[str, ...]] = set()
     while todo and len(seen) < 100:  # noqa: PLR2004 - files that include each other
@@ -164,10 +182,10 @@ def _configured(git: Git) -> Iterator[tuple[str, bytes, bytes]]:
         if where in seen:
             continue
         seen.add(where)
-        for key, value, origin in _listed(git, where):
-            yield key, value, origin
+        for key, value, file in _listed(git, where):
+            yield key, value, file
             if re.fullmatch(r"include(if\..*)?\.path", key, re.DOTALL):
-                path = posixpath.join(origin, posixpath.expanduser(value))
+                path = posixpath.join(posixpath.dirname(file), posixpath.expanduser(value))
                 todo.append(("--includes", f"--file={os.fsdecode(path)}"))
 
 
@@ -181,7 +199,7 @@ def _listed(git: Git, where: tuple[str, ...]) -> Iterator[tuple[str, bytes, byte
         file = posixpath.join(os.fsencode(top), origin.removeprefix(b"file:"))
         section, _, name = os.fsdecode(key).rpartition(".")
         head, _, middle = section.partition(".")
-        yield ".".join(filter(None, (head.lower(), middle, name.lower()))), value, posixpath.dirname(file)
+        yield ".".join(filter(None, (head.lower(), middle, name.lower()))), value, file
 
 
 def _home(leads: Leads, top: bytes) -> None:

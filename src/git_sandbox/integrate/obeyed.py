@@ -2,8 +2,11 @@
 
 The rule: what runs on entering a directory, opening it in an editor or an agent, on a git command, on installing
 packages, on a push, or what changes how such a program runs, is in the list. What runs only when somebody runs it
-(a Makefile, a test, a script) is not: it is what a merge is for. Dot files and dot directories are in it whether they
-are known or not, because that is where programs keep what they obey; the few that cannot do harm are `HARMLESS`.
+(a Makefile, a test, a script) is not: it is what a merge is for. Nor is what every second commit of a project changes
+(CMakeLists.txt, pom.xml), although editors read it when they open one: who is asked each time does not look.
+
+Dot files and dot directories are in it whether they are known or not, because that is where programs keep what they
+obey; the few that cannot do harm are `HARMLESS`.
 """
 
 from __future__ import annotations
@@ -66,10 +69,31 @@ RULES = (
         r"[^/]*\.code-workspace)", _EDITOR, "vim(1) 'exrc', zed.dev/docs/configuring-zed, Emacs: Directory Variables",
     ),
     Rule(
-        r"(.*/)?(eslint|prettier|stylelint)\.config\.[cm]?[jt]s", "is run by editors that check or format files",
-        "eslint.org/docs/latest/use/configure",
+        r"(.*/)?[^/]+\.config\.[cm]?[jt]s", "is a program that editors run to learn how to check, format or complete",
+        "eslint.org/docs/latest/use/configure, tailwindcss.com/docs/editor-setup, vitest.dev/guide/ide",
     ),
     Rule(r"(.*/)?build\.rs", "is run by rust-analyzer as soon as an editor opens a file", "rust-analyzer: Security"),
+    Rule(
+        r"(.*/)?rust-toolchain(\.toml)?", "says which compiler cargo, rustc and editors run, by a path if it likes",
+        "rust-lang.github.io/rustup/overrides.html",
+    ),
+    Rule(r"(.*/)?hie\.ya?ml", "says what program Haskell's language server runs", "github.com/haskell/hie-bios"),
+    Rule(
+        r"(.*/)?((settings|build)\.gradle(\.kts)?|[^/]+\.sbt|mix\.exs|gemfile|[^/]+\.gemspec)",
+        "is a program that editors run when they open the project",
+        "docs.gradle.org: Build Lifecycle, scalameta.org/metals, github.com/elixir-lsp, shopify.github.io/ruby-lsp",
+    ),
+    Rule(
+        r"(.*/)?(directory\.(build|packages|solution)\.(props|targets|rsp)|nuget\.config|global\.json)",
+        "is obeyed by every build of .NET below it, also that of editors",
+        "learn.microsoft.com/visualstudio/msbuild/customize-by-directory",
+    ),
+    Rule(r"(.*/)?pylintrc(\.toml)?", "is Python that pylint and editors run (init-hook)", "pylint.readthedocs.io"),
+    Rule(
+        r"(.*/)?((flake|shell|default|devenv)\.nix|flake\.lock|devenv\.(yaml|lock)|devbox\.(json|lock))",
+        "is what direnv and the like make the shell of, on entering the directory",
+        "github.com/nix-community/nix-direnv, devenv.sh/automatic-shell-activation, jetify.com/docs/devbox",
+    ),
     Rule(
         r"(.*/)?(\.?mise(\.[^/]+)?\.toml|\.?mise/.*|\.config/mise.*|\.autoenv(\.zsh)?)",
         "is run on entering the directory", "mise.jdx.dev/configuration.html",
