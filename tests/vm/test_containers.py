@@ -1,13 +1,15 @@
-"""Container engines in the guest (docs/how-to/containers.md). One machine for all: minutes in emulation."""
+"""Container engines in the guest (docs/how-to/containers.md). One machine for each engine: minutes in emulation."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from support import vm
 from support.gitrepo import GitRepo
+from support.kvm import HALTS
 from support.vm import Sandboxes
 
 pytestmark = [
@@ -16,56 +18,51 @@ pytestmark = [
     ),
     pytest.mark.timeout(3600),
 ]
+# Arguments: the engine, and what makes services of a compose file.
 ROOT = r"""
+engine=$1; shift
 mkdir -p /tmp/r/bin /tmp/c
 cp /bin/busybox /tmp/r/bin/
-for each in sh wget httpd cat echo sleep id; do ln -s busybox /tmp/r/bin/$each; done
+for name in sh wget httpd cat echo sleep id; do ln -s busybox /tmp/r/bin/$name; done
 echo hello > /tmp/r/index.html
 tar -C /tmp/r -cf /tmp/bb.tar . && chmod 644 /tmp/bb.tar
 until_hello() { for _ in $(seq 60); do "$@" 2>/dev/null | grep -q hello && return; sleep 1; done; return 1; }
-sudo podman import -q /tmp/bb.tar localhost/bb > /dev/null
-form='{{.Store.GraphDriverName}} {{index .Store.GraphStatus "Backing Filesystem"}} {{.Host.NetworkBackend}}'
-echo "store: $(sudo podman info -f "$form")"
-echo "limit: $(sudo podman run --rm --memory 64m localhost/bb cat /sys/fs/cgroup/memory.max)"
-sudo podman run -d --name web -p 8080:80 localhost/bb httpd -f -h / > /dev/null
+sudo $engine import /tmp/bb.tar localhost/bb > /dev/null 2>&1
+echo "limit: $(sudo $engine run --rm --memory 64m localhost/bb cat /sys/fs/cgroup/memory.max)"
+sudo $engine run -d --name web -p 8080:80 localhost/bb httpd -f -h / > /dev/null
 until_hello curl -sf localhost:8080/index.html && echo "port: published"
-sudo podman rm -f -t 0 web > /dev/null
+sudo $engine rm -f web > /dev/null
 cat > /tmp/c/compose.yaml <<X
 services:
   web: {image: localhost/bb, command: httpd -f -h /, stop_signal: SIGKILL}
   client:
     image: localhost/bb
+    container_name: client
     command: sh -c "until wget -qO- http://web/index.html; do sleep 1; done"
     depends_on: [web]
 X
 cd /tmp/c
-sudo podman-compose up -d > /dev/null 2>&1
-until_hello sudo podman logs c_client_1 && echo "compose: found by name"
-sudo podman-compose down -t 1 > /dev/null 2>&1
+sudo "$@" up -d > /tmp/compose.log 2>&1 || cat /tmp/compose.log
+until_hello sudo $engine logs client && echo "compose: found by name"
+sudo "$@" down -t 1 > /dev/null 2>&1
+printf 'FROM localhost/bb\nRUN echo built > /built\n' > /tmp/c/Dockerfile
+sudo $engine build -q -t localhost/two /tmp/c > /dev/null
+echo "build: $(sudo $engine run --rm localhost/two cat /built)"
 """
-# As Testcontainers does it: over the socket where Docker's would be, a container with any port of the guest.
-API = r"""
-import http.client, json, socket, time, urllib.request
-class Docker(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect("/run/docker.sock")
-def call(method, path, body=None):
-    docker = Docker("docker")
-    docker.request(method, f"/v1.41{path}", json.dumps(body), {"Content-Type": "application/json"})
-    return docker.getresponse().read()
-web = {"Image": "localhost/bb", "Cmd": ["httpd", "-f", "-h", "/"], "ExposedPorts": {"80/tcp": {}}}
-call("POST", "/containers/create?name=tc", web | {"HostConfig": {"PublishAllPorts": True}})
-call("POST", "/containers/tc/start")
-port = json.loads(call("GET", "/containers/tc/json"))["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
-for _ in range(60):
-    try:
-        print("api:", urllib.request.urlopen(f"http://localhost:{port}/index.html").read().decode(), end="")
-        break
-    except OSError:
-        time.sleep(1)
-call("DELETE", "/containers/tc?force=true")
+# Testcontainers itself, over the socket where Docker's is: a container with any port of the guest.
+CONTAINERS = r"""
+import time, urllib.request
+from testcontainers.core.container import DockerContainer
+with DockerContainer("localhost/bb").with_command("httpd -f -h /").with_exposed_ports(80) as web:
+    for _ in range(60):
+        try:
+            url = f"http://{web.get_container_host_ip()}:{web.get_exposed_port(80)}/index.html"
+            print("testcontainers:", urllib.request.urlopen(url).read().decode(), end="")
+            break
+        except OSError:
+            time.sleep(1)
 """
+PYTHON = "sudo -E env TESTCONTAINERS_RYUK_DISABLED=true /opt/pip/bin/python containers.py"
 # Another user: where these tests run as root, so does the guest's.
 ROOTLESS = r"""
 podman import -q /tmp/bb.tar localhost/bb > /dev/null
@@ -74,22 +71,44 @@ echo "rootless: $(podman info -f "$form") $(podman run --rm localhost/bb id -u)"
 printf 'FROM localhost/bb\nRUN echo built > /built\n' | podman build -q -t localhost/two - > /dev/null
 echo "build: $(podman run --rm localhost/two cat /built)"
 """
-EXPECTED = """store: overlay extfs netavark
-limit: 67108864
+PODMAN_STORE = '{{.Store.GraphDriverName}} {{index .Store.GraphStatus "Backing Filesystem"}} {{.Host.NetworkBackend}}'
+DOCKER_STORE = "{{.Driver}} cgroup {{.CgroupVersion}} {{.CgroupDriver}}"
+EVERY = """limit: 67108864
 port: published
 compose: found by name
-api: hello
-rootless: true overlay 0
 build: built
+testcontainers: hello
 """
 
 
-def test_podman_works_as_on_any_host(boxes: Sandboxes, repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+def options(place: Path, *packages: str) -> tuple[str, ...]:
+    spec = place / "engine.toml"
+    spec.write_text(f'extra_packages = {list(packages)}\npip = ["testcontainers"]\n')
+    return "--image", str(spec), "--memory", "1G"
+
+
+@pytest.fixture
+def prepared(boxes: Sandboxes, repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> Sandboxes:
     monkeypatch.setattr(vm, "TIMEOUT", 3000.0)
-    repo.commit("base", {"root.sh": ROOT, "api.py": API, "rootless.sh": ROOTLESS})
+    repo.commit("base", {"root.sh": ROOT, "containers.py": CONTAINERS, "rootless.sh": ROOTLESS, "kvm.py": HALTS})
+    return boxes
+
+
+def test_podman_works_as_on_any_host(prepared: Sandboxes, tmp_path: Path) -> None:
     script = (
-        "sh -e root.sh; sudo -E python3 api.py; sudo useradd -m dev; cp rootless.sh /tmp/; "
-        "sudo su - dev -c 'sh -e /tmp/rootless.sh'"
+        f"echo store: $(sudo podman info -f '{PODMAN_STORE}'); sh -e root.sh podman podman-compose; {PYTHON}; "
+        "sudo useradd -m dev; cp rootless.sh /tmp/; sudo su - dev -c 'sh -e /tmp/rootless.sh'"
     )
-    options = ("--packages", "podman", "--packages", "podman-compose", "--memory", "1G")
-    assert boxes.sh(script, *options).text == EXPECTED
+    done = prepared.sh(script, *options(tmp_path, "podman", "podman-compose"))
+    assert done.text == f"store: overlay extfs netavark\n{EVERY}rootless: true overlay 0\nbuild: built\n", done.said
+
+
+def test_docker_works_as_on_any_host_and_kvm_is_inside(prepared: Sandboxes, tmp_path: Path) -> None:
+    """Who is in the group `docker` needs no root. KVM inside: what QEMU emulates, or what this host's KVM passes on."""
+    script = (
+        f"echo store: $(docker info -f '{DOCKER_STORE}'); sh -e root.sh docker docker compose; {PYTHON}; "
+        "sudo useradd -m -G docker dev; echo member: $(sudo su - dev -c 'docker run --rm localhost/bb id -u'); "
+        "python3 kvm.py"
+    )
+    done = prepared.sh(script, "--nested", "yes", *options(tmp_path, "docker.io", "docker-compose"))
+    assert done.text == f"store: overlay2 cgroup 2 cgroupfs\n{EVERY}member: 0\nkvm: halted\n", done.said

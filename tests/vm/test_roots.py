@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.image.guestfiles import GuestUser
+from git_sandbox.network import DNS_ADDRESS
+from git_sandbox.vmm.backends import BY_NAME
 from support import roots
 from support.vm import Sandboxes
 
@@ -21,7 +23,7 @@ sandbox status | head -1; test -d /lib/modules/$(uname -r) && echo modules; echo
 MUSL = r"""
 hello; id node | cut -d' ' -f1; sh -lc 'echo $PATH'; cat /proc/sys/kernel/modprobe
 mount -t squashfs none /mnt 2>/dev/null || true; /run/git-sandbox/bin/git --version | cut -d' ' -f1-2
-command -v git python3; ls -ld / /tmp | cut -d' ' -f1
+command -v git python3; ls -ld / /tmp | cut -d' ' -f1; cat /etc/resolv.conf /proc/net/route
 """
 
 
@@ -38,9 +40,11 @@ def test_two_roots_that_are_not_ours(boxes: Sandboxes, tmp_path: Path, cache: Pa
     ], done.said  # fmt: skip
     assert boxes.repo.git("show", "refs/sandbox/vm-1:file") == "new"
     assert "1 outside the workspace (/root/x)" in done.said
-    done = boxes.run("run", "--image", musl, "--", "sh", "-ec", MUSL)
+    device = BY_NAME[boxes.env["SANDBOX_BACKEND"]].capabilities.network_device
+    done = boxes.run("run", "--image", musl, *(("--net", "nat") if device else ()), "--", "sh", "-ec", MUSL)
     node = "node" if uid != "1000" else GuestUser.current().name
     assert done.text.splitlines()[:2] == ["hello", f"uid=1000({node})"], done.said
     assert "git version" in done.text.splitlines()
+    assert (DNS_ADDRESS in done.text, "eth0" in done.text) == (device, device)
     assert "No changes" in done.said, "neither a trap nor the login left anything"
     assert boxes.trash() != []
