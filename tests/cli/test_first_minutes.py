@@ -39,7 +39,7 @@ def test_what_is_built_how_long_it_takes_and_how_it_is_here(
     lines = said(wanted, capsys).splitlines()
     assert lines[0].startswith("First use: building the guest image (Debian trixie, about ")
     assert lines[0].endswith("this takes 2 to 5 minutes, once.")
-    assert lines[1:] == ["Little room: 2 GiB free.", *SLOW.lines]
+    assert lines[1:] == ["Low disk space: 2 GiB free.", *SLOW.lines]
     assert len(SLOW.lines) == 3
 
 
