@@ -102,6 +102,13 @@ def test_what_is_no_rule_is_refused_in_one_voice(text: str) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["https://a.test/x", "http://a.test:8080", "get:ssh://a.test"])
+def test_a_url_that_was_pasted_is_called_one(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        rules.parse(text)
+    assert refused.value.cause == "a rule names a host, without `https://` and without a path"
+
+
 @settings(max_examples=examples(200))
 @given(st.text(max_size=30))
 def test_any_text_is_a_rule_that_matches_itself_or_an_error(text: str) -> None:

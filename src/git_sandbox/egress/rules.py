@@ -209,6 +209,8 @@ def _network(action: str, text: str, origin: str) -> Rule | None:
 
 
 def _named(action: str, text: str, origin: str) -> Rule:
+    if "://" in text:
+        raise ValueError("a rule names a host, without `https://` and without a path")
     literal = names.address(text)
     if literal is not None:  # an IPv6 address without brackets
         return Rule(action, str(literal), None, origin)
