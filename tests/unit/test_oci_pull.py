@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import os
 import shutil
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -124,6 +127,48 @@ def test_the_store_of_other_engines_is_read(layout: Layout, tmp_path: Path, monk
     image = pulled(name).image
     assert oci.listed(image.rootfs, ["/etc"])["/etc/a"] == (0o100644, 3, 7)
     assert image.config.cmd == ("-x",)
+
+
+class Docker(http.server.BaseHTTPRequestHandler):
+    """As much of Docker's API as `docker save` uses; `archive` is what it saves."""
+
+    archive = b""
+
+    def do_HEAD(self) -> None:
+        self.answer(b"OK")
+
+    def do_GET(self) -> None:
+        self.answer(self.archive if "/images/get" in self.path else b"OK")
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "a user of the socket"
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+def test_the_users_own_docker_is_asked(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DOCKER_HOST names it: one without root listens elsewhere."""
+    layout.image([BASE, TOP], config=CONFIG)
+    archive = f"docker-archive:{tmp_path / 'saved.tar'}:tool:1"
+    subprocess.run(["skopeo", "copy", "-q", f"oci:{layout.root}:latest", archive], check=True)
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Docker) as server:
+        monkeypatch.setattr(Docker, "archive", (tmp_path / "saved.tar").read_bytes())
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path / 's'}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            image = pulled("docker-daemon:tool:1").image
+        finally:
+            server.shutdown()
+    assert "/etc/new" in oci.listed(image.rootfs, ["/etc"])
+    assert image.config.entrypoint == ("/init",)
 
 
 @pytest.mark.parametrize("confinement", ["no", "yes"])

@@ -58,12 +58,19 @@ def copy(source: Source, name: str, target: Path, most: int, meter: Meter) -> No
     scratch.mkdir()
     argv = [*_begin(), f"--tmpdir={scratch}", "copy", "--quiet", f"--retry-times={RETRIES}"]
     argv += ["--preserve-digests"] if source.repository else []  # stores make the layers anew
+    argv += _daemon(name)
     watch = _Watch((target, scratch), most + SLACK, meter)
     done = process.run(
         [*argv, name, f"dir:{target}"], env=_environment(), output=MOST_OUTPUT, watch=watch, limits=_limits(most)
     )
     if done.returncode != 0:
         raise _failed(source, done.complaint)
+
+
+def _daemon(name: str) -> list[str]:
+    """Where this user's Docker listens (rootless Docker, Colima): skopeo does not ask the environment for it."""
+    host = process.inherited(HEEDED).get("DOCKER_HOST", "")
+    return [f"--src-daemon-host={host}"] if host and name.startswith("docker-daemon:") else []
 
 
 def _begin() -> list[str]:
