@@ -44,6 +44,34 @@ DEFINED = """
 try() { name=$1; shift; echo "$name: $("$@" 2>&1 | tail -n 1)"; }
 code() { "$@" -s -o /dev/null -w '%{http_connect} %{http_code} %{exitcode}\\n'; }
 """
+# By root, without what the relay has set up: streams, datagrams, raw packets, the host and other guests over vsock.
+AROUND = """
+import fcntl, socket, struct
+def stream(family, address): socket.socket(family).connect(address)
+def datagram(family, address): socket.socket(family, socket.SOCK_DGRAM).sendto(b"x", address)
+def raw(family, address, protocol): socket.socket(family, socket.SOCK_RAW, protocol).sendto(b"x" * 28, address)
+socket.setdefaulttimeout(5)
+V4, V6, VSOCK, own = socket.AF_INET, socket.AF_INET6, 40, 3
+try:
+    own, = struct.unpack("I", fcntl.ioctl(open("/dev/vsock", "rb"), 0x7b9, bytes(4)))
+except OSError:
+    pass
+ways = [
+    (stream, V4, ("192.0.2.1", 80)), (stream, V6, ("2001:db8::1", 80)), (stream, V6, ("::ffff:192.0.2.1", 80)),
+    (datagram, V4, ("198.51.100.53", 53)), (datagram, V6, ("2001:db8::1", 53)),
+    (raw, V4, ("192.0.2.1", 0), 1), (raw, V6, ("2001:db8::1", 0), 58),
+    *((stream, VSOCK, (cid, port)) for cid in (2, own + 1) for port in (22, 1024)),
+]
+for way, *words in ways:
+    try:
+        way(*words)
+        print("a way out:", words)
+        break
+    except OSError:
+        pass
+else:
+    print("no way")
+"""
 SCRIPT = f"""{DEFINED}
 try proxied curl -s https://a.test/hello
 try plain curl -s http://a.test/hello
@@ -74,12 +102,8 @@ except OSError as error:
     print(type(error).__name__)'
 try sudo sudo sh -c 'echo $https_proxy'
 sudo ip link del sandbox0
-try removed {DIRECT} python3 -c '
-import socket
-try:
-    socket.create_connection(("192.0.2.1", 80), 5); print("connected")
-except OSError as error:
-    print("no way")'
+try devices sh -c 'ls /sys/class/net | xargs'
+try removed sudo {DIRECT} python3 -c '{AROUND}'
 try removed-refused code curl https://b.test/hello
 try removed-proxied curl -s https://a.test/hello
 """
@@ -104,7 +128,8 @@ SAID = {
     "proxied": "hello", "plain": "hello", "direct": "hello", "direct-plain": "hello", "python": "hello",
     "raw": "hello", "ssh": "remote software version forge", "clone": "", "clone-direct": "", "refused": "403 000 56",
     "refused-direct": "000 000 35", "loopback": "000 403 0", "address": "000 403 0", "datagram": "PermissionError",
-    "sudo": "http://127.0.0.1:3128", "removed": "no way", "removed-refused": "403 000 56", "removed-proxied": "hello",
+    "sudo": "http://127.0.0.1:3128", "devices": "lo", "removed": "no way",
+    "removed-refused": "403 000 56", "removed-proxied": "hello",
 }  # fmt: skip
 
 
