@@ -256,7 +256,7 @@ def test_ls_imports_only_what_it_needs(repo: GitRepo) -> None:
         "git.putback", "git.repo", "guest", "guest.protocol", "guest.waiting", "integrate", "integrate.overview",
         "jsontext",
         "locks", "notices", "paths", "places", "process", "process.bounds", "process.child",
-        "process.completed",
+        "process.completed", "process.starting", "process.watch",
         "protocol", "protocol.changes", "reconcile", "record", "registry",
         "sandbox", "sandbox.listing", "sandbox.lookup", "sandbox.ondisk", "sandbox_dir",
         "signals", "store", "text", "trash", "trash.note",

@@ -430,7 +430,7 @@ def test_settings_go_in_and_tokens_stay(home: Path) -> None:
         ".agent/commands/deep/run": (b"#!/bin/sh\n", 0o755), ".agent/commands/linked.md": (b"fine", 0o644),
     }  # fmt: skip
     kept = "\n".join(found.kept)
-    for name in ("auth.json", "b.md: line 1", ".env", "key.md: it leads to", "loop.md", "token.txt", "large.md"):
+    for name in ("auth.json", "b.md: line 1", ".env", "key.md: it is a link", "loop.md", "token.txt", "large.md"):
         assert name in kept, kept
     assert "sk-" not in kept
 

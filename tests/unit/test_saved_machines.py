@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from git_sandbox.errors import MachineError
-from git_sandbox.vmm import cloud_hypervisor, cloud_hypervisor_state, firecracker, firecracker_state, identity
+from git_sandbox.vmm import cloud_hypervisor, cloud_hypervisor_state, firecracker, firecracker_state, launch
 from git_sandbox.vmm.cloud_hypervisor import CloudHypervisor
 from git_sandbox.vmm.firecracker import Firecracker
 from git_sandbox.vmm.machine import Disk, MachineSpec, Saved, Snapshotting, can_save
@@ -127,7 +127,7 @@ def test_a_saved_machine_is_for_one_vmm_one_processor_and_one_shape(
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     seen = {backend.fingerprint(SPEC), backend.fingerprint(dataclasses.replace(SPEC, cpus=2))}
-    monkeypatch.setattr(identity, "processor", lambda: "another")
+    monkeypatch.setattr(launch, "processor", lambda: "another")
     seen.add(backend.fingerprint(SPEC))
     for name in ("firecracker", "cloud-hypervisor"):
         (programs / name).write_text("#!/bin/sh\n# newer\n")

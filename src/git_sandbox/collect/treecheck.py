@@ -119,7 +119,7 @@ def _load(quarantine: Quarantine, new: Mapping[str, int], faults: dict[str, str]
 
 def contents(quarantine: Quarantine, names: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Name and content of objects that exist; `names` has their sizes."""
-    for group in batches(names, _BATCH_BYTES):
+    for group in batches(names.items(), _BATCH_BYTES):
         yield from zip(group, quarantine.contents(group), strict=True)
 
 

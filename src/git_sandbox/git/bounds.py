@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -107,11 +107,11 @@ def check(args: Sequence[str], bounds: Bounds, done: Completed) -> None:
         raise too_much(args, bounds)
 
 
-def batches(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+def batches(sizes: Iterable[tuple[str, int]], most: int) -> Iterator[list[str]]:
     """The names of `sizes` in order, as many at a time as have at most `most` bytes together, and at least one."""
     group: list[str] = []
     total = 0
-    for name, size in sizes.items():
+    for name, size in sizes:
         if group and total + size > most:
             yield group
             group, total = [], 0

@@ -115,7 +115,7 @@ def log(repo: Repository, tips: Sequence[Oid], base: Oid | None, *, limit: int =
     listed = repo.git.line("rev-list", "--topo-order", f"--max-count={limit}", "--stdin", input=asked).split()
     sizes = _sizes(repo, listed)
     shown: dict[Oid, CommitInfo] = {}
-    for some in batches({name: size for name, size in sizes.items() if size <= _MAX_COMMIT}, _AT_ONCE):
+    for some in batches(((name, size) for name, size in sizes.items() if size <= _MAX_COMMIT), _AT_ONCE):
         shown |= _shown(repo, some)
     return [shown.get(oid(name)) or _not_shown(oid(name), sizes.get(name)) for name in listed]
 

@@ -22,8 +22,20 @@ MAX_SIBLINGS = 30  # every pair is merged once
 _EXACT = 15  # up to so many, every set of them is tried: 2**15 are quick
 
 
+class _Trial:
+    """What a trial merge says, of either kind below."""
+
+    conflicts: tuple[str, ...]
+    unrelated: bool
+    too_large: bool
+
+    @property
+    def clean(self) -> bool:
+        return not (self.conflicts or self.unrelated or self.too_large)
+
+
 @dataclass(frozen=True)
-class Pair:
+class Pair(_Trial):
     """`both`: files that both changed. `conflicts`: what a merge of the two could not settle. `unrelated`: they have
     no commit in common, and git merges neither into the other. `too_large`: to be merged only to see what happens.
     Paths are guest text.
@@ -36,23 +48,15 @@ class Pair:
     unrelated: bool = False
     too_large: bool = False
 
-    @property
-    def clean(self) -> bool:
-        return not (self.conflicts or self.unrelated or self.too_large)
-
 
 @dataclass(frozen=True)
-class Step:
+class Step(_Trial):
     """One merge of the order. `conflicts`: with HEAD and everything that was merged before it."""
 
     id: SandboxId
     conflicts: tuple[str, ...]
     unrelated: bool = False
     too_large: bool = False
-
-    @property
-    def clean(self) -> bool:
-        return not (self.conflicts or self.unrelated or self.too_large)
 
 
 @dataclass(frozen=True)

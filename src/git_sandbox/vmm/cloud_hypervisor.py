@@ -16,10 +16,9 @@ from typing import ClassVar
 import msgspec
 
 from git_sandbox import arguments, bounded_log
-from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.later import dataclass
-from git_sandbox.vmm import cloud_hypervisor_state, confined, identity, launch, virtiofs
+from git_sandbox.vmm import cloud_hypervisor_state, confined, launch, virtiofs
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import Capabilities, Cleanup, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -108,9 +107,7 @@ class CloudHypervisor:
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
-        if spec.net.device:
-            hint = f"use `--backend qemu` with `--net {spec.net.name}`"
-            raise RequirementError("Cloud Hypervisor is not supported with a network device", hint=hint)
+        launch.refuse_network_device("Cloud Hypervisor", spec)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(launch.place(runtime))
             api, vsock = Api("Cloud Hypervisor", place / "api"), place / "vsock"
@@ -148,7 +145,7 @@ class CloudHypervisor:
     def fingerprint(self, spec: MachineSpec) -> str:
         """Cloud Hypervisor itself, the processor, and every device."""
         shape = msgspec.json.encode(config(spec, Path("vsock"), landlock=landlock_abi() >= LANDLOCK_ABI))
-        return "\0".join([identity.program(PROGRAM), identity.processor(), shape.decode()])
+        return "\0".join([launch.fingerprint(PROGRAM), launch.processor(), shape.decode()])
 
 
 def _sizes(spec: MachineSpec) -> dict[str, int]:

@@ -13,11 +13,10 @@ from typing import ClassVar
 import msgspec
 
 from git_sandbox import bounded_log
-from git_sandbox.errors import RequirementError
 from git_sandbox.guest.protocol import CHANNELS
 from git_sandbox.later import dataclass
 from git_sandbox.vmm import confined as views
-from git_sandbox.vmm import firecracker_state, identity, launch
+from git_sandbox.vmm import firecracker_state, launch
 from git_sandbox.vmm.launch import GUEST_CID, LOG_LIMIT, RunningProcess
 from git_sandbox.vmm.machine import Capabilities, Disk, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
@@ -115,9 +114,7 @@ class Firecracker:
 
     @contextlib.contextmanager
     def start(self, spec: MachineSpec, runtime: Path, logs: MachineLogs) -> Iterator[RunningProcess]:
-        if spec.net.device:
-            hint = f"use `--backend qemu` with `--net {spec.net.name}`"
-            raise RequirementError("Firecracker is not supported with a network device", hint=hint)
+        launch.refuse_network_device("Firecracker", spec)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(launch.place(runtime))
             own = firecracker_state.names(spec) if spec.saved else {}
@@ -138,7 +135,7 @@ class Firecracker:
     def fingerprint(self, spec: MachineSpec) -> str:
         """Firecracker itself, the processor, and every device."""
         shape = msgspec.json.encode([dataclasses.asdict(call) for call in calls(spec, firecracker_state.VSOCK, "")])
-        return "\0".join([identity.program(PROGRAM), identity.processor(), shape.decode()])
+        return "\0".join([launch.fingerprint(PROGRAM), launch.processor(), shape.decode()])
 
 
 def _orders(spec: MachineSpec, place: Path) -> Iterable[Call]:

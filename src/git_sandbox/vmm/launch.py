@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from git_sandbox import bounded_log, confine, process
+from git_sandbox import answers, bounded_log, confine, process
 from git_sandbox.confine import View
-from git_sandbox.errors import MachineError
+from git_sandbox.errors import MachineError, RequirementError
 from git_sandbox.guest.protocol import HOST, VSOCK_PORTS
 from git_sandbox.later import dataclass, field
 from git_sandbox.protocol import channel
 from git_sandbox.text import printable
-from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs
+from git_sandbox.vmm.machine import CALLS, Attachment, MachineLogs, MachineSpec
 from git_sandbox.vmm.rest import Api, Call
 
 CONSOLE_LIMIT = 256 * 1024  # bytes of console output kept; a guest can print for ever
@@ -162,3 +162,25 @@ def version(program: str) -> tuple[int, ...] | None:
     done = process.run([program, "--version"], timeout=process.ASKED)
     match = re.search(rb"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
     return tuple(int(digits) for digits in match.groups() if digits) if match else ()
+
+
+def fingerprint(name: str) -> str:
+    """Of a program: changes whenever another `name` is installed. Raises RequirementError when none is."""
+    path = process.which(name)
+    if path is None:
+        raise RequirementError(f"{name} is not installed", hint="run `sandbox doctor` for how to get it")
+    return answers.program(path)
+
+
+def processor() -> str:
+    """Model and features of this host's processors: a machine saved with KVM runs on the same ones only."""
+    keys = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    rows = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    return " ".join(sorted({f"{name.strip()}={value}" for name, _, value in rows if name.strip() in keys}))
+
+
+def refuse_network_device(name: str, spec: MachineSpec) -> None:
+    """Raises RequirementError for a machine with one."""
+    if spec.net.device:
+        hint = f"use `--backend qemu` with `--net {spec.net.name}`"
+        raise RequirementError(f"{name} is not supported with a network device", hint=hint)

@@ -16,7 +16,6 @@ from git_sandbox.later import dataclass, replace
 from git_sandbox.protocol.channel import UNIX, VSOCK
 from git_sandbox.text import printable
 from git_sandbox.vmm import confined, launch, net, qemu_disks, qemu_state, vhost, virtiofs
-from git_sandbox.vmm import identity as host_identity
 from git_sandbox.vmm.launch import CONSOLE_LIMIT, LOG_LIMIT
 from git_sandbox.vmm.machine import Attachment, Capabilities, Cleanup, Disk, MachineLogs, MachineSpec, Saved, Share
 from git_sandbox.vmm.qmp import Qmp
@@ -249,7 +248,7 @@ class Qemu:
         """QEMU itself, the processor it emulates or passes on, and every device, in their order."""
         names = (*spec.channels, "qmp", *(["net"] if spec.net.device else []))
         words = argv(spec, accelerator=self.accelerator, descriptors=dict.fromkeys(names, 0))
-        return "\0".join([identity(), host_identity.processor() if self.accelerator == "kvm" else "", *words])
+        return "\0".join([identity(), launch.processor() if self.accelerator == "kvm" else "", *words])
 
 
 def _check_started(running: RunningQemu) -> None:
@@ -290,4 +289,4 @@ def _version(identity: str) -> tuple[int, ...]:
 
 def identity() -> str:
     """Changes whenever another QEMU is installed. Raises RequirementError when none is."""
-    return host_identity.program(binary())
+    return launch.fingerprint(binary())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from git_sandbox import process
 from git_sandbox.errors import HostResourceError, RepositoryError
+from git_sandbox.git import bounds
 from git_sandbox.later import dataclass, regex
 from git_sandbox.text import one_line
 
@@ -136,17 +137,8 @@ def parents(entries: Iterable[str]) -> list[str]:
 
 def chunks(names: Iterable[str]) -> Iterator[list[str]]:
     """`names` in lots that fit on a command line."""
-    chunk: list[str] = []
-    size = 0
-    for name in names:
-        length = len(os.fsencode(name)) + 9  # its NUL and its pointer
-        if chunk and size + length > NAMES_PER_PROCESS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(name)
-        size += length
-    if chunk:
-        yield chunk
+    sizes = ((name, len(os.fsencode(name)) + 9) for name in names)  # with its NUL and its pointer
+    return bounds.batches(sizes, NAMES_PER_PROCESS)
 
 
 def can_reflink(source: Path, directory: Path) -> bool:
