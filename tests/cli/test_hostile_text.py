@@ -173,7 +173,7 @@ def test_no_control_and_nothing_invisible_arrives(hostile: GitRepo, verb: str) -
 def test_nor_with_the_questions_and_the_progress_of_a_session(hostile: GitRepo) -> None:
     seen = on_a_terminal([sys.executable, "-c", QUESTIONS, str(Path(__file__).parents[1])], hostile)
     assert b"Traceback" not in seen, seen.decode(errors="replace")
-    for part in (b"Uncommitted work", b"Keep it there", b"Its name", b"hint:"):
+    for part in (b"Uncommitted work", b"Keep it there", b"Name of a new", b"hint:"):
         assert part in seen
     assert leaks(seen, terminal=True) == [], seen
 

@@ -125,7 +125,7 @@ def test_a_start_says_what_it_fetches_and_what_it_leaves(
     wanted, _ = settings.resolve({"packages": ("ripgrep",)})
     (first_line, second) = first.fetch_of(wanted)
     assert first_line == f"First use: fetching the image {name}."
-    assert "(ripgrep) are not in it" in second
+    assert "It lacks your packages (ripgrep)" in second
     rows = cli("doctor", "--json").envelope["data"]
     assert [each["result"] for each in rows if each["name"] == "OCI image"] == ["not fetched yet"]
     assert cli("image", "pull").code == 0

@@ -180,7 +180,7 @@ def test_the_settings_of_the_program_that_starts_it_allow_nothing(
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             assert main(["mcp"]) == 2
-            assert "counts in" in capsys.readouterr().err
+            assert "can only be set in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rule", ["merg", "net", "net:", "exec:ls", "*", ":x"])

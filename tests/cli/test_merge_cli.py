@@ -138,7 +138,7 @@ def test_no_merge_by_hand_over_files_of_the_user(repo: GitRepo, case: str, capsy
             repo.git("add", "other")
     before = everything(repo)
     error = asked("merge", "--conflicts", "--yes", "vm-1", capsys=capsys, code=16)
-    assert "in the way" in error["message"]
+    assert "would be overwritten" in error["message"]
     assert everything(repo) == before
 
 
@@ -201,7 +201,7 @@ def test_the_question_shows_what_the_merge_changes(
     said = capsys.readouterr().err
     assert "2 files changed, 2 insertions(+)" in said
     assert "TODO" not in said
-    assert "careful: .envrc is run by direnv" in said
+    assert "warning: .envrc is run by direnv" in said
     assert everything(repo) == before
 
 
@@ -222,7 +222,7 @@ def test_a_risky_fast_forward_is_asked_about(
     worked(repo, "risky", {".envrc": "echo\n"})
     questions = answer(monkeypatch, yes=False)
     assert main(["merge", "risky"]) == 130
-    assert "careful: .envrc" in capsys.readouterr().err
+    assert "warning: .envrc" in capsys.readouterr().err
     assert len(questions) == 1
     assert not (repo.path / ".envrc").exists()
 
@@ -253,7 +253,7 @@ def test_rewritten_history_is_explained(repo: GitRepo, rewritten: Sandbox, capsy
     assert main(["merge", "vm-1"]) == 16
     said = capsys.readouterr().err
     base = (rewritten.record.base or "")[:10]
-    assert f"put 2 commits in place of 1 commit up to {base}" in said
+    assert f"2 commits instead of 1 commit up to {base}" in said
     assert "2:" in said  # range-diff numbers commits
     assert "third" in said
     assert "\x1b[31mbetter" not in said
@@ -277,7 +277,7 @@ def test_dropped_commits(repo: GitRepo, capsys: pytest.CaptureFixture[str]) -> N
     box.work("instead", {"c": "1\n"})
     box.home()
     error = asked("merge", "vm-1", capsys=capsys, code=16)
-    assert "put 1 commit in place of 1 commit" in error["cause"]
+    assert "1 commit instead of 1 commit" in error["cause"]
     assert asked("merge", "--no-ff", "vm-1", capsys=capsys)["relation"] == "rewritten"
 
 

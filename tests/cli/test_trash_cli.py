@@ -158,7 +158,7 @@ def test_a_sandbox_whose_repository_is_gone(
     root = store.state_directory(made.repo)
     (root / "one/workspace.ext4").write_bytes(b"disk")
     cli("drop", "--force", "two")
-    assert "on no branch" in cli("drop", f"{root.name}/one").err, "as `drop one`"
+    assert "on none of your branches" in cli("drop", f"{root.name}/one").err, "as `drop one`"
     files.remove_tree(repo.path)
     monkeypatch.chdir(tmp_path)
     refused = cli("drop", f"{root.name}/one")

@@ -272,7 +272,7 @@ def test_an_image_that_a_machine_of_another_state_directory_runs_from(cli: Cli, 
     (root / "image.json").write_text("{}")
     with guest_images.use(guest_images.Image(root)):
         refused = cli("uninstall", "--yes", "--force")
-        assert (refused.code, "image abc: a machine runs from it" in refused.err) == (17, True), refused.err
+        assert (refused.code, "image abc: a running machine uses it" in refused.err) == (17, True), refused.err
         assert (root / "image.json").exists()
         assert store.find(made.repo, "one").refs
     assert cli("uninstall", "--yes", "--force").code == 0

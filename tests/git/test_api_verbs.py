@@ -90,7 +90,7 @@ def test_a_merge_with_conflicts_begins_and_is_taken_back(repo: GitRepo, project:
     assert (repo.read("new"), repo.status()) == (b"2\n", "")
     worked(repo, "risky", {".vscode/tasks.json": "{}\n", "new": "3\n"})
     repo.commit("host again", {"new": "4\n"})
-    with pytest.raises(UsageError, match="without asking"):
+    with pytest.raises(UsageError, match="without your consent"):
         project.sandbox("risky").begin_merge()
     assert repo.status() == ""
 

@@ -127,6 +127,6 @@ def test_what_runs_by_itself_is_named_and_a_branch_here_needs_a_yes(
     assert main(["branch", "vm-1", "grown"]) == 2
     assert heads(repo) == before
     assert main(["branch", "vm-1", "grown:new"]) == 0
-    assert "careful: .envrc" in capsys.readouterr().err
+    assert "warning: .envrc" in capsys.readouterr().err
     assert main(["branch", "--yes", "vm-1", "grown"]) == 0
     assert main(["merge", "--branch", "x", "vm-1"]) == 0

@@ -218,7 +218,7 @@ def test_the_hosts_disk_is_not_filled(host: Host, monkeypatch: pytest.MonkeyPatc
     if size < free_space.SMALL:
         assert host.take(says(tip.oid), pieces).head == tip.oid
     else:
-        with pytest.raises(HostResourceError, match="not enough room"):
+        with pytest.raises(HostResourceError, match="too small for the work"):
             host.take(says(tip.oid), pieces)
         assert fingerprint(host.repo.path / ".git") == before
     assert not host.quarantine.exists()

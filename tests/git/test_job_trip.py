@@ -148,7 +148,7 @@ def test_a_job_brings_no_image_but_its_own(site: Site) -> None:
         writer.put(frame.kind, frame.data)
     writer.put(frames.IMAGE, b'{"kind": "image", "key": "other", "files": {}}')
     writer.end()
-    assert b"was not asked for" in site.worker(out.getvalue()).stdout
+    assert b"was not requested" in site.worker(out.getvalue()).stdout
     assert not (site.place("one") / "cache/git-sandbox/images/other").exists()
     assert site.jobs("one") == []
 
@@ -534,7 +534,7 @@ def test_a_disk_that_is_full_there_is_said_and_another_machine_is_asked(site: Si
     assert said.code == 3, said.err
     said = site.sandbox("run", "--name", "other", "--on", "ssh:one", "--", "sh", "-c", COMMIT)
     assert said.code == 18, said.err
-    assert "not enough room" in said.err
+    assert "too small for the work" in said.err
     assert "refs/sandbox-base/other" not in site.repo.refs()
 
 

@@ -94,4 +94,4 @@ def test_more_new_refs_than_are_looked_at(host: Host, tmp_path: Path, monkeypatc
     done = host.bring_home(guest, given=start)
     assert done.head == tip
     assert len([name for name in host.sandbox_refs() if "-tags/" in name]) == 199  # and a branch
-    assert any("are looked at" in each.reason for each in done.set_aside)
+    assert any("are examined" in each.reason for each in done.set_aside)

@@ -407,7 +407,7 @@ def test_a_link_in_the_place_of_a_vmms_socket_leads_nowhere(tmp_path: Path) -> N
             with pytest.raises(OSError, match="non-socket"):
                 channel.connect(kind, f"{tmp_path}/vsock", 22, timeout=5)
         api = Api("VMM", tmp_path / "vsock", 5.0)
-        with pytest.raises(MachineError, match="does not answer"):
+        with pytest.raises(MachineError, match="does not respond"):
             api.send(Call("GET", "/"))
 
 

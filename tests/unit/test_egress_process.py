@@ -196,7 +196,7 @@ def test_a_proxy_that_does_not_start_is_an_error(
     directory: SandboxDir, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     stands_for_it(monkeypatch, program)
-    with egress_proxy.served(directory, {}) as proxy, pytest.raises(SessionError, match="does not start"):
+    with egress_proxy.served(directory, {}) as proxy, pytest.raises(SessionError, match="did not start"):
         proxy.authority()
 
 
@@ -251,7 +251,7 @@ def test_a_host_whose_python_cannot_be_confined_is_told_of_or_refused(
     with egress_proxy.served(directory, {}) as proxy:
         assert proxy.authority() == "of the proxy"
     assert proxy.warnings() == ("the egress proxy is not confined: exit status 1",)
-    with egress_proxy.served(directory, {}, "yes") as proxy, pytest.raises(SessionError, match="does not start"):
+    with egress_proxy.served(directory, {}, "yes") as proxy, pytest.raises(SessionError, match="did not start"):
         proxy.authority()
 
 

@@ -46,7 +46,7 @@ def test_a_share_is_not_forked_and_nothing_is_forked_onto_one(
     found = discover(repo.path)
     with store.create(found, "one") as box:
         box.directory.disk.touch()
-    with pytest.raises(UsageError, match="a share is asked for"):
+    with pytest.raises(UsageError, match="a share was requested"):
         fork.image(found, "one", "share")
     box.directory.share.mkdir()
     for transport in ("auto", "disk"):

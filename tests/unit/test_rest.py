@@ -107,7 +107,7 @@ def test_causes_outside_of_us_come_with_what_to_do(cause: str, hint: str) -> Non
     ids=["nothing", "garbage", "half", "many headers", "long header", "long body"],
 )  # fmt: skip
 def test_hostile_answers_are_errors_and_not_read_to_their_end(reply: bytes) -> None:
-    with peer(answering(reply)) as vmm, pytest.raises(MachineError, match="does not answer"):
+    with peer(answering(reply)) as vmm, pytest.raises(MachineError, match="does not respond"):
         Api("Firecracker", vmm.path, overall=20).send(Call("GET", "/"))
 
 
@@ -121,12 +121,12 @@ def test_answer_that_trickles_ends_with_the_clock() -> None:
             except TimeoutError:
                 connection.sendall(b"H")
 
-    with peer(talk) as vmm, pytest.raises(MachineError, match="does not answer"):
+    with peer(talk) as vmm, pytest.raises(MachineError, match="does not respond"):
         Api("Firecracker", vmm.path, overall=0.5).send(Call("GET", "/"))
 
 
 def test_vmm_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="does not answer") as failed:
+    with pytest.raises(MachineError, match="does not respond") as failed:
         Api("Firecracker", tmp_path / "none").send(Call("GET", "/"))
     assert "No such file" in failed.value.cause
 

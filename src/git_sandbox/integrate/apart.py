@@ -71,7 +71,9 @@ def _words(base: Oid | None, common: Oid | None, replaced: tuple[Oid, ...], own:
     gone = f"{_count(replaced)} up to {base[:10]}"
     if not own:
         return [f"The sandbox was reset to {common[:10]}: it dropped {gone}."]
-    return [f"The sandbox rewrote history from {common[:10]} on: {_count(own)} replace {gone} (as amend or rebase do)."]
+    return [
+        f"The sandbox rewrote history from {common[:10]} on: {_count(own)} instead of {gone} (as amend or rebase do)."
+    ]
 
 
 def _count(commits: tuple[Oid, ...]) -> str:

@@ -50,7 +50,7 @@ ACTIONS = (
     Action("n", "net --allow", "net", Way.ANSWERED, "allow one more name",
            question="Allow on its network", value="--allow"),
     Action("x", "stop", "stop", Way.CONFIRMED, "stop it; its work comes home first", question="Stop", many=True),
-    Action("d", "drop", "drop", Way.CONFIRMED, "move it to the trash, unless its work exists nowhere else",
+    Action("d", "drop", "drop", Way.CONFIRMED, "move it to the trash, unless work would be lost",
            question="Move to the trash", many=True),
     Action("D", "drop --force", "drop", Way.CONFIRMED, "move it to the trash in any case",
            options=("--force",), question="Move to the trash, even what exists nowhere else,", many=True),
