@@ -16,7 +16,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,6 +211,8 @@ def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
     monkeypatch.setattr(virtiofs, "look", lambda: [virtiofs.Virtiofsd(program, (1, 13))])
     with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as runtime:
         with virtiofs.served(Share("work", share), Path(runtime), said, Cleanup()) as server:
+            children = Path("/proc/thread-self/children").read_text().split()
+            assert len(children) == 2, "it, and who ends it with us"
             status = server.child.wait(30)
         said.seek(0)
         assert status == 0, said.read()
@@ -505,9 +507,14 @@ def test_killed_at_any_moment_of_its_start_we_leave_nothing(tmp_path: Path, *, a
     """Neither the program nor a bubblewrap that waits for its parent."""
     program = static.written(tmp_path / "program") if alone else Path("/usr/bin/sleep")
     mark = f"{time.time_ns() % 10**9 + 10**9}"
+    killed_at_any_moment(lambda: confine.spawned([os.fspath(program), mark], View(first=first)), mark)
+
+
+def killed_at_any_moment(start: Callable[[], contextlib.AbstractContextManager[object]], mark: str) -> None:
+    """In processes of their own; then no process with `mark` among its words is left."""
     for moment in range(0, 160, 8):
         if not (child := os.fork()):
-            with confine.spawned([os.fspath(program), mark], View(first=first)):
+            with start():
                 time.sleep(600)
         time.sleep(moment / 1000)
         os.kill(child, signal.SIGKILL)

@@ -136,9 +136,11 @@ def served(
         words = argv(listening.fileno())
         if confined:
             view = confine.needed(program, views.virtiofsd(), Path(userns.PROGRAM))
-            words = confine.argv([str(program), *words[1:]], view)
+            words = confine.argv([str(program), *words[1:]], view, alone=True)
         copied = confined and confine.elsewhere(program)
         order = idspace.serve_argv(space, share.place, program, words, confined=confined, copied=copied)
-        with process.spawn(order, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()]) as child:
+        with process.spawn(
+            order, stdout=complaints, stderr=complaints, pass_fds=[listening.fileno()], watched=True
+        ) as child:
             listening.close()  # a dead virtiofsd must not seem to listen
             yield Server(place, child)
