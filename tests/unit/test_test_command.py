@@ -1,8 +1,9 @@
-"""The part of tests that a plain `scripts/test` runs: every table stays, and what is asked for by name runs."""
+"""`scripts/test`: each step counts; a plain run has rows of every table, and what is asked for by name runs."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,42 @@ def test_only_the_run_without_arguments_is_a_part() -> None:
         argv = ["sh", "-c", script, "scripts/test", *words]
         done = subprocess.run(argv, env=inherited | environment, capture_output=True, text=True, check=True)
         assert done.stdout == f"{output}\n", words
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Has `scripts/test`; all that it calls prints its name and ends as the file `NAME.status` says."""
+    programs = ("scripts/install-packages", "scripts/setup", "scripts/check", ".venv/bin/python")
+    for name in programs:
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        status = tmp_path / f"{program.name}.status"
+        program.write_text(f'#!/bin/sh\necho "{program.name} $1"\n[ ! -e {status} ] || exit "$(cat {status})"\n')
+        program.chmod(0o755)
+    shutil.copy(ROOT / "scripts/test", tmp_path / "scripts/test")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "shown"),
+    [
+        (None, 0, ["install-packages zsh", "setup --without-image", "setup dev", "check ", "python -m"]),
+        ("check", 3, ["install-packages zsh", "setup --without-image", "setup dev", "check "]),
+        ("setup", 11, ["install-packages zsh", "setup --without-image"]),
+        ("python", 1, ["install-packages zsh", "setup --without-image", "setup dev", "check ", "python -m"]),
+    ],
+)
+def test_a_step_that_fails_ends_the_run(clone: Path, program: str | None, status: int, shown: list[str]) -> None:
+    """The checks, too, which run beside the image build and are shown after it."""
+    if program:
+        (clone / f"{program}.status").write_text(str(status))
+    done = subprocess.run([clone / "scripts/test", "--all"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (status, shown, "")
+
+
+def test_an_image_build_that_fails_takes_the_checks_along(clone: Path) -> None:
+    setup = clone / "scripts/setup"
+    setup.write_text("#!/bin/sh\n[ $1 = --without-image ] || exit 11\n")
+    (clone / "scripts/check").write_text("#!/bin/sh\nexit 3\n")
+    done = subprocess.run([clone / "scripts/test"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (11, "install-packages zsh\n", "")
