@@ -24,7 +24,7 @@ def command(names: tuple[str, ...], svg: str | None, as_json: bool) -> Result:
     branch are commits in between. Below are the pairs whose merge conflicts, and an order to merge all in, as `sandbox
     compare` has them. Without names: the newest 30. With --svg, the same as a picture with a title and a description.
 
-    git's own: `git log --graph --oneline --exclude='refs/sandbox-*' --all` shows what sandboxes committed, without what
+    Git's own: `git log --graph --oneline --exclude='refs/sandbox-*' --all` shows what sandboxes committed, without what
     is kept beside it.
 
     \b
