@@ -96,7 +96,7 @@ class GitSandbox(SandboxEnvironment):
 
     @classmethod
     async def _stop(cls, name: str) -> None:
-        """Bringing its work home. What cannot be stopped stays, and `sandbox ls` shows it."""
+        """Its work comes home. What cannot be stopped stays, and `sandbox ls` shows it."""
         repository = cls.running.pop(name, None)
         if repository is not None:
             await subprocess(["sandbox", "stop", name], cwd=repository, timeout=ENDS)

@@ -69,7 +69,7 @@ def leads(git: Git) -> Leads:
     common = os.fsencode(git.git_dir / git.line("rev-parse", "--git-common-dir"))
     _hooks(all_leads, top, posixpath.join(common, b"hooks"), "is the target of .git/hooks")
     for key, value, file in _configured(git):
-        _file(all_leads, top, file, "is git configuration of yours")
+        _file(all_leads, top, file, "is part of your git configuration")
         _value(all_leads, top, (top, os.fsencode(git.git_dir), common, posixpath.dirname(file)), key, value)
     for name, text in environment().items():
         _variable(all_leads, top, name, os.fsencode(text))
