@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from git_sandbox import jsontext
+from git_sandbox import files, jsontext
 from git_sandbox.errors import RequirementError, SandboxError
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
@@ -95,7 +95,7 @@ def introduced(argv: Sequence[str]) -> Done:
     def attempt(target: Path, _hearing: Hearing) -> None:
         with hosts.started(argv, HERE, frames.ASK, target.with_name("log")) as talk:
             talk.send(frames.QUESTION, jsontext.encode(Question("hello")))
-            target.write_bytes(frames.RESULT + jsontext.encode(talk.hello))
+            files.write(target, frames.RESULT + jsontext.encode(talk.hello))
 
     done = _done(attempt)
     return msgspec.structs.replace(done, result=done.result[len(frames.RESULT) :])

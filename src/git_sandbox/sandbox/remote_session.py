@@ -100,7 +100,7 @@ def serve(word: str) -> int:
         if not visit.tty:
             threading.Thread(target=_hang_up, daemon=True).start()
         return min(session.run(visit.command, place, tty=visit.tty, on_signal=live.Caller()), BROKE - 1)
-    raise StateError("there is no such sandbox here", hint="it has ended, and its work is home")
+    raise StateError("no such sandbox", hint="it has ended, and its work is home")
 
 
 def _hang_up() -> None:
