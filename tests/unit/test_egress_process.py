@@ -109,6 +109,14 @@ def told(proxy: Proxy) -> dict[str, Any]:
         return dict(json.loads(client.makefile("rb").read()))
 
 
+def connected(proxy: Proxy) -> socket.socket:
+    """Somebody who waits for it."""
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(60)
+    client.connect(str(proxy.path))
+    return client
+
+
 def wait_for(happened: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not happened():
@@ -140,10 +148,25 @@ def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch
         os.kill(child.pid, 0)
 
 
+def test_the_real_one_begins_with_the_first_connection(directory: SandboxDir) -> None:
+    """A start that asks for nothing does not pay for it."""
+    with egress_proxy.served(directory, {}) as unused:
+        unused.start()
+        time.sleep(0.05)  # not waited for anything: there is nothing to wait for
+    assert (unused.child, unused.ready, unused.warnings()) == (None, None, ())
+    with egress_proxy.served(directory, {}) as proxy:
+        proxy.start()
+        with connected(proxy) as client:
+            client.sendall(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 403 ")
+        assert proxy.child is not None
+    assert proxy.warnings() == ()
+
+
 def test_a_block_may_end_at_any_moment_of_a_start(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:
     stands_for_it(monkeypatch)
     for delay in (0.0, 0.0, 0.001, 0.01, 0.03, 0.1):
-        with egress_proxy.served(directory, {}) as proxy:
+        with egress_proxy.served(directory, {}) as proxy, connected(proxy):
             proxy.start()
             time.sleep(delay)  # not waited for anything: whatever has happened by then
         assert proxy.child is None
@@ -171,7 +194,7 @@ def test_a_proxy_that_dies_is_started_again_as_it_was(directory: SandboxDir, mon
 def test_one_that_dies_again_and_again_is_given_up(directory: SandboxDir, monkeypatch: pytest.MonkeyPatch) -> None:
     program = PROXY.partition("with socket")[0] + 'sys.exit("no \x1b[1mauthorities")'
     stands_for_it(monkeypatch, program)
-    with egress_proxy.served(directory, {}) as proxy:
+    with egress_proxy.served(directory, {}) as proxy, connected(proxy):
         proxy.start()
         wait_for(lambda: proxy.gone)
         assert len(proxy.deaths) == egress_process.MOST_SHORT + 1

@@ -56,16 +56,18 @@ class Proxy:
     ending: threading.Event = field(default_factory=threading.Event)
     changed: threading.Condition = field(default_factory=threading.Condition)
     leash: int = service.NONE
+    waits: bool = True  # for a connection, before the first one begins
     thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Once. Not with the machine: nobody has a use for it before the session, and it would slow that down."""
+        """Once. The first proxy begins with the first connection: a start has no processor to spare for it."""
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, daemon=True)
             self.thread.start()
 
     def authority(self) -> str:
         """The certificate (PEM) of what it inspects, empty for none. Raises SessionError when it does not serve."""
+        self.waits = False
         self.start()
         with self.changed:
             self.changed.wait_for(lambda: self.ready is not None or bool(self.gone), READY_WITHIN * 2)
@@ -155,6 +157,8 @@ class Proxy:
                     return 0
                 leash, self.leash = os.pipe()
             try:
+                if not self._wanted(leash):
+                    return 0
                 child = self.child = stack.enter_context(self._proxy(leash, channel, confined=confined))
             finally:
                 os.close(leash)
@@ -164,6 +168,13 @@ class Proxy:
             self.child = None
             status = child.wait(process.STOP_GRACE)
             return child.stop() if status is None else status
+
+    def _wanted(self, leash: int) -> bool:
+        """Wait until somebody connects; False where the end comes first, which lets go of the leash."""
+        if self.waits:
+            self.waits = False
+            return leash not in select.select([self.listening.fileno(), leash], [], [])[0]
+        return True
 
     def _serve(self, child: process.Child, *, confined: bool) -> None:
         """Until it has ended, which the end of its output tells; one that does not say that it serves is ended."""
