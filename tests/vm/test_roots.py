@@ -25,6 +25,10 @@ hello; id node | cut -d' ' -f1; sh -lc 'echo $PATH'; cat /proc/sys/kernel/modpro
 mount -t squashfs none /mnt 2>/dev/null || true; /run/git-sandbox/bin/git --version | cut -d' ' -f1-2
 command -v git python3; ls -ld / /tmp | cut -d' ' -f1; cat /etc/resolv.conf /proc/net/route
 """
+ON_A_SHARE = r"""
+/hello; cat /proc/mounts | grep -c '^[^ ]* /workspace virtiofs'; cat dir/file; echo new > dir/new; git add dir/new
+git -c user.name=A -c user.email=a@b commit -qm "on a share"; sudo id -u
+"""
 
 
 @pytest.mark.contract
@@ -48,3 +52,12 @@ def test_two_roots_that_are_not_ours(boxes: Sandboxes, tmp_path: Path, cache: Pa
     assert (DNS_ADDRESS in done.text, "eth0" in done.text) == (device, device)
     assert "No changes" in done.said, "neither a trap nor the login left anything"
     assert boxes.trash() != []
+
+
+@pytest.mark.transports
+def test_a_root_that_is_not_ours_works_on_a_share(boxes: Sandboxes, tmp_path: Path) -> None:
+    boxes.repo.commit("base", {"dir/file": "text\n"})
+    one = roots.one_program(tmp_path)
+    done = boxes.run("run", "--image", one, "--warm", "no", "--", "sh", "-ec", ON_A_SHARE)
+    assert done.text.splitlines() == ["hello", "1", "text", "0"], done.said
+    assert boxes.repo.git("show", "refs/sandbox/vm-1:dir/new") == "new"
