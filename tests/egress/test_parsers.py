@@ -202,7 +202,7 @@ def test_the_name_of_a_real_hello_is_found_however_it_is_cut(name: str | None) -
 
 def test_a_hello_in_very_many_pieces_is_refused_before_it_is_whole() -> None:
     pieces = split(client_hello("a.test"), 1)
-    with pytest.raises(NotReadable, match="pieces"):
+    with pytest.raises(NotReadable, match="fragments"):
         hello.message(pieces)
     assert hello.message(pieces[: 6 * hello.MOST_RECORDS - 1]) is None
     with pytest.raises(NotReadable):
