@@ -32,6 +32,8 @@ def test_apt_in_both_formats(sources: Sources) -> None:
     put(apt / "sources.list.d/a.sources", "Types: deb\nURIs: https://two.test:8443/debian http://[::1]:3142/x\n")
     put(apt / "sources.list.d/b.save", "deb http://no.test/ x\n")
     assert groups.members("apt", sources) == ["one.test", "two.test:8443", "[::1]:3142"]
+    put(apt / "sources.list", "deb http://deb.debian.org/debian trixie main\n")
+    assert groups.members("apt", sources)[:2] == ["deb.debian.org", "security.debian.org"], "a guest asks both"
 
 
 def test_pip_and_uv(sources: Sources) -> None:

@@ -27,8 +27,11 @@ DEFAULTS = {
     "go": ("proxy.golang.org", "sum.golang.org"),
     "git": (),
 }
-# Where the files of an index are, when that is another host.
-FILES_OF = {"pypi.org": ("files.pythonhosted.org",), "index.crates.io": ("static.crates.io", "crates.io")}
+# Where the files of an index are, when that is another host; and what a guest's Debian asks besides.
+FILES_OF = {
+    "pypi.org": ("files.pythonhosted.org",), "index.crates.io": ("static.crates.io", "crates.io"),
+    "deb.debian.org": ("security.debian.org",),
+}  # fmt: skip
 PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418, "git+ssh": 22, "ssh+git": 22}
 MOST_FILES = 100  # of a directory of sources
 MOST_HOSTS = 100  # of a group
