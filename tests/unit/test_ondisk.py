@@ -50,7 +50,7 @@ def test_what_git_keeps_for_itself_is_named_when_nothing_else_came() -> None:
 
 def test_not_known_is_said() -> None:
     (line,) = ondisk.lines("vm-1", parsed(state="unknown", reason="the clock was set"))
-    assert "not known (the clock was set)" in line
+    assert "unknown (the clock was set)" in line
 
 
 def test_names_from_a_guest_neither_obey_nor_break_anything() -> None:
