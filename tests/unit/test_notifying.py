@@ -33,7 +33,8 @@ RECORD = Record(
     base_symref=None, snapshot="", index_tree=None, backend="qemu", image="", cpus=1, memory=512, net="none",
     agent="claude",
 )  # fmt: skip
-HOSTILE = "done\n\x1b]0;title\x07\x1b[2J$(touch /tmp/x)`id`; rm -rf ~ \u202e --option\x00 '\" & <b>"
+MARK = Path(f"/tmp/git-sandbox-test-{os.getpid()}")
+HOSTILE = f"done\n\x1b]0;title\x07\x1b[2J$(touch {MARK})`id`; rm -rf ~ \u202e --option\x00 '\" & <b>"
 
 
 def box(root: Path) -> SandboxHandle:
@@ -84,7 +85,7 @@ def test_the_command_gets_text_by_environment_and_input_never_by_a_shell(tmp_pat
         "claude",
         "/here",
     }
-    assert not Path("/tmp/x").exists()
+    assert not MARK.exists()
 
 
 def test_a_command_that_fails_hurts_nobody() -> None:
