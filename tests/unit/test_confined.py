@@ -191,6 +191,11 @@ def test_what_stands_in_for_passt_has_the_network_and_no_file(
 
 
 @pytest.mark.usefixtures("needs")
+def children() -> set[str]:
+    """Process ids; a test before may have left one that nobody has waited for."""
+    return set(Path("/proc/thread-self/children").read_text().split())
+
+
 def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,10 +214,10 @@ def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
     program.write_text(f"#!/usr/bin/python3\nimport sys\nsys.argv[1:] = {words}\n{SPY}\nsys.stdout.flush()\n")
     program.chmod(0o700)
     monkeypatch.setattr(virtiofs, "look", lambda: [virtiofs.Virtiofsd(program, (1, 13))])
+    before = children()
     with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as runtime:
         with virtiofs.served(Share("work", share), Path(runtime), said, Cleanup()) as server:
-            children = Path("/proc/thread-self/children").read_text().split()
-            assert len(children) == 2, "it, and who ends it with us"
+            assert len(children() - before) == 2, "it, and who ends it with us"
             status = server.child.wait(30)
         said.seek(0)
         assert status == 0, said.read()
@@ -380,7 +385,7 @@ def test_a_start_that_is_refused_changes_nothing(
         image.joinpath("image.json").write_bytes(msgspec.json.encode(ImageInfo(key, "trixie", 1.0, ())))
     given, found = {"confinement": "yes", "accelerator": "tcg", "memory": "128M"}, discover(repo.path)
     asked, refs = settings.resolve(given)[0], repo.refs()
-    before = store.find(found, "old")
+    before, processes = store.find(found, "old"), children()
     with pytest.raises(RequirementError, match="cannot be confined"):
         lifecycle.spawn(found, Options(asked, "new"), lambda _text: None)
     with pytest.raises(RequirementError, match="cannot be confined"):
@@ -390,7 +395,7 @@ def test_a_start_that_is_refused_changes_nothing(
     assert repo.refs() == refs
     assert store.find(found, "old") == before
     assert before.state is store.State.STOPPED
-    assert Path("/proc/thread-self/children").read_text() == ""
+    assert children() == processes
 
 
 @pytest.mark.usefixtures("needs")

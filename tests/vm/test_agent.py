@@ -64,7 +64,7 @@ def test_an_agent_is_started_left_found_again_and_its_commit_comes_home(
         term.expect("screen-42 hello be-kind conf 1:a b sk:35", BOOT)  # a placeholder of the same look
         term.type("\x1c")
         assert term.wait() == 0, term.shown()
-        assert "Sandbox one goes on" in term.shown()
+        assert "Sandbox one is still running" in term.shown()
     wait_for("its first word", lambda: boxes.listed()["one"]["activity"]["message"] == "thinks")
     row = boxes.listed()["one"]
     assert (row["state"], row["agent"], row["activity"]["state"]) == ("running", "script", "working")
@@ -111,7 +111,7 @@ def _looked_in(top: Tmux) -> None:
     top.press("a")
     top.until("screen-42")
     top.press("C-\\")
-    top.until("Sandbox one goes on", "Enter goes back")
+    top.until("Sandbox one is still running", "Enter goes back")
     top.press("Enter")
     top.until("STATE", "running, working")
 

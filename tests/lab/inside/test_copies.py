@@ -57,4 +57,4 @@ def test_a_copy_shares_blocks_where_it_can_and_is_independent(
     assert copy.stat().st_size == 128 * MIB
     monkeypatch.setenv("XDG_STATE_HOME", os.fspath(target))
     row = machine.copies()
-    assert (row.verdict, row.result.startswith("shared")) == ("ok", shares)
+    assert (row.verdict, row.result.startswith("reflinks")) == ("ok", shares)
