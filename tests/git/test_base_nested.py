@@ -135,7 +135,7 @@ def test_a_commit_inside_after_the_copy_is_noticed(repo: GitRepo, tmp_path: Path
     git = discover(repo.path).git
     nested.confirm_links(git, builder.take(git, taken).tree, records)
     GitRepo(repo.path / "lib").git("commit", "-q", "--allow-empty", "-m", "meanwhile")
-    with pytest.raises(SourceChanged, match="inside"):
+    with pytest.raises(SourceChanged, match="nested repository"):
         nested.confirm_links(git, builder.take(git, taken).tree, records)
 
 

@@ -75,7 +75,7 @@ def test_repositories_inside(built: GitRepo, tmp_path: Path) -> None:
     assert "inner/.env.local" not in only  # each repository reads patterns from its own top
     inner.write("deep/.env.local")
     assert notes(built, CapturePolicy(exclude=("/.env*", "/build", "/new", "*.pem"))).startswith(
-        "inner/deep/.env.local went"
+        "inner/deep/.env.local copied in"
     )
 
 
@@ -85,11 +85,11 @@ def test_no_patterns_no_change(built: GitRepo, tmp_path: Path) -> None:
 
 
 def test_the_note_names_what_went_in(built: GitRepo) -> None:
-    assert notes(built).startswith(".env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more went in")
+    assert notes(built).startswith(".env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more copied in")
     assert "tracked" not in notes(built)
-    assert notes(built, CapturePolicy(exclude=(".env*",))).startswith("a b.pem went in")
+    assert notes(built, CapturePolicy(exclude=(".env*",))).startswith("a b.pem copied in")
     assert notes(built, CapturePolicy(exclude=(".env*", "*.pem"))) == ""
-    assert notes(built, CapturePolicy(ignored="none")).startswith(".env.local, a b.pem went in")
+    assert notes(built, CapturePolicy(ignored="none")).startswith(".env.local, a b.pem copied in")
 
 
 def test_a_hostile_name_is_safe_to_print(repo: GitRepo) -> None:

@@ -155,7 +155,7 @@ def test_ten_thousand_refs_of_which_every_second_is_odd(repo: GitRepo, tmp_path:
     done = host.take(says(None, head=GuestHead(None, tips[0].oid), refs=refs), pack(leaf, *trees, *tips))
     assert len(host.sandbox_refs()) == count // 2 + 1
     assert len(done.set_aside) == 1001
-    assert f"{count // 2 - 1000} others" in str(done.set_aside[-1])
+    assert f"{count // 2 - 1000} more" in str(done.set_aside[-1])
 
 
 def test_a_boundary_made_inside(repo: GitRepo, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_rebase_exec_and_an_alias(repo: GitRepo, tmp_path: Path) -> None:
     program = repo.path / ".git/hooks/pre-commit"
     repo.git("rebase", "-q", "--exec", os.fspath(program), "HEAD~1")
     assert seen(hook) == (os.fspath(repo.path), [])
-    repo.git("config", "alias.handle", f"!rm -rf {tmp_path}/copy; {program}")
+    repo.git("config", "alias.box", f"!rm -rf {tmp_path}/copy; {program}")
     (repo.path / "sub").mkdir()
     subprocess.run(["git", "box"], cwd=repo.path / "sub", check=True)
     assert seen(hook)[0] == os.fspath(repo.path)
