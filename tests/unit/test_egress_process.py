@@ -392,6 +392,44 @@ def alive(pid: int) -> bool:
         return False
 
 
+INTERRUPTED = """
+import os, signal, socket, sys
+from git_sandbox import process
+from git_sandbox.egress import service, sources
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+kill_group = process.kill_group
+def interrupted(pid):
+    process.kill_group = kill_group
+    os.kill(os.getpid(), signal.SIGTERM)  # the supervisor's, at that moment
+    kill_group(pid)
+process.kill_group = interrupted
+service.decode_sources = lambda _: service.SourcesOrder(sys.argv[1], theirs.detach(), {})
+ours.send(b'{"number": 1, "credential": "key"}')
+def serve(channel, policy, environment, real=sources.serve):
+    def ended():
+        while not os.path.exists(sys.argv[2]):
+            pass
+        ours.close()
+    import threading
+    threading.Thread(target=ended).start()
+    real(channel, policy, environment)
+sources.serve = serve
+sources.main()
+"""
+
+
+def test_nothing_stays_where_the_proxy_and_its_supervisor_end_at_once(directory: SandboxDir, tmp_path: Path) -> None:
+    """What has the secrets is told to end while it ends its commands because the proxy is gone."""
+    asks = tmp_path / "asks"
+    source = ["sh", "-c", f"echo $$ >'{asks}.new'; mv '{asks}.new' '{asks}'; sleep 1000; true"]
+    key = replace(declared("key", {"hosts": ["api.test"], "bearer": True, "command": source}), placeholder="sk-in")
+    policyfile.save(directory.egress, Egress(Policy("vm-1", rules.parse_all(["api.test"])), (key,)))
+    words = [sys.executable, "-c", INTERRUPTED, str(directory.egress), str(asks)]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: not alive(int(asks.read_text())))
+
+
 def end_proxy(supervisor: subprocess.Popen[bytes], proxy: int) -> None:
     assert supervisor.pid != proxy
     os.kill(proxy, signal.SIGKILL)

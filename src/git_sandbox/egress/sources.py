@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -139,18 +140,25 @@ def serve(channel: socket.socket, policy: Path, environment: Mapping[str, str]) 
 
 def _end_programs() -> None:
     """Commands and git's helpers that a thread still waits for: each has a session of its own, and would stay."""
+    from git_sandbox import process  # late: the proxy itself needs the standard library only
+
     for children in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for pid in children.read_text().split():
-                from git_sandbox import process  # late: the proxy itself needs the standard library only
-
                 process.kill_group(int(pid))
 
 
 def main() -> None:
+    from git_sandbox import process  # noqa: F401 - before the handler needs it, which may come while it is imported
+
+    def end(*_: object) -> None:
+        """All of it also where the end of the channel has begun to, which an exception would cut short."""
+        _end_programs()
+        os._exit(0)
+
     service.seal()
     order = service.decode_sources(sys.stdin.buffer.read())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(signal.SIGTERM, end)
     try:
         with socket.socket(fileno=order.channel) as channel:
             serve(channel, Path(order.policy), order.values)
