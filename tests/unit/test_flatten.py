@@ -77,7 +77,8 @@ def umoci(root: Path, archives: list[bytes]) -> Listing | None:
 
 NAMES = st.sampled_from(["a", "b", "c", "d\N{LATIN SMALL LETTER E WITH ACUTE}", "\udcff", "l"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
-TARGETS = st.one_of(PATHS, st.sampled_from(["/", "/a", "../b", "../../../c", "/l", ".", "a/../b"]))
+# Not `a/../b`: where `a` is a file the kernel, and we with it, do not get past it; umoci strikes `a/..` out unseen.
+TARGETS = st.one_of(PATHS, st.sampled_from(["/", "/a", "../b", "../../../c", "/l", "."]))
 OWNER = (os.getuid(), os.getgid())
 
 
