@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import examples
+from support.vm import wait_for
 
 ROOT = Path(__file__).parents[2]
 TABLE = "tests/git/test_fsck_verdicts.py"
@@ -91,3 +94,16 @@ def test_an_image_build_that_fails_takes_the_checks_along(clone: Path) -> None:
     (clone / "scripts/check").write_text("#!/bin/sh\nexit 3\n")
     done = subprocess.run([clone / "scripts/test"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (11, "install-packages zsh\n", "")
+
+
+def test_ctrl_c_ends_the_checks_and_what_they_run(clone: Path) -> None:
+    (clone / "scripts/check").write_text("#!/bin/sh\n: > checking\nsleep 600\necho never\n")
+    (clone / "scripts/setup").write_text("#!/bin/sh\n[ $1 = dev ] || exit 0\n: > building\nsleep 600\n")
+    ended, inherited = os.pipe()
+    run = subprocess.Popen([clone / "scripts/test"], pass_fds=[inherited], start_new_session=True)
+    os.close(inherited)
+    wait_for("both", lambda: all((clone / name).exists() for name in ("checking", "building")))
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(timeout=60) == 130
+    assert select.select([ended], [], [], 60) == ([ended], [], []), "one of them still has the pipe"
+    os.close(ended)
