@@ -15,6 +15,7 @@ from git_sandbox.egress import policyfile, request_log, rules, service
 from git_sandbox.egress.credentials import declared
 from git_sandbox.egress.policyfile import Egress
 from git_sandbox.egress.rules import Policy
+from support.vm import wait_for
 
 SECRET = "sk-ant-api03-the-real-value-of-it"  # noqa: S105 - a test's
 
@@ -97,8 +98,12 @@ def test_it_serves_obeys_a_changed_policy_and_keeps_its_secrets(tmp_path: Path) 
 def sealed(pid: int) -> bytes:
     """Proves that no other process sees its memory, now or later; what can be seen of it."""
     place = Path(f"/proc/{pid}")
-    limits = (place / "limits").read_text()
-    assert limits.split("Max core file size")[1].split()[:2] == ["0", "0"]
+
+    def closed() -> bool:
+        limits = (place / "limits").read_text()
+        return limits.split("Max core file size")[1].split()[:2] == ["0", "0"] and (place / "mem").stat().st_uid == 0
+
+    wait_for("it is sealed, with its first step, before it reads what it is told", closed)
     seen = (place / "cmdline").read_bytes()
     if os.getuid() == 0:
         return seen + (place / "environ").read_bytes()

@@ -149,6 +149,7 @@ def _end_programs() -> None:
 
 
 def main() -> None:
+    service.seal()
     from git_sandbox import process  # noqa: F401 - before the handler needs it, which may come while it is imported
 
     def end(*_: object) -> None:
@@ -156,7 +157,6 @@ def main() -> None:
         _end_programs()
         os._exit(0)
 
-    service.seal()
     order = service.decode_sources(sys.stdin.buffer.read())
     signal.signal(signal.SIGTERM, end)
     try:
