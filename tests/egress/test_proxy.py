@@ -601,6 +601,27 @@ def test_a_kept_connection_is_not_used_under_other_rules(world: World) -> None:
     play(world, work)
 
 
+@pytest.mark.parametrize("size", [2, 100_000])
+def test_a_connection_on_which_more_came_than_was_announced_is_not_used_again(world: World, size: int) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await one_request(reader):
+            body = b"x" * size + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (size, body))
+            await writer.drain()
+
+    async def work(world: World) -> None:
+        server = await world.serve(handler)
+        world.allow("a.test")
+        world.route("a.test:80", server)
+        await world.start()
+        client = await world.client()
+        for _ in range(3):
+            await client.say(GET)
+            assert await client.answer() == (200, b"x" * size)
+
+    play(world, work)
+
+
 def test_a_policy_that_changes_while_a_connection_begins_counts(world: World) -> None:
     async def work(world: World) -> None:
         web = await world.web(b"ok")

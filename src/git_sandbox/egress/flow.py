@@ -71,10 +71,12 @@ class Flow:
 
     async def piece(self, most: int = PIECE) -> bytes:
         """What is there, or comes next; nothing at the end."""
-        if not self.buffer:  # the usual case: it is not copied
-            data = await self.reader.read(most)
+        if not self.buffer:
+            data = await self.reader.read(PIECE)
             self.read(len(data))
-            return data
+            if len(data) <= most:  # the usual case: it is not copied
+                return data
+            self.buffer += data  # what follows has to be seen there: by `Origin`, before it asks again
         data = bytes(self.buffer[:most])
         del self.buffer[: len(data)]
         return data
