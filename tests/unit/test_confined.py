@@ -190,12 +190,12 @@ def test_what_stands_in_for_passt_has_the_network_and_no_file(
     assert seen - {"passwd", "unshared", "remounted"} == {"network"}
 
 
-@pytest.mark.usefixtures("needs")
 def children() -> set[str]:
     """Process ids; a test before may have left one that nobody has waited for."""
     return set(Path("/proc/thread-self/children").read_text().split())
 
 
+@pytest.mark.usefixtures("needs")
 def test_what_stands_in_for_virtiofsd_has_the_share_and_no_right_of_ours(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
