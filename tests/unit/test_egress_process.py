@@ -149,10 +149,12 @@ def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch
 
 
 def test_the_real_one_begins_with_the_first_connection(directory: SandboxDir) -> None:
-    """A start that asks for nothing does not pay for it."""
+    """A start that asks for nothing does not pay for it, nor for what would have the secrets."""
+    policyfile.save(directory.egress, Egress(Policy("vm-1"), git=policyfile.GIT_FETCH))
     with egress_proxy.served(directory, {}) as unused:
         unused.start()
         time.sleep(0.05)  # not waited for anything: there is nothing to wait for
+        assert beside() == []
     assert (unused.child, unused.ready, unused.warnings()) == (None, None, ())
     with egress_proxy.served(directory, {}) as proxy:
         proxy.start()

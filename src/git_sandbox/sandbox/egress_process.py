@@ -151,7 +151,6 @@ class Proxy:
     def _live(self, *, confined: bool) -> int:
         """One proxy, from start to end; its exit status."""
         with contextlib.ExitStack() as stack:
-            channel = stack.enter_context(self._sources()) if self.secrets else service.NONE
             with self.changed:
                 if self.ending.is_set():
                     return 0
@@ -159,6 +158,7 @@ class Proxy:
             try:
                 if not self._wanted(leash):
                     return 0
+                channel = stack.enter_context(self._sources()) if self.secrets else service.NONE
                 child = self.child = stack.enter_context(self._proxy(leash, channel, confined=confined))
             finally:
                 os.close(leash)
