@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ from git_sandbox import store
 from git_sandbox.git.repo import discover
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.frames import Reader, Writer
-from git_sandbox.sandbox import hosts, remote
+from git_sandbox.sandbox import hosts, remote, remote_home
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
@@ -300,6 +301,23 @@ def test_a_worker_that_did_not_hear_that_the_result_is_here_is_told_again(site: 
         said = site.sandbox("recover", "--on", "ssh:one")
         assert (said.code, site.jobs("one")) == (0, []), said.err
         assert "Nothing is at ssh:one" in site.sandbox("recover", "--on", "ssh:one").out
+
+
+def test_a_worker_whose_sandbox_is_locked_has_not_let_go_of_it(site: Site) -> None:
+    """A job that is not there is as good as delivered; a busy one is not."""
+    site.place("one").mkdir(parents=True)
+    (site.place("one") / "deaf").write_text("down")
+    assert site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", "sh", "-c", COMMIT).code == 3
+    (site.place("one") / "down").unlink()
+    [job] = site.jobs("one")
+    nonce, log = job.name.removeprefix("job-"), site.root / "log"
+    with SandboxDir(job).lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not remote_home._delivered("ssh:one", nonce, log)
+        assert site.jobs("one") == [job]
+    for _ in range(2):
+        assert remote_home._delivered("ssh:one", nonce, log)
+        assert (site.jobs("one"), len(site.delivered("one"))) == ([], 1)
 
 
 def test_a_result_that_nobody_takes_is_not_given(site: Site) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from git_sandbox import jsontext
-from git_sandbox.errors import SandboxError, StateError
+from git_sandbox.errors import SandboxError
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.result import Answer, Hearing, Question
 from git_sandbox.later import dataclass
@@ -61,13 +61,15 @@ def acknowledged(talk: Conversation, home: Home) -> bool:
 
 
 def _delivered(place: str, nonce: str, log: Path) -> bool:
-    """Say that nothing of a job is missing here; whether the worker has heard that, or has no such job any more."""
+    """Say that nothing of a job is missing here; whether the worker has let go of it, or has no such job any more. One
+    that could not (another worker has it locked) ends with an error.
+    """
     try:
         with hosts.conversation(place, frames.ASK, log) as talk:
             talk.send(frames.QUESTION, jsontext.encode(Question("delivered", nonce)))
     except SandboxError:
         return False
-    return talk.status in (0, StateError.exit_code)
+    return talk.status == 0
 
 
 def _rest(handle: SandboxHandle, record: Record, came: Came, progress: Progress) -> Home:
