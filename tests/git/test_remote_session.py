@@ -6,13 +6,20 @@ import json
 import os
 import shlex
 import sys
+import time
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_sandbox import jsontext, store
+from git_sandbox import __version__, jsontext, store
+from git_sandbox.errors import SessionError
 from git_sandbox.git.repo import discover
-from git_sandbox.sandbox import remote_session
+from git_sandbox.jobs import frames
+from git_sandbox.jobs.frames import Writer
+from git_sandbox.jobs.result import Hello
+from git_sandbox.sandbox import hosts, remote_session
 from git_sandbox.sandbox.remote_session import Visit
 from git_sandbox.store import State
 from support.site import Site
@@ -81,6 +88,19 @@ def test_one_whose_supervisor_is_killed_is_entered_still_and_recovered(site: Sit
     assert said.code == 0, said.err
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/dev") == "later"
     assert (site.jobs("one"), site.state("dev")) == ([], State.STOPPED)
+
+
+def test_after_an_error_nobody_waits_long_for_an_ssh_that_does_not_end(tmp_path: Path) -> None:
+    """As when the network is gone: a shell breaks, and the connection of its job has not noticed yet."""
+    hello = Hello(__version__, 1, 512)
+    with (tmp_path / "hello").open("wb") as out:
+        Writer(out, frames.RESULT).put(frames.HELLO, jsontext.encode(hello))
+    words = ["sh", "-c", 'cat "$1" && exec sleep 60', "sh", str(tmp_path / "hello")]
+    began = time.monotonic()
+    with pytest.raises(SessionError), hosts.started(words, "there", frames.ASK, tmp_path / "log") as talk:
+        assert talk.hello == hello
+        raise SessionError("the shell broke")
+    assert time.monotonic() - began < hosts.ENDS / 2
 
 
 def test_what_stays_on_this_host_is_refused(site: Site) -> None:

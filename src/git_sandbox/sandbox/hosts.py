@@ -46,6 +46,7 @@ HELD = 256  # frames read and not yet looked at
 LOOKS = 1.0  # seconds
 SAYS = 2.0  # seconds for the last words of an ssh that has ended to be in the log
 ENDS = 20.0  # seconds for a worker to end that has all it needs
+CLOSES = 2.0  # seconds for ssh to end after an error: the network may be gone
 ANSWERS = 120.0  # seconds for one to say what it is, from the start of ssh on
 OVERHEAD = 64  # MiB of a VMM beside its guest's memory
 AGENT = re.compile("SSH_AUTH_SOCK|SSHAGENT_PID|KRB5CCNAME")
@@ -140,12 +141,14 @@ def started(words: Sequence[str], place: str, first: bytes, log: Path) -> Iterat
                 hint="install the same version on both",
             )
         talk = Conversation(place, hello, Writer(stdin, first), stdin, reader, complaint)
+        patience = CLOSES
         try:
             yield talk
+            patience = ENDS
         finally:
             with contextlib.suppress(OSError):
                 stdin.close()
-            talk.status = child.wait(ENDS)
+            talk.status = child.wait(patience)
 
 
 def _words(log: Path) -> str:
