@@ -68,6 +68,27 @@ def test_an_old_qemu_or_none_ends_a_first_start_at_once(
     assert "building" not in done.err
 
 
+@pytest.mark.usefixtures("wanted")
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--allow", "https://example.org"), "a rule names a host"),
+        (("--key", "nothing"), "keys.toml"),
+        (("--publish", "8080"), "invalid value `8080` for publish"),
+        (("--allow", "example.org", "--egress-limit", "many"), "is not a limit of the network"),
+    ],
+)
+def test_what_no_sandbox_can_start_with_is_said_before_an_image_is_announced(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setattr("git_sandbox.doctor.checks", lambda *_: [])
+    for verb in (("run",), ("run", "--count", "2"), ("spawn", "--detach")):
+        done = cli(*verb, *words, *(("--", "true") if "run" in verb else ()))
+        assert (done.code, done.out) == (2, ""), (verb, done.err)
+        assert why in done.err
+        assert "First use" not in done.err
+
+
 def test_without_a_repository_there_are_two_ways_on(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

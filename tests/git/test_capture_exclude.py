@@ -14,6 +14,8 @@ from git_sandbox.workspace.survey import CapturePolicy, survey
 from support.captured import take
 from support.gitrepo import GitRepo
 
+COPIED = "files that were copied in may hold secrets: "
+
 
 def names(copy: GitRepo) -> set[str]:
     found = (os.fspath(each.relative_to(copy.path)) for each in copy.path.rglob("*") if each.is_file())
@@ -75,7 +77,7 @@ def test_repositories_inside(built: GitRepo, tmp_path: Path) -> None:
     assert "inner/.env.local" not in only  # each repository reads patterns from its own top
     inner.write("deep/.env.local")
     assert notes(built, CapturePolicy(exclude=("/.env*", "/build", "/new", "*.pem"))).startswith(
-        "inner/deep/.env.local copied in"
+        f"{COPIED}inner/deep/.env.local;"
     )
 
 
@@ -85,11 +87,13 @@ def test_no_patterns_no_change(built: GitRepo, tmp_path: Path) -> None:
 
 
 def test_the_note_names_what_went_in(built: GitRepo) -> None:
-    assert notes(built).startswith(".env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more copied in")
+    assert notes(built).startswith(
+        f"{COPIED}.env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more;"
+    )
     assert "tracked" not in notes(built)
-    assert notes(built, CapturePolicy(exclude=(".env*",))).startswith("a b.pem copied in")
+    assert notes(built, CapturePolicy(exclude=(".env*",))).startswith(f"{COPIED}a b.pem;")
     assert notes(built, CapturePolicy(exclude=(".env*", "*.pem"))) == ""
-    assert notes(built, CapturePolicy(ignored="none")).startswith(".env.local, a b.pem copied in")
+    assert notes(built, CapturePolicy(ignored="none")).startswith(f"{COPIED}.env.local, a b.pem;")
 
 
 def test_a_hostile_name_is_safe_to_print(repo: GitRepo) -> None:

@@ -95,7 +95,8 @@ def test_comments_and_trailing_commas_change_nothing(value: object, data: st.Dat
     [
         ("/* on and on", "unterminated"), ("/*/", "unterminated"),
         ("[" * 60_000, "too deeply"), ('{"a": 1, "a": 2}', "twice"),
-        ("[NaN]", "NaN"), ("[" + "9" * 5000 + "]", "too large"), ('["\\u0000"]', "NUL byte"), ('["\\ud800"]', "half"),
+        ("[NaN]", "NaN"), ("[" + "9" * 5000 + "]", "too large"), ('["\\u0000"]', "NUL character"),
+        ('["\\ud800"]', "surrogate"),
         ("[,]", "line 1 column 2"), ('{\n// a\n"a" "b"}', "line 3"), (" " * (65 << 10), "more than 64 KiB"),
     ],
 )  # fmt: skip

@@ -40,6 +40,10 @@ def test_what_is_none_is_refused(place: str) -> None:
         hosts.host(place)
 
 
+def test_ssh_gets_what_it_reaches_the_users_agent_and_tickets_by() -> None:
+    assert all(map(hosts.AGENT.fullmatch, ("SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME")))
+
+
 @pytest.mark.parametrize(
     ("cpus", "memory", "wanted"),
     [(8, 16_384, 4), (8, 3000, 1), (1, 16_384, 1), (8, 1000, 0), (64, 100_000, 32)],

@@ -85,7 +85,7 @@ def elsewhere(finished: Finished, plan: Plan) -> list[str]:
     start, there, here = map(_branch, refs)
     lines = [f"The sandbox started on {start}; your checkout is on {here} now."] if here != start else []
     if there not in (start, here):
-        own = f"`sandbox branch {finished.id}` makes branches of its branches"
+        own = f"`sandbox branch {finished.id}` creates its branches here"
         lines.append(f"The sandbox ended on {there}; a merge puts its commits on {here}. {own}.")
     return lines
 

@@ -11,7 +11,7 @@ from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid, RefName, SandboxId
 from git_sandbox.git.repo import Repository
-from git_sandbox.sandbox import ranking
+from git_sandbox.sandbox import lifecycle, ranking
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.ranking import Ranked
 from git_sandbox.text import listed, one_line
@@ -29,6 +29,7 @@ def ranked(
     options = Options(settings, command=("sh",), subdirectory=common.subdirectory(repo))
     options = configured.with_devcontainer(repo, options, values, agent=False, many=True, here=not machines)
     options = life.Elsewhere(machines).checked(options, many=True)
+    lifecycle.refuse(repo, options.settings)
     automatic = any(value.name == "cpus" and value.text == setting_values.AUTO for value in values)
     with progress.shown(quiet=as_json) as say:
         first.first_use(options.settings, say, quiet=as_json)

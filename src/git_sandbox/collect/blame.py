@@ -100,7 +100,7 @@ def _lacking(place: Quarantine, outside: set[tuple[str, str]]) -> dict[tuple[str
     for name, kind in outside:
         if name not in kinds:
             if not place.promisor:  # a partial clone lacks much, rightly
-                causes[name, kind] = f"{kind} {name} is missing: it neither sent nor present here"
+                causes[name, kind] = f"{kind} {name} is missing: it was not sent and is not present here"
         elif kinds[name] != kind:
             causes[name, kind] = f"{name} should be a {kind} and is a {kinds[name]}"
     return causes

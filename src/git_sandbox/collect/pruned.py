@@ -45,7 +45,7 @@ class _Pruning:
         path, kind = at + file, b"commit" if mode == _LINK else b"tree" if mode in DIRECTORY else b"blob"
         why = self.reasons.get(name)
         if why is None and mode != _LINK and name not in there and not self.place.promisor:
-            why = f"{name} is missing: it neither sent nor present here"
+            why = f"{name} is missing: it was not sent and is not present here"
         kept: str | None = name
         if why is not None:
             whole = kind == b"tree" and name in there

@@ -98,7 +98,7 @@ def _with_work(
 
 def capped(rows: list[SetAside]) -> list[SetAside]:
     more = len(rows) - MOST_ASIDE
-    return rows if more <= 0 else [*rows[:MOST_ASIDE], SetAside("more", f"{more} more are set aside")]
+    return rows if more <= 0 else [*rows[:MOST_ASIDE], SetAside("others", f"{more} more are set aside")]
 
 
 def _oids(manifest: Manifest) -> list[str]:
@@ -117,7 +117,7 @@ def _of_wrong_kind(kinds: tuple[str, str], *, tag: bool) -> str | None:
     """A tag, or a ref of another kind, of something else than a commit is legal, but no work to bring home."""
     kind, peeled = kinds
     if kind == "missing":
-        return "its object is missing: it neither sent nor present here"
+        return "its object is missing: it was not sent and is not present here"
     if tag:
         return None if peeled == "commit" else "it does not point to a commit"
     return None if kind == "commit" else f"it should be a commit and is a {kind}"

@@ -35,7 +35,7 @@ def decode(data: bytes) -> object:
     )
     for string in _strings(document):
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in string):
-            raise ValueError("a string in it has a NUL byte or half a character")
+            raise ValueError("a string in it has a NUL character or an unpaired surrogate")
     return document
 
 

@@ -48,7 +48,7 @@ def _macro(library: Mapping[str, Any]) -> bool:
 _READERS: Mapping[bytes, tuple[Callable[[bytes], Any], str]] = {
     b"package.json": (_package, "changes install scripts or the package manager"),
     b"pyproject.toml": (_python, "changes the build system or the settings of tools that run code"),
-    b"cargo.toml": (_cargo, "changes what a build runs on the way, which editors begin by themselves"),
+    b"cargo.toml": (_cargo, "changes code that runs during a build, which editors start by themselves"),
 }
 
 

@@ -74,10 +74,10 @@ RULES = (
     ),
     Rule(r"(.*/)?build\.rs", "is run by rust-analyzer as soon as an editor opens a file", "rust-analyzer: Security"),
     Rule(
-        r"(.*/)?rust-toolchain(\.toml)?", "says which compiler cargo, rustc and editors run, by a path if it likes",
+        r"(.*/)?rust-toolchain(\.toml)?", "names the compiler that cargo, rustc and editors run, as a path even",
         "rust-lang.github.io/rustup/overrides.html",
     ),
-    Rule(r"(.*/)?hie\.ya?ml", "says what program Haskell's language server runs", "github.com/haskell/hie-bios"),
+    Rule(r"(.*/)?hie\.ya?ml", "names a program that Haskell's language server runs", "github.com/haskell/hie-bios"),
     Rule(
         r"(.*/)?((settings|build)\.gradle(\.kts)?|[^/]+\.sbt|mix\.exs|gemfile|[^/]+\.gemspec)",
         "is a program that editors run when they open the project",
@@ -85,13 +85,13 @@ RULES = (
     ),
     Rule(
         r"(.*/)?(directory\.(build|packages|solution)\.(props|targets|rsp)|nuget\.config|global\.json)",
-        "is obeyed by every build of .NET below it, also that of editors",
+        "is obeyed by every .NET build below it, including those that editors start",
         "learn.microsoft.com/visualstudio/msbuild/customize-by-directory",
     ),
     Rule(r"(.*/)?pylintrc(\.toml)?", "is Python that pylint and editors run (init-hook)", "pylint.readthedocs.io"),
     Rule(
         r"(.*/)?((flake|shell|default|devenv)\.nix|flake\.lock|devenv\.(yaml|lock)|devbox\.(json|lock))",
-        "is what direnv and the like make the shell of, on entering the directory",
+        "defines the shell that direnv and the like load on entering the directory",
         "github.com/nix-community/nix-direnv, devenv.sh/automatic-shell-activation, jetify.com/docs/devbox",
     ),
     Rule(

@@ -244,7 +244,7 @@ def _sound(arguments: Mapping[str, object]) -> None:
         elif isinstance(value, str):
             left -= len(value)
             if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-                raise UsageError("a text must not contain NUL bytes or half characters")
+                raise UsageError("a text must not contain NUL characters or unpaired surrogates")
         left -= 1
         if left < 0:
             raise UsageError(f"a call has at most {MOST_CALL >> 20} Mi characters")

@@ -83,7 +83,7 @@ def of_agent(repo: Repository, name: str) -> Need:
     of = registry.consent(repo).identity() if agent.origin == catalogue.REPOSITORY else ""
     if not agreed.given(agent, of):
         raise ConsentError(
-            f"the user has not agreed to what agent `{name}` wants", hint=f"`sandbox agent trust {name}`"
+            f"the user has not agreed to what agent `{name}` asks for", hint=f"`sandbox agent trust {name}`"
         )
     manifest = agent.manifest
     reaches, keys = listed(manifest.allow) or "nothing", listed(tuple(manifest.credentials)) or "none"

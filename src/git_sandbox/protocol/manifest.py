@@ -212,7 +212,7 @@ class _Lists:
     def aside(self) -> tuple[SetAside, ...]:
         shown = self._aside[: protocol.MAX_ROWS]
         more = len(self._aside) - len(shown)
-        return (*shown, *([SetAside("more", f"{more} more are set aside")] if more else []))
+        return (*shown, *([SetAside("others", f"{more} more are set aside")] if more else []))
 
     def first(self, rows: list[Row], most: int, what: str) -> list[Row]:
         if len(rows) > most:

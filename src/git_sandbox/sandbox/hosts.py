@@ -49,7 +49,7 @@ ENDS = 20.0  # seconds for a worker to end that has all it needs
 CLOSES = 2.0  # seconds for ssh to end after an error: the network may be gone
 ANSWERS = 120.0  # seconds for one to say what it is, from the start of ssh on
 OVERHEAD = 64  # MiB of a VMM beside its guest's memory
-AGENT = re.compile("SSH_AUTH_SOCK|SSHAGENT_PID|KRB5CCNAME")
+AGENT = re.compile("SSH_AUTH_SOCK|SSH_AGENT_PID|KRB5CCNAME")
 
 
 class LostError(SessionError):

@@ -34,7 +34,7 @@ from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.setting_values import AUTO
-from git_sandbox.settings import environment
+from git_sandbox.settings import Settings, environment
 from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.vmm.machine import Backend
 
@@ -103,6 +103,13 @@ class _New:
             if not run.began:
                 store.delete(self.handle, name_too=not isinstance(error, BaseRefusedError))
             raise
+
+
+def refuse(repo: Repository, settings: Settings) -> None:
+    """Raises for settings with which no sandbox starts: before an image is built, or announced, for one."""
+    if settings.net.egress:
+        egress_proxy.policy(repo, settings)
+    session_options.refuse(settings)
 
 
 def spawn(

@@ -99,6 +99,12 @@ def gather(settings: Settings, host: Mapping[str, str], agent: Tables = NO_TABLE
     )  # fmt: skip
 
 
+def refuse(settings: Settings) -> None:
+    """Of what `gather` raises, what is told without a secret or a file that can be read once only."""
+    require_free(port(text) for text in settings.publish)
+    _of_file(settings)
+
+
 def with_agent(extras: Extras, repo: Repository, host: Mapping[str, str]) -> Extras:
     """The same, and git signs by the agent that the user lends, as it does here. Raises RepositoryError."""
     return replace(extras, git=signing.by_agent(repo, extras.agent, host)) if extras.agent else extras

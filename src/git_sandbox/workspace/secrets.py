@@ -36,7 +36,8 @@ def note(suspects: Sequence[str], repositories: Iterable[GitDir]) -> list[str]:
     named = ", ".join(one_line(path) for path in sorted(paths)[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return [
-        f"{named}{more} copied in, and may hold secrets; the setting `exclude` leaves files out, e.g. --exclude '.env*'"
+        f"files that were copied in may hold secrets: {named}{more}; the setting `exclude` leaves files out, "
+        "e.g. --exclude '.env*'"
     ]
 
 
