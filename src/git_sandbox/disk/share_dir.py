@@ -3,7 +3,7 @@
     share/        mode 0700, owned by a subordinate id: neither this user's shell nor any of his programs can enter
       tree/       all that the guest gets to see: the worktree with its .git
 
-Everything in `tree` belongs to the guest writing from its first boot on, with hooks and a configuration that git would
+Everything in `tree` is written by the guest from its first boot on, with hooks and a configuration that git would
 obey. So no program of this host may ever stand in it, and git would refuse it as somebody else's (safe.directory).
 """
 
