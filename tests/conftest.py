@@ -15,14 +15,15 @@ from support.gitrepo import GitRepo
 from support.oci import Layout
 from support.registry import Registry
 
-_DROPPED = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_CONFIG_GLOBAL",
-    "XDG_RUNTIME_DIR",
+# What a developer's or CI's shell says about its terminal and its git is not what a test runs in.
+# Gone at once, and not for each test, so that fixtures of a whole session do not see it either.
+_NAMES = frozenset(
+    "BROWSER CLICOLOR CLICOLOR_FORCE COLUMNS DOCKER_HOST EDITOR FORCE_COLOR LANGUAGE LINES NO_COLOR PAGER "
+    "SSH_AGENT_PID SSH_AUTH_SOCK STY TMUX VISUAL XDG_RUNTIME_DIR".split()
 )
+for _name in list(os.environ):
+    if _name in _NAMES or _name.startswith("GIT_"):
+        del os.environ[_name]
 
 
 # A developer's run tries new examples each time; CI tries the same ones, so that what is green stays green. No
@@ -52,8 +53,6 @@ def _hermetic(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         "[user]\n\tname = Test User\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n"
         '[advice]\n\tdetachedHead = false\n[protocol "file"]\n\tallow = always\n'
     )
-    for name in _DROPPED:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
