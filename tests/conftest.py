@@ -17,10 +17,10 @@ from support.registry import Registry
 
 # What a developer's or CI's shell says about its terminal and its git is not what a test runs in.
 # Gone at once, and not for each test, so that fixtures of a whole session do not see it either.
-_NAMES = frozenset(
-    "BROWSER CLICOLOR CLICOLOR_FORCE COLUMNS DOCKER_HOST EDITOR FORCE_COLOR LANGUAGE LINES NO_COLOR PAGER "
-    "SSH_AGENT_PID SSH_AUTH_SOCK STY TMUX VISUAL XDG_RUNTIME_DIR".split()
-)
+_NAMES = {
+    "BROWSER", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "DOCKER_HOST", "EDITOR", "FORCE_COLOR", "LANGUAGE", "LINES",
+    "NO_COLOR", "PAGER", "SSH_AGENT_PID", "SSH_AUTH_SOCK", "STY", "TMUX", "VISUAL", "XDG_RUNTIME_DIR",
+}  # fmt: skip
 for _name in list(os.environ):
     if _name in _NAMES or _name.startswith("GIT_"):
         del os.environ[_name]

@@ -87,9 +87,7 @@ def test_no_patterns_no_change(built: GitRepo, tmp_path: Path) -> None:
 
 
 def test_the_note_names_what_went_in(built: GitRepo) -> None:
-    assert notes(built).startswith(
-        f"{COPIED}.env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more;"
-    )
+    assert notes(built).startswith(f"{COPIED}.env, .env.local, a b.pem, build/.env, build/deep/.env.x and 1 more;")
     assert "tracked" not in notes(built)
     assert notes(built, CapturePolicy(exclude=(".env*",))).startswith(f"{COPIED}a b.pem;")
     assert notes(built, CapturePolicy(exclude=(".env*", "*.pem"))) == ""

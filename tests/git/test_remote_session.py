@@ -97,9 +97,14 @@ def test_after_an_error_nobody_waits_long_for_an_ssh_that_does_not_end(tmp_path:
         Writer(out, frames.RESULT).put(frames.HELLO, jsontext.encode(hello))
     words = ["sh", "-c", 'cat "$1" && exec sleep 60', "sh", str(tmp_path / "hello")]
     began = time.monotonic()
-    with pytest.raises(SessionError), hosts.started(words, "there", frames.ASK, tmp_path / "log") as talk:
-        assert talk.hello == hello
-        raise SessionError("the shell broke")
+
+    def broken() -> None:
+        with hosts.started(words, "there", frames.ASK, tmp_path / "log") as talk:
+            assert talk.hello == hello
+            raise SessionError("the shell broke")
+
+    with pytest.raises(SessionError):
+        broken()
     assert time.monotonic() - began < hosts.ENDS / 2
 
 

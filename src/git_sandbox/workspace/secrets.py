@@ -35,10 +35,8 @@ def note(suspects: Sequence[str], repositories: Iterable[GitDir]) -> list[str]:
         return []
     named = ", ".join(one_line(path) for path in sorted(paths)[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return [
-        f"files that were copied in may hold secrets: {named}{more}; the setting `exclude` leaves files out, "
-        "e.g. --exclude '.env*'"
-    ]
+    out = "the setting `exclude` leaves files out, e.g. --exclude '.env*'"
+    return [f"files that were copied in may hold secrets: {named}{more}; {out}"]
 
 
 def _tracked(repository: GitDir, prefix: str, paths: Iterable[str]) -> set[str]:
