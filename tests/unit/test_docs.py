@@ -160,6 +160,14 @@ def test_the_architecture_page_has_every_package() -> None:
     assert [each.parent.name for each in package.glob("*/__init__.py") if each.parent.name not in words] == []
 
 
+def test_the_picture_of_the_imports_is_what_the_code_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/draw-imports", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "![" in read("explanation/architecture.md").partition("(imports.svg)")[0]
+
+
 DECISIONS = sorted((DOCS / "adr").glob("0*.md"))
 
 
