@@ -22,7 +22,7 @@ VERBS = {
     "run": "Run a command in a new sandbox and exit with its code.",
     "agent": "Start a coding agent in a new sandbox; list agents and what they want.",
     "ls": "List the sandboxes of this repository.",
-    "top": "See and steer all sandboxes on one screen.",
+    "top": "Watch and control all sandboxes on one screen.",
     "log": "Show the commits that came home from a sandbox.",
     "diff": "Show what a sandbox changed.",
     "merge": "Merge a sandbox's commits into the current branch.",

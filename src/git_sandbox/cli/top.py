@@ -20,7 +20,7 @@ EXTRA = "textual"  # what the extra `tui` brings
 @click.option("--plain", is_flag=True, help="Print lines of text, for screen readers and logs; no keys.")
 @common.json_option
 def command(everywhere: bool, plain: bool, as_json: bool) -> Result:
-    """See and steer all sandboxes on one screen: who works, who waits for you, what they did; keys do the rest.
+    """Watch and control all sandboxes on one screen: which work, which wait for you, what they did; keys run commands.
 
     The list has what `ls` has, with each one's processor time, memory and network. Below it is the selected sandbox:
     its log, what a merge would change, what is on its disk only, what it asked its network for, the last lines of its
