@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ PROGRAMS = sorted(
     path
     for place in ("bench", "scripts")
     for path in (ROOT / place).iterdir()
-    if path.is_file() and (path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python"))
+    if path.is_file() and (path.suffix == ".py" or b"python" in path.read_bytes().split(b"\n", 1)[0])
 )
 
 
@@ -38,6 +39,13 @@ def thing(module: str, name: str) -> object:
 
 def test_there_are_programs() -> None:
     assert {"boots", "compare", "large"} <= {path.name for path in PROGRAMS}
+
+
+def test_those_of_bench_run_with_the_checkouts_python_from_anywhere() -> None:
+    programs = [path for path in PROGRAMS if path.parent.name == "bench" and not path.suffix]
+    assert len({path.read_bytes().split(b"\n", 1)[0] for path in programs}) == 1
+    done = subprocess.run([ROOT / "bench/compare", "--help"], cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, "--kvm" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
