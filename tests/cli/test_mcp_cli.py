@@ -6,6 +6,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -512,7 +513,10 @@ def test_the_program_speaks_the_protocol_and_ends_with_its_input(repo: GitRepo, 
     anyio.run(talk)
 
 
-def test_a_signal_ends_it_while_its_input_is_open(repo: GitRepo) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_signal_ends_it_while_its_input_is_open(repo: GitRepo, number: signal.Signals, *, busy: bool) -> None:
+    """Also one that comes while it reads a request: an exception there would be the request's, and the signal lost."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
     with subprocess.Popen([SANDBOX, "mcp"], cwd=repo.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -521,8 +525,13 @@ def test_a_signal_ends_it_while_its_input_is_open(repo: GitRepo) -> None:
         child.stdin.write(json.dumps(asked).encode() + b"\n")
         child.stdin.flush()
         assert b"git-sandbox" in child.stdout.readline()
-        child.terminate()
-        assert child.wait(60) == 143
+        if busy:
+            pings = [json.dumps({"jsonrpc": "2.0", "id": at, "method": "ping"}).encode() for at in range(2, 300)]
+            child.stdin.write(b"\n".join(pings) + b"\n")
+            child.stdin.flush()
+            child.stdout.readline()
+        child.send_signal(number)
+        assert child.wait(60) == 128 + number
 
 
 # --- branches, undo, the trash, and agents ---------------------------------------------------------------------------

@@ -90,12 +90,15 @@ def test_one_whose_supervisor_is_killed_is_entered_still_and_recovered(site: Sit
     assert (site.jobs("one"), site.state("dev")) == ([], State.STOPPED)
 
 
-def test_after_an_error_nobody_waits_long_for_an_ssh_that_does_not_end(tmp_path: Path) -> None:
+def test_after_an_error_nobody_waits_long_for_an_ssh_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when the network is gone: a shell breaks, and the connection of its job has not noticed yet."""
     hello = Hello(__version__, 1, 512)
     with (tmp_path / "hello").open("wb") as out:
         Writer(out, frames.RESULT).put(frames.HELLO, jsontext.encode(hello))
-    words = ["sh", "-c", 'cat "$1" && exec sleep 60', "sh", str(tmp_path / "hello")]
+    monkeypatch.setattr(hosts, "ENDS", 200.0)
+    words = ["sh", "-c", 'cat "$1" && exec sleep 600', "sh", str(tmp_path / "hello")]
     began = time.monotonic()
 
     def broken() -> None:

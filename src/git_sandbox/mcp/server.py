@@ -6,7 +6,9 @@ calls again with the answer.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,7 +21,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from git_sandbox import __version__
-from git_sandbox.errors import SandboxError
+from git_sandbox.errors import Interrupted, SandboxError
 from git_sandbox.mcp import consent, results
 from git_sandbox.mcp.arguments import schema
 from git_sandbox.mcp.catalogue import TOOLS
@@ -66,14 +68,39 @@ class _SafeLines(logging.Formatter):
 
 
 def serve(service: Service) -> None:
-    """Until the client is gone."""
+    """Until the client is gone. Raises Interrupted when a signal ended it."""
     complaints = logging.StreamHandler()
     complaints.setFormatter(_SafeLines())
     logging.basicConfig(handlers=[complaints], level=logging.WARNING)
-    anyio.run(_serve, service)
+    if number := anyio.run(_serve, service):
+        raise Interrupted(number)
 
 
-async def _serve(service: Service) -> None:
+async def _serve(service: Service) -> int:
+    """The signal that ended it, or 0.
+
+    The event loop gets the signals: what a handler of Python raises is raised in whatever task runs at that moment, and
+    is lost with it. To end is to leave this coroutine: then each task is cancelled, also the one whose thread reads
+    standard input, for which a cancelled scope would wait.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(number: int) -> None:
+        if not ended.done():
+            ended.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end, number)
+    serving = asyncio.ensure_future(_served(service))
+    await asyncio.wait((serving, ended), return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        return ended.result()
+    await serving
+    return 0
+
+
+async def _served(service: Service) -> None:
     sdk_server = server(service)
     async with stdio_server() as (reading, writing):
         await sdk_server.run(reading, writing, sdk_server.create_initialization_options())
