@@ -109,6 +109,23 @@ def test_somebody_comes_and_goes_and_comes_again(held: Held) -> None:
         assert term.wait() == 0
 
 
+def test_the_key_that_detaches_does_so_however_soon_it_follows_another(held: Held) -> None:
+    """As over a slow network, which delivers both at once."""
+    script = 'trap "echo killed" QUIT; echo ready-$((1 + 1)); read -r one; echo "got-$one"'
+    with held.start("sh", "-c", script) as child:
+        for word in ("a", "b", "c"):
+            with held.attach() as term:
+                term.expect("ready-2", WITHIN)
+                term.type(f"{word}\x1c")
+                assert term.wait() == protocol.GOES_ON, term.shown()
+        with held.attach() as term:
+            term.type("\r")
+            assert term.wait() == 0, term.shown()
+        out, _ = child.communicate(timeout=WITHIN)
+    assert b"got-abc" in out
+    assert b"killed" not in out
+
+
 def test_signals_are_for_the_program_alone(held: Held) -> None:
     script = 'trap "echo saved; exit 5" TERM; echo up-$((1 + 1)); while :; do sleep 0.1; done'
     with held.start("sh", "-c", script) as child:

@@ -2,7 +2,8 @@ r"""A terminal for a detached program: tmux keeps it, and everyone who attaches 
 
 The `sandbox` command of the guest starts this for the host and stays until the program has ended: what the program
 writes goes to standard output, for the host's log, and its exit status is ours. tmux shows nothing of its own and has
-one key, Ctrl-\, which detaches (as dtach and abduco have it); Shift-PageUp scrolls.
+one key, Ctrl-\, which detaches (as dtach and abduco have it); Shift-PageUp scrolls. No key counts as pasted, however
+soon it follows another (assume-paste-time): the program would get that Ctrl-\ as SIGQUIT.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ set -g status off
 set -g default-terminal tmux-256color
 set -as terminal-features ",*:RGB"
 set -g escape-time 10
+set -g assume-paste-time 0
 set -g history-limit 20000
 set -g window-size latest
 set -g focus-events on
