@@ -160,6 +160,16 @@ def test_the_architecture_page_has_every_package() -> None:
     assert [each.parent.name for each in package.glob("*/__init__.py") if each.parent.name not in words] == []
 
 
+def test_every_module_and_package_has_a_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    rows = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    layered = {name.strip().removeprefix("git_sandbox.") for row in rows for name in row.split("|")}
+    package = ROOT / "src/git_sandbox"
+    names = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    # The guest's has a contract of its own; the others are the package itself and its way in.
+    assert names - layered == {"guest", "__init__", "__main__"}
+
+
 def test_the_picture_of_the_imports_is_what_the_code_imports() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/draw-imports", "--check"], capture_output=True, text=True, check=False
