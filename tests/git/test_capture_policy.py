@@ -110,7 +110,7 @@ def unprivileged(repo: GitRepo, target: Path, mode: str) -> dict[str, str | list
         [*wrap, sys.executable, "-c", _CHILD, os.fspath(repo.path), os.fspath(target), mode],
         capture_output=True,
         check=False,
-        env=os.environ | {"HOME": "/nonexistent", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"HOME": os.fspath(target.with_name("home")), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr.decode()
     answer: dict[str, str | list[str]] = json.loads(done.stdout)

@@ -122,7 +122,7 @@ def as_guest(repo: GitRepo, files: dict[str, bytes], root: Path, *args: str) -> 
         ["git", *args],
         cwd=repo.path,
         env={
-            "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_GLOBAL": "/dev/null",
+            "PATH": os.environ["PATH"], "HOME": os.fspath(root / "home"), "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_CONFIG_SYSTEM": os.fspath(root / "etc/gitconfig"),
         },
         capture_output=True,

@@ -63,7 +63,7 @@ def life(
     nothing = cast("Any", None)
     return (
         run.Run(
-            handle=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path("/nonexistent")))),
+            handle=cast("Any", SimpleNamespace(id="vm-1", directory=SandboxDir(Path.home() / "none"))),
             record=cast("Any", SimpleNamespace(net="none")),
             image=nothing,
             backend=nothing,
