@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to/batch.md and ci.md: the lines for Slurm are run, with a stand-in for the worker."""
+"""The recipes of docs/how-to/batch.md and ci.md: those for batch systems are run, with a stand-in for the worker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -46,8 +47,9 @@ def parsed(line: str) -> click.Context:
         return command.make_context(verb, words, context)
 
 
-def test_an_array_of_jobs_is_written_run_and_collected(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, array, collect, _ = blocks("sh")
+@pytest.fixture
+def batch(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a script where `sandbox` is on the PATH, and `sandbox worker` a stand-in. The jobs are in `jobs`."""
     program = site.root / "wires/sandbox"
     program.write_text(SANDBOX.format(python=sys.executable))
     program.chmod(0o755)
@@ -64,12 +66,13 @@ def test_an_array_of_jobs_is_written_run_and_collected(site: Site, monkeypatch: 
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run(write.replace("seq 100", f"seq {COUNT}").replace("sh -c './agent", "sh -c 'sh ./agent"))
+    run(blocks("sh")[0].replace("seq 100", f"seq {COUNT}").replace("sh -c './agent", "sh -c 'sh ./agent"))
     assert [site.state(f"try-{number}") for number in (1, 2)] == [State.AWAY] * COUNT
-    assert f"--array=1-{100}" in array
-    for number in range(1, COUNT + 1):
-        run(array, SLURM_ARRAY_TASK_ID=str(number))
-    said = run(collect)
+    return run
+
+
+def collected(site: Site, batch: Callable[..., str]) -> None:
+    said = batch(blocks("sh")[2])
     for number in range(1, COUNT + 1):
         assert site.repo.git("show", f"refs/sandbox/try-{number}:made") == str(number)
         assert site.state(f"try-{number}") is State.STOPPED
@@ -77,14 +80,22 @@ def test_an_array_of_jobs_is_written_run_and_collected(site: Site, monkeypatch: 
     assert site.jobs("one") == []
 
 
-def test_the_job_of_kubernetes_is_one() -> None:
+def test_an_array_of_jobs_is_written_run_and_collected(site: Site, batch: Callable[..., str]) -> None:
+    array = blocks("sh")[1]
+    assert f"--array=1-{100}" in array
+    for number in range(1, COUNT + 1):
+        batch(array, SLURM_ARRAY_TASK_ID=str(number))
+    collected(site, batch)
+
+
+def test_the_job_of_kubernetes_is_run_and_collected(site: Site, batch: Callable[..., str]) -> None:
     (text,) = blocks("json")
     job = json.loads(text)
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
-    assert "sandbox worker <jobs/$n.job >jobs/$n.result" in container["command"][2]
-    done = subprocess.run(["sh", "-n", "-c", container["command"][2]], check=False)
-    assert done.returncode == 0
+    for number in range(COUNT):
+        batch(shlex.join(container["command"]), JOB_COMPLETION_INDEX=str(number))
+    collected(site, batch)
 
 
 def test_the_worker_of_kubernetes_is_built_by_sandbox_from_what_is_here() -> None:
@@ -108,8 +119,13 @@ def test_the_worker_of_kubernetes_is_built_by_sandbox_from_what_is_here() -> Non
     assert {"git", "openssh-client", "e2fsprogs", "bubblewrap", "python3-venv"} <= installed
 
 
-def test_the_workflow_of_github_is_one() -> None:
+def test_the_workflow_of_github_is_one(tmp_path: Path) -> None:
     (text,) = blocks("yaml", (TOP / "docs/how-to/ci.md").read_text("utf-8"))
+    file = tmp_path / "agent.yml"
+    file.write_text(text)
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     workflow = yaml.safe_load(text)
     (job,) = workflow["jobs"].values()
     commands = []

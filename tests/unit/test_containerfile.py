@@ -401,3 +401,20 @@ def test_what_a_containerfile_makes_is_written_as_an_archive(
     assert not (tmp_path / "other").exists()
     assert main(["image", "build", "--archive", str(tmp_path / "other")]) == 2
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("tail", "hint"),
+    [
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: …", "COPY"),
+        ("curl: (60) SSL certificate problem: unable to get local issuer certificate", "COPY"),
+        ("npm error code SELF_SIGNED_CERT_IN_CHAIN\nnpm error self-signed certificate in certificate chain", "COPY"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "COPY"),
+        ("dial tcp: lookup registry.example on 127.0.0.1:53: no such host", "--allow"),
+        ("make: *** [all] Error 1", ""),
+    ],
+)
+def test_a_failed_build_says_what_helps(tail: str, hint: str) -> None:
+    said = image_builder.hint(tail)
+    assert hint in said
+    assert bool(hint) is bool(said)

@@ -49,9 +49,22 @@ MOST_DISK = 24 << 30  # bytes of this host's disk that layers may take; then the
 MOST_ARCHIVE = 32 << 30  # bytes that come out
 WAITS = 2 * 3600.0  # seconds for another build of this repository
 SPOOL = 64 << 20  # bytes
-_AWAY = re.compile(
-    "dial tcp|lookup |resolve|unreachable|connection refused|not allowed|timed out|proxyconnect", re.IGNORECASE
+# What programs in a build say (curl, pip, npm, Go, OpenSSL, GnuTLS), and what helps. The first that fits.
+_HINTS = (
+    (
+        "certificate.verif|self.signed certificate|unknown authority|local issuer|certificate problem",
+        "its steps trust the authorities of the image, not this host's: COPY the certificate, as in any other build",
+    ),
+    (
+        "dial tcp|lookup |resolve|unreachable|connection refused|not allowed|timed out|proxyconnect",
+        "if it needs a network: --net allow --allow NAME (of a registry or mirror)",
+    ),
 )
+
+
+def hint(tail: str) -> str:
+    """The next step after a failed build whose output ends with `tail`; empty where there is none that is known."""
+    return next((text for pattern, text in _HINTS if re.search(pattern, tail, re.IGNORECASE)), "")
 
 
 class Nothing:
@@ -161,9 +174,7 @@ class _Builder:
             archive.require_whole()
             if run.exit_code != 0:
                 tail = lines.tail()
-                away = _AWAY.search(tail) is not None
-                hint = "if it needs a network: --net allow --allow NAME (of a registry or mirror)" if away else ""
-                raise ImageError("cannot build the Containerfile", cause=tail, hint=hint)
+                raise ImageError("cannot build the Containerfile", cause=tail, hint=hint(tail))
 
     def _done(self, image: Image, options: Options) -> Run[bool]:
         """With the machine of earlier builds, or with a new one where that does not start any more."""
