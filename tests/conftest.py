@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +48,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item in kept]
 
 
+@pytest.fixture(scope="session")
+def _directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New directories, by number. pytest's own numbering lists all there are for each new one, thousands at the end."""
+    top = tmp_path_factory.getbasetemp()
+    return (top / f"{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def tmp_path(_directories: Iterator[Path], request: pytest.FixtureRequest) -> Path:
+    """pytest's, with a name that is short (a socket's path may have 107 bytes) and begins with the test's."""
+    place = next(_directories)
+    place = place.with_name(f"{re.sub('[^a-zA-Z0-9]', '_', request.node.name)[:30]}-{place.name}")
+    place.mkdir(mode=0o700)
+    return place
+
+
 @pytest.fixture(autouse=True)
-def _hermetic(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path_factory.mktemp("home")
+def _hermetic(_directories: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    home = next(_directories)
+    home.mkdir(mode=0o700)
     (home / ".gitconfig").write_text(
         "[user]\n\tname = Test User\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n"
         '[advice]\n\tdetachedHead = false\n[protocol "file"]\n\tallow = always\n'

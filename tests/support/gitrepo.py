@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from dataclasses import dataclass
@@ -41,7 +42,17 @@ class GitRepo:
             self.write(name, content)
         if files:
             self.git("add", "--force", "--", *files)
-        self.git("commit", "-q", "--allow-empty", "-m", message)
+        # Automatic maintenance is a program of its own, and never has anything to do here.
+        self.git("-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", message)
+        return self._head()
+
+    def _head(self) -> str:
+        """The commit of HEAD, without a program where it is in the branch's file, as after a commit."""
+        with contextlib.suppress(OSError):
+            name = (self.path / ".git/HEAD").read_text().removeprefix("ref: ").strip()
+            text = (self.path / ".git" / name).read_text().strip()
+            if not text.startswith("ref:"):
+                return text
         return self.git("rev-parse", "HEAD")
 
     def read(self, name: str) -> bytes:
