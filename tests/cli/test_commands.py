@@ -19,6 +19,7 @@ from git_sandbox import paths, settings, store
 from git_sandbox.cli.main import ELSEWHERE, VERBS
 from git_sandbox.cli.main import cli as root
 from git_sandbox.git.repo import discover
+from git_sandbox.sandbox import provision
 from support.gitrepo import GitRepo
 
 SANDBOX = Path(sys.executable).with_name("sandbox")
@@ -359,6 +360,17 @@ def test_a_group_without_a_command_is_wrong_usage(cli: Cli) -> None:
 def test_processors_that_no_machine_has_are_refused_by_us(cli: Cli, count: str) -> None:
     said = cli("run", "--cpus", count, "--", "true")
     assert (said.code, "use a whole number from 1 to 254" in said.err) == (2, True)
+
+
+def test_memory_that_this_host_has_not_is_refused_before_an_image_is_built(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    too_much = f"{provision.available_memory() * 2}M"
+    said = cli("run", "--memory", too_much, "--", "true")
+    assert (said.code, said.err.partition("\n")[0].startswith("error: the machine needs")) == (18, True), said.err
+    assert "First use" not in said.err
+    assert not (tmp_path / "cache/git-sandbox/images").exists()
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR=1", False), ("TERM=dumb", False), ("NO_COLOR=", True)])

@@ -104,7 +104,7 @@ from git_sandbox.text import printable
 from git_sandbox.sandbox import settle
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.lookup import known
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.collect import Collected
 from git_sandbox.protocol.manifest import GuestHead, Manifest
 from support.nasty import NASTY

@@ -12,7 +12,7 @@ from cli.conftest import Cli
 from git_sandbox import settings, store
 from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.guest_images import ImageInfo
-from git_sandbox.cli import first, image_sources
+from git_sandbox.cli import first, image_names
 from git_sandbox.image import spec
 from git_sandbox.image.oci import remembered
 from support import oci
@@ -37,8 +37,8 @@ def test_an_image_by_its_tag_is_fetched_shown_and_looked_up_again(cli: Cli, serv
     shown = cli("image", "inspect", source)
     assert "\x1b" not in shown.out.replace("\x1b[0m", "").replace("\x1b[1m", "")
     assert cli("image", "inspect", row["key"], "--json").envelope["data"]["user"] == "me"
-    assert row["key"] in image_sources.complete_keys(None, None, row["key"][:3])  # type: ignore[arg-type]
-    assert image_sources.complete_sources(None, None, source[:-3]) == [source]  # type: ignore[arg-type]
+    assert row["key"] in image_names.complete_keys(None, None, row["key"][:3])  # type: ignore[arg-type]
+    assert image_names.complete_sources(None, None, source[:-3]) == [source]  # type: ignore[arg-type]
 
     server.tags["latest"] = second = server.layout.image([ONE, TWO])
     assert cli("image", "inspect", source, "--json").envelope["data"]["digest"] == first, "until somebody asks"

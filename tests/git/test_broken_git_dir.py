@@ -17,11 +17,6 @@ WIP = "refs/sandbox-wip/vm-1"
 
 
 @pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
 def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
     made = repo.clone_files(tmp_path / "guest")
     made.commit("inside", {"a": "1\n"})

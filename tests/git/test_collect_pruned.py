@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from git_sandbox.protocol.manifest import GuestHead, Wip
-from support.gitrepo import GitRepo
 from support.guest import Host
 from support.hostile import says
 from support.packs import Object, blob, commit, pack, tree
@@ -17,11 +14,6 @@ LEAF = blob(b"leaf\n")
 PLAIN = tree((FILE, b"a", LEAF))
 BAD = tree((FILE, b".git", LEAF))
 MODULES = blob(b'[submodule "../../x"]\n\tpath = a\n\turl = https://example.com/a\n')
-
-
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
 
 
 def files(host: Host) -> set[str]:

@@ -21,16 +21,6 @@ from support.nested import Journey, served
 from support.packs import blob, pack
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
-
-
 def harm(guest: GitRepo, spec: str, *, leave: bytes | None = b"") -> str:
     """Truncate (or, with None, remove) a loose object."""
     oid = guest.git("rev-parse", spec)

@@ -125,11 +125,6 @@ def test_the_table_is_complete() -> None:
     assert fsckids.harmful("somethingNew")
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
 @pytest.mark.parametrize("msg_id", MADE)
 def test_the_ugly_come_home_and_the_harmful_do_not(host: Host, tmp_path: Path, msg_id: str) -> None:
     objects = list({each.oid: each for each in MADE[msg_id]}.values())

@@ -25,11 +25,6 @@ def tagged(repo: GitRepo, count: int) -> dict[str, str]:
     return repo.refs()
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
 def test_a_hundred_thousand_tags_and_one_commit(host: Host, tmp_path: Path) -> None:
     start = tagged(host.repo, TAGS)
     guest = host.repo.clone_files(tmp_path / "guest")

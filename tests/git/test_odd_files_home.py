@@ -28,16 +28,6 @@ from support.guest import LIMITS, Host, content, export, exporter, tree_of
 WIP = "refs/sandbox-wip/vm-1"
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
-
-
 def test_an_encoding_that_does_not_fit_costs_one_file_its_conversion(host: Host, guest: GitRepo) -> None:
     guest.commit("t", {".gitattributes": "*.rc text working-tree-encoding=UTF-16\n"})
     guest.write("new.rc", "no bom\n")

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from support.gitrepo import GitRepo
 from support.guest import Host, content, export
-
-
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
 
 
 def test_commits_come_home_with_the_same_names(host: Host, guest: GitRepo) -> None:

@@ -13,16 +13,6 @@ from support.gitrepo import GitRepo
 from support.guest import Host
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
-
-
 @pytest.mark.parametrize(
     "name",
     ["bi\u202edi", "c1\u009b31m", b"latin-\xe9".decode("utf-8", "surrogateescape"), "Ümlaut", "per%cent", "-dash/-x",

@@ -12,16 +12,6 @@ from support.gitrepo import GitRepo
 from support.guest import Host, content, export, fingerprint
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
-
-
 def test_sha256(tmp_path: Path) -> None:
     repo = GitRepo.create(tmp_path / "repo", object_format="sha256")
     repo.commit("first", {"README": "hello\n"})

@@ -17,16 +17,6 @@ from support.gitrepo import GitRepo
 from support.guest import Host, content, export, tree_of
 
 
-@pytest.fixture
-def host(repo: GitRepo, tmp_path: Path) -> Host:
-    return Host(repo, tmp_path / "quarantine")
-
-
-@pytest.fixture
-def guest(repo: GitRepo, tmp_path: Path) -> GitRepo:
-    return repo.clone_files(tmp_path / "guest")
-
-
 def test_uncommitted_work_in_the_shape_of_a_stash(host: Host, guest: GitRepo) -> None:
     guest.commit("second", {"split": "committed\n", "gone": "gone\n", "hidden": "h\n", "skipped": "s\n"})
     index_and_status = ("ls-files", "-v", "-s"), ("status", "--porcelain=v2", "-uall")

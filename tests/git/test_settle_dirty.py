@@ -12,7 +12,7 @@ from git_sandbox.errors import StateError
 from git_sandbox.git.names import Oid
 from git_sandbox.integrate.plan import Plan
 from git_sandbox.sandbox import listing, remove, settle, uncommitted
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions, Settled
 from support.fabricated import Sandbox, spawn

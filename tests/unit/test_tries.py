@@ -79,9 +79,9 @@ def test_too_little_disk_names_what_would_fit(tmp_path: Path) -> None:
 
 
 def test_the_first_that_failed_gives_the_exit_code() -> None:
-    assert parallel.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 0))).exit_code == 0
-    assert parallel.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13))).exit_code == 5
-    assert parallel.Ran((Try(0, "vm-1", 143),), 2).exit_code == 130
+    assert crowd.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 0))).exit_code == 0
+    assert crowd.Ran((Try(0, "vm-1", 0), Try(1, "vm-2", 5), Try(2, None, 13))).exit_code == 5
+    assert crowd.Ran((Try(0, "vm-1", 143),), 2).exit_code == 130
 
 
 @given(st.lists(st.binary(max_size=9)), st.integers(1, 4))

@@ -22,7 +22,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.sandbox import expiring, lifecycle, listing, lookup, parallel, settle, supervisor, trashed
 from git_sandbox.sandbox.crowd import Try
 from git_sandbox.sandbox.everywhere import Everywhere
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.settle import Questions, Settled

@@ -23,7 +23,7 @@ from git_sandbox.integrate.plan import Plan
 from git_sandbox.integrate.preview import preview
 from git_sandbox.integrate.risky import Risk
 from git_sandbox.later import dataclass
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.settle import Questions, waits
 from git_sandbox.text import listed, one_line, printable

@@ -29,7 +29,7 @@ def ranked(
     options = Options(settings, command=("sh",), subdirectory=common.subdirectory(repo))
     options = configured.with_devcontainer(repo, options, values, agent=False, many=True, here=not machines)
     options = life.Elsewhere(machines).checked(options, many=True)
-    lifecycle.refuse(repo, options.settings)
+    lifecycle.refuse(repo, options.settings, here=not machines)
     automatic = any(value.name == "cpus" and value.text == setting_values.AUTO for value in values)
     with progress.shown(quiet=as_json) as say:
         first.first_use(options.settings, say, quiet=as_json)

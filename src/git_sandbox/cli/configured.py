@@ -101,9 +101,9 @@ def _note(text: str) -> None:
 
 def _complete_images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of images that were fetched before, transports, and files."""
-    from git_sandbox.cli import image_sources  # late: only the shell asks
+    from git_sandbox.cli import image_names  # late: only the shell asks
 
-    names = image_sources.complete_sources(context, parameter, incomplete)
+    names = image_names.complete_sources(context, parameter, incomplete)
     return [*(CompletionItem(name) for name in names), CompletionItem(incomplete, type="file")]
 
 

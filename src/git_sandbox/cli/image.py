@@ -12,7 +12,7 @@ from git_sandbox import network, settings, transports
 from git_sandbox.cache import bases, guest_images, root_images, templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
-from git_sandbox.cli import columns, common, configured, door, first, image_sources, progress
+from git_sandbox.cli import columns, common, configured, door, first, image_names, image_sources, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import build, spec, weights
@@ -126,7 +126,7 @@ def _weights(row: dict[str, Any]) -> str:
 
 
 @command.command("rm")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=image_sources.complete_keys)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=image_names.complete_keys)
 @common.json_option
 def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
     """Remove images. One that a running sandbox uses is refused, and an OCI image that any sandbox was made from, the

@@ -13,7 +13,7 @@ from git_sandbox import settings, transports
 from git_sandbox.cache import guest_images, root_images
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
-from git_sandbox.cli import columns, common, configured, progress
+from git_sandbox.cli import columns, common, configured, image_names, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image.oci import pull, remembered
@@ -46,27 +46,8 @@ def ready(image: Image | RootImage) -> Result:
     return Result("image build", {"key": key, "path": image.root, "bytes": image.size}, text=text)
 
 
-def complete_sources(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of images that were seen before, or the words that names begin with."""
-    try:
-        seen = sorted({name for names in remembered.keys().values() for name in names})
-        begin = [f"{transport}:" for transport in transports.ALL if transport != transports.REGISTRY]
-        return [source for source in [*seen, f"{transports.REGISTRY}://", *begin] if source.startswith(incomplete)]
-    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
-        return []
-
-
-def complete_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Keys of all images, and names of those that were seen before."""
-    try:
-        keys = [image.root.name for image in guest_images.every()] + [image.key for image in root_images.every()]
-        return [key for key in keys if key.startswith(incomplete)] + complete_sources(context, parameter, incomplete)
-    except Exception:  # noqa: BLE001 - completion must never print a traceback into a command line
-        return []
-
-
 @click.command("pull", short_help="Fetch an OCI image for guests.")
-@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
+@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=image_names.complete_sources)
 @common.json_option
 def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
     """Fetch OCI images, as they are now, and make each the root file system of guests. Without IMAGE the one of your
@@ -85,7 +66,7 @@ def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
 
 
 @click.command("update", short_help="Fetch OCI images whose tags have moved.")
-@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_sources)
+@click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=image_names.complete_sources)
 @click.option("--all", "everything", is_flag=True, help="All images that were fetched before.")
 @common.json_option
 def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Result:
@@ -110,7 +91,7 @@ def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Re
 
 
 @click.command("inspect", short_help="Show an image's contents and how it is run.")
-@click.argument("name", metavar="[KEY|IMAGE]", default="", shell_complete=complete_keys)
+@click.argument("name", metavar="[KEY|IMAGE]", default="", shell_complete=image_names.complete_keys)
 @common.json_option
 def inspect_image(name: str, as_json: bool) -> Result:
     """Show what an OCI image that was fetched is: its digest, size, user, variables, commands, and its other names.

@@ -22,7 +22,7 @@ from git_sandbox.image import build, spec
 from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import lifecycle
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.settings import Settings, Value
 from git_sandbox.text import one_line
@@ -103,7 +103,7 @@ def live(
     here = not elsewhere.places and elsewhere.job_out is None
     chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None, here=here)
     settings, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
-    lifecycle.refuse(repo, settings)
+    lifecycle.refuse(repo, settings, here=here)
     if elsewhere.job_out is not None:
         return _job(repo, chosen, elsewhere.job_out, as_json=as_json)
     if count is not None:

@@ -80,7 +80,7 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
 
 def _elsewhere(place: str, name: str | None, *, alone: bool, as_json: bool) -> Result:
     from git_sandbox.sandbox import hosts, on_ray, ray_cluster, remote
-    from git_sandbox.sandbox.lifecycle import Finished
+    from git_sandbox.sandbox.finished import Finished
 
     ray = ray_cluster.is_ray(place)
     if not ray:

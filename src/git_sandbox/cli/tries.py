@@ -15,10 +15,9 @@ from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
 from git_sandbox.integrate.siblings import MAX_SIBLINGS
 from git_sandbox.sandbox import listing, parallel
-from git_sandbox.sandbox.crowd import Try
+from git_sandbox.sandbox.crowd import Ran, Try
 from git_sandbox.sandbox.listing import Row
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Ran
 from git_sandbox.text import one_line, printable
 
 SHOWN = 200  # tries that are named at the end

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from git_sandbox.git.repo import Repository
     from git_sandbox.integrate.merge import Merged
     from git_sandbox.integrate.review import CommitInfo
+    from git_sandbox.sandbox.finished import Finished
     from git_sandbox.sandbox.imported import Home
-    from git_sandbox.sandbox.lifecycle import Finished
     from git_sandbox.sandbox.settle import Settled
     from git_sandbox.store import Record
 

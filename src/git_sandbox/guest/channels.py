@@ -23,12 +23,12 @@ from git_sandbox.guest.common import (
     Config,
     become,
     close_others,
-    device,
     fork_task,
     shed,
     write_all,
 )
 from git_sandbox.guest.relay import relay
+from git_sandbox.guest.system import device
 
 SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", str(HERE / protocol.SSHD_CONFIG)]
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h

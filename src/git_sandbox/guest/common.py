@@ -32,21 +32,6 @@ def grace(config: Config) -> float:
     return float(str(config.get("stop_timeout", 10)))
 
 
-def device(name: str) -> Path:
-    """Its node below /dev: the system's, where the root of our own processes has only the usual ones."""
-    own = Path("/dev", name)
-    return own if own.exists() else Path(f"/proc/1/fd/{protocol.SYSTEM}/dev", name)
-
-
-def in_system(config: Config, task: Callable[[], T]) -> T:
-    """What `task` returns, done where the sandbox's system is the root; JSON has to hold it. Raises OSError."""
-    if not config.get("root"):
-        return task()
-    from git_sandbox.guest import roots  # late: other machines do without
-
-    return roots.in_root(protocol.SYSTEM, task)
-
-
 def log(text: str) -> None:
     with contextlib.suppress(OSError):
         Path("/dev/console").write_text(f"git-sandbox: {text}\n")

@@ -20,9 +20,10 @@ sys.path.insert(0, "/run/git-sandbox")  # isolated mode (-I) leaves it out
 from git_sandbox.guest import processes, protocol, refresh, repair, start
 from git_sandbox.guest.boot import DiskError, awaited_disks, enter_system, kernel_word
 from git_sandbox.guest.channels import is_socket
-from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, in_system, log, shed
+from git_sandbox.guest.common import HERE, REPO, WORKSPACE, Config, fork_task, grace, log, shed
 from git_sandbox.guest.loop import Loop
 from git_sandbox.guest.machine import prepare_kernel, prepare_rest, prepare_user, watch_commits
+from git_sandbox.guest.system import in_system
 from git_sandbox.guest.template import wait_for_sandbox
 
 

@@ -15,8 +15,9 @@ from typing import Self
 from git_sandbox.guest import sessions, start
 from git_sandbox.guest.channels import SERVERS, Server, relay_request
 from git_sandbox.guest.clock import Watch
-from git_sandbox.guest.common import FORKED, HERE, Config, device, fork_task, grace, log
+from git_sandbox.guest.common import FORKED, HERE, Config, fork_task, grace, log
 from git_sandbox.guest.protocol import PORT_PREFIX, VSOCK_PORTS
+from git_sandbox.guest.system import device
 
 NEWS_WITHIN = 1.0  # seconds the news that a host is there may come behind its data
 PORTS_WITHIN = 10.0  # seconds for every port to have a name

@@ -26,13 +26,13 @@ from git_sandbox.guest.common import (
     WORKSPACE,
     Config,
     background,
-    in_system,
     log,
 )
 from git_sandbox.guest.interfaces import begin_network, interface_up, name_servers
 from git_sandbox.guest.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount
 from git_sandbox.guest.protocol import CANNOT_USE
 from git_sandbox.guest.share import begin_share
+from git_sandbox.guest.system import in_system
 
 CGROUPS = Path("/sys/fs/cgroup")
 # Nodes through which the kernel loads the module behind them, as `kmod static-nodes` and systemd's udev rules have

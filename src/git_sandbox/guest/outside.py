@@ -12,9 +12,10 @@ from pathlib import Path
 from git_sandbox.guest import protocol, start
 from git_sandbox.guest.account import home_of
 from git_sandbox.guest.boot import kernel_word
-from git_sandbox.guest.common import Config, device
+from git_sandbox.guest.common import Config
 from git_sandbox.guest.mounts import MS_RDONLY, mount, own_mounts
 from git_sandbox.guest.start import Start
+from git_sandbox.guest.system import device
 from git_sandbox.guest.walk import Touched
 
 IMAGE = "/dev/vda"

@@ -4,7 +4,7 @@ root.
 One mount namespace, two roots. `/` of the namespace is the *system*: the overlay of the root image and of what the
 sandbox changed. Sessions are there. Process 1 has changed its root to the *tools'* (`OWN`): the tools image with a
 layer in memory. So have sshd, until a session begins, and the exporter: nothing of theirs comes from a stranger's
-image. What they do in the system is done by forks (`common.in_system`) that open files there and run none.
+image. What they do in the system is done by forks (`system.in_system`) that open files there and run none.
 
 sshd finds the way back by `ChrootDirectory /proc/1/fd/3`: descriptor 3 of process 1 is the namespace's root itself, and
 whoever is there counts as not chrooted: user namespaces can be made, as rootless containers do.

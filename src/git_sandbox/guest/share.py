@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from git_sandbox.guest.common import REPO, Config, fork_task, in_system
+from git_sandbox.guest.common import REPO, Config, fork_task
 from git_sandbox.guest.mounts import MS_BIND, MS_NOATIME, mount
 from git_sandbox.guest.protocol import SYSTEM
+from git_sandbox.guest.system import in_system
 
 FORGET_AT = 0.6  # of what may be remembered
 FORGET_EVERY = 0.5  # seconds

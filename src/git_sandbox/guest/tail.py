@@ -16,8 +16,9 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from git_sandbox.guest.common import REPO, device
+from git_sandbox.guest.common import REPO
 from git_sandbox.guest.protocol import DELTA_HEADER, DELTA_MAGIC
+from git_sandbox.guest.system import device
 
 DEVICE, LAID = "vdb", "dm-0"  # the second where `boot.py` lays it over a base
 CHUNK = 1 << 20

@@ -50,6 +50,22 @@ class Try:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Ran:
+    """`interrupted`: number of the signal that ended them, 0 for none. `warned`: warnings that were printed already."""
+
+    tries: tuple[Try, ...]
+    interrupted: int = 0
+    warned: frozenset[str] = frozenset()
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all ended with 0, else that of the first, by index, that did not."""
+        if self.interrupted:
+            return 128 + self.interrupted
+        return next((attempt.exit_code for attempt in self.tries if attempt.exit_code != 0), 0)
+
+
 @dataclass
 class _Worker:
     index: int

@@ -33,8 +33,8 @@ from git_sandbox.later import dataclass
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
 from git_sandbox.sandbox import hosts, imported, machine_spec, provision, retrieve, session_options
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.imported import Home
-from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras

@@ -25,7 +25,7 @@ from git_sandbox.sandbox import (
     retrieve,
     session_options,
 )
-from git_sandbox.sandbox.egress_proxy import Refused
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.imported import Home
 from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.sandbox.options import Options
@@ -35,26 +35,8 @@ from git_sandbox.sandbox.run import BaseRefusedError, Ready, Run
 from git_sandbox.sandbox.session_options import Extras
 from git_sandbox.setting_values import AUTO
 from git_sandbox.settings import Settings, environment
-from git_sandbox.store import Record, SandboxHandle
+from git_sandbox.store import SandboxHandle
 from git_sandbox.vmm.machine import Backend
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a sandbox ended. `kept` is False when nothing changed and nothing is left of it.
-
-    `repo`: the repository where it is now; it may have been moved since the sandbox began.
-    """
-
-    repo: Repository
-    id: str
-    record: Record
-    exit_code: int
-    home: Home
-    kept: bool
-    warnings: tuple[str, ...]
-    interrupted: int = 0  # number of the signal that ended the session
-    refused: tuple[Refused, ...] = ()  # by its network
 
 
 @dataclass(frozen=True)
@@ -105,11 +87,16 @@ class _New:
             raise
 
 
-def refuse(repo: Repository, settings: Settings) -> None:
-    """Raises for settings with which no sandbox starts: before an image is built, or announced, for one."""
+def refuse(repo: Repository, settings: Settings, *, here: bool) -> None:
+    """Raises for settings with which no sandbox starts: before an image is built, or announced, for one.
+
+    `here`: it is to run on this host, which has to have the memory.
+    """
     if settings.net.egress:
         egress_proxy.policy(repo, settings)
     session_options.refuse(settings)
+    if here:
+        provision.require_memory(settings.memory)
 
 
 def spawn(
@@ -135,12 +122,12 @@ def spawn(
     if settings.net.egress:
         egress_proxy.policy(repo, settings)  # what cannot work is said before anything is copied
     provision.require_programs(settings)
+    provision.require_memory(settings.memory)
     if origin:
         image, notes = fork.image(repo, origin, settings.transport), tuple[str, ...]()
     else:
         image, extras, notes = built_images.chosen(repo, options, extras, progress)
     extras = devcontainers.completed(extras, options.plan, image, copied=bool(origin))
-    provision.require_memory(settings.memory)
     with store.create(repo, options.name) as handle:
         disk, share = fork.disk_format(repo, origin) if origin else "raw", share_dir.is_asked(settings.transport)
         backend = machines.backend(settings, image, progress, disk=disk, share=share)

@@ -20,10 +20,9 @@ from git_sandbox.jobs.result import Hearing
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts, ray_cluster
-from git_sandbox.sandbox.crowd import Failure, Output, Try, lines
-from git_sandbox.sandbox.lifecycle import Finished
+from git_sandbox.sandbox.crowd import Failure, Output, Ran, Try, lines
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.options import Options
-from git_sandbox.sandbox.parallel import Ran
 from git_sandbox.sandbox.ray_cluster import Cluster
 from git_sandbox.sandbox.ray_task import Done, delivered, fetch, work
 from git_sandbox.sandbox.supervisor import Ended

@@ -14,30 +14,13 @@ from git_sandbox import claims, signals, store
 from git_sandbox.errors import Interrupted, StateError, UsageError
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository
-from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import capacity, elsewhere
-from git_sandbox.sandbox.crowd import Crowd, Output, Try
+from git_sandbox.sandbox.crowd import Crowd, Output, Ran
 from git_sandbox.sandbox.options import Options
 
 MAX_COUNT = 64
 MAX_ELSEWHERE = 10_000
-
-
-@dataclass(frozen=True)
-class Ran:
-    """`interrupted`: number of the signal that ended them, 0 for none. `warned`: warnings that were printed already."""
-
-    tries: tuple[Try, ...]
-    interrupted: int = 0
-    warned: frozenset[str] = frozenset()
-
-    @property
-    def exit_code(self) -> int:
-        """0 when all ended with 0, else that of the first, by index, that did not."""
-        if self.interrupted:
-            return 128 + self.interrupted
-        return next((attempt.exit_code for attempt in self.tries if attempt.exit_code != 0), 0)
 
 
 def plan(repo: Repository, options: Options, count: int, *, share_processors: bool) -> list[Options]:

@@ -27,8 +27,8 @@ from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Notice, Progress
 from git_sandbox.sandbox import dispatch, hosts, remote_home, remote_session
 from git_sandbox.sandbox.dispatch import Sent
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.hosts import Conversation, LostError
-from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.remote_home import Came
 from git_sandbox.sandbox.remote_session import Visit

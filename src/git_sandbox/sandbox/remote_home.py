@@ -12,9 +12,9 @@ from git_sandbox.jobs.result import Answer, Hearing, Question
 from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
+from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.hosts import Conversation
 from git_sandbox.sandbox.imported import Home
-from git_sandbox.sandbox.lifecycle import Finished
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Record, SandboxHandle
 
