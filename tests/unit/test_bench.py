@@ -8,6 +8,8 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,3 +107,37 @@ def test_every_picture_of_the_documentation_has_a_title_and_a_description() -> N
         tree = ET.parse(path).getroot()  # noqa: S314 - made here
         assert tree.findtext("{*}title"), path
         assert tree.findtext("{*}desc"), path
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`bench/inside`, which has no suffix."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader = SourceFileLoader("bench_inside", str(ROOT / "bench/inside"))
+    place = importlib.util.spec_from_loader(loader.name, loader)
+    assert place is not None
+    made = importlib.util.module_from_spec(place)
+    monkeypatch.setitem(sys.modules, loader.name, made)
+    loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize(("command", "before"), [("echo why; exit 7", ""), ("true", "echo why >&2; exit 7")])
+def test_a_command_of_bench_inside_that_fails_ends_it_and_shows_the_reason(
+    inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, before: str
+) -> None:
+    monkeypatch.setitem(inside.MEASURES, "npm ci", (command, before))
+    with pytest.raises(SystemExit, match=r"(?s)npm ci .*ended with 7:.*why"):
+        inside.seconds(partial(inside.here, tmp_path), "npm ci")
+
+
+def test_bench_inside_times_the_command_alone(inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(inside.MEASURES, "npm ci", ("test -f made && sleep 0.2", "touch made; sleep 2"))
+    assert 0.2 <= inside.seconds(partial(inside.here, tmp_path), "npm ci") < 2  # noqa: PLR2004
+
+
+def test_rows_of_bench_inside_compare_the_usual_sandbox_with_both(inside: Any) -> None:
+    rounds = [inside.Seconds(host=1.0, usual=4.0, plain=4.0), inside.Seconds(host=1.0, usual=2.0, plain=4.0)]
+    rows = [(row["compared_with"], row["ratio"], row["lowest"], row["highest"]) for row in inside.rows({"a": rounds})]
+    assert rows == [("this host", 3.0, 2.0, 4.0), ("a plain disk", 0.75, 0.5, 1.0)]
