@@ -134,7 +134,7 @@ def test_a_command_of_bench_inside_that_fails_ends_it_and_shows_the_reason(
 
 def test_bench_inside_times_the_command_alone(inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(inside.MEASURES, "npm ci", ("test -f made && sleep 0.2", "touch made; sleep 2"))
-    assert 0.2 <= inside.seconds(partial(inside.here, tmp_path), "npm ci") < 2  # noqa: PLR2004
+    assert 0.2 <= inside.seconds(partial(inside.here, tmp_path), "npm ci") < 2
 
 
 def test_rows_of_bench_inside_compare_the_usual_sandbox_with_both(inside: Any) -> None:
