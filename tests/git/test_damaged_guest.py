@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from support.gitrepo import GitRepo
 from support.guest import LIMITS, Host, export
 from support.nested import Journey, served
 from support.packs import blob, pack
+from support.rotten import branches
 
 
 def harm(guest: GitRepo, spec: str, *, leave: bytes | None = b"") -> str:
@@ -145,29 +145,6 @@ def test_of_many_refs_few_are_damaged(host: Host, guest: GitRepo) -> None:
     done = host.bring_home(guest)
     assert done.branches.keys() == {"main", *(f"b{number}" for number in range(20) if number not in damage_of)}
     assert {each.name for each in done.set_aside} == {f"refs/heads/b{number}" for number in damage_of}
-
-
-def rot(guest: GitRepo, name: str) -> None:
-    """Spoil the content of an object where it is in its pack."""
-    pack = next((guest.path / ".git/objects/pack").glob("*.pack"))
-    rows = [row.split() for row in guest.git("verify-pack", "-v", str(pack.with_suffix(".idx"))).splitlines()]
-    size, at = next((int(row[3]), int(row[4])) for row in rows if row[0] == name)
-    pack.chmod(0o600)
-    with pack.open("r+b") as out:
-        out.seek(at + size // 2)
-        out.write(bytes(size // 4))
-
-
-def branches(guest: GitRepo) -> str:
-    """Commits that the host has not got, in one pack; a blob of the branch `bad` that cannot be read."""
-    for name in ("one", "two", "bad"):
-        guest.git("switch", "-q", "-c", name, "main")
-        guest.commit(name, {name: random.Random(name).randbytes(200_000).hex()})
-    guest.git("switch", "-q", "one")
-    guest.git("repack", "-adq")
-    bad = guest.git("rev-parse", "bad:bad")
-    rot(guest, bad)
-    return bad
 
 
 def test_of_a_pack_that_is_damaged_the_sound_part_comes_when_asked_again(repo: GitRepo, tmp_path: Path) -> None:

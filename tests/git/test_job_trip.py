@@ -28,7 +28,7 @@ from git_sandbox.store import State
 from git_sandbox.workspace import stat_scan
 from support import loopback, standin
 from support.gitrepo import GitRepo
-from support.site import Said, Site
+from support.site import SUPPORT, Said, Site
 from support.vm import wait_for
 
 IDENTITY = "-c user.name=a -c user.email=a@example.com"
@@ -57,6 +57,19 @@ def test_a_job_in_a_file_runs_elsewhere_and_its_result_is_collected(site: Site) 
     again = site.sandbox("collect", str(done))
     assert again.code == 17
     assert "no sandbox of this repository waits" in again.err
+
+
+def test_of_a_pack_that_is_damaged_there_the_sound_part_comes_home(site: Site) -> None:
+    """git copies out of a pack without a look at it: the worker finds out, and asks its guest again, with care."""
+    site.give_image("one")
+    rot = f"import sys; sys.path[:0] = {[str(SUPPORT)]!r}; from pathlib import Path"
+    rot += "; from support import gitrepo, rotten; rotten.branches(gitrepo.GitRepo(Path.cwd()))"
+    said = site.sandbox("run", "--name", "try", "--on", "ssh:one", "--", sys.executable, "-c", rot)
+    assert said.code == 0, said.err
+    assert {"refs/sandbox-heads/try/one", "refs/sandbox-heads/try/two"} <= site.repo.refs().keys()
+    assert "refs/heads/bad: " in said.err
+    assert site.repo.git("rev-parse", "refs/sandbox-heads/try/bad") == site.repo.git("rev-parse", "main")
+    site.repo.git("fsck", "--strict", "--no-dangling")
 
 
 def test_a_result_cut_anywhere_imports_nothing(site: Site) -> None:

@@ -24,17 +24,22 @@ EXPORTER = Path(git_sandbox.guest.__file__).with_name("exporter.py")
 LIMITS = stream.StreamLimits(idle=60, overall=120)
 
 
-# What process 1 does before it becomes the exporter, without its search for changes (`support/sessions.py` has that).
+# What process 1 does: an exporter for each request, without its search for changes (`support/sessions.py` has that).
 _PROCESS_1 = """
 import os, sys
 line = b""
-while not line.endswith(b"\\n"):
-    line += os.read(0, 1 << 20) or sys.exit(0)
-asked = os.memfd_create("request")
-os.write(asked, line.rstrip()[:-1] + b', "changes": ' + sys.argv[3].encode() + b"}\\n")
-os.lseek(asked, 0, 0)
-os.dup2(asked, 0)
-os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv[1:3]])
+while True:
+    while not line.endswith(b"\\n"):
+        line += os.read(0, 1 << 20) or sys.exit(0)
+    asked = os.memfd_create("request")
+    os.write(asked, line.rstrip()[:-1] + b', "changes": ' + sys.argv[3].encode() + b"}\\n")
+    os.lseek(asked, 0, 0)
+    if (child := os.fork()) == 0:
+        os.dup2(asked, 0)
+        os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv[1:3]])
+    os.close(asked)
+    os.waitpid(child, 0)
+    line = b""
 """
 UNCHANGED = '{"state": "unchanged"}'
 

@@ -20,7 +20,7 @@ from git_sandbox import __version__, files, jsontext, ssh_config
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.disk import cow, job_parts, workspace_disk
 from git_sandbox.egress import policyfile
-from git_sandbox.errors import SandboxError, UsageError
+from git_sandbox.errors import DamagedError, SandboxError, UsageError
 from git_sandbox.guest import protocol
 from git_sandbox.jobs import frames
 from git_sandbox.jobs.blobs import Blob
@@ -29,7 +29,7 @@ from git_sandbox.jobs.job import Job, decode
 from git_sandbox.jobs.result import MAX_TEXT, MAX_WARNINGS, Answer, Usage
 from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
-from git_sandbox.protocol import stream
+from git_sandbox.protocol import packcheck, stream
 from git_sandbox.sandbox import machine_spec, machines, provision, retrieve
 from git_sandbox.sandbox.mouth import Mouth, Recorder
 from git_sandbox.sandbox.options import Options
@@ -42,7 +42,6 @@ from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.text import one_line
 from git_sandbox.vmm.machine import Backend
 
-CAREFUL = {"careful": True}  # nobody here can find out that a pack is damaged, and ask again
 _JOB = "job.json"
 NOT_KNOWN = "the machine ended before its command did"
 
@@ -70,17 +69,25 @@ class Export:
     def write(
         self, directory: SandboxDir, channel: socket.socket, *, alive: float | None = None, end: bool = False
     ) -> None:
-        """Raises CollectError, OSError; then there is no file."""
+        """Raises CollectError, OSError; then there is no file. Where something is damaged, it is asked once more, with
+        care: then the guest looks at all that it has first.
+        """
         header = {"object_format": self.job.record.object_format, "end": end, "time": time.time()}
-        reply = stream.request(
-            channel, protocol.EXPORT, known=self.job.known, extra={**header, **CAREFUL}, alive=alive
-        )  # fmt: skip
+        try:
+            self._write(directory, channel, header, alive)
+        except DamagedError:
+            self._write(directory, channel, {**header, "careful": True}, alive)
+
+    def _write(
+        self, directory: SandboxDir, channel: socket.socket, extra: Mapping[str, object], alive: float | None
+    ) -> None:
+        reply = stream.request(channel, protocol.EXPORT, known=self.job.known, extra=extra, alive=alive)
         target = exported(directory)
         fresh = target.with_suffix(".new")
         with files.opened(fresh, "wb") as out:
             writer = Writer(out, frames.RESULT)
             writer.text(frames.MANIFEST, reply.header)
-            for chunk in reply.chunks:
+            for chunk in packcheck.checked(reply.chunks, self.job.record.object_format):
                 writer.put(frames.PACK, chunk)
             writer.end()
         fresh.replace(target)
