@@ -272,7 +272,7 @@ def whole(repo: Repository, settings: Settings, image: Image, runs: int) -> Pair
                 cli(repo.worktree, "run", "--", "true")
                 ours, began = time.monotonic() - began, time.monotonic()
                 keys = Keys(handle.directory.keys)
-                with machines.begun(handle, made.record, image, backend, quiet, may_be_warm=True) as (
+                with machines.launched(handle, made.record, image, backend, quiet, may_be_warm=True) as (
                     running,
                     personalization,
                 ):

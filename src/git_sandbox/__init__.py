@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from git_sandbox.integrate.undo import Undone
     from git_sandbox.sandbox.crowd import Try
     from git_sandbox.sandbox.everywhere import Everywhere
-    from git_sandbox.sandbox.imported import Home
+    from git_sandbox.sandbox.imported import Retrieval
     from git_sandbox.sandbox.listing import Row
     from git_sandbox.sandbox.remove import Dropped, Recovered
     from git_sandbox.sandbox.rename import Sized
@@ -56,7 +56,7 @@ _FROM = {
     "git_sandbox.sandbox.remove": ("Dropped", "Recovered"),
     "git_sandbox.sandbox.rename": ("Sized",),
     "git_sandbox.sandbox.trashed": ("Pruned",),
-    "git_sandbox.sandbox.imported": ("Home",),
+    "git_sandbox.sandbox.imported": ("Retrieval",),
     "git_sandbox.sandbox.crowd": ("Try",),
     "git_sandbox.sandbox.listing": ("Row",),
     "git_sandbox.store": ("State",),
@@ -64,9 +64,36 @@ _FROM = {
 _MODULES = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
-    "CommitInfo", "Comparison", "Difference", "Dropped", "Everywhere", "Group", "Home", "Interrupted", "Merged", "Mode",
-    "Output", "Patches", "Plan", "Project", "Pruned", "Ran", "Recovered", "Row", "Sandbox", "SandboxError", "Sized",
-    "Span", "Started", "State", "Style", "Try", "Undone", "__version__", "everywhere", "open",
+    "CommitInfo",
+    "Comparison",
+    "Difference",
+    "Dropped",
+    "Everywhere",
+    "Group",
+    "Interrupted",
+    "Merged",
+    "Mode",
+    "Output",
+    "Patches",
+    "Plan",
+    "Project",
+    "Pruned",
+    "Ran",
+    "Recovered",
+    "Retrieval",
+    "Row",
+    "Sandbox",
+    "SandboxError",
+    "Sized",
+    "Span",
+    "Started",
+    "State",
+    "Style",
+    "Try",
+    "Undone",
+    "__version__",
+    "everywhere",
+    "open",
 ]  # fmt: skip
 
 

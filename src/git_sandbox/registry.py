@@ -167,7 +167,7 @@ def _settled(repo: Repository, common: Path) -> Path | None:
         name = None
         with contextlib.suppress(HostResourceError):  # nothing can be written there: it is only looked at
             name = identity.give(common)
-    left = _adoptable(repo, common)
+    left = _of_this_repository(repo, common)
     if left is None:
         return None
     with contextlib.suppress(HostResourceError):
@@ -180,7 +180,7 @@ def _copied(seen: Seen | None, common: Path) -> bool:
     return seen is not None and not seen.is_at(common) and seen.path != common and seen.original()
 
 
-def _adoptable(repo: Repository, common: Path) -> StateDirectory | None:
+def _of_this_repository(repo: Repository, common: Path) -> StateDirectory | None:
     """A state directory that nobody else has and that is this repository's, as something in the repository proves.
 
     From before there were identities, or of one whose identity was lost. Another repository at the same path has to

@@ -65,7 +65,7 @@ def _unsafe(character: str) -> bool:
 
 
 def outgoing(text: str) -> str:
-    """The last door before a terminal: text that was made here, its colours kept; what slipped into it is replaced."""
+    """The last step before a terminal: text that was made here, its colours kept; what slipped into it is replaced."""
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(_OURS.split(text)))
 
 

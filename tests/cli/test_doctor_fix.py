@@ -111,7 +111,7 @@ def test_one_that_fails_ends_its_own_steps_only(cli: Cli, checked: Path) -> None
 def test_each_is_asked_for(cli: Cli, checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["n", "y", "", "nonsense", "no"])
     monkeypatch.setattr("git_sandbox.cli.common.interactive", lambda: True)
-    monkeypatch.setattr("git_sandbox.cli.door.prompt", lambda _question, default: next(answers) or default)
+    monkeypatch.setattr("git_sandbox.cli.printer.prompt", lambda _question, default: next(answers) or default)
     cli("doctor", "--fix")
     assert checked.read_text() == "sudo usermod --add-subuids 1-2 me\n"
     assert list(answers) == []

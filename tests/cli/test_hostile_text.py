@@ -95,14 +95,14 @@ WALK: dict[str, tuple[tuple[str, ...], ...]] = {
 QUESTIONS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from git_sandbox.cli import ask, door, progress, result, words
+from git_sandbox.cli import ask, printer, progress, result, words
 from git_sandbox.errors import SandboxError
 from git_sandbox.git.repo import discover
 from git_sandbox.integrate.apart import Apart
 from git_sandbox.integrate.modes import Relation
 from git_sandbox.text import printable
 from git_sandbox.sandbox import settle
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.lookup import known
 from git_sandbox.sandbox.finished import Finished
 from git_sandbox.collect import Collected
@@ -115,15 +115,15 @@ symref = "refs/heads/" + NASTY
 updated = {name: (None, value) for name, value in refs.items()}
 came = Collected(found.head, symref, found.wip, updated, {}, (NASTY,), (NASTY,))
 manifest = Manifest("sha1", GuestHead(symref, found.head), (), (), None, None, None, (NASTY,))
-home = Home(came, manifest, changed=True)
+home = Retrieval(came, manifest, changed=True)
 finished = Finished(repo, "one", record, 0, home, True, (NASTY, "[link=http://x]a[/link][/nothing]"))
 with progress.shown(quiet=False) as say:
     say("Doing " + NASTY)
     say("[link=http://x]markup[/link] [/nothing] " + NASTY)
 asker = ask.Asker(repo, finished)
 settled = settle.settle(repo, record, home, asker.questions(), on_exit="auto", dirty="ask")
-for line in words.story(repo, finished, settled, shown=False):
-    door.line(line)
+for line in words.summary(repo, finished, settled, shown=False):
+    printer.line(line)
 ask.branch_name(Apart(Relation.DIVERGED, None, (), (), "apart " + printable(NASTY).replace("\\n", " ")))
 result.fail("run", SandboxError("e " + NASTY, cause="c " + NASTY, hint="h " + NASTY), as_json=False)
 """

@@ -1,4 +1,4 @@
-"""`sandbox net`, without machines: what it shows of a policy and a ledger, and what it changes."""
+"""`sandbox net`, without machines: what it shows of a policy and a log of requests, and what it changes."""
 
 from __future__ import annotations
 

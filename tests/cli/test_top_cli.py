@@ -62,9 +62,9 @@ def test_pages_say_what_the_commands_say(repo: GitRepo, host: Host, cli: Cli) ->
     record.write(entry.directory, kept)
     cli("net", "one", "--allow", "a.example")
     entry.directory.request_log.parent.mkdir()
-    ledger = RequestLog(entry.directory.request_log)
-    ledger.refuse("b.example", 443, "not allowed", "sandbox net one --allow b.example")
-    ledger.save()
+    requests = RequestLog(entry.directory.request_log)
+    requests.refuse("b.example", 443, "not allowed", "sandbox net one --allow b.example")
+    requests.save()
     listing = host.listing(Scope())
     assert listing.title == "repo"
     (first, second) = listing.rows

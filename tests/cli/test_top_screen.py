@@ -24,7 +24,7 @@ from git_sandbox.tui.actions import ACTIONS, Way
 from git_sandbox.tui.app import Top
 from git_sandbox.tui.content import COLUMNS, DIFF, NETWORK, TABS, Outcome, Page, Scope, Tone
 from git_sandbox.tui.dialogs import Question, Reading, Words
-from git_sandbox.tui.screen import Door, Lines, safe
+from git_sandbox.tui.screen import Lines, PrintableFilter, safe
 from support.dashboard import ROWS, Source, Verbs, play, row, text, until
 from support.nasty import NASTY
 
@@ -288,7 +288,7 @@ def test_names_and_pages_of_a_guest_are_no_markup_and_command_nothing() -> None:
 
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_whatever_is_drawn_passes_the_door(texts: list[str]) -> None:
-    drawn = Door().apply([Segment(each) for each in texts], Color(0, 0, 0))
+    drawn = PrintableFilter().apply([Segment(each) for each in texts], Color(0, 0, 0))
     assert [each.text for each in drawn] == [re.sub(r"[\t\n]", " ", printable(each)) for each in texts]
 
 

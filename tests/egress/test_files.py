@@ -1,4 +1,4 @@
-"""The policy and the ledger as files."""
+"""The policy and the log of requests as files."""
 
 from __future__ import annotations
 

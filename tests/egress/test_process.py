@@ -26,7 +26,7 @@ class Running:
     source: subprocess.Popen[bytes]
     socket: Path
     policy: Path
-    ledger: Path
+    log: Path
     ready: service.Ready
 
     def ask(self, request: bytes) -> bytes:
@@ -91,7 +91,7 @@ def test_it_serves_obeys_a_changed_policy_and_keeps_its_secrets(tmp_path: Path) 
         seen += out + err + b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
         assert SECRET.encode() not in seen
         assert proxy.ready.authority.startswith("-----BEGIN CERTIFICATE-----")
-        rows = {row.host: row for row in request_log.load(proxy.ledger)}
+        rows = {row.host: row for row in request_log.load(proxy.log)}
         assert (rows["b.test"].refused, rows["b.test"].allowed) == (2, 1)
 
 

@@ -64,7 +64,7 @@ def test_what_commits_stashes_and_uncommitted_files_point_to_comes_home(repo: Gi
     trip.guest.git("stash", "push", "-q")
     trip.guest.write("new.bin", text(dirty))
     brought = trip.home()
-    assert brought.lfs == way_home.LfsHome(stored=4, size=2_400_011)
+    assert brought.lfs == way_home.LfsRetrieval(stored=4, size=2_400_011)
     for each, content in ((commits, b"commit"), (branch, b"branch" * 400_000), (stash, b"st"), (dirty, b"wip")):
         assert here(repo, each) == content
         path = Store.of(trip.handle.repo).path(each.oid)

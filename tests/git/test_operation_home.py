@@ -14,7 +14,7 @@ from git_sandbox.integrate import resume
 from git_sandbox.integrate.operation import load
 from git_sandbox.protocol import manifest, stream
 from git_sandbox.sandbox import lookup, settle
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.settle import Questions
 from support.fabricated import Sandbox, spawn
 from support.gitrepo import GitRepo
@@ -38,14 +38,14 @@ def box(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     return made
 
 
-def bring(box: Sandbox, place: Path) -> Home:
+def bring(box: Sandbox, place: Path) -> Retrieval:
     """All of the way home, with what the guest says."""
     host = Host(box.host, place / "quarantine")
     collected = host.bring_home(box.guest, given=dict(box.record.refs))
     with exporter(box.guest.path) as sock:
         reply = stream.request(sock, "export", limits=LIMITS)
         told = manifest.parse(reply.header, object_format="sha1")
-    return Home(collected, told, changed=True)
+    return Retrieval(collected, told, changed=True)
 
 
 def begin(box: Sandbox, kind: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from git_sandbox.git.repo import discover
 from git_sandbox.sandbox import imported, listing, lookup, retrieve
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.remove import drop
 from git_sandbox.store import SandboxHandle, find
 from support.fabricated import Sandbox, spawn
@@ -19,7 +19,7 @@ def sandbox(repo: GitRepo) -> Sandbox:
     return spawn(repo, "vm-1")
 
 
-def brought(sandbox: Sandbox) -> tuple[SandboxHandle, Home]:
+def brought(sandbox: Sandbox) -> tuple[SandboxHandle, Retrieval]:
     repo = discover(sandbox.host.path)
     entry = find(repo, "vm-1")
     box = SandboxHandle(repo, entry.id, entry.directory)

@@ -18,7 +18,7 @@ from git_sandbox.git import snapshot
 from git_sandbox.git.names import Oid, RefName, SandboxRefs, oid, sandbox_id
 from git_sandbox.git.repo import Repository
 from git_sandbox.protocol.manifest import GuestHead, Manifest
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.store import Record
 from support.gitrepo import GitRepo
 from support.sandboxed import capture
@@ -48,7 +48,7 @@ class Sandbox:
                 self.guest.git("rm", "-q", "--", name)
         return self.guest.commit(message, {name: text for name, text in files.items() if text is not None})
 
-    def home(self) -> Home:
+    def home(self) -> Retrieval:
         """Bring home HEAD, branches and, when something is uncommitted, the worktree."""
         head = self.guest.run("rev-parse", "-q", "--verify", "HEAD").stdout.decode().strip()
         specs = [f"+HEAD:{self.refs.head}"] if head else []
@@ -68,7 +68,7 @@ class Sandbox:
         symref = self.guest.run("symbolic-ref", "-q", "HEAD").stdout.decode().strip() or None
         collected = Collected(Oid(head) if head else None, symref, wip, updated, {}, (), ())
         manifest = Manifest("sha1", GuestHead(symref, head or None), (), (), None, None, None, ())
-        return Home(collected, manifest, changed=True)
+        return Retrieval(collected, manifest, changed=True)
 
     def _wip(self, head: str) -> Oid | None:
         found = repository.discover(self.guest.path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from git_sandbox.git.names import sandbox_id
 from git_sandbox.git.repo import Repository, discover
 from git_sandbox.sandbox import imported
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import NestedRecord, Record, SandboxHandle
 from git_sandbox.workspace import nested
@@ -68,7 +68,7 @@ class Journey:
     def inside(self, path: str) -> GitRepo:
         return GitRepo(self.guest.path / path)
 
-    def home(self) -> Home:
+    def home(self) -> Retrieval:
         with served(self.guest.path) as channel:
             return imported.from_channel(self.handle, self.record, channel, lambda _text: None)
 

@@ -24,8 +24,8 @@ from git_sandbox.jobs import blobs
 from git_sandbox.jobs.blobs import Blob
 from git_sandbox.jobs.job import Job
 from git_sandbox.sandbox import job_run, live, provision, remote_session, retrieve, worker
+from git_sandbox.sandbox.frame_sender import Recorder
 from git_sandbox.sandbox.job_run import Attempt, Export
-from git_sandbox.sandbox.mouth import Recorder
 from git_sandbox.store import SandboxHandle
 from support.guest import exporter
 from support.nested import served
@@ -54,7 +54,7 @@ def run(self: Attempt, places: Mapping[Blob, Path]) -> None:
         raise MachineError("this stand-in takes no job")
     box.save(job_run.own_record(box, job, "standin"))
     place = unpacked(box, job, places)
-    recorder = Recorder(self.mouth, job_run.printed(box.directory))
+    recorder = Recorder(self.sender, job_run.printed(box.directory))
     self.begun = True
     code = _command(job, place, recorder)
     with exporter(place, os.environ.get("STANDIN_CHANGES", CHANGED)) as channel:

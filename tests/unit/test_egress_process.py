@@ -69,7 +69,7 @@ tried("agent", lambda: socket.socket(socket.AF_UNIX).connect(agent))
 tried("process", lambda: os.kill(int(pid), 0))
 tried("passwd", lambda: open("/etc/passwd"))
 tried("sysctl", lambda: open("/proc/sys/kernel/core_pattern", "r+"))
-open(order["ledger"], "w").write(json.dumps(done))
+open(order["request_log"], "w").write(json.dumps(done))
 print(json.dumps({"authority": "", "secret": ""}), flush=True)
 select.select([order["leash"]], [], [])
 """
@@ -140,7 +140,7 @@ def test_the_proxy_lives_as_long_as_the_block(directory: SandboxDir, monkeypatch
         proxy.start()
         assert (proxy.child, proxy.thread) == (child, thread)
         assert child is not None
-    assert (first["policy"], first["ledger"]) == (str(directory.egress), str(directory.request_log))
+    assert (first["policy"], first["request_log"]) == (str(directory.egress), str(directory.request_log))
     assert first["upstream"]["http"] == "http://p:1"
     assert not proxy.path.exists()
     assert proxy.warnings() == ()
@@ -187,7 +187,7 @@ def test_a_proxy_that_dies_is_started_again_as_it_was(directory: SandboxDir, mon
             wait_for(partial(lambda number: len(proxy.deaths) == number, count))
             after = told(proxy)  # by the same socket, where it waited meanwhile
             assert after["authority"] == "its key", "which the guest trusts"
-            same = ("policy", "ledger", "descriptor", "upstream")
+            same = ("policy", "request_log", "descriptor", "upstream")
             assert [after[key] for key in same] == [before[key] for key in same]
     (warning,) = proxy.warnings()
     assert warning.startswith("the egress proxy ended and was started again, 2 times; connections were lost: ")

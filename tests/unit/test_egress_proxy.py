@@ -191,7 +191,7 @@ def test_what_git_pushed_to_in_this_session_is_named(directory: SandboxDir, monk
     book = RequestLog(directory.request_log)
     book.push(book.allow("before.example", 443))
     book.allow("fetched.example", 443)
-    time.sleep(0.01)  # until the clock of the ledger says another time
+    time.sleep(0.01)  # until the clock of the log of requests says another time
     settings_ = SimpleNamespace(confinement="no")
     part = SimpleNamespace(net="allow", directory=directory, settings=settings_)  # of each kind what is asked for here
     needed = [each.name for each in fields(run.Run) if each.default is MISSING and each.default_factory is MISSING]

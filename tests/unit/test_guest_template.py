@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from git_sandbox.guest import boot, template
-from git_sandbox.guest.template import Rehearsal, RequestListener
+from git_sandbox.guest.template import Prewarming, RequestListener
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def door(place: Path) -> Iterator[RequestListener]:
+def listener(place: Path) -> Iterator[RequestListener]:
     """A unix socket stands for vsock's."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place))
@@ -42,24 +42,24 @@ def call(place: Path, *pieces: bytes) -> socket.socket:
     return made
 
 
-def test_one_caller_after_the_other_and_the_last_one_is_hung_up(door: RequestListener, place: Path) -> None:
+def test_one_caller_after_the_other_and_the_last_one_is_hung_up(listener: RequestListener, place: Path) -> None:
     with call(place, b'{"op": ', b'"status"}\n') as first, call(place, b'{"op": "personalize"}\n') as second:
         for caller, op in ((first, "status"), (second, "personalize")):
-            descriptor, request = door.next_request()
+            descriptor, request = listener.next_request()
             assert request == {"op": op}
             os.write(descriptor, b"answer")
             assert caller.recv(100) == b"answer"
         assert first.recv(100) == b""
 
 
-def test_callers_that_are_gone_or_were_forgotten_are_passed_over(door: RequestListener, place: Path) -> None:
+def test_callers_that_are_gone_or_were_forgotten_are_passed_over(listener: RequestListener, place: Path) -> None:
     call(place).close()
     call(place, b'{"op": "half').close()
     reset = call(place, b'{"op": "never')
     reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     reset.close()
     with call(place, b'{"op": "personalize"}\n'):
-        assert door.next_request()[1] == {"op": "personalize"}
+        assert listener.next_request()[1] == {"op": "personalize"}
 
 
 def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +68,9 @@ def test_a_port_without_a_host_is_looked_at_again(tmp_path: Path, monkeypatch: p
     os.mkfifo(fifo)
     monkeypatch.setattr(template, "control_port", lambda: fifo)
     written = threading.Thread(target=lambda: fifo.write_bytes(b'{"op": "personalize"}\n'))
-    with RequestListener.on_port() as door:
+    with RequestListener.on_port() as listener:
         written.start()
-        assert door.next_request()[1] == {"op": "personalize"}
+        assert listener.next_request()[1] == {"op": "personalize"}
         written.join()
 
 
@@ -98,15 +98,15 @@ def test_a_rehearsal_ends_with_all_it_started_and_is_reaped(tmp_path: Path, monk
     began = tmp_path / "began"
     script = f"echo $$ > {began}.new; mv {began}.new {began}; sleep 600; : > {tmp_path}/never"
     monkeypatch.setattr(template, "PATH", os.environ["PATH"])
-    monkeypatch.setattr(template, "rehearsed", lambda: iter([("no such program",), ("sh", "-c", script)]))
-    rehearsal = Rehearsal()
-    rehearsal.begin()
-    first = rehearsal.child
-    rehearsal.begin()
-    assert rehearsal.child == first, "once is enough"
+    monkeypatch.setattr(template, "prewarmed", lambda: iter([("no such program",), ("sh", "-c", script)]))
+    prewarming = Prewarming()
+    prewarming.begin()
+    first = prewarming.child
+    prewarming.begin()
+    assert prewarming.child == first, "once is enough"
     while not began.exists():
         time.sleep(0.01)
-    rehearsal.end()
+    prewarming.end()
     with pytest.raises(ChildProcessError):
         os.waitpid(first, 0)
     pid = int(began.read_text())
@@ -114,7 +114,7 @@ def test_a_rehearsal_ends_with_all_it_started_and_is_reaped(tmp_path: Path, monk
     while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    rehearsal.end()
+    prewarming.end()
 
 
 def alive(pid: int) -> bool:
@@ -125,4 +125,4 @@ def alive(pid: int) -> bool:
 
 
 def test_nothing_that_is_rehearsed_is_given_a_key() -> None:
-    assert not any("-h" in argv or "host_key" in " ".join(argv) for argv in template.rehearsed())
+    assert not any("-h" in argv or "host_key" in " ".join(argv) for argv in template.prewarmed())

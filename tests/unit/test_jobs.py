@@ -21,7 +21,7 @@ from git_sandbox.jobs.frames import MAX_FRAME, Reader, Writer
 from git_sandbox.jobs.job import Disks, ImageFiles, Job, Packed
 from git_sandbox.jobs.result import Answer, Failure, Hearing, Hello, Question, Usage
 from git_sandbox.record import Record
-from git_sandbox.sandbox import mouth
+from git_sandbox.sandbox import frame_sender
 from support.examples import examples
 
 NONCE = "0123456789abcdef" * 2
@@ -325,7 +325,7 @@ def test_a_damaged_result_of_a_worker_never_becomes_a_whole_one(tmp_path: Path) 
         (tmp_path / "result").write_bytes(whole[:at])
         out = io.BytesIO()
         with pytest.raises(CollectError):
-            mouth.Mouth(out).give(tmp_path / "result", output=False)
+            frame_sender.FrameSender(out).give(tmp_path / "result", output=False)
         with pytest.raises(CollectError):
             heard(out.getvalue())
 
@@ -365,7 +365,7 @@ def test_the_page_has_every_frame_field_and_limit() -> None:
             assert f"`{each.name}`" in PAGE, each.name
     limits = {
         name: value
-        for module in (frames, blobs, job, mouth)
+        for module in (frames, blobs, job, frame_sender)
         for name, value in vars(module).items()
         if name.startswith("MAX_") or name == "OUTPUT_LIMIT"
     }

@@ -11,13 +11,13 @@ import pytest
 
 from git_sandbox.errors import CollectError
 from git_sandbox.sandbox import pushes
-from git_sandbox.sandbox.lfs import LfsHome
+from git_sandbox.sandbox.lfs import LfsRetrieval
 from git_sandbox.sandbox.pushes import MOST, Total, counted, so_far
 from git_sandbox.sandbox_dir import SandboxDir
 
 
 def brought(objects: int, size: int) -> Any:
-    collected, content = SimpleNamespace(objects=objects, size=size), LfsHome(stored=1, size=7000)
+    collected, content = SimpleNamespace(objects=objects, size=size), LfsRetrieval(stored=1, size=7000)
     inside = SimpleNamespace(homes=[SimpleNamespace(collected=collected, lfs=content)])
     return SimpleNamespace(collected=collected, nested=inside, lfs=content)
 

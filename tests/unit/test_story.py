@@ -56,7 +56,7 @@ def life(
             raise SessionError("cannot open a shell in the sandbox")
         self.began = True
 
-    monkeypatch.setattr("git_sandbox.sandbox.machines.begun", begun)
+    monkeypatch.setattr("git_sandbox.sandbox.machines.launched", begun)
     monkeypatch.setattr(run.Run, "_session", session)
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.bring_home", lambda *_args, end: "home" if end else "torn")
     monkeypatch.setattr("git_sandbox.sandbox.retrieve.power_off", lambda *_args: None)

@@ -236,8 +236,8 @@ def test_names_that_are_allowed_and_nothing_else(boxes: Sandboxes, tmp_path: Pat
         boxes.ok("net", "net", "--allow", "b.test")
         again = "until curl -sf https://b.test/hello; do sleep 0.1; done"
         assert boxes.ok("exec", "net", "--", "sh", "-c", again).text.endswith("hello")
-    wait_for("the last one in the ledger", lambda: ledger(boxes)["b.test", 443]["allowed"])
-    rows = ledger(boxes)
+    wait_for("the last one in the requests", lambda: requests(boxes)["b.test", 443]["allowed"])
+    rows = requests(boxes)
     assert rows["a.test", 443]["allowed"] >= 5
     assert rows["b.test", 443]["refused"] >= 3
     assert rows["b.test", 443]["allowed"] >= 1
@@ -311,7 +311,7 @@ def proxies(boxes: Sandboxes) -> list[int]:
     return [pid for pid, words in found.items() if words[0].endswith(b"python") and words[-2:-1] == [PROXY]]
 
 
-def ledger(boxes: Sandboxes) -> dict[tuple[str, int], dict[str, int]]:
+def requests(boxes: Sandboxes) -> dict[tuple[str, int], dict[str, int]]:
     return {(row["host"], row["port"]): row for row in boxes.ok("net", "net", "--json").envelope["data"]["asked"]}
 
 

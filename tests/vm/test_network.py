@@ -84,9 +84,9 @@ def test_nat_reaches_out_but_not_back_into_the_host_or_a_neighbour(boxes: Sandbo
         done
         python3 - <<'END'
 import socket
-mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-mouth.sendto(b"hi", ("<broadcast>", 8124))
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+sender.sendto(b"hi", ("<broadcast>", 8124))
 END
         curl -s --max-time 4 'http://[::1]:{port}/' && echo ' reached by ::1'
         echo end

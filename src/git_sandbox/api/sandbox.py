@@ -29,7 +29,7 @@ from git_sandbox.integrate.undo import Undone, undo
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import egress_proxy, expiring, fork, live, lookup, remove, scp, supervisor, trashed
 from git_sandbox.sandbox import rename as renaming
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.remove import Dropped, Recovered
 from git_sandbox.sandbox.rename import Sized
@@ -94,7 +94,7 @@ class Sandbox:
         session = live.open_session(self.repository, self.id)
         return scp.download(session, source, Path(target), limit, accept_risky=accept_risky).target
 
-    def collect(self, *, progress: Progress = lambda _text: None) -> Home:
+    def collect(self, *, progress: Progress = lambda _text: None) -> Retrieval:
         """Bring home now what the running sandbox has, as `sandbox sync` here and `sandbox push` inside do."""
         return live.sync(self.repository, self.id, progress)
 

@@ -12,7 +12,7 @@ from git_sandbox import network, settings, transports
 from git_sandbox.agents import agreed, catalogue
 from git_sandbox.agents.catalogue import Agent
 from git_sandbox.agents.hostfiles import Chosen
-from git_sandbox.cli import agent_words, common, door
+from git_sandbox.cli import agent_words, common, printer
 from git_sandbox.errors import UsageError
 from git_sandbox.git.repo import Repository
 from git_sandbox.image import spec
@@ -68,11 +68,11 @@ def show(agent: Agent, repository: str, chosen: Chosen) -> None:
     """What it would do, on standard error: also where nobody is asked, it stands in the log of whoever agreed."""
     different = agent_words.changes(agent, repository)
     if different:
-        door.line("It changed since you agreed to it:")
+        printer.line("It changed since you agreed to it:")
         for line in different:
-            door.line(f"  {line}")
+            printer.line(f"  {line}")
     for line in agent_words.about(agent, chosen):
-        door.line(line)
+        printer.line(line)
 
 
 def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
@@ -84,7 +84,7 @@ def _ask(agent: Agent, repository: str, chosen: Chosen) -> None:
         raise UsageError(
             f"you have not agreed to what the agent `{agent.name}` asks for", hint=f"`sandbox agent trust {agent.name}`"
         )
-    door.confirm(f"Start {agent.name} with this access?")
+    printer.confirm(f"Start {agent.name} with this access?")
     agreed.give(agent, repository)
 
 
@@ -134,7 +134,7 @@ def _is_file(path: str) -> bool:
 
 
 def _note(text: str) -> None:
-    door.line(click.style(f"note: {text}", fg="yellow"))
+    printer.line(click.style(f"note: {text}", fg="yellow"))
 
 
 def _settings(agent: Agent, effective: Settings, values: list[Value]) -> Settings:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from git_sandbox.cli import door, words
+from git_sandbox.cli import printer, words
 from git_sandbox.cli.choices import choose, shown_again
 from git_sandbox.errors import LimitError
 from git_sandbox.git.command import Git
@@ -52,13 +52,13 @@ class Asker:
     def merge(self, plan: Plan) -> bool:
         self._tell()
         for line in elsewhere(self.finished, plan):
-            door.line(line)
+            printer.line(line)
         return confirm_merge(self.repo, plan, base_of(self.repo, self.finished.record), self.finished.id)
 
     def dirty(self, wip: Oid) -> str:
         self._tell()
         ref = SandboxRefs(SandboxId(self.finished.id)).wip
-        door.line(f"Uncommitted work, safe in {ref}:")
+        printer.line(f"Uncommitted work, safe in {ref}:")
         _stat(self.repo.git, self.finished.home.collected.head or wip, wip)
         forget_typed()
         question = "Keep it there, commit it, stash it here, or discard it?"
@@ -75,7 +75,7 @@ class Asker:
     def _tell(self) -> None:
         if not self.explained:
             for line in words.homecoming(self.repo, self.finished.record, self.finished.home):
-                door.line(line)
+                printer.line(line)
         self.explained = True
 
 
@@ -97,12 +97,14 @@ def _branch(ref: str | None) -> str:
 def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> bool:
     """Show what a merge would change here and ask; the default is no."""
     if plan.relation is Relation.DIVERGED:
-        door.line("Your branch has commits that the sandbox does not have. Merging both changes here:")
+        printer.line("Your branch has commits that the sandbox does not have. Merging both changes here:")
     request = Request(SandboxId(name), plan.target, plan.mode, plan.picks)
     with preview(repo, base, request) as merged:
         _stat(merged.git, merged.before, merged.after)
     if plan.late:
-        door.line(f"You have edited {listed(plan.late)} since: your edits stay uncommitted, merged with the changes.")
+        printer.line(
+            f"You have edited {listed(plan.late)} since: your edits stay uncommitted, merged with the changes."
+        )
     warn(plan.risky)
     forget_typed()
     answers = {
@@ -114,7 +116,7 @@ def confirm_merge(repo: Repository, plan: Plan, base: BaseRecord, name: str) -> 
 
 def confirm_conflicts(plan: Plan, name: str) -> bool:
     """Show the predicted conflicts and ask whether to begin the merge all the same; the default is no."""
-    door.line(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):")
+    printer.line(f"Merging sandbox {name} conflicts in {len(plan.conflicts)} file(s):")
     _some([one_line(path) for path in plan.conflicts])
     warn(plan.risky)
     answers = {
@@ -126,15 +128,15 @@ def confirm_conflicts(plan: Plan, name: str) -> bool:
 
 def branch_name(apart: Apart) -> str:
     """Say how the histories stand and ask for a branch to put the sandbox's on; empty means none."""
-    door.line(apart.text)
+    printer.line(apart.text)
     question = "Name of a new branch for it (empty: none)"
     with shown_again(f"{question}: "):
-        return door.prompt(question, "")
+        return printer.prompt(question, "")
 
 
 def warn(risky: Sequence[Risk]) -> None:
     for line in careful(risky):
-        door.line(line)
+        printer.line(line)
 
 
 def careful(risky: Sequence[Risk]) -> tuple[str, ...]:
@@ -150,15 +152,15 @@ def risk_line(risk: Risk) -> str:
 
 def _some(lines: list[str]) -> None:
     for line in lines[:SHOWN]:
-        door.line(f"  {line}")
+        printer.line(f"  {line}")
     if len(lines) > SHOWN:
-        door.line(f"  and {len(lines) - SHOWN} more")
+        printer.line(f"  and {len(lines) - SHOWN} more")
 
 
 def _stat(git: Git, before: Oid, after: Oid) -> None:
     try:
         difference = review.difference(git, before, after, style=review.Style.STAT, most=MOST)
     except LimitError as error:
-        door.line(f"({error.message})")
+        printer.line(f"({error.message})")
         return
-    door.line(printable(difference.raw).rstrip() + ("" if difference.whole else "\n…"))
+    printer.line(printable(difference.raw).rstrip() + ("" if difference.whole else "\n…"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.text import outgoing
 
 ATTEMPTS = 20  # whatever types something else for ever is no person
@@ -20,12 +20,12 @@ def choose(question: str, answers: Mapping[str, str], default: str) -> str:
     text = f"{question} [{_listed(answers, default)}]"
     for _ in range(ATTEMPTS):
         with shown_again(f"{text}: "):
-            given = door.prompt(text, default).lower()
+            given = printer.prompt(text, default).lower()
         answer = next((option for option in answers if given and option.startswith(given)), None)
         if answer is not None:
             return answer
         for word, meaning in answers.items():
-            door.line(f"  {word[0]}  {word}: {meaning}{' (default)' if word == default else ''}")
+            printer.line(f"  {word[0]}  {word}: {meaning}{' (default)' if word == default else ''}")
     raise click.Abort
 
 

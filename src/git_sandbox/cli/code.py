@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process, settings, store
-from git_sandbox.cli import common, configured, door, life
+from git_sandbox.cli import common, configured, life, printer
 from git_sandbox.cli.result import Result
 from git_sandbox.git.repo import Repository
 from git_sandbox.sandbox import editors, live
@@ -61,7 +61,7 @@ def after(started: Result, words: tuple[str, ...], *, as_json: bool) -> Result:
     """Of a sandbox that `spawn` left running."""
     repo, name = common.repository(), started.data["id"]
     if started.text and not as_json:
-        door.line(started.text)
+        printer.line(started.text)
     opened = _opened(repo, name, None, words, run=True, as_json=as_json)
     return dataclasses.replace(opened, command="spawn", data=started.data | opened.data)
 

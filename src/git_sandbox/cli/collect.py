@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from git_sandbox.cli import common, door, life, progress
+from git_sandbox.cli import common, life, printer, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.jobs.result import Hearing
 from git_sandbox.sandbox import dispatch
@@ -29,7 +29,7 @@ def command(file: Path, quiet: bool, as_json: bool) -> Result:
       sandbox collect try.result
     """  # noqa: D301 - \b is click's mark for text that must keep its lines
     repo = common.repository()
-    hearing = Hearing() if quiet else Hearing(output=door.Foreign(as_json=as_json))
+    hearing = Hearing() if quiet else Hearing(output=printer.Foreign(as_json=as_json))
     with progress.shown(quiet=as_json) as say:
         say("Collecting commits and uncommitted work")
         finished = dispatch.collect(repo, file, hearing)

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from git_sandbox import projectfile, registry, settings
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.cli.common import repository
 from git_sandbox.errors import RepositoryError, UsageError
 from git_sandbox.git.repo import Repository
@@ -38,7 +38,7 @@ class RareOption(click.Option):
 def _show_all(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
     if given and not ctx.resilient_parsing:
         ctx.meta[_WHOLE] = True
-        door.line(ctx.get_help(), err=False, color=ctx.color)
+        printer.line(ctx.get_help(), err=False, color=ctx.color)
         ctx.exit()
 
 
@@ -63,9 +63,9 @@ def resolved(repo: Repository, given: Mapping[str, object] | None = None) -> tup
     held = [value for value in values if value.withheld]
     for value in held:
         line = f"note: the repository asks for {value.name.replace('_', '-')} = {whole(value.withheld)}: "
-        door.line(click.style(f"{line}ignored without your consent", fg="yellow"))
+        printer.line(click.style(f"{line}ignored without your consent", fg="yellow"))
     if held:
-        door.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
+        printer.line("Read it with `sandbox config`, agree to it with `sandbox config --trust`.")
     return effective, values
 
 
@@ -96,7 +96,7 @@ def with_devcontainer(
 
 
 def _note(text: str) -> None:
-    door.line(click.style(f"note: {whole(text)}", fg="yellow"))
+    printer.line(click.style(f"note: {whole(text)}", fg="yellow"))
 
 
 def _complete_images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from git_sandbox import process
-from git_sandbox.cli import common, door
+from git_sandbox.cli import common, printer
 from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.doctor import Check, Verdict, fixes
@@ -27,7 +27,7 @@ def fix(look: Callable[[], list[Check]], *, dry_run: bool, yes: bool, as_json: b
     left = _by_hand(rows, planned)
     if not as_json:
         for line in (*_shown(planned), *left):
-            door.line(line)
+            printer.line(line)
     if dry_run or not planned:
         return _result(rows, planned, [], left, dry_run=dry_run)
     fixes.require_root()
@@ -64,14 +64,14 @@ def _agreed(fix: Fix) -> bool:
 def _ran(fix: Fix) -> bool:
     """What it says goes to our standard error; it may ask for a password."""
     for words in fix.argv:
-        door.line(click.style(f"$ {' '.join(words)}", bold=True))
+        printer.line(click.style(f"$ {' '.join(words)}", bold=True))
         with process.spawn(words, stdin=0, stdout=_STDERR, stderr=_STDERR, foreground=True) as child:
             code = child.wait()
         if code != 0:
-            door.line(f"`{words[0]}` ended with exit code {code}: the remaining commands of this fix were not run")
+            printer.line(f"`{words[0]}` ended with exit code {code}: the remaining commands of this fix were not run")
             return False
     if fix.then:
-        door.line(fix.then[0].upper() + fix.then[1:])
+        printer.line(fix.then[0].upper() + fix.then[1:])
     return True
 
 

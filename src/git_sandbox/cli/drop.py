@@ -7,7 +7,7 @@ from typing import Protocol
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import columns, common, door
+from git_sandbox.cli import columns, common, printer
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, StateError, UsageError
 from git_sandbox.git.names import Oid
@@ -44,7 +44,7 @@ def command(names: tuple[str, ...], force: bool, merged: bool, as_json: bool) ->
         gone += [take(force=force) for take in chosen]
     except SandboxError:
         if gone and not as_json:
-            door.line(_text(gone), err=False)
+            printer.line(_text(gone), err=False)
         raise
     kept = _drop_merged(common.repository(), gone, force=force) if merged else []
     return Result("drop", gone, text=_text(gone) or "Nothing to drop.", notes=tuple(kept))

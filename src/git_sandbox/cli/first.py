@@ -8,7 +8,7 @@ import click
 
 from git_sandbox import transports
 from git_sandbox.cache import guest_images
-from git_sandbox.cli import columns, door
+from git_sandbox.cli import columns, printer
 from git_sandbox.errors import RequirementError
 from git_sandbox.image import spec
 from git_sandbox.image.spec import ImageSpec
@@ -31,7 +31,7 @@ def first_use(settings: Settings, say: Progress, *, quiet: bool) -> None:
     if lines and not quiet:
         say("")
         for line in lines:
-            door.line(line)
+            printer.line(line)
 
 
 def _about_this_host(asked: ImageSpec, settings: Settings) -> list[str]:

@@ -12,7 +12,7 @@ from git_sandbox import network, settings, transports
 from git_sandbox.cache import bases, guest_images, root_images, templates
 from git_sandbox.cache.guest_images import Image
 from git_sandbox.cache.root_images import RootImage
-from git_sandbox.cli import columns, common, configured, door, first, image_names, image_sources, progress
+from git_sandbox.cli import columns, common, configured, first, image_names, image_sources, printer, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.image import build, spec, weights
@@ -78,7 +78,7 @@ def build_image(force: bool, archive: Path | None, as_json: bool, **given: Any) 
         raise UsageError("--archive is for an image of a Containerfile", hint="--image ./Containerfile")
     asked = spec.asked(effective)
     if force or guest_images.find(asked.key) is None:
-        door.line(f"{first.build_of(asked)}.")
+        printer.line(f"{first.build_of(asked)}.")
     source = pull.of(effective.image)
     with progress.shown(quiet=as_json) as say:
         image: Image | RootImage = build.ensure(asked, say, force=force)

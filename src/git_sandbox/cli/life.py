@@ -14,7 +14,7 @@ import click
 
 from git_sandbox import network, setting_values, signals, store
 from git_sandbox.background import Beside
-from git_sandbox.cli import common, configured, door, first, progress
+from git_sandbox.cli import common, configured, first, printer, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
@@ -155,7 +155,7 @@ def _notice(say: Progress, lines: list[str], *, quiet: bool) -> Notice:
             say("")
             lines.extend(warnings)
             for line in first.warnings(warnings):
-                door.line(line)
+                printer.line(line)
 
     return notice
 
@@ -238,7 +238,7 @@ def _ready(repo: Repository, chosen: Options, *, quiet: bool) -> Callable[[str],
         record = store.load(store.directory(repo, name)) if chosen.command is None and not quiet else None
         if record is not None and chosen.settings.banner == "yes" and sys.stderr.isatty():
             for line in first.banner(name, record.net):
-                door.line(click.style(line, fg="cyan"))
+                printer.line(click.style(line, fg="cyan"))
 
     return ready
 
@@ -258,10 +258,10 @@ def settled(verb: str, settings: Settings, finished: Finished, *, as_json: bool)
         end = settle.settle(repo, record, brought, questions, on_exit=settings.on_exit, dirty=settings.dirty)
     except (Interrupted, click.Abort) as ended:  # Ctrl-C or Ctrl-D at a question: everything is home, so say where
         signals.listen_again()
-        door.line()
+        printer.line()
         code = ended.exit_code if isinstance(ended, Interrupted) else code
         end = settle.settle(repo, record, brought, Questions(), on_exit="keep", dirty="keep")
-    notes = (*words.story(repo, finished, end, shown=asker.explained), *net.refusals(finished.refused))
+    notes = (*words.summary(repo, finished, end, shown=asker.explained), *net.refusals(finished.refused))
     return Result(verb, words.data(finished, end), notes=notes, exit_code=code)
 
 

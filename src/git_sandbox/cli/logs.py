@@ -10,7 +10,7 @@ from typing import IO
 import click
 
 from git_sandbox import locks, store
-from git_sandbox.cli import common, door
+from git_sandbox.cli import common, printer
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, StateError, UsageError
 from git_sandbox.store import Entry
@@ -78,14 +78,14 @@ def _copy(source: IO[bytes], lock: Path, *, follow: bool) -> None:
         while chunk := source.read(65536):
             *lines, rest = (rest + chunk).split(b"\n") if shown else [b""]
             for line in lines:
-                door.line(plain(line), err=False)
+                printer.line(plain(line), err=False)
             if not shown:
-                door.raw(chunk)
+                printer.raw(chunk)
         if over:
             break
         time.sleep(EVERY)
     if rest:
-        door.line(plain(rest), err=False)
+        printer.line(plain(rest), err=False)
 
 
 def plain(line: bytes) -> str:

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from git_sandbox.cli import common, door, tables
+from git_sandbox.cli import common, printer, tables
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted, UsageError
 from git_sandbox.git.repo import Repository
@@ -84,11 +84,11 @@ def _watched(repo: Repository, *, everything: bool, as_json: bool) -> Result:
     try:
         while True:
             rows = _rows(repo, everything=everything)
-            door.clear()
-            door.line(tables.text(rows), err=False)
+            printer.clear()
+            printer.line(tables.text(rows), err=False)
             text = _told(rows)
             for name, state in sorted(text - before if before is not None else ()):
-                door.bell(f"sandbox {name}: {state}")
+                printer.bell(f"sandbox {name}: {state}")
             before = text
             time.sleep(EVERY)
     except Interrupted:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from git_sandbox import __version__
-from git_sandbox.cli import door, result
+from git_sandbox.cli import printer, result
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import HostResourceError, Interrupted, SandboxError, UsageError
 from git_sandbox.text import one_line
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from git_sandbox import notices, signals
 
     if argv is None:
-        sys.excepthook = door.unexpected
+        sys.excepthook = printer.unexpected
     notices.heard()  # of an earlier command of this process
     words = _with_agent(list(sys.argv[1:] if argv is None else argv))
     command = next((word for word in words if word in VERBS), "spawn")
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result.fail(command, error, as_json=as_json)
         code = error.exit_code
     except Interrupted as signal:
-        door.line()
+        printer.line()
         code = signal.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough
@@ -194,7 +194,7 @@ def _fail(command: str, error: SandboxError, *, as_json: bool) -> None:
 
 def _run(words: list[str], *, as_json: bool) -> int:
     try:
-        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False, color=door.colours())
+        answer: Any = cli.main(args=words, prog_name="sandbox", standalone_mode=False, color=printer.colours())
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "sandbox"
         hint = _verb_comes_first(words) or f"see `{path} --help`"

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from git_sandbox import store
-from git_sandbox.cli import ask, common, door, words
+from git_sandbox.cli import ask, common, printer, words
 from git_sandbox.cli.result import MOST, Result
 from git_sandbox.errors import IntegrateError, UsageError
 from git_sandbox.git.bounds import PATIENT
@@ -244,7 +244,7 @@ def _resume(repo: Repository, sandbox: Known, given: dict[str, Any]) -> Result:
                 "not taken over without your consent: it changes files that run by themselves", cause=named
             )
         ask.warn(risky)
-        door.confirm(f"Take over the {operation.kind} of sandbox {name}?")
+        printer.confirm(f"Take over the {operation.kind} of sandbox {name}?")
     done = resume(repo, waiting)
     end = "commit" if done.kind == "merge" else f"{done.kind} --continue"
     lines = [f"The {done.kind} is in progress here now; {len(done.conflicts)} file(s) are in conflict:"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from git_sandbox import locks, store
-from git_sandbox.cli import columns, common, door
+from git_sandbox.cli import columns, common, printer
 from git_sandbox.cli.result import Result
 from git_sandbox.egress import names
 from git_sandbox.errors import Interrupted, UsageError
@@ -111,7 +111,7 @@ def _followed(directory: SandboxDir) -> Result:
             for row in reversed(egress_proxy.requests(directory)):
                 before, now = seen.get((row.host, row.port), (0, 0)), (row.allowed, row.refused)
                 if before != now:
-                    door.line(_line(row, refused=row.refused > before[1]), err=False)
+                    printer.line(_line(row, refused=row.refused > before[1]), err=False)
                     seen[row.host, row.port] = now
             if over:
                 break

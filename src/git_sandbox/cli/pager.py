@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.git import command
 from git_sandbox.settings import environment
 from git_sandbox.text import outgoing
@@ -21,7 +21,7 @@ def coloured(when: str) -> bool:
     """Whether to colour what goes to standard output. `NO_COLOR` and a dumb terminal count for `auto`."""
     if when != "auto":
         return when == "always"
-    return sys.stdout.isatty() and door.colours() is None
+    return sys.stdout.isatty() and printer.colours() is None
 
 
 def chosen() -> str:
@@ -36,7 +36,7 @@ def show(text: str) -> None:
     text = outgoing(text)
     program = chosen() if sys.stdout.isatty() else "cat"
     if program in ("", "cat"):
-        door.line(text, err=False, color=True)
+        printer.line(text, err=False, color=True)
         return
     sys.stdout.flush()
     process.page(program, f"{text}\n".encode())

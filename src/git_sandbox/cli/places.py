@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import elsewhere
 from git_sandbox.sandbox.elsewhere import Room
@@ -21,7 +21,7 @@ def room(options: Options, say: Progress, *, quiet: bool) -> Room | None:
     if not quiet:
         say("")
         for machine in machines:
-            door.line(machine.words)
+            printer.line(machine.words)
     return elsewhere.room(machines, options.settings)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from git_sandbox.cli import common, door
+from git_sandbox.cli import common, printer
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import SandboxError, UsageError
 from git_sandbox.sandbox import trashed
@@ -33,7 +33,7 @@ def command(names: tuple[str, ...], as_json: bool) -> Result:
         back += [_restored(name) for name in dict.fromkeys(names)]
     except SandboxError:
         if back and not as_json:
-            door.line(_text(back), err=False)
+            printer.line(_text(back), err=False)
         raise
     return Result("restore", back, text=_text(back))
 

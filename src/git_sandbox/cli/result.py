@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from git_sandbox import notices
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.errors import SandboxError
 from git_sandbox.later import dataclass, field
 from git_sandbox.text import one_line, printable
@@ -39,9 +39,9 @@ def show(result: Result, *, as_json: bool) -> None:
         _envelope(result.command, "ok", result.data, [])
         return
     for note in result.notes:
-        door.line(note)
+        printer.line(note)
     if result.text:
-        door.line(result.text, err=False)
+        printer.line(result.text, err=False)
 
 
 def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
@@ -54,20 +54,20 @@ def fail(command: str, error: SandboxError, *, as_json: bool) -> None:
         }  # fmt: skip
         _envelope(command, "error", None, [row])
         return
-    door.line(f"{click.style('error:', fg='red', bold=True)} {one_line(error.message, limit=MOST)}")
+    printer.line(f"{click.style('error:', fg='red', bold=True)} {one_line(error.message, limit=MOST)}")
     for line in printable(error.cause).splitlines():
-        door.line(f"  {line}")
+        printer.line(f"  {line}")
     if error.hint:
-        door.line(f"{click.style('hint:', fg='cyan')} {one_line(error.hint, limit=MOST)}")
+        printer.line(f"{click.style('hint:', fg='cyan')} {one_line(error.hint, limit=MOST)}")
 
 
 def _notices() -> None:
     for notice in notices.heard():
-        door.line(f"note: {one_line(notice, limit=MOST)}")
+        printer.line(f"note: {one_line(notice, limit=MOST)}")
 
 
 def _envelope(command: str, status: str, data: Any, errors: list[dict[str, Any]]) -> None:
     body = {"schema": SCHEMA, "command": command, "status": status, "data": data, "errors": errors}
     # Not msgspec.json: it refuses names that are not UTF-8, and leaves C1 and bidirectional controls as they are.
     plain = msgspec.to_builtins(body, enc_hook=str)
-    door.machine(json.dumps(plain, separators=(",", ":")).replace("\x7f", "\\u007f"))
+    printer.machine(json.dumps(plain, separators=(",", ":")).replace("\x7f", "\\u007f"))

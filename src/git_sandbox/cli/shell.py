@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from git_sandbox import settings, store
-from git_sandbox.cli import common, configured, door, life, progress
+from git_sandbox.cli import common, configured, life, printer, progress
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import StateError, UsageError
 from git_sandbox.git.repo import Repository
@@ -62,4 +62,4 @@ def _recover(repo: Repository, name: str, *, quiet: bool) -> None:
     with progress.shown(quiet=quiet) as say:
         remove.recover(repo, name, say)
     if not quiet:
-        door.line(f"Sandbox {name} had crashed; its work came home before the restart: `sandbox log {name}`")
+        printer.line(f"Sandbox {name} had crashed; its work came home before the restart: `sandbox log {name}`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from git_sandbox.cli import door
+from git_sandbox.cli import printer
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import Interrupted
 from git_sandbox.tui.content import COLUMNS, Row, Scope, Source
@@ -30,9 +30,9 @@ def lines(source: Source, scope: Scope) -> Result:
             listing = source.listing(scope)
             now = {row.name: sentence(row, _STEADY) for row in listing.rows}
             if not before:
-                door.line(f"{listing.title}: {len(now)} {'sandbox' if len(now) == 1 else 'sandboxes'}", err=False)
+                printer.line(f"{listing.title}: {len(now)} {'sandbox' if len(now) == 1 else 'sandboxes'}", err=False)
                 for row in listing.rows:
-                    door.line(sentence(row, _STEADY + _ONCE), err=False)
+                    printer.line(sentence(row, _STEADY + _ONCE), err=False)
             else:
                 _changes(before, now)
             if not sys.stdout.isatty():
@@ -46,9 +46,9 @@ def lines(source: Source, scope: Scope) -> Result:
 def _changes(before: dict[str, str], now: dict[str, str]) -> None:
     for name, text in now.items():
         if before.get(name) != text:
-            door.line(text, err=False)
+            printer.line(text, err=False)
     for name in before.keys() - now.keys() - {""}:
-        door.line(f"{name}: gone", err=False)
+        printer.line(f"{name}: gone", err=False)
 
 
 def sentence(row: Row, names: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process, store
-from git_sandbox.cli import columns, compare, diff, door, log, logs, net, ondisk, tables
+from git_sandbox.cli import columns, compare, diff, log, logs, net, ondisk, printer, tables
 from git_sandbox.cli import graph as graphs
 from git_sandbox.drawing import graph as drawing
 from git_sandbox.egress.request_log import Row as Requests
@@ -280,12 +280,12 @@ class OwnVerbs:
         return Outcome(done.returncode, printable(done.stderr + done.stdout).strip())
 
     def take_terminal(self, words: Sequence[str], place: Path) -> int:
-        door.line(f"$ sandbox {' '.join(map(one_line, words))}")
+        printer.line(f"$ sandbox {' '.join(map(one_line, words))}")
         code = process.interactive(_argv(words), cwd=place)
         try:
-            door.prompt(f"\n(exit code {code}) Enter goes back to `sandbox top` ", "")
+            printer.prompt(f"\n(exit code {code}) Enter goes back to `sandbox top` ", "")
         except click.Abort:
-            door.line()
+            printer.line()
         return code
 
 

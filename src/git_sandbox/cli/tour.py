@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from git_sandbox import process, settings
-from git_sandbox.cli import columns, common, door
+from git_sandbox.cli import columns, common, printer
 from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
@@ -83,8 +83,8 @@ def command(as_json: bool) -> Result:
     if not common.interactive():
         raise UsageError("a tour needs a terminal", hint="`sandbox tour --json` prints its steps")
     with _place() as (repository, variables):
-        door.line("A tour in a temporary repository, which is removed at the end:")
-        door.line(f"  {repository} with {_LIST}, and one commit\n")
+        printer.line("A tour in a temporary repository, which is removed at the end:")
+        printer.line(f"  {repository} with {_LIST}, and one commit\n")
         try:
             code = _walk(repository, variables)
         finally:
@@ -95,8 +95,8 @@ def command(as_json: bool) -> Result:
 def _walk(repository: Path, variables: Mapping[str, str]) -> int:
     """The exit code: of the step that went wrong, else 0."""
     for number, step in enumerate(STEPS, 1):
-        door.line(click.style(f"{number}/{len(STEPS)}  {step.title}", bold=True))
-        door.line(f"{_wrapped(step.text)}\n  $ {step.command}")
+        printer.line(click.style(f"{number}/{len(STEPS)}  {step.title}", bold=True))
+        printer.line(f"{_wrapped(step.text)}\n  $ {step.command}")
         answers = {"run": "run it", "skip": "continue with the next step", "quit": "end the tour"}
         answer = choose("Enter runs it", answers, "run")
         if answer == "quit":
@@ -105,12 +105,12 @@ def _walk(repository: Path, variables: Mapping[str, str]) -> int:
             continue
         code = _sandbox(step.words, repository, variables)
         if code != 0:
-            door.line(
+            printer.line(
                 f"The command failed with exit code {code}, and the tour ends. `sandbox doctor` checks this host."
             )
             return code
-        door.line()
-    door.line(_wrapped(_END))
+        printer.line()
+    printer.line(_wrapped(_END))
     return 0
 
 
@@ -151,4 +151,4 @@ def _clear(repository: Path, variables: Mapping[str, str]) -> None:
     """What is left of the sandbox; its disk may be a volume, which does not go with a directory."""
     for words in (("drop", "--force", "tour"), ("prune", "--all")):
         _sandbox(words, repository, variables, quiet=True)
-    door.line("Removed the temporary repository and its sandbox.")
+    printer.line("Removed the temporary repository and its sandbox.")

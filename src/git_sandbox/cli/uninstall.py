@@ -10,7 +10,7 @@ import click
 
 import git_sandbox
 from git_sandbox import settings
-from git_sandbox.cli import columns, common, configured, door
+from git_sandbox.cli import columns, common, configured, printer
 from git_sandbox.cli.choices import choose
 from git_sandbox.cli.result import Result
 from git_sandbox.errors import UsageError
@@ -50,7 +50,7 @@ def command(with_settings: bool, force: bool, as_json: bool, **given: bool) -> R
     survey = uninstall.survey()
     if not as_json:
         for line in _shown(survey, with_settings=with_settings):
-            door.line(line)
+            printer.line(line)
     by_hand = [_program(), *_start_files(Path.home())]
     data = {"found": survey, "by_hand": by_hand, "left": list[Path](), "dry_run": given["dry_run"]}
     if given["dry_run"]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from git_sandbox.integrate.merge import Merged
     from git_sandbox.integrate.review import CommitInfo
     from git_sandbox.sandbox.finished import Finished
-    from git_sandbox.sandbox.imported import Home
+    from git_sandbox.sandbox.imported import Retrieval
     from git_sandbox.sandbox.settle import Settled
     from git_sandbox.store import Record
 
@@ -50,7 +50,7 @@ def commits(repo: Repository, record: Record, collected: Collected) -> list[Comm
     return review.log(repo, tips, Oid(record.base) if record.base else None)
 
 
-def story(repo: Repository, finished: Finished, settled: Settled, *, shown: bool = False) -> tuple[str, ...]:
+def summary(repo: Repository, finished: Finished, settled: Settled, *, shown: bool = False) -> tuple[str, ...]:
     """Lines for stderr: warnings, commits (unless that was `shown`), uncommitted work, the merge or how to get it."""
     from git_sandbox.cli.first import warnings
 
@@ -79,7 +79,7 @@ def in_trash(repo: Repository, name: str) -> str:
     return f"It is in the trash{columns.until(trashed.until(gone))}: `sandbox restore {name}`"
 
 
-def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
+def homecoming(repo: Repository, record: Record, home: Retrieval) -> list[str]:
     lines = []
     try:
         listed = commits(repo, record, home.collected)
@@ -102,7 +102,7 @@ def homecoming(repo: Repository, record: Record, home: Home) -> list[str]:
     return lines
 
 
-def _content(home: Home) -> list[str]:
+def _content(home: Retrieval) -> list[str]:
     stored = home.lfs.stored + sum(inner.lfs.stored for inner in home.nested.homes)
     return [f"  the content of {count(stored, 'Git LFS file')} came into your store"] if stored else []
 
@@ -122,7 +122,7 @@ def in_progress(name: str, kind: str | None, unmerged: Sequence[str], *, running
     return [what + (f"; unmerged: {shown}" if unmerged else ""), f"  continue inside: `sandbox shell {name}`{here}"]
 
 
-def _branches(record: Record, home: Home) -> list[str]:
+def _branches(record: Record, home: Retrieval) -> list[str]:
     """Branches that the host has not got, apart from the one that a merge follows."""
     collected = home.collected
     new = [
@@ -136,7 +136,7 @@ def _branches(record: Record, home: Home) -> list[str]:
     return [f"  new branches: {shown} (`sandbox branch {record.id}` makes them yours)"]
 
 
-def _nested(record: Record, home: Home) -> list[str]:
+def _nested(record: Record, home: Retrieval) -> list[str]:
     """A line for each repository inside the worktree from which something came, and where that is now."""
     from git_sandbox.integrate import operation
 

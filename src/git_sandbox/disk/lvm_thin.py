@@ -24,7 +24,7 @@ UDEV = Path("/run/udev/control")  # there while udev runs
 TIMEOUT = 120.0  # seconds
 _POOL = regex(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}/[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,60}")
 _CHUNK = 1 << 20
-_BASE, _BOX = "sandbox-base-", "sandbox-"
+_BASE, _SANDBOX = "sandbox-base-", "sandbox-"
 
 
 def trouble(pool: str) -> str:
@@ -128,7 +128,7 @@ class Volume:
     @property
     def ours(self) -> bool:
         """A link may be anybody's: what does not have our kind of name is not removed."""
-        return self.name.partition("/")[2].startswith(_BOX)
+        return self.name.partition("/")[2].startswith(_SANDBOX)
 
 
 def base_name(image: Path) -> str:
@@ -201,7 +201,7 @@ def _write(target: int, data: bytes) -> None:
 
 def _fresh() -> str:
     """A name that no volume has. Not made of the sandbox's: a renamed one keeps its volume."""
-    return f"{_BOX}{os.urandom(8).hex()}"
+    return f"{_SANDBOX}{os.urandom(8).hex()}"
 
 
 def _point(link: Path, volume: Volume) -> None:

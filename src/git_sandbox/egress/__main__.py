@@ -31,7 +31,7 @@ async def run(order: Order) -> bool:
     loop.set_exception_handler(quiet)
     source = Remote(socket.socket(fileno=order.channel)) if order.channel != service.NONE else None
     state = proxy.state(
-        Path(order.policy), request_log.resumed(Path(order.ledger)), upstream=order.upstream, source=source
+        Path(order.policy), request_log.resumed(Path(order.request_log)), upstream=order.upstream, source=source
     )
     ready = _ready(state, order.authority)
     with socket.socket(fileno=order.descriptor) as listening:

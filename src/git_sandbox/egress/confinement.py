@@ -33,15 +33,15 @@ PACKAGES = ("site-packages", "dist-packages")
 MOST_LINKS = 40
 
 
-def view(directory: Path, ledger: Path, authorities: str = "") -> View:
-    """`directory`: with the policy, and what `copy_resolver` copies. `ledger`: a directory that it may write.
+def view(directory: Path, request_log: Path, authorities: str = "") -> View:
+    """`directory`: with the policy, and what `copy_resolver` copies. `request_log`: a directory that it may write.
 
     `authorities`: a PEM file that servers are verified by.
     """
     etc = named(*(ETC / name for name in (*FIXED, *AUTHORITIES)), RESOLVED)
     copies = tuple((directory / name, os.fspath(ETC / name)) for name in CHANGING)
     own = named(directory, *([Path(authorities)] if authorities else []), *python())
-    return View((*LINKER, *etc, *copies, *own), named(ledger), network=True)
+    return View((*LINKER, *etc, *copies, *own), named(request_log), network=True)
 
 
 def copy_resolver(directory: Path) -> None:

@@ -1,7 +1,7 @@
 """The proxy: a Unix socket on the host that a guest's connections come out of, HTTP or SOCKS 5.
 
 Everything that arrives is a hostile guest's. It is limited in number, rate, size and time; what it asks for is judged
-in `state` and `tunnel`; what is answered and counted is in the ledger.
+in `state` and `tunnel`; what is answered and counted is in the log of requests.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from git_sandbox.egress.values import Values
 
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # its path is the supervisor's
-EVERY = 0.5  # seconds between looks at the policy, and between two writings of the ledger
+EVERY = 0.5  # seconds between looks at the policy, and between two writings of the log of requests
 
 
 def state(
     policy: Callable[[], Egress] | Path,
-    ledger: RequestLog,
+    request_log: RequestLog,
     *,
     upstream: Upstream | None = None,
     source: Source | None = None,
@@ -50,7 +50,7 @@ def state(
     context.set_alpn_protocols(["http/1.1"])
     read, source = PolicyFile(policy) if isinstance(policy, Path) else policy, source or Local({})
     values, git = Values(source.value), GitCredentials(source.git)
-    return State(read, ledger, Dialer(upstream, times, context, resolver), values, git, times)
+    return State(read, request_log, Dialer(upstream, times, context, resolver), values, git, times)
 
 
 class Proxy:
@@ -60,7 +60,7 @@ class Proxy:
         self.turn = 0.0  # when the next connection may begin, by the loop's clock
 
     async def serve(self, listening: socket.socket) -> None:
-        """Until it is cancelled; the ledger is written then, too."""
+        """Until it is cancelled; the log of requests is written then, too."""
         server = await asyncio.start_unix_server(self.connection, sock=listening, **KEEP)
         try:
             while True:

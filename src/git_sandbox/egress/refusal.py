@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):  # noqa: N818 - a decision, not a fault
-    """`status`: of HTTP. `message` and `hint`: for whoever is in the guest, and for the ledger."""
+    """`status`: of HTTP. `message` and `hint`: for whoever is in the guest, and for the log of requests."""
 
     def __init__(self, status: int, message: str, hint: str = "") -> None:
         super().__init__(message)

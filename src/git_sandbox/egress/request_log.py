@@ -105,7 +105,7 @@ class RequestLog:
 
 
 def load(path: Path) -> list[Row]:
-    """Rows of a ledger, those asked for last first; none where there is no file. Raises OSError or ValueError."""
+    """Rows of a log, those asked for last first; none where there is no file. Raises OSError or ValueError."""
     try:
         content = json.loads(files.read(path, MOST))
         rows = [Row(**row) for row in content["rows"]]
@@ -117,9 +117,9 @@ def load(path: Path) -> list[Row]:
 
 
 def resumed(path: Path) -> RequestLog:
-    """A ledger that goes on with what the file holds: a proxy that was started again forgets nothing."""
-    ledger = RequestLog(path)
+    """A log that goes on with what the file holds: a proxy that was started again forgets nothing."""
+    log = RequestLog(path)
     with contextlib.suppress(OSError, ValueError):
-        ledger.rows = {(row.host, row.port): row for row in load(path)[: MOST_ROWS + 1]}
-    ledger.sent = sum(row.sent for row in ledger.rows.values())
-    return ledger
+        log.rows = {(row.host, row.port): row for row in load(path)[: MOST_ROWS + 1]}
+    log.sent = sum(row.sent for row in log.rows.values())
+    return log

@@ -1,7 +1,7 @@
 """The proxy as a separate process: how the supervisor starts it, and the configuration it receives.
 
     listening = service.listen(path)                 # bound before the machine starts, so nothing polls
-    order = service.Order(policy, ledger, listening.fileno(), …)
+    order = service.Order(policy, request_log, listening.fileno(), …)
     process: service.argv(), standard input: order.encode(), descriptors passed on
 
 It prints one line of JSON when it serves (`Ready`), and ends when its leash does: a pipe that nobody writes to. Where
@@ -46,13 +46,13 @@ class Upstream:
 class Order:
     """What the process is told on standard input.
 
-    `policy`, `ledger`: paths; the policy is read again when it changes. `descriptor`: a listening Unix socket.
+    `policy`, `request_log`: paths; the policy is read again when it changes. `descriptor`: a listening Unix socket.
     `leash`, `channel`: descriptors of a pipe that ends when the process is to end, and of the way to `SOURCES`.
     `authority`: of an earlier proxy of this session (`Ready.secret`): the guest trusts that one.
     """
 
     policy: str
-    ledger: str
+    request_log: str
     descriptor: int
     upstream: Upstream = field(default_factory=Upstream)
     leash: int = NONE

@@ -48,8 +48,8 @@ TERMINATE = "terminate"
 KILL = "kill"
 POWEROFF = "poweroff"
 PERSONALIZE = "personalize"
-REHEARSE = "rehearse"
-REQUESTS = (STATUS, EXPORT, LFS, FREEZE, THAW, TERMINATE, KILL, POWEROFF, PERSONALIZE, REHEARSE)
+PREWARM = "rehearse"
+REQUESTS = (STATUS, EXPORT, LFS, FREEZE, THAW, TERMINATE, KILL, POWEROFF, PERSONALIZE, PREWARM)
 MAX_REQUEST = 64 << 20  # bytes of one; the host's list of known objects is the longest part
 GREETING = "git-sandbox"  # how a reply begins, before nonce and length
 

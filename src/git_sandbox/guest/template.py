@@ -54,20 +54,20 @@ class PersonalizeRequest:
 def wait_for_sandbox(config: Config) -> PersonalizeRequest:
     """Returns as process 1 of a sandbox's own machine, with the same mounts as after a cold boot."""
     warm_up()
-    disks, rehearsal = boot.disks_without_driver(), Rehearsal()
+    disks, prewarming = boot.disks_without_driver(), Prewarming()
     with (
         RequestListener.on_vsock() if protocol.CONTROL in over_vsock(config) else RequestListener.on_port() as requests
     ):
         while True:
             descriptor, request = requests.next_request()
             if request["op"] == protocol.PERSONALIZE:
-                rehearsal.end()
+                prewarming.end()
                 become_own(request, disks)
                 return PersonalizeRequest(os.dup(descriptor), request)
             with contextlib.suppress(ConnectionError):  # who asked is gone
                 reply(descriptor, request, {"mode": "template"})
-            if request["op"] == protocol.REHEARSE:
-                rehearsal.begin()
+            if request["op"] == protocol.PREWARM:
+                prewarming.begin()
 
 
 def warm_up() -> None:
@@ -82,7 +82,7 @@ def warm_up() -> None:
     egress.warm_up()
 
 
-class Rehearsal:
+class Prewarming:
     """What a first session runs, run for nothing while the host still copies: under emulation most of a program's first
     run is the translation of its code, and a restored machine begins without any (docs/adr/0012).
 
@@ -101,7 +101,7 @@ class Rehearsal:
 
     def play(self) -> None:
         os.setpgid(0, 0)
-        for argv in rehearsed():
+        for argv in prewarmed():
             with contextlib.suppress(OSError):
                 run_quietly(argv)
 
@@ -114,7 +114,7 @@ class Rehearsal:
             self.child = 0
 
 
-def rehearsed() -> Iterator[tuple[str, ...]]:
+def prewarmed() -> Iterator[tuple[str, ...]]:
     """Sshd looks at its configuration and ends for want of a key, its helpers because sshd did not call them."""
     yield tuple(SSHD)
     for name in ("sshd-session", "sshd-auth"):

@@ -55,7 +55,7 @@ def merge(repo: Repository, base: BaseRecord, request: Request, *, dry_run: bool
     while a merge, rebase or the like is in progress.
     """
     if dry_run:
-        return _rehearsed(plan(repo, base, request), request.sandbox)
+        return _dry_run(plan(repo, base, request), request.sandbox)
     with locked(repo), tempfile.TemporaryDirectory(prefix="git-sandbox-") as place:
         host.refuse_if_busy(repo)
         head, scratch = repo.head(), Path(place)
@@ -115,7 +115,7 @@ def _unsigned(git: Git, before: Oid | None, after: Oid, request: Request) -> int
     return usercommit.unsigned(git, before, after) if request.sign and usercommit.signs(git) else 0
 
 
-def _rehearsed(plan: Plan, sandbox: SandboxId) -> Merged:
+def _dry_run(plan: Plan, sandbox: SandboxId) -> Merged:
     host.refuse(plan.busy)
     _refuse_conflicts(tuple(map(_raw, plan.conflicts)), plan.stopped_at, sandbox)
     _refuse_blocked({_raw(blocked.path): blocked.reason for blocked in plan.blocked})

@@ -73,13 +73,13 @@ def relate(git: Git, head: Oid | None, base: Oid | None, target: Oid) -> Relatio
     return Relation.DIVERGED if kept else Relation.REWRITTEN
 
 
-def combine(git: Git, head: Head, relation: Relation, request: Request, *, rehearsal: bool = False) -> Outcome:
-    """The commit that HEAD shall become. `rehearsal`: nobody keeps it, so that nothing is signed.
+def combine(git: Git, head: Head, relation: Relation, request: Request, *, dry_run: bool = False) -> Outcome:
+    """The commit that HEAD shall become. `dry_run`: nobody keeps it, so that nothing is signed.
 
     Raises IntegrateError when the mode cannot work for this relation, and when a new commit cannot be signed.
     """
     refuse(relation, request)
-    sign = request.sign and not rehearsal and usercommit.signs(git)
+    sign = request.sign and not dry_run and usercommit.signs(git)
     if request.mode is Mode.PICK:
         return _replay(git, head.commit, request.picks, sign=sign)
     plain = relation is Relation.FAST_FORWARD and request.mode not in (Mode.NO_FF, Mode.SQUASH)

@@ -65,7 +65,7 @@ def plan(repo: Repository, base: BaseRecord, request: Request) -> Plan:
     head = repo.head()
     with aside(repo) as (git, scratch):
         relation = relate(git, head.commit, base.commit, request.target)
-        outcome = combine(git, head, relation, request, rehearsal=True)
+        outcome = combine(git, head, relation, request, dry_run=True)
         head_tree = tree_of(git, head.commit)
         running = host.busy(repo)
         decision = None

@@ -31,7 +31,7 @@ def preview(repo: Repository, base: BaseRecord, request: Request) -> Iterator[Pr
     head = repo.head()
     with aside(repo) as (git, _):
         relation = relate(git, head.commit, base.commit, request.target)
-        outcome = combine(git, head, relation, request, rehearsal=True)
+        outcome = combine(git, head, relation, request, dry_run=True)
         yield Preview(git, tree_of(git, head.commit), outcome.tree, shown(outcome.conflicts))
 
 

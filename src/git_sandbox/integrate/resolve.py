@@ -64,7 +64,7 @@ def start(repo: Repository, base: BaseRecord, request: Request) -> Started:
     _refuse_mode(request)
     committer(repo.git)  # before the work is done, not when it is to be committed
     with aside(repo) as (git, _):
-        outcome = combine(git, head, relate(git, head.commit, base.commit, request.target), request, rehearsal=True)
+        outcome = combine(git, head, relate(git, head.commit, base.commit, request.target), request, dry_run=True)
         if head.commit is None or not outcome.conflicts:
             raise IntegrateError("there are no conflicts to resolve", hint=f"`sandbox merge {request.sandbox}` merges")
         _refuse_dirty(git, repo.git_dir / "index", base, head.commit, outcome)

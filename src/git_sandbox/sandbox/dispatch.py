@@ -34,7 +34,7 @@ from git_sandbox.progress import Notice, Progress
 from git_sandbox.protocol import bundle
 from git_sandbox.sandbox import hosts, imported, machine_spec, provision, retrieve, session_options
 from git_sandbox.sandbox.finished import Finished
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.session_options import Extras
@@ -207,7 +207,7 @@ def not_away(name: str) -> StateError:
 
 def took(
     handle: SandboxHandle, record: Record, nonce: Nonce, source: IO[bytes], hearing: Hearing
-) -> tuple[Answer, Home]:
+) -> tuple[Answer, Retrieval]:
     """Import a result from a file; nothing of it where it is not whole, or that of another job. Raises CollectError."""
     sent = result.read(Reader(source, frames.RESULT), hearing)
     if (sent.answer.nonce, sent.answer.name) != (nonce, record.id):
@@ -218,7 +218,7 @@ def took(
 
 
 def settled(
-    handle: SandboxHandle, record: Record, answer: Answer, home: Home, *, remove: bool, let_go: bool = True
+    handle: SandboxHandle, record: Record, answer: Answer, home: Retrieval, *, remove: bool, let_go: bool = True
 ) -> tuple[Record, bool]:
     """Note what is home, and that nobody else has anything of it, unless something did not come along, or the worker
     may not have heard of it (`let_go`). The record, and whether the sandbox is still there: one that changed nothing
@@ -234,7 +234,7 @@ def settled(
     return record, retrieve.settle(handle, record, home, answer.exit_code)
 
 
-def whole(home: Home) -> bool:
+def whole(home: Retrieval) -> bool:
     """Whether the worker has nothing that is not here."""
     return not home.partly and not home.nested.missing
 
@@ -243,7 +243,7 @@ def finished(
     handle: SandboxHandle,
     record: Record,
     answer: Answer,
-    home: Home,
+    home: Retrieval,
     *,
     kept: bool,
     warnings: tuple[str, ...],

@@ -1,7 +1,7 @@
 """The processes of the egress proxy: the proxy itself, confined, and a separate one for secrets if there are any.
 
-A proxy that ends before its sandbox is started again, with the same rules, ledger and authority: connections of that
-moment break, later ones wait at its socket meanwhile.
+A proxy that ends before its sandbox is started again, with the same rules, log of requests and authority: connections
+of that moment break, later ones wait at its socket meanwhile.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Proxy:
         return self.ready.authority
 
     def close(self) -> None:
-        """Let it write its ledger and end; then it is gone."""
+        """Let it write its log of requests and end; then it is gone."""
         with self.changed:
             self.ending.set()
             self._let_go()
@@ -194,13 +194,13 @@ class Proxy:
 
     @contextlib.contextmanager
     def _proxy(self, leash: int, channel: int, *, confined: bool) -> Iterator[process.Child]:
-        place, ledger, listening = self.directory.egress, self.directory.request_log, self.listening.fileno()
+        place, request_log, listening = self.directory.egress, self.directory.request_log, self.listening.fileno()
         secret = self.ready.secret if self.ready else ""
-        order = Order(os.fspath(place), os.fspath(ledger), listening, self.upstream, leash, channel, secret)
+        order = Order(os.fspath(place), os.fspath(request_log), listening, self.upstream, leash, channel, secret)
         words = service.argv()
         if confined:
             confinement.copy_resolver(place.parent)
-            view = confinement.view(place.parent, ledger.parent, self.upstream.authorities)
+            view = confinement.view(place.parent, request_log.parent, self.upstream.authorities)
             words = confine.argv(words, confine.owned(view))
         passed = [descriptor for descriptor in (listening, leash, channel) if descriptor != service.NONE]
         with (

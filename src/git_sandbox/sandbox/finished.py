@@ -5,7 +5,7 @@ from __future__ import annotations
 from git_sandbox.git.repo import Repository
 from git_sandbox.later import dataclass
 from git_sandbox.sandbox.egress_proxy import Refused
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.store import Record
 
 
@@ -20,7 +20,7 @@ class Finished:
     id: str
     record: Record
     exit_code: int
-    home: Home
+    home: Retrieval
     kept: bool
     warnings: tuple[str, ...]
     interrupted: int = 0  # number of the signal that ended the session

@@ -29,7 +29,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.protocol import stream
 from git_sandbox.protocol.stream import StreamLimits
 from git_sandbox.sandbox import egress_proxy, images, nested_refs, retrieve
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.machine_spec import guest_config
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared, WentIn, configure, copy_mounts
@@ -60,7 +60,7 @@ class Forked:
     id: str
     origin: str
     record: Record
-    home: Home | None
+    home: Retrieval | None
 
 
 def fork(repo: Repository, origin: str, name: str | None, progress: Progress) -> Forked:

@@ -19,7 +19,7 @@ from git_sandbox.errors import CollectError, HostResourceError, SandboxError
 from git_sandbox.guest import protocol
 from git_sandbox.record import Activity
 from git_sandbox.sandbox import notifying, pushes, retrieve, send
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.session import Session
 from git_sandbox.store import Record, SandboxHandle
 from git_sandbox.text import one_line
@@ -108,7 +108,7 @@ def _answer(line: bytes, verbs: Mapping[str, Verb]) -> dict[str, object]:
         return {"ok": False, "lines": [one_line(str(error))]}
 
 
-def describe(brought: Home) -> list[str]:
+def describe(brought: Retrieval) -> list[str]:
     """What a collection changed, a line for each ref; those of a repository inside the worktree with its path."""
     rows = _updated("", brought.collected)
     rows += [row for home in brought.nested.homes for row in _updated(f"{home.path}: ", home.collected)]

@@ -19,7 +19,7 @@ from git_sandbox.protocol import stream
 from git_sandbox.protocol.changes import Changes
 from git_sandbox.protocol.manifest import Manifest
 from git_sandbox.sandbox import lfs, nested, nested_refs
-from git_sandbox.sandbox.lfs import LfsHome
+from git_sandbox.sandbox.lfs import LfsRetrieval
 from git_sandbox.sandbox.nested import NOTHING_NESTED, Nested
 from git_sandbox.store import Record, SandboxHandle
 
@@ -31,7 +31,7 @@ UNSAID = Changes("unknown", "the guest did not report what changed")
 
 
 @dataclass(frozen=True)
-class Home:
+class Retrieval:
     """What a sandbox brought back. `changed` is False when the guest has proved that it ended exactly as it began, and
     nothing that came home says otherwise.
 
@@ -46,7 +46,7 @@ class Home:
     reason: str = ""
     nested: Nested = NOTHING_NESTED
     away: int = 0
-    lfs: LfsHome = lfs.NOTHING
+    lfs: LfsRetrieval = lfs.NOTHING
     refs: Mapping[RefName, Oid] | None = None
 
     @property
@@ -88,7 +88,7 @@ def from_channel(
     alive: float | None = None,
     end: bool = False,
     limits: stream.StreamLimits = stream.DEFAULT_LIMITS,
-) -> Home:
+) -> Retrieval:
     """Export from the guest at `channel`, and collect: what is sound, with the content of Git LFS objects and the
     repositories inside. Raises CollectError.
     """
@@ -114,7 +114,7 @@ def from_channel(
     return _home(handle, record, (manifest, took), inner, content, refs=refs)
 
 
-def from_export(handle: SandboxHandle, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Home:
+def from_export(handle: SandboxHandle, record: Record, manifest: bytes, pack: Iterable[bytes]) -> Retrieval:
     """The same of an export that somebody else asked for. What he was not asked for, or could not be (repositories
     inside, Git LFS objects), is `partly`. Raises CollectError, or what reading `pack` does; nothing is imported then.
     """
@@ -143,10 +143,10 @@ def _home(
     record: Record,
     came: tuple[Manifest, Collected],
     inner: Nested,
-    content: LfsHome,
+    content: LfsRetrieval,
     *,
     refs: Mapping[RefName, Oid],
-) -> Home:
+) -> Retrieval:
     """`refs`: the sandbox's in its repository, now."""
     manifest, took = came
     changed = (
@@ -158,7 +158,7 @@ def _home(
     changed |= took.set_aside != () or manifest.left_out != () or manifest.wip_state in ("partial", "failed")
     # Of amended ones nobody needs to hear where the work itself came home.
     away = 0 if changed else _unknown(handle.repo, manifest.away)
-    return Home(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content, refs=refs)
+    return Retrieval(took, manifest, changed or away > 0, nested=inner, away=away, lfs=content, refs=refs)
 
 
 def _unknown(repo: Repository, names: tuple[str, ...]) -> int:

@@ -31,7 +31,7 @@ from git_sandbox.later import dataclass, field
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import packcheck, stream
 from git_sandbox.sandbox import machine_spec, machines, provision, retrieve
-from git_sandbox.sandbox.mouth import Mouth, Recorder
+from git_sandbox.sandbox.frame_sender import FrameSender, Recorder
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.provision import Prepared
 from git_sandbox.sandbox.run import Run
@@ -108,7 +108,7 @@ class Attempt:
     handle: SandboxHandle
     job: Job
     image: Image
-    mouth: Mouth
+    sender: FrameSender
     started: float = field(default_factory=time.monotonic)
     begun: bool = False  # a session was open: there may be work on the disk
 
@@ -117,11 +117,11 @@ class Attempt:
         handle, settings = self.handle, asked(self.job)
         provision.require_programs(settings)
         provision.require_memory(settings.memory)
-        backend = machines.backend(settings, self.image, self.mouth.progress)
+        backend = machines.backend(settings, self.image, self.sender.progress)
         for line in machines.unconfined(backend.name, settings, share=False):
-            self.mouth.progress(line)
+            self.sender.progress(line)
         record = self._laid(backend, settings, places)
-        way, recorder = Export(self.job), Recorder(self.mouth, printed(handle.directory))
+        way, recorder = Export(self.job), Recorder(self.sender, printed(handle.directory))
         with contextlib.ExitStack() as stack:
             stack.callback(recorder.close)
             options = Options(
@@ -132,7 +132,7 @@ class Attempt:
             extras = Extras(setup=self.job.setup)
             prepared = Prepared(record, self.image, (), applying=self.job.disks.applying)
             run = Run(
-                handle, record, self.image, backend, options, self.mouth.progress, lambda _id: None, extras, way,
+                handle, record, self.image, backend, options, self.sender.progress, lambda _id: None, extras, way,
                 prepared,
             )  # fmt: skip
             answer = self._ran(run)
@@ -255,8 +255,8 @@ def remember(directory: SandboxDir, job: Job) -> None:
     files.write(directory.job / _JOB, jsontext.encode(job))
 
 
-def salvaged(handle: SandboxHandle, record: Record, job: Job, image: Image, mouth: Mouth) -> None:
+def salvaged(handle: SandboxHandle, record: Record, job: Job, image: Image, sender: FrameSender) -> None:
     """The result of a job whose worker was killed: what is on the disk. Raises SandboxError, OSError."""
-    attempt = Attempt(handle, job, image, mouth)
-    reason = Export(job).from_disk(handle, record, mouth.progress, "")
+    attempt = Attempt(handle, job, image, sender)
+    reason = Export(job).from_disk(handle, record, sender.progress, "")
     finish(handle.directory, attempt.answer(None, reason))

@@ -26,7 +26,7 @@ _OURS = ("refs/sandbox-base/", "refs/sandbox-meta/", "refs/sandbox-backup/")
 
 
 @dataclass(frozen=True)
-class LfsHome:
+class LfsRetrieval:
     """`stored`: how many objects came into the user's store. `missing`: which did not and why, safe to print. `size`:
     bytes that the guest sent, or began to send.
     """
@@ -36,7 +36,7 @@ class LfsHome:
     size: int = 0
 
 
-NOTHING = LfsHome()
+NOTHING = LfsRetrieval()
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def bring_home(
     *,
     there: Mapping[RefName, Oid] | None = None,
     place: Mapping[str, object] | None = None,
-) -> LfsHome:
+) -> LfsRetrieval:
     """Ask for what `lacking` names and store it. Never raises for what does not come: it is in `missing`.
 
     `there`: the sandbox's refs in `repo`, which git says unless they are given. `place`: which repository inside the
@@ -90,7 +90,7 @@ def bring_home(
         few, reasons = _few_enough(repo, pointers)
         stored = _fetched(repo, few, channel, dict(place or {}))
     except (SandboxError, OSError) as error:
-        return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
+        return LfsRetrieval(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
     size = sum(pointer.size for pointer in stored)
     reasons |= {pointer: "the sandbox's store has no such object" for pointer in few if pointer not in stored}
     reasons |= {pointer: why for pointer, why in stored.items() if why}
@@ -98,19 +98,19 @@ def bring_home(
         one_line(f"{pointers[pointer]} ({pointer.oid[:12]}): {why}", limit=500)
         for pointer, why in sorted(reasons.items())
     ]
-    return LfsHome(sum(not why for why in stored.values()), tuple(lines), size)
+    return LfsRetrieval(sum(not why for why in stored.values()), tuple(lines), size)
 
 
-def left(repo: Repository, refs: Mapping[RefName, Oid], record: Record, name: SandboxRefs) -> LfsHome:
+def left(repo: Repository, refs: Mapping[RefName, Oid], record: Record, name: SandboxRefs) -> LfsRetrieval:
     """What is not here of the content that came, where nobody can be asked for it. `refs` as in `lacking`."""
     try:
         pointers = lacking(repo, refs, record, name)
     except (SandboxError, OSError) as error:
-        return LfsHome(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
+        return LfsRetrieval(missing=(one_line(f"new commits: {_why(error)}", limit=500),))
     lines = (
         f"{path} ({pointer.oid[:12]}): it is not part of a job's result" for pointer, path in sorted(pointers.items())
     )
-    return LfsHome(missing=tuple(one_line(line, limit=500) for line in lines))
+    return LfsRetrieval(missing=tuple(one_line(line, limit=500) for line in lines))
 
 
 def _why(error: SandboxError | OSError) -> str:

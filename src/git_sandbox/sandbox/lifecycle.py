@@ -26,7 +26,7 @@ from git_sandbox.sandbox import (
     session_options,
 )
 from git_sandbox.sandbox.finished import Finished
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.machine_spec import Hardware
 from git_sandbox.sandbox.options import Options
 from git_sandbox.sandbox.prestart import Prestart
@@ -73,7 +73,7 @@ class _New:
             formats=formats, whole=whole,
         )  # fmt: skip
 
-    def run(self, prepared: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Home], Home]:
+    def run(self, prepared: Prepared, ready: Ready, first: Prestart | None) -> tuple[Run[Retrieval], Retrieval]:
         """What came home of its first run. Without a session there is nothing of the user's: the sandbox goes."""
         run = Run(
             self.handle, prepared.record, self.image, self.backend, self.options, self.progress, ready, self.extras,
@@ -182,7 +182,7 @@ def resume(
     return _finished(run, home, kept=True, warnings=bare)
 
 
-def _finished(run: Run[Home], home: Home, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
+def _finished(run: Run[Retrieval], home: Retrieval, *, kept: bool, warnings: tuple[str, ...]) -> Finished:
     lines = (*warnings, *run.warnings, *home.warnings)
     return Finished(
         run.handle.repo, run.handle.id, run.record, run.exit_code, home, kept, lines, run.interrupted, run.refused

@@ -18,7 +18,7 @@ from git_sandbox.session import Session
 from git_sandbox.store import Entry, Record, SandboxHandle, State
 
 if TYPE_CHECKING:
-    from git_sandbox.sandbox.imported import Home
+    from git_sandbox.sandbox.imported import Retrieval
 
 ENDED_WITHIN = 3 * 3600.0  # seconds: the longest conversation, a rescue machine and another conversation
 LAST_WORD = 5.0  # seconds for a command to end that was asked to
@@ -92,7 +92,7 @@ def ssh_configs(repo: Repository, name: str | None = None) -> dict[str, str]:
     return synced
 
 
-def sync(repo: Repository, name: str, progress: Progress) -> Home:
+def sync(repo: Repository, name: str, progress: Progress) -> Retrieval:
     """Collect now what the running guest has; only what is new moves."""
     from git_sandbox.sandbox import retrieve  # late: `exec` does without
 

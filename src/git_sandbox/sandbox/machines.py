@@ -96,12 +96,12 @@ def started(
     settings, _ = resolve({"net": "none", "confinement": like.confinement if like else None})
     for setting in unconfined(chosen.name, settings, share=share_dir.used(handle.directory)):
         notices.say(setting)
-    with begun(handle, record, image, chosen, progress, mode=mode) as (running, _):
+    with launched(handle, record, image, chosen, progress, mode=mode) as (running, _):
         yield running
 
 
 @contextlib.contextmanager
-def begun(
+def launched(
     handle: SandboxHandle,
     record: Record,
     image: Image,

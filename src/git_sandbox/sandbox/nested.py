@@ -21,7 +21,7 @@ from git_sandbox.protocol import manifest, stream
 from git_sandbox.protocol.manifest import GuestNested, Manifest
 from git_sandbox.protocol.wire import MAX_REFS
 from git_sandbox.sandbox import lfs
-from git_sandbox.sandbox.lfs import LfsHome
+from git_sandbox.sandbox.lfs import LfsRetrieval
 from git_sandbox.sandbox.nested_refs import bare, host_repository, make_bare, own_name
 from git_sandbox.store import NestedRecord, Record, SandboxHandle
 from git_sandbox.text import one_line
@@ -32,7 +32,7 @@ IDLE = 300.0
 
 
 @dataclass(frozen=True)
-class NestedHome:
+class NestedRetrieval:
     """What came home of one. `path` is the guest's word for it, safe to print; `git_dir` is where it is now.
 
     `borrowed`: in a repository of the user's, not one in the sandbox's directory.
@@ -42,7 +42,7 @@ class NestedHome:
     git_dir: Path
     borrowed: bool
     collected: Collected
-    lfs: LfsHome = lfs.NOTHING
+    lfs: LfsRetrieval = lfs.NOTHING
     operation: str | None = None  # what waits in it (a merge, a rebase)
 
 
@@ -50,7 +50,7 @@ class NestedHome:
 class Nested:
     """`missing`: why some did not come; the sandbox's disk has them."""
 
-    homes: tuple[NestedHome, ...] = ()
+    homes: tuple[NestedRetrieval, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
@@ -156,7 +156,7 @@ def _collected(
     budget: _Budget,
     *,
     careful: bool = False,
-) -> NestedHome | None:
+) -> NestedRetrieval | None:
     """`host`: what went in, and the repository it came from, as far as these are known."""
     known, at_home = host
     place = handle.directory.nested / own_name(inner.git_dir)
@@ -182,7 +182,7 @@ def _collected(
     )
     budget.objects -= took.objects
     content = lfs.bring_home(target, handle.refs, known if at_home else None, channel, place=extra)
-    return NestedHome(
+    return NestedRetrieval(
         one_line(inner.path or inner.git_dir), target.git_dir, at_home is not None, took, content, manifest.operation
     )
 

@@ -19,7 +19,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.sandbox import machine_spec, warm_start
 from git_sandbox.sandbox.warm_start import Start, Warm
 from git_sandbox.store import SandboxHandle
-from git_sandbox.vmm.machine import Backend, Begun, MachineLogs, MachineSpec, can_begin, can_save
+from git_sandbox.vmm.machine import Backend, MachineLogs, MachineSpec, PrestartedMachine, can_begin, can_save
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Restored:
     """`template`: keeps that from being removed."""
 
     key: str
-    machine: Begun
+    machine: PrestartedMachine
     template: contextlib.ExitStack
     waking: Beside[None]
 
@@ -96,10 +96,10 @@ def begin(start: Start, stack: contextlib.ExitStack) -> Restored | None:
     return Restored(key, machine, kept, waking)
 
 
-def _wake(machine: Begun) -> None:
+def _wake(machine: PrestartedMachine) -> None:
     """Have it run, and its guest do once, for nothing, what it will do in earnest when there is a disk."""
     machine.restore()
-    warm_start.call(machine, protocol.REHEARSE, warm_start.PERSONALIZE_LIMITS)
+    warm_start.call(machine, protocol.PREWARM, warm_start.PERSONALIZE_LIMITS)
 
 
 def follow(start: Start, restored: Restored, stack: contextlib.ExitStack) -> Warm | None:

@@ -14,8 +14,8 @@ import msgspec
 from git_sandbox import files, jsontext
 from git_sandbox.errors import CollectError
 from git_sandbox.later import dataclass
-from git_sandbox.sandbox.imported import Home
-from git_sandbox.sandbox.nested import NestedHome
+from git_sandbox.sandbox.imported import Retrieval
+from git_sandbox.sandbox.nested import NestedRetrieval
 from git_sandbox.sandbox_dir import SandboxDir
 
 _MOST_BYTES = 4096  # of the file
@@ -38,7 +38,7 @@ _WORDS = {"pushes": "pushes", "objects": "objects", "size": "bytes", "seconds": 
 class Push:
     """`brought`: what came home, once it has."""
 
-    brought: Home | None = None
+    brought: Retrieval | None = None
 
 
 def so_far(directory: SandboxDir) -> Total:
@@ -64,8 +64,8 @@ def counted(directory: SandboxDir, most: Total = MOST) -> Iterator[Push]:
         _write(directory, _with(before, push.brought, time.monotonic() - began))
 
 
-def _with(before: Total, brought: Home | None, seconds: float) -> Total:
-    homes: list[Home | NestedHome] = [brought, *brought.nested.homes] if brought else []
+def _with(before: Total, brought: Retrieval | None, seconds: float) -> Total:
+    homes: list[Retrieval | NestedRetrieval] = [brought, *brought.nested.homes] if brought else []
     return Total(
         before.pushes + 1,
         before.objects + sum(home.collected.objects + home.lfs.stored for home in homes),

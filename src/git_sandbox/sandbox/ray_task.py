@@ -18,8 +18,8 @@ from git_sandbox.jobs.frames import Reader, Writer
 from git_sandbox.jobs.result import Hearing, Question
 from git_sandbox.later import dataclass
 from git_sandbox.sandbox import hosts
+from git_sandbox.sandbox.frame_sender import OUTPUT_LIMIT
 from git_sandbox.sandbox.hosts import LostError
-from git_sandbox.sandbox.mouth import OUTPUT_LIMIT
 
 HERE = "this node"
 

@@ -14,7 +14,7 @@ from git_sandbox.progress import Progress
 from git_sandbox.sandbox import dispatch, hosts, imported, retrieve
 from git_sandbox.sandbox.finished import Finished
 from git_sandbox.sandbox.hosts import Conversation
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Record, SandboxHandle
 
@@ -25,7 +25,7 @@ class Came:
 
     place: str
     answer: Answer
-    home: Home
+    home: Retrieval
     acknowledged: bool
     interrupted: int = 0
 
@@ -55,7 +55,7 @@ def finished(
     )
 
 
-def acknowledged(talk: Conversation, home: Home) -> bool:
+def acknowledged(talk: Conversation, home: Retrieval) -> bool:
     """Whether the worker ended well after `arrived`: a connection that broke may have lost our last word."""
     return dispatch.whole(home) and talk.status == 0
 
@@ -72,7 +72,7 @@ def _delivered(place: str, nonce: str, log: Path) -> bool:
     return talk.status == 0
 
 
-def _rest(handle: SandboxHandle, record: Record, came: Came, progress: Progress) -> Home:
+def _rest(handle: SandboxHandle, record: Record, came: Came, progress: Progress) -> Retrieval:
     """What no result has (content of Git LFS files, repositories inside), by a rescue machine over there that has the
     disk. What does not come either stays there, named.
     """
@@ -92,7 +92,7 @@ def _rest(handle: SandboxHandle, record: Record, came: Came, progress: Progress)
     return dataclasses.replace(brought, changed=True, rescued=home.rescued, reason=home.reason)
 
 
-def arrived(handle: SandboxHandle, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Home]:
+def arrived(handle: SandboxHandle, record: Record, nonce: str, talk: Conversation) -> tuple[Answer, Retrieval]:
     """Import what was kept; the worker hears that we have it when nothing of it is missing."""
     with handle.directory.result.open("rb") as source:
         answer, home = dispatch.took(handle, record, nonce, source, Hearing())

@@ -14,7 +14,7 @@ from git_sandbox.integrate.overview import beyond_stash
 from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import everywhere, lfs, lookup, nested_refs, ondisk, retrieve, trashed, uncommitted
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.lookup import base_of
 from git_sandbox.sandbox.nested_refs import Holding
 from git_sandbox.store import Entry, Record, SandboxHandle, State
@@ -222,7 +222,7 @@ def _refuse_lfs(repo: Repository, entry: Entry, record: Record | None, inside: l
 class Recovered:
     id: str
     record: Record
-    home: Home
+    home: Retrieval
 
 
 def recover(repo: Repository, name: str, progress: Progress) -> Recovered:

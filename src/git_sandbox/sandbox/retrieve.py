@@ -23,7 +23,7 @@ from git_sandbox.later import dataclass
 from git_sandbox.progress import Progress
 from git_sandbox.protocol import bundle, stream
 from git_sandbox.sandbox import images, imported, reach, trashed
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.settings import Settings
 from git_sandbox.store import Record, SandboxHandle
@@ -41,7 +41,7 @@ NEARLY_FULL = 16 << 20  # bytes free; then a full disk is why things fail
 OFF_WITHIN = 20.0  # seconds until a machine that was asked to power off is stopped the hard way
 
 
-def bring_home(handle: SandboxHandle, record: Record, progress: Progress, *, end: bool = False) -> Home:
+def bring_home(handle: SandboxHandle, record: Record, progress: Progress, *, end: bool = False) -> Retrieval:
     """Export from a machine that runs, in this process or another, and collect. Moves only what is new.
 
     `end`: kill what still runs first, so that nothing changes meanwhile. Raises CollectError, MachineError; the machine
@@ -58,16 +58,16 @@ class Import:
 
     like: Settings | None = None
 
-    def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> Home:
+    def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> Retrieval:
         return bring_home(handle, record, progress, end=True)
 
-    def from_disk(self, handle: SandboxHandle, record: Record, progress: Progress, reason: str) -> Home:
+    def from_disk(self, handle: SandboxHandle, record: Record, progress: Progress, reason: str) -> Retrieval:
         try:
             return dataclasses.replace(rescue(handle, record, progress, like=self.like), reason=reason)
         except (SandboxError, OSError) as error:
             raise why(error, handle) from error
 
-    def note(self, handle: SandboxHandle, record: Record, exit_code: int, brought: Home) -> None:
+    def note(self, handle: SandboxHandle, record: Record, exit_code: int, brought: Retrieval) -> None:
         note(handle, record, exit_code, brought)
 
 
@@ -78,7 +78,7 @@ def power_off(handle: SandboxHandle, running: Running) -> None:
     running.wait(OFF_WITHIN)
 
 
-def rescue(handle: SandboxHandle, record: Record, progress: Progress, *, like: Settings | None = None) -> Home:
+def rescue(handle: SandboxHandle, record: Record, progress: Progress, *, like: Settings | None = None) -> Retrieval:
     """Bring home what is on the disk of a machine that ended without doing so itself.
 
     A second machine, of an image's own programs only, attaches the disk, replays its journal and exports: no file
@@ -186,7 +186,7 @@ def control(
             yield channel
 
 
-def settle(handle: SandboxHandle, record: Record, home: Home, exit_code: int | None) -> bool:
+def settle(handle: SandboxHandle, record: Record, home: Retrieval, exit_code: int | None) -> bool:
     """Note that everything is home; a sandbox that changed nothing goes to the trash. True when it is still there."""
     record = note(handle, record, exit_code, home)
     if home.changed:
@@ -198,7 +198,7 @@ def settle(handle: SandboxHandle, record: Record, home: Home, exit_code: int | N
     return False
 
 
-def note(handle: SandboxHandle, record: Record, exit_code: int | None, home: Home) -> Record:
+def note(handle: SandboxHandle, record: Record, exit_code: int | None, home: Retrieval) -> Record:
     """How it ended, and what did not come home. While something is on the disk only, it stays recoverable."""
     when = None if home.nested.missing else time.time()
     return handle.save(

@@ -67,7 +67,7 @@ class BaseRefusedError(SessionError):
     """The guest could not use the base that its disk was laid over. Nobody has used the machine yet."""
 
 
-class WayHome(Protocol[Brought]):
+class Retriever(Protocol[Brought]):
     """What becomes of a sandbox's work at the end of a run."""
 
     def from_machine(self, handle: SandboxHandle, record: Record, progress: Progress) -> Brought:
@@ -92,7 +92,7 @@ class Run(Generic[Brought]):
     progress: Progress
     ready: Ready
     extras: Extras
-    way: WayHome[Brought]
+    way: Retriever[Brought]
     prepared: Prepared | None = None  # only for the first run of a sandbox
     first: Prestart | None = None
     notice: Notice = lambda _warnings: None
@@ -118,7 +118,7 @@ class Run(Generic[Brought]):
         reason = ""
         for marker in (self.handle.directory.stop_timeout, self.handle.directory.recovering):
             marker.unlink(missing_ok=True)  # of a supervisor that was killed
-        with self._way_out() as proxy, machines.begun(
+        with self._way_out() as proxy, machines.launched(
             self.handle, self.record, self.image, self.backend, self.progress, may_be_warm=may_be_warm,
             applying=self.prepared.applying if self.prepared else 0.0, first=self.first,
         ) as (running, personalization):  # fmt: skip

@@ -25,7 +25,9 @@ from git_sandbox.store import Record
 from git_sandbox.text import listed
 
 if TYPE_CHECKING:
-    from git_sandbox.sandbox.imported import Home  # at run time it would bring the backends into verbs that only look
+    from git_sandbox.sandbox.imported import (
+        Retrieval,  # at run time it would bring the backends into verbs that only look
+    )
 
 ASKED_DIRTY = ("keep", "commit", "stash", "discard")
 
@@ -53,14 +55,16 @@ class Settled:
     dirty_problem: str = ""  # why that is not what was asked for
 
 
-def waits(home: Home) -> bool:
+def waits(home: Retrieval) -> bool:
     """Whether a merge or the like is in progress inside, or paths are in conflict: what a plain commit would end in the
     wrong way.
     """
     return home.manifest.operation not in (None, "bisect") or bool(home.manifest.unmerged)
 
 
-def settle(repo: Repository, record: Record, home: Home, questions: Questions, *, on_exit: str, dirty: str) -> Settled:
+def settle(
+    repo: Repository, record: Record, home: Retrieval, questions: Questions, *, on_exit: str, dirty: str
+) -> Settled:
     """Decide about uncommitted work and the merge. Never raises for what cannot be done: it is left for later."""
     if not repo.checked_out:  # the worktree it came from is gone
         questions, on_exit, dirty = Questions(), "keep", "keep"
@@ -80,7 +84,7 @@ def settle(repo: Repository, record: Record, home: Home, questions: Questions, *
     return dataclasses.replace(settled, dirty=choice, dirty_problem=problem)
 
 
-def _in_progress(record: Record, home: Home) -> str:
+def _in_progress(record: Record, home: Retrieval) -> str:
     what = in_progress(home.manifest.operation)
     return f"{what} in the sandbox, which committing its files would lose: continue it (`sandbox shell {record.id}`)"
 
@@ -90,7 +94,7 @@ def _said(error: SandboxError) -> str:
 
 
 def _merge(
-    repo: Repository, record: Record, home: Home, target: Oid | None, questions: Questions, *, on_exit: str
+    repo: Repository, record: Record, home: Retrieval, target: Oid | None, questions: Questions, *, on_exit: str
 ) -> Settled:
     name = SandboxId(record.id)
     if target is None or target == record.base:
@@ -146,7 +150,7 @@ def why_not(plan: Plan) -> str:
     return f"{len(plan.blocked)} local file(s) would be overwritten"
 
 
-def _same_branch(repo: Repository, record: Record, home: Home) -> bool:
+def _same_branch(repo: Repository, record: Record, home: Retrieval) -> bool:
     """Whether guest and host are both still on the branch the sandbox started from."""
     return home.manifest.head.symref == record.base_symref == repo.head().symref
 

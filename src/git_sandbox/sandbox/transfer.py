@@ -23,7 +23,7 @@ from git_sandbox.later import dataclass, replace
 from git_sandbox.progress import Progress
 from git_sandbox.sandbox import remove, retrieve
 from git_sandbox.sandbox.everywhere import Located
-from git_sandbox.sandbox.imported import Home
+from git_sandbox.sandbox.imported import Retrieval
 from git_sandbox.sandbox.remove import Recovered
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.store import Record, SandboxHandle
@@ -64,7 +64,7 @@ def into(target: Repository, sandbox: Located, progress: Progress) -> Transferre
         return Transferred(Recovered(str(handle.id), founded, brought), moved)
 
 
-def _along(brought: Home, old: Path, new: Path) -> Home:
+def _along(brought: Retrieval, old: Path, new: Path) -> Retrieval:
     """What is said of repositories that came into the sandbox's directory, after that has moved."""
     homes = [
         replace(home, git_dir=new / home.git_dir.relative_to(old)) if home.git_dir.is_relative_to(old) else home

@@ -31,8 +31,8 @@ from git_sandbox.jobs.frames import Reader, broken
 from git_sandbox.jobs.job import ImageFiles, Job
 from git_sandbox.jobs.result import Failure, Hello, Question
 from git_sandbox.sandbox import job_place, job_run, live, parts, provision, retrieve
+from git_sandbox.sandbox.frame_sender import Ears, FrameSender
 from git_sandbox.sandbox.job_run import Attempt
-from git_sandbox.sandbox.mouth import Ears, Mouth
 from git_sandbox.sandbox_dir import SandboxDir
 from git_sandbox.text import one_line
 from git_sandbox.trash.note import DELIVERED
@@ -44,20 +44,20 @@ LATE = 600.0  # seconds for whoever has the result to say so
 
 def serve(source: IO[bytes], out: IO[bytes]) -> int:
     """Do what `source` says; the exit code: 0 when a result, or an answer, was given."""
-    mouth = Mouth(out)
-    mouth.say(frames.HELLO, jsontext.encode(hello()))
+    sender = FrameSender(out)
+    sender.say(frames.HELLO, jsontext.encode(hello()))
     try:
         first = source.readline(FIRST_LINE)
         if first == frames.ASK:
-            return _asked(source, mouth)
+            return _asked(source, sender)
         if first != frames.JOB:
             raise broken("the input is not a job")
         reader = Reader(source, None)
-        return _worked(job.head(reader), reader, source, mouth)
+        return _worked(job.head(reader), reader, source, sender)
     except BegunError as caught:
-        return _failed(mouth, caught.error, begun=True)
+        return _failed(sender, caught.error, begun=True)
     except (SandboxError, OSError) as error:
-        return _failed(mouth, _problem(error), begun=False)
+        return _failed(sender, _problem(error), begun=False)
 
 
 def _problem(error: SandboxError | OSError) -> SandboxError:
@@ -66,9 +66,9 @@ def _problem(error: SandboxError | OSError) -> SandboxError:
     return SandboxError(error.strerror or str(error), cause=str(error.filename or ""))
 
 
-def _failed(mouth: Mouth, error: SandboxError, *, begun: bool) -> int:
+def _failed(sender: FrameSender, error: SandboxError, *, begun: bool) -> int:
     failure = Failure(error.message[:4096], error.cause[:65536], error.hint[:4096], error.exit_code, begun)
-    mouth.say(frames.FAILURE, jsontext.encode(failure))
+    sender.say(frames.FAILURE, jsontext.encode(failure))
     return error.exit_code
 
 
@@ -82,7 +82,7 @@ def hello() -> Hello:
     )  # fmt: skip
 
 
-def _asked(source: IO[bytes], mouth: Mouth) -> int:
+def _asked(source: IO[bytes], sender: FrameSender) -> int:
     frame = Reader(source, None).next()
     if frame is None or frame.kind != frames.QUESTION:
         raise broken("the request has no question")
@@ -90,29 +90,31 @@ def _asked(source: IO[bytes], mouth: Mouth) -> int:
     if question.op == "hello" or question.nonce is None:
         return 0
     for repo, directory in job_place.places(question.nonce, again=question.op in ("result", "rescue")):
-        if _answered(question, repo, directory, source, mouth):
+        if _answered(question, repo, directory, source, sender):
             return 0
     if question.op == "delivered":  # what is asked for is so; an exit code of its own would be that of a busy sandbox
         return 0
     raise StateError("no such job", hint="it never started, or its result was already collected")
 
 
-def _answered(question: Question, repo: Repository, directory: SandboxDir, source: IO[bytes], mouth: Mouth) -> bool:
+def _answered(
+    question: Question, repo: Repository, directory: SandboxDir, source: IO[bytes], sender: FrameSender
+) -> bool:
     if question.op == "delivered":
         _trash(repo, directory)
         return True
     if question.op == "stop":
         with contextlib.suppress(StateError):  # it has ended, or its worker was killed: what there is comes later
-            live.stop(repo, directory.root.name, mouth.progress)
+            live.stop(repo, directory.root.name, sender.progress)
         return True
     if question.op == "result":
-        return _delivered(repo, directory, Ears(source), mouth)
+        return _delivered(repo, directory, Ears(source), sender)
     with store.open_existing(repo, directory.root.name) as (handle, entry):
         if entry.record is None:
             raise store.unreadable(entry)
-        with retrieve.rescued(handle, entry.record, mouth.progress) as channel:
-            mouth.say(frames.OPEN)
-            mouth.join(source, channel)
+        with retrieve.rescued(handle, entry.record, sender.progress) as channel:
+            sender.say(frames.OPEN)
+            sender.join(source, channel)
     return True
 
 
@@ -133,33 +135,33 @@ def _begun() -> Iterator[None]:
         raise BegunError(_problem(error)) from error
 
 
-def _worked(order: Job, reader: Reader, source: IO[bytes], mouth: Mouth) -> int:
+def _worked(order: Job, reader: Reader, source: IO[bytes], sender: FrameSender) -> int:
     """Run a job that is new; give the result of one that is not."""
     repo = job_place.repository(order.record.object_format)
     with _begun():
         directory = job_place.directory(repo, order.nonce, again=True)
     if directory.root.is_dir():
         with _begun():
-            mouth.say(frames.WANT, jsontext.encode([]))
+            sender.say(frames.WANT, jsontext.encode([]))
             for blob in job.files(reader):
                 if isinstance(blob, Blob):
                     blobs.receive(reader, blob, None)
-        if _delivered(repo, directory, Ears(source), mouth):
+        if _delivered(repo, directory, Ears(source), sender):
             return 0
         raise StateError("an earlier copy of the job was received but never ran", hint="send it again")
-    places = _arrived(order, reader, mouth)
+    places = _arrived(order, reader, sender)
     ears = Ears(source)
-    _run(repo, order, places, mouth)
+    _run(repo, order, places, sender)
     with _begun():
-        _given(repo, directory, ears, mouth, output=False)
+        _given(repo, directory, ears, sender, output=False)
     return 0
 
 
-def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) -> None:
+def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], sender: FrameSender) -> None:
     """The first time. What did not run leaves nothing."""
     with store.create(repo, job_place.name(job.nonce)) as handle:
         job_run.remember(handle.directory, job)
-        attempt = Attempt(handle, job, _image(job), mouth)
+        attempt = Attempt(handle, job, _image(job), sender)
         try:
             attempt.run(places)
         except (SandboxError, OSError) as error:  # OSError: the disk is full, say
@@ -171,20 +173,20 @@ def _run(repo: Repository, job: Job, places: Mapping[Blob, Path], mouth: Mouth) 
                 store.delete(handle)
 
 
-def _arrived(order: Job, reader: Reader, mouth: Mouth) -> dict[Blob, Path]:
+def _arrived(order: Job, reader: Reader, sender: FrameSender) -> dict[Blob, Path]:
     """The files of a job, from the cache or as they come; its images as well."""
     there = {blob: job_files.find(blob.digest) for blob in order.disks.every}
     lacking = [blob.digest for blob, place in there.items() if place is None]
     lacking += [name for name in job.images(order.record) if not _has(name)]
-    mouth.say(frames.WANT, jsontext.encode(lacking))
+    sender.say(frames.WANT, jsontext.encode(lacking))
     for blob in job.files(reader):
         if isinstance(blob, ImageFiles):
             if blob.label not in lacking:
                 raise broken("it contains an image that was not requested")
-            mouth.progress(f"Receiving image {blob.key}")
+            sender.progress(f"Receiving image {blob.key}")
             _receive_image(reader, blob)
         elif there.get(blob, blob) is None:
-            mouth.progress(f"Receiving {blob.size >> 20} MiB")
+            sender.progress(f"Receiving {blob.size >> 20} MiB")
             with job_files.arriving() as place:
                 blobs.receive(reader, blob, place)
                 there[blob] = job_files.keep(place, blob.digest)
@@ -237,11 +239,11 @@ def _image(job: Job) -> Image:
     return dataclasses.replace(image, system=system)
 
 
-def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth) -> bool:
+def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, sender: FrameSender) -> bool:
     """Give the result of a job that is here, when whoever works on it is done; False when nothing of it ran."""
     with files.opened(directory.lock, "a") as lock:
         with _begun():
-            locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=mouth.progress)
+            locks.awaited(lock, within=FOR_A_RUN, what="works on this job", say=sender.progress)
         if not locks.there(lock, directory.lock):
             raise StateError("the job was just delivered or abandoned")
     with _begun():
@@ -253,20 +255,20 @@ def _delivered(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth
                 job = job_run.remembered(directory)
                 if entry.record is None or job is None:
                     raise store.unreadable(entry)
-                job_run.salvaged(handle, entry.record, job, _image(job), mouth)
-        _given(repo, directory, ears, mouth, output=True)
+                job_run.salvaged(handle, entry.record, job, _image(job), sender)
+        _given(repo, directory, ears, sender, output=True)
     return True
 
 
-def _given(repo: Repository, directory: SandboxDir, ears: Ears, mouth: Mouth, *, output: bool) -> None:
+def _given(repo: Repository, directory: SandboxDir, ears: Ears, sender: FrameSender, *, output: bool) -> None:
     """Give the result; when whoever gets it says that he has it, or it is in a file, the sandbox goes to the trash.
     Raises SessionError where nobody was there to the end.
     """
-    mouth.give(directory.result, output=output)
-    if not mouth.kept():
-        heard = ears.ended.wait(LATE if mouth.heard else 0)
+    sender.give(directory.result, output=output)
+    if not sender.kept():
+        heard = ears.ended.wait(LATE if sender.heard else 0)
         if not ears.acknowledged:
-            if not (heard and mouth.heard):
+            if not (heard and sender.heard):
                 raise SessionError("the result was not collected", hint="the same job, given again, gives it again")
             return
     _trash(repo, directory)

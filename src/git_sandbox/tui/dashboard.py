@@ -18,7 +18,7 @@ from textual.widgets import Footer, Input, Static, Tab, Tabs
 from git_sandbox.tui.content import ENDS, LIVE, TABS, Listing, Page, Row, Scope, Source, Tone
 from git_sandbox.tui.lanes import Answer, Lane
 from git_sandbox.tui.sandboxes import Sandboxes
-from git_sandbox.tui.screen import Door, Lines, safe
+from git_sandbox.tui.screen import Lines, PrintableFilter, safe
 
 EVERY = 2.0  # seconds between two looks
 _NOTHING = Page(((Tone.NOTE, "No sandbox is selected. `sandbox` starts one."),))
@@ -84,7 +84,7 @@ class Dashboard(App):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._filters.append(Door())
+        self._filters.append(PrintableFilter())
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError):  # where it runs in no main thread: tests
                 asyncio.get_running_loop().add_signal_handler(number, self._end, number)

@@ -49,7 +49,7 @@ def safe(text: str) -> str:
     return printable(text).translate({ord("\t"): " ", ord("\n"): " "})
 
 
-class Door(LineFilter):
+class PrintableFilter(LineFilter):
     """Every line of the screen passes here, whoever made it."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:

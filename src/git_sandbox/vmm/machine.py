@@ -53,9 +53,9 @@ class Share:
 class Saved:
     """Where a machine is kept: `place`, a directory. `restore`: start from there, instead of leaving it there.
 
-    `later`: nothing is yet behind its disks, the first excepted (see `Begun`). What lies in `place` is the backend's
-    own business, but for `memory`: the guest's, which restored machines map. `private`: a copy of that for this machine
-    alone, where its VMM opens it to write.
+    `later`: nothing is yet behind its disks, the first excepted (see `PrestartedMachine`). What lies in `place` is the
+    backend's own business, but for `memory`: the guest's, which restored machines map. `private`: a copy of that for
+    this machine alone, where its VMM opens it to write.
     """
 
     place: Path
@@ -164,7 +164,7 @@ class Savable(Running, Protocol):
         ...
 
 
-class Begun(Running, Protocol):
+class PrestartedMachine(Running, Protocol):
     """A machine whose process was started while its disks are still in the making. Both raise MachineError."""
 
     def restore(self) -> None:
@@ -197,7 +197,7 @@ class Beginning(Snapshotting, Protocol):
 
     def begin(
         self, spec: MachineSpec, runtime: Path, logs: MachineLogs
-    ) -> contextlib.AbstractContextManager[Begun]: ...
+    ) -> contextlib.AbstractContextManager[PrestartedMachine]: ...
 
 
 def can_begin(backend: Backend) -> TypeGuard[Beginning]:

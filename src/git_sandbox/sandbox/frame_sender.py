@@ -21,7 +21,7 @@ PIECE = 64 << 10
 _LEFT_OUT = b"\x02\n[... output left out ...]\n"
 
 
-class Mouth:
+class FrameSender:
     """Frames for whoever gave us the job; several threads may speak. `heard`: whether that one still listens."""
 
     def __init__(self, out: IO[bytes]) -> None:
@@ -115,8 +115,8 @@ class Ears:
 class Recorder:
     """What a command prints, said as it comes and kept for the result, up to OUTPUT_LIMIT."""
 
-    def __init__(self, mouth: Mouth, target: Path) -> None:
-        self._mouth = mouth
+    def __init__(self, sender: FrameSender, target: Path) -> None:
+        self._mouth = sender
         self._file = files.opened(target, "wb")
         self._writer = Writer(self._file, None)
         self._room = OUTPUT_LIMIT

@@ -1,4 +1,4 @@
-"""What goes to the terminal passes one door: no module beside it prints, asks or writes to a standard stream."""
+"""What goes to the terminal passes `printer`: no other module prints, asks or writes to a standard stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRINTS = {
 }
 STREAMS = {"sys.stdout", "sys.stderr", "sys.stdout.buffer", "sys.stderr.buffer", "to.buffer"}
 OUTSIDE = {  # where else, and why that is no way around
-    "cli/door.py": "the door",
+    "cli/printer.py": "the printer",
     "cli/tables.py": "`sandbox ls` does not wait for click; passes `outgoing` itself",
     "cli/version.py": "`sandbox --version` does not wait for it either; a number of ours",
     "cli/tries.py": "lines of the guest's command: replaced on a terminal, untouched in a pipe, as `run` has them",
@@ -59,7 +59,7 @@ def _prints(what: str, call: ast.Call) -> bool:
     return owner in STREAMS and name.startswith("write")
 
 
-def test_nothing_goes_around_the_door() -> None:
+def test_nothing_is_printed_elsewhere() -> None:
     modules = [each for each in SOURCE.rglob("*.py") if "guest" not in each.relative_to(SOURCE).parts]
     found = {str(path.relative_to(SOURCE)): ways_out(ast.parse(path.read_bytes())) for path in modules}
     found = {name: ways for name, ways in found.items() if ways}
