@@ -129,15 +129,21 @@ def test_a_command_of_bench_inside_that_fails_ends_it_and_shows_the_reason(
 ) -> None:
     monkeypatch.setitem(inside.MEASURES, "npm ci", (command, before))
     with pytest.raises(SystemExit, match=r"(?s)npm ci .*ended with 7:.*why"):
-        inside.seconds(partial(inside.here, tmp_path), "npm ci")
+        inside.taken(inside.Place(partial(inside.here, tmp_path), inside.used_here), "npm ci")
 
 
 def test_bench_inside_times_the_command_alone(inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(inside.MEASURES, "npm ci", ("test -f made && sleep 0.2", "touch made; sleep 2"))
-    assert 0.2 <= inside.seconds(partial(inside.here, tmp_path), "npm ci") < 2
+    busy = "python3 -c 'sum(range(10**7))'"
+    monkeypatch.setitem(inside.MEASURES, "npm ci", (f"test -f made && sleep 0.2 && {busy}", "touch made; sleep 5"))
+    spent = inside.taken(inside.Place(partial(inside.here, tmp_path), inside.used_here), "npm ci")
+    assert 0.2 <= spent.clock < 5
+    assert 0 < spent.processor <= spent.clock
 
 
 def test_rows_of_bench_inside_compare_the_usual_sandbox_with_both(inside: Any) -> None:
-    rounds = [inside.Seconds(host=1.0, usual=4.0, plain=4.0), inside.Seconds(host=1.0, usual=2.0, plain=4.0)]
-    rows = [(row["compared_with"], row["ratio"], row["lowest"], row["highest"]) for row in inside.rows({"a": rounds})]
-    assert rows == [("this host", 3.0, 2.0, 4.0), ("a plain disk", 0.75, 0.5, 1.0)]
+    def one(host: float, usual: float, plain: float) -> Any:
+        return inside.Round(*(inside.Taken(seconds, seconds * 2) for seconds in (host, usual, plain)))
+
+    rows = inside.rows({"a": [one(1.0, 4.0, 4.0), one(1.0, 2.0, 4.0)]})
+    ratios = [(row["compared_with"], row["ratio"], row["lowest"], row["highest"], row["clock"]) for row in rows]
+    assert ratios == [("this host", 3.0, 2.0, 4.0, 3.0), ("a plain disk", 0.75, 0.5, 1.0, 0.75)]

@@ -34,6 +34,9 @@ def specs(draw: st.DrawFn) -> MachineSpec:
     )  # fmt: skip
 
 
+BALLOON = ["-device", "virtio-balloon-pci,free-page-reporting=on"]
+
+
 def argv(spec: MachineSpec, accelerator: str = "tcg") -> list[str]:
     names = [*spec.channels, "qmp", *(["net"] if spec.net.device else [])]
     return qemu.argv(spec, accelerator=accelerator, descriptors={name: n for n, name in enumerate(names, start=10)})
@@ -76,6 +79,15 @@ def test_disks_that_come_later_are_the_same_devices_with_nothing_behind(spec: Ma
     assert not any(str(disk.path) in " ".join(values(later, "-blockdev")[1:]) for disk in spec.disks[1:])
 
 
+def test_what_the_guest_frees_goes_back_but_where_its_memory_is_a_file() -> None:
+    """QEMU would punch holes into the file: into a template, which other machines map."""
+    plain = MachineSpec("name", Path("/k"), Path("/i"), ())
+    assert argv(plain)[-2:] == BALLOON
+    for restore in (True, False):
+        saved = dataclasses.replace(plain, saved=Saved(Path("/template"), restore=restore))
+        assert BALLOON[1] not in argv(saved)
+
+
 def test_the_guest_has_kvm_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     plain = MachineSpec("name", Path("/k"), Path("/i"), ())
@@ -100,7 +112,7 @@ def test_shared_directory_comes_with_memory_that_its_server_can_reach(spec: Mach
     sharing = dataclasses.replace(spec, share=Share("work", Path("/served directory")))
     descriptors = {name: n for n, name in enumerate((*spec.channels, "qmp", "net", "share"), start=10)}
     words = qemu.argv(sharing, accelerator="tcg", descriptors=descriptors)
-    without = qemu.argv(spec, accelerator="tcg", descriptors=descriptors)
+    without = qemu.argv(spec, accelerator="tcg", descriptors=descriptors)[: -len(BALLOON)]
     more = words[len(without) :]
     assert words[: len(without)] == without
     assert values(more, "-object") == [f"memory-backend-memfd,id=ram,size={spec.memory}M,share=on"]

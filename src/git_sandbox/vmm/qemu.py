@@ -104,6 +104,9 @@ def argv(spec: MachineSpec, *, accelerator: str, descriptors: Mapping[str, int],
         words += _share(spec.share, descriptors["share"], spec.memory)
     if spec.saved is not None:
         words += qemu_state.words(spec.saved, spec.memory)
+    elif spec.share is None:
+        # What the guest frees goes back to this host. Not where memory is a file, into which QEMU would punch holes.
+        words += ["-device", "virtio-balloon-pci,free-page-reporting=on"]
     return words
 
 
