@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from support import registry
+from support import forks, registry
 from support.examples import PART, examples, rows
 from support.gitrepo import GitRepo
 from support.oci import Layout
@@ -46,6 +46,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = rows(items, lambda item: item.path.parent.name in ("cli", "git"))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    forks.server = forks.Server(tmp_path_factory.getbasetemp() / "forks")
+    yield
+    forks.server.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,31 +16,38 @@ from git_sandbox.collect import Collected, CollectLimits, collect, known_objects
 from git_sandbox.errors import CollectError
 from git_sandbox.git.names import SandboxRefs, sandbox_id
 from git_sandbox.git.repo import Repository, discover
+from git_sandbox.guest import exporter as program
 from git_sandbox.protocol import manifest, stream
+from support import forks
 from support.gitrepo import GitRepo
 
 EXPORTER = Path(git_sandbox.guest.__file__).with_name("exporter.py")
 LIMITS = stream.StreamLimits(idle=60, overall=120)
 
 
-# What process 1 does: an exporter for each request, without its search for changes (`support/sessions.py` has that).
-_PROCESS_1 = """
-import os, sys
-line = b""
-while True:
-    while not line.endswith(b"\\n"):
-        line += os.read(0, 1 << 20) or sys.exit(0)
-    asked = os.memfd_create("request")
-    os.write(asked, line.rstrip()[:-1] + b', "changes": ' + sys.argv[3].encode() + b"}\\n")
-    os.lseek(asked, 0, 0)
-    if (child := os.fork()) == 0:
-        os.dup2(asked, 0)
-        os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv[1:3]])
-    os.close(asked)
-    os.waitpid(child, 0)
-    line = b""
-"""
 UNCHANGED = '{"state": "unchanged"}'
+
+
+def main() -> int:
+    """What process 1 does: an exporter for each request, without its search for changes (`support/sessions.py` has
+    that). Its arguments: the repository, and what process 1 found.
+    """
+    _, repo, changes = sys.argv
+    line = b""
+    while True:
+        while not line.endswith(b"\n"):
+            if not (data := os.read(0, 1 << 20)):
+                return 0
+            line += data
+        request = os.memfd_create("request")
+        os.write(request, line.rstrip()[:-1] + b', "changes": ' + changes.encode() + b"}\n")
+        os.lseek(request, 0, os.SEEK_SET)
+        if (child := os.fork()) == 0:
+            os.dup2(request, 0)
+            os._exit(program.main(repo))
+        os.close(request)
+        os.waitpid(child, 0)
+        line = b""
 
 
 @contextlib.contextmanager
@@ -50,10 +56,9 @@ def exporter(repo: Path, changes: str = UNCHANGED) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            child = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _PROCESS_1, EXPORTER, repo, changes],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
+            end = theirs.fileno()
+            child = forks.start(
+                forks.address(), ["exporter", os.fspath(repo), changes], os.environ, stdin=end, stdout=end
             )
         try:
             yield ours

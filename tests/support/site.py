@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from git_sandbox.cache.guest_images import ImageInfo
 from git_sandbox.cli.main import main
 from git_sandbox.git.repo import discover
 from git_sandbox.image import spec
+from git_sandbox.sandbox import hosts
 from git_sandbox.settings import resolve
 from git_sandbox.store import State
-from support import standin
+from support import forks
 from support.gitrepo import GitRepo
 
-SUPPORT = Path(standin.__file__).parents[1]
+SUPPORT = forks.SUPPORT
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,23 @@ class Site:
         self.place(name).mkdir(parents=True, exist_ok=True)
         (self.place(name) / "cut").write_text(str(at))
 
-    def worker(self, source: bytes, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
-        env = {**os.environ, "STANDIN_ROOT": str(self.place("one")), "PYTHONPATH": str(SUPPORT)}
-        return subprocess.run(
-            [sys.executable, "-m", "support.standin"], input=source, env=env, stdout=stdout, stderr=subprocess.PIPE,
-            check=False,
-        )  # fmt: skip
+    def worker(self, source: bytes, stdout: IO[bytes] | None = None) -> subprocess.CompletedProcess[bytes]:
+        """A worker that reads a file and writes to a pipe, or to `stdout`."""
+        env = {**os.environ, "STANDIN_ROOT": str(self.place("one"))}
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as err:
+            given.write(source)
+            given.seek(0)
+            ours, theirs = os.pipe()
+            with os.fdopen(ours, "rb") as out:
+                with os.fdopen(theirs, "wb") as end:
+                    target = (stdout or end).fileno()
+                    child = forks.start(
+                        forks.address(), ["standin"], env, stdin=given.fileno(), stdout=target, stderr=err.fileno()
+                    )
+                data = out.read()
+            code = child.wait()
+            err.seek(0)
+            return subprocess.CompletedProcess(("standin",), code, data, err.read())
 
 
 def made(repo: GitRepo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Site:
@@ -92,10 +105,11 @@ def made(repo: GitRepo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
     monkeypatch.chdir(repo.path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _image()
+    monkeypatch.setattr(hosts, "SAYS", 0.1)  # a wire that is killed says nothing, however long one waits
     programs = tmp_path / "wires"
     programs.mkdir()
     ssh = programs / "ssh"
-    ssh.write_text(SSH.format(python=sys.executable, root=tmp_path / "hosts", support=SUPPORT))
+    ssh.write_text(SSH.format(python=sys.executable, support=SUPPORT, server=forks.address(), root=tmp_path / "hosts"))
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
@@ -108,7 +122,7 @@ def made(repo: GitRepo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
 
 
 SSH = """#!/bin/sh
-PYTHONPATH={support} exec {python} -m support.wire {root} "$@"
+PYTHONPATH={support} exec {python} -m support.wire {server} {root} "$@"
 """
 
 

@@ -133,7 +133,11 @@ def main() -> int:
         return worker.serve(sys.stdin.buffer, out)
 
 
-if __name__ == "__main__":
+def program() -> int:
     with contextlib.suppress(Interrupted):
-        sys.exit(main())
-    sys.exit(143)
+        return main()
+    return 143
+
+
+if __name__ == "__main__":
+    sys.exit(program())

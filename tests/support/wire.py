@@ -1,11 +1,12 @@
 """What stands for ssh in tests: a wire to a stand-in on a machine that is a directory. It may be cut, or not answer.
 
-`python -m support.wire ROOT OPTIONS… -- HOST COMMAND`. In ROOT/HOST: `down` refuses connections; `cut` has the number
-of bytes from the worker after which the wire breaks, once, and with `deadly` the worker is killed then, with `kills`
-the process that it has the number of; `variables` has lines NAME=VALUE for the worker, `worker` gets its number; `mute`
-has it say nothing; `deaf` loses, once, that the result is here, with the connection (from then on `down`, where that is
-its content); `sent` gets how many bytes went to it, and `sent-PID` of each wire (not of one that enters a sandbox,
-whose streams are its own); `slow` makes each 64 KiB of them take a twentieth of a second.
+`python -m support.wire SERVER ROOT OPTIONS… -- HOST COMMAND`; SERVER starts the stand-in (`support.forks`). In
+ROOT/HOST: `down` refuses connections; `cut` has the number of bytes from the worker after which the wire breaks, once,
+and with `deadly` the worker is killed then, with `kills` the process that it has the number of; `variables` has lines
+NAME=VALUE for the worker, `worker` gets its number; `mute` has it say nothing; `deaf` loses, once, that the result is
+here, with the connection (from then on `down`, where that is its content); `sent` gets how many bytes went to it, and
+`sent-PID` of each wire (not of one that enters a sandbox, whose streams are its own); `slow` makes each 64 KiB of them
+take a twentieth of a second.
 The worker outlives the wire, as with sshd without a terminal.
 """
 
@@ -15,11 +16,12 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+from support import forks
 
 
 def _out(source: int, left: int | None) -> bool:
@@ -55,7 +57,7 @@ def _in(target: int, place: Path) -> None:
 
 
 def main() -> int:
-    root, host = Path(sys.argv[1]), sys.argv[sys.argv.index("--") + 1]
+    root, host = Path(sys.argv[2]), sys.argv[sys.argv.index("--") + 1]
     place = root / host
     place.mkdir(parents=True, exist_ok=True)
     if (place / "down").exists():
@@ -74,17 +76,15 @@ def main() -> int:
     if (visit := re.search(r"--enter ([0-9a-f]+)", sys.argv[-1])) is not None:
         assert ("-tt" in sys.argv) == os.isatty(0)
         os.execve(sys.executable, [sys.executable, "-m", "support.standin", "--enter", visit[1]], env)  # noqa: S606
-    child = subprocess.Popen(
-        [sys.executable, "-m", "support.standin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env,
-        start_new_session=True,
-    )  # fmt: skip
+    stdin, to_worker = os.pipe()
+    from_worker, stdout = os.pipe()
+    child = forks.start(Path(sys.argv[1]), ["standin"], env, stdin=stdin, stdout=stdout)
+    os.close(stdin)
+    os.close(stdout)
     (place / "worker").write_text(str(child.pid))
-    assert child.stdin
-    assert child.stdout
-    threading.Thread(target=_in, args=(os.dup(child.stdin.fileno()), place), daemon=True).start()
-    child.stdin.close()
+    threading.Thread(target=_in, args=(to_worker, place), daemon=True).start()
     deadly = (place / "deadly").exists()
-    if not _out(child.stdout.fileno(), left):
+    if not _out(from_worker, left):
         if (place / "kills").exists():
             os.kill(int((place / "kills").read_text()), signal.SIGKILL)
             os._exit(255)
