@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -48,6 +49,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item in kept]
 
 
+_PASSED = pytest.StashKey[bool]()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     forks.server = forks.Server(tmp_path_factory.getbasetemp() / "forks")
@@ -63,12 +67,26 @@ def _directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def tmp_path(_directories: Iterator[Path], request: pytest.FixtureRequest) -> Path:
-    """pytest's, with a name that is short (a socket's path may have 107 bytes) and begins with the test's."""
+def tmp_path(_directories: Iterator[Path], request: pytest.FixtureRequest) -> Iterator[Path]:
+    """pytest's, with a name that is short (a socket's path may have 107 bytes) and begins with the test's. That of a
+    test that passed is removed while it is in memory: three runs later it is minutes of waiting for the disk.
+    """
     place = next(_directories)
     place = place.with_name(f"{re.sub('[^a-zA-Z0-9]', '_', request.node.name)[:30]}-{place.name}")
     place.mkdir(mode=0o700)
-    return place
+    yield place
+    if request.node.stash.get(_PASSED, False):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
 
 
 @pytest.fixture(autouse=True)

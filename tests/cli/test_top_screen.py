@@ -185,6 +185,7 @@ def test_a_refused_name_is_offered() -> None:
     assert verbs.beside == [["net", "--allow=pypi.org", "vm-1"]]
 
 
+@pytest.mark.long("two hundred rows are drawn")
 def test_two_hundred_cost_what_changed_and_no_more() -> None:
     many = tuple(row(f"vm-{number}", "running", "working", AHEAD="1") for number in range(1, 201))
     source = Source(many)

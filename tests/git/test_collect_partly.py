@@ -144,6 +144,7 @@ def test_every_sound_ref_and_no_other_object(history: History, data: st.DataObje
             repo.git("fsck", "--no-dangling", "--connectivity-only")
 
 
+@pytest.mark.long("thousands of refs are written")
 def test_ten_thousand_refs_of_which_every_second_is_odd(repo: GitRepo, tmp_path: Path) -> None:
     """One walk for all of them: with one for each this takes the better part of an hour."""
     count = examples(10_000)

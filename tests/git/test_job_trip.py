@@ -295,6 +295,7 @@ def test_what_cannot_be_reached_stays_away_by_name_until_it_is_recovered(
     assert "Nothing is at ssh:one" in site.sandbox("recover", "--on", "ssh:one").out
 
 
+@pytest.mark.long("three jobs, and a dozen connections")
 def test_a_worker_that_did_not_hear_that_the_result_is_here_is_told_again(site: Site) -> None:
     """Else it would keep the job's sandbox for ever. By another connection; or by `recover`, where there is none."""
     site.place("one").mkdir(parents=True)
@@ -424,6 +425,7 @@ def test_the_next_job_of_the_same_repository_brings_the_difference_only(
     assert sizes[1] < sizes[0] / 10
 
 
+@pytest.mark.long("five conversations, megabytes over a link that is slow on purpose")
 def test_tries_side_by_side_send_a_machine_the_base_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow link: the second begins only when the first has given its files."""
     monkeypatch.setattr(stat_scan, "SETTLED", 0)
@@ -451,6 +453,7 @@ def test_over_the_real_ssh_whose_server_dies_in_the_middle(site: Site, monkeypat
     assert site.repo.git("log", "-1", "--format=%s", "refs/sandbox/try") == "made"
 
 
+@pytest.mark.long("ssh takes seconds to notice, twice")
 @pytest.mark.skipif(os.getuid() != 0, reason="a network of its own takes root")
 def test_a_network_that_is_cut_is_noticed_and_the_result_comes_when_it_is_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
@@ -587,6 +590,7 @@ def test_what_no_result_has_comes_by_a_rescue_machine(site: Site) -> None:
     assert "still on the sandbox's disk only: inner" in said.err
 
 
+@pytest.mark.long("ten commands, each with a worker of its own")
 def test_content_of_git_lfs_files_comes_by_a_rescue_machine_or_keeps_the_sandbox(site: Site) -> None:
     def writes(content: str) -> tuple[str, Path]:
         """A command that commits a pointer, its content being in git-lfs' store only; where that is."""

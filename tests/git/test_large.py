@@ -196,6 +196,7 @@ def told(guest: GitRepo, *, apart: list[str], touched: list[str] | None, worktre
         return found
 
 
+@pytest.mark.long("files of megabytes are exported three times")
 def test_the_guest_leaves_out_what_nobody_touched(messy: GitRepo, tmp_path: Path) -> None:
     with store.create(discover(messy.path), None) as box:
         made, _ = started(box)

@@ -48,6 +48,7 @@ def read(host: GitRepo, *words: str) -> worst.Cost:
     return cost
 
 
+@pytest.mark.long("each verb reads a file that is as large as one may be")
 def test_a_file_of_line_breaks(host: GitRepo) -> None:
     worst.bring_home(host, "vm-1", worst.line_breaks(host, BREAKS))
     worked(host, "vm-2", {"other": "1\n"})
@@ -72,6 +73,7 @@ def test_line_breaks_in_a_commit_that_was_amended(host: GitRepo) -> None:
     assert "made by hand" in cost.err  # as the range-diff has it
 
 
+@pytest.mark.long("each verb reads a tree of a million paths")
 def test_a_million_paths(host: GitRepo) -> None:
     worst.bring_home(host, "vm-1", worst.paths(host, WIDTH))
     worked(host, "vm-2", {"other": "1\n"})
@@ -83,6 +85,7 @@ def test_a_million_paths(host: GitRepo) -> None:
     assert read(host, "drop", "vm-1").code == 17
 
 
+@pytest.mark.long("a thousand commits of nine hundred parents, each read by five verbs")
 def test_commits_with_many_parents(host: GitRepo) -> None:
     worst.bring_home(host, "vm-1", worst.octopuses(host, 1000, 900))
     worked(host, "vm-2", {"other": "1\n"})

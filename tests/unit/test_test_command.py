@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import select
 import shutil
@@ -35,6 +36,7 @@ def collected(*words: str, part: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.long("collects with a pytest of its own three times")
 def test_a_part_has_rows_of_every_table_and_each_row_by_its_name() -> None:
     whole, part = collected(part="1"), collected(part="0.25")
     assert {*part} < {*whole}
@@ -55,6 +57,27 @@ def test_only_the_run_without_arguments_is_a_part() -> None:
         argv = ["sh", "-c", script, "scripts/test", *words]
         done = subprocess.run(argv, env=inherited | environment, capture_output=True, text=True, check=True)
         assert done.stdout == f"{output}\n", words
+
+
+def long_marks(text: str) -> list[tuple[str, list[object]]]:
+    """Each test with the mark, and the arguments of the mark."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        for mark in getattr(node, "decorator_list", ()):
+            call = mark if isinstance(mark, ast.Call) else ast.Call(mark, [], [])
+            if ast.unparse(call.func) == "pytest.mark.long":
+                found.append((getattr(node, "name", ""), [ast.literal_eval(word) for word in call.args]))
+    return found
+
+
+def test_what_the_quick_run_leaves_out_as_long_has_a_reason() -> None:
+    """And is a test outside tests/vm, marked in the way that the count at the end of `scripts/test` looks for."""
+    marks = {path: long_marks(path.read_text("utf-8")) for path in (ROOT / "tests").rglob("*.py")}
+    rows = [(path, name, arguments) for path, found in marks.items() for name, arguments in found]
+    assert rows
+    for path, name, arguments in rows:
+        assert [isinstance(word, str) and len(word.split()) > 2 for word in arguments] == [True], name
+        assert (path.parent.name, name[:5]) in {(kind, "test_") for kind in ("cli", "egress", "git", "unit")}, path
 
 
 @pytest.fixture
