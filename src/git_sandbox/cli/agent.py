@@ -90,7 +90,7 @@ def start_agent(
     `sandbox attach` comes back. When it ends, its commits come home into refs/sandbox*/ID and wait for you to merge.
 
     With --on ssh:HOST, as for `sandbox run --on`, there is no terminal: ARGS are its single task. Keys stay on this
-    host, so it has none over there; `--env NAME` gives a variable, which the guest can read.
+    host, so the agent has none there; `--env NAME` passes a variable, which the guest can read.
 
     `sandbox NAME` is short for it where no command has that name. For one task and no terminal:
     `sandbox run --agent NAME -- TASK`.

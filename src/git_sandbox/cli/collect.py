@@ -18,9 +18,10 @@ from git_sandbox.settings import resolve
 def command(file: Path, quiet: bool, as_json: bool) -> Result:
     """Bring home the result of a job that ran on another machine.
 
-    FILE is what `sandbox worker` wrote. It belongs to one sandbox of this repository, that `sandbox run --job-out` made
-    and `sandbox ls` shows as away. Commits, branches, tags, stashes and uncommitted work land in refs/sandbox*/ID,
-    examined like those of a machine on this host; nothing is merged. The exit code is that of the command.
+    FILE is what `sandbox worker` wrote. It belongs to one sandbox of this repository, created by `sandbox run
+    --job-out` and shown as away by `sandbox ls`. Commits, branches, tags, stashes and uncommitted work land in
+    refs/sandbox*/ID, examined like those of a machine on this host; nothing is merged. The exit code is that of the
+    command.
 
     \b
     Examples:

@@ -36,17 +36,17 @@ def command(verifying: bool, places: tuple[str, ...], fixing: bool, as_json: boo
     The accelerator is proved by booting a kernel: a /dev/kvm that can be opened may still hang every guest. The exit
     code is 11 when something that is needed is missing.
 
-    With --verify a sandbox of the repository you stand in is started, both sides are described (status, index, refs,
-    reflogs, stashes, operations in progress, fsck, every file's mode and hash), and the differences are printed: none,
-    or the exit code is 10. What of the repository's trash is damaged is named, too.
+    With --verify, a sandbox of this repository is started and compared with it (status, index, refs, reflogs,
+    stashes, operations in progress, fsck, every file's mode and hash). Differences are printed, and the exit code
+    is 10 if there are any. Damage in the repository's trash is reported as well.
 
-    With --on ssh:HOST, what is there for `sandbox run --on`: whether it can be reached and has the same version of
-    sandbox, its processors, memory and disk space, KVM, the image, and how many machines it takes at a time. What is
-    missing for machines of its own, `ssh HOST sandbox doctor` says. With --on ray (ray:ADDRESS) the same of each node
-    of that cluster.
+    With --on ssh:HOST, report what that machine offers to `sandbox run --on`: whether it can be reached and has the
+    same version of sandbox, processors, memory and disk space, KVM, the image, and how many machines run at a time.
+    `ssh HOST sandbox doctor` reports what it lacks. With --on ray (ray:ADDRESS), the same for each node of that
+    cluster.
 
-    With --fix the commands that would help are shown, and run with sudo once you agreed to them, one by
-    one: packages of Debian and Ubuntu, subordinate ids, the group of /dev/kvm.
+    With --fix, show the commands that install what is missing, and run each with sudo after you agree: packages of
+    Debian and Ubuntu, subordinate ids, the group of /dev/kvm.
 
     \b
     Examples:

@@ -55,11 +55,11 @@ def command(context: click.Context) -> None:
 )
 @common.json_option
 def build_image(force: bool, archive: Path | None, as_json: bool, **given: Any) -> Result:
-    """Build the image your settings ask for, unless it is there already. What a Containerfile does happens in a sandbox
-    of its own, with the network that you allow. An OCI image is fetched, and the default image built, which has the
-    kernel and tools beside it.
+    """Build the image your settings ask for, unless it exists. A Containerfile is built in a sandbox of its own,
+    with the network you allow. An OCI image is fetched, and the default image, which adds kernel and tools, is
+    built beside it.
 
-    With --archive FILE the image of a Containerfile is for other engines as well: `skopeo copy oci-archive:FILE
+    With --archive FILE, the image of a Containerfile is written for other engines, too: `skopeo copy oci-archive:FILE
     docker://…` brings it to a registry, `podman load -i FILE` to Podman.
 
     \b
@@ -93,8 +93,8 @@ def build_image(force: bool, archive: Path | None, as_json: bool, **given: Any) 
 @click.option("--size", "sizes", is_flag=True, help="Also show the Debian packages that weigh most in each.")
 @common.json_option
 def list_images(sizes: bool, as_json: bool) -> Result:
-    """List images; * marks the one your settings ask for. One that adds packages to another (OVER) has the size of
-    what it adds. What is built here is FROM a release of Debian, others from where they were fetched.
+    """List images; * marks the one your settings ask for. OVER is the image that an image adds packages to; SIZE is
+    then what it adds. FROM is a release of Debian for what is built here, else where it was fetched from.
 
     \b
     Examples:
@@ -155,12 +155,12 @@ def remove_images(keys: tuple[str, ...], as_json: bool) -> Result:
 @command.command("prune", short_help="Remove images and cached data that no sandbox needs.")
 @common.json_option
 def prune_images(as_json: bool) -> Result:
-    """Remove every image but the one your settings ask for (and the one it adds packages to) and those a sandbox needs,
-    saved machines, repositories, and what Containerfiles are built in.
+    """Remove images that no sandbox needs, except the one your settings ask for; also saved machines, bases of
+    repositories, and builders of Containerfiles.
 
-    A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of all
-    your repositories count. The image of a repository is made again by its next sandbox, and what a Containerfile was
-    built to is built again; sandboxes that started from one keep it.
+    A sandbox needs its image until it is dropped: to run again, and to bring home what is on its disk. Sandboxes of
+    all your repositories count. Machines, bases and builders are made again when they are needed; a sandbox that
+    started from one keeps it.
 
     \b
     Examples:

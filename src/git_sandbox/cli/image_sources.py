@@ -50,8 +50,7 @@ def ready(image: Image | RootImage) -> Result:
 @click.argument("names", metavar="[IMAGE...]", nargs=-1, shell_complete=image_names.complete_sources)
 @common.json_option
 def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
-    """Fetch OCI images, as they are now, and make each the root file system of guests. Without IMAGE the one of your
-    settings.
+    """Fetch OCI images as root file systems for guests. Without IMAGE, the one of your settings.
 
     IMAGE is what `--image` takes: docker://NAME:TAG of a registry, oci:DIRECTORY, oci-archive:FILE,
     docker-archive:FILE, containers-storage:NAME (Podman's), docker-daemon:NAME:TAG. Credentials are those of
@@ -70,10 +69,10 @@ def pull_images(names: tuple[str, ...], as_json: bool) -> Result:
 @click.option("--all", "everything", is_flag=True, help="All images that were fetched before.")
 @common.json_option
 def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Result:
-    """Ask registries what the tags of images are now, fetch what is new, and show the old and the new digest.
+    """Fetch OCI images whose tags have moved, and show the old and the new digest.
 
-    Without IMAGE the one of your settings. A sandbox that is there keeps the image it began with. What is named by a
-    digest (`@sha256:…`) never changes.
+    Without IMAGE, the one of your settings. Existing sandboxes keep their image. An image named by digest
+    (`@sha256:…`) never changes.
 
     \b
     Examples:
@@ -94,8 +93,8 @@ def update_images(names: tuple[str, ...], everything: bool, as_json: bool) -> Re
 @click.argument("name", metavar="[KEY|IMAGE]", default="", shell_complete=image_names.complete_keys)
 @common.json_option
 def inspect_image(name: str, as_json: bool) -> Result:
-    """Show what an OCI image that was fetched is: its digest, size, user, variables, commands, and its other names.
-    Without a name the one of your settings.
+    """Show a fetched OCI image: digest, size, user, variables, commands, and other names. Without a name, the one
+    of your settings.
 
     \b
     Examples:

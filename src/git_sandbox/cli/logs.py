@@ -29,9 +29,8 @@ _CONTROL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|
 def command(name: str, follow: bool, as_json: bool) -> Result:
     """Print what the command of a detached sandbox has written.
 
-    On a terminal nothing in it is obeyed: colours and moves of the cursor are left out. Elsewhere it is byte for byte
-    what the command wrote. The first and the last 8 MiB are kept; --follow shows the first, and the last when the
-    sandbox has ended.
+    On a terminal, colours and cursor movements are left out. Elsewhere it is byte for byte what the command wrote.
+    The first and the last 8 MiB are kept; --follow shows the first, and the last when the sandbox has ended.
 
     \b
     Examples:

@@ -20,7 +20,7 @@ from git_sandbox.text import one_line
 VERBS = {
     "spawn": "Open a shell in a new sandbox of this repository (the default).",
     "run": "Run a command in a new sandbox and exit with its code.",
-    "agent": "Start a coding agent in a new sandbox; list agents and what they want.",
+    "agent": "Start a coding agent in a new sandbox, or list agents.",
     "ls": "List the sandboxes of this repository.",
     "top": "Watch and control all sandboxes on one screen.",
     "log": "Show the commits that came home from a sandbox.",
@@ -44,7 +44,7 @@ VERBS = {
     "set": "Change memory or processors of a stopped sandbox.",
     "cp": "Copy files into a running sandbox, or out of it.",
     "code": "Open a sandbox in your editor.",
-    "ssh-config": "Print what ssh, scp, rsync and editors need to reach running sandboxes.",
+    "ssh-config": "Print ssh configuration for running sandboxes (ssh, scp, rsync, editors).",
     "net": "Show a sandbox's network requests, and allow more names.",
     "sync": "Bring home the current work of a running sandbox.",
     "stop": "Stop running sandboxes; their work comes home first.",

@@ -48,8 +48,8 @@ def command(name: str | None, into: Path | None, bundle: Path | None, place: str
     disk belong to that repository from then on. `sandbox ls --everywhere` lists the names of all sandboxes; ID alone is
     enough where it is unique.
 
-    With --on, nothing is read here: the machine gives the results of jobs whose connection broke, and what is on the
-    disk where its worker was killed. Without ID, of all that were sent there.
+    With --on, that machine sends the results of jobs whose connection broke, and reads the disks of jobs whose
+    worker was killed. Without ID, of all jobs sent there.
 
     \b
     Examples:

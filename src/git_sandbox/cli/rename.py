@@ -14,9 +14,9 @@ from git_sandbox.sandbox import rename
 def command(name: str, new: str, as_json: bool) -> Result:
     """Give a stopped sandbox another name.
 
-    Its refs move along (refs/sandbox/ID becomes refs/sandbox/NEW, with reflogs; those in submodules, too), its disk and
-    its record, and the machine is called NEW from its next start on. Your branches that came from it stay as they
-    are. One that runs is refused: stop it first.
+    Its refs (refs/sandbox/ID becomes refs/sandbox/NEW, with reflogs, in submodules as well), disk and record are
+    renamed; the guest's host name is NEW from its next start on. Branches created from it keep their names. A
+    running sandbox is refused: stop it first.
 
     \b
     Examples:

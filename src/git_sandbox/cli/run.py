@@ -49,20 +49,20 @@ def command(
     is 0 when all ended with 0, else that of the first that did not. When memory or disk is too small for N, nothing
     starts.
 
-    With --on ssh:HOST all of it happens on that machine, as `ssh HOST` reaches it, where the same version of sandbox is
-    installed; the image goes there when it is missing, the repository as far as it is not there. The command gets no
-    input. What comes back is examined like what a guest sends. When the connection is lost, the command continues; its
-    result is fetched later: `sandbox recover --on ssh:HOST`. Several machines are asked first what they have, and that
-    is printed; one without room is left out. With --count the tries are spread over all --on, as many
-    at a time as their processors and memory allow.
+    With --on ssh:HOST the sandbox runs on that machine, which needs the same version of sandbox. A missing image is
+    sent, and of the repository only what that machine lacks. The command gets no input. What comes back is examined
+    like the export of a guest. If the connection is lost, the command continues, and `sandbox recover --on
+    ssh:HOST` fetches its result later. With several --on, the room of each machine is printed first, and one
+    without room is left out. With --count the tries are spread over all of them, as many at a time as processors
+    and memory allow.
 
     With --on ray (or ray:ADDRESS) and --count, tries are tasks of a Ray cluster, which places and repeats them.
 
     With --job-out FILE nothing runs: FILE is for `sandbox worker` on any machine, and `sandbox collect` takes what that
     writes.
 
-    With --detach and --tty the command has a terminal that `sandbox attach` shows. With -T, an editor can speak to an
-    agent through this program (ACP): what it sends and what it hears is byte for byte the agent's.
+    With --detach and --tty the command has a terminal that `sandbox attach` shows. With -T, an editor can talk to
+    an agent over standard input and output (ACP), byte for byte.
 
     \b
     Examples:

@@ -15,10 +15,10 @@ from git_sandbox.sandbox import rename
 @click.option("--cpus", metavar="N", help="Virtual processors of its machine, or auto.")
 @common.json_option
 def command(name: str, memory: str | None, cpus: str | None, as_json: bool) -> Result:
-    """Change the machine of a stopped sandbox: it has that memory and those processors from its next start on.
+    """Change memory or processors of a stopped sandbox, from its next start on.
 
-    Everything else of it stays. One that runs is refused: stop it first. To let it reach more names:
-    `sandbox net ID --allow NAME`; to call it something else: `sandbox rename`.
+    Nothing else changes. A running sandbox is refused: stop it first. To allow it more names: `sandbox net ID
+    --allow NAME`; to rename it: `sandbox rename`.
 
     \b
     Examples:

@@ -15,8 +15,8 @@ def command(enter: str | None) -> int:
 
     For other machines: `sandbox run --on ssh:HOST` starts it there. A job that `sandbox run --job-out FILE` wrote runs
     wherever this command is installed and the image is there. Progress and the command's output come in between; the
-    exit code is 0 when there is a result, whatever the command's was. A job runs once: given again, its result comes
-    again. The sandbox of a job stays on this machine until whoever sent it has the result, or a file has.
+    exit code is 0 when there is a result, whatever the command's was. A job runs once: given again, it returns the
+    same result. Its sandbox stays on this machine until the sender, or a file, has the result.
 
     \b
     Examples:
