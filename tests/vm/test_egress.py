@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socketserver
 import ssl
@@ -308,7 +309,8 @@ def chunks(paths: Iterable[Path]) -> Iterator[bytes]:
 def proxies(boxes: Sandboxes) -> list[int]:
     """Process ids of the proxies themselves, without what confines them."""
     found = {pid: _command(pid).split(b"\0") for pid in boxes.processes()}
-    return [pid for pid, words in found.items() if words[0].endswith(b"python") and words[-2:-1] == [PROXY]]
+    interpreter = re.compile(rb".*/python[0-9.]*")  # a virtual environment's, or the system's as in the lab
+    return [pid for pid, words in found.items() if interpreter.fullmatch(words[0]) and words[-2:-1] == [PROXY]]
 
 
 def requests(boxes: Sandboxes) -> dict[tuple[str, int], dict[str, int]]:

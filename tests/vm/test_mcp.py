@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import anyio
+import pytest
 
-from support.host_agent import Agent, connected, stdio
-from support.vm import SANDBOX, TIMEOUT, Sandboxes
+pytest.importorskip("mcp", reason="the lab has Debian's packages only, without the extra mcp")
+
+import anyio  # noqa: E402 - comes with mcp
+
+from support.host_agent import Agent, connected, stdio  # noqa: E402
+from support.vm import SANDBOX, TIMEOUT, Sandboxes  # noqa: E402
 
 NAME = "helper"
 COMMIT = "echo new > new; git add new; git commit -qm 'by the agent'; printf 'a\\033]52;c;eA==\\007b\\n'"
