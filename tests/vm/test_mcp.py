@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("mcp", reason="the lab has Debian's packages only, without the extra mcp")
 
-import anyio  # noqa: E402 - comes with mcp
+import anyio
 
-from support.host_agent import Agent, connected, stdio  # noqa: E402
-from support.vm import SANDBOX, TIMEOUT, Sandboxes  # noqa: E402
+from support.host_agent import Agent, connected, stdio
+from support.vm import SANDBOX, TIMEOUT, Sandboxes
 
 NAME = "helper"
 COMMIT = "echo new > new; git add new; git commit -qm 'by the agent'; printf 'a\\033]52;c;eA==\\007b\\n'"
