@@ -49,10 +49,10 @@ class GitRepo:
     def _head(self) -> str:
         """The commit of HEAD, without a program where it is in the branch's file, as after a commit."""
         with contextlib.suppress(OSError):
-            name = (self.path / ".git/HEAD").read_text().removeprefix("ref: ").strip()
-            text = (self.path / ".git" / name).read_text().strip()
-            if not text.startswith("ref:"):
-                return text
+            name = (self.path / ".git/HEAD").read_bytes().removeprefix(b"ref: ").strip()  # need not be UTF-8
+            value = (self.path / ".git" / os.fsdecode(name)).read_bytes().strip()
+            if not value.startswith(b"ref:"):
+                return value.decode("ascii")
         return self.git("rev-parse", "HEAD")
 
     def read(self, name: str) -> bytes:
