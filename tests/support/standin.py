@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -65,13 +66,16 @@ def run(self: Attempt, places: Mapping[Blob, Path]) -> None:
 def _command(job: Job, place: Path, recorder: Recorder) -> int:
     outputs = [recorder.channel(number) for number in (1, 2)]
     environment = {**os.environ, **job.config.env, "STANDIN_PID": str(os.getpid())}
-    child = subprocess.Popen(
-        job.record.command, cwd=place / job.directory, env=environment, stdin=subprocess.DEVNULL,
-        stdout=outputs[0], stderr=outputs[1],
-    )  # fmt: skip
-    for each in outputs:
-        os.close(each)
+    with _held() as late:
+        child = subprocess.Popen(
+            job.record.command, cwd=place / job.directory, env=environment, stdin=subprocess.DEVNULL,
+            stdout=outputs[0], stderr=outputs[1],
+        )  # fmt: skip
+        for each in outputs:
+            os.close(each)
     try:
+        for number in late:
+            signal.raise_signal(number)
         return child.wait() % 256
     except Interrupted as caught:
         child.send_signal(signal.SIGTERM)
@@ -79,6 +83,22 @@ def _command(job: Job, place: Path, recorder: Recorder) -> int:
         return caught.exit_code
     finally:
         recorder.close()
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[list[int]]:
+    """Signals that come meanwhile: a command may say that it is there before the stand-in waits for it."""
+    late: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield late
+        return
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda number, _frame: late.append(number)) for number in numbers}
+    try:
+        yield late
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def live(
     here = not elsewhere.places and elsewhere.job_out is None
     chosen, values = _chosen(repo, verb, command, given, agent, as_json=as_json, many=count is not None, here=here)
     settings, chosen = chosen.settings, elsewhere.checked(chosen, many=count is not None)
-    lifecycle.refuse(repo, settings, here=here)
+    lifecycle.refuse(repo, settings, here=here and count is None)  # `tries` asks for all of them
     if elsewhere.job_out is not None:
         return _job(repo, chosen, elsewhere.job_out, as_json=as_json)
     if count is not None:
